@@ -1,0 +1,1 @@
+"""The gate that decides whether a reasoning model's checkpoint may ship."""

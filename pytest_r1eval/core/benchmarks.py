@@ -1,0 +1,207 @@
+"""
+What is asked, and how: benchmarks, sampling, and the exam a model sits.
+
+All of it is data, so that it can be printed, stored and compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+
+class Grader(StrEnum):
+    """Which kind of answer checking a benchmark needs."""
+
+    TASK = "task"
+    """The LightEval task's own metric, on each sample by itself."""
+    CODE = "code"
+    """Running the program that the model wrote."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """
+    How responses are drawn; the defaults are DeepSeek-R1's [1]_.
+
+    Attributes:
+        temperature: Softmax temperature, >= 0.
+        top_p: Nucleus mass, in (0, 1].
+        max_new_tokens: Tokens asked for per response.
+        max_model_length: Tokens of prompt and response together.
+
+    Raises:
+        ValueError: If a value is out of its range.
+
+    References:
+        .. [1] DeepSeek-AI, "DeepSeek-R1", arXiv:2501.12948, section 3 (evaluation setup).
+    """
+
+    temperature: float = 0.6
+    top_p: float = 0.95
+    max_new_tokens: int = 32768
+    max_model_length: int = 32768
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise ValueError(f"temperature is {self.temperature}; expected 0 or more")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top-p is {self.top_p}; expected a number above 0 and at most 1")
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max new tokens is {self.max_new_tokens}; expected 1 or more")
+        if self.max_model_length < 1:
+            raise ValueError(f"max model length is {self.max_model_length}; expected 1 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanningConstants:
+    """
+    What is assumed of a benchmark until a stored baseline knows better.
+
+    Attributes:
+        n_problems: Problems in the exam.
+        mean: Expected pass@1, a fraction.
+        within_variance: W, the mean of p(1-p) over problems, a fraction squared.
+        source: Where the two come from, in words.
+    """
+
+    n_problems: int
+    mean: float
+    within_variance: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """
+    One benchmark, as a specification.
+
+    Attributes:
+        name: The word in node ids, options and files, e.g. ``aime24``.
+        mark: The pytest mark that selects it, e.g. ``aime``.
+        task: LightEval's name of the task.
+        task_module: Dotted module, or path of a .py file, whose TASKS_TABLE holds the task.
+        samples_per_problem: The standard number of samples per problem.
+        max_new_tokens: The benchmark's own default; None takes the sampling's.
+        grader: Which answer checking it needs.
+        revision: The Hub commit the data set is pinned to; None for local data.
+        published_tau: SD of the difference between two harnesses on this benchmark, a fraction; None if unknown.
+        planning: Constants for planning; None where nobody has measured them.
+    """
+
+    name: str
+    mark: str
+    task: str
+    task_module: str
+    samples_per_problem: int
+    max_new_tokens: int | None = None
+    grader: Grader = Grader.TASK
+    revision: str | None = None
+    published_tau: float | None = None
+    planning: PlanningConstants | None = None
+
+    def __post_init__(self) -> None:
+        if self.samples_per_problem < 1:
+            raise ValueError(f"{self.name}: {self.samples_per_problem} samples per problem; expected 1 or more")
+        if not self.mark.isidentifier():
+            raise ValueError(f"{self.name}: mark {self.mark!r} is no Python identifier, so -m could not select it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """
+    One problem as it is put to the model.
+
+    Attributes:
+        id: Unique within the exam and the same in every process: a digest of the data-set row.
+        query: The user message before the chat template.
+        instruction: LightEval's instruction, prepended by its prompt manager; None if the query has it all.
+        choices: LightEval's choices; for open answers the gold answer alone.
+        gold_index: Which of the choices is right.
+    """
+
+    id: str
+    query: str
+    instruction: str | None
+    choices: tuple[str, ...]
+    gold_index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exam:
+    """
+    A benchmark's problems: fixed, ordered, hashed.
+
+    Attributes:
+        benchmark: The benchmark's name.
+        problems: In the order of the data set.
+        dataset: Where the problems came from, for people.
+    """
+
+    benchmark: str
+    problems: tuple[Problem, ...]
+    dataset: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over every problem's content in order; where the data lay does not matter."""
+        canonical = json.dumps([asdict(problem) for problem in self.problems], sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+_LEADERBOARDS = "seed-to-seed SDs of the Sober Look leaderboard; standard errors at k = 1, 4, 8 in lighteval#771"
+
+BUILT_IN: tuple[Benchmark, ...] = (
+    Benchmark(
+        name="aime24",
+        mark="aime",
+        task="aime24",
+        task_module="lighteval.tasks.tasks.aime",
+        samples_per_problem=64,
+        published_tau=0.047,
+        planning=PlanningConstants(n_problems=30, mean=0.508, within_variance=0.120, source=_LEADERBOARDS),
+    ),
+    Benchmark(
+        name="aime25",
+        mark="aime25",
+        task="aime25",
+        task_module="lighteval.tasks.tasks.aime",
+        samples_per_problem=64,
+        published_tau=0.047,
+        planning=PlanningConstants(n_problems=30, mean=0.508, within_variance=0.120, source=_LEADERBOARDS),
+    ),
+    Benchmark(
+        name="math500",
+        mark="math500",
+        task="math_500",
+        task_module="lighteval.tasks.tasks.math_500",
+        samples_per_problem=4,
+        published_tau=0.008,
+        planning=PlanningConstants(n_problems=500, mean=0.945, within_variance=0.026, source=_LEADERBOARDS),
+    ),
+    Benchmark(
+        name="gpqa",
+        mark="gpqa",
+        task="gpqa:diamond",
+        task_module="lighteval.tasks.tasks.gpqa",
+        samples_per_problem=8,
+        published_tau=0.015,
+        planning=PlanningConstants(
+            n_problems=198, mean=0.505, within_variance=0.135, source="standard errors in lighteval#771"
+        ),
+    ),
+    Benchmark(
+        name="lcb",
+        mark="lcb",
+        task="lcb:codegeneration",
+        task_module="lighteval.tasks.tasks.lcb.main",
+        samples_per_problem=16,
+        grader=Grader.CODE,
+        published_tau=0.013,
+        planning=PlanningConstants(
+            n_problems=268, mean=0.374, within_variance=0.082, source="assumed (0.049 to 0.115)"
+        ),
+    ),
+)

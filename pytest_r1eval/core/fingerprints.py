@@ -1,0 +1,89 @@
+"""
+What a number depends on besides the model's skill.
+
+A fingerprint has three parts, because a difference means something else in each:
+the model (what is being judged), the question (exam, sampling, system prompt:
+must match a measured baseline) and the harness (engine, hardware, grader: may
+differ, at the price of tau).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from pytest_r1eval.core.benchmarks import Sampling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelIdentity:
+    """Digests of the checkpoint: weights, tokenizer files, chat template."""
+
+    weights: str
+    tokenizer: str
+    chat_template: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What was asked: the exam's digest, the sampling, the system prompt."""
+
+    exam: str
+    sampling: Sampling
+    system_prompt: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Harness:
+    """
+    What answered and what graded.
+
+    Attributes:
+        engine: Name and version, e.g. ``vllm 0.32.0``.
+        dtype: The number format of the computation, e.g. ``bfloat16``.
+        quantization: The scheme, None for none.
+        device: Model name of the GPU or CPU.
+        n_devices: Devices one engine spans (its tensor-parallel size).
+        grader: Name and version, e.g. ``lighteval 0.13.0``.
+    """
+
+    engine: str
+    dtype: str
+    quantization: str | None
+    device: str
+    n_devices: int
+    grader: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """Everything a stored result must carry to be compared with another."""
+
+    model: ModelIdentity
+    question: Question
+    harness: Harness
+
+    def differences(self, other: Fingerprint) -> tuple[Difference, ...]:
+        """List the fields in which two fingerprints differ, weights left out: they are what is judged."""
+        return tuple(
+            Difference(field=f"{part}.{name}", ours=str(value), theirs=str(theirs[part][name]))
+            for part, fields in asdict(self).items()
+            for name, value in fields.items()
+            if (theirs := asdict(other))[part][name] != value and (part, name) != ("model", "weights")
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One field in which two fingerprints differ."""
+
+    field: str
+    ours: str
+    theirs: str
+
+    @property
+    def is_question(self) -> bool:
+        """Whether the two runs asked something else, which no comparison survives."""
+        return self.field.startswith("question.")
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.theirs} in the baseline, {self.ours} here"

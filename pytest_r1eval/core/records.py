@@ -1,0 +1,143 @@
+"""
+What a run observes: samples, their outcomes, and the counts a gate is computed from.
+
+Truncation is a property of the response (its finish reason), correctness one of
+the answer, and the two overlap: LightEval accepts a right answer in a response
+that was cut off afterwards. So `Outcome.TRUNCATED` means "cut off *and* not
+correct", while the truncation rate counts finish reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How one sample was graded; ERROR says that it was not."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    NO_ANSWER = "no_answer"
+    TRUNCATED = "truncated"
+    ERROR = "error"
+
+
+class FinishReason(StrEnum):
+    """Why the engine stopped: by itself, or at the token limit."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """
+    What an engine returned for one sample.
+
+    Attributes:
+        text: The response without the prompt.
+        n_tokens: Generated tokens, the end-of-sequence token included.
+        finish_reason: Why it ended.
+    """
+
+    text: str
+    n_tokens: int
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grade:
+    """
+    What a grader made of one response.
+
+    Attributes:
+        outcome: The classification.
+        answer: The answer that was extracted; None where there was none.
+        detail: For ERROR, what failed, in a sentence.
+    """
+
+    outcome: Outcome
+    answer: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One stored response to one problem, with its grade."""
+
+    problem_id: str
+    index: int
+    seed: int
+    response: Response
+    grade: Grade
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemCounts:
+    """
+    How many samples of one problem were correct.
+
+    Raises:
+        ValueError: If the counts are impossible.
+    """
+
+    problem_id: str
+    n_correct: int
+    n_samples: int
+
+    def __post_init__(self) -> None:
+        if self.n_samples < 1:
+            raise ValueError(f"problem {self.problem_id!r} has {self.n_samples} samples; at least 1 is needed")
+        if not 0 <= self.n_correct <= self.n_samples:
+            raise ValueError(f"problem {self.problem_id!r}: {self.n_correct} correct of {self.n_samples} samples")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """
+    Correct samples per problem, in the exam's order: everything pass@1 is computed from.
+
+    Raises:
+        ValueError: If there is no problem, or one appears twice.
+    """
+
+    problems: tuple[ProblemCounts, ...]
+
+    def __post_init__(self) -> None:
+        if not self.problems:
+            raise ValueError("no problems: pass@1 of an empty exam does not exist")
+        ids = [problem.problem_id for problem in self.problems]
+        if len(set(ids)) != len(ids):
+            repeated = sorted({id_ for id_ in ids if ids.count(id_) > 1})
+            raise ValueError(f"problems counted twice: {', '.join(repeated)}")
+
+    @classmethod
+    def from_mapping(cls, counts: Mapping[str, tuple[int, int]]) -> Counts:
+        """Build from problem id -> (correct, samples), keeping the mapping's order."""
+        return cls.from_rows((id_, correct, samples) for id_, (correct, samples) in counts.items())
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[tuple[str, int, int]]) -> Counts:
+        """Build from (problem id, correct, samples) rows, keeping their order."""
+        return cls(
+            problems=tuple(
+                ProblemCounts(problem_id=id_, n_correct=correct, n_samples=samples) for id_, correct, samples in rows
+            )
+        )
+
+    @property
+    def n_problems(self) -> int:
+        """Number of problems."""
+        return len(self.problems)
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples over all problems."""
+        return sum(problem.n_samples for problem in self.problems)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Problem ids in the exam's order."""
+        return tuple(problem.problem_id for problem in self.problems)

@@ -1,0 +1,38 @@
+"""
+The tree of errors.
+
+Every message has three parts: what was found, what was expected, what to do
+next. A user sees the message alone, never a traceback of ours.
+"""
+
+
+class R1EvalError(Exception):
+    """Something a person has to know about; the message is complete by itself."""
+
+
+class ModelError(R1EvalError):
+    """The checkpoint cannot be judged as it lies there: missing, incomplete, without a chat template."""
+
+
+class ExamError(R1EvalError):
+    """A benchmark's problems cannot be had: unreadable data set, no network and no local copy, unknown task."""
+
+
+class PlanError(R1EvalError):
+    """The run asked for cannot be carried out as asked: context too short, sample count below one."""
+
+
+class BaselineError(R1EvalError):
+    """A baseline file is malformed, or was made from another exam or another sampling."""
+
+
+class EngineError(R1EvalError):
+    """The inference engine failed. Never a wrong answer."""
+
+
+class ScoringError(R1EvalError):
+    """The grader failed. Never a wrong answer."""
+
+
+class StoreError(R1EvalError):
+    """The run store cannot be read or written."""
