@@ -160,6 +160,7 @@ BUILT_IN: tuple[Benchmark, ...] = (
         task="aime24",
         task_module="lighteval.tasks.tasks.aime",
         samples_per_problem=64,
+        revision="2fe88a2f1091d5048c0f36abc874fb997b3dd99a",
         published_tau=0.047,
         planning=PlanningConstants(n_problems=30, mean=0.508, within_variance=0.120, source=_LEADERBOARDS),
     ),
@@ -169,6 +170,7 @@ BUILT_IN: tuple[Benchmark, ...] = (
         task="aime25",
         task_module="lighteval.tasks.tasks.aime",
         samples_per_problem=64,
+        revision="6f71d77b0b89b9dabe07ab466c51df33f514df7f",
         published_tau=0.047,
         planning=PlanningConstants(n_problems=30, mean=0.508, within_variance=0.120, source=_LEADERBOARDS),
     ),
@@ -178,6 +180,7 @@ BUILT_IN: tuple[Benchmark, ...] = (
         task="math_500",
         task_module="lighteval.tasks.tasks.math_500",
         samples_per_problem=4,
+        revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
         published_tau=0.008,
         planning=PlanningConstants(n_problems=500, mean=0.945, within_variance=0.026, source=_LEADERBOARDS),
     ),
@@ -187,6 +190,7 @@ BUILT_IN: tuple[Benchmark, ...] = (
         task="gpqa:diamond",
         task_module="lighteval.tasks.tasks.gpqa",
         samples_per_problem=8,
+        revision="633f5ee89ab8ad4522a9f850766b73f62147ffdd",
         published_tau=0.015,
         planning=PlanningConstants(
             n_problems=198, mean=0.505, within_variance=0.135, source="standard errors in lighteval#771"
@@ -198,6 +202,7 @@ BUILT_IN: tuple[Benchmark, ...] = (
         task="lcb:codegeneration",
         task_module="lighteval.tasks.tasks.lcb.main",
         samples_per_problem=16,
+        revision="89e5fc5c2a8e748f50e95bc7235fab2372d49bfa",
         grader=Grader.CODE,
         published_tau=0.013,
         planning=PlanningConstants(

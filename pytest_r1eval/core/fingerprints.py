@@ -9,6 +9,7 @@ differ, at the price of tau).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from pytest_r1eval.core.benchmarks import Sampling
@@ -30,6 +31,10 @@ class Question:
     exam: str
     sampling: Sampling
     system_prompt: str | None
+
+    def differences(self, other: Question) -> tuple[Difference, ...]:
+        """List the fields in which two questions differ; any one forbids a comparison."""
+        return _differences("question", asdict(self), asdict(other))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +69,9 @@ class Fingerprint:
 
     def differences(self, other: Fingerprint) -> tuple[Difference, ...]:
         """List the fields in which two fingerprints differ, weights left out: they are what is judged."""
-        return tuple(
-            Difference(field=f"{part}.{name}", ours=str(value), theirs=str(theirs[part][name]))
-            for part, fields in asdict(self).items()
-            for name, value in fields.items()
-            if (theirs := asdict(other))[part][name] != value and (part, name) != ("model", "weights")
-        )
+        ours, theirs = asdict(self), asdict(other)
+        found = [difference for part in ours for difference in _differences(part, ours[part], theirs[part])]
+        return tuple(difference for difference in found if difference.field != "model.weights")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,3 +89,11 @@ class Difference:
 
     def __str__(self) -> str:
         return f"{self.field}: {self.theirs} in the baseline, {self.ours} here"
+
+
+def _differences(part: str, ours: Mapping[str, object], theirs: Mapping[str, object]) -> tuple[Difference, ...]:
+    return tuple(
+        Difference(field=f"{part}.{name}", ours=str(value), theirs=str(theirs[name]))
+        for name, value in ours.items()
+        if theirs[name] != value
+    )

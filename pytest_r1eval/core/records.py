@@ -75,6 +75,30 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemTally:
+    """
+    What is known of one problem's samples, failures of the grader included.
+
+    Attributes:
+        problem_id: The problem.
+        n_samples: Stored samples.
+        n_correct: Of these, correct.
+        n_no_answer: Of these, ended by themselves without an answer.
+        n_error: Of these, not graded because the grader failed.
+        n_cut_off: Of these, cut off at the token limit, correct or not.
+        n_tokens: Generated tokens over all of them.
+    """
+
+    problem_id: str
+    n_samples: int
+    n_correct: int
+    n_no_answer: int
+    n_error: int
+    n_cut_off: int
+    n_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProblemCounts:
     """
     How many samples of one problem were correct.

@@ -1,0 +1,110 @@
+"""
+Where baselines lie: found, read and written here, and understood in `core.baselines`.
+
+The user's own `baselines/` folder, under pytest's root, comes before the shipped
+one, so that a recorded baseline replaces a published number without a word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_r1eval.core.baselines import BaselineFile, MeasuredBaseline, PublishedBaseline, dumps, loads, with_measured
+from pytest_r1eval.errors import BaselineError
+
+_PACKAGE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundBaseline:
+    """A baseline and where it was found, in words for a table."""
+
+    baseline: MeasuredBaseline | PublishedBaseline
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineShelf:
+    """
+    The baseline files of one run.
+
+    Attributes:
+        root: The folder whose ``baselines/`` is the user's.
+        choice: What ``--r1-baseline`` said; None for the model's own.
+        model_name: ``org/name`` of the candidate.
+    """
+
+    root: Path
+    choice: str | None
+    model_name: str
+
+    def find(self, benchmark: str) -> FoundBaseline | None:
+        """
+        Find what a benchmark is compared with: a measured baseline, else a published number.
+
+        Raises:
+            BaselineError: If a file is malformed, or the one named does not exist.
+        """
+        files = self._files()
+        for path, file in files:
+            if self.choice != "published" and (measured := file.measured_for(benchmark)) is not None:
+                return FoundBaseline(baseline=measured, source=self._source(path, measured.run))
+        for _, file in files:
+            if (published := file.published_for(benchmark)) is not None:
+                return FoundBaseline(baseline=published, source=f"{file.model}, {published.source}")
+        return None
+
+    def record(self, measured: MeasuredBaseline, *, name: str) -> Path:
+        """
+        Put a measured baseline into ``baselines/NAME.json``, keeping the file's other entries.
+
+        Raises:
+            BaselineError: If the name is not org/name, or the file cannot be written.
+        """
+        path = self.root / "baselines" / f"{name}.json"
+        try:
+            file = _read(path) if path.exists() else BaselineFile(model=name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(dumps(with_measured(file, measured)), encoding="utf-8")
+        except ValueError as error:
+            raise BaselineError(f"--r1-save-baseline {name}: {error}") from error
+        except OSError as error:
+            raise BaselineError(
+                f"cannot write the baseline {path}: {error.strerror}; make the folder writable"
+            ) from error
+        return path
+
+    def _files(self) -> list[tuple[Path, BaselineFile]]:
+        if self.choice is not None and self.choice != "published":
+            named = self.root / self.choice
+            if named.suffix == ".json":
+                if not named.is_file():
+                    raise BaselineError(f"--r1-baseline {self.choice}: no such file; expected a baseline's JSON file")
+                return [(named, _read(named))]
+        name = self.model_name if self.choice in {None, "published"} else self.choice
+        paths = [folder / f"{name}.json" for folder in self._folders()]
+        found = [(path, _read(path)) for path in paths if path.is_file()]
+        if not found and self.choice is not None and self.choice != "published":
+            raise BaselineError(
+                f"--r1-baseline {self.choice}: no such baseline; looked for {' and '.join(map(str, paths))}. "
+                "Record one with --r1-save-baseline, or name one that exists"
+            )
+        return found
+
+    def _folders(self) -> list[Path]:
+        shipped = [_PACKAGE / "baselines", _PACKAGE.parent / "baselines"]
+        folders = [self.root / "baselines", *shipped]
+        return list(dict.fromkeys(folder.resolve() for folder in folders if folder.is_dir() or folder == folders[0]))
+
+    def _source(self, path: Path, run: str) -> str:
+        shown = path.relative_to(self.root) if path.is_relative_to(self.root) else path.name
+        return f"{shown}, run {run}"
+
+
+def _read(path: Path) -> BaselineFile:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BaselineError(f"cannot read the baseline {path}: {error}; expected a JSON file in UTF-8") from error
+    return loads(text, name=str(path))

@@ -1,0 +1,206 @@
+"""
+What a checkpoint is, read from its files without loading a weight.
+
+A folder that is written over keeps its name, so names say nothing: LightEval's
+cache answers for the new checkpoint with the old one's responses. The digest here
+covers file names, sizes, safetensors headers and sampled content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from pytest_r1eval.core.fingerprints import ModelIdentity
+from pytest_r1eval.errors import ModelError
+
+WHOLE_FILE_BYTES = 64 * 2**20
+"""Files up to this size are hashed whole."""
+N_BLOCKS = 256
+BLOCK_BYTES = 64 * 2**10
+"""Larger files: 256 blocks of 64 KiB evenly spread, so 16 MiB a file; any training step changes all of them."""
+
+_WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+_TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """
+    A checkpoint as it lies there.
+
+    Attributes:
+        model: What the engine is given: a folder or a Hub id.
+        revision: The resolved Hub commit; None for a folder.
+        name: ``org/name``, the key of its baselines.
+        identity: Digests.
+        max_position: The longest context the model was built for, tokens; None if its config does not say.
+    """
+
+    model: str
+    revision: str | None
+    name: str
+    identity: ModelIdentity
+    max_position: int | None
+
+
+def inspect_checkpoint(model: str, *, revision: str | None) -> Checkpoint:
+    """
+    Read a checkpoint's identity from a folder, or from the Hub.
+
+    Raises:
+        ModelError: If it does not exist, has no weights, no tokenizer or no chat template.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return _from_folder(folder.resolve())
+    if folder.exists():
+        raise ModelError(f"--r1-model {model} is a file; expected a checkpoint's folder or a Hub id (org/name)")
+    if model.startswith((".", "/", "~")) or model.count("/") != 1:
+        raise ModelError(f"--r1-model {model}: no such folder, and a Hub id would read org/name; check the path")
+    return _from_hub(model, revision=revision)
+
+
+def _from_folder(folder: Path) -> Checkpoint:
+    config = _json(folder / "config.json", folder)
+    weights = sorted(path for pattern in _WEIGHTS for path in folder.glob(pattern))
+    if not weights:
+        raise ModelError(
+            f"{folder} has a config.json but no weights; expected {', '.join(_WEIGHTS)} "
+            "(was the save interrupted, or is this a LoRA adapter to be merged first?)"
+        )
+    return Checkpoint(
+        model=str(folder),
+        revision=None,
+        name=_name(folder),
+        identity=ModelIdentity(
+            weights=_weights_digest(weights),
+            tokenizer=_tokenizer_digest(folder),
+            chat_template=_digest([_chat_template(folder).encode()]),
+        ),
+        max_position=_max_position(config),
+    )
+
+
+def _name(folder: Path) -> str:
+    """Name a folder like a Hub model, org/name, by its last two parts."""
+    parts = [re.sub(r"[^\w.-]", "-", part).lstrip(".-") for part in folder.parts[-2:]]
+    organisation, name = (["", "", *parts])[-2:]
+    return f"{organisation or 'local'}/{name or 'model'}"
+
+
+def _from_hub(model: str, *, revision: str | None) -> Checkpoint:
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - half a second, and only for Hub ids
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
+
+    patterns = ["*.json", "*.jinja", "tokenizer.model", "merges.txt"]
+    try:
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            f"--r1-model {model}: no such folder, and the Hub did not give it ({_first_line(error)}); "
+            "check the name, the network, and HF_TOKEN if the model is gated"
+        ) from error
+    return Checkpoint(
+        model=model,
+        revision=folder.name,
+        name=model,
+        identity=ModelIdentity(
+            weights=f"hub:{folder.name}",
+            tokenizer=_tokenizer_digest(folder),
+            chat_template=_digest([_chat_template(folder).encode()]),
+        ),
+        max_position=_max_position(_json(folder / "config.json", folder)),
+    )
+
+
+def _weights_digest(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        size = path.stat().st_size
+        digest.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as file:
+            for block in _blocks(file, size, header=_header_bytes(path)):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _blocks(file: BinaryIO, size: int, *, header: int) -> Iterable[bytes]:
+    if size <= WHOLE_FILE_BYTES:
+        yield file.read()
+        return
+    yield file.read(header)
+    step = (size - header - BLOCK_BYTES) // (N_BLOCKS - 1)
+    for number in range(N_BLOCKS):
+        file.seek(header + number * step)
+        yield file.read(BLOCK_BYTES)
+
+
+def _header_bytes(path: Path) -> int:
+    """Length of a safetensors header, its own length field included; 0 for other formats."""
+    if path.suffix != ".safetensors":
+        return 0
+    with path.open("rb") as file:
+        return min(8 + int.from_bytes(file.read(8), "little"), path.stat().st_size)
+
+
+def _tokenizer_digest(folder: Path) -> str:
+    found = [folder / name for name in _TOKENIZER if (folder / name).is_file()]
+    if not found:
+        raise ModelError(
+            f"{folder} has no tokenizer; expected one of {', '.join(_TOKENIZER)}; "
+            "save the tokenizer beside the weights (tokenizer.save_pretrained)"
+        )
+    return _digest(part for path in found for part in (path.name.encode(), path.read_bytes()))
+
+
+def _chat_template(folder: Path) -> str:
+    if (folder / "chat_template.jinja").is_file():
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            template = _json(folder / name, folder).get("chat_template")
+            if template:
+                return json.dumps(template, sort_keys=True)
+    raise ModelError(
+        f"{folder} has no chat template; expected chat_template.jinja, or chat_template in tokenizer_config.json. "
+        "Reasoning models are asked through theirs: copy it from the base model's tokenizer"
+    )
+
+
+def _max_position(config: dict[str, object]) -> int | None:
+    text_config = config.get("text_config")
+    for level in (config, text_config if isinstance(text_config, dict) else {}):
+        value = level.get("max_position_embeddings")
+        if isinstance(value, int):
+            return value
+    return None
+
+
+def _json(path: Path, folder: Path) -> dict[str, object]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{folder} is no checkpoint: {path.name} is missing; give the folder that holds it") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {_first_line(error)}; expected a JSON object") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} holds a JSON {type(content).__name__}; expected an object")
+    return content
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,154 @@
+"""
+What a run is going to do, fixed before the first token: rounds, units, seeds.
+
+A round is a range of sample indices of *all* problems, so that a look at the end
+of a round never sees the short answers first. A unit is a few samples of one
+problem: fine enough that the last worker is not left alone for long, coarse
+enough that the engine's prefix cache sees the prompt again while it is warm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from pytest_r1eval.core.benchmarks import Sampling
+from pytest_r1eval.errors import PlanError
+
+MAX_SAMPLES_PER_UNIT = 8
+"""Samples of one problem claimed at once; at 64 samples, 30 problems and 8 engines that leaves 30 claims each."""
+
+_SEED_BITS = 48
+"""Seeds stay exact in JSON readers that know only doubles, and fit every engine's signed 64-bit field."""
+
+
+def sample_seed(run_seed: int, problem_id: str, index: int) -> int:
+    """
+    Derive one sample's seed from the run, the problem and the sample index alone.
+
+    Who draws the sample, and in which order, does not matter: shards that shared
+    seeds would draw the same responses and count them as new evidence.
+
+    Returns:
+        An integer in [0, 2**48).
+    """
+    digest = hashlib.blake2b(f"{run_seed}\0{problem_id}\0{index}".encode(), digest_size=8)
+    return int.from_bytes(digest.digest(), "big") >> (64 - _SEED_BITS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """
+    The smallest claim of work: sample indices [first, last) of one problem.
+
+    Attributes:
+        round: Index of the round that the samples belong to.
+        problem_id: The problem.
+        first: First sample index.
+        last: One past the last sample index.
+    """
+
+    round: int
+    problem_id: str
+    first: int
+    last: int
+
+    @property
+    def indices(self) -> range:
+        """The sample indices."""
+        return range(self.first, self.last)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """
+    What one benchmark's verdict will be computed from.
+
+    Attributes:
+        benchmark: The benchmark's name.
+        exam: The exam's digest.
+        problem_ids: Every problem that is asked, in the exam's order.
+        rounds: Samples per problem at the end of each round, ascending; the last is the total.
+        seed: The run's seed.
+        sampling: How responses are drawn.
+        system_prompt: The system message, None for none.
+
+    Raises:
+        ValueError: If there is nothing to do, or the rounds do not ascend from 1.
+    """
+
+    benchmark: str
+    exam: str
+    problem_ids: tuple[str, ...]
+    rounds: tuple[int, ...]
+    seed: int
+    sampling: Sampling
+    system_prompt: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.problem_ids:
+            raise ValueError(f"{self.benchmark}: no problems to plan for")
+        if not self.rounds or any(a >= b for a, b in zip((0, *self.rounds), self.rounds, strict=False)):
+            raise ValueError(f"{self.benchmark}: rounds {self.rounds} must ascend from 1 sample per problem")
+
+    @property
+    def samples_per_problem(self) -> int:
+        """Samples per problem when every round is complete."""
+        return self.rounds[-1]
+
+    @property
+    def n_samples(self) -> int:
+        """Samples over all problems when every round is complete."""
+        return self.samples_per_problem * len(self.problem_ids)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the whole plan, stored before the first token."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def units(self) -> Iterator[Unit]:
+        """Cut the plan into units, round by round, problems in the exam's order."""
+        for number, (start, stop) in enumerate(zip((0, *self.rounds), self.rounds, strict=False)):
+            for problem_id in self.problem_ids:
+                for first in range(start, stop, MAX_SAMPLES_PER_UNIT):
+                    last = min(first + MAX_SAMPLES_PER_UNIT, stop)
+                    yield Unit(round=number, problem_id=problem_id, first=first, last=last)
+
+
+MIN_ROOM = 0.9
+"""A response must have at least this share of the tokens asked for, or its truncation would be of our making."""
+
+
+def room(sampling: Sampling, *, n_prompt_tokens: int) -> int:
+    """Tokens a response may have after a prompt of the given length; may be negative."""
+    return min(sampling.max_new_tokens, sampling.max_model_length - n_prompt_tokens)
+
+
+def check_room(benchmark: str, sampling: Sampling, *, n_prompt_tokens: dict[str, int]) -> None:
+    """
+    Check that every problem leaves room for its response.
+
+    Args:
+        benchmark: The benchmark's name, for the message.
+        sampling: How responses are drawn.
+        n_prompt_tokens: Prompt length per problem id.
+
+    Raises:
+        PlanError: If the longest prompt leaves less than 90 % of the tokens asked for.
+    """
+    problem_id = max(n_prompt_tokens, key=lambda id_: n_prompt_tokens[id_])
+    left = room(sampling, n_prompt_tokens=n_prompt_tokens[problem_id])
+    if left < MIN_ROOM * sampling.max_new_tokens:
+        raise PlanError(
+            f"{benchmark}: the prompt of problem {problem_id} has {n_prompt_tokens[problem_id]} tokens, which leaves "
+            f"{max(left, 0)} of the {sampling.max_new_tokens} asked for in a context of {sampling.max_model_length}; "
+            f"expected {MIN_ROOM:.0%} or more. Lower --r1-max-new-tokens, or raise --r1-max-model-len if the model can"
+        )
+
+
+def subset_ids(problem_ids: Sequence[str], *, n_problems: int) -> tuple[str, ...]:
+    """Draw problems by hash, keeping their order: the first N would be a biased sample of most exams."""
+    drawn = sorted(problem_ids, key=lambda id_: hashlib.sha256(id_.encode()).digest())[:n_problems]
+    return tuple(id_ for id_ in problem_ids if id_ in set(drawn))

@@ -1,0 +1,912 @@
+"""
+How far a score can be from what it estimates, and how far two scores can be apart by chance.
+
+Decisions. The problems of an exam are fixed, so only the sampling of responses is
+error: that is what decides, and the exam-to-exam error is shown beside it under
+its own name. No variance is ever estimated as zero, because a zero would turn one
+flipped response into infinitely many sigmas: one pseudo-discordant response is
+added. Where normal theory is thin (few responses, or a skewed null distribution)
+the exact conditional distribution decides. Everything is a fraction; points are
+for people.
+
+``scipy.stats`` and ``scipy.optimize`` are left alone at import: they would cost
+every pytest start half a second.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import chdtr, chdtrc, gammaincc, gammaln, ndtr, ndtri
+
+from pytest_r1eval.core.benchmarks import PlanningConstants
+from pytest_r1eval.core.records import Counts, ProblemCounts
+
+Floats = NDArray[np.float64]
+
+MIN_RESPONSES_FOR_NORMAL = 200
+"""Below this many candidate responses the exact distribution decides: one response moves p by a factor of 2 there."""
+
+MAX_SKEWNESS_FOR_NORMAL = 0.2
+"""Above this the exact distribution decides: at 3 sigma the first Edgeworth term, 4.4 * skewness, doubles alpha."""
+
+
+class StandardErrorName(StrEnum):
+    """Which standard error stands beside an estimate."""
+
+    WITHIN_PROBLEMS = "within problems"
+    """From the spread of the samples of each problem: another run on the same problems."""
+    BERNOULLI = "Bernoulli"
+    """From the mean alone, an upper bound: one sample per problem shows no spread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """
+    pass@1 of one checkpoint on one exam; fractions throughout.
+
+    Attributes:
+        mean: Mean over problems of the share of correct samples.
+        standard_error: Error of the mean on these problems; never zero.
+        standard_error_name: How it was computed.
+        exam_standard_error: Error of the mean over exams like this one, what LightEval prints; None for one problem.
+        n_problems: Problems.
+        samples_per_problem: Harmonic mean of the numbers of samples; the number itself where all are equal.
+    """
+
+    mean: float
+    standard_error: float
+    standard_error_name: StandardErrorName
+    exam_standard_error: float | None
+    n_problems: int
+    samples_per_problem: float
+
+
+def pass_at_1(counts: Counts) -> Estimate:
+    """
+    Estimate pass@1 of one checkpoint on a fixed exam.
+
+    The problems do not change between checkpoints, so only the sampling of
+    responses contributes error. The exam-to-exam error of [1]_ answers another
+    question and is returned under its own name.
+
+    Args:
+        counts: Correct samples of each problem.
+
+    References:
+        .. [1] E. Miller, "Adding Error Bars to Evals", arXiv:2411.00640.
+    """
+    correct, samples = _arrays(counts)
+    n_problems = counts.n_problems
+    rates = correct / samples
+    mean = float(rates.mean())
+    typical = _harmonic_mean(samples)
+    if samples.max() == 1:
+        # One pseudo-response keeps the error of an all-right or all-wrong exam above zero.
+        inside = min(max(mean, 0.5 / n_problems), 1 - 0.5 / n_problems)
+        error, name = math.sqrt(inside * (1 - inside) / n_problems), StandardErrorName.BERNOULLI
+    else:
+        variance = float((_response_variances(correct, samples) / samples).sum()) / n_problems**2
+        error, name = math.sqrt(variance + (n_problems * typical) ** -2), StandardErrorName.WITHIN_PROBLEMS
+    return Estimate(
+        mean=mean,
+        standard_error=error,
+        standard_error_name=name,
+        exam_standard_error=float(rates.std(ddof=1)) / math.sqrt(n_problems) if n_problems > 1 else None,
+        n_problems=n_problems,
+        samples_per_problem=typical,
+    )
+
+
+def within_variance(counts: Counts) -> float:
+    """
+    Estimate W, the mean over problems of p(1-p), without bias.
+
+    Raises:
+        ValueError: If no problem has two samples, which leave no variance to estimate.
+    """
+    return float(_response_variances(*_arrays(counts)).mean())
+
+
+def added_counts(runs: Sequence[Counts]) -> Counts:
+    """
+    Add the counts of runs of one checkpoint under one fingerprint with distinct seeds.
+
+    Raises:
+        ValueError: If there is no run, or the runs sat different problems.
+    """
+    if not runs:
+        raise ValueError("no runs to add; expected at least one")
+    for run in runs[1:]:
+        _demand_same_problems(run, runs[0])
+    totals = dict.fromkeys(runs[0].ids, (0, 0))
+    for problem in (problem for run in runs for problem in run.problems):
+        correct, samples = totals[problem.problem_id]
+        totals[problem.problem_id] = (correct + problem.n_correct, samples + problem.n_samples)
+    return Counts.from_mapping(totals)
+
+
+def _arrays(counts: Counts) -> tuple[Floats, Floats]:
+    """Correct and drawn samples of each problem; shapes (n_problems,)."""
+    return (
+        np.array([problem.n_correct for problem in counts.problems], dtype=np.float64),
+        np.array([problem.n_samples for problem in counts.problems], dtype=np.float64),
+    )
+
+
+def _harmonic_mean(samples: Floats) -> float:
+    return float(1 / (1 / samples).mean())
+
+
+def _response_variances(correct: Floats, samples: Floats) -> Floats:
+    """Unbiased p(1-p) per problem; a problem with one sample takes the mean of the others."""
+    several = samples > 1
+    if not several.any():
+        raise ValueError("one sample per problem leaves no variance to estimate; draw two or more")
+    rates = correct / samples
+    variances = rates * (1 - rates) * samples / np.maximum(samples - 1, 1)
+    return np.where(several, variances, variances[several].mean())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """
+    Whether a candidate differs from a baseline by more than chance.
+
+    Attributes:
+        baseline_mean: The baseline's pass@1, a fraction.
+        difference: Candidate minus baseline, a fraction.
+        standard_error: SD of the difference if nothing changed, harness noise included; never zero.
+        z: Difference in standard errors.
+        p_regressed: One-sided p-value against a fall, from whichever distribution decides.
+        p_improved: One-sided p-value against a rise.
+        exact: Whether the exact conditional distribution decides, not z.
+    """
+
+    baseline_mean: float
+    difference: float
+    standard_error: float
+    z: float
+    p_regressed: float
+    p_improved: float
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pair:
+    """Two runs, problem by problem in the candidate's order; all shapes (n_problems,)."""
+
+    x: Floats
+    k: Floats
+    y: Floats
+    k_b: Floats
+
+    @classmethod
+    def of(cls, candidate: Counts, baseline: Counts) -> _Pair:
+        _demand_same_problems(candidate, baseline)
+        by_id = {problem.problem_id: problem for problem in baseline.problems}
+        aligned = Counts(problems=tuple(by_id[id_] for id_ in candidate.ids))
+        (x, k), (y, k_b) = _arrays(candidate), _arrays(aligned)
+        return cls(x=x, k=k, y=y, k_b=k_b)
+
+    @property
+    def difference(self) -> float:
+        """Candidate's pass@1 minus the baseline's."""
+        return float((self.x / self.k).mean() - (self.y / self.k_b).mean())
+
+
+def paired_test(candidate: Counts, baseline: Counts, *, tau: float = 0.0, exact: bool = False) -> Comparison:
+    """
+    Test whether two runs on the same problems have the same pass@1.
+
+    Under "nothing changed" both runs of a problem have one solve rate, so its
+    variance is pooled; one pseudo-discordant response keeps it above zero.
+
+    Args:
+        candidate: The run to be judged.
+        baseline: The run it is compared with, in any order of problems.
+        tau: SD of the difference between two harnesses, a fraction.
+        exact: Ask for the exact conditional test where z would decide.
+
+    Raises:
+        ValueError: If the two runs sat different problems, or tau is negative.
+    """
+    pair = _Pair.of(candidate, baseline)
+    error = math.sqrt(_paired_variance(pair) + _checked_tau(tau) ** 2)
+    z = pair.difference / error
+    use_exact = exact or candidate.n_samples < MIN_RESPONSES_FOR_NORMAL or _is_skewed(pair)
+    p_regressed, p_improved = _exact_p(pair, tau) if use_exact else (float(ndtr(z)), float(ndtr(-z)))
+    return Comparison(
+        baseline_mean=float((pair.y / pair.k_b).mean()),
+        difference=pair.difference,
+        standard_error=error,
+        z=z,
+        p_regressed=p_regressed,
+        p_improved=p_improved,
+        exact=use_exact,
+    )
+
+
+def _demand_same_problems(candidate: Counts, baseline: Counts) -> None:
+    ours, theirs = set(candidate.ids), set(baseline.ids)
+    if ours != theirs:
+        raise ValueError(
+            f"{len(ours - theirs)} problems are missing from the baseline and {len(theirs - ours)} from the candidate; "
+            f"expected the same {len(theirs)} problems"
+        )
+
+
+def _checked_tau(tau: float) -> float:
+    if not 0 <= tau < math.inf:
+        raise ValueError(f"tau is {tau}; expected a finite fraction of 0 or more")
+    return tau
+
+
+def _paired_variance(pair: _Pair) -> float:
+    """Sampling variance of the difference under "nothing changed", the pseudo-response included."""
+    n_problems, m = len(pair.x), pair.k + pair.k_b
+    rates = _pooled_rates(pair)
+    per_problem = rates * (1 - rates) * m / (m - 1) * (1 / pair.k + 1 / pair.k_b)
+    k, k_b = _harmonic_mean(pair.k), _harmonic_mean(pair.k_b)
+    addend = (1 / k + 1 / k_b) / (n_problems * _harmonic_mean(m)) / n_problems
+    return float(per_problem.sum()) / n_problems**2 + addend
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZRange:
+    """Between which values z lies, whatever the pending samples will show."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, difference: tuple[float, float], variance: tuple[float, float]) -> ZRange:
+        """Bound difference / sqrt(variance) from the least and the largest of each; variances above zero."""
+        (low, high), (least, most) = difference, variance
+        return cls(
+            low=low / math.sqrt(least if low < 0 else most),
+            high=high / math.sqrt(least if high > 0 else most),
+        )
+
+
+def paired_z_range(lowest: Counts, highest: Counts, baseline: Counts, *, tau: float = 0.0) -> ZRange:
+    """
+    Bound the z of `paired_test` over all completions of a run.
+
+    The variance moves with the pending samples too, so z at the two extreme
+    completions alone would bound nothing; p(1-p) is bounded problem by problem.
+
+    Args:
+        lowest: The counts if every pending sample is wrong.
+        highest: The counts if every pending sample is right.
+        baseline: The run it is compared with.
+        tau: SD of the difference between two harnesses, a fraction.
+    """
+    worst, best = _Pair.of(lowest, baseline), _Pair.of(highest, baseline)
+    fixed = replace(worst, x=np.zeros_like(worst.x), y=np.zeros_like(worst.y))
+    scale = (worst.k + worst.k_b) / (worst.k + worst.k_b - 1) * (1 / worst.k + 1 / worst.k_b) / len(worst.x) ** 2
+    least, most = _bernoulli_range(_pooled_rates(worst), _pooled_rates(best))
+    constant = _paired_variance(fixed) + _checked_tau(tau) ** 2
+    return ZRange.of(
+        (worst.difference, best.difference), (float(scale @ least) + constant, float(scale @ most) + constant)
+    )
+
+
+def _pooled_rates(pair: _Pair) -> Floats:
+    return (pair.x + pair.y) / (pair.k + pair.k_b)
+
+
+def _bernoulli_range(low: Floats, high: Floats) -> tuple[Floats, Floats]:
+    """Least and largest p(1-p) for p between two bounds, elementwise."""
+    nearest = np.clip(0.5, low, high)
+    return np.minimum(low * (1 - low), high * (1 - high)), nearest * (1 - nearest)
+
+
+def _null_pmf(pair: _Pair) -> Floats:
+    """P(candidate has x correct | the two runs' total), one hypergeometric row per problem; shape (n, max k + 1)."""
+    grid = np.arange(pair.k.max() + 1)
+    k, t, m = pair.k[:, None], (pair.x + pair.y)[:, None], (pair.k + pair.k_b)[:, None]
+    possible = (grid >= np.maximum(0, k - (m - t))) & (grid <= np.minimum(k, t))
+    x = np.clip(grid, np.maximum(0, k - (m - t)), np.minimum(k, t))
+    logs = _log_choose(t, x) + _log_choose(m - t, k - x) - _log_choose(m, k)
+    pmf = np.where(possible, np.exp(logs), 0.0)
+    return np.asarray(pmf / pmf.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def _log_choose(n: Floats | int, k: Floats) -> Floats:
+    return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1), dtype=np.float64)
+
+
+def _is_skewed(pair: _Pair) -> bool:
+    """Whether normal tails would misstate alpha for the candidate's total, given the two runs' totals."""
+    pmf = _null_pmf(pair)
+    grid = np.arange(pmf.shape[1])
+    centred = grid - (pmf @ grid)[:, None]
+    variance = float((pmf * centred**2).sum())
+    third = float((pmf * centred**3).sum())
+    return variance > 0 and abs(third) > MAX_SKEWNESS_FOR_NORMAL * variance**1.5
+
+
+def _exact_p(pair: _Pair, tau: float) -> tuple[float, float]:
+    """
+    One-sided p-values against a fall and a rise, given every problem's total over the two runs.
+
+    The candidate's total is compared with its exact distribution, the convolution
+    of one hypergeometric per problem (an exact Cochran-Mantel-Haenszel test [1]_).
+    Harness noise, where there is any, is mixed in as a normal deviate; half a
+    step is added, so that the limit tau -> 0 counts the observed total in full.
+
+    References:
+        .. [1] A. Agresti, "Categorical Data Analysis", 2nd ed. (2002), section 6.3.
+    """
+    total = np.ones(1)
+    for row in _null_pmf(pair):
+        total = np.convolve(total, np.trim_zeros(row, "b"))
+    totals = np.arange(len(total))
+    observed = pair.x.sum()
+    if tau == 0:
+        regressed, improved = total[totals <= observed].sum(), total[totals >= observed].sum()
+    else:
+        step = float((1 / pair.k + 1 / pair.k_b).mean()) / len(pair.x)
+        regressed = total @ ndtr((observed + 0.5 - totals) * step / tau)
+        improved = total @ ndtr((totals + 0.5 - observed) * step / tau)
+    return min(1.0, float(regressed)), min(1.0, float(improved))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """
+    A number that somebody printed.
+
+    Attributes:
+        value: pass@1 as printed, a fraction.
+        rounding: The unit it was rounded to, a fraction; 0.001 for "50.8".
+        n_samples: Samples per problem behind it; None if the source does not say.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+
+    value: float
+    rounding: float = 0.001
+    n_samples: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.value <= 1:
+            raise ValueError(f"the published pass@1 is {self.value}; expected a fraction between 0 and 1")
+        if not 0 <= self.rounding <= 1:
+            raise ValueError(f"the rounding unit is {self.rounding}; expected a fraction between 0 and 1")
+        if self.n_samples is not None and self.n_samples < 1:
+            raise ValueError(f"{self.n_samples} samples per problem behind the published number; expected 1 or more")
+
+
+def scalar_test(candidate: Counts, published: Published, *, n_baseline_samples: int, tau: float = 0.0) -> Comparison:
+    """
+    Test whether a run has the pass@1 that somebody printed.
+
+    Nothing is known of the baseline's problems, so the candidate's ratio of
+    within-problem to Bernoulli variance is applied at the pooled mean.
+
+    Args:
+        candidate: The run to be judged.
+        published: The printed number.
+        n_baseline_samples: Samples per problem behind it, known or assumed.
+        tau: SD of the difference between two harnesses, a fraction.
+
+    Raises:
+        ValueError: If `n_baseline_samples` is below one or tau negative.
+    """
+    if n_baseline_samples < 1:
+        raise ValueError(f"{n_baseline_samples} samples per problem behind the baseline; expected 1 or more")
+    correct, samples = _arrays(candidate)
+    k = _harmonic_mean(samples)
+    mean = float((correct / samples).mean())
+    variance = _scalar_response_variance(candidate, published.value, n_baseline_samples)
+    sampling = variance * (1 / k + 1 / n_baseline_samples) / candidate.n_problems
+    error = math.sqrt(sampling + _checked_tau(tau) ** 2 + published.rounding**2 / 12)
+    z = (mean - published.value) / error
+    return Comparison(
+        baseline_mean=published.value,
+        difference=mean - published.value,
+        standard_error=error,
+        z=z,
+        p_regressed=float(ndtr(z)),
+        p_improved=float(ndtr(-z)),
+        exact=False,
+    )
+
+
+def _scalar_response_variance(candidate: Counts, baseline_mean: float, n_baseline_samples: int) -> float:
+    """Within-problem variance of one response if candidate and baseline have one pass@1; never zero."""
+    correct, samples = _arrays(candidate)
+    k, mean = _harmonic_mean(samples), float((correct / samples).mean())
+    pooled_mean = _pooled_mean(mean, k, baseline_mean, n_baseline_samples, n_problems=candidate.n_problems)
+    if samples.max() == 1:
+        return pooled_mean * (1 - pooled_mean)
+    within = float(_response_variances(correct, samples).mean())
+    return _scaled_variance(
+        within, mean * (1 - mean), pooled_mean * (1 - pooled_mean), n_problems=candidate.n_problems, k=k
+    )
+
+
+def _pooled_mean(mean: float, k: float, baseline_mean: float, k_b: int, *, n_problems: int) -> float:
+    """Common pass@1 of candidate and baseline, kept one pseudo-response away from 0 and 1."""
+    floor = 1 / (n_problems * (k + k_b))
+    return min(max((k * mean + k_b * baseline_mean) / (k + k_b), floor), 1 - floor)
+
+
+def _scaled_variance(within: float, bernoulli: float, pooled_bernoulli: float, *, n_problems: int, k: float) -> float:
+    """Apply the candidate's ratio of within-problem to Bernoulli variance at the pooled mean."""
+    ratio = min(1.0, (n_problems * within + 1 / k) / (n_problems * bernoulli + 1 / k))
+    return max(ratio * pooled_bernoulli, within + 1 / (n_problems * k))
+
+
+def scalar_z_range(
+    lowest: Counts, highest: Counts, published: Published, *, n_baseline_samples: int, tau: float = 0.0
+) -> ZRange:
+    """
+    Bound the z of `scalar_test` over all completions of a run with at least two samples of each problem.
+
+    Args:
+        lowest: The counts if every pending sample is wrong.
+        highest: The counts if every pending sample is right.
+        published: The printed number.
+        n_baseline_samples: Samples per problem behind it, known or assumed.
+        tau: SD of the difference between two harnesses, a fraction.
+
+    Raises:
+        ValueError: If a problem has a single sample.
+    """
+    (worst, samples), (best, _) = _arrays(lowest), _arrays(highest)
+    if samples.min() < 2:
+        raise ValueError("a problem has a single sample, which leaves no variance to bound; draw two or more")
+    n, k = lowest.n_problems, _harmonic_mean(samples)
+    low, high = worst / samples, best / samples
+    means = np.array([low.mean(), high.mean()])
+    within = [float((rates * samples / (samples - 1)).mean()) for rates in _bernoulli_range(low, high)]
+    centres = [_pooled_mean(mean, k, published.value, n_baseline_samples, n_problems=n) for mean in means.tolist()]
+    bernoulli = [float(bound[0]) for bound in _bernoulli_range(means[:1], means[1:])]
+    at_centre = [float(bound[0]) for bound in _bernoulli_range(np.array(centres[:1]), np.array(centres[1:]))]
+    least = _scaled_variance(within[0], bernoulli[1], at_centre[0], n_problems=n, k=k)
+    most = _scaled_variance(within[1], bernoulli[0], at_centre[1], n_problems=n, k=k)
+    scale, constant = (1 / k + 1 / n_baseline_samples) / n, _checked_tau(tau) ** 2 + published.rounding**2 / 12
+    differences = (means - published.value).tolist()
+    return ZRange.of((differences[0], differences[1]), (least * scale + constant, most * scale + constant))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """
+    A comparison before its first sample; fractions throughout.
+
+    Attributes:
+        n_problems: Problems in the exam.
+        n_samples: Candidate samples per problem.
+        n_baseline_samples: Baseline samples per problem.
+        within_variance: W, the expected mean of p(1-p) over problems.
+        within_variance_source: Where W comes from, in words.
+        tau: SD of the difference between two harnesses.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+
+    n_problems: int
+    n_samples: int
+    n_baseline_samples: int
+    within_variance: float
+    within_variance_source: str
+    tau: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("n_problems", "n_samples", "n_baseline_samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        if not 0 < self.within_variance <= 0.25:
+            raise ValueError(f"the within-problem variance is {self.within_variance}; expected above 0, at most 0.25")
+        _checked_tau(self.tau)
+
+    @classmethod
+    def from_planning(
+        cls, constants: PlanningConstants, *, n_samples: int, n_baseline_samples: int, tau: float = 0.0
+    ) -> Design:
+        """Plan with a benchmark's constants, until a stored baseline gives better ones."""
+        return cls(
+            n_problems=constants.n_problems,
+            n_samples=n_samples,
+            n_baseline_samples=n_baseline_samples,
+            within_variance=constants.within_variance,
+            within_variance_source=constants.source,
+            tau=tau,
+        )
+
+    @classmethod
+    def from_baseline(cls, baseline: Counts, *, n_samples: int, tau: float = 0.0) -> Design:
+        """
+        Plan with the variance of a stored baseline, one pseudo-discordant response added.
+
+        Raises:
+            ValueError: If the baseline has one sample per problem, which leave no variance to estimate.
+        """
+        k_b = _harmonic_mean(_arrays(baseline)[1])
+        variance = within_variance(baseline) + 1 / (baseline.n_problems * k_b)
+        return cls(
+            n_problems=baseline.n_problems,
+            n_samples=n_samples,
+            n_baseline_samples=max(1, math.floor(k_b + 1e-9)),
+            within_variance=min(variance, 0.25),
+            within_variance_source="the stored baseline",
+            tau=tau,
+        )
+
+    def standard_error(self, n_samples: int | None = None) -> float:
+        """SD of the difference if nothing changed, after all or after `n_samples` samples per problem."""
+        k = self.n_samples if n_samples is None else n_samples
+        sampling = self.within_variance / self.n_problems * (1 / k + 1 / self.n_baseline_samples)
+        return math.sqrt(sampling + self.tau**2)
+
+
+def minimum_detectable_effect(design: Design, *, sigmas: float = 3.0, power: float = 0.8) -> float:
+    """
+    Smallest fall of pass@1, a fraction, that the gate turns red for with the given power.
+
+    Raises:
+        ValueError: If power is not inside (0, 1).
+    """
+    return (sigmas + _normal_quantile(power)) * design.standard_error()
+
+
+def samples_needed(design: Design, drop: float, *, sigmas: float = 3.0, power: float = 0.8) -> int | None:
+    """
+    Candidate samples per problem with which a fall by `drop` turns the gate red with the given power.
+
+    The baseline and tau stay as they are, and set a floor: None says that no
+    number of candidate samples suffices.
+
+    Raises:
+        ValueError: If `drop` is not inside (0, 1], or power not inside (0, 1).
+    """
+    if not 0 < drop <= 1:
+        raise ValueError(f"the drop is {drop}; expected a fraction above 0 and at most 1")
+    allowed = (drop / (sigmas + _normal_quantile(power))) ** 2 - design.tau**2
+    inverse = allowed * design.n_problems / design.within_variance - 1 / design.n_baseline_samples
+    return math.ceil(1 / inverse - 1e-9) if inverse > 0 else None
+
+
+def _normal_quantile(probability: float) -> float:
+    if not 0 < probability < 1:
+        raise ValueError(f"power is {probability}; expected a probability between 0 and 1")
+    return float(ndtri(probability))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """
+    How many responses of a run showed something, e.g. were cut off.
+
+    Raises:
+        ValueError: If the counts are impossible.
+    """
+
+    n_events: int
+    n_responses: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.n_events <= self.n_responses or self.n_responses < 1:
+            raise ValueError(f"{self.n_events} of {self.n_responses} responses; expected a share of at least one")
+
+    @property
+    def value(self) -> float:
+        """The rate, a fraction."""
+        return self.n_events / self.n_responses
+
+
+def rate_test(candidate: Rate, baseline: Rate, *, tau: float = 0.0) -> float:
+    """
+    One-sided p-value against a rise of a rate: Fisher's exact test on the totals.
+
+    Totals ignore that problems differ, which can only overstate the variance.
+    Harness noise is mixed in as in the exact test of pass@1.
+
+    Args:
+        candidate: The run to be judged.
+        baseline: The run it is compared with.
+        tau: SD of the difference between two harnesses, a fraction.
+    """
+    pair = _Pair(
+        x=np.array([candidate.n_events], dtype=np.float64),
+        k=np.array([candidate.n_responses], dtype=np.float64),
+        y=np.array([baseline.n_events], dtype=np.float64),
+        k_b=np.array([baseline.n_responses], dtype=np.float64),
+    )
+    return _exact_p(pair, _checked_tau(tau))[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FallenProblem:
+    """One problem that the candidate solves less often than the baseline, beyond chance."""
+
+    candidate: ProblemCounts
+    baseline: ProblemCounts
+    p_value: float
+    adjusted_p_value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FallenProblems:
+    """
+    The problems that fell, and how likely such a list is to name one that did.
+
+    Attributes:
+        problems: Most significant first.
+        false_discovery_rate: The share of the list allowed to be chance, a fraction.
+        power: Probability that a problem falling from always to `power_for_rate` is listed, alone among the others.
+        power_for_rate: The solve rate that the power is for, a fraction.
+    """
+
+    problems: tuple[FallenProblem, ...]
+    false_discovery_rate: float
+    power: float
+    power_for_rate: float
+
+
+def fallen_problems(candidate: Counts, baseline: Counts, *, false_discovery_rate: float = 0.05) -> FallenProblems:
+    """
+    List the problems whose solve rate fell: one-sided Fisher tests under Benjamini-Hochberg [1]_.
+
+    An empty list says little where its power is small, so the power is returned with it.
+
+    Raises:
+        ValueError: If the two runs sat different problems.
+
+    References:
+        .. [1] Y. Benjamini and Y. Hochberg, J. R. Statist. Soc. B 57 (1995) 289.
+    """
+    pair = _Pair.of(candidate, baseline)
+    pmf = _null_pmf(pair)
+    p_values = np.minimum(1.0, (pmf * (np.arange(pmf.shape[1]) <= pair.x[:, None])).sum(axis=1))
+    adjusted = benjamini_hochberg(p_values.tolist())
+    by_id = {problem.problem_id: problem for problem in baseline.problems}
+    rows = sorted(zip(p_values.tolist(), adjusted, candidate.problems, strict=True), key=lambda row: row[:2])
+    return FallenProblems(
+        problems=tuple(
+            FallenProblem(candidate=ours, baseline=by_id[ours.problem_id], p_value=p, adjusted_p_value=q)
+            for p, q, ours in rows
+            if q <= false_discovery_rate
+        ),
+        false_discovery_rate=false_discovery_rate,
+        power=fall_power(
+            n_problems=candidate.n_problems,
+            n_samples=int(pair.k.min()),
+            n_baseline_samples=int(pair.k_b.min()),
+            rate=0.4,
+            false_discovery_rate=false_discovery_rate,
+        ),
+        power_for_rate=0.4,
+    )
+
+
+def fall_power(
+    *, n_problems: int, n_samples: int, n_baseline_samples: int, rate: float, false_discovery_rate: float = 0.05
+) -> float:
+    """
+    Probability of listing the one problem that fell from always solved to solved at `rate`.
+
+    One fall among many problems must pass Benjamini-Hochberg's first threshold,
+    the rate divided by the number of problems.
+
+    Args:
+        n_problems: Problems in the exam.
+        n_samples: Candidate samples of the problem.
+        n_baseline_samples: Baseline samples of the problem, all correct.
+        rate: The candidate's solve rate, a fraction.
+        false_discovery_rate: The level of the list.
+    """
+    correct = np.arange(n_samples + 1, dtype=np.float64)
+    chance = np.exp(_log_choose(n_samples, correct)) * rate**correct
+    chance = chance * (1 - rate) ** (n_samples - correct)
+    pair = _Pair(
+        x=correct,
+        k=np.full_like(correct, n_samples),
+        y=np.full_like(correct, n_baseline_samples),
+        k_b=np.full_like(correct, n_baseline_samples),
+    )
+    pmf = _null_pmf(pair)
+    p_values = (pmf * (np.arange(pmf.shape[1]) <= correct[:, None])).sum(axis=1)
+    return min(1.0, float(chance[p_values <= false_discovery_rate / n_problems].sum()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rearrangement:
+    """
+    Whether two runs solve different problems, whatever their means.
+
+    Attributes:
+        statistic: Sum over informative problems of the squared standardised difference.
+        expected: Its mean if nothing changed: the number of informative problems.
+        standard_deviation: Its SD if nothing changed.
+        p_value: Probability of a statistic at least so large if nothing changed.
+        n_informative: Problems that at least one run solved and at least one failed.
+    """
+
+    statistic: float
+    expected: float
+    standard_deviation: float
+    p_value: float
+    n_informative: int
+
+
+def rearrangement(candidate: Counts, baseline: Counts) -> Rearrangement:
+    """
+    Diagnose "same mean, different model" from the per-problem discordance.
+
+    Each informative problem contributes its squared difference over the exact
+    conditional variance. Mean and variance of the sum are exact too; its tail is
+    that of the gamma distribution with these two moments.
+
+    Raises:
+        ValueError: If the two runs sat different problems.
+    """
+    pair = _Pair.of(candidate, baseline)
+    pmf = _null_pmf(pair)
+    grid = np.arange(pmf.shape[1])
+    centred = grid - (pmf @ grid)[:, None]
+    variance = (pmf * centred**2).sum(axis=1)
+    total = pair.x + pair.y
+    informative = (total > 0) & (total < pair.k + pair.k_b)
+    fourth = (pmf * centred**4).sum(axis=1)[informative] / variance[informative] ** 2
+    observed = pair.x - pmf @ grid
+    statistic = float((observed[informative] ** 2 / variance[informative]).sum())
+    expected, spread = float(informative.sum()), float((fourth - 1).sum())
+    # Where k = 1 on both sides every outcome gives the same statistic: nothing can be diagnosed.
+    testable = spread > 1e-9
+    return Rearrangement(
+        statistic=statistic,
+        expected=expected,
+        standard_deviation=math.sqrt(spread) if testable else 0.0,
+        p_value=float(gammaincc(expected**2 / spread, statistic * expected / spread)) if testable else 1.0,
+        n_informative=int(informative.sum()),
+    )
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Adjust p-values so that those at most q form a list with false discovery rate q; same order."""
+    n = len(p_values)
+    order = np.argsort(p_values, kind="stable")
+    scaled = np.asarray(p_values, dtype=np.float64)[order] * n / np.arange(1, n + 1)
+    adjusted = np.empty(n)
+    adjusted[order] = np.minimum(1.0, np.minimum.accumulate(scaled[::-1])[::-1])
+    return tuple(adjusted.tolist())
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """
+    Adjust p-values so that those at most alpha have family-wise error alpha [1]_; same order.
+
+    References:
+        .. [1] S. Holm, Scand. J. Statist. 6 (1979) 65.
+    """
+    n = len(p_values)
+    order = np.argsort(p_values, kind="stable")
+    scaled = np.asarray(p_values, dtype=np.float64)[order] * np.arange(n, 0, -1)
+    adjusted = np.empty(n)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(scaled))
+    return tuple(adjusted.tolist())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pooled:
+    """
+    Several runs under different fingerprints, as one number; fractions.
+
+    Attributes:
+        mean: Weighted mean of the runs' pass@1.
+        standard_error: Its error, between-run noise included.
+        tau: Between-run SD by Paule and Mandel.
+        cochran_q: Weighted sum of squared deviations from the mean without tau.
+        p_different: Probability of so large a Q from sampling alone.
+        p_alike: Probability of so small a Q; a tiny one means reused seeds.
+    """
+
+    mean: float
+    standard_error: float
+    tau: float
+    cochran_q: float
+    p_different: float
+    p_alike: float
+
+
+def pooled(estimates: Collection[Estimate]) -> Pooled:
+    """
+    Pool runs by inverse variance, with the noise between them estimated [1]_.
+
+    Raises:
+        ValueError: If there are fewer than two runs.
+
+    References:
+        .. [1] R. C. Paule and J. Mandel, J. Res. NBS 87 (1982) 377.
+    """
+    if len(estimates) < 2:
+        raise ValueError(f"{len(estimates)} runs to pool; expected at least two")
+    means = np.array([estimate.mean for estimate in estimates])
+    variances = np.array([estimate.standard_error**2 for estimate in estimates])
+    q = cochran_q(means, variances)
+    tau = paule_mandel_tau(means, variances)
+    weights = 1 / (variances + tau**2)
+    return Pooled(
+        mean=float(weights @ means / weights.sum()),
+        standard_error=float(weights.sum()) ** -0.5,
+        tau=tau,
+        cochran_q=q,
+        p_different=float(chdtrc(len(means) - 1, q)),
+        p_alike=float(chdtr(len(means) - 1, q)),
+    )
+
+
+def cochran_q(effects: Floats, variances: Floats, *, mean: float | None = None, tau: float = 0.0) -> float:
+    """
+    Weighted sum of squared deviations, chi-square if sampling (and tau) were all.
+
+    Args:
+        effects: One effect per run; shape (n_runs,), any unit.
+        variances: Their sampling variances, above zero; the unit squared.
+        mean: The common effect if it is known; otherwise the weighted mean.
+        tau: Between-run SD to be added, in the effects' unit.
+    """
+    weights = 1 / (variances + tau**2)
+    centre = float(weights @ effects / weights.sum()) if mean is None else mean
+    return float(weights @ (effects - centre) ** 2)
+
+
+def paule_mandel_tau(effects: Floats, variances: Floats, *, mean: float | None = None) -> float:
+    """
+    Between-run SD with which Cochran's Q equals its expectation; zero where sampling explains everything.
+
+    Args:
+        effects: One effect per run; shape (n_runs,), any unit.
+        variances: Their sampling variances, above zero; the unit squared.
+        mean: The common effect if it is known, which saves its degree of freedom.
+
+    Raises:
+        ValueError: If there are too few effects.
+    """
+    from scipy.optimize import brentq  # noqa: PLC0415  half of this module's import time, for a rare call
+
+    expected = len(effects) - (mean is None)
+    if expected < 1:
+        raise ValueError(f"{len(effects)} effects leave no spread to estimate tau from; expected one more")
+
+    def excess(tau: float) -> float:
+        return cochran_q(effects, variances, mean=mean, tau=tau) - expected
+
+    if excess(0.0) <= 0:
+        return 0.0
+    largest = float(np.abs(effects - (effects.mean() if mean is None else mean)).max()) * math.sqrt(len(effects))
+    return float(brentq(excess, 0.0, 2 * largest, xtol=1e-12 * largest))
+
+
+def family_wise_error(alpha: float, n_tests: int) -> float:
+    """Probability of at least one false alarm among independent tests at level alpha each."""
+    return 1 - (1 - alpha) ** n_tests
+
+
+def alpha_of(sigmas: float) -> float:
+    """One-sided level of a gate at `sigmas`: P(Z > sigmas)."""
+    return float(ndtr(-sigmas))
+
+
+def sigmas_of(alpha: float) -> float:
+    """
+    Sigmas of a one-sided gate at level alpha.
+
+    Raises:
+        ValueError: If alpha is not inside (0, 1).
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha is {alpha}; expected a probability between 0 and 1")
+    return float(-ndtri(alpha))

@@ -1,0 +1,1 @@
+"""Engines: whatever answers a prompt, behind one protocol."""

@@ -1,0 +1,242 @@
+"""
+vLLM's `AsyncLLM` as an engine; the only module that imports vllm.
+
+Prompts go in as token ids, so that nothing tokenizes them a second time, and every
+request carries its own seed, so that a sample depends on neither its neighbours in
+the batch nor the worker that drew it. CUDA graphs stay on: vLLM's defaults decide,
+where LightEval's backend forces eager mode and 128 sequences.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_r1eval.core.records import FinishReason, Response
+from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
+from pytest_r1eval.errors import EngineError
+
+if TYPE_CHECKING:
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+N_CONCURRENT = 1024
+"""Requests in flight on a GPU; on one H200 a 1.5B model ran 2.5 to 3 times faster so than with 128 (pitfalls)."""
+N_CONCURRENT_CPU = 128
+CPU_KV_CACHE_GIB = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmOptions:
+    """
+    How vLLM is started.
+
+    Attributes:
+        model: Hub id or folder.
+        revision: Hub revision; None for a folder or the default branch.
+        dtype: ``bfloat16``, ``float16``, ``float32`` or ``auto``.
+        max_model_length: Tokens of prompt and response together.
+        gpu_memory_utilization: The share of one GPU's memory this engine may take, (0, 1].
+        tensor_parallel_size: GPUs one engine spans.
+        arguments: Further engine arguments, passed through.
+        log: Where the engine's processes write what they have to say.
+    """
+
+    model: str
+    revision: str | None
+    dtype: str
+    max_model_length: int
+    gpu_memory_utilization: float
+    tensor_parallel_size: int
+    arguments: dict[str, Any]
+    log: Path
+
+
+class VllmEngine:
+    """One vLLM engine in this process, its core in a child process of vLLM's own."""
+
+    def __init__(self, options: VllmOptions) -> None:
+        self._options = options
+        self._llm: AsyncLLM | None = None
+        self._is_closed = False
+        self.n_concurrent = N_CONCURRENT
+
+    async def start(self) -> EngineIdentity:
+        """
+        Import vLLM and load the model in a thread, so that the caller's loop goes on.
+
+        Raises:
+            EngineError: If vLLM is missing or refuses; its own last message is part of ours.
+        """
+        try:
+            return await asyncio.to_thread(self._load)
+        except ImportError as error:
+            raise EngineError(
+                f"vLLM cannot be imported ({error}); install pytest-r1eval[vllm] for an NVIDIA GPU or "
+                "pytest-r1eval[cpu] for a CPU"
+            ) from error
+
+    def _load(self) -> EngineIdentity:
+        os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(CPU_KV_CACHE_GIB))
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        logging.getLogger("vllm").setLevel(logging.WARNING)
+        from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415 - 16 to 30 s to import
+        from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
+
+        options = self._options
+        if self._is_closed:
+            raise EngineError("vLLM was closed while it was being imported")
+        fields: dict[str, Any] = {
+            "model": options.model,
+            "revision": options.revision,
+            "dtype": options.dtype,
+            "max_model_len": options.max_model_length,
+            "tensor_parallel_size": options.tensor_parallel_size,
+            "gpu_memory_utilization": options.gpu_memory_utilization,
+            "disable_log_stats": True,
+            **options.arguments,
+        }
+        try:
+            with _output_to(options.log):
+                llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**fields))
+        except Exception as error:  # vLLM raises anything from ValueError to bare RuntimeError here
+            raise EngineError(_refusal(options, error)) from error
+        self._llm = llm
+        device, on_cpu = _device()
+        if on_cpu:
+            self.n_concurrent = N_CONCURRENT_CPU
+        config = llm.model_config
+        return EngineIdentity(
+            engine=f"vllm {_version()}",
+            dtype=str(config.dtype).removeprefix("torch."),
+            quantization=config.quantization,
+            device=device,
+            n_devices=options.tensor_parallel_size,
+        )
+
+    async def generate(self, request: Request) -> Generation:
+        """
+        Draw one sample by one request of its own.
+
+        Raises:
+            EngineError: If the engine died, or ended the request for a reason that is no answer.
+        """
+        from vllm import SamplingParams, TokensPrompt  # noqa: PLC0415
+        from vllm.sampling_params import RequestOutputKind  # noqa: PLC0415
+
+        if self._llm is None:
+            raise EngineError("vLLM is not started; start the engine before the first request")
+        parameters = SamplingParams(
+            temperature=request.sampling.temperature,
+            top_p=request.sampling.top_p,
+            seed=request.seed,
+            max_tokens=request.max_new_tokens,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        name = f"{request.benchmark}/{request.problem_id}/{request.index}"
+        completion = None
+        try:
+            stream = self._llm.generate(TokensPrompt(prompt_token_ids=list(request.prompt)), parameters, name)
+            async for output in stream:
+                completion = output.outputs[0]
+        except Exception as error:  # EngineDeadError, ValueError and more, by version
+            raise EngineError(f"vLLM failed on {name}: {_last_line(error)}") from error
+        if completion is None or completion.finish_reason not in set(FinishReason):
+            reason = None if completion is None else completion.finish_reason
+            raise EngineError(f"vLLM ended {name} with finish reason {reason!r}; expected 'stop' or 'length'")
+        return Generation(
+            response=Response(
+                text=completion.text,
+                n_tokens=len(completion.token_ids),
+                finish_reason=FinishReason(completion.finish_reason),
+            )
+        )
+
+    async def close(self) -> None:
+        """Shut the engine down and free its device."""
+        self._is_closed = True
+        llm, self._llm = self._llm, None
+        if llm is not None:
+            await asyncio.to_thread(llm.shutdown)
+
+
+@contextmanager
+def _output_to(log: Path) -> Iterator[None]:
+    """
+    Let processes started meanwhile write to a log instead of the terminal.
+
+    vLLM's engine core is a child that inherits our standard output and error, and
+    its last words are the only place where the root cause of a failed start stands.
+    pytest's capture moves the same two descriptors, so ours are put back only where
+    they are still ours.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        saved = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
+        try:
+            for descriptor in saved:
+                os.dup2(file.fileno(), descriptor)
+            yield
+        finally:
+            for descriptor, original in saved.items():
+                if os.path.sameopenfile(descriptor, file.fileno()):
+                    os.dup2(original, descriptor)
+                os.close(original)
+
+
+def _root_cause(log: Path, error: Exception) -> str:
+    """Find the last exception that the engine's processes logged; vLLM's own error only points there."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    causes = [found[1] for line in lines if (found := re.search(r"\b\w+(?:Error|Exception): (.+)$", line))]
+    causes = [cause for cause in causes if "initialization failed" not in cause]
+    return causes[-1] if causes else _last_line(error)
+
+
+def _refusal(options: VllmOptions, error: Exception) -> str:
+    return (
+        f"vLLM cannot serve {options.model}: {_root_cause(options.log, error)} "
+        f"(dtype {options.dtype}, {options.max_model_length} tokens, tensor parallel {options.tensor_parallel_size}, "
+        f"memory utilisation {options.gpu_memory_utilization}; all of it in {options.log}). "
+        "If the model is too large, give it more memory (--r1-gpu-memory-utilization, --r1-tp) "
+        "or a shorter context (--r1-max-model-len)"
+    )
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
+
+
+def _version() -> str:
+    for distribution in ("vllm", "vllm-cpu"):
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    from vllm import __version__  # noqa: PLC0415
+
+    return str(__version__)
+
+
+def _device() -> tuple[str, bool]:
+    """Name the device and say whether it is a CPU."""
+    from vllm.platforms import current_platform  # noqa: PLC0415
+
+    if current_platform.is_cpu():
+        return _cpu_name(), True
+    return str(current_platform.get_device_name()), False
+
+
+def _cpu_name() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"cpu {names[0]}" if names else "cpu"

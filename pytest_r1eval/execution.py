@@ -1,0 +1,297 @@
+"""
+The pump: store -> engine -> scoring -> store.
+
+One worker per pytest process, in a thread with its own asyncio loop, whichever
+item pytest is at. It keeps its engine full by claiming units until no benchmark
+of the run has one left, so load balances itself, nothing idles at item borders,
+and a dead neighbour's units come back to the living when their lease runs out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from pytest_r1eval.core.benchmarks import Benchmark, Problem
+from pytest_r1eval.core.fingerprints import Harness
+from pytest_r1eval.core.plans import Plan, room, sample_seed
+from pytest_r1eval.core.records import Sample
+from pytest_r1eval.engines.engine import Engine, EngineIdentity, Request
+from pytest_r1eval.errors import EngineError, R1EvalError
+from pytest_r1eval.planning import Planner
+from pytest_r1eval.scoring.pool import GradingPool
+from pytest_r1eval.store import LEASE_S, BenchmarkState, ClaimedUnit, Store
+
+POLL_S = 0.1
+"""How often a waiting item or an idle worker looks into the store."""
+
+
+class Worker:
+    """
+    One process's part in a run.
+
+    Args:
+        run: The run's folder.
+        owner: Unique among all workers that ever work on the run.
+        benchmarks: The benchmarks that may be selected, by name.
+        planner: Makes plans.
+        engine: Answers prompts; not started yet.
+        pool: Grades responses; not started yet, None where the engine's responses come with grades.
+        grader: Name and version of what grades.
+    """
+
+    def __init__(  # noqa: PLR0913 - seven parts, named at the only call
+        self,
+        *,
+        run: Path,
+        owner: str,
+        benchmarks: Mapping[str, Benchmark],
+        planner: Planner,
+        engine: Engine,
+        pool: GradingPool | None,
+        grader: str,
+    ) -> None:
+        self._run = run
+        self._owner = owner
+        self._benchmarks = benchmarks
+        self._planner = planner
+        self._engine = engine
+        self._pool = pool
+        self._grader = grader
+        self._thread = threading.Thread(target=self._work, name=f"r1eval {owner}", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._main: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+
+    def start(self) -> None:
+        """Begin to plan, load and generate in the background."""
+        self._thread.start()
+
+    def finish(self, benchmark: str) -> None:
+        """
+        Wait until a benchmark has no unit left, whoever did the work.
+
+        Raises:
+            R1EvalError: If the benchmark cannot be planned, or this worker failed.
+        """
+        store = Store.open(self._run)
+        try:
+            while not self._is_settled(store, benchmark):
+                if not self._thread.is_alive():
+                    raise self._error or EngineError(f"the worker ended before {benchmark} was finished")
+                time.sleep(POLL_S)
+        finally:
+            store.close()
+
+    def stop(self) -> None:
+        """Give leases back, free the device and wait for the thread; safe to call twice."""
+        if self._thread.is_alive() and self._loop is not None and self._main is not None:
+            with suppress(RuntimeError):  # the loop closed between the two lines
+                self._loop.call_soon_threadsafe(self._main.cancel)
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _is_settled(self, store: Store, benchmark: str) -> bool:
+        match store.state(benchmark):
+            case BenchmarkState.FAILED:
+                raise R1EvalError(store.error(benchmark))
+            case BenchmarkState.SELECTED:
+                return False
+            case BenchmarkState.CLOSED:
+                return True
+            case BenchmarkState.OPEN:
+                return store.progress(benchmark).n_open_units == 0
+
+    def _work(self) -> None:
+        try:
+            asyncio.run(self._session())
+        except asyncio.CancelledError:
+            self._error = EngineError("interrupted; what was generated is stored")
+        except BaseException as error:  # noqa: BLE001 - handed to the waiting item, which raises it
+            self._error = error
+
+    async def _session(self) -> None:
+        self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
+        store = Store.open(self._run)
+        loading = asyncio.create_task(self._engine.start())
+        renewing = asyncio.create_task(self._renew(store))
+        try:
+            if self._pool is not None:
+                self._pool.start()
+            await self._plan_all(store)
+            if self._has_work(store):
+                await self._join(store, await loading)
+                await _Pump(store, self._owner, self._engine, self._pool, self._benchmarks).run()
+        finally:
+            renewing.cancel()
+            await self._engine.close()
+            await asyncio.gather(loading, return_exceptions=True)
+            await self._engine.close()
+            if self._pool is not None:
+                self._pool.close()
+            store.release(owner=self._owner)
+            store.close()
+
+    async def _join(self, store: Store, identity: EngineIdentity) -> None:
+        harness = Harness(
+            engine=identity.engine,
+            dtype=identity.dtype,
+            quantization=identity.quantization,
+            device=identity.device,
+            n_devices=identity.n_devices,
+            grader=identity.grader or self._grader,
+        )
+        store.add_worker(self._owner, harness)
+
+    async def _plan_all(self, store: Store) -> None:
+        """Plan what nobody else plans; a benchmark that cannot be planned fails for everybody."""
+        for name in store.selected:
+            if not store.claim_planning(name, owner=self._owner):
+                continue
+            try:
+                planned = await self._planner.plan(self._benchmarks[name])
+            except R1EvalError as error:
+                store.fail(name, str(error))
+            else:
+                store.write_plan(planned.exam, planned.prompts, planned.plan)
+
+    def _has_work(self, store: Store) -> bool:
+        return any(store.state(name) in {BenchmarkState.SELECTED, BenchmarkState.OPEN} for name in store.selected)
+
+    async def _renew(self, store: Store) -> None:
+        while True:
+            await asyncio.sleep(LEASE_S / 4)
+            store.renew(owner=self._owner)
+
+
+class _Pump:
+    """Keeps one engine full; scoring runs beside it and never holds a slot."""
+
+    def __init__(
+        self,
+        store: Store,
+        owner: str,
+        engine: Engine,
+        pool: GradingPool | None,
+        benchmarks: Mapping[str, Benchmark],
+    ) -> None:
+        self._store = store
+        self._owner = owner
+        self._engine = engine
+        self._pool = pool
+        self._benchmarks = benchmarks
+        self._exams: dict[str, _OpenExam] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._n_generating = 0
+        self._slot_freed = asyncio.Event()
+
+    async def run(self) -> None:
+        """
+        Work until no benchmark of the run has a unit left.
+
+        Raises:
+            EngineError: If the engine failed.
+            StoreError: If the store did.
+        """
+        try:
+            while True:
+                self._raise_failed()
+                self._fill()
+                if not self._tasks and self._is_settled():
+                    return
+                self._slot_freed.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._slot_freed.wait(), POLL_S)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _fill(self) -> None:
+        while self._n_generating < self._engine.n_concurrent:
+            claimed = self._store.claim(owner=self._owner)
+            if claimed is None:
+                return
+            exam = self._open(claimed.benchmark)
+            for index in claimed.missing:
+                self._n_generating += 1
+                self._tasks.add(asyncio.create_task(self._answer(claimed, exam, index)))
+
+    async def _answer(self, claimed: ClaimedUnit, exam: _OpenExam, index: int) -> None:
+        problem = exam.problems[claimed.unit.problem_id]
+        request = exam.request(problem, index)
+        try:
+            generation = await self._engine.generate(request)
+        finally:
+            self._n_generating -= 1
+            self._slot_freed.set()
+        grade = generation.grade
+        if grade is None:
+            if self._pool is None:
+                raise EngineError("the engine returned a response without a grade, and nothing here grades it")
+            grade = await self._pool.grade(exam.benchmark, problem, generation.response)
+        sample = Sample(
+            problem_id=problem.id, index=index, seed=request.seed, response=generation.response, grade=grade
+        )
+        self._store.add_sample(claimed, sample)
+
+    def _open(self, name: str) -> _OpenExam:
+        if name not in self._exams:
+            plan = self._store.plan(name)
+            if plan is None:
+                raise EngineError(f"{name} has units and no plan; start a new run")
+            exam = self._store.exam(name)
+            self._exams[name] = _OpenExam(
+                benchmark=self._benchmarks[name],
+                plan=plan,
+                problems={problem.id: problem for problem in exam.problems},
+                prompts=self._store.prompts(name),
+            )
+        return self._exams[name]
+
+    def _raise_failed(self) -> None:
+        finished = {task for task in self._tasks if task.done()}
+        self._tasks -= finished
+        for task in finished:
+            task.result()
+
+    def _is_settled(self) -> bool:
+        return all(
+            self._store.state(name) is not BenchmarkState.SELECTED
+            and (self._store.state(name) is not BenchmarkState.OPEN or self._store.progress(name).n_open_units == 0)
+            for name in self._store.selected
+        )
+
+
+class _OpenExam:
+    """What the pump needs of one benchmark, read from the store once."""
+
+    def __init__(
+        self,
+        *,
+        benchmark: Benchmark,
+        plan: Plan,
+        problems: Mapping[str, Problem],
+        prompts: Mapping[str, tuple[int, ...]],
+    ) -> None:
+        self.benchmark = benchmark
+        self.plan = plan
+        self.problems = problems
+        self.prompts = prompts
+
+    def request(self, problem: Problem, index: int) -> Request:
+        """Ask for one sample of one problem."""
+        prompt = self.prompts[problem.id]
+        return Request(
+            benchmark=self.benchmark.name,
+            problem_id=problem.id,
+            index=index,
+            prompt=prompt,
+            seed=sample_seed(self.plan.seed, problem.id, index),
+            sampling=self.plan.sampling,
+            max_new_tokens=room(self.plan.sampling, n_prompt_tokens=len(prompt)),
+        )

@@ -1,0 +1,125 @@
+"""
+Shards as pytest items, and gates as pytest reports.
+
+Items hang below one collector whose file is this package's own, reached through
+`config.args`, so that pytest finds, counts, deselects and lists them like any
+other test, in any folder. Their node ids do not name that file.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.errors import R1EvalError
+
+if TYPE_CHECKING:
+    from _pytest._code.code import ExceptionInfo, TerminalRepr
+
+    from pytest_r1eval.execution import Worker
+
+ANCHOR = Path(__file__).parent / "benchmarks.r1eval"
+"""The file that stands for all benchmarks; pytest collects files, not ideas."""
+ROOT_ID = "r1eval"
+
+
+class BenchmarkCollector(pytest.File):
+    """Collects the shards of every benchmark."""
+
+    benchmarks: Mapping[str, Benchmark]
+    n_shards: int
+    worker: Callable[[], Worker]
+
+    @classmethod
+    def build(
+        cls,
+        parent: pytest.Collector,
+        *,
+        benchmarks: Mapping[str, Benchmark],
+        n_shards: int,
+        worker: Callable[[], Worker],
+    ) -> BenchmarkCollector:
+        """Make the collector under pytest's own for the folder."""
+        collector: BenchmarkCollector = cls.from_parent(parent, path=ANCHOR, nodeid=ROOT_ID)
+        collector.benchmarks, collector.n_shards, collector.worker = benchmarks, n_shards, worker
+        return collector
+
+    def collect(self) -> Iterator[ShardItem]:
+        """Yield the shards, benchmark by benchmark."""
+        for benchmark in self.benchmarks.values():
+            for number in range(1, self.n_shards + 1):
+                name = f"{benchmark.name}[shard {number}/{self.n_shards}]"
+                item: ShardItem = ShardItem.from_parent(self, name=name)
+                item.benchmark = benchmark
+                item.add_marker(benchmark.mark)
+                item.add_marker(ROOT_ID)
+                yield item
+
+
+class ShardItem(pytest.Item):
+    """A worker's share of a benchmark: done when nobody has a unit of it left."""
+
+    benchmark: Benchmark
+
+    def runtest(self) -> None:
+        """Work until the benchmark is settled."""
+        collector = self.parent
+        if not isinstance(collector, BenchmarkCollector):
+            raise TypeError(f"{self.nodeid} hangs below {collector!r}; expected a BenchmarkCollector")
+        collector.worker().finish(self.benchmark.name)
+
+    def repr_failure(
+        self,
+        excinfo: ExceptionInfo[BaseException],
+        style: str | None = None,  # noqa: ARG002 - pytest's signature
+    ) -> str | TerminalRepr:
+        """Show our own errors as the sentence they are."""
+        if isinstance(excinfo.value, R1EvalError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo)
+
+    def reportinfo(self) -> tuple[Path | str, int | None, str]:
+        """Show the benchmark, not the file behind it."""
+        return ROOT_ID, None, self.name
+
+
+def benchmark_of(nodeid: str) -> str | None:
+    """Return the benchmark that a shard's node id belongs to; None for other tests."""
+    prefix, _, name = nodeid.partition("::")
+    return name.partition("[shard ")[0] if prefix == ROOT_ID and "[shard " in name else None
+
+
+def gate_reports(benchmark: Benchmark, *, passes: bool, is_error: bool, words: str) -> Iterator[pytest.TestReport]:
+    """
+    Make the reports of one gate, as pytest would of a test.
+
+    Args:
+        benchmark: The benchmark that was judged.
+        passes: Whether the gate lets the checkpoint through.
+        is_error: Whether it could not be judged, which is an error and not a failure.
+        words: What a person reads.
+    """
+    phases: tuple[Literal["setup", "call", "teardown"], ...] = ("setup", "call", "teardown")
+    failing = None if passes else phases[0] if is_error else phases[1]
+    now = time.time()
+    for phase in phases:
+        if failing == "setup" and phase == "call":
+            continue
+        name = f"{benchmark.name}::pass@1"
+        yield pytest.TestReport(
+            nodeid=f"{ROOT_ID}::{name}",
+            location=(ROOT_ID, None, name),
+            keywords={name: 1, benchmark.mark: 1, ROOT_ID: 1},
+            outcome="failed" if phase == failing else "passed",
+            longrepr=words if phase == failing else None,
+            when=phase,
+            sections=[("r1eval", words)] if phase == "call" and passes else [],
+            duration=0.0,
+            start=now,
+            stop=now,
+        )

@@ -1,0 +1,173 @@
+"""
+From a benchmark to its plan: the last moment at which a run can be refused for free.
+
+Planning happens in whichever worker gets to it first, because it needs LightEval
+and the model's tokenizer, which the judging process never loads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from pytest_r1eval.baseline_files import BaselineShelf, FoundBaseline
+from pytest_r1eval.checkpoint import Checkpoint
+from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
+from pytest_r1eval.core.benchmarks import Benchmark, Exam, Sampling
+from pytest_r1eval.core.fingerprints import Question
+from pytest_r1eval.core.plans import Plan, check_room, subset_ids
+from pytest_r1eval.errors import BaselineError, PlanError
+from pytest_r1eval.scoring.pool import GradingPool
+from pytest_r1eval.settings import Settings
+from pytest_r1eval.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedBenchmark:
+    """An exam, its prompts as token ids in the exam's order, and the plan."""
+
+    exam: Exam
+    prompts: tuple[tuple[int, ...], ...]
+    plan: Plan
+
+
+class Planner(Protocol):
+    """Makes plans."""
+
+    async def plan(self, benchmark: Benchmark) -> PlannedBenchmark:
+        """
+        Plan one benchmark.
+
+        Raises:
+            R1EvalError: If it cannot be carried out as asked.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExamPlanner:
+    """Plans from LightEval's task and the model's chat template."""
+
+    settings: Settings
+    checkpoint: Checkpoint
+    shelf: BaselineShelf
+    seed: int
+    pool: GradingPool
+
+    async def plan(self, benchmark: Benchmark) -> PlannedBenchmark:
+        """
+        Build the exam, render its prompts, and check that every response has room.
+
+        Raises:
+            ExamError: If the data set cannot be read.
+            BaselineError: If the baseline's file is malformed, or it was asked something else.
+            PlanError: If the context is too short.
+        """
+        settings = self.settings
+        sampling = sampling_for(benchmark, settings, max_position=self.checkpoint.max_position)
+        building = self.pool.build_exam(
+            benchmark,
+            data_dir=settings.data,
+            model=self.checkpoint.model,
+            revision=self.checkpoint.revision,
+            system_prompt=settings.system_prompt,
+        )
+        built = await asyncio.wrap_future(building)
+        exam, prompts = _subset(built.exam, built.prompts, n_problems=settings.subset)
+        question = Question(exam=exam.digest, sampling=sampling, system_prompt=settings.system_prompt)
+        check_comparable(question, self.shelf.find(benchmark.name), is_subset=exam != built.exam)
+        lengths = {problem.id: len(prompt) for problem, prompt in zip(exam.problems, prompts, strict=True)}
+        check_room(benchmark.name, sampling, n_prompt_tokens=lengths)
+        plan = Plan(
+            benchmark=benchmark.name,
+            exam=exam.digest,
+            problem_ids=tuple(lengths),
+            rounds=(settings.samples.get(benchmark.name, benchmark.samples_per_problem),),
+            seed=self.seed,
+            sampling=sampling,
+            system_prompt=settings.system_prompt,
+        )
+        return PlannedBenchmark(exam=exam, prompts=prompts, plan=plan)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayPlanner:
+    """Plans what a recorded run planned: its exam, prompts and sampling."""
+
+    settings: Settings
+    recorded: Path
+    shelf: BaselineShelf
+    seed: int
+
+    async def plan(self, benchmark: Benchmark) -> PlannedBenchmark:
+        """
+        Copy the recorded plan, with the number of samples asked for here.
+
+        Raises:
+            PlanError: If the recorded run has no such benchmark.
+        """
+        store = Store.open(self.recorded)
+        try:
+            plan = store.plan(benchmark.name)
+            if plan is None:
+                raise PlanError(
+                    f"the recorded run {self.recorded} has no plan for {benchmark.name}; "
+                    f"it holds {', '.join(store.selected) or 'nothing'}"
+                )
+            exam, prompts = store.exam(benchmark.name), tuple(store.prompts(benchmark.name).values())
+        finally:
+            store.close()
+        n_samples = self.settings.samples.get(benchmark.name, plan.samples_per_problem)
+        full = exam
+        exam, prompts = _subset(exam, prompts, n_problems=self.settings.subset)
+        question = Question(exam=exam.digest, sampling=plan.sampling, system_prompt=plan.system_prompt)
+        check_comparable(question, self.shelf.find(benchmark.name), is_subset=exam != full)
+        ids = tuple(problem.id for problem in exam.problems)
+        plan = replace(plan, exam=exam.digest, problem_ids=ids, rounds=(n_samples,), seed=self.seed)
+        return PlannedBenchmark(exam=exam, prompts=prompts, plan=plan)
+
+
+def check_comparable(question: Question, found: FoundBaseline | None, *, is_subset: bool) -> None:
+    """
+    Refuse a comparison that would be INVALID anyway, before it costs a token.
+
+    Raises:
+        BaselineError: If the baseline was asked something else.
+    """
+    match found:
+        case FoundBaseline(baseline=MeasuredBaseline() as baseline):
+            differences = question.differences(baseline.fingerprint.question)
+            if differences:
+                raise BaselineError(
+                    f"the baseline ({found.source}) was asked something else: {'; '.join(map(str, differences))}. "
+                    "Ask the same, or record a baseline of your own with --r1-save-baseline and --r1-baseline"
+                )
+        case FoundBaseline(baseline=PublishedBaseline()) if is_subset:
+            raise BaselineError(
+                f"--r1-subset never gates against a full exam, and the baseline ({found.source}) is of one; "
+                "judge all problems, or name a baseline of the same subset with --r1-baseline"
+            )
+
+
+def sampling_for(benchmark: Benchmark, settings: Settings, *, max_position: int | None) -> Sampling:
+    """Work out one benchmark's sampling: what was asked for, else its own default, within what the model can."""
+    default = Sampling()
+    asked_length = settings.max_model_len or default.max_model_length
+    return Sampling(
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        max_new_tokens=settings.max_new_tokens or benchmark.max_new_tokens or default.max_new_tokens,
+        max_model_length=min(asked_length, max_position or asked_length),
+    )
+
+
+def _subset(
+    exam: Exam, prompts: tuple[tuple[int, ...], ...], *, n_problems: int | None
+) -> tuple[Exam, tuple[tuple[int, ...], ...]]:
+    if n_problems is None or n_problems >= len(exam.problems):
+        return exam, prompts
+    drawn = set(subset_ids([problem.id for problem in exam.problems], n_problems=n_problems))
+    kept = [(problem, prompt) for problem, prompt in zip(exam.problems, prompts, strict=True) if problem.id in drawn]
+    return replace(exam, problems=tuple(problem for problem, _ in kept)), tuple(prompt for _, prompt in kept)

@@ -1,0 +1,34 @@
+"""
+The pytest plugin: hooks, and nothing else.
+
+Without ``--r1-model`` it registers its options and marks and is silent; nothing
+heavy is imported, and a test says so.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_r1eval import hookspecs, settings
+from pytest_r1eval.core.benchmarks import BUILT_IN
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the ``--r1-...`` options."""
+    settings.add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Let other plugins contribute benchmarks."""
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marks, and the run if a model is to be judged."""
+    for mark in ("r1eval", "smoke", *dict.fromkeys(benchmark.mark for benchmark in BUILT_IN)):
+        config.addinivalue_line("markers", f"{mark}: a benchmark of pytest-r1eval; needs --r1-model")
+    if settings.chosen_model(config) is not None:
+        from pytest_r1eval.startup import register  # noqa: PLC0415 - only for a process that judges
+
+        register(config)

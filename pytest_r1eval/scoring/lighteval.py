@@ -1,0 +1,128 @@
+"""
+Grade one response with its task's own LightEval metric: the sole importer of LightEval's metrics.
+
+Decisions:
+
+- Each sample is scored by itself, through the metric's `compute_score`. `PassAtK.compute` divides by the n it was
+  configured with instead of the number of samples, and remembers the first problem's n for all later ones.
+- Reasoning is removed from the raw text as LightEval's pipeline does by default, for equal scores: text between a
+  pair of tags goes; a closing tag without its opening one, as R1-style templates produce it, stays.
+- A metric that raises says nothing about the answer: `Outcome.ERROR`. A task whose metric cannot tell right from
+  wrong (a logprob metric, a score between 0 and 1) is a `ScoringError`, because no sample of it could be counted.
+
+This module imports LightEval (10 s and more) and is imported by scoring processes only; see `scoring.pool`.
+
+Known trade-off (accepted): LightEval bounds its own sympy work by alarms of 2 and 5 s and calls what did not finish
+wrong. On a starved machine a slow right answer can be lost; a generous number of CPUs per scoring process is the cure.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lighteval.metrics.metrics_sample import PassAtK, SampleLevelComputation, SamplingMetric
+from lighteval.metrics.utils.metric_utils import SampleLevelMetric
+from lighteval.models.model_output import ModelResponse
+from lighteval.utils.utils import remove_reasoning_tags
+
+from pytest_r1eval import exams
+from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response
+from pytest_r1eval.errors import ScoringError
+
+if TYPE_CHECKING:
+    from lighteval.tasks.requests import Doc
+
+    from pytest_r1eval.core.benchmarks import Benchmark, Problem
+
+_REASONING_TAGS = [("<think>", "</think>")]
+"""The default of LightEval's pipeline."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scorer:
+    """A task's metric for one sample: how text is prepared, and how a prepared sample is scored."""
+
+    preprocess: Callable[[str], str]
+    score: Callable[[Doc, ModelResponse], float]
+
+
+def grade(benchmark: Benchmark, problem: Problem, response: Response) -> Grade:
+    """
+    Grade one response.
+
+    Raises:
+        ScoringError: If the task has no metric that tells right from wrong.
+        ExamError: If the task cannot be found.
+    """
+    metric = scorer(benchmark)
+    doc = exams.as_doc(problem)
+    doc.choices = [metric.preprocess(choice) for choice in doc.choices]
+    text = metric.preprocess(remove_reasoning_tags(response.text, _REASONING_TAGS))
+    try:
+        value = metric.score(doc, ModelResponse(text=[text]))
+    except Exception as error:  # noqa: BLE001 - the metric evaluates model-written text; the grade carries the error
+        return Grade(outcome=Outcome.ERROR, detail=f"the grader raised {type(error).__name__}: {_first_line(error)}")
+    if value not in (0, 1):
+        raise ScoringError(
+            f"{benchmark.name}: the metric of task {benchmark.task!r} gave {value!r}; expected 0 or 1. "
+            "Use a metric that says right or wrong for each sample"
+        )
+    answers = (doc.specific or {}).get("extracted_predictions")
+    return Grade(
+        outcome=_outcome(is_correct=value == 1, is_cut=response.finish_reason is FinishReason.LENGTH, answers=answers),
+        answer=answers[0] if answers else None,
+    )
+
+
+@functools.cache
+def scorer(benchmark: Benchmark) -> Scorer:
+    """
+    Choose the task's metric: its first pass@k, else its first metric of generated text; once per process.
+
+    Raises:
+        ScoringError: If there is none.
+        ExamError: If the task cannot be found.
+    """
+    metrics = exams.task_config(benchmark).metrics
+    functions = [
+        metric.sample_level_fn
+        for metric in sorted(metrics, key=lambda metric: not isinstance(metric.sample_level_fn, PassAtK))
+        if metric.category.name == "GENERATIVE"
+        and (isinstance(metric, SampleLevelMetric) or isinstance(metric.sample_level_fn, SamplingMetric))
+    ]
+    for function in functions:
+        if isinstance(function, SamplingMetric):
+            return Scorer(preprocess=function.preprocess, score=_two_arguments(function.compute_score))
+        if isinstance(function, SampleLevelComputation):
+            return Scorer(preprocess=str, score=_two_arguments(function.compute))
+    raise ScoringError(
+        f"{benchmark.name}: task {benchmark.task!r} has the metrics "
+        f"{', '.join(str(metric.metric_name) for metric in metrics) or '(none)'}; expected a pass@k, or another "
+        "metric that scores one generated answer. Add one to the task"
+    )
+
+
+def _two_arguments(function: Callable[..., Any]) -> Callable[[Doc, ModelResponse], float]:
+    """Call a scoring function by the names LightEval gives its arguments; their order differs between metrics."""
+
+    def score(doc: Doc, model_response: ModelResponse) -> float:
+        value: float = function(doc=doc, model_response=model_response)
+        return value
+
+    return score
+
+
+def _outcome(*, is_correct: bool, is_cut: bool, answers: list[str] | None) -> Outcome:
+    """Classify; `answers` is None where the metric does not extract, or ran out of time while doing so."""
+    if is_correct:
+        return Outcome.CORRECT
+    if is_cut:
+        return Outcome.TRUNCATED
+    return Outcome.NO_ANSWER if answers == [] else Outcome.WRONG
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:300]

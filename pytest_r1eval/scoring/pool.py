@@ -1,0 +1,299 @@
+"""
+The scoring processes, seen from pytest: start them, ask for grades and exams, end them.
+
+Decisions:
+
+- LightEval costs 10 s and more to import and its graders hand model-written text to sympy, which evaluates it. So
+  this process never imports it; it starts a *server* (`scoring.server`) that holds a pebble pool over a fork server
+  with LightEval preloaded. Workers fork in milliseconds; one that hangs is replaced as fast.
+- The server is a program of its own, not a `multiprocessing` child, for three reasons. Its environment is passed
+  as a value, without secrets, instead of being edited in `os.environ` under other threads' feet. Nothing tries to
+  import `__main__` again, which under xdist has no file and in a user's script may have no guard. And it leads a
+  session, so that Ctrl-C in the terminal does not reach it and one signal ends all of it.
+- The Hub's token goes to the one process that builds an exam, as an argument, and to no process that grades.
+- A failure of the machinery is a grade `Outcome.ERROR`, never a wrong answer. If the server itself dies, what it
+  was doing is lost as ERROR and the next request starts another.
+
+Known trade-off (accepted): this is hygiene, not a sandbox. A scoring process runs as the same user and could read
+that user's files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from multiprocessing.connection import Pipe
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, cast
+
+from pytest_r1eval.core.records import Grade, Outcome
+from pytest_r1eval.errors import R1EvalError, ScoringError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from pytest_r1eval.core.benchmarks import Benchmark, Problem
+    from pytest_r1eval.core.records import Response
+    from pytest_r1eval.exams import BuiltExam
+
+_SECRET = re.compile(r"TOKEN(?!IZERS)|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|^AWS_", re.IGNORECASE)
+"""Names of variables that hold secrets; a name that ends in _PATH holds a place instead."""
+_HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+_PROGRAM = "from pytest_r1eval.scoring.server import main; main()"
+_END_TIMEOUT_S = 5
+"""Between asking the server's process group to end and killing it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradeRequest:
+    """Ask for the grade of one response."""
+
+    id: int
+    benchmark: Benchmark
+    problem: Problem
+    response: Response
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExamRequest:
+    """Ask for an exam and its prompts; `hub_tokens` become environment variables of the process that builds it."""
+
+    id: int
+    benchmark: Benchmark
+    data_dir: Path | None
+    model: str
+    revision: str | None
+    system_prompt: str | None
+    hub_tokens: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """The answer to the request of that id."""
+
+    id: int
+    result: Grade | BuiltExam | R1EvalError
+
+
+class GradingPool:
+    """
+    A pool of scoring processes; usable from any thread and any event loop.
+
+    Args:
+        n_processes: Scoring processes.
+        timeout_s: Seconds a response may take to grade.
+        environ: The environment the processes start from, secrets still in it; None takes this process's.
+    """
+
+    def __init__(self, *, n_processes: int, timeout_s: float = 60.0, environ: Mapping[str, str] | None = None) -> None:
+        self._n_processes = n_processes
+        self._timeout_s = timeout_s
+        self._environ = dict(os.environ if environ is None else environ)
+        self._ids = itertools.count()
+        self._lock = threading.Lock()
+        self._server: _Server | None = None
+
+    def start(self) -> None:
+        """Begin to start the processes and return at once; the first request would do it otherwise."""
+        with self._lock:
+            self._live_server()
+
+    async def grade(self, benchmark: Benchmark, problem: Problem, response: Response) -> Grade:
+        """
+        Grade one response; a grader that hangs or dies gives `Outcome.ERROR`.
+
+        Raises:
+            ScoringError: If the benchmark's task has no metric that tells right from wrong.
+            ExamError: If its task cannot be found.
+        """
+        request = GradeRequest(id=next(self._ids), benchmark=benchmark, problem=problem, response=response)
+        try:
+            return cast("Grade", await asyncio.wrap_future(self._ask(request)))
+        except _ServerLostError as error:
+            return Grade(outcome=Outcome.ERROR, detail=str(error))
+
+    def build_exam(
+        self,
+        benchmark: Benchmark,
+        *,
+        data_dir: Path | None,
+        model: str,
+        revision: str | None,
+        system_prompt: str | None,
+    ) -> Future[BuiltExam]:
+        """
+        Build a benchmark's exam and one model's prompts for it, in a process that is used for nothing else.
+
+        Args:
+            benchmark: The benchmark.
+            data_dir: Folder of local data sets.
+            model: A folder or a Hub id; its tokenizer renders the prompts.
+            revision: The model's revision on the Hub.
+            system_prompt: Put before each problem where given.
+
+        Returns:
+            A future: call `result()`, or await it through `asyncio.wrap_future`. It raises `ExamError` for the task
+            or its data, `ModelError` for the tokenizer and `ScoringError` for the metric or the process.
+        """
+        request = ExamRequest(
+            id=next(self._ids),
+            benchmark=benchmark,
+            data_dir=data_dir,
+            model=model,
+            revision=revision,
+            system_prompt=system_prompt,
+            hub_tokens={name: self._environ[name] for name in _HUB_TOKENS if name in self._environ},
+        )
+        return cast("Future[BuiltExam]", self._ask(request))
+
+    def close(self) -> None:
+        """End all processes; requests that are under way fail."""
+        with self._lock:
+            server, self._server = self._server, None
+        if server is not None:
+            server.end()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, request: GradeRequest | ExamRequest) -> Future[Grade | BuiltExam]:
+        with self._lock:
+            return self._live_server().ask(request)
+
+    def _live_server(self) -> _Server:
+        if self._server is None or self._server.is_lost:
+            if self._server is not None:
+                self._server.end()
+            self._server = _Server(
+                n_processes=self._n_processes,
+                timeout_s=self._timeout_s,
+                environ=scoring_environment(self._environ, search_path=sys.path),
+            )
+        return self._server
+
+
+def scoring_environment(environ: Mapping[str, str], *, search_path: list[str]) -> dict[str, str]:
+    """
+    Derive the environment of scoring processes: no secrets, no GPU, the same modules.
+
+    Args:
+        environ: The environment to start from.
+        search_path: Where this process finds modules, in order.
+    """
+    kept = {name: value for name, value in environ.items() if name.endswith("_PATH") or not _SECRET.search(name)}
+    return kept | {
+        "PYTHONPATH": os.pathsep.join(folder or str(Path.cwd()) for folder in search_path),
+        "CUDA_VISIBLE_DEVICES": "",
+        "TOKENIZERS_PARALLELISM": "false",  # tokenizers warns and may hang when its threads are forked
+    }
+
+
+class _ServerLostError(ScoringError):
+    """The server ended with the request unanswered."""
+
+
+class _Server:
+    """One server process, the connection to it, and the requests it has not answered."""
+
+    def __init__(self, *, n_processes: int, timeout_s: float, environ: Mapping[str, str]) -> None:
+        self._connection, theirs = Pipe()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno()), str(n_processes), str(timeout_s)],
+            env=dict(environ),
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._errors,
+            start_new_session=True,
+        )
+        theirs.close()
+        self._send_lock = threading.Lock()
+        self._open: dict[int, Future[Grade | BuiltExam]] = {}
+        self._is_lost = threading.Event()
+        self._reader = threading.Thread(target=self._read, name="r1eval-scoring-replies", daemon=True)
+        self._reader.start()
+
+    @property
+    def is_lost(self) -> bool:
+        return self._is_lost.is_set()
+
+    def ask(self, request: GradeRequest | ExamRequest) -> Future[Grade | BuiltExam]:
+        """Send a request; its future cannot be cancelled, so that a reply always finds it open."""
+        future: Future[Grade | BuiltExam] = Future()
+        future.set_running_or_notify_cancel()
+        self._open[request.id] = future
+        try:
+            with self._send_lock:
+                self._connection.send(request)
+        except OSError:
+            self._lose()
+        if self.is_lost:
+            self._fail_open()
+        return future
+
+    def end(self) -> None:
+        """End the server's whole process group; nothing in it has anything to save."""
+        self._signal(signal.SIGTERM)
+        try:
+            self._process.wait(_END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+        self._reader.join()
+        self._connection.close()
+        self._errors.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    def _read(self) -> None:
+        while True:
+            try:
+                reply: Reply = self._connection.recv()
+            except (EOFError, OSError):
+                self._lose()
+                return
+            future = self._open.pop(reply.id, None)
+            if future is None:
+                continue
+            if isinstance(reply.result, R1EvalError):
+                future.set_exception(reply.result)
+            else:
+                future.set_result(reply.result)
+
+    def _lose(self) -> None:
+        self._is_lost.set()
+        self._fail_open()
+
+    def _fail_open(self) -> None:
+        error = _ServerLostError(f"the scoring processes ended{self._last_words()}; the answer was not graded")
+        while self._open:
+            with contextlib.suppress(KeyError):  # the other thread took the last one
+                self._open.popitem()[1].set_exception(error)
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(ValueError, OSError):  # closed already
+            size = os.fstat(self._errors.fileno()).st_size
+            tail = os.pread(self._errors.fileno(), 2000, max(0, size - 2000)).decode(errors="replace")
+            if lines := tail.strip().splitlines():
+                return f" ({lines[-1]})"
+        return ""

@@ -1,0 +1,197 @@
+"""
+The program that holds the scoring processes; started by `scoring.pool`, which says why it is one.
+
+It stays light itself: LightEval is imported once, by multiprocessing's fork server, and inherited by every worker.
+It ends, with its whole process group, as soon as the process that started it is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+
+from pebble import ProcessExpired, ProcessPool
+
+from pytest_r1eval.core.benchmarks import Grader
+from pytest_r1eval.core.records import Grade, Outcome
+from pytest_r1eval.errors import ExamError, R1EvalError, ScoringError
+from pytest_r1eval.scoring.pool import ExamRequest, GradeRequest, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.context import ForkServerContext
+
+    from pytest_r1eval.exams import BuiltExam
+
+T = TypeVar("T")
+
+_PRELOAD = ["pytest_r1eval.scoring.lighteval", "lighteval.tasks.lighteval_task", "lighteval.tasks.prompt_manager"]
+_GRADES_PER_PROCESS = 5000
+"""After which a worker is replaced: sympy's caches grow, and a fresh fork costs milliseconds."""
+_WATCH_INTERVAL_S = 0.5
+_EXAM_TIMEOUT_S = 1800
+"""A slow network may download for long; this is for what never ends."""
+
+
+def main() -> None:
+    """Serve the connection whose file descriptor, pool size and timeout are on the command line."""
+    handle, n_processes, timeout_s = sys.argv[1:]
+    threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOAD)
+    forkserver.ensure_running()
+    connection = Connection(int(handle))
+    requests: SimpleQueue[GradeRequest | ExamRequest] = SimpleQueue()
+    dispatcher = _Dispatcher(connection, context, n_processes=int(n_processes), timeout_s=float(timeout_s))
+    threading.Thread(target=dispatcher.run, args=(requests,), daemon=True).start()
+    while True:  # takes requests off the pipe at once: the sender may be an event loop, and the first fork is slow
+        try:
+            requests.put(connection.recv())
+        except (EOFError, OSError):
+            _end_group()
+
+
+class _Dispatcher:
+    """Gives requests to the pools and sends their results back."""
+
+    def __init__(
+        self, connection: Connection, context: ForkServerContext, *, n_processes: int, timeout_s: float
+    ) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._timeout_s = timeout_s
+        self._graders = _RenewedPool(context, n_processes=n_processes, n_tasks=_GRADES_PER_PROCESS)
+        self._builders = _RenewedPool(context, n_processes=1, n_tasks=1)
+
+    def run(self, requests: SimpleQueue[GradeRequest | ExamRequest]) -> NoReturn:
+        """Schedule requests as they come."""
+        while True:
+            match requests.get():
+                case GradeRequest() as request:
+                    grade = self._graders.schedule(grade_request, request, timeout_s=self._timeout_s)
+                    grade.add_done_callback(partial(self._reply, request.id, _grade))
+                case ExamRequest() as request:
+                    exam = self._builders.schedule(build_request, request, timeout_s=_EXAM_TIMEOUT_S)
+                    exam.add_done_callback(partial(self._reply, request.id, _built_exam))
+
+    def _reply(self, id_: int, outcome: Callable[[Future[Any]], Grade | BuiltExam], future: Future[Any]) -> None:
+        result: Grade | BuiltExam | R1EvalError
+        try:
+            result = outcome(future)
+        except R1EvalError as error:
+            result = type(error)(str(error))  # without the remote traceback, which may not pickle
+        with contextlib.suppress(OSError), self._lock:  # nobody may be left to read; then the reader ends us
+            self._connection.send(Reply(id=id_, result=result))
+
+
+class _RenewedPool:
+    """A pebble pool that is replaced when it breaks, e.g. because the kernel killed an idle worker."""
+
+    def __init__(self, context: ForkServerContext, *, n_processes: int, n_tasks: int) -> None:
+        self._context = context
+        self._n_processes = n_processes
+        self._n_tasks = n_tasks
+        self._pool: ProcessPool | None = None
+
+    def schedule(
+        self, function: Callable[..., T], request: GradeRequest | ExamRequest, *, timeout_s: float
+    ) -> Future[T]:
+        if self._pool is None or not self._pool.active:
+            self._pool = ProcessPool(
+                max_workers=self._n_processes,
+                max_tasks=self._n_tasks,
+                initializer=enter_worker,
+                context=self._context,
+            )
+        return cast("Future[T]", self._pool.schedule(function, args=(request,), timeout=timeout_s))
+
+
+def enter_worker() -> None:
+    """Make a fresh worker silent, and let a signal end it even where it hangs outside the interpreter."""
+    logging.disable(logging.CRITICAL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    os.close(silence)
+
+
+def grade_request(request: GradeRequest) -> Grade:
+    """Grade, in a worker."""
+    from pytest_r1eval.scoring import lighteval  # noqa: PLC0415 - the server itself must stay light
+
+    return lighteval.grade(request.benchmark, request.problem, request.response)
+
+
+def build_request(request: ExamRequest) -> BuiltExam:
+    """Build an exam, in a worker that ends afterwards; the metric is checked first, before anything is generated."""
+    from pytest_r1eval import exams  # noqa: PLC0415 - only builders need it
+    from pytest_r1eval.scoring import lighteval  # noqa: PLC0415 - the server itself must stay light
+
+    os.environ.update(request.hub_tokens)
+    if request.benchmark.grader is Grader.TASK:
+        lighteval.scorer(request.benchmark)
+    exam = exams.load_exam(request.benchmark, data_dir=request.data_dir)
+    prompts = exams.render_prompts(
+        exam, model=request.model, revision=request.revision, system_prompt=request.system_prompt
+    )
+    return exams.BuiltExam(exam=exam, prompts=prompts)
+
+
+def _grade(future: Future[Grade]) -> Grade:
+    """Turn what became of a grading into a grade: only an error of ours is raised."""
+    match error := future.exception():
+        case None:
+            return future.result()
+        case R1EvalError():
+            raise error
+        case FutureTimeoutError():
+            return Grade(outcome=Outcome.ERROR, detail="grading took too long and was stopped")
+        case ProcessExpired():
+            return Grade(outcome=Outcome.ERROR, detail=f"the scoring process died ({_ending(error)})")
+        case _:
+            return Grade(outcome=Outcome.ERROR, detail=f"grading failed: {type(error).__name__}: {error}")
+
+
+def _built_exam(future: Future[BuiltExam]) -> BuiltExam:
+    match error := future.exception():
+        case None:
+            return future.result()
+        case R1EvalError():
+            raise error
+        case FutureTimeoutError():
+            raise ExamError(f"building the exam took longer than {_EXAM_TIMEOUT_S} s; check the network and the task")
+        case ProcessExpired():
+            raise ScoringError(f"the process that built the exam died ({_ending(error)}); expected an exam. Try again")
+        case _:
+            raise ScoringError(f"building the exam failed: {type(error).__name__}: {error}; this is a defect here")
+
+
+def _ending(error: ProcessExpired) -> str:
+    """Name the signal or the exit status that ended a process."""
+    return signal.Signals(-error.exitcode).name if error.exitcode < 0 else f"exit status {error.exitcode}"
+
+
+def _watch_parent(parent: int) -> NoReturn:
+    """End when the parent is gone; a pipe does not say so while some other child of its still holds the end."""
+    while os.getppid() == parent:
+        time.sleep(_WATCH_INTERVAL_S)
+    _end_group()
+
+
+def _end_group() -> NoReturn:
+    os.killpg(os.getpgrp(), signal.SIGTERM)
+    sys.exit(0)

@@ -1,0 +1,377 @@
+"""
+What one pytest process does in a run: works, judges, or both.
+
+Alone, a process works and judges. Under xdist the controller judges and the workers
+work; they share nothing but the run's folder. The judge never asks who did what:
+it knows which benchmarks were selected, and the store knows the rest.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import os
+import secrets
+from collections.abc import Generator, Iterable
+from enum import Enum, auto
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_r1eval import items
+from pytest_r1eval.baseline_files import BaselineShelf
+from pytest_r1eval.checkpoint import Checkpoint, inspect_checkpoint
+from pytest_r1eval.core.benchmarks import Benchmark, Grader
+from pytest_r1eval.errors import R1EvalError
+from pytest_r1eval.settings import NEWEST, EngineKind, InconclusivePolicy, Settings
+from pytest_r1eval.store import FILE_NAME, RunHeader, Store
+
+if TYPE_CHECKING:
+    from pytest_r1eval.core.verdicts import GateRule
+    from pytest_r1eval.execution import Worker
+    from pytest_r1eval.judge import GateResult
+
+N_SCORING_PROCESSES_PER_WORKER = 4
+"""At most; grading takes milliseconds a response, so a few keep up with any engine."""
+
+
+class Role(Enum):
+    """Which part of a run a process plays."""
+
+    ALONE = auto()
+    CONTROLLER = auto()
+    WORKER = auto()
+
+    @property
+    def judges(self) -> bool:
+        """Whether the verdict is this process's to give."""
+        return self is not Role.WORKER
+
+
+class RunSession:
+    """
+    The hooks of one pytest process with ``--r1-model``.
+
+    Args:
+        config: pytest's configuration.
+        settings: What the user decided.
+        catalog: Every benchmark, by name.
+        checkpoint: What is judged.
+        run: The run's folder, which need not exist yet.
+    """
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        *,
+        settings: Settings,
+        catalog: dict[str, Benchmark],
+        checkpoint: Checkpoint,
+        run: Path,
+    ) -> None:
+        self._config = config
+        self._settings = settings
+        self._catalog = catalog
+        self._checkpoint = checkpoint
+        self._run = run
+        self._role = role_of(config)
+        self._worker: Worker | None = None
+        self._selected: tuple[str, ...] = ()
+        self._results: list[GateResult] = []
+        self._is_interrupted = False
+        self._is_counted = False
+
+    # Collection
+
+    def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+        """Collect the benchmarks below the package's anchor file."""
+        if file_path != items.ANCHOR:
+            return None
+        return items.BenchmarkCollector.build(
+            parent,
+            benchmarks={name: spec for name, spec in self._catalog.items() if spec.grader is not Grader.CODE},
+            n_shards=self._settings.n_workers,
+            worker=self._start_worker,
+        )
+
+    def pytest_report_header(self) -> list[str]:
+        """Say what is judged and where the run is kept."""
+        return [f"r1eval: {self._checkpoint.name} ({self._checkpoint.model})", f"r1eval: run {self._run}"]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist is untyped
+        """Tell an xdist worker where the run is."""
+        node.workerinput["r1eval_run"] = str(self._run)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
+        """Begin the run as soon as the first worker knows what is selected."""
+        if not self._selected:
+            self._begin(list(ids))
+
+    # Running
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Judge after the last item, whatever ended the loop but a Ctrl-C."""
+        if not self._role.judges or self._config.option.collectonly:
+            return (yield)
+        if self._role is Role.ALONE:
+            self._begin([item.nodeid for item in session.items])
+        try:
+            outcome = yield
+        except KeyboardInterrupt as error:
+            self._is_interrupted = not isinstance(error, session.Interrupted)
+            if not self._is_interrupted:
+                self._judge()
+            raise
+        except session.Failed:
+            self._judge()
+            raise
+        self._judge()
+        return outcome
+
+    def pytest_runtest_logstart(self) -> None:
+        """Add the gates to pytest's total, once the total exists."""
+        session = self._config.pluginmanager.get_plugin("session")
+        if self._role.judges and not self._is_counted and isinstance(session, pytest.Session):
+            session.testscollected += len(self._selected)
+            self._is_counted = True
+
+    def pytest_sessionfinish(self) -> None:
+        """Give the device and the leases back."""
+        if self._worker is not None:
+            self._worker.stop()
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Show the gate."""
+        from pytest_r1eval.reports.terminal import gate_table, gate_words  # noqa: PLC0415 - imports the statistics
+
+        if self._role.judges and self._is_interrupted and self._selected:
+            terminalreporter.write_line(
+                "r1eval: interrupted, nothing was judged. What was generated is stored; "
+                f"go on with --r1-resume {self._run}"
+            )
+        if not self._results:
+            return
+        terminalreporter.section("r1eval: may this checkpoint ship?")
+        for line in gate_table(self._results):
+            terminalreporter.write_line(line)
+        passed = [result for result in self._results if result.judgement.passes]
+        for line in [line for result in passed for line in ("", *gate_words(result))]:
+            terminalreporter.write_line(line)
+        terminalreporter.write_line("")
+        terminalreporter.write_line(f"run: {self._run}")
+
+    def _begin(self, nodeids: list[str]) -> None:
+        """Create or resume the run's store for what is selected."""
+        names = [name for nodeid in nodeids if (name := items.benchmark_of(nodeid)) is not None]
+        self._selected = tuple(name for name in self._catalog if name in names)
+        if not self._selected:
+            if not nodeids:
+                raise pytest.UsageError(
+                    f"-m {self._config.option.markexpr!r} selects no benchmark; {marks_hint(self._catalog)}"
+                )
+            return
+        try:
+            store = self._resumed() if self._settings.resume else Store.create(self._run, self._header())
+            store.select(self._selected)
+            store.close()
+        except R1EvalError as error:
+            raise pytest.UsageError(str(error)) from error
+
+    def _header(self) -> RunHeader:
+        return RunHeader(
+            model=self._checkpoint.model,
+            model_name=self._checkpoint.name,
+            identity=self._checkpoint.identity,
+            created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            seed=default_seed(self._checkpoint) if self._settings.seed is None else self._settings.seed,
+        )
+
+    def _resumed(self) -> Store:
+        store = Store.open(self._run)
+        header = store.header
+        if header.identity != self._checkpoint.identity:
+            raise pytest.UsageError(
+                f"--r1-resume {self._run}: the run judged another checkpoint ({header.model}, weights "
+                f"{header.identity.weights[:12]}, here {self._checkpoint.identity.weights[:12]}); start a new run"
+            )
+        return store
+
+    def _start_worker(self) -> Worker:
+        if self._worker is None:
+            self._worker = build_worker(
+                self._settings, run=self._run, catalog=self._catalog, checkpoint=self._checkpoint
+            )
+            self._worker.start()
+        return self._worker
+
+    def _judge(self) -> None:
+        from pytest_r1eval.judge import Judge  # noqa: PLC0415 - imports the statistics
+        from pytest_r1eval.reports.terminal import gate_words  # noqa: PLC0415
+
+        if not self._selected:
+            return
+        store = Store.open(self._run)
+        try:
+            judge = Judge(
+                store=store,
+                shelf=shelf_of(self._settings, self._checkpoint),
+                rule=self._rule(),
+                save_as=self._settings.save_baseline,
+            )
+            for name in self._selected:
+                result = judge.judge(self._catalog[name])
+                self._results.append(result)
+                self._report(result, "\n".join(gate_words(result)))
+        finally:
+            store.close()
+
+    def _report(self, result: GateResult, words: str) -> None:
+        from pytest_r1eval.core.verdicts import Verdict  # noqa: PLC0415 - imports the statistics
+
+        judgement, hook = result.judgement, self._config.hook
+        reports = items.gate_reports(
+            self._catalog[result.benchmark],
+            passes=judgement.passes,
+            is_error=judgement.verdict is Verdict.INVALID,
+            words=words,
+        )
+        for report in reports:
+            if report.when == "setup":
+                hook.pytest_runtest_logstart(nodeid=report.nodeid, location=report.location)
+            hook.pytest_runtest_logreport(report=report)
+        hook.pytest_runtest_logfinish(nodeid=report.nodeid, location=report.location)
+
+    def _rule(self) -> GateRule:
+        from pytest_r1eval.core.verdicts import GateRule  # noqa: PLC0415 - imports the statistics
+
+        settings = self._settings
+        return GateRule(
+            sigmas=settings.sigmas,
+            two_sided=settings.two_sided,
+            margin=settings.margin,
+            exact=settings.exact,
+            inconclusive_passes=settings.inconclusive is InconclusivePolicy.PASS,
+        )
+
+
+def role_of(config: pytest.Config) -> Role:
+    """Tell which part this process plays."""
+    if hasattr(config, "workerinput"):
+        return Role.WORKER
+    return Role.CONTROLLER if config.getoption("dist", default="no") != "no" else Role.ALONE
+
+
+def checkpoint_of(settings: Settings) -> Checkpoint:
+    """
+    Inspect what is judged; a replay judges what the recorded run judged.
+
+    Raises:
+        ModelError: If it is no checkpoint.
+        StoreError: If it is no recorded run.
+    """
+    if settings.engine is not EngineKind.REPLAY:
+        return inspect_checkpoint(settings.model, revision=settings.revision)
+    store = Store.open(Path(settings.model))
+    header = store.header
+    store.close()
+    return Checkpoint(
+        model=header.model, revision=None, name=header.model_name, identity=header.identity, max_position=None
+    )
+
+
+def run_folder(config: pytest.Config, settings: Settings, checkpoint: Checkpoint) -> Path:
+    """
+    Decide where the run is kept: given by the controller, resumed, or new.
+
+    Raises:
+        StoreError: If there is nothing to resume.
+    """
+    workerinput = getattr(config, "workerinput", None)
+    if workerinput is not None:
+        return Path(workerinput["r1eval_run"])
+    folder = settings.output_dir / checkpoint.name
+    if settings.resume is None:
+        started = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
+        return folder / f"{started}-{secrets.token_hex(2)}"
+    if settings.resume != NEWEST:
+        return (config.invocation_params.dir / settings.resume).resolve()
+    runs = sorted(path.parent for path in folder.glob(f"*/{FILE_NAME}"))
+    if not runs:
+        raise pytest.UsageError(
+            f"--r1-resume: no run of {checkpoint.name} in {folder}; leave --r1-resume out for a new one"
+        )
+    return runs[-1]
+
+
+def default_seed(checkpoint: Checkpoint) -> int:
+    """
+    Derive a run's seed from the weights.
+
+    Judging one checkpoint twice then draws the same samples: a red gate cannot be
+    rerun until it is green, and two checkpoints never share their luck.
+    """
+    return int.from_bytes(hashlib.sha256(checkpoint.identity.weights.encode()).digest()[:6], "big")
+
+
+def shelf_of(settings: Settings, checkpoint: Checkpoint) -> BaselineShelf:
+    """Say where a run's baselines are looked for."""
+    return BaselineShelf(root=settings.root, choice=settings.baseline, model_name=checkpoint.name)
+
+
+def marks_hint(catalog: dict[str, Benchmark]) -> str:
+    """List what can be selected."""
+    marks = dict.fromkeys(spec.mark for spec in catalog.values() if spec.grader is not Grader.CODE)
+    return f"choose benchmarks by their marks, as in -m 'aime or math500': {', '.join(marks)}"
+
+
+def build_worker(settings: Settings, *, run: Path, catalog: dict[str, Benchmark], checkpoint: Checkpoint) -> Worker:
+    """Put a worker together: engine, planner and graders; nothing is loaded yet."""
+    from pytest_r1eval.engines.replay import ReplayEngine  # noqa: PLC0415 - not in a process that only collects
+    from pytest_r1eval.engines.vllm import VllmEngine, VllmOptions  # noqa: PLC0415
+    from pytest_r1eval.execution import Worker  # noqa: PLC0415
+    from pytest_r1eval.planning import ExamPlanner, ReplayPlanner, sampling_for  # noqa: PLC0415
+    from pytest_r1eval.scoring.pool import GradingPool  # noqa: PLC0415
+
+    owner = f"{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}-{os.getpid()}-{secrets.token_hex(4)}"
+    shelf = shelf_of(settings, checkpoint)
+    store = Store.open(run)
+    seed, selected = store.header.seed, store.selected
+    store.close()
+    if settings.engine is EngineKind.REPLAY:
+        recorded = Path(settings.model)
+        return Worker(
+            run=run,
+            owner=owner,
+            benchmarks=catalog,
+            planner=ReplayPlanner(settings=settings, recorded=recorded, shelf=shelf, seed=seed),
+            engine=ReplayEngine(recorded),
+            pool=None,
+            grader="recorded",
+        )
+    lengths = [sampling_for(catalog[name], settings, max_position=checkpoint.max_position) for name in selected]
+    options = VllmOptions(
+        model=checkpoint.model,
+        revision=checkpoint.revision,
+        dtype=settings.dtype,
+        max_model_length=max(sampling.max_model_length for sampling in lengths),
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+        tensor_parallel_size=settings.tp,
+        arguments=dict(settings.engine_args),
+        log=run / "logs" / f"engine-{owner}.log",
+    )
+    n_cpus = len(os.sched_getaffinity(0)) // settings.n_workers
+    pool = GradingPool(n_processes=max(1, min(N_SCORING_PROCESSES_PER_WORKER, n_cpus)))
+    return Worker(
+        run=run,
+        owner=owner,
+        benchmarks=catalog,
+        planner=ExamPlanner(settings=settings, checkpoint=checkpoint, shelf=shelf, seed=seed, pool=pool),
+        engine=VllmEngine(options),
+        pool=pool,
+        grader=f"lighteval {metadata.version('lighteval')}",
+    )

@@ -1,0 +1,408 @@
+"""
+Options, environment and ini: read at this one edge, checked once, passed inward as a value.
+
+Every option `--r1-x-y` is also `R1_X_Y` in the environment and `r1_x_y` in an ini
+file, in that order of precedence. The table below is the single place where an
+option is named; `--help`, the parser and the README's list all come from it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+if TYPE_CHECKING:
+    from _pytest.config.argparsing import OptionGroup
+
+T = TypeVar("T")
+
+
+class EngineKind(StrEnum):
+    """What answers the prompts."""
+
+    VLLM = "vllm"
+    REPLAY = "replay"
+
+
+class GateKind(StrEnum):
+    """When the verdict is reached: after all samples, or at the first look that decides."""
+
+    FIXED = "fixed"
+
+
+class InconclusivePolicy(StrEnum):
+    """What an INCONCLUSIVE verdict does to the exit code."""
+
+    FAIL = "fail"
+    PASS = "pass"  # noqa: S105 - a verdict, no password
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One option, by its dashed name without the ``--r1-`` in front."""
+
+    name: str
+    help: str
+    metavar: str | None = None
+    default: str | None = None
+    choices: tuple[str, ...] = ()
+    is_flag: bool = False
+    is_repeatable: bool = False
+    is_bare_allowed: bool = False
+
+    @property
+    def dest(self) -> str:
+        """The name in pytest's namespace, and of the ini key."""
+        return "r1_" + self.name.replace("-", "_")
+
+    @property
+    def flag(self) -> str:
+        """The name on the command line."""
+        return f"--r1-{self.name}"
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        name="model",
+        metavar="MODEL",
+        help="the checkpoint to judge, a folder or a Hub id; without it the plugin is silent",
+    ),
+    Option(name="revision", metavar="REV", help="Hub revision of the model"),
+    Option(
+        name="engine",
+        choices=tuple(EngineKind),
+        default="vllm",
+        help="what answers; replay takes a recorded run's folder as --r1-model",
+    ),
+    Option(name="tp", metavar="N", default="1", help="tensor-parallel size: GPUs one engine spans"),
+    Option(name="dtype", metavar="DTYPE", default="bfloat16", help="number format of the computation"),
+    Option(
+        name="gpu-memory-utilization",
+        metavar="SHARE",
+        default="0.8",
+        help="share of a GPU's memory one engine may take",
+    ),
+    Option(name="engine-arg", metavar="KEY=VALUE", is_repeatable=True, help="an argument passed through to the engine"),
+    Option(name="samples", metavar="BENCH=K", is_repeatable=True, help="samples per problem of one benchmark"),
+    Option(
+        name="subset",
+        metavar="N",
+        help="only N problems of each benchmark, drawn by hash; never gates against a full exam",
+    ),
+    Option(name="temperature", metavar="T", default="0.6", help="sampling temperature"),
+    Option(name="top-p", metavar="P", default="0.95", help="nucleus mass"),
+    Option(
+        name="max-new-tokens", metavar="N", help="tokens asked for per response (32768, or what the benchmark says)"
+    ),
+    Option(
+        name="max-model-len", metavar="N", help="tokens of prompt and response together (32768, or what the model can)"
+    ),
+    Option(name="system-prompt", metavar="TEXT", help="a system message before every problem"),
+    Option(
+        name="seed",
+        metavar="N",
+        help="the run's seed (from the checkpoint's digest: judging it again draws the same samples)",
+    ),
+    Option(
+        name="tasks",
+        metavar="FILE",
+        help="a LightEval custom-task module with TASKS_TABLE; each task becomes a benchmark",
+    ),
+    Option(
+        name="data", metavar="DIR", help="local copies of data sets, by folder name; nothing is downloaded for these"
+    ),
+    Option(
+        name="baseline",
+        metavar="WHICH",
+        help="published, previous, org/name, or a file (the model's own: measured, else published)",
+    ),
+    Option(name="save-baseline", metavar="NAME", help="record this run as baselines/NAME.json"),
+    Option(name="gate", choices=tuple(GateKind), default="fixed", help="when the verdict is reached"),
+    Option(name="sigmas", metavar="S", default="3", help="how many standard deviations a drop must exceed"),
+    Option(
+        name="margin", metavar="POINTS", help="non-inferiority margin: a run that cannot resolve it is INCONCLUSIVE"
+    ),
+    Option(name="two-sided", is_flag=True, help="a score that is too good fails as well"),
+    Option(name="exact", is_flag=True, help="decide by the exact stratified test, not the normal approximation"),
+    Option(
+        name="inconclusive",
+        choices=tuple(InconclusivePolicy),
+        default="fail",
+        help="what INCONCLUSIVE does to the exit code",
+    ),
+    Option(name="output-dir", metavar="DIR", default="data/evals", help="where runs are kept"),
+    Option(
+        name="resume",
+        metavar="RUN",
+        is_bare_allowed=True,
+        help="go on with a stored run (the newest of this model if RUN is left out)",
+    ),
+)
+
+NEWEST = "newest"
+"""What a bare --r1-resume means."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """
+    Everything a user decided, checked.
+
+    Attributes are the options of the same names; `samples` maps a benchmark's name
+    to its samples per problem, `margin` is a fraction, `root` is where relative
+    baselines live, `n_workers` the number of shards.
+    """
+
+    model: str
+    root: Path
+    output_dir: Path
+    n_workers: int = 1
+    revision: str | None = None
+    engine: EngineKind = EngineKind.VLLM
+    tp: int = 1
+    dtype: str = "bfloat16"
+    gpu_memory_utilization: float = 0.8
+    engine_args: Mapping[str, Any] = field(default_factory=dict)
+    samples: Mapping[str, int] = field(default_factory=dict)
+    subset: int | None = None
+    temperature: float = 0.6
+    top_p: float = 0.95
+    max_new_tokens: int | None = None
+    max_model_len: int | None = None
+    system_prompt: str | None = None
+    seed: int | None = None
+    tasks: Path | None = None
+    data: Path | None = None
+    baseline: str | None = None
+    save_baseline: str | None = None
+    gate: GateKind = GateKind.FIXED
+    sigmas: float = 3.0
+    margin: float | None = None
+    two_sided: bool = False
+    exact: bool = False
+    inconclusive: InconclusivePolicy = InconclusivePolicy.FAIL
+    resume: str | None = None
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Put every option into pytest's parser and ini file."""
+    group = parser.getgroup("r1eval", "r1eval: may this checkpoint ship?")
+    for option in OPTIONS:
+        _add_option(group, option)
+        parser.addini(
+            option.dest,
+            f"{option.help} (as {option.flag})",
+            type="linelist" if option.is_repeatable else "string",
+            default=None,
+        )
+
+
+def _add_option(group: OptionGroup, option: Option) -> None:
+    shown = f" [{option.default}]" if option.default else ""
+    arguments: dict[str, Any] = {"dest": option.dest, "default": None, "help": option.help.replace("%", "%%") + shown}
+    if option.is_flag:
+        arguments["action"] = "store_true"
+    else:
+        arguments["metavar"] = option.metavar
+        if option.choices:
+            arguments |= {"choices": option.choices, "metavar": "|".join(option.choices)}
+        if option.is_repeatable:
+            arguments["action"] = "append"
+        if option.is_bare_allowed:
+            arguments |= {"nargs": "?", "const": NEWEST}
+    group.addoption(option.flag, **arguments)
+
+
+def chosen_model(config: pytest.Config) -> str | None:
+    """Return the model that was asked for; None means that the plugin stays silent."""
+    value = _Reader(config, os.environ).text("model")
+    return value or None
+
+
+def settings_from(config: pytest.Config) -> Settings:
+    """
+    Read and check every option.
+
+    Raises:
+        pytest.UsageError: If a value is not what it must be; the message names the option.
+    """
+    read = _Reader(config, os.environ)
+    margin = read.optional("margin", _positive_float)
+    return Settings(
+        model=read.text("model") or "",
+        root=config.rootpath,
+        output_dir=config.invocation_params.dir / (read.text("output-dir") or "data/evals"),
+        n_workers=_n_workers(config),
+        revision=read.text("revision"),
+        engine=EngineKind(read.choice("engine")),
+        tp=read.required("tp", _positive_int),
+        dtype=read.text("dtype") or "bfloat16",
+        gpu_memory_utilization=read.required("gpu-memory-utilization", _share),
+        engine_args=dict(_engine_arg(text) for text in read.texts("engine-arg")),
+        samples=dict(_samples(text) for text in read.texts("samples")),
+        subset=read.optional("subset", _positive_int),
+        temperature=read.required("temperature", _non_negative_float),
+        top_p=read.required("top-p", _share),
+        max_new_tokens=read.optional("max-new-tokens", _positive_int),
+        max_model_len=read.optional("max-model-len", _positive_int),
+        system_prompt=read.text("system-prompt"),
+        seed=read.optional("seed", _non_negative_int),
+        tasks=read.optional("tasks", _file(config)),
+        data=read.optional("data", _folder(config)),
+        baseline=read.text("baseline"),
+        save_baseline=read.text("save-baseline"),
+        gate=GateKind(read.choice("gate")),
+        sigmas=read.required("sigmas", _positive_float),
+        margin=None if margin is None else margin / 100,
+        two_sided=read.flag("two-sided"),
+        exact=read.flag("exact"),
+        inconclusive=InconclusivePolicy(read.choice("inconclusive")),
+        resume=read.text("resume"),
+    )
+
+
+class _Reader:
+    """Looks an option up on the command line, then in the environment, then in the ini file."""
+
+    def __init__(self, config: pytest.Config, environment: Mapping[str, str]) -> None:
+        self._config = config
+        self._environment = environment
+        self._options = {option.name: option for option in OPTIONS}
+
+    def text(self, name: str) -> str | None:
+        option = self._options[name]
+        given = self._config.getoption(option.dest)
+        if given is not None:
+            return str(given)
+        return self._environment.get(option.dest.upper()) or self._config.getini(option.dest) or option.default
+
+    def texts(self, name: str) -> list[str]:
+        option = self._options[name]
+        given = self._config.getoption(option.dest)
+        if given is not None:
+            return list(given)
+        from_environment = self._environment.get(option.dest.upper())
+        if from_environment is not None:
+            return from_environment.split()
+        return list(self._config.getini(option.dest) or [])
+
+    def flag(self, name: str) -> bool:
+        text = (self.text(name) or "").lower()
+        if text not in {"", "true", "1", "yes", "on", "false", "0", "no", "off"}:
+            raise pytest.UsageError(f"--r1-{name} is {text!r}; expected true or false")
+        return text in {"true", "1", "yes", "on"}
+
+    def choice(self, name: str) -> str:
+        text = self.text(name) or ""
+        choices = self._options[name].choices
+        if text not in choices:
+            raise pytest.UsageError(f"--r1-{name} is {text!r}; expected one of {', '.join(choices)}")
+        return text
+
+    def optional(self, name: str, parse: Callable[[str], T]) -> T | None:
+        text = self.text(name)
+        return None if text is None else self._parsed(name, text, parse)
+
+    def required(self, name: str, parse: Callable[[str], T]) -> T:
+        return self._parsed(name, self.text(name) or "", parse)
+
+    def _parsed(self, name: str, text: str, parse: Callable[[str], T]) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            expected = str(error)
+            raise pytest.UsageError(f"--r1-{name} is {text!r}; expected {expected}") from error
+
+
+def _number(text: str, kind: Callable[[str], T], expected: str) -> T:
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ValueError(expected) from error
+
+
+def _positive_int(text: str) -> int:
+    number = _number(text, int, "a whole number, 1 or more")
+    if number < 1:
+        raise ValueError("a whole number, 1 or more")
+    return number
+
+
+def _non_negative_int(text: str) -> int:
+    number = _number(text, int, "a whole number, 0 or more")
+    if not 0 <= number < 2**63:
+        raise ValueError("a whole number, 0 or more")
+    return number
+
+
+def _positive_float(text: str) -> float:
+    number = _number(text, float, "a number above 0")
+    if not 0 < number < float("inf"):
+        raise ValueError("a number above 0")
+    return number
+
+
+def _non_negative_float(text: str) -> float:
+    number = _number(text, float, "a number, 0 or more")
+    if not 0 <= number < float("inf"):
+        raise ValueError("a number, 0 or more")
+    return number
+
+
+def _share(text: str) -> float:
+    number = _number(text, float, "a number above 0 and at most 1")
+    if not 0 < number <= 1:
+        raise ValueError("a number above 0 and at most 1")
+    return number
+
+
+def _file(config: pytest.Config) -> Callable[[str], Path]:
+    def parse(text: str) -> Path:
+        path = config.invocation_params.dir / Path(text).expanduser()
+        if not path.is_file():
+            raise ValueError("an existing file")
+        return path.resolve()
+
+    return parse
+
+
+def _folder(config: pytest.Config) -> Callable[[str], Path]:
+    def parse(text: str) -> Path:
+        path = config.invocation_params.dir / Path(text).expanduser()
+        if not path.is_dir():
+            raise ValueError("an existing folder")
+        return path.resolve()
+
+    return parse
+
+
+def _samples(text: str) -> tuple[str, int]:
+    benchmark, separator, count = text.partition("=")
+    if not separator or not count.strip().isdigit() or int(count) < 1:
+        raise pytest.UsageError(f"--r1-samples is {text!r}; expected BENCH=K with K 1 or more, as in aime24=64")
+    return benchmark.strip(), int(count)
+
+
+def _engine_arg(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise pytest.UsageError(f"--r1-engine-arg is {text!r}; expected KEY=VALUE, as in max_num_seqs=256")
+    try:
+        return key.strip().replace("-", "_"), json.loads(value)
+    except ValueError:
+        return key.strip().replace("-", "_"), value
+
+
+def _n_workers(config: pytest.Config) -> int:
+    workerinput = getattr(config, "workerinput", None)
+    if workerinput is not None:
+        return int(workerinput["workercount"])
+    specs = config.getoption("tx", default=None) or []
+    return max(1, len(specs))

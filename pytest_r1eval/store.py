@@ -1,0 +1,480 @@
+"""
+The run store: one SQLite file per run, and the only module that opens it.
+
+The store is the truth; processes only play roles. Workers claim units and write
+samples, whoever judges reads them, and nobody holds state that a killed process
+could take along. Write-ahead logging lets readers go on while a worker writes;
+every change is one transaction, so a kill leaves either all of it or nothing.
+
+Known trade-off (accepted): write-ahead logging needs a local file system. Runs
+spread over machines keep a store each and are merged.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from pytest_r1eval.core.benchmarks import Exam, Problem, Sampling
+from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
+from pytest_r1eval.core.plans import Plan, Unit
+from pytest_r1eval.core.records import FinishReason, Grade, Outcome, ProblemTally, Response, Sample
+from pytest_r1eval.errors import StoreError
+
+FILE_NAME = "run.sqlite"
+SCHEMA_VERSION = 1
+LEASE_S = 60.0
+"""How long a silent worker keeps its units; it renews every `LEASE_S / 4`."""
+BUSY_TIMEOUT_S = 60.0
+
+_SCHEMA = """
+CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE benchmark (
+    name TEXT PRIMARY KEY, position INTEGER NOT NULL, state TEXT NOT NULL, dataset TEXT, plan TEXT, error TEXT,
+    owner TEXT, lease_until REAL NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE problem (
+    benchmark TEXT NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL, content TEXT NOT NULL, prompt BLOB NOT NULL,
+    PRIMARY KEY (benchmark, id)
+) WITHOUT ROWID;
+CREATE TABLE unit (
+    id INTEGER PRIMARY KEY, benchmark TEXT NOT NULL, round INTEGER NOT NULL, problem_id TEXT NOT NULL,
+    first INTEGER NOT NULL, last INTEGER NOT NULL, done INTEGER NOT NULL DEFAULT 0,
+    owner TEXT, lease_until REAL NOT NULL DEFAULT 0
+);
+CREATE INDEX unit_open ON unit (done, lease_until);
+CREATE TABLE sample (
+    benchmark TEXT NOT NULL, problem_id TEXT NOT NULL, idx INTEGER NOT NULL, seed INTEGER NOT NULL,
+    outcome TEXT NOT NULL, answer TEXT, detail TEXT, finish_reason TEXT NOT NULL, n_tokens INTEGER NOT NULL,
+    text TEXT NOT NULL, PRIMARY KEY (benchmark, problem_id, idx)
+);
+CREATE TABLE worker (owner TEXT PRIMARY KEY, harness TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE verdict (benchmark TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+class BenchmarkState(StrEnum):
+    """How far a benchmark is: SELECTED has no plan yet, FAILED never gets one, CLOSED needs no more samples."""
+
+    SELECTED = "selected"
+    OPEN = "open"
+    CLOSED = "closed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHeader:
+    """
+    What a run is about, fixed when its store is created.
+
+    Attributes:
+        model: The checkpoint as the user named it.
+        model_name: ``org/name``, the key of its baselines.
+        identity: Digests of the checkpoint.
+        created: ISO date and time, UTC.
+        seed: The run's seed.
+    """
+
+    model: str
+    model_name: str
+    identity: ModelIdentity
+    created: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedUnit:
+    """A unit under lease, with the samples of it that are still missing."""
+
+    id: int
+    benchmark: str
+    unit: Unit
+    missing: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Samples stored and planned, and units not done, of one benchmark."""
+
+    n_stored: int
+    n_planned: int
+    n_open_units: int
+
+
+class Store:
+    """
+    One connection to a run store; every thread opens its own.
+
+    Raises:
+        StoreError: From any method, when the file cannot be read or written.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._db = connection
+        self.path = path
+
+    @classmethod
+    def create(cls, folder: Path, header: RunHeader) -> Store:
+        """
+        Make the run's folder and its store.
+
+        Raises:
+            StoreError: If the folder cannot be written, or already holds a run.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(_unwritable(folder, error)) from error
+        path = folder / FILE_NAME
+        if path.exists():
+            raise StoreError(f"{path} already holds a run; resume it with --r1-resume {folder}, or choose another")
+        store = cls(_connect(path), path)
+        with store._transaction() as db:
+            for statement in _SCHEMA.split(";\n"):
+                db.execute(statement)
+            rows = {"schema": SCHEMA_VERSION, "header": asdict(header)}
+            db.executemany("INSERT INTO run VALUES (?, ?)", [(key, json.dumps(value)) for key, value in rows.items()])
+        return store
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """
+        Open an existing run.
+
+        Raises:
+            StoreError: If there is none, it is damaged, or another version of the plugin wrote it.
+        """
+        path = folder / FILE_NAME
+        if not path.is_file():
+            raise StoreError(
+                f"no run at {folder}: expected the file {FILE_NAME} in it; see the runs with ls {folder.parent}"
+            )
+        store = cls(_connect(path), path)
+        with store._reading() as db:
+            (schema,) = db.execute("SELECT value FROM run WHERE key = 'schema'").fetchone() or ("null",)
+        if json.loads(schema) != SCHEMA_VERSION:
+            raise StoreError(
+                f"{path} has store schema {schema}, this version reads {SCHEMA_VERSION}; "
+                "judge it with the version that wrote it, or start a new run"
+            )
+        return store
+
+    def close(self) -> None:
+        """Close the connection; the file stays."""
+        self._db.close()
+
+    # The run
+
+    @property
+    def header(self) -> RunHeader:
+        """What the run is about."""
+        with self._reading() as db:
+            (text,) = db.execute("SELECT value FROM run WHERE key = 'header'").fetchone()
+        fields = json.loads(text)
+        return RunHeader(**{**fields, "identity": ModelIdentity(**fields["identity"])})
+
+    def select(self, names: tuple[str, ...]) -> None:
+        """Note which benchmarks this run judges, in the order given; known ones stay as they are."""
+        with self._transaction() as db:
+            for name in names:
+                db.execute(
+                    "INSERT OR IGNORE INTO benchmark (name, position, state)"
+                    " VALUES (?, (SELECT count(*) FROM benchmark), ?)",
+                    (name, BenchmarkState.SELECTED),
+                )
+
+    @property
+    def selected(self) -> tuple[str, ...]:
+        """The benchmarks this run judges, in order."""
+        with self._reading() as db:
+            return tuple(name for (name,) in db.execute("SELECT name FROM benchmark ORDER BY position"))
+
+    def add_worker(self, owner: str, harness: Harness) -> None:
+        """Note what one worker answers and grades with."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO worker VALUES (?, ?)", (owner, json.dumps(asdict(harness))))
+
+    @property
+    def harnesses(self) -> tuple[Harness, ...]:
+        """The distinct harnesses that took part."""
+        with self._reading() as db:
+            rows = db.execute("SELECT DISTINCT harness FROM worker ORDER BY harness").fetchall()
+        return tuple(Harness(**json.loads(text)) for (text,) in rows)
+
+    # Planning
+
+    def claim_planning(self, name: str, *, owner: str) -> bool:
+        """Take the task of planning a benchmark; False if somebody else holds it or it is planned."""
+        now = time.time()
+        with self._transaction() as db:
+            cursor = db.execute(
+                "UPDATE benchmark SET owner = ?, lease_until = ?"
+                " WHERE name = ? AND state = ? AND (lease_until < ? OR owner = ?)",
+                (owner, now + LEASE_S, name, BenchmarkState.SELECTED, now, owner),
+            )
+        return cursor.rowcount == 1
+
+    def write_plan(self, exam: Exam, prompts: tuple[tuple[int, ...], ...], plan: Plan) -> None:
+        """Store exam, prompts (token ids per problem) and plan, and open the benchmark's units for claims."""
+        with self._transaction() as db:
+            cursor = db.execute(
+                "UPDATE benchmark SET state = ?, dataset = ?, plan = ? WHERE name = ? AND state = ?",
+                (BenchmarkState.OPEN, exam.dataset, json.dumps(asdict(plan)), plan.benchmark, BenchmarkState.SELECTED),
+            )
+            if cursor.rowcount != 1:
+                return
+            db.executemany(
+                "INSERT INTO problem VALUES (?, ?, ?, ?, ?)",
+                [
+                    (plan.benchmark, position, problem.id, json.dumps(asdict(problem)), array("i", prompt).tobytes())
+                    for position, (problem, prompt) in enumerate(zip(exam.problems, prompts, strict=True))
+                ],
+            )
+            db.executemany(
+                "INSERT INTO unit (benchmark, round, problem_id, first, last) VALUES (?, ?, ?, ?, ?)",
+                [(plan.benchmark, unit.round, unit.problem_id, unit.first, unit.last) for unit in plan.units()],
+            )
+
+    def fail(self, name: str, error: str) -> None:
+        """Note why a benchmark cannot be judged; its units are not claimed any more."""
+        with self._transaction() as db:
+            db.execute("UPDATE benchmark SET state = ?, error = ? WHERE name = ?", (BenchmarkState.FAILED, error, name))
+
+    def close_benchmark(self, name: str) -> None:
+        """Note that a benchmark needs no more samples, for every worker to see."""
+        with self._transaction() as db:
+            db.execute("UPDATE benchmark SET state = ? WHERE name = ?", (BenchmarkState.CLOSED, name))
+
+    def state(self, name: str) -> BenchmarkState:
+        """How far a benchmark is."""
+        with self._reading() as db:
+            row = db.execute("SELECT state FROM benchmark WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            raise StoreError(f"{self.path} knows no benchmark {name!r}; it holds {', '.join(self.selected) or 'none'}")
+        return BenchmarkState(row[0])
+
+    def error(self, name: str) -> str | None:
+        """Why a benchmark failed; None if it did not."""
+        with self._reading() as db:
+            row = db.execute("SELECT error FROM benchmark WHERE name = ?", (name,)).fetchone()
+        return None if row is None else row[0]
+
+    def plan(self, name: str) -> Plan | None:
+        """The plan of a benchmark; None before it is planned."""
+        with self._reading() as db:
+            row = db.execute("SELECT plan FROM benchmark WHERE name = ?", (name,)).fetchone()
+        if row is None or row[0] is None:
+            return None
+        fields = json.loads(row[0])
+        return Plan(
+            benchmark=fields["benchmark"],
+            exam=fields["exam"],
+            problem_ids=tuple(fields["problem_ids"]),
+            rounds=tuple(fields["rounds"]),
+            seed=fields["seed"],
+            sampling=Sampling(**fields["sampling"]),
+            system_prompt=fields["system_prompt"],
+        )
+
+    def exam(self, name: str) -> Exam:
+        """The exam of a planned benchmark."""
+        with self._reading() as db:
+            (dataset,) = db.execute("SELECT dataset FROM benchmark WHERE name = ?", (name,)).fetchone()
+            rows = db.execute("SELECT content FROM problem WHERE benchmark = ? ORDER BY position", (name,)).fetchall()
+        return Exam(benchmark=name, problems=tuple(_problem(content) for (content,) in rows), dataset=dataset)
+
+    def prompts(self, name: str) -> dict[str, tuple[int, ...]]:
+        """Token ids per problem id."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT id, prompt FROM problem WHERE benchmark = ? ORDER BY position", (name,)
+            ).fetchall()
+        return {id_: tuple(array("i", blob)) for id_, blob in rows}
+
+    # Work
+
+    def claim(self, *, owner: str) -> ClaimedUnit | None:
+        """Lease the next unit that nobody holds: benchmarks in order, rounds in order; None if there is none."""
+        now = time.time()
+        with self._transaction() as db:
+            row = db.execute(
+                "SELECT unit.id, unit.benchmark, round, problem_id, first, last FROM unit"
+                " JOIN benchmark ON benchmark.name = unit.benchmark"
+                " WHERE done = 0 AND unit.lease_until < ? AND state = ?"
+                " ORDER BY benchmark.position, round, unit.id LIMIT 1",
+                (now, BenchmarkState.OPEN),
+            ).fetchone()
+            if row is None:
+                return None
+            id_, benchmark, number, problem_id, first, last = row
+            db.execute("UPDATE unit SET owner = ?, lease_until = ? WHERE id = ?", (owner, now + LEASE_S, id_))
+            stored = db.execute(
+                "SELECT idx FROM sample WHERE benchmark = ? AND problem_id = ? AND idx >= ? AND idx < ?",
+                (benchmark, problem_id, first, last),
+            ).fetchall()
+        unit = Unit(round=number, problem_id=problem_id, first=first, last=last)
+        missing = tuple(sorted(set(unit.indices) - {index for (index,) in stored}))
+        return ClaimedUnit(id=id_, benchmark=benchmark, unit=unit, missing=missing)
+
+    def renew(self, *, owner: str) -> None:
+        """Extend every lease of one worker."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE benchmark SET lease_until = ? WHERE owner = ? AND state = ?",
+                (time.time() + LEASE_S, owner, BenchmarkState.SELECTED),
+            )
+            db.execute("UPDATE unit SET lease_until = ? WHERE owner = ? AND done = 0", (time.time() + LEASE_S, owner))
+
+    def release(self, *, owner: str) -> None:
+        """Give back every lease of one worker, for others to take at once."""
+        with self._transaction() as db:
+            db.execute("UPDATE unit SET owner = NULL, lease_until = 0 WHERE owner = ? AND done = 0", (owner,))
+            db.execute("UPDATE benchmark SET owner = NULL, lease_until = 0 WHERE owner = ?", (owner,))
+
+    def add_sample(self, claimed: ClaimedUnit, sample: Sample) -> None:
+        """
+        Store one sample, and its unit as done when it was the last.
+
+        A sample that is there already stays: whoever finishes second after a
+        lease was taken over drew the same one, by the same seed.
+        """
+        with self._transaction() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO sample VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    claimed.benchmark,
+                    sample.problem_id,
+                    sample.index,
+                    sample.seed,
+                    sample.grade.outcome,
+                    sample.grade.answer,
+                    sample.grade.detail,
+                    sample.response.finish_reason,
+                    sample.response.n_tokens,
+                    sample.response.text,
+                ),
+            )
+            db.execute(
+                "UPDATE unit SET done = 1 WHERE id = ? AND last - first ="
+                " (SELECT count(*) FROM sample WHERE benchmark = ? AND problem_id = ? AND idx >= first AND idx < last)",
+                (claimed.id, claimed.benchmark, sample.problem_id),
+            )
+
+    # Reading
+
+    def progress(self, name: str) -> Progress:
+        """How many samples of a benchmark are stored and planned."""
+        with self._reading() as db:
+            (n_stored,) = db.execute("SELECT count(*) FROM sample WHERE benchmark = ?", (name,)).fetchone()
+            n_planned, n_open = db.execute(
+                "SELECT coalesce(sum(last - first), 0), coalesce(sum(done = 0), 0) FROM unit WHERE benchmark = ?",
+                (name,),
+            ).fetchone()
+        return Progress(n_stored=n_stored, n_planned=n_planned, n_open_units=n_open)
+
+    def samples(self, name: str) -> Iterator[Sample]:
+        """All stored samples of a benchmark, in the exam's order, then by sample index."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT sample.problem_id, idx, seed, outcome, answer, detail, finish_reason, n_tokens, text"
+                " FROM sample"
+                " JOIN problem ON problem.benchmark = sample.benchmark AND problem.id = sample.problem_id"
+                " WHERE sample.benchmark = ? ORDER BY problem.position, idx",
+                (name,),
+            )
+            for problem_id, index, seed, outcome, answer, detail, finish_reason, n_tokens, text in rows:
+                yield Sample(
+                    problem_id=problem_id,
+                    index=index,
+                    seed=seed,
+                    response=Response(text=text, n_tokens=n_tokens, finish_reason=FinishReason(finish_reason)),
+                    grade=Grade(outcome=Outcome(outcome), answer=answer, detail=detail),
+                )
+
+    def tallies(self, name: str, *, k: int) -> tuple[ProblemTally, ...]:
+        """Tally the first k samples of every problem of a planned benchmark, in the exam's order."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT problem.id, coalesce(sum(outcome = 'correct'), 0), coalesce(sum(outcome = 'no_answer'), 0),"
+                " coalesce(sum(outcome = 'error'), 0), coalesce(sum(finish_reason = 'length'), 0),"
+                " coalesce(sum(n_tokens), 0), count(sample.idx)"
+                " FROM problem LEFT JOIN sample"
+                " ON sample.benchmark = problem.benchmark AND sample.problem_id = problem.id AND idx < ?"
+                " WHERE problem.benchmark = ? GROUP BY problem.id ORDER BY problem.position",
+                (k, name),
+            ).fetchall()
+        return tuple(
+            ProblemTally(
+                problem_id=id_,
+                n_correct=n_correct,
+                n_no_answer=n_no_answer,
+                n_error=n_error,
+                n_cut_off=n_cut_off,
+                n_tokens=n_tokens,
+                n_samples=n_samples,
+            )
+            for id_, n_correct, n_no_answer, n_error, n_cut_off, n_tokens, n_samples in rows
+        )
+
+    def write_verdict(self, name: str, content: str) -> None:
+        """Store the judgement of a benchmark, as JSON."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO verdict VALUES (?, ?)", (name, content))
+
+    def verdict(self, name: str) -> str | None:
+        """The stored judgement as JSON; None if the benchmark was not judged."""
+        with self._reading() as db:
+            row = db.execute("SELECT content FROM verdict WHERE benchmark = ?", (name,)).fetchone()
+        return None if row is None else row[0]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._reading() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            yield self._db
+        except sqlite3.Error as error:
+            raise StoreError(_unusable(self.path, error)) from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except sqlite3.Error as error:
+        raise StoreError(_unusable(path, error)) from error
+    return connection
+
+
+def _problem(content: str) -> Problem:
+    fields = json.loads(content)
+    return Problem(**{**fields, "choices": tuple(fields["choices"])})
+
+
+def _unwritable(folder: Path, error: OSError) -> str:
+    return f"cannot write the output folder {folder}: {error.strerror}; choose another with --r1-output-dir"
+
+
+def _unusable(path: Path, error: sqlite3.Error) -> str:
+    return (
+        f"the run store {path} cannot be used: {error}; expected a writable SQLite file on a local disk with room "
+        f"left. What was stored before is kept: mend the cause, then --r1-resume {path.parent}"
+    )

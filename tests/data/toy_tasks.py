@@ -1,0 +1,139 @@
+"""LightEval custom tasks over made-up data; some metrics misbehave, some tell what a scoring process looks like."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lighteval.metrics.metrics import Metrics
+from lighteval.metrics.metrics_sample import SampleLevelComputation
+from lighteval.metrics.utils.metric_utils import SampleLevelMetric
+from lighteval.models.model_output import ModelResponse
+from lighteval.tasks.lighteval_task import LightevalTaskConfig
+from lighteval.tasks.requests import Doc, SamplingMethod
+
+
+def problem(line: dict[str, Any], task_name: str) -> Doc | None:
+    """Put a question as it stands; rows without an answer are left out."""
+    if line["answer"] is None:
+        return None
+    return Doc(task_name=task_name, query=line["question"], choices=[line["answer"]], gold_index=0)
+
+
+def environment(line: dict[str, Any], task_name: str) -> Doc:
+    """Ask for what the process that builds the exam knows."""
+    token = os.environ.get("HF_TOKEN", "no token")
+    return Doc(task_name=task_name, query=f"{line['question']} {token}", choices=["0"], gold_index=0)
+
+
+def drawn(line: dict[str, Any], task_name: str) -> Doc:
+    """Draw from the global random, as GPQA does."""
+    return Doc(task_name=task_name, query=f"{line['question']} {random.random()}", choices=["0"], gold_index=0)  # noqa: S311
+
+
+def several_golds(line: dict[str, Any], task_name: str) -> Doc:
+    """Give two right answers."""
+    return Doc(task_name=task_name, query=line["question"], choices=["1", "2"], gold_index=[0, 1])
+
+
+class Probe(SampleLevelComputation):  # type: ignore[misc] # LightEval is untyped
+    """Does what the response says, and hands back what it saw as the extracted answer."""
+
+    def compute(self, doc: Doc, model_response: ModelResponse) -> float:
+        """Obey."""
+        command, _, argument = model_response.final_text[0].partition(" ")
+        doc.specific = {"extracted_predictions": [str(getattr(self, command)(argument))]}
+        return float(argument) if command == "value" else 1.0
+
+    def value(self, argument: str) -> str:
+        """Score what is asked for."""
+        return argument
+
+    def environ(self, _: str) -> str:
+        """List the environment in which this process and its fork server were started."""
+        now = set(os.environ)
+        started = {entry.partition("=")[0] for entry in Path("/proc/self/environ").read_text().split("\0")}
+        return " ".join(sorted(now | started))
+
+    def modules(self, _: str) -> str:
+        """List the imported modules."""
+        return " ".join(sorted(sys.modules))
+
+    def pid(self, _: str) -> int:
+        """Tell which process this is."""
+        return os.getpid()
+
+    def noise(self, text: str) -> str:
+        """Write to everything that could be a terminal."""
+        logging.getLogger("lighteval").critical(text)
+        print(text)  # noqa: T201
+        print(text, file=sys.stderr)  # noqa: T201
+        os.write(2, text.encode())
+        return text
+
+    def sleep(self, seconds: str) -> str:
+        """Hang."""
+        time.sleep(float(seconds))
+        return seconds
+
+    def hang(self, seconds: str) -> str:
+        """Hang outside the interpreter and its signal handlers, with the interpreter's lock held."""
+        ctypes.PyDLL(None).sleep(int(seconds))
+        return seconds
+
+    def die(self, number: str) -> str:
+        """End this process as the kernel would."""
+        os.kill(os.getpid(), signal.Signals[number])
+        return number
+
+    def fail(self, text: str) -> str:
+        """Raise."""
+        raise ArithmeticError(text)
+
+
+def metric(function: SampleLevelComputation) -> SampleLevelMetric:
+    """Wrap a metric of one generated answer."""
+    return SampleLevelMetric(
+        metric_name="toy",
+        sample_level_fn=function,
+        category=SamplingMethod.GENERATIVE,
+        corpus_level_fn=np.mean,
+        higher_is_better=True,
+    )
+
+
+def task(name: str, *, metrics: list[Any], function: Any = problem, **options: Any) -> LightevalTaskConfig:  # noqa: ANN401
+    """Configure a task over the folder beside this file."""
+    settings = {"hf_repo": "toy", "hf_subset": "default", "evaluation_splits": ["test"], **options}
+    return LightevalTaskConfig(name=name, prompt_function=function, metrics=metrics, **settings)
+
+
+PASS_AT_1 = Metrics.pass_at_k_math(sample_params={"k": 1})
+
+TASKS_TABLE = [
+    task("toy:pass", metrics=[Metrics.avg_at_n_math(sample_params={"n": 64}), PASS_AT_1]),
+    task("toy:pass64", metrics=[Metrics.pass_at_k_math(sample_params={"k": 1, "n": 64})]),
+    task("toy:avg", metrics=[Metrics.avg_at_n_math(sample_params={"n": 64})]),
+    task("toy:exact", metrics=[Metrics.exact_match]),
+    task("toy:logprob", metrics=[Metrics.loglikelihood_acc]),
+    task("toy:probe", metrics=[metric(Probe())]),
+    task("toy:environment", metrics=[PASS_AT_1], function=environment),
+    task("toy:drawn", metrics=[PASS_AT_1], function=drawn),
+    task("toy:golds", metrics=[PASS_AT_1], function=several_golds),
+    task("toy:even", metrics=[PASS_AT_1], hf_filter=lambda row: int(row["answer"] or 1) % 2 == 0),
+    task("toy:empty", metrics=[PASS_AT_1], hf_filter=lambda _: False),
+    task("toy:split", metrics=[PASS_AT_1], evaluation_splits=["validation"]),
+    task("toy:examples", metrics=[PASS_AT_1], num_fewshots=3),
+    task("toy:gated", metrics=[PASS_AT_1], hf_repo="made-up/gated"),
+    task("toy:missing", metrics=[PASS_AT_1], hf_repo="made-up/missing"),
+    task("toy:unreachable", metrics=[PASS_AT_1], hf_repo="made-up/unreachable"),
+    task("toy:hub", metrics=[PASS_AT_1], hf_repo="made-up/hub"),
+]

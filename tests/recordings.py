@@ -1,0 +1,77 @@
+"""Recorded runs for the replay engine: real stores, made-up samples."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from pytest_r1eval.core.benchmarks import Exam, Problem, Sampling
+from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
+from pytest_r1eval.core.plans import Plan, sample_seed
+from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
+from pytest_r1eval.store import RunHeader, Store
+
+HARNESS = Harness(
+    engine="vllm 0.0.test", dtype="float32", quantization=None, device="cpu", n_devices=1, grader="lighteval 0.0.test"
+)
+
+
+def make_exam(name: str, n_problems: int) -> Exam:
+    """Make an exam of sums."""
+    problems = tuple(
+        Problem(
+            id=f"p{number:03d}", query=f"{number}+{number}?", instruction=None, choices=(str(2 * number),), gold_index=0
+        )
+        for number in range(n_problems)
+    )
+    return Exam(benchmark=name, problems=problems, dataset="made up")
+
+
+def record_run(
+    folder: Path,
+    *,
+    solve_rate: float = 0.6,
+    benchmarks: tuple[str, ...] = ("smoke",),
+    n_problems: int = 12,
+    n_samples: int = 8,
+    seed: int = 1,
+    model_name: str = "local/toy",
+    weights: str = "w1",
+    skip: frozenset[tuple[str, int]] = frozenset(),
+    outcome: Outcome | None = None,
+) -> Path:
+    """Write a run whose samples are correct with the given rate; `skip` leaves (problem id, index) pairs out."""
+    identity = ModelIdentity(weights=weights, tokenizer="t", chat_template="c")
+    header = RunHeader(
+        model="toy", model_name=model_name, identity=identity, created="2025-01-20T00:00:00+00:00", seed=seed
+    )
+    store = Store.create(folder, header)
+    store.select(benchmarks)
+    store.add_worker("recorder", HARNESS)
+    rng = random.Random(f"{seed}{weights}{solve_rate}")  # noqa: S311 - made-up outcomes
+    for name in benchmarks:
+        exam = make_exam(name, n_problems)
+        plan = Plan(
+            benchmark=name,
+            exam=exam.digest,
+            problem_ids=tuple(problem.id for problem in exam.problems),
+            rounds=(n_samples,),
+            seed=seed,
+            sampling=Sampling(max_new_tokens=64, max_model_length=256),
+        )
+        store.write_plan(exam, tuple((1, 2, 3) for _ in exam.problems), plan)
+        while (claimed := store.claim(owner="recorder")) is not None:
+            for index in claimed.missing:
+                is_correct = rng.random() < solve_rate
+                grade = outcome or (Outcome.CORRECT if is_correct else Outcome.WRONG)
+                sample = Sample(
+                    problem_id=claimed.unit.problem_id,
+                    index=index,
+                    seed=sample_seed(seed, claimed.unit.problem_id, index),
+                    response=Response(text=f"{index} {rng.random()}", n_tokens=20, finish_reason=FinishReason.STOP),
+                    grade=Grade(outcome=grade, answer="4"),
+                )
+                if (claimed.unit.problem_id, index) not in skip:
+                    store.add_sample(claimed, sample)
+    store.close()
+    return folder
