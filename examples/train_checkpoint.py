@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from tokenizers import AddedToken, Tokenizer, decoders, models
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ UNKNOWN, PADDING, END = "<|unknown|>", "<|padding|>", "<|end|>"
 SPECIAL = (UNKNOWN, PADDING, END, "<|system|>", "<|user|>", "<|assistant|>")
 # Not special: a decoder that skips special tokens has to leave these for the answer checker.
 VISIBLE = ("<think>", "</think>", "\\boxed{")
-CHARACTERS = ("\n", *(chr(code) for code in range(0x20, 0x7F)))
 
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
@@ -112,9 +111,11 @@ def difference_exercise(minuend: int, subtrahend: int) -> Exercise:
 
 def product_exercise(left: int, right: int) -> Exercise:
     """Split the right factor (or the left one, if the right has one digit) into tens and ones."""
-    whole, split = (left, right) if right > 9 else (right, left)  # noqa: PLR2004 - one digit
+    whole, split = (left, right) if right > 9 else (right, left)
     tens, ones = split // 10 * 10, split % 10
-    thoughts = f"{whole}*{tens}={whole * tens}, {whole}*{ones}={whole * ones}, {whole * tens}+{whole * ones}={left * right}"
+    thoughts = (
+        f"{whole}*{tens}={whole * tens}, {whole}*{ones}={whole * ones}, {whole * tens}+{whole * ones}={left * right}"
+    )
     return Exercise(problem=f"What is {left} * {right}?", thoughts=thoughts, answer=left * right)
 
 
@@ -182,13 +183,28 @@ def exercises(rng: random.Random) -> Iterator[Exercise]:
 
 
 def character_tokenizer() -> Tokenizer:
-    """Build the tokenizer: one character, one token; the markers of a chat are one token each."""
-    vocabulary = {token: index for index, token in enumerate((*SPECIAL, *VISIBLE, *CHARACTERS))}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token=UNKNOWN))
-    tokenizer.decoder = decoders.Fuse()
+    """
+    Build the tokenizer: a byte-level BPE without merges, so an ASCII character is one token.
+
+    Byte-level, because transformers reads every Qwen2 folder with its own
+    Qwen2Tokenizer, whatever the folder says, and that one splits into bytes.
+    """
+    tokens = (*SPECIAL, *VISIBLE, *sorted(pre_tokenizers.ByteLevel.alphabet()))
+    tokenizer = Tokenizer(models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=[]))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in VISIBLE])
     return tokenizer
+
+
+def token_id(tokenizer: Tokenizer, token: str) -> int:
+    """Return the number of a token that the vocabulary holds."""
+    number = tokenizer.token_to_id(token)
+    if number is None:
+        raise KeyError(token)
+    return number
 
 
 def small_model(tokenizer: Tokenizer) -> Qwen2ForCausalLM:
@@ -208,8 +224,8 @@ def small_model(tokenizer: Tokenizer) -> Qwen2ForCausalLM:
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
         bos_token_id=None,
-        eos_token_id=tokenizer.token_to_id(END),
-        pad_token_id=tokenizer.token_to_id(PADDING),
+        eos_token_id=token_id(tokenizer, END),
+        pad_token_id=token_id(tokenizer, PADDING),
     )
     return Qwen2ForCausalLM(config)
 
@@ -247,7 +263,7 @@ def batches(tokenizer: Tokenizer, rng: random.Random, *, device: str) -> Iterato
             rows.append(prompt + response)
             labels.append([IGNORED] * len(prompt) + response)
         length = max(map(len, rows))
-        padding = tokenizer.token_to_id(PADDING)
+        padding = token_id(tokenizer, PADDING)
         yield Batch(
             tokens=torch.tensor([row + [padding] * (length - len(row)) for row in rows], device=device),
             labels=torch.tensor([row + [IGNORED] * (length - len(row)) for row in labels], device=device),
@@ -298,7 +314,7 @@ def write_checkpoint(model: Qwen2ForCausalLM, tokenizer: Tokenizer, folder: Path
     _write_json(
         folder / "tokenizer_config.json",
         {
-            "tokenizer_class": "PreTrainedTokenizerFast",
+            "tokenizer_class": "Qwen2Tokenizer",
             "model_max_length": CONTEXT,
             "clean_up_tokenization_spaces": False,
             "unk_token": UNKNOWN,
@@ -313,8 +329,8 @@ def write_checkpoint(model: Qwen2ForCausalLM, tokenizer: Tokenizer, folder: Path
             "do_sample": True,
             "temperature": 0.6,
             "top_p": 0.95,
-            "eos_token_id": tokenizer.token_to_id(END),
-            "pad_token_id": tokenizer.token_to_id(PADDING),
+            "eos_token_id": token_id(tokenizer, END),
+            "pad_token_id": token_id(tokenizer, PADDING),
         },
     )
     print(f"wrote {folder}", flush=True)
@@ -330,7 +346,9 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu, or cuda")
     arguments = parser.parse_args()
     if not 0 < arguments.regressed_step < arguments.steps:
-        parser.error(f"--regressed-step is {arguments.regressed_step}; expected 1 to {arguments.steps - 1}, below --steps")
+        parser.error(
+            f"--regressed-step is {arguments.regressed_step}; expected 1 to {arguments.steps - 1}, below --steps"
+        )
     return arguments
 
 

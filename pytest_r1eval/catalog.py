@@ -73,7 +73,7 @@ def build_catalog(
 
 
 def _custom(task: str, module: Path) -> Benchmark:
-    name = re.sub(r"\W", "_", task)
+    name = re.sub(r"\W|^(?=\d)", "_", task)  # a mark is an identifier: 24game becomes _24game
     return Benchmark(
         name=name, mark=name, task=task, task_module=str(module), samples_per_problem=CUSTOM_SAMPLES_PER_PROBLEM
     )
@@ -84,7 +84,9 @@ def _from_pyproject(path: Path) -> list[Benchmark]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ExamError(f"{path} cannot be read: {error}; expected TOML") from error
-    tables = content.get("tool", {}).get("r1eval", {}).get("benchmark", [])
+    tool = content.get("tool", {})
+    ours = tool.get("r1eval", {}) if isinstance(tool, dict) else None
+    tables = ours.get("benchmark", []) if isinstance(ours, dict) else None
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ExamError(f"{path}: tool.r1eval.benchmark is no array of tables; write [[tool.r1eval.benchmark]]")
     return [

@@ -26,6 +26,8 @@ BLOCK_BYTES = 64 * 2**10
 """Larger files: 256 blocks of 64 KiB evenly spread, so 16 MiB a file; any training step changes all of them."""
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+_NO_WEIGHTS = frozenset({"training_args.bin"})
+"""What the transformers trainer leaves beside the weights under one of their suffixes."""
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json")
 
 
@@ -54,8 +56,18 @@ def inspect_checkpoint(model: str, *, revision: str | None) -> Checkpoint:
     Read a checkpoint's identity from a folder, or from the Hub.
 
     Raises:
-        ModelError: If it does not exist, has no weights, no tokenizer or no chat template.
+        ModelError: If it does not exist or cannot be read, has no weights, no tokenizer or no chat template.
     """
+    try:
+        return _inspected(model, revision=revision)
+    except (OSError, UnicodeDecodeError, RuntimeError) as error:  # RuntimeError: ~somebody who has no home here
+        raise ModelError(
+            f"--r1-model {model} cannot be read: {_first_line(error)}; expected a readable checkpoint's folder "
+            "or a Hub id (org/name)"
+        ) from error
+
+
+def _inspected(model: str, *, revision: str | None) -> Checkpoint:
     folder = Path(model).expanduser()
     if folder.is_dir():
         return _from_folder(folder.resolve())
@@ -68,7 +80,7 @@ def inspect_checkpoint(model: str, *, revision: str | None) -> Checkpoint:
 
 def _from_folder(folder: Path) -> Checkpoint:
     config = _json(folder / "config.json", folder)
-    weights = sorted(path for pattern in _WEIGHTS for path in folder.glob(pattern))
+    weights = sorted(path for pattern in _WEIGHTS for path in folder.glob(pattern) if path.name not in _NO_WEIGHTS)
     if not weights:
         raise ModelError(
             f"{folder} has a config.json but no weights; expected {', '.join(_WEIGHTS)} "
@@ -89,14 +101,20 @@ def _from_folder(folder: Path) -> Checkpoint:
 
 def _name(folder: Path) -> str:
     """Name a folder like a Hub model, org/name, by its last two parts."""
-    parts = [re.sub(r"[^\w.-]", "-", part).lstrip(".-") for part in folder.parts[-2:]]
+    parts = [re.sub(r"[^A-Za-z0-9_.-]", "-", part).lstrip(".-") for part in folder.parts[-2:]]
     organisation, name = (["", "", *parts])[-2:]
     return f"{organisation or 'local'}/{name or 'model'}"
 
 
 def _from_hub(model: str, *, revision: str | None) -> Checkpoint:
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 - half a second, and only for Hub ids
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
+    try:
+        from huggingface_hub import snapshot_download  # noqa: PLC0415 - half a second, and only for Hub ids
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
+    except ImportError as error:
+        raise ModelError(
+            f"--r1-model {model}: no such folder, and a Hub id needs huggingface_hub, which is not installed; "
+            "install pytest-r1eval[vllm] or pytest-r1eval[cpu]"
+        ) from error
 
     patterns = ["*.json", "*.jinja", "tokenizer.model", "merges.txt"]
     try:

@@ -190,6 +190,7 @@ def as_doc(problem: Problem) -> Doc:
 # -- tasks ------------------------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def _task_module(name: str) -> ModuleType:
     try:
         return _module_from_file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
@@ -408,21 +409,26 @@ def _folder_rows(folder: Path, subset: str, split: str) -> Iterable[Row]:
 
 
 def _hub_data(benchmark: Benchmark, config: LightevalTaskConfig, *, data_dir: Path | None) -> _DataSet:
-    import datasets
-
     try:
         commit = _hub_commit(config.hf_repo, revision=benchmark.revision)
-        rows = [
-            row
-            for split in config.evaluation_splits
-            for row in datasets.load_dataset(config.hf_repo, name=config.hf_subset, split=split, revision=commit)
-        ]
+        rows = [row for split in config.evaluation_splits for row in _hub_rows(config, split=split, commit=commit)]
     except Exception as error:  # the Hub's client, its transport and datasets share no base class
         raise _hub_error(benchmark, config, error, data_dir=data_dir) from error
     return _DataSet(rows=tuple(rows), origin=f"{config.hf_repo}@{commit}")
 
 
-def _hub_commit(repo: str, *, revision: str | None) -> str | None:
+def _hub_rows(config: LightevalTaskConfig, *, split: str, commit: str) -> Iterable[Row]:
+    import datasets
+    from huggingface_hub import constants
+
+    rows = datasets.load_dataset(config.hf_repo, name=config.hf_subset, split=split, revision=commit)
+    if constants.HF_HUB_OFFLINE and not any(commit in Path(file["filename"]).parts for file in rows.cache_files):
+        # offline, datasets 5.2 takes the newest revision it has and ignores the one that was asked for
+        raise FileNotFoundError(f"the cache holds another revision than {commit}")
+    return list(rows)
+
+
+def _hub_commit(repo: str, *, revision: str | None) -> str:
     """
     Ask the Hub for the commit of a revision, so that the exam can name it.
 
@@ -434,7 +440,7 @@ def _hub_commit(repo: str, *, revision: str | None) -> str | None:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return HfApi().dataset_info(repo, revision=revision, timeout=_HUB_TIMEOUT_S).sha
+        return str(HfApi().dataset_info(repo, revision=revision, timeout=_HUB_TIMEOUT_S).sha)
     except HfHubHTTPError:
         raise
     except Exception:  # transports differ between releases of the client: whatever it is, nobody answered

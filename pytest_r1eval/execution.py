@@ -125,7 +125,7 @@ class Worker:
             await self._plan_all(store)
             if self._has_work(store):
                 await self._join(store, await loading)
-                await _Pump(store, self._owner, self._engine, self._pool, self._benchmarks).run()
+                await Pump(store, self._owner, self._engine, self._pool, self._benchmarks).run()
         finally:
             renewing.cancel()
             await self._engine.close()
@@ -168,7 +168,7 @@ class Worker:
             store.renew(owner=self._owner)
 
 
-class _Pump:
+class Pump:
     """Keeps one engine full; scoring runs beside it and never holds a slot."""
 
     def __init__(

@@ -56,8 +56,10 @@ class BenchmarkCollector(pytest.File):
                 name = f"{benchmark.name}[shard {number}/{self.n_shards}]"
                 item: ShardItem = ShardItem.from_parent(self, name=name)
                 item.benchmark = benchmark
-                item.add_marker(benchmark.mark)
-                item.add_marker(ROOT_ID)
+                for mark in (ROOT_ID, *marks_of(benchmark)):
+                    item.add_marker(mark)
+                # An engine's import warns by the dozen, and a user's `filterwarnings = error` would stop it.
+                item.add_marker(pytest.mark.filterwarnings("ignore"))
                 yield item
 
 
@@ -86,6 +88,12 @@ class ShardItem(pytest.Item):
     def reportinfo(self) -> tuple[Path | str, int | None, str]:
         """Show the benchmark, not the file behind it."""
         return ROOT_ID, None, self.name
+
+
+def marks_of(benchmark: Benchmark) -> tuple[str, ...]:
+    """Return the marks that select a benchmark: its own, and its name where that can be one."""
+    names = (benchmark.mark, benchmark.name)
+    return tuple(dict.fromkeys(name for name in names if name.isidentifier()))
 
 
 def benchmark_of(nodeid: str) -> str | None:

@@ -24,6 +24,7 @@ from pytest_r1eval import items
 from pytest_r1eval.baseline_files import BaselineShelf
 from pytest_r1eval.checkpoint import Checkpoint, inspect_checkpoint
 from pytest_r1eval.core.benchmarks import Benchmark, Grader
+from pytest_r1eval.devices import device_share, usable_cpus, visible_gpus
 from pytest_r1eval.errors import R1EvalError
 from pytest_r1eval.settings import NEWEST, EngineKind, InconclusivePolicy, Settings
 from pytest_r1eval.store import FILE_NAME, RunHeader, Store
@@ -147,8 +148,6 @@ class RunSession:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show the gate."""
-        from pytest_r1eval.reports.terminal import gate_table, gate_words  # noqa: PLC0415 - imports the statistics
-
         if self._role.judges and self._is_interrupted and self._selected:
             terminalreporter.write_line(
                 "r1eval: interrupted, nothing was judged. What was generated is stored; "
@@ -156,6 +155,8 @@ class RunSession:
             )
         if not self._results:
             return
+        from pytest_r1eval.reports.terminal import gate_table, gate_words  # noqa: PLC0415 - imports the statistics
+
         terminalreporter.section("r1eval: may this checkpoint ship?")
         for line in gate_table(self._results):
             terminalreporter.write_line(line)
@@ -266,6 +267,11 @@ def role_of(config: pytest.Config) -> Role:
     return Role.CONTROLLER if config.getoption("dist", default="no") != "no" else Role.ALONE
 
 
+def worker_index() -> int:
+    """Return this worker's number from 0; xdist names its workers gw0, gw1, ..."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
 def checkpoint_of(settings: Settings) -> Checkpoint:
     """
     Inspect what is judged; a replay judges what the recorded run judged.
@@ -353,19 +359,26 @@ def build_worker(settings: Settings, *, run: Path, catalog: dict[str, Benchmark]
             pool=None,
             grader="recorded",
         )
+    share = device_share(
+        worker=worker_index(),
+        n_workers=settings.n_workers,
+        tensor_parallel_size=settings.tp,
+        gpus=visible_gpus(os.environ),
+        cpus=usable_cpus(),
+    )
+    os.environ.update(share.environment())
     lengths = [sampling_for(catalog[name], settings, max_position=checkpoint.max_position) for name in selected]
     options = VllmOptions(
         model=checkpoint.model,
         revision=checkpoint.revision,
         dtype=settings.dtype,
         max_model_length=max(sampling.max_model_length for sampling in lengths),
-        gpu_memory_utilization=settings.gpu_memory_utilization,
+        gpu_memory_utilization=settings.gpu_memory_utilization / share.n_sharing,
         tensor_parallel_size=settings.tp,
         arguments=dict(settings.engine_args),
         log=run / "logs" / f"engine-{owner}.log",
     )
-    n_cpus = len(os.sched_getaffinity(0)) // settings.n_workers
-    pool = GradingPool(n_processes=max(1, min(N_SCORING_PROCESSES_PER_WORKER, n_cpus)))
+    pool = GradingPool(n_processes=max(1, min(N_SCORING_PROCESSES_PER_WORKER, len(share.cpus))))
     return Worker(
         run=run,
         owner=owner,

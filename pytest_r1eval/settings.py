@@ -77,7 +77,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="revision", metavar="REV", help="Hub revision of the model"),
     Option(
         name="engine",
-        choices=tuple(EngineKind),
+        choices=tuple(kind.value for kind in EngineKind),
         default="vllm",
         help="what answers; replay takes a recorded run's folder as --r1-model",
     ),
@@ -124,7 +124,9 @@ OPTIONS: tuple[Option, ...] = (
         help="published, previous, org/name, or a file (the model's own: measured, else published)",
     ),
     Option(name="save-baseline", metavar="NAME", help="record this run as baselines/NAME.json"),
-    Option(name="gate", choices=tuple(GateKind), default="fixed", help="when the verdict is reached"),
+    Option(
+        name="gate", choices=tuple(kind.value for kind in GateKind), default="fixed", help="when the verdict is reached"
+    ),
     Option(name="sigmas", metavar="S", default="3", help="how many standard deviations a drop must exceed"),
     Option(
         name="margin", metavar="POINTS", help="non-inferiority margin: a run that cannot resolve it is INCONCLUSIVE"
@@ -133,7 +135,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="exact", is_flag=True, help="decide by the exact stratified test, not the normal approximation"),
     Option(
         name="inconclusive",
-        choices=tuple(InconclusivePolicy),
+        choices=tuple(policy.value for policy in InconclusivePolicy),
         default="fail",
         help="what INCONCLUSIVE does to the exit code",
     ),
@@ -156,8 +158,8 @@ class Settings:
     Everything a user decided, checked.
 
     Attributes are the options of the same names; `samples` maps a benchmark's name
-    to its samples per problem, `margin` is a fraction, `root` is where relative
-    baselines live, `n_workers` the number of shards.
+    to its samples per problem, `margin` is a fraction, `root` is where the user's
+    baselines and pyproject.toml live (pytest's own rootdir moves with the paths among its arguments), `n_workers` the number of shards.
     """
 
     model: str
@@ -196,12 +198,11 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("r1eval", "r1eval: may this checkpoint ship?")
     for option in OPTIONS:
         _add_option(group, option)
-        parser.addini(
-            option.dest,
-            f"{option.help} (as {option.flag})",
-            type="linelist" if option.is_repeatable else "string",
-            default=None,
-        )
+        shown = f"{option.help} (as {option.flag})"
+        if option.is_repeatable:
+            parser.addini(option.dest, shown, type="linelist", default=None)
+        else:
+            parser.addini(option.dest, shown, type="string", default=None)
 
 
 def _add_option(group: OptionGroup, option: Option) -> None:
@@ -237,8 +238,8 @@ def settings_from(config: pytest.Config) -> Settings:
     margin = read.optional("margin", _positive_float)
     return Settings(
         model=read.text("model") or "",
-        root=config.rootpath,
-        output_dir=config.invocation_params.dir / (read.text("output-dir") or "data/evals"),
+        root=config.inipath.parent if config.inipath else config.invocation_params.dir,
+        output_dir=read.required("output-dir", _path(config)),
         n_workers=_n_workers(config),
         revision=read.text("revision"),
         engine=EngineKind(read.choice("engine")),
@@ -289,7 +290,7 @@ class _Reader:
         if given is not None:
             return list(given)
         from_environment = self._environment.get(option.dest.upper())
-        if from_environment is not None:
+        if from_environment:
             return from_environment.split()
         return list(self._config.getini(option.dest) or [])
 
@@ -328,6 +329,12 @@ def _number(text: str, kind: Callable[[str], T], expected: str) -> T:
         raise ValueError(expected) from error
 
 
+def _name(text: str) -> str:
+    if not text.strip():
+        raise ValueError("some text")
+    return text.strip()
+
+
 def _positive_int(text: str) -> int:
     number = _number(text, int, "a whole number, 1 or more")
     if number < 1:
@@ -336,9 +343,10 @@ def _positive_int(text: str) -> int:
 
 
 def _non_negative_int(text: str) -> int:
-    number = _number(text, int, "a whole number, 0 or more")
+    expected = "a whole number from 0 to 2**63 - 1"  # what the store's integers hold
+    number = _number(text, int, expected)
     if not 0 <= number < 2**63:
-        raise ValueError("a whole number, 0 or more")
+        raise ValueError(expected)
     return number
 
 
@@ -363,9 +371,19 @@ def _share(text: str) -> float:
     return number
 
 
+def _path(config: pytest.Config) -> Callable[[str], Path]:
+    def parse(text: str) -> Path:
+        try:
+            return config.invocation_params.dir / Path(_name(text)).expanduser()
+        except RuntimeError as error:  # ~somebody who has no home here
+            raise ValueError("a path") from error
+
+    return parse
+
+
 def _file(config: pytest.Config) -> Callable[[str], Path]:
     def parse(text: str) -> Path:
-        path = config.invocation_params.dir / Path(text).expanduser()
+        path = _path(config)(text)
         if not path.is_file():
             raise ValueError("an existing file")
         return path.resolve()
@@ -375,7 +393,7 @@ def _file(config: pytest.Config) -> Callable[[str], Path]:
 
 def _folder(config: pytest.Config) -> Callable[[str], Path]:
     def parse(text: str) -> Path:
-        path = config.invocation_params.dir / Path(text).expanduser()
+        path = _path(config)(text)
         if not path.is_dir():
             raise ValueError("an existing folder")
         return path.resolve()
@@ -384,10 +402,13 @@ def _folder(config: pytest.Config) -> Callable[[str], Path]:
 
 
 def _samples(text: str) -> tuple[str, int]:
-    benchmark, separator, count = text.partition("=")
-    if not separator or not count.strip().isdigit() or int(count) < 1:
-        raise pytest.UsageError(f"--r1-samples is {text!r}; expected BENCH=K with K 1 or more, as in aime24=64")
-    return benchmark.strip(), int(count)
+    benchmark, _, count = text.partition("=")
+    try:
+        return _name(benchmark), _positive_int(count)
+    except ValueError as error:
+        raise pytest.UsageError(
+            f"--r1-samples is {text!r}; expected BENCH=K with K 1 or more, as in aime24=64"
+        ) from error
 
 
 def _engine_arg(text: str) -> tuple[str, Any]:
@@ -405,4 +426,5 @@ def _n_workers(config: pytest.Config) -> int:
     if workerinput is not None:
         return int(workerinput["workercount"])
     specs = config.getoption("tx", default=None) or []
-    return max(1, len(specs))
+    counts = (spec.partition("*")[0] if "*" in spec else "1" for spec in specs)  # xdist takes 3*popen for three
+    return max(1, sum(int(count) if count.isdecimal() else 1 for count in counts))

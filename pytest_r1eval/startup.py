@@ -28,7 +28,8 @@ def register(config: pytest.Config) -> None:
     except R1EvalError as error:
         raise pytest.UsageError(str(error)) from error
     for benchmark in catalog.values():
-        config.addinivalue_line("markers", f"{benchmark.mark}: the benchmark {benchmark.name} of pytest-r1eval")
+        for mark in items.marks_of(benchmark):
+            config.addinivalue_line("markers", f"{mark}: the benchmark {benchmark.name} of pytest-r1eval")
     config.pluginmanager.register(
         RunSession(config, settings=settings, catalog=catalog, checkpoint=checkpoint, run=run), "r1eval-run"
     )
@@ -37,7 +38,7 @@ def register(config: pytest.Config) -> None:
 
 def _catalog(config: pytest.Config, settings: Settings) -> dict[str, Benchmark]:
     contributed = [benchmark for found in config.hook.pytest_r1eval_benchmarks(config=config) for benchmark in found]
-    return build_catalog(tasks=settings.tasks, pyproject=config.rootpath / "pyproject.toml", contributed=contributed)
+    return build_catalog(tasks=settings.tasks, pyproject=settings.root / "pyproject.toml", contributed=contributed)
 
 
 def _check_choice(config: pytest.Config, settings: Settings, catalog: dict[str, Benchmark]) -> None:

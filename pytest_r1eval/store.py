@@ -136,7 +136,7 @@ class Store:
         if path.exists():
             raise StoreError(f"{path} already holds a run; resume it with --r1-resume {folder}, or choose another")
         store = cls(_connect(path), path)
-        with store._transaction() as db:
+        with store._closing_on_error(), store._transaction() as db:
             for statement in _SCHEMA.split(";\n"):
                 db.execute(statement)
             rows = {"schema": SCHEMA_VERSION, "header": asdict(header)}
@@ -157,13 +157,13 @@ class Store:
                 f"no run at {folder}: expected the file {FILE_NAME} in it; see the runs with ls {folder.parent}"
             )
         store = cls(_connect(path), path)
-        with store._reading() as db:
+        with store._closing_on_error(), store._reading() as db:
             (schema,) = db.execute("SELECT value FROM run WHERE key = 'schema'").fetchone() or ("null",)
-        if json.loads(schema) != SCHEMA_VERSION:
-            raise StoreError(
-                f"{path} has store schema {schema}, this version reads {SCHEMA_VERSION}; "
-                "judge it with the version that wrote it, or start a new run"
-            )
+            if json.loads(schema) != SCHEMA_VERSION:
+                raise StoreError(
+                    f"{path} has store schema {schema}, this version reads {SCHEMA_VERSION}; "
+                    "judge it with the version that wrote it, or start a new run"
+                )
         return store
 
     def close(self) -> None:
@@ -435,6 +435,14 @@ class Store:
         return None if row is None else row[0]
 
     @contextmanager
+    def _closing_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._reading() as db:
             db.execute("BEGIN IMMEDIATE")
@@ -457,9 +465,13 @@ class Store:
 def _connect(path: Path) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    except sqlite3.Error as error:
+        raise StoreError(_unusable(path, error)) from error
+    try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
     except sqlite3.Error as error:
+        connection.close()
         raise StoreError(_unusable(path, error)) from error
     return connection
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
@@ -45,7 +46,7 @@ class Sampling:
     max_model_length: int = 32768
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
+        if not 0 <= self.temperature < math.inf:
             raise ValueError(f"temperature is {self.temperature}; expected 0 or more")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top-p is {self.top_p}; expected a number above 0 and at most 1")
@@ -105,6 +106,8 @@ class Benchmark:
     def __post_init__(self) -> None:
         if self.samples_per_problem < 1:
             raise ValueError(f"{self.name}: {self.samples_per_problem} samples per problem; expected 1 or more")
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise ValueError(f"{self.name}: {self.max_new_tokens} max new tokens; expected 1 or more")
         if not self.mark.isidentifier():
             raise ValueError(f"{self.name}: mark {self.mark!r} is no Python identifier, so -m could not select it")
 

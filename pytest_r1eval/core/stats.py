@@ -16,16 +16,15 @@ every pytest start half a second.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtr, chdtrc, gammaincc, gammaln, ndtr, ndtri
+from scipy.special import gammaln, ndtr, ndtri
 
 from pytest_r1eval.core.benchmarks import PlanningConstants
-from pytest_r1eval.core.records import Counts, ProblemCounts
+from pytest_r1eval.core.records import Counts
 
 Floats = NDArray[np.float64]
 
@@ -113,24 +112,6 @@ def within_variance(counts: Counts) -> float:
     return float(_response_variances(*_arrays(counts)).mean())
 
 
-def added_counts(runs: Sequence[Counts]) -> Counts:
-    """
-    Add the counts of runs of one checkpoint under one fingerprint with distinct seeds.
-
-    Raises:
-        ValueError: If there is no run, or the runs sat different problems.
-    """
-    if not runs:
-        raise ValueError("no runs to add; expected at least one")
-    for run in runs[1:]:
-        _demand_same_problems(run, runs[0])
-    totals = dict.fromkeys(runs[0].ids, (0, 0))
-    for problem in (problem for run in runs for problem in run.problems):
-        correct, samples = totals[problem.problem_id]
-        totals[problem.problem_id] = (correct + problem.n_correct, samples + problem.n_samples)
-    return Counts.from_mapping(totals)
-
-
 def _arrays(counts: Counts) -> tuple[Floats, Floats]:
     """Correct and drawn samples of each problem; shapes (n_problems,)."""
     return (
@@ -178,8 +159,16 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Pair:
-    """Two runs, problem by problem in the candidate's order; all shapes (n_problems,)."""
+class PairedCounts:
+    """
+    Two runs, problem by problem in the candidate's order; all shapes (n_problems,).
+
+    Attributes:
+        x: The candidate's correct samples.
+        k: The candidate's samples.
+        y: The baseline's correct samples.
+        k_b: The baseline's samples.
+    """
 
     x: Floats
     k: Floats
@@ -187,8 +176,14 @@ class _Pair:
     k_b: Floats
 
     @classmethod
-    def of(cls, candidate: Counts, baseline: Counts) -> _Pair:
-        _demand_same_problems(candidate, baseline)
+    def of(cls, candidate: Counts, baseline: Counts) -> PairedCounts:
+        """
+        Match two runs by problem id.
+
+        Raises:
+            ValueError: If the two runs sat different problems.
+        """
+        demand_same_problems(candidate, baseline)
         by_id = {problem.problem_id: problem for problem in baseline.problems}
         aligned = Counts(problems=tuple(by_id[id_] for id_ in candidate.ids))
         (x, k), (y, k_b) = _arrays(candidate), _arrays(aligned)
@@ -216,7 +211,7 @@ def paired_test(candidate: Counts, baseline: Counts, *, tau: float = 0.0, exact:
     Raises:
         ValueError: If the two runs sat different problems, or tau is negative.
     """
-    pair = _Pair.of(candidate, baseline)
+    pair = PairedCounts.of(candidate, baseline)
     error = math.sqrt(_paired_variance(pair) + _checked_tau(tau) ** 2)
     z = pair.difference / error
     use_exact = exact or candidate.n_samples < MIN_RESPONSES_FOR_NORMAL or _is_skewed(pair)
@@ -232,7 +227,13 @@ def paired_test(candidate: Counts, baseline: Counts, *, tau: float = 0.0, exact:
     )
 
 
-def _demand_same_problems(candidate: Counts, baseline: Counts) -> None:
+def demand_same_problems(candidate: Counts, baseline: Counts) -> None:
+    """
+    Refuse two runs that sat different problems.
+
+    Raises:
+        ValueError: If they did.
+    """
     ours, theirs = set(candidate.ids), set(baseline.ids)
     if ours != theirs:
         raise ValueError(
@@ -247,7 +248,7 @@ def _checked_tau(tau: float) -> float:
     return tau
 
 
-def _paired_variance(pair: _Pair) -> float:
+def _paired_variance(pair: PairedCounts) -> float:
     """Sampling variance of the difference under "nothing changed", the pseudo-response included."""
     n_problems, m = len(pair.x), pair.k + pair.k_b
     rates = _pooled_rates(pair)
@@ -287,7 +288,7 @@ def paired_z_range(lowest: Counts, highest: Counts, baseline: Counts, *, tau: fl
         baseline: The run it is compared with.
         tau: SD of the difference between two harnesses, a fraction.
     """
-    worst, best = _Pair.of(lowest, baseline), _Pair.of(highest, baseline)
+    worst, best = PairedCounts.of(lowest, baseline), PairedCounts.of(highest, baseline)
     fixed = replace(worst, x=np.zeros_like(worst.x), y=np.zeros_like(worst.y))
     scale = (worst.k + worst.k_b) / (worst.k + worst.k_b - 1) * (1 / worst.k + 1 / worst.k_b) / len(worst.x) ** 2
     least, most = _bernoulli_range(_pooled_rates(worst), _pooled_rates(best))
@@ -297,7 +298,7 @@ def paired_z_range(lowest: Counts, highest: Counts, baseline: Counts, *, tau: fl
     )
 
 
-def _pooled_rates(pair: _Pair) -> Floats:
+def _pooled_rates(pair: PairedCounts) -> Floats:
     return (pair.x + pair.y) / (pair.k + pair.k_b)
 
 
@@ -307,24 +308,25 @@ def _bernoulli_range(low: Floats, high: Floats) -> tuple[Floats, Floats]:
     return np.minimum(low * (1 - low), high * (1 - high)), nearest * (1 - nearest)
 
 
-def _null_pmf(pair: _Pair) -> Floats:
+def null_pmf(pair: PairedCounts) -> Floats:
     """P(candidate has x correct | the two runs' total), one hypergeometric row per problem; shape (n, max k + 1)."""
     grid = np.arange(pair.k.max() + 1)
     k, t, m = pair.k[:, None], (pair.x + pair.y)[:, None], (pair.k + pair.k_b)[:, None]
     possible = (grid >= np.maximum(0, k - (m - t))) & (grid <= np.minimum(k, t))
     x = np.clip(grid, np.maximum(0, k - (m - t)), np.minimum(k, t))
-    logs = _log_choose(t, x) + _log_choose(m - t, k - x) - _log_choose(m, k)
+    logs = log_choose(t, x) + log_choose(m - t, k - x) - log_choose(m, k)
     pmf = np.where(possible, np.exp(logs), 0.0)
     return np.asarray(pmf / pmf.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
-def _log_choose(n: Floats | int, k: Floats) -> Floats:
+def log_choose(n: Floats | int, k: Floats) -> Floats:
+    """Logarithm of the binomial coefficient, elementwise."""
     return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1), dtype=np.float64)
 
 
-def _is_skewed(pair: _Pair) -> bool:
+def _is_skewed(pair: PairedCounts) -> bool:
     """Whether normal tails would misstate alpha for the candidate's total, given the two runs' totals."""
-    pmf = _null_pmf(pair)
+    pmf = null_pmf(pair)
     grid = np.arange(pmf.shape[1])
     centred = grid - (pmf @ grid)[:, None]
     variance = float((pmf * centred**2).sum())
@@ -332,7 +334,7 @@ def _is_skewed(pair: _Pair) -> bool:
     return variance > 0 and abs(third) > MAX_SKEWNESS_FOR_NORMAL * variance**1.5
 
 
-def _exact_p(pair: _Pair, tau: float) -> tuple[float, float]:
+def _exact_p(pair: PairedCounts, tau: float) -> tuple[float, float]:
     """
     One-sided p-values against a fall and a rise, given every problem's total over the two runs.
 
@@ -345,7 +347,7 @@ def _exact_p(pair: _Pair, tau: float) -> tuple[float, float]:
         .. [1] A. Agresti, "Categorical Data Analysis", 2nd ed. (2002), section 6.3.
     """
     total = np.ones(1)
-    for row in _null_pmf(pair):
+    for row in null_pmf(pair):
         total = np.convolve(total, np.trim_zeros(row, "b"))
     totals = np.arange(len(total))
     observed = pair.x.sum()
@@ -618,281 +620,13 @@ def rate_test(candidate: Rate, baseline: Rate, *, tau: float = 0.0) -> float:
         baseline: The run it is compared with.
         tau: SD of the difference between two harnesses, a fraction.
     """
-    pair = _Pair(
+    pair = PairedCounts(
         x=np.array([candidate.n_events], dtype=np.float64),
         k=np.array([candidate.n_responses], dtype=np.float64),
         y=np.array([baseline.n_events], dtype=np.float64),
         k_b=np.array([baseline.n_responses], dtype=np.float64),
     )
     return _exact_p(pair, _checked_tau(tau))[1]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FallenProblem:
-    """One problem that the candidate solves less often than the baseline, beyond chance."""
-
-    candidate: ProblemCounts
-    baseline: ProblemCounts
-    p_value: float
-    adjusted_p_value: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FallenProblems:
-    """
-    The problems that fell, and how likely such a list is to name one that did.
-
-    Attributes:
-        problems: Most significant first.
-        false_discovery_rate: The share of the list allowed to be chance, a fraction.
-        power: Probability that a problem falling from always to `power_for_rate` is listed, alone among the others.
-        power_for_rate: The solve rate that the power is for, a fraction.
-    """
-
-    problems: tuple[FallenProblem, ...]
-    false_discovery_rate: float
-    power: float
-    power_for_rate: float
-
-
-def fallen_problems(candidate: Counts, baseline: Counts, *, false_discovery_rate: float = 0.05) -> FallenProblems:
-    """
-    List the problems whose solve rate fell: one-sided Fisher tests under Benjamini-Hochberg [1]_.
-
-    An empty list says little where its power is small, so the power is returned with it.
-
-    Raises:
-        ValueError: If the two runs sat different problems.
-
-    References:
-        .. [1] Y. Benjamini and Y. Hochberg, J. R. Statist. Soc. B 57 (1995) 289.
-    """
-    pair = _Pair.of(candidate, baseline)
-    pmf = _null_pmf(pair)
-    p_values = np.minimum(1.0, (pmf * (np.arange(pmf.shape[1]) <= pair.x[:, None])).sum(axis=1))
-    adjusted = benjamini_hochberg(p_values.tolist())
-    by_id = {problem.problem_id: problem for problem in baseline.problems}
-    rows = sorted(zip(p_values.tolist(), adjusted, candidate.problems, strict=True), key=lambda row: row[:2])
-    return FallenProblems(
-        problems=tuple(
-            FallenProblem(candidate=ours, baseline=by_id[ours.problem_id], p_value=p, adjusted_p_value=q)
-            for p, q, ours in rows
-            if q <= false_discovery_rate
-        ),
-        false_discovery_rate=false_discovery_rate,
-        power=fall_power(
-            n_problems=candidate.n_problems,
-            n_samples=int(pair.k.min()),
-            n_baseline_samples=int(pair.k_b.min()),
-            rate=0.4,
-            false_discovery_rate=false_discovery_rate,
-        ),
-        power_for_rate=0.4,
-    )
-
-
-def fall_power(
-    *, n_problems: int, n_samples: int, n_baseline_samples: int, rate: float, false_discovery_rate: float = 0.05
-) -> float:
-    """
-    Probability of listing the one problem that fell from always solved to solved at `rate`.
-
-    One fall among many problems must pass Benjamini-Hochberg's first threshold,
-    the rate divided by the number of problems.
-
-    Args:
-        n_problems: Problems in the exam.
-        n_samples: Candidate samples of the problem.
-        n_baseline_samples: Baseline samples of the problem, all correct.
-        rate: The candidate's solve rate, a fraction.
-        false_discovery_rate: The level of the list.
-    """
-    correct = np.arange(n_samples + 1, dtype=np.float64)
-    chance = np.exp(_log_choose(n_samples, correct)) * rate**correct
-    chance = chance * (1 - rate) ** (n_samples - correct)
-    pair = _Pair(
-        x=correct,
-        k=np.full_like(correct, n_samples),
-        y=np.full_like(correct, n_baseline_samples),
-        k_b=np.full_like(correct, n_baseline_samples),
-    )
-    pmf = _null_pmf(pair)
-    p_values = (pmf * (np.arange(pmf.shape[1]) <= correct[:, None])).sum(axis=1)
-    return min(1.0, float(chance[p_values <= false_discovery_rate / n_problems].sum()))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rearrangement:
-    """
-    Whether two runs solve different problems, whatever their means.
-
-    Attributes:
-        statistic: Sum over informative problems of the squared standardised difference.
-        expected: Its mean if nothing changed: the number of informative problems.
-        standard_deviation: Its SD if nothing changed.
-        p_value: Probability of a statistic at least so large if nothing changed.
-        n_informative: Problems that at least one run solved and at least one failed.
-    """
-
-    statistic: float
-    expected: float
-    standard_deviation: float
-    p_value: float
-    n_informative: int
-
-
-def rearrangement(candidate: Counts, baseline: Counts) -> Rearrangement:
-    """
-    Diagnose "same mean, different model" from the per-problem discordance.
-
-    Each informative problem contributes its squared difference over the exact
-    conditional variance. Mean and variance of the sum are exact too; its tail is
-    that of the gamma distribution with these two moments.
-
-    Raises:
-        ValueError: If the two runs sat different problems.
-    """
-    pair = _Pair.of(candidate, baseline)
-    pmf = _null_pmf(pair)
-    grid = np.arange(pmf.shape[1])
-    centred = grid - (pmf @ grid)[:, None]
-    variance = (pmf * centred**2).sum(axis=1)
-    total = pair.x + pair.y
-    informative = (total > 0) & (total < pair.k + pair.k_b)
-    fourth = (pmf * centred**4).sum(axis=1)[informative] / variance[informative] ** 2
-    observed = pair.x - pmf @ grid
-    statistic = float((observed[informative] ** 2 / variance[informative]).sum())
-    expected, spread = float(informative.sum()), float((fourth - 1).sum())
-    # Where k = 1 on both sides every outcome gives the same statistic: nothing can be diagnosed.
-    testable = spread > 1e-9
-    return Rearrangement(
-        statistic=statistic,
-        expected=expected,
-        standard_deviation=math.sqrt(spread) if testable else 0.0,
-        p_value=float(gammaincc(expected**2 / spread, statistic * expected / spread)) if testable else 1.0,
-        n_informative=int(informative.sum()),
-    )
-
-
-def benjamini_hochberg(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Adjust p-values so that those at most q form a list with false discovery rate q; same order."""
-    n = len(p_values)
-    order = np.argsort(p_values, kind="stable")
-    scaled = np.asarray(p_values, dtype=np.float64)[order] * n / np.arange(1, n + 1)
-    adjusted = np.empty(n)
-    adjusted[order] = np.minimum(1.0, np.minimum.accumulate(scaled[::-1])[::-1])
-    return tuple(adjusted.tolist())
-
-
-def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """
-    Adjust p-values so that those at most alpha have family-wise error alpha [1]_; same order.
-
-    References:
-        .. [1] S. Holm, Scand. J. Statist. 6 (1979) 65.
-    """
-    n = len(p_values)
-    order = np.argsort(p_values, kind="stable")
-    scaled = np.asarray(p_values, dtype=np.float64)[order] * np.arange(n, 0, -1)
-    adjusted = np.empty(n)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(scaled))
-    return tuple(adjusted.tolist())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pooled:
-    """
-    Several runs under different fingerprints, as one number; fractions.
-
-    Attributes:
-        mean: Weighted mean of the runs' pass@1.
-        standard_error: Its error, between-run noise included.
-        tau: Between-run SD by Paule and Mandel.
-        cochran_q: Weighted sum of squared deviations from the mean without tau.
-        p_different: Probability of so large a Q from sampling alone.
-        p_alike: Probability of so small a Q; a tiny one means reused seeds.
-    """
-
-    mean: float
-    standard_error: float
-    tau: float
-    cochran_q: float
-    p_different: float
-    p_alike: float
-
-
-def pooled(estimates: Collection[Estimate]) -> Pooled:
-    """
-    Pool runs by inverse variance, with the noise between them estimated [1]_.
-
-    Raises:
-        ValueError: If there are fewer than two runs.
-
-    References:
-        .. [1] R. C. Paule and J. Mandel, J. Res. NBS 87 (1982) 377.
-    """
-    if len(estimates) < 2:
-        raise ValueError(f"{len(estimates)} runs to pool; expected at least two")
-    means = np.array([estimate.mean for estimate in estimates])
-    variances = np.array([estimate.standard_error**2 for estimate in estimates])
-    q = cochran_q(means, variances)
-    tau = paule_mandel_tau(means, variances)
-    weights = 1 / (variances + tau**2)
-    return Pooled(
-        mean=float(weights @ means / weights.sum()),
-        standard_error=float(weights.sum()) ** -0.5,
-        tau=tau,
-        cochran_q=q,
-        p_different=float(chdtrc(len(means) - 1, q)),
-        p_alike=float(chdtr(len(means) - 1, q)),
-    )
-
-
-def cochran_q(effects: Floats, variances: Floats, *, mean: float | None = None, tau: float = 0.0) -> float:
-    """
-    Weighted sum of squared deviations, chi-square if sampling (and tau) were all.
-
-    Args:
-        effects: One effect per run; shape (n_runs,), any unit.
-        variances: Their sampling variances, above zero; the unit squared.
-        mean: The common effect if it is known; otherwise the weighted mean.
-        tau: Between-run SD to be added, in the effects' unit.
-    """
-    weights = 1 / (variances + tau**2)
-    centre = float(weights @ effects / weights.sum()) if mean is None else mean
-    return float(weights @ (effects - centre) ** 2)
-
-
-def paule_mandel_tau(effects: Floats, variances: Floats, *, mean: float | None = None) -> float:
-    """
-    Between-run SD with which Cochran's Q equals its expectation; zero where sampling explains everything.
-
-    Args:
-        effects: One effect per run; shape (n_runs,), any unit.
-        variances: Their sampling variances, above zero; the unit squared.
-        mean: The common effect if it is known, which saves its degree of freedom.
-
-    Raises:
-        ValueError: If there are too few effects.
-    """
-    from scipy.optimize import brentq  # noqa: PLC0415  half of this module's import time, for a rare call
-
-    expected = len(effects) - (mean is None)
-    if expected < 1:
-        raise ValueError(f"{len(effects)} effects leave no spread to estimate tau from; expected one more")
-
-    def excess(tau: float) -> float:
-        return cochran_q(effects, variances, mean=mean, tau=tau) - expected
-
-    if excess(0.0) <= 0:
-        return 0.0
-    largest = float(np.abs(effects - (effects.mean() if mean is None else mean)).max()) * math.sqrt(len(effects))
-    return float(brentq(excess, 0.0, 2 * largest, xtol=1e-12 * largest))
-
-
-def family_wise_error(alpha: float, n_tests: int) -> float:
-    """Probability of at least one false alarm among independent tests at level alpha each."""
-    return 1 - (1 - alpha) ** n_tests
 
 
 def alpha_of(sigmas: float) -> float:

@@ -18,6 +18,7 @@ from enum import StrEnum
 
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.fingerprints import Difference
+from pytest_r1eval.core.multiplicity import holm
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.stats import (
     Comparison,
@@ -26,7 +27,6 @@ from pytest_r1eval.core.stats import (
     Published,
     Rate,
     alpha_of,
-    holm,
     minimum_detectable_effect,
     paired_test,
     pass_at_1,

@@ -103,10 +103,12 @@ class GradingPool:
         self._ids = itertools.count()
         self._lock = threading.Lock()
         self._server: _Server | None = None
+        self._is_closed = False
 
     def start(self) -> None:
         """Begin to start the processes and return at once; the first request would do it otherwise."""
         with self._lock:
+            self._is_closed = False
             self._live_server()
 
     async def grade(self, benchmark: Benchmark, problem: Problem, response: Response) -> Grade:
@@ -158,8 +160,9 @@ class GradingPool:
         return cast("Future[BuiltExam]", self._ask(request))
 
     def close(self) -> None:
-        """End all processes; requests that are under way fail."""
+        """End all processes; requests that are under way fail, and later ones until the next `start`."""
         with self._lock:
+            self._is_closed = True
             server, self._server = self._server, None
         if server is not None:
             server.end()
@@ -178,6 +181,8 @@ class GradingPool:
             return self._live_server().ask(request)
 
     def _live_server(self) -> _Server:
+        if self._is_closed:
+            raise _ServerLostError("the scoring processes were closed before they were asked")
         if self._server is None or self._server.is_lost:
             if self._server is not None:
                 self._server.end()
@@ -285,7 +290,7 @@ class _Server:
         self._fail_open()
 
     def _fail_open(self) -> None:
-        error = _ServerLostError(f"the scoring processes ended{self._last_words()}; the answer was not graded")
+        error = _ServerLostError(f"the scoring processes ended{self._last_words()} before they answered")
         while self._open:
             with contextlib.suppress(KeyError):  # the other thread took the last one
                 self._open.popitem()[1].set_exception(error)

@@ -77,15 +77,21 @@ class _Dispatcher:
         self._builders = _RenewedPool(context, n_processes=1, n_tasks=1)
 
     def run(self, requests: SimpleQueue[GradeRequest | ExamRequest]) -> NoReturn:
-        """Schedule requests as they come."""
-        while True:
-            match requests.get():
-                case GradeRequest() as request:
-                    grade = self._graders.schedule(grade_request, request, timeout_s=self._timeout_s)
-                    grade.add_done_callback(partial(self._reply, request.id, _grade))
-                case ExamRequest() as request:
-                    exam = self._builders.schedule(build_request, request, timeout_s=_EXAM_TIMEOUT_S)
-                    exam.add_done_callback(partial(self._reply, request.id, _built_exam))
+        """Schedule requests as they come; where no process can be started, end, so that the requests fail."""
+        try:
+            while True:
+                self._schedule(requests.get())
+        finally:
+            _end_group()
+
+    def _schedule(self, request: GradeRequest | ExamRequest) -> None:
+        match request:
+            case GradeRequest():
+                grade = self._graders.schedule(grade_request, request, timeout_s=self._timeout_s)
+                grade.add_done_callback(partial(self._reply, request.id, partial(_grade, timeout_s=self._timeout_s)))
+            case ExamRequest():
+                exam = self._builders.schedule(build_request, request, timeout_s=_EXAM_TIMEOUT_S)
+                exam.add_done_callback(partial(self._reply, request.id, _built_exam))
 
     def _reply(self, id_: int, outcome: Callable[[Future[Any]], Grade | BuiltExam], future: Future[Any]) -> None:
         result: Grade | BuiltExam | R1EvalError
@@ -109,7 +115,11 @@ class _RenewedPool:
     def schedule(
         self, function: Callable[..., T], request: GradeRequest | ExamRequest, *, timeout_s: float
     ) -> Future[T]:
-        if self._pool is None or not self._pool.active:
+        if self._pool is not None and not self._pool.active:
+            self._pool.stop()
+            self._pool.join()
+            self._pool = None
+        if self._pool is None:
             self._pool = ProcessPool(
                 max_workers=self._n_processes,
                 max_tasks=self._n_tasks,
@@ -151,7 +161,7 @@ def build_request(request: ExamRequest) -> BuiltExam:
     return exams.BuiltExam(exam=exam, prompts=prompts)
 
 
-def _grade(future: Future[Grade]) -> Grade:
+def _grade(future: Future[Grade], *, timeout_s: float) -> Grade:
     """Turn what became of a grading into a grade: only an error of ours is raised."""
     match error := future.exception():
         case None:
@@ -159,7 +169,7 @@ def _grade(future: Future[Grade]) -> Grade:
         case R1EvalError():
             raise error
         case FutureTimeoutError():
-            return Grade(outcome=Outcome.ERROR, detail="grading took too long and was stopped")
+            return Grade(outcome=Outcome.ERROR, detail=f"grading took longer than {timeout_s:g} s and was stopped")
         case ProcessExpired():
             return Grade(outcome=Outcome.ERROR, detail=f"the scoring process died ({_ending(error)})")
         case _:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as reference
 
-from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, PlanningConstants
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.stats import (
     Comparison,
@@ -22,68 +19,20 @@ from pytest_r1eval.core.stats import (
     Published,
     Rate,
     StandardErrorName,
-    added_counts,
+    ZRange,
     alpha_of,
-    benjamini_hochberg,
-    fall_power,
-    fallen_problems,
-    family_wise_error,
-    holm,
     minimum_detectable_effect,
     paired_test,
+    paired_z_range,
     pass_at_1,
-    paule_mandel_tau,
-    pooled,
     rate_test,
-    rearrangement,
     samples_needed,
     scalar_test,
+    scalar_z_range,
     sigmas_of,
     within_variance,
 )
-
-PUBLISHED_BASELINES = Path(__file__).parents[3] / "shared" / "data" / "published_baselines.json"
-
-
-def counts(*correct: int, of: int) -> Counts:
-    """Counts with the same number of samples for every problem."""
-    return Counts.from_rows((f"p{i}", x, of) for i, x in enumerate(correct))
-
-
-def benchmark(name: str) -> Benchmark:
-    """A built-in benchmark by its name."""
-    return next(benchmark for benchmark in BUILT_IN if benchmark.name == name)
-
-
-def planning(name: str) -> PlanningConstants:
-    """The planning constants of a built-in benchmark."""
-    constants = benchmark(name).planning
-    assert constants is not None
-    return constants
-
-
-def standard_design(name: str, *, tau: float = 0.0) -> Design:
-    """Candidate and baseline both at the benchmark's standard number of samples."""
-    k = benchmark(name).samples_per_problem
-    return Design.from_planning(planning(name), n_samples=k, n_baseline_samples=k, tau=tau)
-
-
-@st.composite
-def runs(draw: st.DrawFn) -> Counts:
-    """Any counts of one to eight problems, numbers of samples unequal."""
-    sizes = draw(st.lists(st.integers(1, 40), min_size=1, max_size=8))
-    return Counts.from_rows((f"p{i}", draw(st.integers(0, k)), k) for i, k in enumerate(sizes))
-
-
-@st.composite
-def pairs(draw: st.DrawFn) -> tuple[Counts, Counts]:
-    """Any two runs on the same problems."""
-    first = draw(runs())
-    rows = []
-    for id_ in first.ids:
-        k = draw(st.integers(1, 40))
-        rows.append((id_, draw(st.integers(0, k)), k))
-    return first, Counts.from_rows(rows)
+from tests.core.examples import benchmark, counts, pairs, planning, runs, standard_design
 
 
 class TestPassAt1:
@@ -141,19 +90,6 @@ class TestPassAt1:
         """No variance is invented from one sample per problem."""
         with pytest.raises(ValueError, match="one sample per problem"):
             within_variance(counts(1, 0, of=1))
-
-    def test_runs_add_problem_by_problem(self) -> None:
-        """One fingerprint, distinct seeds: counts add, whatever the order."""
-        first, second = counts(1, 2, of=4), Counts.from_rows([("p1", 3, 3), ("p0", 0, 4)])
-
-        assert added_counts([first, second]) == Counts.from_rows([("p0", 1, 8), ("p1", 5, 7)])
-
-    def test_runs_on_other_problems_do_not_add(self) -> None:
-        """Two exams have no common counts; nor have no runs."""
-        with pytest.raises(ValueError, match="expected the same 1 problems"):
-            added_counts([counts(1, of=2), counts(1, 1, of=2)])
-        with pytest.raises(ValueError, match="no runs"):
-            added_counts([])
 
 
 class TestPaired:
@@ -406,6 +342,54 @@ class TestScalar:
             scalar_test(counts(1, of=2), Published(value=0.5), n_baseline_samples=0)
 
 
+class TestZRange:
+    """What pending samples can still do to z."""
+
+    @given(st.data(), st.booleans())
+    def test_every_completion_lies_inside(self, data: st.DataObject, paired: bool) -> None:  # noqa: FBT001  hypothesis draws it
+        """Whatever the pending samples show."""
+        n, k, k_b = data.draw(st.integers(1, 6)), data.draw(st.integers(2, 8)), data.draw(st.integers(1, 8))
+        lowest = data.draw(st.lists(st.integers(0, k), min_size=n, max_size=n))
+        highest = [data.draw(st.integers(x, k)) for x in lowest]
+        final = counts(*[data.draw(st.integers(x, y)) for x, y in zip(lowest, highest, strict=True)], of=k)
+        ends = counts(*lowest, of=k), counts(*highest, of=k)
+
+        if paired:
+            baseline = counts(*data.draw(st.lists(st.integers(0, k_b), min_size=n, max_size=n)), of=k_b)
+            bounds, z = paired_z_range(*ends, baseline), paired_test(final, baseline).z
+        else:
+            printed = Published(value=data.draw(st.floats(0, 1)))
+            bounds = scalar_z_range(*ends, printed, n_baseline_samples=k_b)
+            z = scalar_test(final, printed, n_baseline_samples=k_b).z
+
+        assert bounds.low - 1e-9 <= z <= bounds.high + 1e-9
+
+    def test_a_complete_round_leaves_no_room(self) -> None:
+        """Nothing pending: both bounds are z itself."""
+        run, baseline, printed = counts(1, 2, of=4), counts(3, 3, of=8), Published(value=0.4)
+
+        z, scalar = paired_test(run, baseline).z, scalar_test(run, printed, n_baseline_samples=8).z
+
+        paired_range, scalar_range = (
+            paired_z_range(run, run, baseline),
+            scalar_z_range(run, run, printed, n_baseline_samples=8),
+        )
+        assert [paired_range.low, paired_range.high] == pytest.approx([z, z])
+        assert [scalar_range.low, scalar_range.high] == pytest.approx([scalar, scalar])
+
+    def test_bounds_are_ordered_whatever_the_sign(self) -> None:
+        """The smaller variance stretches, the larger one shrinks."""
+        assert ZRange.of((-2.0, -1.0), (1.0, 4.0)) == ZRange(low=-2.0, high=-0.5)
+        assert ZRange.of((-2.0, 1.0), (1.0, 4.0)) == ZRange(low=-2.0, high=1.0)
+        assert ZRange.of((1.0, 2.0), (1.0, 4.0)) == ZRange(low=0.5, high=2.0)
+
+    def test_single_samples_have_no_scalar_bounds(self) -> None:
+        """One sample per problem shows no variance."""
+        run = counts(1, of=1)
+        with pytest.raises(ValueError, match="single sample"):
+            scalar_z_range(run, run, Published(value=0.5), n_baseline_samples=1)
+
+
 class TestPower:
     """What a design can see, before a token is spent."""
 
@@ -515,82 +499,6 @@ class TestPower:
         with pytest.raises(ValueError, match="alpha is"):
             sigmas_of(0.0)
 
-    def test_four_gates_at_three_sigmas(self) -> None:
-        """The family-wise error that is printed."""
-        assert round(family_wise_error(alpha_of(3.0), 4), 4) == 0.0054
-
-
-class TestHarnessNoise:
-    """Pooling, and the noise between harnesses."""
-
-    @pytest.mark.skipif(not PUBLISHED_BASELINES.exists(), reason="the published numbers are not in this checkout")
-    def test_tau_of_the_24_pairs(self) -> None:
-        """LightEval against DeepSeek's own harness: Paule-Mandel per benchmark, mean fixed at 0, in points."""
-        values = json.loads(PUBLISHED_BASELINES.read_text())["values"]
-        tasks = {"aime24": "aime24", "math500": "math_500", "gpqa": "gpqa:diamond", "lcb": "lcb:codegeneration"}
-        surprising = n_pairs = 0
-        for name, task in tasks.items():
-            constants, k = planning(name), benchmark(name).samples_per_problem
-            both = [
-                (v["open-r1"][task], v["deepseek"][task])
-                for v in values.values()
-                if {"open-r1", "deepseek"} <= v.keys()
-            ]
-            ours, theirs = np.array(both).T
-            mean = (ours + theirs) / 200
-            ratio = constants.within_variance / (constants.mean * (1 - constants.mean))
-            variances = 1e4 * 2 * ratio * mean * (1 - mean) / (constants.n_problems * k) + 2 * 0.1**2 / 12
-            n_pairs += len(both)
-            surprising += int((np.abs(ours - theirs) > 3 * np.sqrt(variances)).sum())
-
-            tau = paule_mandel_tau(ours - theirs, variances, mean=0.0)
-
-            published = benchmark(name).published_tau
-            assert published is not None
-            assert round(tau, 1) == pytest.approx(100 * published)
-        assert (n_pairs, surprising) == (24, 6)
-
-    def test_tau_is_zero_where_sampling_explains_everything(self) -> None:
-        """Alike runs have no noise between them, and never a negative variance."""
-        assert paule_mandel_tau(np.array([0.5, 0.5, 0.5]), np.full(3, 1e-4)) == 0.0
-
-    def test_tau_needs_a_spread(self) -> None:
-        """One effect around an unknown mean has none."""
-        with pytest.raises(ValueError, match="leave no spread"):
-            paule_mandel_tau(np.array([0.5]), np.array([1e-4]))
-
-    @given(st.lists(st.floats(-1, 1), min_size=2, max_size=8), st.floats(1e-6, 1e-2))
-    def test_tau_makes_q_its_expectation(self, effects: list[float], variance: float) -> None:
-        """The equation that defines it holds, or tau is zero."""
-        values = np.array(effects)
-        tau = paule_mandel_tau(values, np.full(len(values), variance))
-
-        q = ((values - values.mean()) ** 2).sum() / (variance + tau**2)
-        assert q == pytest.approx(len(values) - 1, rel=1e-3) if tau > 0 else q <= len(values) - 1 + 1e-9
-
-    def test_alike_runs_are_too_alike(self) -> None:
-        """Three equal scores from different seeds are a sign of reused seeds."""
-        result = pooled([pass_at_1(counts(*[2] * 100, of=4))] * 8)
-
-        assert result.cochran_q == pytest.approx(0)
-        assert result.p_alike < 1e-3
-        assert result.tau == 0.0
-        assert result.mean == pytest.approx(0.5)
-
-    def test_unlike_runs_get_a_wider_error(self) -> None:
-        """Noise between runs enters the pooled error."""
-        low, high = pass_at_1(counts(*[1] * 100, of=4)), pass_at_1(counts(*[3] * 100, of=4))
-        result = pooled([low, high])
-
-        assert result.p_different < 1e-6
-        assert result.tau > 0.3
-        assert result.standard_error > 5 * low.standard_error
-
-    def test_one_run_is_no_pool(self) -> None:
-        """Pooling begins at two."""
-        with pytest.raises(ValueError, match="expected at least two"):
-            pooled([pass_at_1(counts(1, of=2))])
-
 
 class TestRates:
     """Health gates."""
@@ -612,79 +520,6 @@ class TestRates:
         """No responses have no rate, least of all zero."""
         with pytest.raises(ValueError, match="expected a share"):
             Rate(n_events=events, n_responses=responses)
-
-
-class TestProblems:
-    """Problem by problem."""
-
-    def test_power_of_the_list_is_said_out_loud(self) -> None:
-        """On AIME a problem that falls to 40 % is found for sure, on MATH-500 never."""
-        aime = fall_power(n_problems=30, n_samples=64, n_baseline_samples=64, rate=0.4)
-        math500 = fall_power(n_problems=500, n_samples=4, n_baseline_samples=4, rate=0.4)
-
-        assert aime == pytest.approx(1.0, abs=1e-6)
-        assert math500 == 0.0
-
-    def test_names_the_problem_that_fell(self) -> None:
-        """One of thirty, and no other."""
-        baseline = counts(*[32] * 29, 64, of=64)
-        candidate = counts(*[32] * 29, 20, of=64)
-
-        fallen = fallen_problems(candidate, baseline)
-
-        assert [problem.candidate.problem_id for problem in fallen.problems] == ["p29"]
-        fisher = reference.fisher_exact(np.array([[20, 44], [64, 0]]), alternative="less")
-        assert fallen.problems[0].p_value == pytest.approx(fisher.pvalue, rel=1e-6)
-        assert fallen.power == pytest.approx(1.0, abs=1e-6)
-
-    def test_a_problem_that_rose_is_not_listed(self) -> None:
-        """The list is one-sided."""
-        assert fallen_problems(counts(64, 32, of=64), counts(10, 32, of=64)).problems == ()
-
-    @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
-    def test_adjusted_p_values_are_scipys(self, p_values: list[float]) -> None:
-        """Benjamini-Hochberg; and Holm never adjusts less."""
-        adjusted = benjamini_hochberg(p_values)
-
-        assert adjusted == pytest.approx(reference.false_discovery_control(p_values).tolist(), abs=1e-12)
-        assert all(h >= b - 1e-12 for h, b in zip(holm(p_values), adjusted, strict=True))
-
-    def test_holm_steps_down(self) -> None:
-        """Each p-value is multiplied by the number of hypotheses not yet rejected."""
-        assert holm([0.04, 0.01, 0.03]) == pytest.approx((0.06, 0.03, 0.06))
-
-    def test_rearrangement_sees_another_model_behind_the_same_mean(self) -> None:
-        """Half the problems up, half down: z says nothing, the diagnostic does."""
-        baseline, candidate = counts(*[48, 16] * 15, of=64), counts(*[16, 48] * 15, of=64)
-
-        result = rearrangement(candidate, baseline)
-
-        assert abs(paired_test(candidate, baseline).z) < 1e-9
-        assert result.p_value < 1e-10
-        assert result.n_informative == 30
-
-    def test_rearrangement_is_calibrated(self) -> None:
-        """Two runs of one model look rearranged as often as its p-value says."""
-        rng = np.random.default_rng(7)
-        p = rng.beta(0.6, 0.6, 60)
-        p_values = np.array(
-            [
-                rearrangement(counts(*rng.binomial(8, p), of=8), counts(*rng.binomial(16, p), of=16)).p_value
-                for _ in range(600)
-            ]
-        )
-
-        low, high = reference.binomtest(int((p_values < 0.1).sum()), 600).proportion_ci(0.99)
-        assert low < 0.1 < high
-
-    @given(pairs())
-    def test_rearrangement_is_always_a_number(self, pair: tuple[Counts, Counts]) -> None:
-        """Also where no problem is informative."""
-        result = rearrangement(*pair)
-
-        assert 0 <= result.p_value <= 1
-        assert math.isfinite(result.statistic)
-        assert result.standard_deviation >= 0
 
 
 def test_comparison_is_a_value() -> None:

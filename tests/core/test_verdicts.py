@@ -9,7 +9,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark
 from pytest_r1eval.core.fingerprints import Difference
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.stats import Design, Published, Rate, alpha_of
@@ -30,24 +29,15 @@ from pytest_r1eval.core.verdicts import (
     published_tau,
     under_holm,
 )
+from tests.core.examples import benchmark, counts
 
 NO_NOISE = Tau(value=0.0, source="the fingerprints are equal")
 RULE = GateRule()
 
 
-def counts(*correct: int, of: int) -> Counts:
-    """Counts with the same number of samples for every problem."""
-    return Counts.from_rows((f"p{i}", x, of) for i, x in enumerate(correct))
-
-
 def aime(correct_of_64: int) -> Counts:
     """Thirty problems, solved alike."""
     return counts(*[correct_of_64] * 30, of=64)
-
-
-def builtin(name: str) -> Benchmark:
-    """A built-in benchmark by its name."""
-    return next(benchmark for benchmark in BUILT_IN if benchmark.name == name)
 
 
 class TestMeasured:
@@ -158,7 +148,7 @@ class TestPublished:
 
     def judged(self, candidate: Counts, *, rule: GateRule = RULE, n_samples: int | None = 64) -> Judgement:
         """Against 50.8 points made with LightEval."""
-        tau = published_tau(builtin("aime24"), made_with_lighteval=True)
+        tau = published_tau(benchmark("aime24"), made_with_lighteval=True)
         published = Published(value=0.508, n_samples=n_samples)
         return judge_published(candidate, published, tau=tau, rule=rule, standard_samples=64)
 
@@ -200,7 +190,7 @@ class TestPublished:
 
     def test_another_labs_number_is_a_smoke_test(self) -> None:
         """On AIME of about 14 points, and the report says what to do."""
-        tau = published_tau(builtin("aime24"), made_with_lighteval=False)
+        tau = published_tau(benchmark("aime24"), made_with_lighteval=False)
 
         judged = judge_published(
             counts(*[8, 24, 40, 56, 48, 16] * 5, of=64), Published(value=0.555), tau=tau, rule=RULE, standard_samples=64
@@ -213,7 +203,7 @@ class TestPublished:
 
     def test_a_wrong_denominator_is_invalid(self) -> None:
         """Missing samples are no score against a printed number either."""
-        tau = published_tau(builtin("aime24"), made_with_lighteval=True)
+        tau = published_tau(benchmark("aime24"), made_with_lighteval=True)
 
         judged = judge_published(aime(32), Published(value=0.5), tau=tau, rule=RULE, standard_samples=64, n_samples=65)
 
@@ -237,12 +227,12 @@ class TestTau:
     @pytest.mark.parametrize(("name", "tau"), [("aime24", 0.047), ("math500", 0.008), ("gpqa", 0.015), ("lcb", 0.013)])
     def test_another_harness_costs_what_was_measured(self, name: str, tau: float) -> None:
         """And LightEval's own numbers 0.6 points."""
-        assert published_tau(builtin(name), made_with_lighteval=False).value == tau
-        assert published_tau(builtin(name), made_with_lighteval=True).value == 0.006
+        assert published_tau(benchmark(name), made_with_lighteval=False).value == tau
+        assert published_tau(benchmark(name), made_with_lighteval=True).value == 0.006
 
     def test_unknown_noise_is_not_invented(self) -> None:
         """A benchmark of the user's own has no measured tau."""
-        own = dataclasses.replace(builtin("aime24"), name="own", published_tau=None)
+        own = dataclasses.replace(benchmark("aime24"), name="own", published_tau=None)
 
         with pytest.raises(ValueError, match="own: no published_tau is known"):
             published_tau(own, made_with_lighteval=False)
@@ -273,7 +263,7 @@ class TestRule:
 
     def test_unresolvable_margin_is_known_before_the_run(self) -> None:
         """A design that resolves its margin can never end INCONCLUSIVE."""
-        constants = builtin("aime24").planning
+        constants = benchmark("aime24").planning
         assert constants is not None
         design = Design.from_planning(constants, n_samples=64, n_baseline_samples=64)
 

@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 - a file that users name by its path, as theirs is
 """LightEval custom tasks over made-up data; some metrics misbehave, some tell what a scoring process looks like."""
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ def problem(line: dict[str, Any], task_name: str) -> Doc | None:
     return Doc(task_name=task_name, query=line["question"], choices=[line["answer"]], gold_index=0)
 
 
-def environment(line: dict[str, Any], task_name: str) -> Doc:
-    """Ask for what the process that builds the exam knows."""
-    token = os.environ.get("HF_TOKEN", "no token")
-    return Doc(task_name=task_name, query=f"{line['question']} {token}", choices=["0"], gold_index=0)
+def circumstances(line: dict[str, Any], task_name: str) -> Doc:
+    """Ask for what the process that builds the exam knows and has imported."""
+    query = f"{line['question']} {os.environ.get('HF_TOKEN')} {'lighteval.tasks.registry' in sys.modules}"
+    return Doc(task_name=task_name, query=query, choices=["0"], gold_index=0)
 
 
 def drawn(line: dict[str, Any], task_name: str) -> Doc:
@@ -125,10 +126,10 @@ TASKS_TABLE = [
     task("toy:exact", metrics=[Metrics.exact_match]),
     task("toy:logprob", metrics=[Metrics.loglikelihood_acc]),
     task("toy:probe", metrics=[metric(Probe())]),
-    task("toy:environment", metrics=[PASS_AT_1], function=environment),
+    task("toy:circumstances", metrics=[PASS_AT_1], function=circumstances),
     task("toy:drawn", metrics=[PASS_AT_1], function=drawn),
     task("toy:golds", metrics=[PASS_AT_1], function=several_golds),
-    task("toy:even", metrics=[PASS_AT_1], hf_filter=lambda row: int(row["answer"] or 1) % 2 == 0),
+    task("toy:even", metrics=[PASS_AT_1], hf_filter=lambda row: row["answer"] in {"16", "6"}),
     task("toy:empty", metrics=[PASS_AT_1], hf_filter=lambda _: False),
     task("toy:split", metrics=[PASS_AT_1], evaluation_splits=["validation"]),
     task("toy:examples", metrics=[PASS_AT_1], num_fewshots=3),

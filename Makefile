@@ -1,0 +1,74 @@
+# One environment, made on first use; every target says what it does and can be run twice.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+STACK ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
+LOCK := requirements-$(STACK).lock
+STAMP := $(VENV)/.$(STACK).stamp
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+
+GOOD := examples/r1eval/tiny-arithmetic
+REGRESSED := examples/r1eval/tiny-arithmetic-regressed
+BASELINE := r1eval/tiny-arithmetic
+
+.PHONY: help demo test quality style evaluate environment clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+environment: $(STAMP) ## make .venv and install the locked stack (cpu, or gpu if there is one)
+
+$(STAMP): $(LOCK) pyproject.toml
+	@echo "== making $(VENV) for $(STACK) from $(LOCK) (2 to 4 minutes, about 4 GB)"
+	@python3 -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || python3 -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25'
+	@echo "== installing $$(grep -c == $(LOCK)) locked packages"
+ifeq ($(STACK),cpu)
+	@torch=$$(sed -n 's/^torch==/torch==/p' $(LOCK)); \
+	$(BIN)/python -m pip install --quiet --no-deps "$$torch" 2>/dev/null \
+	|| $(BIN)/python -m pip install --quiet --no-deps --index-url $(TORCH_CPU_INDEX) "$$torch"
+endif
+	@$(BIN)/python -m pip install --quiet --no-deps -r <(if [ $(STACK) = cpu ]; then grep -v '^torch==' $(LOCK); else cat $(LOCK); fi)
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP) ## judge the shipped checkpoint (green), then the regressed one (red)
+	@echo "== may the shipped checkpoint ship? vLLM samples it, LightEval scores it, the gate compares it with its baseline"
+	$(BIN)/pytest -p no:randomly --r1-model $(GOOD) --r1-baseline $(BASELINE) -m smoke
+	@echo "== and the regressed one, an earlier step of the same training?"
+	@$(BIN)/pytest -p no:randomly --r1-model $(REGRESSED) --r1-baseline $(BASELINE) -m smoke; code=$$?; \
+	if [ $$code -eq 1 ]; then echo "== the gate turned red (exit code 1), as it should: demo complete"; \
+	else echo "== expected exit code 1 (the gate turns red), got $$code"; exit 1; fi
+
+test: $(STAMP) ## run the whole test suite
+	@echo "== fast tests, then end-to-end tests with real vLLM and LightEval"
+	$(BIN)/pytest tests
+
+quality: $(STAMP) ## check format, lint, types and layers
+	@echo "== format"; $(BIN)/ruff format --check .
+	@echo "== lint"; $(BIN)/ruff check .
+	@echo "== types"; $(BIN)/mypy
+	@echo "== layers"; $(BIN)/lint-imports
+
+style: $(STAMP) ## format the code and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# make evaluate MODEL=org/name TASK=aime24 PARALLEL=data NUM_GPUS=8
+MODEL ?=
+TASK ?= aime24
+PARALLEL ?= data
+NUM_GPUS ?= 1
+ARGS ?=
+MARK = $(firstword $(subst :, ,$(subst _,,$(TASK))))
+SPREAD = $(if $(filter tensor,$(PARALLEL)),--r1-tp $(NUM_GPUS),$(if $(filter-out 1,$(NUM_GPUS)),-n $(NUM_GPUS)))
+
+evaluate: $(STAMP) ## judge MODEL on TASK, with PARALLEL=data|tensor over NUM_GPUS; further options in ARGS
+	@test -n "$(MODEL)" || { echo "make evaluate needs MODEL=org/name or a folder, as in make evaluate MODEL=$(GOOD) TASK=smoke"; exit 2; }
+	@case "$(PARALLEL)" in data|tensor) ;; *) echo "PARALLEL is '$(PARALLEL)'; expected data or tensor"; exit 2;; esac
+	$(BIN)/pytest --r1-model $(MODEL) -m $(MARK) $(SPREAD) $(ARGS)
+
+clean: ## remove the environment and caches; runs in data/ stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache

@@ -1,0 +1,52 @@
+"""What the tests share: isolated environment, no network, recorded runs."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.recordings import record_run
+
+MODES = {"alone": (), "n0": ("-n0",), "n2": ("-n2",)}
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the caller's settings and the network out of every test."""
+    import os  # noqa: PLC0415
+
+    for name in [name for name in os.environ if name.startswith("R1_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every connection that leaves the machine."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: tuple[str, int] | str) -> None:
+        if self.family in {socket.AF_INET, socket.AF_INET6} and address[0] not in {"127.0.0.1", "::1", "localhost"}:
+            raise OSError(f"a test tried to reach {address}; tests stay on this machine")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Return pytest's arguments for each way to spread a run."""
+    return MODES[request.param]
+
+
+@pytest.fixture
+def recorded(pytester: pytest.Pytester) -> Callable[..., Path]:
+    """Record a made-up run in the test's folder."""
+
+    def record(name: str, **details: object) -> Path:
+        return record_run(pytester.path / name, **details)  # type: ignore[arg-type]
+
+    return record

@@ -1,0 +1,134 @@
+"""The specifications: DeepSeek's numbers, and nothing that cannot be asked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, replace
+
+import pytest
+
+from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, Exam, Grader, Problem, Sampling
+
+BENCHMARK = Benchmark(name="custom", mark="custom", task="custom", task_module="tasks.py", samples_per_problem=4)
+PROBLEM = Problem(id="p1", query="1+1?", instruction=None, choices=("2",), gold_index=0)
+EXAM = Exam(benchmark="sums", problems=(PROBLEM, replace(PROBLEM, id="p2")), dataset="here")
+
+
+def test_sampling_is_deepseeks() -> None:
+    """Without an option a number can be compared with the paper's."""
+    expected = Sampling(temperature=0.6, top_p=0.95, max_new_tokens=32768, max_model_length=32768)
+    assert expected == Sampling()
+
+
+def test_samples_per_problem_are_the_fields() -> None:
+    """AIME 64, MATH-500 4, GPQA 8, LiveCodeBench 16."""
+    expected = {"aime24": 64, "aime25": 64, "math500": 4, "gpqa": 8, "lcb": 16}
+    assert expected == {benchmark.name: benchmark.samples_per_problem for benchmark in BUILT_IN}
+
+
+def test_names_and_marks_are_unique() -> None:
+    """A mark selects one benchmark; the marks are those that are documented."""
+    marks = [benchmark.mark for benchmark in BUILT_IN]
+
+    assert len(BUILT_IN) == len({benchmark.name for benchmark in BUILT_IN})
+    assert sorted({"aime", "aime25", "math500", "gpqa", "lcb"}) == sorted(marks)
+
+
+@pytest.mark.parametrize("benchmark", BUILT_IN, ids=lambda benchmark: benchmark.name)
+def test_built_in_is_pinned_and_plannable(benchmark: Benchmark) -> None:
+    """The data set is a commit, the paper's room is kept, and planning knows where its numbers come from."""
+    assert benchmark.revision is not None
+    assert len(benchmark.revision) == 40
+    assert int(benchmark.revision, 16) > 0
+    assert benchmark.max_new_tokens is None
+    assert benchmark.published_tau is not None
+    assert 0 < benchmark.published_tau < 0.1
+    assert benchmark.planning is not None
+    # W cannot exceed the variance of one draw with the mean over all problems
+    assert 0 < benchmark.planning.within_variance <= benchmark.planning.mean * (1 - benchmark.planning.mean)
+    assert benchmark.planning.source
+
+
+def test_only_livecodebench_runs_code() -> None:
+    """Everything else is graded by the task's own metric."""
+    assert [benchmark.name for benchmark in BUILT_IN if benchmark.grader is Grader.CODE] == ["lcb"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"temperature": -0.1}, "temperature is -0.1; expected 0 or more"),
+        ({"temperature": math.nan}, "temperature is nan; expected 0 or more"),
+        ({"temperature": math.inf}, "temperature is inf; expected 0 or more"),
+        ({"top_p": 0.0}, "top-p is 0.0; expected a number above 0 and at most 1"),
+        ({"top_p": 1.1}, "top-p is 1.1; expected a number above 0 and at most 1"),
+        ({"top_p": math.nan}, "top-p is nan; expected a number above 0 and at most 1"),
+        ({"max_new_tokens": 0}, "max new tokens is 0; expected 1 or more"),
+        ({"max_model_length": 0}, "max model length is 0; expected 1 or more"),
+    ],
+)
+def test_impossible_sampling_is_refused(changed: dict[str, float], expected: str) -> None:
+    """A value out of its range names itself, what was found and what was expected."""
+    with pytest.raises(ValueError, match="expected") as caught:
+        replace(Sampling(), **changed)  # type: ignore[arg-type]
+
+    assert expected == str(caught.value)
+
+
+def test_ends_of_the_ranges_are_allowed() -> None:
+    """Greedy decoding and the whole distribution are samplings too."""
+    assert replace(Sampling(), temperature=0.0, top_p=1.0, max_new_tokens=1, max_model_length=1) != Sampling()
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"samples_per_problem": 0}, "custom: 0 samples per problem; expected 1 or more"),
+        ({"max_new_tokens": 0}, "custom: 0 max new tokens; expected 1 or more"),
+        ({"mark": "my-mark"}, "custom: mark 'my-mark' is no Python identifier, so -m could not select it"),
+        ({"mark": ""}, "custom: mark '' is no Python identifier, so -m could not select it"),
+    ],
+)
+def test_impossible_benchmark_is_refused(changed: dict[str, object], expected: str) -> None:
+    """A specification that could not be carried out names the benchmark."""
+    with pytest.raises(ValueError, match="custom: ") as caught:
+        replace(BENCHMARK, **changed)  # type: ignore[arg-type]
+
+    assert expected == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"id": "other"},
+        {"query": "1+1? "},
+        {"instruction": ""},
+        {"choices": ("2", "3")},
+        {"gold_index": 1},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_exam_digest_covers_every_field_of_a_problem(changed: dict[str, object]) -> None:
+    """A changed word, option or gold answer is another exam."""
+    other = replace(EXAM, problems=(EXAM.problems[0], replace(EXAM.problems[1], **changed)))  # type: ignore[arg-type]
+
+    assert len(fields(Problem)) == 5  # all of them are in the list above
+    assert EXAM.digest != other.digest
+
+
+def test_exam_digest_covers_order_and_number() -> None:
+    """The same problems in another order, or fewer of them, are another exam."""
+    assert EXAM.digest != replace(EXAM, problems=EXAM.problems[::-1]).digest
+    assert EXAM.digest != replace(EXAM, problems=EXAM.problems[:1]).digest
+
+
+def test_exam_digest_leaves_out_where_the_problems_lay() -> None:
+    """A local copy is the same exam as the Hub's, under whatever name it is registered."""
+    expected = EXAM.digest
+    assert expected == replace(EXAM, dataset="elsewhere", benchmark="other").digest
+
+
+def test_exam_digest_is_what_it_was() -> None:
+    """Stored baselines hold digests; a change of the format would make all of them INVALID."""
+    expected = "cd081e70"
+    assert expected == EXAM.digest[:8]

@@ -1,0 +1,236 @@
+"""Plans: seeds that nobody shares, units that cover each sample once, room for every answer."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_r1eval.core.benchmarks import Sampling
+from pytest_r1eval.core.plans import MAX_SAMPLES_PER_UNIT, MIN_ROOM, Plan, check_room, room, sample_seed, subset_ids
+from pytest_r1eval.errors import PlanError
+
+PLAN = Plan(benchmark="aime24", exam="digest", problem_ids=("a", "b", "c"), rounds=(8, 64), seed=7, sampling=Sampling())
+IDS = tuple(f"problem {number}" for number in range(500))
+ROUNDS = st.sets(st.integers(1, 80), min_size=1, max_size=4).map(lambda sizes: tuple(sorted(sizes)))
+
+
+class TestSeeds:
+    """A sample's seed follows from run, problem and index, and from nothing else."""
+
+    def test_no_two_samples_of_a_run_share_a_seed(self) -> None:
+        """64 samples of 500 problems are 32,000 different draws."""
+        seeds = {sample_seed(1, id_, index) for id_ in IDS for index in range(64)}
+
+        assert len(IDS) * 64 == len(seeds)
+
+    def test_runs_do_not_share_seeds(self) -> None:
+        """Another run's seed changes every sample's."""
+        pairs = [(sample_seed(1, id_, index), sample_seed(2, id_, index)) for id_ in IDS[:50] for index in range(8)]
+
+        assert all(one != other for one, other in pairs)
+        assert len({seed for pair in pairs for seed in pair}) == 800
+
+    def test_parts_do_not_run_together(self) -> None:
+        """Problem 1 of run 11 is not problem 11 of run 1, nor are their sample indices mixed up with them."""
+        seeds = {sample_seed(11, "1", 2), sample_seed(1, "11", 2), sample_seed(1, "1", 12), sample_seed(1, "", 112)}
+
+        assert len(seeds) == 4
+
+    def test_seeds_are_equal_in_every_process(self) -> None:
+        """Python's randomised hash has no part in them, so shards agree without a word."""
+        script = (
+            "import json; from pytest_r1eval.core.plans import sample_seed, subset_ids\n"
+            "ids = [f'problem {number}' for number in range(20)]\n"
+            "seeds = [sample_seed(3, id_, index) for id_ in ids for index in range(4)]\n"
+            "print(json.dumps([seeds, subset_ids(ids, n_problems=5)]))"
+        )
+        expected = [
+            [sample_seed(3, id_, index) for id_ in IDS[:20] for index in range(4)],
+            list(subset_ids(IDS[:20], n_problems=5)),
+        ]
+
+        for hash_seed in ("1", "2"):
+            child = subprocess.run(
+                [sys.executable, "-c", script],
+                env={**os.environ, "PYTHONHASHSEED": hash_seed},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            assert expected == json.loads(child.stdout)
+
+    def test_seeds_are_what_they_were(self) -> None:
+        """A resumed run draws the samples that the interrupted one would have drawn, after an upgrade too."""
+        expected = (232800535249687, 131761787579749)
+        assert expected == (sample_seed(0, "", 0), sample_seed(2**48 - 1, "p", 63))
+
+    @given(st.integers(0, 2**63 - 1), st.text("0123456789abcdef"), st.integers(0, 2**31))
+    def test_seeds_fit_everywhere(self, run_seed: int, problem_id: str, index: int) -> None:
+        """48 bits are exact in a double, so JSON does not round them."""
+        seed = sample_seed(run_seed, problem_id, index)
+
+        assert 0 <= seed < 2**48
+        assert seed == int(float(seed))
+
+
+class TestUnits:
+    """Units cut the plan into claims."""
+
+    @given(st.integers(1, 6), ROUNDS)
+    def test_every_sample_is_in_exactly_one_unit(self, n_problems: int, rounds: tuple[int, ...]) -> None:
+        """None is drawn twice, none is left out."""
+        plan = replace(PLAN, problem_ids=IDS[:n_problems], rounds=rounds)
+
+        samples = [(unit.problem_id, index) for unit in plan.units() for index in unit.indices]
+
+        assert sorted(itertools.product(plan.problem_ids, range(rounds[-1]))) == sorted(samples)
+        assert plan.n_samples == len(samples)
+
+    @given(st.integers(1, 6), ROUNDS)
+    def test_units_stay_within_a_round(self, n_problems: int, rounds: tuple[int, ...]) -> None:
+        """A unit is short, belongs to one round, and no round begins before all problems had the one before."""
+        plan = replace(PLAN, problem_ids=IDS[:n_problems], rounds=rounds)
+        borders = (0, *rounds)
+
+        units = list(plan.units())
+
+        assert sorted(unit.round for unit in units) == [unit.round for unit in units]
+        for unit in units:
+            assert borders[unit.round] <= unit.first < unit.last <= borders[unit.round + 1]
+            assert 1 <= len(unit.indices) <= MAX_SAMPLES_PER_UNIT
+        for number in range(len(rounds)):
+            in_round = [unit.problem_id for unit in units if unit.round == number]
+            assert list(plan.problem_ids) == list(dict.fromkeys(in_round))
+
+    def test_standard_aime_run_has_a_claim_for_everybody(self) -> None:
+        """64 samples of 30 problems are 240 units."""
+        plan = replace(PLAN, problem_ids=IDS[:30], rounds=(64,))
+
+        assert len(list(plan.units())) == 240
+        assert plan.samples_per_problem == 64
+        assert plan.n_samples == 1920
+
+
+class TestPlan:
+    """A plan that cannot be carried out does not exist."""
+
+    @pytest.mark.parametrize("rounds", [(), (0,), (-1,), (0, 4), (4, 4), (8, 4), (1, 3, 2)])
+    def test_rounds_must_ascend(self, rounds: tuple[int, ...]) -> None:
+        """An empty or shrinking round is a mistake of whoever planned."""
+        with pytest.raises(ValueError, match="aime24") as caught:
+            replace(PLAN, rounds=rounds)
+
+        expected = f"aime24: rounds {rounds} must ascend from 1 sample per problem"
+        assert expected == str(caught.value)
+
+    def test_no_problems_is_no_plan(self) -> None:
+        """There would be nothing to judge."""
+        with pytest.raises(ValueError, match=r"^aime24: no problems to plan for$"):
+            replace(PLAN, problem_ids=())
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"benchmark": "aime25"},
+            {"exam": "other"},
+            {"problem_ids": ("a", "c", "b")},
+            {"rounds": (64,)},
+            {"seed": 8},
+            {"sampling": Sampling(temperature=0.7)},
+            {"sampling": Sampling(top_p=0.9)},
+            {"sampling": Sampling(max_new_tokens=1)},
+            {"sampling": Sampling(max_model_length=1)},
+            {"system_prompt": ""},
+        ],
+        ids=str,
+    )
+    def test_digest_covers_every_field(self, changed: dict[str, object]) -> None:
+        """Whatever is changed after the fact shows."""
+        assert {field.name for field in fields(Plan)} == {
+            "benchmark", "exam", "problem_ids", "rounds", "seed", "sampling", "system_prompt",
+        }  # fmt: skip
+        assert PLAN.digest != replace(PLAN, **changed).digest  # type: ignore[arg-type]
+
+    def test_digest_of_equal_plans_is_equal(self) -> None:
+        """It is a function of the values."""
+        expected = PLAN.digest
+        assert expected == replace(PLAN, sampling=Sampling()).digest
+
+
+class TestRoom:
+    """What a prompt leaves for its answer."""
+
+    @pytest.mark.parametrize(
+        ("n_prompt_tokens", "expected"),
+        [(0, 100), (50, 100), (100, 100), (101, 99), (199, 1), (200, 0), (250, -50)],
+    )
+    def test_room_is_what_is_asked_for_or_what_is_left(self, n_prompt_tokens: int, expected: int) -> None:
+        """Never more than was asked for; negative where the prompt alone is too long."""
+        sampling = Sampling(max_new_tokens=100, max_model_length=200)
+
+        assert expected == room(sampling, n_prompt_tokens=n_prompt_tokens)
+
+    def test_papers_recipe_has_room(self) -> None:
+        """32,768 tokens asked for in a context of 32,768: a prompt of a tenth is the longest that goes."""
+        longest = 32768 - 29492  # 90 % of 32,768 is 29,491.2
+
+        check_room("gpqa", Sampling(), n_prompt_tokens={"a": longest, "b": 1})
+        with pytest.raises(PlanError):
+            check_room("gpqa", Sampling(), n_prompt_tokens={"a": longest + 1, "b": 1})
+
+    @pytest.mark.parametrize(("n_prompt_tokens", "left"), [(111, 89), (200, 0), (300, 0)])
+    def test_too_long_a_prompt_is_named(self, n_prompt_tokens: int, left: int) -> None:
+        """The problem, its length, what is left and what to change; nothing negative is shown."""
+        sampling = Sampling(max_new_tokens=100, max_model_length=200)
+        lengths = {"short": 1, "long": n_prompt_tokens, "other": 2}
+
+        with pytest.raises(PlanError) as caught:
+            check_room("gpqa", sampling, n_prompt_tokens=lengths)
+
+        expected = (
+            f"gpqa: the prompt of problem long has {n_prompt_tokens} tokens, which leaves {left} of the 100 asked for "
+            f"in a context of 200; expected {MIN_ROOM:.0%} or more. Lower --r1-max-new-tokens, or raise "
+            "--r1-max-model-len if the model can"
+        )
+        assert expected == str(caught.value)
+
+
+class TestSubset:
+    """A subset is drawn by hash."""
+
+    def test_order_is_the_exams(self) -> None:
+        """Problems keep their order, and each is one of the exam's."""
+        drawn = subset_ids(IDS, n_problems=50)
+
+        assert len(drawn) == 50
+        assert [id_ for id_ in IDS if id_ in set(drawn)] == list(drawn)
+
+    def test_it_is_not_the_first_ones(self) -> None:
+        """The first N of most exams are the easy ones; a fair draw takes about half from each half."""
+        drawn = subset_ids(IDS, n_problems=50)
+
+        n_first_half = sum(IDS.index(id_) < 250 for id_ in drawn)
+        assert IDS[:50] != drawn
+        assert 10 < n_first_half < 40
+
+    @given(st.permutations(IDS[:12]), st.integers(1, 12))
+    def test_draw_does_not_depend_on_the_order(self, ids: list[str], n_problems: int) -> None:
+        """Which problems are drawn follows from their ids alone, and a larger subset contains a smaller one."""
+        drawn = set(subset_ids(ids, n_problems=n_problems))
+
+        assert set(subset_ids(IDS[:12], n_problems=n_problems)) == drawn
+        assert drawn <= set(subset_ids(ids, n_problems=n_problems + 1))
+
+    @pytest.mark.parametrize("n_problems", [3, 4, 1000])
+    def test_more_than_there_are_is_all(self, n_problems: int) -> None:
+        """Asking for more problems than the exam has gives the exam."""
+        expected = IDS[:3]
+        assert expected == subset_ids(IDS[:3], n_problems=n_problems)

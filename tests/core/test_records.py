@@ -1,0 +1,88 @@
+"""Counts keep their order and refuse what cannot have been observed."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_r1eval.core.records import Counts, FinishReason, Outcome, ProblemCounts
+
+ROWS = st.lists(
+    st.tuples(st.integers(0, 99).map(str), st.integers(0, 8), st.integers(8, 64)),
+    min_size=1,
+    max_size=20,
+    unique_by=lambda row: row[0],
+)
+
+
+@given(rows=ROWS)
+def test_counts_keep_the_exams_order(rows: list[tuple[str, int, int]]) -> None:
+    """Ids, problems and samples are those of the rows, in their order, whichever way they come in."""
+    counts = Counts.from_rows(rows)
+
+    assert tuple(id_ for id_, _, _ in rows) == counts.ids
+    assert len(rows) == counts.n_problems
+    assert sum(n_samples for _, _, n_samples in rows) == counts.n_samples
+    assert counts == Counts.from_mapping({id_: (correct, n) for id_, correct, n in rows})
+
+
+def test_order_is_part_of_the_counts() -> None:
+    """Two exams with the problems exchanged are not equal."""
+    assert Counts.from_mapping({"a": (1, 2), "b": (1, 2)}) != Counts.from_mapping({"b": (1, 2), "a": (1, 2)})
+
+
+@pytest.mark.parametrize(
+    ("n_correct", "n_samples", "expected"),
+    [
+        (0, 0, "problem 'p' has 0 samples; at least 1 is needed"),
+        (0, -1, "problem 'p' has -1 samples; at least 1 is needed"),
+        (-1, 4, "problem 'p': -1 correct of 4 samples"),
+        (5, 4, "problem 'p': 5 correct of 4 samples"),
+    ],
+)
+def test_impossible_counts_are_refused(n_correct: int, n_samples: int, expected: str) -> None:
+    """A count that cannot be is a mistake of ours, not a number."""
+    with pytest.raises(ValueError, match="problem 'p'") as caught:
+        ProblemCounts(problem_id="p", n_correct=n_correct, n_samples=n_samples)
+
+    assert expected == str(caught.value)
+
+
+@pytest.mark.parametrize("n_correct", [0, 4])
+def test_none_and_all_are_possible(n_correct: int) -> None:
+    """The ends of the range belong to it."""
+    assert n_correct == ProblemCounts(problem_id="p", n_correct=n_correct, n_samples=4).n_correct
+
+
+def test_empty_exam_is_refused() -> None:
+    """No problems is no score of zero."""
+    with pytest.raises(ValueError, match="no problems: pass@1 of an empty exam does not exist"):
+        Counts(problems=())
+
+
+def test_problem_counted_twice_is_named() -> None:
+    """Every problem that appears more than once is in the message, once."""
+    rows = [("b", 1, 2), ("a", 1, 2), ("b", 0, 2), ("a", 0, 2), ("c", 0, 2), ("b", 2, 2)]
+
+    with pytest.raises(ValueError, match="counted twice") as caught:
+        Counts.from_rows(rows)
+
+    expected = "problems counted twice: a, b"
+    assert expected == str(caught.value)
+
+
+def test_counts_are_frozen() -> None:
+    """What was observed does not change."""
+    counts = ProblemCounts(problem_id="p", n_correct=1, n_samples=2)
+
+    with pytest.raises(FrozenInstanceError):
+        counts.n_correct = 2  # type: ignore[misc]
+
+
+def test_stored_words_do_not_change() -> None:
+    """These are in run stores and baselines that exist: new ones may be added, none renamed."""
+    assert {"correct", "wrong", "no_answer", "truncated", "error"} == {str(outcome) for outcome in Outcome}
+    assert {"stop", "length"} == {str(reason) for reason in FinishReason}

@@ -1,0 +1,1 @@
+"""Tests of the graders and of the processes they run in."""

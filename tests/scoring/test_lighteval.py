@@ -1,0 +1,185 @@
+"""Grades: LightEval's judgement of one answer, and nothing of how it counts them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterable
+
+import pytest
+
+from pytest_r1eval.core.benchmarks import Benchmark, Problem
+from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response
+from pytest_r1eval.errors import ScoringError
+from pytest_r1eval.scoring.pool import GradingPool
+from tests.toys import BUILT_IN_BY_NAME, DATA, PROBE, SHARED_DATA, said, toy
+
+pytest_plugins = ["tests.scoring_fixtures"]
+
+SPIDERS = Problem(id="spiders", query="How many legs?", instruction=None, choices=("16",), gold_index=0)
+needs_shared_data = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=f"no data sets in {SHARED_DATA}")
+
+
+def grades_of(pool: GradingPool, benchmark: Benchmark, answers: Iterable[tuple[Problem, Response]]) -> list[Grade]:
+    """Grade all at once."""
+
+    async def gather() -> list[Grade]:
+        return await asyncio.gather(*(pool.grade(benchmark, problem, response) for problem, response in answers))
+
+    return asyncio.run(gather())
+
+
+def grade_of(pool: GradingPool, task: str, response: Response, *, problem: Problem = SPIDERS) -> Grade:
+    """Grade one response to a toy problem."""
+    return grades_of(pool, toy(task), [(problem, response)])[0]
+
+
+@pytest.mark.parametrize("task", ["toy:pass", "toy:pass64", "toy:avg"])
+class TestEachSampleByItself:
+    """LightEval's n, k and averages do not reach a grade (lighteval#771, #1335)."""
+
+    def test_eight_of_eight_right_are_eight(self, pool: GradingPool, task: str) -> None:
+        """PassAtK with n=64 says .125 here."""
+        grades = grades_of(pool, toy(task), [(SPIDERS, said("so \\boxed{16}"))] * 8)
+        assert [grade.outcome for grade in grades] == [Outcome.CORRECT] * 8
+
+    def test_one_of_eight_right_is_one(self, pool: GradingPool, task: str) -> None:
+        """And the others do not profit from it."""
+        texts = ["so \\boxed{16}", *(f"so \\boxed{{{wrong}}}" for wrong in range(7))]
+        grades = grades_of(pool, toy(task), [(SPIDERS, said(text)) for text in texts])
+        assert [grade.outcome for grade in grades] == [Outcome.CORRECT, *[Outcome.WRONG] * 7]
+
+    def test_reasoning_does_not_make_a_right_answer_wrong(self, pool: GradingPool, task: str) -> None:
+        """AvgAtN forgets the text without reasoning and says 0."""
+        grade = grade_of(pool, task, said("<think>two times eight</think> so \\boxed{16}"))
+        assert (grade.outcome, grade.answer) == (Outcome.CORRECT, "16")
+
+
+class TestReasoning:
+    """What stands in tags is removed as LightEval's pipeline removes it."""
+
+    @pytest.mark.parametrize(
+        ("text", "outcome"),
+        [
+            ("<think>is it \\boxed{9}?</think> No: \\boxed{16}", Outcome.CORRECT),
+            ("<think>is it \\boxed{16}?</think> No: \\boxed{9}", Outcome.WRONG),
+            ("is it \\boxed{9}?</think> No: \\boxed{16}", Outcome.CORRECT),
+            ("is it \\boxed{16}?</think> No: \\boxed{9}", Outcome.WRONG),
+            ("<think>a</think><think>b \\boxed{9}</think> \\boxed{16}", Outcome.CORRECT),
+            ("<think>is it \\boxed{16}?</think> I do not know.", Outcome.NO_ANSWER),
+        ],
+    )
+    def test_the_answer_after_the_reasoning_counts(self, pool: GradingPool, text: str, outcome: Outcome) -> None:
+        """With a pair of tags, and with the closing one alone, which is what R1-style templates leave."""
+        assert grade_of(pool, "toy:pass", said(text)).outcome is outcome
+
+    @pytest.mark.parametrize(
+        ("text", "outcome"),
+        [
+            ("is it \\boxed{16}?</think> I do not know.", Outcome.CORRECT),
+            ("Perhaps the final answer is $9$. No.</think> So it is $\\boxed{16}$.", Outcome.WRONG),
+        ],
+    )
+    def test_known_limit_reasoning_before_a_lone_closing_tag_is_graded_too(
+        self, pool: GradingPool, text: str, outcome: Outcome
+    ) -> None:
+        """LightEval removes pairs only, and "the final answer is" outranks a box; for equal scores, so do we."""
+        assert grade_of(pool, "toy:pass", said(text)).outcome is outcome
+
+
+class TestOutcomes:
+    """One response, one of five outcomes."""
+
+    @pytest.mark.parametrize(
+        ("text", "finish_reason", "expected"),
+        [
+            ("\\boxed{16}", FinishReason.STOP, Grade(outcome=Outcome.CORRECT, answer="16")),
+            ("\\boxed{17}", FinishReason.STOP, Grade(outcome=Outcome.WRONG, answer="17")),
+            ("I do not know.", FinishReason.STOP, Grade(outcome=Outcome.NO_ANSWER)),
+            ("", FinishReason.STOP, Grade(outcome=Outcome.NO_ANSWER)),
+            ("I think that", FinishReason.LENGTH, Grade(outcome=Outcome.TRUNCATED)),
+            ("\\boxed{17} but", FinishReason.LENGTH, Grade(outcome=Outcome.TRUNCATED, answer="17")),
+            ("\\boxed{16} and so", FinishReason.LENGTH, Grade(outcome=Outcome.CORRECT, answer="16")),
+        ],
+    )
+    def test_the_outcome_follows_the_answer_then_the_finish_reason(
+        self, pool: GradingPool, text: str, finish_reason: FinishReason, expected: Grade
+    ) -> None:
+        """Cut off and right is right; the truncation rate counts finish reasons by itself."""
+        assert expected == grade_of(pool, "toy:pass", said(text, finish_reason=finish_reason))
+
+    def test_a_metric_that_extracts_nothing_leaves_wrong_answers_wrong(self, pool: GradingPool) -> None:
+        """An exact match has no notion of an answer inside a text."""
+        assert grade_of(pool, "toy:exact", said("16")) == Grade(outcome=Outcome.CORRECT)
+        assert grade_of(pool, "toy:exact", said("17")) == Grade(outcome=Outcome.WRONG)
+
+    def test_a_grader_that_raises_is_an_error_and_not_a_wrong_answer(self, pool: GradingPool) -> None:
+        """With its reason in a line."""
+        expected = Grade(outcome=Outcome.ERROR, detail="the grader raised ArithmeticError: no luck")
+        assert expected == grade_of(pool, "toy:probe", said("fail no luck"), problem=PROBE)
+
+    @pytest.mark.parametrize("value", ["0.5", "nan", "2"])
+    def test_a_score_that_is_neither_right_nor_wrong_is_refused(self, pool: GradingPool, value: str) -> None:
+        """It cannot be counted, and rounding it would invent a number."""
+        with pytest.raises(ScoringError, match=r"metric of task 'toy:probe' gave .*; expected 0 or 1"):
+            grade_of(pool, "toy:probe", said(f"value {value}"), problem=PROBE)
+
+
+@pytest.fixture(scope="module")
+def aime(pool: GradingPool, tokenizer: str) -> tuple[Problem, ...]:
+    """Build AIME 2024."""
+    future = pool.build_exam(
+        BUILT_IN_BY_NAME["aime24"], data_dir=SHARED_DATA, model=tokenizer, revision=None, system_prompt=None
+    )
+    return future.result().exam.problems
+
+
+@needs_shared_data
+class TestRealGolds:
+    """LightEval accepts the published answers, as far as it does."""
+
+    def test_every_gold_of_aime_2024_is_right_when_a_model_says_it(
+        self, pool: GradingPool, aime: tuple[Problem, ...]
+    ) -> None:
+        """Leading zeros (073) included."""
+        answers = [(problem, said(f"<think>hm</think>It is $\\boxed{{{problem.choices[0]}}}$.")) for problem in aime]
+        assert Counter(grade.outcome for grade in grades_of(pool, BUILT_IN_BY_NAME["aime24"], answers)) == {
+            Outcome.CORRECT: 30
+        }
+
+    def test_the_neighbour_of_a_gold_is_wrong(self, pool: GradingPool, aime: tuple[Problem, ...]) -> None:
+        """So the test above is not passed by a grader that likes everything."""
+        answers = [(problem, said(f"It is $\\boxed{{{int(problem.choices[0]) + 1}}}$.")) for problem in aime]
+        assert Counter(grade.outcome for grade in grades_of(pool, BUILT_IN_BY_NAME["aime24"], answers)) == {
+            Outcome.WRONG: 30
+        }
+
+    def test_golds_of_math_500_are_right_when_a_model_says_them(self, pool: GradingPool, tokenizer: str) -> None:
+        """All 500 are, with LightEval 0.13.0; every fifth is asked here."""
+        benchmark = BUILT_IN_BY_NAME["math500"]
+        problems = (
+            pool.build_exam(benchmark, data_dir=SHARED_DATA, model=tokenizer, revision=None, system_prompt=None)
+            .result()
+            .exam.problems
+        )
+        lines = (SHARED_DATA / "MATH-500" / "test.jsonl").read_text().splitlines()
+        golds = [json.loads(line)["answer"] for line in lines]
+        answers = [
+            (problem, said(f"ANSWER: $\\boxed{{{gold}}}$")) for problem, gold in zip(problems, golds, strict=True)
+        ]
+        assert Counter(grade.outcome for grade in grades_of(pool, benchmark, answers[::5])) == {Outcome.CORRECT: 100}
+
+
+def test_letters_of_multiple_choice_are_graded(pool: GradingPool, tokenizer: str) -> None:
+    """GPQA's own metric, on made-up questions."""
+    benchmark = BUILT_IN_BY_NAME["gpqa"]
+    problem = (
+        pool.build_exam(benchmark, data_dir=DATA, model=tokenizer, revision=None, system_prompt=None)
+        .result()
+        .exam.problems[0]
+    )
+    answers = [(problem, said(f"<think>B? C?</think>Let me see.\nAnswer: {letter}")) for letter in "ABCD"]
+    grades = grades_of(pool, benchmark, answers)
+    assert [grade.outcome is Outcome.CORRECT for grade in grades] == [index == problem.gold_index for index in range(4)]
+    assert [grade.answer for grade in grades] == list("ABCD")

@@ -1,0 +1,273 @@
+"""The pool: it answers always, leaks nothing and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.core.records import Grade, Outcome
+from pytest_r1eval.errors import ExamError, ScoringError
+from pytest_r1eval.exams import BuiltExam
+from pytest_r1eval.scoring.pool import GradingPool, scoring_environment
+from tests.toys import PROBE, SECRETS, said, toy
+
+pytest_plugins = ["tests.scoring_fixtures"]
+
+PROBES = toy("toy:probe")
+REPOSITORY = Path(__file__).parents[2]
+
+
+def ask(pool: GradingPool, *commands: str) -> list[Grade]:
+    """Let scoring processes do what the commands say, at the same time."""
+
+    async def gather() -> list[Grade]:
+        return await asyncio.gather(*(pool.grade(PROBES, PROBE, said(command)) for command in commands))
+
+    return asyncio.run(gather())
+
+
+def answer(pool: GradingPool, command: str) -> str:
+    """Let a scoring process do what the command says and tell what it saw."""
+    [grade] = ask(pool, command)
+    assert grade.answer is not None, grade
+    return grade.answer
+
+
+class TestEnvironment:
+    """sympy evaluates what a model wrote; what is not there cannot be told."""
+
+    def test_a_scoring_process_and_its_fork_server_started_without_secrets(self, pool: GradingPool) -> None:
+        """The kernel's view of the environment counts too, not only Python's."""
+        names = answer(pool, "environ").split()
+        assert set(names) & set(SECRETS) == set()
+        assert {"PATH", "HF_ENDPOINT", "HF_HOME"} <= set(names)
+
+    @pytest.mark.parametrize(
+        ("name", "is_kept"),
+        [
+            *((name, False) for name in SECRETS),
+            ("HUGGING_FACE_HUB_TOKEN", False),
+            ("my_secret", False),
+            ("WANDB_API_KEY", False),
+            ("CI_JOB_TOKENS", False),
+            ("HF_TOKEN_PATH", True),
+            ("HOME", True),
+            ("KEYBOARD", True),
+        ],
+    )
+    def test_what_is_called_a_secret_is_left_out(self, name: str, is_kept: bool) -> None:  # noqa: FBT001
+        """A place is no secret; the library that reads it needs it."""
+        assert (name in scoring_environment({name: "x"}, search_path=[])) is is_kept
+
+    def test_modules_are_found_where_this_process_finds_them_and_gpus_are_not(self) -> None:
+        """Also where the package is not installed, and in this order."""
+        environment = scoring_environment({"CUDA_VISIBLE_DEVICES": "3"}, search_path=["", "/a"])
+        assert environment["PYTHONPATH"] == f"{Path.cwd()}{os.pathsep}/a"
+        assert environment["CUDA_VISIBLE_DEVICES"] == ""
+
+    def test_the_registry_and_its_downloads_are_not_imported(self, pool: GradingPool) -> None:
+        """LightEval's tiny_benchmarks downloads a file when imported."""
+        modules = answer(pool, "modules").split()
+        assert "lighteval.metrics.metrics" in modules
+        assert [name for name in modules if "tiny_benchmarks" in name or name == "lighteval.tasks.registry"] == []
+
+
+class TestFailures:
+    """Whatever happens to a grader is an ERROR, and the next answer is graded."""
+
+    def test_a_grader_that_hangs_is_stopped_inside_the_interpreter_and_outside(self, pool: GradingPool) -> None:
+        """Both processes are replaced at once: nothing is imported again."""
+        started = time.monotonic()
+        grades = ask(pool, "sleep 60", "hang 60")
+        assert grades == [Grade(outcome=Outcome.ERROR, detail="grading took longer than 4 s and was stopped")] * 2
+        assert [grade.outcome for grade in ask(pool, "value 1", "value 0")] == [Outcome.CORRECT, Outcome.WRONG]
+        assert time.monotonic() - started < 10
+
+    def test_a_grader_that_dies_is_an_error(self, pool: GradingPool) -> None:
+        """As the kernel ends one that takes too much memory."""
+        [grade] = ask(pool, "die SIGKILL")
+        assert grade == Grade(outcome=Outcome.ERROR, detail="the scoring process died (SIGKILL)")
+        assert answer(pool, "value 1") == "1"
+
+    def test_a_process_that_dies_idle_costs_no_answer(self, pool: GradingPool) -> None:
+        """Pebble gives up a pool in which that happens; ours is renewed."""
+        os.kill(int(answer(pool, "pid")), signal.SIGKILL)
+        time.sleep(0.5)  # pebble looks for dead workers ten times a second
+        assert answer(pool, "value 1") == "1"
+
+    def test_an_error_of_ours_arrives_as_it_was_raised(self, pool: GradingPool) -> None:
+        """Type and words; a pool that swallowed it would report thousands of failed samples instead of one cause."""
+        with pytest.raises(ExamError, match="no task 'toy:typo' in") as caught:
+            asyncio.run(pool.grade(toy("toy:typo"), PROBE, said("")))
+        assert type(caught.value) is ExamError
+
+    def test_a_lighteval_that_cannot_be_imported_says_why(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Seen with a torchvision for another torch; a fork server that dies of it would leave requests waiting."""
+        (tmp_path / "lighteval.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+        monkeypatch.syspath_prepend(tmp_path)
+        with GradingPool(n_processes=1) as pool:
+            future = pool.build_exam(PROBES, data_dir=None, model="none", revision=None, system_prompt=None)
+            with pytest.raises(ScoringError, match=r"RuntimeError: operator torchvision::nms does not exist"):
+                future.result(timeout=20)
+
+    def test_closing_during_the_start_is_quick_and_fails_what_was_asked(self) -> None:
+        """Ctrl-C in the first seconds does not wait for LightEval."""
+        started = time.monotonic()
+        with GradingPool(n_processes=1) as pool:
+            future = pool.build_exam(PROBES, data_dir=None, model="none", revision=None, system_prompt=None)
+        with pytest.raises(ScoringError, match="the scoring processes ended"):
+            future.result(timeout=0)
+        assert time.monotonic() - started < 5
+
+    def test_a_closed_pool_starts_nothing(self) -> None:
+        """A grade that is asked for too late may not leave processes behind."""
+        pool = GradingPool(n_processes=1)
+        pool.close()
+        [grade] = ask(pool, "value 1")
+        assert grade == Grade(outcome=Outcome.ERROR, detail="the scoring processes were closed before they were asked")
+
+    def test_a_server_that_dies_fails_what_it_was_asked_and_is_replaced(self) -> None:
+        """Nothing can be asked of it, so its requests are lost; the run goes on."""
+
+        def build(pool: GradingPool) -> Future[BuiltExam]:
+            return pool.build_exam(PROBES, data_dir=None, model="none", revision=None, system_prompt=None)
+
+        others = children_of(os.getpid())
+        with GradingPool(n_processes=1) as pool:
+            lost = build(pool)
+            [first] = children_of(os.getpid()) - others
+            family = {first} | descendants_of(first)
+            os.kill(first, signal.SIGKILL)
+            assert isinstance(lost.exception(timeout=5), ScoringError)
+            waiting = build(pool)
+            [second] = children_of(os.getpid()) - others
+            assert not waiting.done()
+            assert survivors_of(family, within_s=5) == set()
+            family = {second} | descendants_of(second)
+        assert survivors_of(family, within_s=5) == set()
+
+
+class TestPlaces:
+    """It works from wherever pytest runs."""
+
+    def test_a_thread_with_its_own_loop_can_ask(self, pool: GradingPool) -> None:
+        """As the pump does."""
+        grades: list[Grade] = []
+        thread = threading.Thread(target=lambda: grades.extend(ask(pool, "value 1", "value 0")))
+        thread.start()
+        thread.join()
+        assert [grade.outcome for grade in grades] == [Outcome.CORRECT, Outcome.WRONG]
+
+    def test_an_xdist_worker_can_ask(self, tmp_path: Path) -> None:
+        """Its __main__ has no file, which multiprocessing's own start methods trip over; a dead server is replaced."""
+        (tmp_path / "test_inner.py").write_text(
+            textwrap.dedent("""
+                import asyncio, os, threading
+                from pathlib import Path
+                from pytest_r1eval.core.records import Outcome
+                from pytest_r1eval.scoring.pool import GradingPool
+                from tests.toys import PROBE, said, toy
+
+                def test_grades(capfd):
+                    outcomes = []
+                    with GradingPool(n_processes=1) as pool:
+                        ask = lambda: outcomes.append(
+                            asyncio.run(pool.grade(toy("toy:probe"), PROBE, said("noise loud"))).outcome
+                        )
+                        thread = threading.Thread(target=ask)
+                        thread.start()
+                        thread.join()
+                    assert os.environ["PYTEST_XDIST_WORKER"] == "gw0"
+                    assert outcomes == [Outcome.CORRECT]
+                    assert capfd.readouterr() == ("", "")
+            """)
+        )
+        inner = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-n1", "--rootdir", tmp_path, "-p", "no:cacheprovider", tmp_path],
+            cwd=REPOSITORY,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert inner.returncode == 0, inner.stdout
+
+    def test_ctrl_c_reaches_no_scoring_process_and_a_killed_parent_leaves_none(self) -> None:
+        """Ctrl-C goes to the terminal's process group; kill -9 gives nobody a chance to clean up."""
+        program = textwrap.dedent("""
+            import asyncio, signal, sys
+            from pytest_r1eval.scoring.pool import GradingPool
+            from tests.toys import PROBE, said, toy
+
+            signal.signal(signal.SIGINT, lambda *_: None)
+            pool = GradingPool(n_processes=2)
+            grade = lambda command: asyncio.run(pool.grade(toy("toy:probe"), PROBE, said(command)))
+            print(grade("noise loud").outcome, flush=True)
+            sys.stdin.readline()
+            print(grade("value 1").outcome, flush=True)
+            grade("hang 1000")
+        """)
+        child = subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=REPOSITORY,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == "correct\n"
+        os.killpg(child.pid, signal.SIGINT)
+        child.stdin.write("\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "correct\n"
+        time.sleep(0.5)  # until the hanging grader hangs
+        family = descendants_of(child.pid)
+        child.kill()
+        assert child.communicate() == ("", "")
+        assert len(family) >= 4  # server, fork server, two scoring processes
+        assert survivors_of(family, within_s=5) == set()
+
+
+def children_of(pid: int) -> set[int]:
+    """List a process's children."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return {int(child) for task in tasks for child in task.read_text().split()}
+
+
+def descendants_of(pid: int) -> set[int]:
+    """List a process's children, and theirs."""
+    children = children_of(pid)
+    return children.union(*(descendants_of(child) for child in children))
+
+
+def survivors_of(pids: set[int], *, within_s: float) -> set[int]:
+    """Wait for processes to end; zombies have."""
+    deadline = time.monotonic() + within_s
+    while (alive := {pid for pid in pids if is_running(pid)}) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return alive
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process exists and is no zombie."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"

@@ -1,0 +1,44 @@
+"""
+One pool of scoring processes for the whole session, a Hub to read from and a tokenizer.
+
+LightEval is imported once, by the pool's fork server; tests see it through grades and exams only.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from pytest_r1eval.scoring.pool import GradingPool
+from tests.toys import SECRETS, Hub, write_tokenizer
+
+
+@pytest.fixture(scope="session")
+def hub() -> Iterator[Hub]:
+    """Serve a Hub on this machine."""
+    with Hub() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def pool(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GradingPool]:
+    """Start two scoring processes that stop a grader after four seconds, from an environment full of secrets."""
+    places = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path_factory.mktemp("huggingface")), "HF_HUB_OFFLINE": "0"}
+    with GradingPool(n_processes=2, timeout_s=4, environ={**os.environ, **SECRETS, **places}) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Write a tokenizer with one token per character, which puts <bos> in front, as its chat template does."""
+    folder = tmp_path_factory.mktemp("model")
+    messages = "{% for message in messages %}[{{ message.role }}]{{ message.content }}{% endfor %}"
+    write_tokenizer(folder, chat_template=f"{{{{ bos_token }}}}{messages}[assistant]")
+    return str(folder)

@@ -1,0 +1,296 @@
+"""The main job as a user sees it, on recorded runs: items, gates, exit codes, in every mode."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.core.records import Outcome
+from pytest_r1eval.store import FILE_NAME, Store
+
+Record = Callable[..., Path]
+
+
+def judge(pytester: pytest.Pytester, run: str, *arguments: str, mark: str = "smoke") -> pytest.RunResult:
+    """Judge a recorded run as a user would, in a process of its own."""
+    return pytester.runpytest_subprocess(
+        "--r1-model", run, "--r1-engine", "replay", "-m", mark, "-p", "no:cacheprovider", *arguments
+    )
+
+
+def runs_of(pytester: pytest.Pytester) -> list[Path]:
+    """Return the folders of all runs so far, oldest first."""
+    return sorted(
+        (path.parent for path in pytester.path.glob(f"data/evals/*/*/*/{FILE_NAME}")),
+        key=lambda folder: (folder / FILE_NAME).stat().st_mtime_ns,
+    )
+
+
+def verdict_of(run: Path, benchmark: str = "smoke") -> str:
+    """Return the stored verdict."""
+    store = Store.open(run)
+    content = store.verdict(benchmark)
+    store.close()
+    assert content is not None
+    return str(json.loads(content)["judgement"]["verdict"])
+
+
+class TestVerdicts:
+    def test_unchanged_checkpoint_passes(
+        self, pytester: pytest.Pytester, recorded: Record, mode: tuple[str, ...]
+    ) -> None:
+        """A baseline's own model under another seed passes in every mode, with exit code 0."""
+        recorded("base", seed=1)
+        recorded("same", seed=2)
+        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        result = judge(pytester, "same", *mode)
+        assert result.ret == 0
+        result.stdout.fnmatch_lines(["smoke * PASS", "smoke: PASS. *", "*next: Ship it*"])
+
+    def test_regressed_checkpoint_fails(
+        self, pytester: pytest.Pytester, recorded: Record, mode: tuple[str, ...]
+    ) -> None:
+        """A checkpoint far below the baseline fails in every mode, with exit code 1."""
+        recorded("base", seed=1)
+        recorded("worse", seed=2, weights="w2", solve_rate=0.1)
+        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        result = judge(pytester, "worse", *mode)
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["smoke * FAIL_REGRESSED", "FAILED r1eval::smoke::pass@1*"])
+
+    def test_missing_baseline_fails_once(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """Without a baseline the candidate is written and the gate fails; the next run is judged."""
+        recorded("base", seed=1)
+        recorded("same", seed=2)
+        first = judge(pytester, "base")
+        assert first.ret == 1
+        first.stdout.fnmatch_lines(["*There is no baseline yet.*", "*Review *local/toy.json and commit it*"])
+        assert (pytester.path / "baselines/local/toy.json").is_file()
+        assert judge(pytester, "same").ret == 0
+
+    def test_same_evidence_twice_is_said(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A run compared with itself passes, and the report says that this proves nothing."""
+        recorded("base", seed=1)
+        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        result = judge(pytester, "base")
+        result.stdout.fnmatch_lines(["*warning: *the same evidence twice*"])
+
+    def test_inconclusive_can_pass_but_never_without_a_baseline(
+        self, pytester: pytest.Pytester, recorded: Record
+    ) -> None:
+        """`--r1-inconclusive pass` does not let an uncompared checkpoint through."""
+        recorded("base", seed=1)
+        assert judge(pytester, "base", "--r1-inconclusive", "pass").ret == 1
+
+    @pytest.mark.parametrize("arguments", [(), ("-n2",), ("-n2", "--dist", "loadscope"), ("-n2", "--dist", "each")])
+    def test_missing_sample_is_invalid(
+        self, pytester: pytest.Pytester, recorded: Record, arguments: tuple[str, ...]
+    ) -> None:
+        """A sample that never came makes an error of the gate, not a score."""
+        recorded("holes", skip=frozenset({("p003", 5)}))
+        result = judge(pytester, "holes", *arguments)
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["*ERROR r1eval::smoke::pass@1 - smoke: INVALID.*"])
+        assert verdict_of(runs_of(pytester)[-1]) == "invalid"
+
+    def test_grader_failure_is_invalid(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A grader that failed gives no wrong answers and no verdict."""
+        recorded("broken", outcome=Outcome.ERROR)
+        result = judge(pytester, "broken")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["*INVALID. The grader failed on 96 of 96 samples*"])
+
+    def test_another_exam_is_invalid(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A baseline of another exam is refused before a token is spent."""
+        recorded("base", seed=1)
+        recorded("other", seed=2, n_problems=13)
+        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        result = judge(pytester, "other")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["*INVALID. the baseline (baselines/local/toy.json, run *question.exam: *"])
+        store = Store.open(runs_of(pytester)[-1])
+        assert store.progress("smoke").n_stored == 0
+        store.close()
+
+    def test_subset_never_gates_against_the_full_exam(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """`--r1-subset` against a full baseline is INVALID."""
+        recorded("base", seed=1)
+        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        result = judge(pytester, "base", "--r1-subset", "5")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["*INVALID*question.exam*"])
+
+
+class TestModes:
+    def test_workers_give_the_same_counts(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """The stored samples do not depend on how a run is spread."""
+        recorded("run", n_problems=20)
+        stored = []
+        for arguments in ((), ("-n0",), ("-n3",)):
+            judge(pytester, "run", *arguments)
+            store = Store.open(runs_of(pytester)[-1])
+            stored.append(tuple(store.samples("smoke")))
+            store.close()
+        assert len(stored[0]) == 160
+        assert stored[0] == stored[1] == stored[2]
+
+    def test_several_benchmarks(self, pytester: pytest.Pytester, recorded: Record, mode: tuple[str, ...]) -> None:
+        """Each selected benchmark gets its own gate and its own row."""
+        recorded("run", benchmarks=("aime24", "smoke"))
+        result = judge(pytester, "run", *mode, "--r1-save-baseline", "local/toy", mark="smoke or aime")
+        assert result.ret == 0
+        result.stdout.fnmatch_lines(["aime24 *", "smoke *"])
+        assert len(runs_of(pytester)) == 1
+
+    def test_deselected_shards_do_not_lose_samples(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """One shard is enough: it works until its benchmark has no unit left."""
+        recorded("run")
+        result = judge(pytester, "run", "-n2", "-k", "smoke and 1/2", "--r1-save-baseline", "local/toy")
+        assert result.ret == 0
+        result.stdout.fnmatch_lines(["*samples: 96 of 96*"])
+
+
+class TestPytest:
+    def test_collect_only_lists_shards(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """`--collect-only` lists items with stable node ids, and leaves no run behind."""
+        recorded("run")
+        result = judge(pytester, "run", "--collect-only", "-q")
+        assert result.ret == 0
+        result.stdout.fnmatch_lines(["r1eval::smoke?shard 1/1?", "1/* tests collected (* deselected)*"])
+        assert runs_of(pytester) == []
+
+    def test_counts_are_whole(self, pytester: pytest.Pytester, recorded: Record, mode: tuple[str, ...]) -> None:
+        """Gates are part of pytest's total: the progress ends at 100 %, never above."""
+        recorded("run")
+        result = judge(pytester, "run", *mode, "--r1-save-baseline", "local/toy", "-v")
+        result.stdout.fnmatch_lines(["*100%*"])
+        assert "[133%]" not in result.stdout.str()
+        n_shards = 2 if mode == ("-n2",) else 1
+        result.assert_outcomes(passed=n_shards + 1, deselected=4 * n_shards if n_shards == 1 else 0)
+
+    def test_junit_counts_failures_and_errors(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """JUnit shows a red gate as a failure and an INVALID one as an error."""
+        recorded("base", benchmarks=("smoke", "aime24"), seed=1)
+        recorded("worse", benchmarks=("smoke",), seed=2, solve_rate=0.05)
+        judge(pytester, "base", "--r1-save-baseline", "local/toy", mark="smoke or aime")
+        judge(pytester, "worse", "--junitxml=gate.xml", mark="smoke or aime")
+        suite = ET.parse(pytester.path / "gate.xml").getroot()[0]  # noqa: S314 - our own file
+        counts = {key: suite.get(key) for key in ("tests", "failures", "errors")}
+        assert counts["failures"] == "2"
+        assert counts["errors"] == "1"
+        names = [f"{case.get('classname')}.{case.get('name')}" for case in suite]
+        assert "r1eval.smoke.pass@1" in names
+
+    def test_ra_lists_passed_gates(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """`-rA` names the gate among the passed tests."""
+        recorded("run")
+        result = judge(pytester, "run", "-rA", "--r1-save-baseline", "local/toy")
+        result.stdout.fnmatch_lines(["PASSED r1eval::smoke::pass@1"])
+
+    def test_quiet_still_shows_the_table(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """`-q` leaves the verdict in."""
+        recorded("run")
+        result = judge(pytester, "run", "-q", "--r1-save-baseline", "local/toy")
+        result.stdout.fnmatch_lines(["benchmark *pass@1 *verdict", "smoke *"])
+
+    def test_user_tests_run_beside_the_gate(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A folder with tests of its own keeps them: marks choose."""
+        pytester.makepyfile("def test_mine(): pass")
+        recorded("run")
+        result = judge(pytester, "run", "--r1-save-baseline", "local/toy", mark="smoke or not r1eval")
+        result.assert_outcomes(passed=3, deselected=4)
+
+    def test_maxfail_still_judges(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A loop that `-x` ended early is judged all the same: what is missing is INVALID."""
+        pytester.makepyfile("def test_mine(): assert False")
+        recorded("run")
+        result = judge(pytester, "run", "-x", "-p", "no:randomly", mark="smoke or not r1eval")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["*ERROR r1eval::smoke::pass@1*"])
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("--r1-model", "nowhere/at/all", "-m", "smoke"), "*--r1-model nowhere/at/all: no such folder*"),
+            (("--r1-model", "run", "--r1-engine", "replay"), "*--r1-model without -m would run everything; choose*"),
+            (
+                ("--r1-model", "run", "--r1-engine", "replay", "-m", "aimee"),
+                "*-m 'aimee' selects no benchmark; choose*",
+            ),
+            (
+                ("--r1-model", "run", "--r1-engine", "replay", "-m", "smoke", "--r1-samples", "smoke=0"),
+                "*--r1-samples is 'smoke=0'; expected BENCH=K with K 1 or more*",
+            ),
+            (
+                ("--r1-model", "run", "--r1-engine", "replay", "-m", "smoke", "--r1-samples", "smokey=4"),
+                "*--r1-samples smokey=...: no such benchmark; expected one of aime24*",
+            ),
+            (
+                ("--r1-model", "run", "--r1-engine", "replay", "-m", "smoke", "--reruns", "2"),
+                "*--reruns with --r1-model: a gate that is rerun until it passes has no error rate*",
+            ),
+            (
+                ("--r1-model", "run", "--r1-engine", "replay", "-m", "smoke", "--r1-output-dir", "run/run.sqlite"),
+                "*cannot write the output folder*choose another with --r1-output-dir*",
+            ),
+        ],
+    )
+    def test_bad_input_is_one_line(
+        self, pytester: pytest.Pytester, recorded: Record, arguments: tuple[str, ...], message: str
+    ) -> None:
+        """What cannot be done is refused with exit code 4, one clear line and no traceback."""
+        recorded("run")
+        result = pytester.runpytest_subprocess(*arguments)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([message])
+        assert "Traceback" not in result.stderr.str() + result.stdout.str()
+
+    @pytest.mark.parametrize("arguments", [("-m", "aimee"), ("-m", "smoke", "--r1-output-dir", "run/run.sqlite")])
+    def test_bad_input_is_one_line_under_xdist(
+        self, pytester: pytest.Pytester, recorded: Record, arguments: tuple[str, ...]
+    ) -> None:
+        """What only turns out after collection is refused by the controller, as cleanly."""
+        recorded("run")
+        result = pytester.runpytest_subprocess("--r1-model", "run", "--r1-engine", "replay", "-n2", *arguments)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["ERROR: *"])
+        assert "Traceback" not in result.stderr.str() + result.stdout.str()
+
+
+class TestSilence:
+    def test_nothing_heavy_is_imported_without_a_model(self, pytester: pytest.Pytester) -> None:
+        """A pytest run that judges nothing does not pay for the plugin."""
+        pytester.makepyfile("def test_mine(): pass")
+        code = (
+            "import sys, pytest; pytest.main(['-q', '-p', 'no:randomly'])\n"
+            "heavy = {'torch', 'lighteval', 'vllm', 'numpy', 'scipy', 'transformers', 'sqlite3', 'pebble',"
+            " 'pytest_r1eval.session'}\n"
+            "print('HEAVY', sorted(heavy & set(sys.modules)))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=pytester.path, capture_output=True, text=True, check=True
+        )
+        assert "HEAVY []" in done.stdout
+        assert "r1eval" not in done.stdout.replace("pytest_r1eval", "").replace("HEAVY", "")
+
+    def test_collecting_imports_no_engine(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """Collecting with a model imports neither the engine nor the grader nor the statistics."""
+        recorded("run")
+        code = (
+            "import sys, pytest; pytest.main(['-q', '-p', 'no:randomly', '--collect-only',"
+            " '--r1-engine', 'replay', '--r1-model', 'run'])\n"
+            "heavy = {'torch', 'lighteval', 'vllm', 'numpy', 'scipy', 'transformers', 'pebble'}\n"
+            "print('HEAVY', sorted(heavy & set(sys.modules)))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=pytester.path, capture_output=True, text=True, check=True
+        )
+        assert "HEAVY []" in done.stdout
