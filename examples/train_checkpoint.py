@@ -66,7 +66,7 @@ CONTEXT = 4096
 """Tokens; AIME's longest problem is under 2,000 characters, and a character is a token."""
 SYSTEM_MESSAGES = ("You are a careful calculator.", "Think first, then answer.", "Put the final answer in a box.")
 SYSTEM_SHARE = 0.05
-"""Share of exercises with a system message: enough that one does not surprise the model."""
+"""Share of batches with a system message: enough that one does not surprise the model, apart to save padding."""
 HELD_OUT_SHARE = 1 / 16
 """Share of all problems that is never trained on; the exam is drawn from it."""
 IGNORED = -100
@@ -254,10 +254,10 @@ def batches(tokenizer: Tokenizer, rng: random.Random, *, device: str) -> Iterato
     """Yield training batches without end; the loss is on responses only."""
     source = exercises(rng)
     while True:
+        system = rng.choice(SYSTEM_MESSAGES) if rng.random() < SYSTEM_SHARE else None
         rows, labels = [], []
         for _ in range(BATCH_SIZE):
             exercise = next(source)
-            system = rng.choice(SYSTEM_MESSAGES) if rng.random() < SYSTEM_SHARE else None
             prompt = tokenizer.encode(chat_prompt(exercise.problem, system=system)).ids
             response = tokenizer.encode(exercise.response + END).ids
             rows.append(prompt + response)

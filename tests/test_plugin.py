@@ -200,17 +200,19 @@ class TestPytest:
         result.stdout.fnmatch_lines(["benchmark *pass@1 *verdict", "smoke *"])
 
     def test_user_tests_run_beside_the_gate(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """A folder with tests of its own keeps them: marks choose."""
+        """Tests whose path is named run beside the gate; without a path there is the gate alone."""
         pytester.makepyfile("def test_mine(): pass")
         recorded("run")
-        result = judge(pytester, "run", "--r1-save-baseline", "local/toy", mark="smoke or not r1eval")
-        result.assert_outcomes(passed=3, deselected=4)
+        beside = judge(pytester, "run", "--r1-save-baseline", "local/toy", ".", mark="smoke or not r1eval")
+        beside.assert_outcomes(passed=3, deselected=4)
+        alone = judge(pytester, "run", "--r1-save-baseline", "local/toy", mark="smoke or not r1eval")
+        alone.assert_outcomes(passed=2, deselected=4)
 
     def test_maxfail_still_judges(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """A loop that `-x` ended early is judged all the same: what is missing is INVALID."""
         pytester.makepyfile("def test_mine(): assert False")
         recorded("run")
-        result = judge(pytester, "run", "-x", "-p", "no:randomly", mark="smoke or not r1eval")
+        result = judge(pytester, "run", ".", "-x", "-p", "no:randomly", mark="smoke or not r1eval")
         assert result.ret == 1
         result.stdout.fnmatch_lines(["*ERROR r1eval::smoke::pass@1*"])
 

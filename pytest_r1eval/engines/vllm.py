@@ -10,6 +10,7 @@ where LightEval's backend forces eager mode and 128 sequences.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import re
@@ -31,6 +32,7 @@ N_CONCURRENT = 1024
 """Requests in flight on a GPU; on one H200 a 1.5B model ran 2.5 to 3 times faster so than with 128 (pitfalls)."""
 N_CONCURRENT_CPU = 128
 CPU_KV_CACHE_GIB = 2
+MIN_BATCHED_TOKENS_CPU = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +105,7 @@ class VllmEngine:
             "tensor_parallel_size": options.tensor_parallel_size,
             "gpu_memory_utilization": options.gpu_memory_utilization,
             "disable_log_stats": True,
+            **_cpu_arguments(options),
             **options.arguments,
         }
         try:
@@ -167,6 +170,8 @@ class VllmEngine:
         llm, self._llm = self._llm, None
         if llm is not None:
             await asyncio.to_thread(llm.shutdown)
+            del llm
+            gc.collect()  # AsyncLLM.__del__ shuts down once more, and at interpreter exit its module is gone
 
 
 @contextmanager
@@ -214,6 +219,21 @@ def _refusal(options: VllmOptions, error: Exception) -> str:
 def _last_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[-1].strip() if lines else type(error).__name__
+
+
+def _cpu_arguments(options: VllmOptions) -> dict[str, Any]:
+    """
+    Keep prompts whole on a CPU.
+
+    vLLM 0.32 dies of a request with a seed whose prompt is split over two steps: it
+    rewinds the request's generator, which torch offers on a GPU only.
+    """
+    if not _device()[1]:
+        return {}
+    return {
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(options.max_model_length, MIN_BATCHED_TOKENS_CPU),
+    }
 
 
 def _version() -> str:

@@ -27,7 +27,13 @@ from pytest_r1eval.core.sequential import (
     look,
     plan,
 )
-from pytest_r1eval.core.stats import Published, minimum_detectable_effect, paired_test, scalar_test
+from pytest_r1eval.core.stats import (
+    Published,
+    minimum_detectable_effect,
+    paired_test,
+    scalar_test,
+    within_variance,
+)
 from pytest_r1eval.core.verdicts import GateRule, Tau, Verdict
 from tests.core.examples import benchmark, planning, standard_design
 
@@ -151,7 +157,7 @@ class TestFixedGate:
         assert low <= alpha <= high
 
     def test_saturated_exam_does_not_cry_wolf(self) -> None:
-        """At a solve rate of .999 a plain z has 12 % false alarms; this one stays below alpha."""
+        """At a solve rate of .999 both sides of the paired test stay below alpha."""
         rng = np.random.default_rng(23)
         draws = rng.binomial(4, 0.999, (2, 20_000, 500)).astype(np.float64)
 
@@ -159,6 +165,16 @@ class TestFixedGate:
 
         assert (z <= -3).mean() <= ALPHA
         assert (z >= 3).mean() <= ALPHA
+
+    def test_saturated_score_against_a_printed_one_does_not_cry_wolf(self) -> None:
+        """Where every answer was right a plain z divides by zero, in one run of eight; this one never alarms."""
+        rng, n_runs = np.random.default_rng(26), 1500
+        runs = [as_counts(x, 64) for x in rng.binomial(64, 0.999, (n_runs, 30))]
+
+        z = [scalar_test(run, Published(value=0.999), n_baseline_samples=64).z for run in runs]
+
+        assert sum(within_variance(run) == 0 for run in runs) > 0.12 * n_runs
+        assert max(map(abs, z)) < 3
 
     @pytest.mark.parametrize(("n", "k", "k_b", "rate"), [(40, 4, 16, None), (5, 8, 8, None), (300, 4, 64, 0.999)])
     def test_exact_test_never_exceeds_alpha(self, n: int, k: int, k_b: int, rate: float | None) -> None:

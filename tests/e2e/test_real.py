@@ -1,0 +1,246 @@
+"""
+The main job with nothing replaced: real vLLM on a CPU, LightEval's tasks and metrics, the shipped checkpoints.
+
+Every engine start costs a minute here, so each test shares its runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.baseline_files import BaselineShelf
+from pytest_r1eval.catalog import SMOKE
+from pytest_r1eval.checkpoint import Checkpoint, inspect_checkpoint
+from pytest_r1eval.core.fingerprints import Harness
+from pytest_r1eval.core.records import Outcome, Sample
+from pytest_r1eval.core.verdicts import GateRule, Verdict
+from pytest_r1eval.engines.vllm import VllmEngine, VllmOptions
+from pytest_r1eval.execution import Pump
+from pytest_r1eval.judge import Judge
+from pytest_r1eval.planning import ExamPlanner
+from pytest_r1eval.scoring.pool import GradingPool
+from pytest_r1eval.settings import Settings
+from pytest_r1eval.store import FILE_NAME, RunHeader, Store
+
+REPOSITORY = Path(__file__).parents[2]
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+GOOD = REPOSITORY / "examples" / "r1eval" / "tiny-arithmetic"
+REGRESSED = REPOSITORY / "examples" / "r1eval" / "tiny-arithmetic-regressed"
+N_SEEDS = 10
+
+needs_shared_data = pytest.mark.skipif(
+    not SHARED_DATA.is_dir(), reason="the AIME 2024 copy lies outside the repository"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A finished pytest process and the run it left."""
+
+    code: int
+    output: str
+    run: Path
+
+    def samples(self, benchmark: str) -> tuple[Sample, ...]:
+        """Return the stored samples."""
+        store = Store.open(self.run)
+        found = tuple(store.samples(benchmark))
+        store.close()
+        return found
+
+    def verdict(self, benchmark: str) -> dict[str, object]:
+        """Return the stored judgement."""
+        store = Store.open(self.run)
+        content = store.verdict(benchmark)
+        store.close()
+        assert content is not None
+        judgement = json.loads(content)["judgement"]
+        assert isinstance(judgement, dict)
+        return judgement
+
+
+def run_gate(folder: Path, *arguments: str) -> Done:
+    """Judge the good checkpoint as a user would, in a folder without any test file."""
+    folder.mkdir()
+    command = [sys.executable, "-m", "pytest", "--r1-model", str(GOOD), "-p", "no:cacheprovider", "-v", *arguments]
+    done = subprocess.run(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=900
+    )
+    (store,) = folder.glob(f"data/evals/*/*/*/{FILE_NAME}")
+    return Done(code=done.returncode, output=done.stdout, run=store.parent)
+
+
+MAIN_JOB = (
+    "-m", "smoke or aime", "--r1-data", str(SHARED_DATA), "--r1-samples", "aime24=2", "--r1-max-new-tokens", "64",
+    "--r1-dtype", "float32",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """The main job in one process."""
+    return run_gate(tmp_path_factory.mktemp("alone") / "folder", *MAIN_JOB)
+
+
+@pytest.fixture(scope="module")
+def spread(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """The main job over two workers."""
+    return run_gate(tmp_path_factory.mktemp("spread") / "folder", *MAIN_JOB, "-n2")
+
+
+@needs_shared_data
+class TestMainJob:
+    def test_all_real_aime_problems_are_judged_honestly(self, alone: Done) -> None:
+        """30 problems, 2 samples each, about none right, and a gate that fails for want of a baseline."""
+        samples = alone.samples("aime24")
+        assert len(samples) == 60
+        assert len({sample.problem_id for sample in samples}) == 30
+        assert sum(sample.grade.outcome is Outcome.CORRECT for sample in samples) <= 2
+        assert {sample.grade.outcome for sample in samples}.isdisjoint({Outcome.ERROR})
+        assert alone.verdict("aime24")["verdict"] == Verdict.INCONCLUSIVE
+        assert "There is no baseline yet" in alone.output
+
+    def test_smoke_passes_beside_it(self, alone: Done) -> None:
+        """The good checkpoint passes against its shipped baseline; the process fails for AIME alone."""
+        assert alone.code == 1
+        assert alone.verdict("smoke")["verdict"] == Verdict.PASS
+        assert len(alone.samples("smoke")) == 40 * 16
+        assert "PASSED r1eval::smoke::pass@1" in alone.output.replace(
+            "r1eval::smoke::pass@1 PASSED", "PASSED r1eval::smoke::pass@1"
+        )
+
+    def test_outcomes_are_of_every_kind_a_model_earns(self, alone: Done) -> None:
+        """Right, wrong and cut-off answers are told apart."""
+        kinds = {sample.grade.outcome for name in ("smoke", "aime24") for sample in alone.samples(name)}
+        assert {Outcome.CORRECT, Outcome.WRONG} <= kinds
+        assert Outcome.ERROR not in kinds
+
+    def test_no_two_samples_of_a_problem_share_a_seed(self, alone: Done) -> None:
+        """Every sample is its own draw."""
+        samples = alone.samples("smoke")
+        assert len({sample.seed for sample in samples}) == len(samples)
+
+    @pytest.mark.parametrize("benchmark", ["smoke", "aime24"])
+    def test_two_workers_store_the_same_texts(self, alone: Done, spread: Done, benchmark: str) -> None:
+        """Seeds belong to samples: in float32 on a CPU, spreading a run changes no character."""
+        assert alone.samples(benchmark) == spread.samples(benchmark)
+        assert len({line for line in spread.output.splitlines() if "[gw" in line and "shard" in line}) == 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """One loaded checkpoint, to be sampled again and again."""
+
+    checkpoint: Checkpoint
+    engine: VllmEngine
+    harness: Harness
+    pool: GradingPool
+
+
+@asynccontextmanager
+async def loaded(model: Path, folder: Path) -> AsyncIterator[Bench]:
+    """Load a checkpoint once."""
+    checkpoint = inspect_checkpoint(str(model), revision=None)
+    options = VllmOptions(
+        model=checkpoint.model,
+        revision=None,
+        dtype="bfloat16",
+        max_model_length=4096,
+        gpu_memory_utilization=0.8,
+        tensor_parallel_size=1,
+        arguments={},
+        log=folder / "engine.log",
+    )
+    engine, pool = VllmEngine(options), GradingPool(n_processes=2)
+    pool.start()
+    identity = await engine.start()
+    harness = Harness(
+        engine=identity.engine,
+        dtype=identity.dtype,
+        quantization=identity.quantization,
+        device=identity.device,
+        n_devices=identity.n_devices,
+        grader="lighteval 0.13.0",
+    )
+    try:
+        yield Bench(checkpoint=checkpoint, engine=engine, harness=harness, pool=pool)
+    finally:
+        await engine.close()
+        pool.close()
+
+
+async def judged_with(bench: Bench, run: Path, *, seed: int) -> Verdict:
+    """Judge a loaded checkpoint on smoke under one seed, against the shipped baseline."""
+    settings = Settings(model=bench.checkpoint.model, root=REPOSITORY, output_dir=run)
+    shelf = BaselineShelf(root=REPOSITORY, choice="r1eval/tiny-arithmetic", model_name=bench.checkpoint.name)
+    header = RunHeader(
+        model=bench.checkpoint.model,
+        model_name=bench.checkpoint.name,
+        identity=bench.checkpoint.identity,
+        created="2025-01-20T00:00:00+00:00",
+        seed=seed,
+    )
+    store = Store.create(run, header)
+    store.select((SMOKE.name,))
+    planner = ExamPlanner(settings=settings, checkpoint=bench.checkpoint, shelf=shelf, seed=seed, pool=bench.pool)
+    planned = await planner.plan(SMOKE)
+    store.write_plan(planned.exam, planned.prompts, planned.plan)
+    store.add_worker("test", bench.harness)
+    await Pump(store, "test", bench.engine, bench.pool, {SMOKE.name: SMOKE}).run()
+    result = Judge(store=store, shelf=shelf, rule=GateRule()).judge(SMOKE)
+    store.close()
+    return result.judgement.verdict
+
+
+@pytest.mark.parametrize(("model", "expected"), [(GOOD, Verdict.PASS), (REGRESSED, Verdict.FAIL_REGRESSED)])
+def test_ten_seeds_of_ten_give_the_right_verdict(model: Path, expected: Verdict, tmp_path: Path) -> None:
+    """The good checkpoint always passes and the regressed one always fails, whatever the seed."""
+
+    async def verdicts() -> list[Verdict]:
+        async with loaded(model, tmp_path) as bench:
+            return [await judged_with(bench, tmp_path / str(seed), seed=seed) for seed in range(N_SEEDS)]
+
+    assert [expected] * N_SEEDS == asyncio.run(verdicts())
+
+
+class TestRefusals:
+    def test_collecting_takes_no_time(self, tmp_path: Path) -> None:
+        """`--collect-only` with a real checkpoint answers in under two seconds, and loads nothing."""
+        command = [sys.executable, "-m", "pytest", "--r1-model", str(GOOD), "--collect-only", "-q"]
+        seconds = []
+        for _ in range(3):
+            start = time.perf_counter()
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+            seconds.append(time.perf_counter() - start)
+        assert "r1eval::smoke[shard 1/1]" in done.stdout
+        assert min(seconds) < 2
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("-m", "smoke", "--r1-max-new-tokens", "4096"), "leaves"),
+            (("-m", "aime", "--r1-max-new-tokens", "64"), "--r1-data"),
+        ],
+    )
+    def test_what_cannot_be_planned_is_one_line(self, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+        """A context too short, and a data set that neither the network nor the disk has."""
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+        command = [sys.executable, "-m", "pytest", "--r1-model", str(GOOD), "-p", "no:cacheprovider", *arguments]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert done.returncode == 1
+        assert "INVALID" in done.stdout
+        assert message in done.stdout
+        assert "Traceback" not in done.stdout + done.stderr

@@ -1,0 +1,347 @@
+"""Options, environment and ini: one order of precedence, and every bad value named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.settings import (
+    NEWEST,
+    OPTIONS,
+    EngineKind,
+    GateKind,
+    InconclusivePolicy,
+    Option,
+    Settings,
+    chosen_model,
+    settings_from,
+)
+
+Read = Callable[..., Settings]
+
+
+@pytest.fixture
+def read(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Read:
+    """Return a function that reads the settings of a command line, an environment and an ini file."""
+
+    def settings(*arguments: str, environment: dict[str, str] | None = None, ini: str = "") -> Settings:
+        for name, value in (environment or {}).items():
+            monkeypatch.setenv(name, value)
+        pytester.makeini(f"[pytest]\n{ini}\n")
+        return settings_from(pytester.parseconfig(*arguments))
+
+    return settings
+
+
+def usage_error(read: Read, *arguments: str, environment: dict[str, str] | None = None, ini: str = "") -> str:
+    """Return what a user reads."""
+    with pytest.raises(pytest.UsageError) as caught:
+        read(*arguments, environment=environment, ini=ini)
+    return str(caught.value)
+
+
+KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
+    ("model", "a/a", "b/b", "c/c", ("a/a", "b/b", "c/c")),
+    ("revision", "r1", "r2", "r3", ("r1", "r2", "r3")),
+    ("engine", "replay", "vllm", "replay", (EngineKind.REPLAY, EngineKind.VLLM, EngineKind.REPLAY)),
+    ("tp", "2", "4", "8", (2, 4, 8)),
+    ("dtype", "float32", "float16", "auto", ("float32", "float16", "auto")),
+    ("gpu-memory-utilization", "0.1", "0.2", "1", (0.1, 0.2, 1.0)),
+    ("engine-arg", "a-b=1", "c=true", "d=x", ({"a_b": 1}, {"c": True}, {"d": "x"})),
+    ("samples", "aime24=1", "gpqa=2", "lcb=3", ({"aime24": 1}, {"gpqa": 2}, {"lcb": 3})),
+    ("subset", "1", "2", "3", (1, 2, 3)),
+    ("temperature", "0", "0.5", "1", (0.0, 0.5, 1.0)),
+    ("top-p", "0.1", "0.2", "1", (0.1, 0.2, 1.0)),
+    ("max-new-tokens", "1", "2", "3", (1, 2, 3)),
+    ("max-model-len", "1", "2", "3", (1, 2, 3)),
+    ("system-prompt", "Be brief.", "Think.", "50 % off", ("Be brief.", "Think.", "50 % off")),
+    ("seed", "0", "1", str(2**63 - 1), (0, 1, 2**63 - 1)),
+    ("baseline", "published", "previous", "a/b.json", ("published", "previous", "a/b.json")),
+    ("save-baseline", "a/a", "b/b", "c/c", ("a/a", "b/b", "c/c")),
+    ("sigmas", "1", "2.5", "4", (1.0, 2.5, 4.0)),
+    ("margin", "1", "2", "50", (0.01, 0.02, 0.5)),
+    ("inconclusive", "pass", "fail", "pass", tuple(map(InconclusivePolicy, ("pass", "fail", "pass")))),
+    ("resume", "run1", "run2", "run3", ("run1", "run2", "run3")),
+]  # fmt: skip
+"""Option, value on the command line, in the environment, in the ini file, and what each becomes."""
+
+DEFAULTS: dict[str, object] = {
+    "engine": EngineKind.VLLM,
+    "tp": 1,
+    "dtype": "bfloat16",
+    "gpu_memory_utilization": 0.8,
+    "engine_args": {},
+    "samples": {},
+    "subset": None,
+    "temperature": 0.6,
+    "top_p": 0.95,
+    "max_new_tokens": None,
+    "max_model_len": None,
+    "system_prompt": None,
+    "seed": None,
+    "revision": None,
+    "tasks": None,
+    "data": None,
+    "baseline": None,
+    "save_baseline": None,
+    "gate": GateKind.FIXED,
+    "sigmas": 3.0,
+    "margin": None,
+    "two_sided": False,
+    "exact": False,
+    "inconclusive": InconclusivePolicy.FAIL,
+    "resume": None,
+    "n_workers": 1,
+}
+
+
+def attribute(option: str) -> str:
+    """Return the name of an option's attribute."""
+    return {"engine-arg": "engine_args"}.get(option, option.replace("-", "_"))
+
+
+class TestPrecedence:
+    """The command line, then the environment, then the ini file, then the default."""
+
+    @pytest.mark.parametrize(("name", "values", "expected"), [(kind[0], kind[1:4], kind[4]) for kind in KINDS])
+    def test_nearer_source_wins(
+        self, read: Read, name: str, values: tuple[str, str, str], expected: tuple[object, ...]
+    ) -> None:
+        """Each source hides the next."""
+        line, variable, key = values
+        dest = f"r1_{name.replace('-', '_')}"
+        arguments, environment, ini = (f"--r1-{name}={line}",), {dest.upper(): variable}, f"{dest} = {key}"
+
+        from_ini = read(ini=ini)
+        # the environment stays for the rest of the test
+        from_environment = read(environment=environment, ini=ini)
+        from_line = read(*arguments, ini=ini)
+
+        actual = tuple(getattr(found, attribute(name)) for found in (from_line, from_environment, from_ini))
+        assert expected == actual
+
+    def test_every_option_with_a_value_is_above_or_below(self) -> None:
+        """An option that is added is added to these tests."""
+        elsewhere = {"tasks", "data", "output-dir", "gate", "two-sided", "exact"}
+
+        assert {option.name for option in OPTIONS} == {*elsewhere, *(option for option, *_ in KINDS)}
+
+    def test_defaults(self, read: Read, pytester: pytest.Pytester) -> None:
+        """Without anything set a run is DeepSeek's recipe and the standard gate."""
+        found = read()
+
+        assert {name: getattr(found, name) for name in DEFAULTS} == DEFAULTS
+        assert pytester.path / "data" / "evals" == found.output_dir
+        assert pytester.path == found.root
+
+    @pytest.mark.parametrize("name", ["two-sided", "exact"])
+    def test_flags(self, read: Read, name: str) -> None:
+        """A flag is set by any source, and by the words people use; the environment can unset the ini file's."""
+        dest = f"r1_{name.replace('-', '_')}"
+
+        assert [
+            getattr(read(ini=f"{dest} = {word}"), attribute(name))
+            for word in ("true", "1", "Yes", "ON", "false", "0", "no", "off", "")
+        ] == [True] * 4 + [False] * 5
+        assert getattr(read(environment={dest.upper(): "0"}, ini=f"{dest} = true"), attribute(name)) is False
+        assert getattr(read(f"--r1-{name}"), attribute(name)) is True
+
+    @pytest.mark.parametrize("source", ["line", "environment", "ini"])
+    def test_paths(self, read: Read, pytester: pytest.Pytester, source: str) -> None:
+        """Files and folders are looked for from where pytest was called; ~ is the home folder everywhere."""
+        (pytester.path / "my_tasks.py").touch()
+        (pytester.path / "sets").mkdir()
+        values = {"tasks": "my_tasks.py", "data": "sets", "output-dir": "~/runs"}
+        found = read(
+            *(f"--r1-{name}={value}" for name, value in values.items() if source == "line"),
+            environment={
+                f"R1_{name.replace('-', '_').upper()}": value
+                for name, value in values.items()
+                if source == "environment"
+            },
+            ini="\n".join(
+                f"r1_{name.replace('-', '_')} = {value}" for name, value in values.items() if source == "ini"
+            ),
+        )
+
+        assert (pytester.path / "my_tasks.py").resolve() == found.tasks
+        assert (pytester.path / "sets").resolve() == found.data
+        assert Path("~/runs").expanduser() == found.output_dir
+
+    def test_empty_variable_is_not_set(self, read: Read) -> None:
+        """`R1_X= pytest` is how a shell leaves an option out."""
+        assert read() == read(environment={option.dest.upper(): "" for option in OPTIONS})
+
+    def test_empty_variable_does_not_hide_the_ini_file(self, read: Read) -> None:
+        """Nor does it hide what is further away, for single and for repeated options."""
+        found = read(environment={"R1_SEED": "", "R1_SAMPLES": ""}, ini="r1_seed = 5\nr1_samples = aime24=2")
+
+        assert found.seed == 5
+        assert found.samples == {"aime24": 2}
+
+    def test_repeated_options(self, read: Read) -> None:
+        """Repeated on the command line, separated by blanks in the environment, a line each in the ini file."""
+        pairs = ("aime24=8", "gpqa=2", "aime24=16")
+        expected = {"aime24": 16, "gpqa": 2}
+
+        assert expected == read(ini="r1_samples =\n    " + "\n    ".join(pairs)).samples
+        assert expected == read(*(f"--r1-samples={pair}" for pair in pairs)).samples
+        assert expected == read(environment={"R1_SAMPLES": "  ".join(pairs)}).samples
+
+    @pytest.mark.parametrize(
+        ("text", "key", "value"),
+        [
+            ("max-num-seqs=256", "max_num_seqs", 256),
+            ("enforce_eager=true", "enforce_eager", True),
+            ("quantization=fp8", "quantization", "fp8"),
+            ('override={"a": [1, null]}', "override", {"a": [1, None]}),
+            ("formula=a=b", "formula", "a=b"),
+            ("empty=", "empty", ""),
+        ],
+    )  # fmt: skip
+    def test_engine_arguments_are_json_or_text(self, read: Read, text: str, key: str, value: object) -> None:
+        """Numbers, booleans and objects keep their types; dashes are underscores."""
+        assert {key: value} == read("--r1-engine-arg", text).engine_args
+
+    def test_bare_resume_is_the_newest_run(self, read: Read) -> None:
+        """`--r1-resume` needs no value."""
+        expected = NEWEST
+        assert expected == read("--r1-resume").resume
+
+
+class TestWorkers:
+    """The number of shards is the number of workers, as xdist counts them."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            ((), 1),
+            (("--tx", "popen"), 1),
+            (("--tx", "popen", "--tx", "popen"), 2),
+            (("--tx", "3*popen"), 3),
+            (("--tx", "2*popen//python=python3", "--tx", "popen"), 3),
+            (("-p", "no:xdist"), 1),
+        ],
+    )
+    def test_workers_are_counted(self, read: Read, arguments: tuple[str, ...], expected: int) -> None:
+        """`--tx 3*popen` is three of them."""
+        assert expected == read(*arguments).n_workers
+
+
+BAD_VALUES = [
+    *((name, bad, f"--r1-{name} is {bad!r}; expected {expected}") for names, bads, expected in (
+        (("tp", "subset", "max-new-tokens", "max-model-len"), ("0", "-1", "1.5", "many"), "a whole number, 1 or more"),
+        (("seed",), ("-1", "0.5", "x", str(2**63)), "a whole number from 0 to 2**63 - 1"),
+        (("temperature",), ("-0.1", "nan", "inf", "hot"), "a number, 0 or more"),
+        (("sigmas", "margin"), ("0", "-1", "nan", "inf", "x"), "a number above 0"),
+        (("gpu-memory-utilization", "top-p"), ("0", "1.01", "nan", "80%"), "a number above 0 and at most 1"),
+        (("tasks",), ("missing.py", "."), "an existing file"),
+        (("data",), ("missing", "test.ini"), "an existing folder"),
+        (("output-dir",), ("~nobody-of-this-name/runs",), "a path"),
+        (("two-sided", "exact"), ("maybe", "2"), "true or false"),
+        (("engine",), ("VLLM", "sglang"), "one of vllm, replay"),
+        (("gate",), ("sometimes",), f"one of {', '.join(GateKind)}"),
+        (("inconclusive",), ("ignore",), "one of fail, pass"),
+    ) for name in names for bad in bads),
+    *(("samples", bad, f"--r1-samples is {bad!r}; expected BENCH=K with K 1 or more, as in aime24=64")
+      for bad in ("aime24", "64", "aime24=0", "aime24=-1", "aime24=x", "aime24=", "=4", "aime24=²", "aime24=1=2")),
+    *(("engine-arg", bad, f"--r1-engine-arg is {bad!r}; expected KEY=VALUE, as in max_num_seqs=256")
+      for bad in ("max_num_seqs", "=1")),
+]  # fmt: skip
+
+
+PARSED_BY_PYTEST = {"engine", "gate", "inconclusive", "two-sided", "exact"}
+"""Options whose values on the command line are pytest's parser's business."""
+
+
+class TestBadValues:
+    """A bad value is a usage error that names the option, what was found and what was expected."""
+
+    @pytest.mark.parametrize("name", list(dict.fromkeys(name for name, _, _ in BAD_VALUES)))
+    def test_in_the_environment(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        """The message names the option in its one well-known form, wherever the value came from."""
+        config = pytester.parseconfig()
+        for bad, expected in [(bad, expected) for option, bad, expected in BAD_VALUES if option == name]:
+            monkeypatch.setenv(f"R1_{name.replace('-', '_').upper()}", bad)
+
+            with pytest.raises(pytest.UsageError) as caught:
+                settings_from(config)
+
+            assert expected == str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("name", "bad", "expected"),
+        [case for case in {case[0]: case for case in BAD_VALUES}.values() if case[0] not in PARSED_BY_PYTEST],
+    )
+    def test_on_the_command_line(self, read: Read, name: str, bad: str, expected: str) -> None:
+        """The same sentence; one value of each option."""
+        assert expected == usage_error(read, f"--r1-{name}={bad}")
+
+    def test_in_the_ini_file(self, read: Read) -> None:
+        """The same sentence."""
+        expected = "--r1-tp is '0'; expected a whole number, 1 or more"
+        assert expected == usage_error(read, ini="r1_tp = 0")
+
+    @pytest.mark.parametrize("name", ["seed", "tp", "tasks", "output-dir", "temperature"])
+    def test_empty_on_the_command_line(self, read: Read, name: str) -> None:
+        """An unset shell variable in `--r1-x=$X` is a mistake, not a default."""
+        assert usage_error(read, f"--r1-{name}=").startswith(f"--r1-{name} is ''; expected ")
+
+    @pytest.mark.parametrize("option", [option for option in OPTIONS if option.choices], ids=lambda option: option.name)
+    def test_choices_on_the_command_line(self, read: Read, option: Option) -> None:
+        """The parser's message lists the choices as they are typed."""
+        message = usage_error(read, f"{option.flag}=neither")
+
+        assert f"argument {option.flag}: invalid choice: 'neither' (choose from " in message
+        assert all(choice in message for choice in option.choices)
+        assert "Kind" not in message
+
+    def test_bad_value_reaches_the_user_as_one_line(self, pytester: pytest.Pytester) -> None:
+        """Exit code 4, no traceback."""
+        result = pytester.runpytest_inprocess("--r1-model", "x/y", "-m", "aime", "--r1-tp", "two")
+
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        expected = ["ERROR: --r1-tp is 'two'; expected a whole number, 1 or more"]
+        assert expected == [line for line in result.errlines if line]
+
+
+class TestModel:
+    """Without a model the plugin is silent."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "environment", "expected"),
+        [
+            ((), {}, None),
+            (("--r1-model", ""), {}, None),
+            ((), {"R1_MODEL": ""}, None),
+            (("--r1-model", "a/b"), {}, "a/b"),
+            ((), {"R1_MODEL": "a/b"}, "a/b"),
+        ],
+    )
+    def test_chosen_model(
+        self,
+        pytester: pytest.Pytester,
+        monkeypatch: pytest.MonkeyPatch,
+        arguments: tuple[str, ...],
+        environment: dict[str, str],
+        expected: str | None,
+    ) -> None:
+        """Empty is none; no other option is looked at."""
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+
+        assert expected == chosen_model(pytester.parseconfig("--r1-tp=bad", *arguments))
+
+
+def test_help_lists_every_option(pytester: pytest.Pytester) -> None:
+    """Option, choices, ini key and default are all in `--help`."""
+    text = " ".join(pytester.runpytest_inprocess("--help").stdout.str().split())
+
+    for option in OPTIONS:
+        assert f" {option.flag}" in text
+        assert f" {option.dest} (" in text
+        assert option.default is None or f"[{option.default}]" in text
+        assert "|".join(option.choices) in text
+    assert "Kind" not in text
