@@ -9,7 +9,8 @@ is the same training, stopped early.
 
     python examples/train_checkpoint.py --out examples/r1eval
 
-TIMING
+It takes about a minute on an H100, where the shipped two were made (seed 0, steps
+1550 and 1000), and about 20 minutes on two CPU cores.
 
 The same seed on the same machine and library versions gives the same weights;
 elsewhere rounding differs, and the score with it by a few points.
@@ -339,8 +340,10 @@ def write_checkpoint(model: Qwen2ForCausalLM, tokenizer: Tokenizer, folder: Path
 def parsed_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Train the small checkpoint and its regressed sibling.")
-    parser.add_argument("--steps", type=int, default=1200, help="optimizer steps of the good checkpoint")
-    parser.add_argument("--regressed-step", type=int, default=700, help="the step the regressed checkpoint is taken at")
+    parser.add_argument("--steps", type=int, default=1550, help="optimizer steps of the good checkpoint")
+    parser.add_argument(
+        "--regressed-step", type=int, default=1000, help="the step the regressed checkpoint is taken at"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the weights and of the training data")
     parser.add_argument("--out", type=Path, default=Path("examples/r1eval"), help="folder for the two checkpoints")
     parser.add_argument("--device", default="cpu", help="cpu, or cuda")

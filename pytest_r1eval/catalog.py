@@ -26,6 +26,8 @@ SMOKE = Benchmark(
     max_new_tokens=64,
 )
 
+PYTESTS_OWN_MARKS = frozenset({"filterwarnings", "parametrize", "r1eval", "skip", "skipif", "usefixtures", "xfail"})
+
 CUSTOM_SAMPLES_PER_PROBLEM = 4
 """The smallest number the field gates on (MATH-500); fewer make a drop too cheap to miss."""
 
@@ -63,6 +65,11 @@ def build_catalog(
     found += contributed
     catalog: dict[str, Benchmark] = {}
     for benchmark in found:
+        if benchmark.mark in PYTESTS_OWN_MARKS:
+            raise ExamError(
+                f"benchmark {benchmark.name!r} has the mark {benchmark.mark!r}, which means something to pytest; "
+                "choose another"
+            )
         if benchmark.name in catalog:
             raise ExamError(
                 f"two benchmarks are named {benchmark.name!r} (tasks {catalog[benchmark.name].task!r} of "

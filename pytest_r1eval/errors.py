@@ -36,3 +36,7 @@ class ScoringError(R1EvalError):
 
 class StoreError(R1EvalError):
     """The run store cannot be read or written."""
+
+
+class RunError(R1EvalError):
+    """Stored runs cannot be compared or added up as asked: another question, the same samples twice, none at all."""

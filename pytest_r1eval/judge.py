@@ -93,7 +93,9 @@ class Judge:
     def _result(self, benchmark: Benchmark) -> GateResult:
         plan = self.store.plan(benchmark.name)
         if plan is None:
-            return GateResult(benchmark=benchmark.name, judgement=self._unplanned(benchmark.name), baseline=None)
+            return GateResult(
+                benchmark=benchmark.name, judgement=unplanned_run(self.store, benchmark.name), baseline=None
+            )
         tallies = self.store.tallies(benchmark.name, k=plan.samples_per_problem)
         judgement, found, recorded = self._judged(benchmark, plan, tallies)
         return GateResult(
@@ -108,21 +110,14 @@ class Judge:
             recorded=recorded,
         )
 
-    def _unplanned(self, name: str) -> Judgement:
-        if self.store.state(name) is BenchmarkState.FAILED:
-            return invalid(self.store.error(name) or "planning failed", "Mend the cause and start the run again.")
-        return invalid(
-            "No worker got as far as planning it.", f"See the errors above, then --r1-resume {self.store.path.parent}."
-        )
-
     def _judged(
         self, benchmark: Benchmark, plan: Plan, tallies: tuple[ProblemTally, ...]
     ) -> tuple[Judgement, FoundBaseline | None, str | None]:
-        if (incomplete := self._incomplete(plan, tallies)) is not None:
+        if (incomplete := incomplete_run(self.store, plan, tallies)) is not None:
             return incomplete, None, None
         try:
             found = self.shelf.find(benchmark.name)
-            measured = self._measured(plan, tallies)
+            measured = measured_run(self.store, plan, tallies)
             name = self.save_as or (self.shelf.model_name if found is None else None)
             recorded = None if name is None else str(self.shelf.record(measured, name=name))
         except R1EvalError as error:
@@ -130,48 +125,6 @@ class Judge:
         if found is None:
             return self._without_baseline(measured, recorded), None, recorded
         return self._compared(benchmark, plan, measured, found), found, recorded
-
-    def _incomplete(self, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement | None:
-        if self.store.state(plan.benchmark) is BenchmarkState.FAILED:
-            return invalid(self.store.error(plan.benchmark) or "planning failed", "Mend the cause and run again.")
-        resume = f"Resume the run: --r1-resume {self.store.path.parent}."
-        n_missing = plan.n_samples - sum(tally.n_samples for tally in tallies)
-        if n_missing:
-            return invalid(f"{n_missing} of {plan.n_samples} planned samples are missing.", resume)
-        n_errors = sum(tally.n_error for tally in tallies)
-        if n_errors:
-            return invalid(
-                f"The grader failed on {n_errors} of {plan.n_samples} samples ({self._first_error(plan.benchmark)}).",
-                "A failure of the grader is no wrong answer: mend it and start a new run.",
-            )
-        if len(self.store.harnesses) != 1:
-            return invalid(
-                f"The run's workers answered with {len(self.store.harnesses)} different harnesses.",
-                "Use one engine version, dtype and kind of device per run.",
-            )
-        return None
-
-    def _first_error(self, name: str) -> str:
-        details = (sample.grade.detail for sample in self.store.samples(name) if sample.grade.detail)
-        return next(details, "no detail recorded")
-
-    def _measured(self, plan: Plan, tallies: tuple[ProblemTally, ...]) -> MeasuredBaseline:
-        header, (harness,) = self.store.header, self.store.harnesses
-        question = Question(exam=plan.exam, sampling=plan.sampling, system_prompt=plan.system_prompt)
-        return MeasuredBaseline(
-            benchmark=plan.benchmark,
-            recorded=dt.datetime.fromisoformat(header.created),
-            run=self.store.path.parent.name,
-            seed=header.seed,
-            fingerprint=Fingerprint(model=header.identity, question=question, harness=harness),
-            counts=Counts.from_rows((tally.problem_id, tally.n_correct, tally.n_samples) for tally in tallies),
-            health=HealthCounts(
-                n_samples=sum(tally.n_samples for tally in tallies),
-                n_truncated=sum(tally.n_cut_off for tally in tallies),
-                n_no_answer=sum(tally.n_no_answer for tally in tallies),
-                n_tokens=sum(tally.n_tokens for tally in tallies),
-            ),
-        )
 
     def _without_baseline(self, measured: MeasuredBaseline, recorded: str | None) -> Judgement:
         on_purpose = self.save_as is not None
@@ -189,45 +142,107 @@ class Judge:
     ) -> Judgement:
         match found.baseline:
             case MeasuredBaseline() as baseline:
-                return self._against_measured(plan, measured, baseline)
+                return against_measured(measured, baseline, n_samples=plan.samples_per_problem, rule=self.rule)
             case PublishedBaseline() as baseline:
-                return self._against_published(benchmark, plan, measured, baseline)
+                return against_published(
+                    measured, baseline, benchmark=benchmark, n_samples=plan.samples_per_problem, rule=self.rule
+                )
 
-    def _against_measured(self, plan: Plan, measured: MeasuredBaseline, baseline: MeasuredBaseline) -> Judgement:
-        differences = measured.fingerprint.differences(baseline.fingerprint)
-        asked = [str(difference) for difference in differences if difference.is_question]
-        if asked:
-            return invalid(f"The baseline was asked something else: {'; '.join(asked)}.", _MISMATCH)
-        judgement = judge_measured(
-            measured.counts,
-            baseline.counts,
-            tau=measured_tau(differences),
-            rule=self.rule,
-            n_samples=plan.samples_per_problem,
-        )
-        same_weights = measured.fingerprint.model.weights == baseline.fingerprint.model.weights
-        if same_weights and measured.seed == baseline.seed:
-            note = "The baseline holds the same weights drawn with the same seed: this is the same evidence twice."
-            return replace(judgement, warnings=(*judgement.warnings, note))
-        return judgement
 
-    def _against_published(
-        self, benchmark: Benchmark, plan: Plan, measured: MeasuredBaseline, baseline: PublishedBaseline
-    ) -> Judgement:
-        try:
-            tau = published_tau(benchmark, made_with_lighteval=baseline.harness is PublishedHarness.LIGHTEVAL)
-        except ValueError as error:
-            return invalid(str(error), "Record a baseline of your own with --r1-save-baseline.")
-        return judge_published(
-            measured.counts,
-            Published(
-                value=baseline.pass_at_1, rounding=baseline.rounding_unit, n_samples=baseline.samples_per_problem
-            ),
-            tau=tau,
-            rule=self.rule,
-            standard_samples=benchmark.samples_per_problem,
-            n_samples=plan.samples_per_problem,
+def unplanned_run(store: Store, name: str) -> Judgement:
+    """Say why a benchmark of a run has no plan."""
+    if store.state(name) is BenchmarkState.FAILED:
+        return invalid(store.error(name) or "planning failed", "Mend the cause and start the run again.")
+    return invalid(
+        "No worker got as far as planning it.", f"See the errors above, then --r1-resume {store.path.parent}."
+    )
+
+
+def incomplete_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement | None:
+    """Refuse a run in which something is missing or failed; None where everything planned is there."""
+    if store.state(plan.benchmark) is BenchmarkState.FAILED:
+        return invalid(store.error(plan.benchmark) or "planning failed", "Mend the cause and run again.")
+    resume = f"Resume the run: --r1-resume {store.path.parent}."
+    n_missing = plan.n_samples - sum(tally.n_samples for tally in tallies)
+    if n_missing:
+        return invalid(f"{n_missing} of {plan.n_samples} planned samples are missing.", resume)
+    n_errors = sum(tally.n_error for tally in tallies)
+    if n_errors:
+        return invalid(
+            f"The grader failed on {n_errors} of {plan.n_samples} samples ({_first_error(store, plan.benchmark)}).",
+            "A failure of the grader is no wrong answer: mend it and start a new run.",
         )
+    if len(store.harnesses) != 1:
+        return invalid(
+            f"The run's workers answered with {len(store.harnesses)} different harnesses.",
+            "Use one engine version, dtype and kind of device per run.",
+        )
+    return None
+
+
+def _first_error(store: Store, name: str) -> str:
+    details = (sample.grade.detail for sample in store.samples(name) if sample.grade.detail)
+    return next(details, "no detail recorded")
+
+
+def measured_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> MeasuredBaseline:
+    """Take a complete run as what a baseline would record of it."""
+    header, (harness,) = store.header, store.harnesses
+    question = Question(exam=plan.exam, sampling=plan.sampling, system_prompt=plan.system_prompt)
+    return MeasuredBaseline(
+        benchmark=plan.benchmark,
+        recorded=dt.datetime.fromisoformat(header.created),
+        run=store.path.parent.name,
+        seed=header.seed,
+        fingerprint=Fingerprint(model=header.identity, question=question, harness=harness),
+        counts=Counts.from_rows((tally.problem_id, tally.n_correct, tally.n_samples) for tally in tallies),
+        health=HealthCounts(
+            n_samples=sum(tally.n_samples for tally in tallies),
+            n_truncated=sum(tally.n_cut_off for tally in tallies),
+            n_no_answer=sum(tally.n_no_answer for tally in tallies),
+            n_tokens=sum(tally.n_tokens for tally in tallies),
+        ),
+    )
+
+
+def against_measured(
+    measured: MeasuredBaseline, baseline: MeasuredBaseline, *, n_samples: int, rule: GateRule
+) -> Judgement:
+    """Judge a complete run of `n_samples` samples per problem against a measured baseline."""
+    differences = measured.fingerprint.differences(baseline.fingerprint)
+    asked = [str(difference) for difference in differences if difference.is_question]
+    if asked:
+        return invalid(f"The baseline was asked something else: {'; '.join(asked)}.", _MISMATCH)
+    judgement = judge_measured(
+        measured.counts,
+        baseline.counts,
+        tau=measured_tau(differences),
+        rule=rule,
+        n_samples=n_samples,
+    )
+    same_weights = measured.fingerprint.model.weights == baseline.fingerprint.model.weights
+    if same_weights and measured.seed == baseline.seed:
+        note = "The baseline holds the same weights drawn with the same seed: this is the same evidence twice."
+        return replace(judgement, warnings=(*judgement.warnings, note))
+    return judgement
+
+
+def against_published(
+    measured: MeasuredBaseline, baseline: PublishedBaseline, *, benchmark: Benchmark, n_samples: int, rule: GateRule
+) -> Judgement:
+    """Judge a complete run of `n_samples` samples per problem against a published number."""
+    try:
+        tau = published_tau(benchmark, made_with_lighteval=baseline.harness is PublishedHarness.LIGHTEVAL)
+    except ValueError as error:
+        return invalid(str(error), "Record a baseline of your own with --r1-save-baseline.")
+    return judge_published(
+        measured.counts,
+        Published(value=baseline.pass_at_1, rounding=baseline.rounding_unit, n_samples=baseline.samples_per_problem),
+        tau=tau,
+        rule=rule,
+        standard_samples=benchmark.samples_per_problem,
+        n_samples=n_samples,
+    )
 
 
 _MISMATCH = "Ask the same, or judge against a baseline recorded this way (--r1-save-baseline)."

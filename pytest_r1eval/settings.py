@@ -159,7 +159,8 @@ class Settings:
 
     Attributes are the options of the same names; `samples` maps a benchmark's name
     to its samples per problem, `margin` is a fraction, `root` is where the user's
-    baselines and pyproject.toml live (pytest's own rootdir moves with the paths among its arguments), `n_workers` the number of shards.
+    baselines and pyproject.toml live (pytest's own rootdir moves with the paths among
+    its arguments), `n_workers` the number of shards.
     """
 
     model: str

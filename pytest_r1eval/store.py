@@ -181,13 +181,21 @@ class Store:
         return RunHeader(**{**fields, "identity": ModelIdentity(**fields["identity"])})
 
     def select(self, names: tuple[str, ...]) -> None:
-        """Note which benchmarks this run judges, in the order given; known ones stay as they are."""
+        """
+        Note which benchmarks this run judges, in the order given.
+
+        Known ones stay as they are, but one that could not be planned gets another chance.
+        """
         with self._transaction() as db:
             for name in names:
                 db.execute(
                     "INSERT OR IGNORE INTO benchmark (name, position, state)"
                     " VALUES (?, (SELECT count(*) FROM benchmark), ?)",
                     (name, BenchmarkState.SELECTED),
+                )
+                db.execute(
+                    "UPDATE benchmark SET state = ?, error = NULL WHERE name = ? AND state = ? AND plan IS NULL",
+                    (BenchmarkState.SELECTED, name, BenchmarkState.FAILED),
                 )
 
     @property
@@ -243,9 +251,12 @@ class Store:
             )
 
     def fail(self, name: str, error: str) -> None:
-        """Note why a benchmark cannot be judged; its units are not claimed any more."""
+        """Note why a benchmark cannot be planned; one that somebody else planned meanwhile stays open."""
         with self._transaction() as db:
-            db.execute("UPDATE benchmark SET state = ?, error = ? WHERE name = ?", (BenchmarkState.FAILED, error, name))
+            db.execute(
+                "UPDATE benchmark SET state = ?, error = ? WHERE name = ? AND state = ?",
+                (BenchmarkState.FAILED, error, name, BenchmarkState.SELECTED),
+            )
 
     def close_benchmark(self, name: str) -> None:
         """Note that a benchmark needs no more samples, for every worker to see."""

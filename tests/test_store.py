@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -580,18 +580,36 @@ class TestClaims:
         assert theirs.id not in given_back
         assert store.claim(owner="w3") is None
 
-    @pytest.mark.parametrize(
-        "stop", [lambda store: store.fail("a", "why"), lambda store: store.close_benchmark("a")], ids=["fail", "close"]
-    )
-    def test_stopped_benchmark_is_not_claimed(self, store: Store, stop: Callable[[Store], None]) -> None:
+    def test_closed_benchmark_is_not_claimed(self, store: Store) -> None:
         """A verdict that is reached ends the work for everybody; other benchmarks go on."""
         open_benchmark(store, "a", n_problems=2)
         open_benchmark(store, "b", n_problems=1)
         claim(store)
 
-        stop(store)
+        store.close_benchmark("a")
 
         assert [benchmark for benchmark, *_ in claimed_units(store)] == ["b"]
+
+    def test_planned_benchmark_cannot_fail_any_more(self, store: Store) -> None:
+        """A planner whose lease was taken over does not undo what somebody else planned."""
+        open_benchmark(store, "a", n_problems=2)
+
+        store.fail("a", "too late")
+
+        assert store.state("a") is BenchmarkState.OPEN
+        assert store.error("a") is None
+
+    def test_failed_planning_gets_another_chance(self, store: Store) -> None:
+        """Selecting again, as a resumed run does, forgets why planning failed."""
+        store.select(("a",))
+        store.fail("a", "no network")
+        assert store.state("a") is BenchmarkState.FAILED
+
+        store.select(("a",))
+
+        assert store.state("a") is BenchmarkState.SELECTED
+        assert store.error("a") is None
+        assert store.claim_planning("a", owner="w1")
 
     def test_late_sample_of_a_closed_benchmark_is_kept(self, store: Store) -> None:
         """What was in flight when the verdict fell is evidence all the same."""
