@@ -76,10 +76,10 @@ class ExamPlanner:
         )
         built = await asyncio.wrap_future(building)
         exam, prompts = _subset(built.exam, built.prompts, n_problems=settings.subset)
-        question = Question(exam=exam.digest, sampling=sampling, system_prompt=settings.system_prompt)
-        check_comparable(question, self.shelf.find(benchmark.name), is_subset=exam != built.exam)
         lengths = {problem.id: len(prompt) for problem, prompt in zip(exam.problems, prompts, strict=True)}
         check_room(benchmark.name, sampling, n_prompt_tokens=lengths)
+        question = Question(exam=exam.digest, sampling=sampling, system_prompt=settings.system_prompt)
+        check_comparable(question, self.shelf.find(benchmark.name), is_subset=exam != built.exam)
         plan = Plan(
             benchmark=benchmark.name,
             exam=exam.digest,

@@ -35,6 +35,21 @@ class GateKind(StrEnum):
     """When the verdict is reached: after all samples, or at the first look that decides."""
 
     FIXED = "fixed"
+    SEQUENTIAL = "sequential"
+
+
+class MaxSamples(StrEnum):
+    """Where a sequential run ends at the latest: at the benchmark's own number, or where its power is kept."""
+
+    CAPPED = "k"
+    AUTO = "auto"
+
+
+class Family(StrEnum):
+    """Whether the gates of one run share one error rate."""
+
+    NONE = "none"
+    HOLM = "holm"
 
 
 class InconclusivePolicy(StrEnum):

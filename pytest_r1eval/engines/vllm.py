@@ -10,7 +10,6 @@ where LightEval's backend forces eager mode and 128 sequences.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import re
@@ -171,8 +170,8 @@ class VllmEngine:
         llm, self._llm = self._llm, None
         if llm is not None:
             await asyncio.to_thread(llm.shutdown)
-            del llm
-            gc.collect()  # AsyncLLM.__del__ shuts down once more, and at interpreter exit its module is gone
+            # Its __del__ shuts down once more, at interpreter exit, when the functions it calls are gone.
+            vars(llm)["shutdown"] = lambda: None
 
 
 @contextmanager

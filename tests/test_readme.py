@@ -1,0 +1,26 @@
+"""What the README says is what the program prints."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_options_are_those_of_help(pytester: pytest.Pytester) -> None:
+    """The options in the README are the ones that `--help` lists, word for word."""
+    result = pytester.runpytest_subprocess("--help")
+    shown = re.search(r"^r1eval: may this checkpoint ship\?:\n(.*?)\n\n", result.stdout.str(), re.DOTALL | re.MULTILINE)
+    documented = re.search(r"<!-- options -->\n```\n(.*?)\n```", README, re.DOTALL)
+    assert shown
+    assert documented
+    assert " ".join(shown[1].split()) == " ".join(documented[1].split())
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(([^)#]+)\)", README))
+def test_links_lead_somewhere(path: str) -> None:
+    """Every relative link is a file of the repository."""
+    assert (Path(__file__).parents[1] / path).is_file()
