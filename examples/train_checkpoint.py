@@ -10,7 +10,7 @@ is the same training, stopped early.
     python examples/train_checkpoint.py --out examples/r1eval
 
 It takes about a minute on an H100, where the shipped two were made (seed 0, steps
-1550 and 1000), and about 20 minutes on two CPU cores.
+1550 and 1000), and 0.6 to 0.8 s a step on two CPU cores, so about 20 minutes.
 
 The same seed on the same machine and library versions gives the same weights;
 elsewhere rounding differs, and the score with it by a few points.

@@ -16,11 +16,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from pytest_r1eval import looks
+from pytest_r1eval.core import gates
 from pytest_r1eval.core.benchmarks import Benchmark, Problem
 from pytest_r1eval.core.fingerprints import Harness
+from pytest_r1eval.core.gates import SequentialGate
 from pytest_r1eval.core.plans import Plan, room, sample_seed
-from pytest_r1eval.core.records import Sample
-from pytest_r1eval.engines.engine import Engine, EngineIdentity, Request
+from pytest_r1eval.core.records import Grade, Response, Sample
+from pytest_r1eval.engines.engine import Engine, Request
 from pytest_r1eval.errors import EngineError, R1EvalError
 from pytest_r1eval.planning import Planner
 from pytest_r1eval.scoring.pool import GradingPool
@@ -28,6 +31,8 @@ from pytest_r1eval.store import LEASE_S, BenchmarkState, ClaimedUnit, Store
 
 POLL_S = 0.1
 """How often a waiting item or an idle worker looks into the store."""
+SHORTCUT_INTERVAL_S = 1.0
+"""How often a worker looks into an incomplete round; the exact test of 500 problems takes tens of milliseconds."""
 
 
 class Worker:
@@ -117,14 +122,14 @@ class Worker:
     async def _session(self) -> None:
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
         store = Store.open(self._run)
-        loading = asyncio.create_task(self._engine.start())
+        loading = asyncio.create_task(self._load())
         renewing = asyncio.create_task(self._renew(store))
         try:
             if self._pool is not None:
                 self._pool.start()
-            await self._plan_all(store)
+            await self._plan_all(store, loading)
             if self._has_work(store):
-                await self._join(store, await loading)
+                store.add_worker(self._owner, await loading)
                 await Pump(store, self._owner, self._engine, self._pool, self._benchmarks).run()
         finally:
             renewing.cancel()
@@ -136,8 +141,10 @@ class Worker:
             store.release(owner=self._owner)
             store.close()
 
-    async def _join(self, store: Store, identity: EngineIdentity) -> None:
-        harness = Harness(
+    async def _load(self) -> Harness:
+        """Start the engine and say what is going to answer and grade."""
+        identity = await self._engine.start()
+        return Harness(
             engine=identity.engine,
             dtype=identity.dtype,
             quantization=identity.quantization,
@@ -145,19 +152,21 @@ class Worker:
             n_devices=identity.n_devices,
             grader=identity.grader or self._grader,
         )
-        store.add_worker(self._owner, harness)
 
-    async def _plan_all(self, store: Store) -> None:
+    async def _plan_all(self, store: Store, harness: asyncio.Task[Harness]) -> None:
         """Plan what nobody else plans; a benchmark that cannot be planned fails for everybody."""
         for name in store.selected:
             if not store.claim_planning(name, owner=self._owner):
                 continue
             try:
-                planned = await self._planner.plan(self._benchmarks[name])
+                planned = await self._planner.plan(self._benchmarks[name], asyncio.shield(harness))
+            except EngineError:
+                raise
             except R1EvalError as error:
                 store.fail(name, str(error))
             else:
-                store.write_plan(planned.exam, planned.prompts, planned.plan)
+                gate = None if planned.gate is None else gates.dumps(planned.gate)
+                store.write_plan(planned.exam, planned.prompts, planned.plan, gate=gate)
 
     def _has_work(self, store: Store) -> bool:
         return any(store.state(name) in {BenchmarkState.SELECTED, BenchmarkState.OPEN} for name in store.selected)
@@ -186,8 +195,9 @@ class Pump:
         self._benchmarks = benchmarks
         self._exams: dict[str, _OpenExam] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._n_generating = 0
+        self._n_grading = 0
         self._slot_freed = asyncio.Event()
+        self._next_shortcut = 0.0
 
     async def run(self) -> None:
         """
@@ -200,6 +210,7 @@ class Pump:
         try:
             while True:
                 self._raise_failed()
+                self._look()
                 self._fill()
                 if not self._tasks and self._is_settled():
                     return
@@ -212,32 +223,52 @@ class Pump:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _fill(self) -> None:
-        while self._n_generating < self._engine.n_concurrent:
+        while len(self._tasks) - self._n_grading < self._engine.n_concurrent:
             claimed = self._store.claim(owner=self._owner)
             if claimed is None:
                 return
             exam = self._open(claimed.benchmark)
             for index in claimed.missing:
-                self._n_generating += 1
-                self._tasks.add(asyncio.create_task(self._answer(claimed, exam, index)))
+                self._tasks.add(asyncio.create_task(self._answer(claimed, exam, index), name=claimed.benchmark))
+
+    def _look(self) -> None:
+        """Take the looks that are due, and drop what is under way for benchmarks that need no more."""
+        is_shortcut_due = time.monotonic() >= self._next_shortcut
+        if is_shortcut_due:
+            self._next_shortcut = time.monotonic() + SHORTCUT_INTERVAL_S
+        for name, exam in self._exams.items():
+            gate = exam.gate
+            if gate is None:
+                continue
+            if self._store.state(name) is BenchmarkState.OPEN:
+                looks.advance(self._store, name, gate, shortcut=is_shortcut_due)
+            if self._store.state(name) is BenchmarkState.CLOSED:
+                self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        for task in self._tasks:
+            if task.get_name() == name:
+                task.cancel()
 
     async def _answer(self, claimed: ClaimedUnit, exam: _OpenExam, index: int) -> None:
         problem = exam.problems[claimed.unit.problem_id]
         request = exam.request(problem, index)
+        generation = await self._engine.generate(request)
+        self._n_grading += 1
+        self._slot_freed.set()
         try:
-            generation = await self._engine.generate(request)
+            grade = generation.grade or await self._graded(exam.benchmark, problem, generation.response)
         finally:
-            self._n_generating -= 1
-            self._slot_freed.set()
-        grade = generation.grade
-        if grade is None:
-            if self._pool is None:
-                raise EngineError("the engine returned a response without a grade, and nothing here grades it")
-            grade = await self._pool.grade(exam.benchmark, problem, generation.response)
+            self._n_grading -= 1
         sample = Sample(
             problem_id=problem.id, index=index, seed=request.seed, response=generation.response, grade=grade
         )
         self._store.add_sample(claimed, sample)
+
+    async def _graded(self, benchmark: Benchmark, problem: Problem, response: Response) -> Grade:
+        if self._pool is None:
+            raise EngineError("the engine returned a response without a grade, and nothing here grades it")
+        return await self._pool.grade(benchmark, problem, response)
 
     def _open(self, name: str) -> _OpenExam:
         if name not in self._exams:
@@ -250,6 +281,7 @@ class Pump:
                 plan=plan,
                 problems={problem.id: problem for problem in exam.problems},
                 prompts=self._store.prompts(name),
+                gate=looks.gate_of(self._store, name),
             )
         return self._exams[name]
 
@@ -257,7 +289,8 @@ class Pump:
         finished = {task for task in self._tasks if task.done()}
         self._tasks -= finished
         for task in finished:
-            task.result()
+            if not task.cancelled():
+                task.result()
 
     def _is_settled(self) -> bool:
         return all(
@@ -277,11 +310,13 @@ class _OpenExam:
         plan: Plan,
         problems: Mapping[str, Problem],
         prompts: Mapping[str, tuple[int, ...]],
+        gate: SequentialGate | None,
     ) -> None:
         self.benchmark = benchmark
         self.plan = plan
         self.problems = problems
         self.prompts = prompts
+        self.gate = gate
 
     def request(self, problem: Problem, index: int) -> Request:
         """Ask for one sample of one problem."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 ANCHOR = Path(__file__).parent / "benchmarks.r1eval"
 """The file that stands for all benchmarks; pytest collects files, not ideas."""
 ROOT_ID = "r1eval"
+
+_Phase = Literal["setup", "call", "teardown"]
+_Outcome = Literal["passed", "failed", "skipped"]
 
 
 class BenchmarkCollector(pytest.File):
@@ -102,31 +106,55 @@ def benchmark_of(nodeid: str) -> str | None:
     return name.partition("[shard ")[0] if prefix == ROOT_ID and "[shard " in name else None
 
 
-def gate_reports(benchmark: Benchmark, *, passes: bool, is_error: bool, words: str) -> Iterator[pytest.TestReport]:
+N_GATES = 2
+"""Reports per benchmark: pass@1 and health."""
+
+
+class Ending(Enum):
+    """How a gate ends, in pytest's terms."""
+
+    PASSED = auto()
+    FAILED = auto()
+    ERROR = auto()
+    SKIPPED = auto()
+
+    @classmethod
+    def of(cls, *, passes: bool) -> Ending:
+        """Return how a gate ends that could be judged."""
+        return cls.PASSED if passes else cls.FAILED
+
+
+def gate_reports(benchmark: Benchmark, gate: str, ending: Ending, *, words: str) -> Iterator[pytest.TestReport]:
     """
     Make the reports of one gate, as pytest would of a test.
 
     Args:
         benchmark: The benchmark that was judged.
-        passes: Whether the gate lets the checkpoint through.
-        is_error: Whether it could not be judged, which is an error and not a failure.
+        gate: Which of its gates: ``pass@1`` or ``health``.
+        ending: How it ends; one that could not be judged is an error, not a failure.
         words: What a person reads.
     """
-    phases: tuple[Literal["setup", "call", "teardown"], ...] = ("setup", "call", "teardown")
-    failing = None if passes else phases[0] if is_error else phases[1]
+    name = f"{benchmark.name}::{gate}"
+    outcomes: dict[_Phase, _Outcome] = {"setup": "passed", "call": "passed", "teardown": "passed"}
+    match ending:
+        case Ending.FAILED:
+            outcomes["call"] = "failed"
+        case Ending.ERROR:
+            outcomes = {"setup": "failed", "teardown": "passed"}
+        case Ending.SKIPPED:
+            outcomes = {"setup": "skipped", "teardown": "passed"}
+        case Ending.PASSED:
+            pass
     now = time.time()
-    for phase in phases:
-        if failing == "setup" and phase == "call":
-            continue
-        name = f"{benchmark.name}::pass@1"
+    for phase, outcome in outcomes.items():
         yield pytest.TestReport(
             nodeid=f"{ROOT_ID}::{name}",
             location=(ROOT_ID, None, name),
             keywords={name: 1, benchmark.mark: 1, ROOT_ID: 1},
-            outcome="failed" if phase == failing else "passed",
-            longrepr=words if phase == failing else None,
+            outcome=outcome,
+            longrepr={"passed": None, "failed": words, "skipped": (ROOT_ID, 0, words)}[outcome],
             when=phase,
-            sections=[("r1eval", words)] if phase == "call" and passes else [],
+            sections=[("r1eval", words)] if phase == "call" and outcome == "passed" else [],
             duration=0.0,
             start=now,
             stop=now,

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from pytest_r1eval.baseline_files import BaselineShelf, FoundBaseline
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline, PublishedHarness
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.fingerprints import Fingerprint, Question
+from pytest_r1eval.core.gates import SequentialGate
+from pytest_r1eval.core.health import Health, judge_health
+from pytest_r1eval.core.multiplicity import FallenProblems, Rearrangement, fallen_problems, rearrangement
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, ProblemTally
 from pytest_r1eval.core.stats import Published, pass_at_1
@@ -27,11 +31,15 @@ from pytest_r1eval.core.verdicts import (
     judge_published,
     measured_tau,
     published_tau,
+    under_holm,
 )
 from pytest_r1eval.errors import R1EvalError
+from pytest_r1eval.looks import advance, gate_of
 from pytest_r1eval.store import BenchmarkState, Store
 
 VERDICT_SCHEMA_VERSION = 1
+MIN_TOKENS_OF_A_REPEAT = 256
+"""Two draws of one short answer agree by chance; of this many tokens, at any temperature above 0, they do not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,23 +51,35 @@ class GateResult:
         benchmark: The benchmark's name.
         judgement: The verdict and its numbers.
         baseline: Where the baseline came from, in words; None where there was none.
-        n_samples: Stored samples.
+        samples_per_problem: How many the verdict is computed from; None where there was no plan.
+        n_samples: Stored samples among these.
         n_planned: Planned samples; None where there was no plan.
         n_cut_off: Responses cut off at the token limit.
         n_no_answer: Responses without an answer.
         n_tokens: Generated tokens.
         recorded: The baseline file that this run wrote; None if it wrote none.
+        health: Truncation, missing answers, length; None where the run cannot be judged.
+        fallen: After a FAIL against a measured baseline, the problems that fell; else None.
+        rearrangement: Against a measured baseline, whether problems moved more than chance moves them; else None.
+        is_at_stop: Whether looks ended the run early, so that its pass@1 is biased by the stopping.
+        gate: Digest of the sequential gate; None for a fixed one.
     """
 
     benchmark: str
     judgement: Judgement
     baseline: str | None
+    samples_per_problem: int | None = None
     n_samples: int = 0
     n_planned: int | None = None
     n_cut_off: int = 0
     n_no_answer: int = 0
     n_tokens: int = 0
     recorded: str | None = None
+    health: Health | None = None
+    fallen: FallenProblems | None = None
+    rearrangement: Rearrangement | None = None
+    is_at_stop: bool = False
+    gate: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,23 +92,60 @@ class Judge:
         shelf: Where baselines are.
         rule: How to decide.
         save_as: The name to record baselines under; None records only where there was none.
+        is_holm: Whether fixed gates are judged as one family by Holm's procedure.
     """
 
     store: Store
     shelf: BaselineShelf
     rule: GateRule
     save_as: str | None = None
+    is_holm: bool = False
 
-    def judge(self, benchmark: Benchmark) -> GateResult:
+    def judge(self, benchmarks: Sequence[Benchmark]) -> tuple[GateResult, ...]:
         """
-        Judge one benchmark and store the verdict.
+        Judge the run's benchmarks and store the verdicts.
 
         Raises:
-            StoreError: If the run cannot be read or the verdict not written.
+            StoreError: If the run cannot be read or a verdict not written.
         """
-        result = self._result(benchmark)
-        self.store.write_verdict(benchmark.name, dumps(result))
-        return result
+        results = tuple(self._with_health(self._result(benchmark)) for benchmark in benchmarks)
+        if self.is_holm and self.rule.family_size == 1:
+            judged = under_holm([result.judgement for result in results], rule=self.rule)
+            results = tuple(
+                replace(result, judgement=judgement) for result, judgement in zip(results, judged, strict=True)
+            )
+        for result in results:
+            self.store.write_verdict(result.benchmark, dumps(result))
+        return results
+
+    def _with_health(self, result: GateResult) -> GateResult:
+        """Add what is judged and shown beside pass@1, where there is a pass@1."""
+        k = result.samples_per_problem
+        if k is None or result.judgement.estimate is None:
+            return result
+        observed = HealthCounts(
+            n_samples=result.n_samples,
+            n_truncated=result.n_cut_off,
+            n_no_answer=result.n_no_answer,
+            n_tokens=result.n_tokens,
+        )
+        found = None if result.baseline is None else self.shelf.find(result.benchmark)
+        if found is None or not isinstance(found.baseline, MeasuredBaseline):
+            return replace(result, health=judge_health(observed, baseline=None, rule=self.rule))
+        baseline = found.baseline
+        result = replace(result, health=judge_health(observed, baseline=baseline.health, rule=self.rule))
+        tallies = self.store.tallies(result.benchmark, k=k)
+        counts = Counts.from_rows(
+            (tally.problem_id, tally.n_correct, tally.n_samples) for tally in tallies if tally.n_samples
+        )
+        if set(counts.ids) != set(baseline.counts.ids):
+            return result
+        has_failed = result.judgement.verdict is Verdict.FAIL_REGRESSED
+        return replace(
+            result,
+            rearrangement=rearrangement(counts, baseline.counts),
+            fallen=fallen_problems(counts, baseline.counts) if has_failed else None,
+        )
 
     def _result(self, benchmark: Benchmark) -> GateResult:
         plan = self.store.plan(benchmark.name)
@@ -96,18 +153,41 @@ class Judge:
             return GateResult(
                 benchmark=benchmark.name, judgement=unplanned_run(self.store, benchmark.name), baseline=None
             )
+        gate = gate_of(self.store, benchmark.name)
+        if gate is not None:
+            return self._sequential(plan, gate)
         tallies = self.store.tallies(benchmark.name, k=plan.samples_per_problem)
         judgement, found, recorded = self._judged(benchmark, plan, tallies)
-        return GateResult(
-            benchmark=benchmark.name,
-            judgement=judgement,
-            baseline=found.source if found else None,
-            n_samples=sum(tally.n_samples for tally in tallies),
-            n_planned=plan.n_samples,
-            n_cut_off=sum(tally.n_cut_off for tally in tallies),
-            n_no_answer=sum(tally.n_no_answer for tally in tallies),
-            n_tokens=sum(tally.n_tokens for tally in tallies),
-            recorded=recorded,
+        result = _with_samples(benchmark.name, plan, tallies, judgement)
+        return replace(result, baseline=found.source if found else None, recorded=recorded)
+
+    def _sequential(self, plan: Plan, gate: SequentialGate) -> GateResult:
+        """Judge by the looks; the last one is taken here if the worker that would have is gone."""
+        advance(self.store, plan.benchmark, gate, shortcut=True)
+        number = len(self.store.looks(plan.benchmark))
+        is_closed = self.store.state(plan.benchmark) is BenchmarkState.CLOSED
+        k = gate.plan.ks[number - 1] if is_closed and number else plan.samples_per_problem
+        tallies = self.store.tallies(plan.benchmark, k=k)
+        found = gate.look(number, tallies) if is_closed and number else None
+        judgement = unfit_run(self.store, plan, tallies)
+        if judgement is None and found is not None and found.judgement is not None:
+            judgement = found.judgement
+            if self.save_as is not None:
+                judgement = replace(judgement, warnings=(*judgement.warnings, self._not_recorded()))
+        elif judgement is None:
+            judgement = missing_samples(self.store, plan, tallies)
+        return replace(
+            _with_samples(plan.benchmark, plan, tallies, judgement),
+            samples_per_problem=k,
+            baseline=gate.baseline,
+            is_at_stop=found is not None and found.early,
+            gate=gate.digest,
+        )
+
+    def _not_recorded(self) -> str:
+        return (
+            f"Not recorded as {self.save_as}: a baseline needs a fixed number of samples. Complete this run, nothing "
+            f"is drawn twice: --r1-resume {self.store.path.parent} --r1-gate fixed."
         )
 
     def _judged(
@@ -122,7 +202,8 @@ class Judge:
             recorded = None if name is None else str(self.shelf.record(measured, name=name))
         except R1EvalError as error:
             return invalid(str(error), "Mend the baseline and judge again with --r1-resume."), None, None
-        if found is None:
+        is_comparable = found is not None and is_same_question(measured, found)
+        if found is None or (self.save_as is not None and not is_comparable):
             return self._without_baseline(measured, recorded), None, recorded
         return self._compared(benchmark, plan, measured, found), found, recorded
 
@@ -160,17 +241,33 @@ def unplanned_run(store: Store, name: str) -> Judgement:
 
 def incomplete_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement | None:
     """Refuse a run in which something is missing or failed; None where everything planned is there."""
-    if store.state(plan.benchmark) is BenchmarkState.FAILED:
-        return invalid(store.error(plan.benchmark) or "planning failed", "Mend the cause and run again.")
-    resume = f"Resume the run: --r1-resume {store.path.parent}."
     n_missing = plan.n_samples - sum(tally.n_samples for tally in tallies)
-    if n_missing:
-        return invalid(f"{n_missing} of {plan.n_samples} planned samples are missing.", resume)
-    n_errors = sum(tally.n_error for tally in tallies)
+    return missing_samples(store, plan, tallies) if n_missing else unfit_run(store, plan, tallies)
+
+
+def missing_samples(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement:
+    """Say how many planned samples are not there."""
+    n_missing = plan.n_samples - sum(tally.n_samples for tally in tallies)
+    return invalid(
+        f"{n_missing} of {plan.n_samples} planned samples are missing.",
+        f"Resume the run: --r1-resume {store.path.parent}.",
+    )
+
+
+def unfit_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement | None:
+    """Refuse samples that are no evidence: ungraded, repeated, or of several harnesses."""
+    n_samples, n_errors = sum(tally.n_samples for tally in tallies), sum(tally.n_error for tally in tallies)
     if n_errors:
         return invalid(
-            f"The grader failed on {n_errors} of {plan.n_samples} samples ({_first_error(store, plan.benchmark)}).",
+            f"The grader failed on {n_errors} of {n_samples} samples ({_first_error(store, plan.benchmark)}).",
             "A failure of the grader is no wrong answer: mend it and start a new run.",
+        )
+    repeated = store.repeated_responses(plan.benchmark, min_tokens=MIN_TOKENS_OF_A_REPEAT)
+    if repeated and plan.sampling.temperature > 0:
+        return invalid(
+            f"Problem {repeated[0][0]} has one response of {MIN_TOKENS_OF_A_REPEAT} tokens or more "
+            f"{repeated[0][1]} times, as {len(repeated)} responses of the run: seeds were reused.",
+            "Samples that repeat each other are no evidence; check the engine's seeds and start a new run.",
         )
     if len(store.harnesses) != 1:
         return invalid(
@@ -178,6 +275,20 @@ def incomplete_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) 
             "Use one engine version, dtype and kind of device per run.",
         )
     return None
+
+
+def _with_samples(name: str, plan: Plan, tallies: tuple[ProblemTally, ...], judgement: Judgement) -> GateResult:
+    return GateResult(
+        benchmark=name,
+        judgement=judgement,
+        baseline=None,
+        samples_per_problem=plan.samples_per_problem,
+        n_samples=sum(tally.n_samples for tally in tallies),
+        n_planned=plan.n_samples,
+        n_cut_off=sum(tally.n_cut_off for tally in tallies),
+        n_no_answer=sum(tally.n_no_answer for tally in tallies),
+        n_tokens=sum(tally.n_tokens for tally in tallies),
+    )
 
 
 def _first_error(store: Store, name: str) -> str:
@@ -203,6 +314,13 @@ def measured_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) ->
             n_tokens=sum(tally.n_tokens for tally in tallies),
         ),
     )
+
+
+def is_same_question(measured: MeasuredBaseline, found: FoundBaseline) -> bool:
+    """Whether a baseline was asked what the run was asked; a published number counts as such."""
+    if isinstance(found.baseline, PublishedBaseline):
+        return True
+    return not measured.fingerprint.question.differences(found.baseline.fingerprint.question)
 
 
 def against_measured(

@@ -11,8 +11,10 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Generator, Iterable
+from contextlib import closing
 from enum import Enum, auto
 from importlib import metadata
 from pathlib import Path
@@ -26,7 +28,7 @@ from pytest_r1eval.checkpoint import Checkpoint, inspect_checkpoint
 from pytest_r1eval.core.benchmarks import Benchmark, Grader
 from pytest_r1eval.devices import device_share, usable_cpus, visible_gpus
 from pytest_r1eval.errors import R1EvalError
-from pytest_r1eval.settings import NEWEST, EngineKind, InconclusivePolicy, Settings
+from pytest_r1eval.settings import NEWEST, EngineKind, Family, GateKind, InconclusivePolicy, Settings, sampling_for
 from pytest_r1eval.store import FILE_NAME, RunHeader, Store
 
 if TYPE_CHECKING:
@@ -99,7 +101,18 @@ class RunSession:
 
     def pytest_report_header(self) -> list[str]:
         """Say what is judged and where the run is kept."""
-        return [f"r1eval: {self._checkpoint.name} ({self._checkpoint.model})", f"r1eval: run {self._run}"]
+        lines = [f"r1eval: {self._checkpoint.name} ({self._checkpoint.model})", f"r1eval: run {self._run}"]
+        if self._config.option.collectonly or self._settings.engine is EngineKind.REPLAY:
+            return lines
+        from pytest_r1eval.outlook import outlook_lines  # noqa: PLC0415 - imports the statistics
+
+        words = set(re.findall(r"\w+", f"{self._config.option.markexpr} {self._config.option.keyword}"))
+        asked = [spec for spec in self._catalog.values() if words & {*items.marks_of(spec)}]
+        rule = rule_of(self._settings, n_gates=max(1, len(asked)))
+        shelf = shelf_of(self._settings, self._checkpoint)
+        return lines + [
+            f"r1eval: {line}" for line in outlook_lines(asked, shelf=shelf, settings=self._settings, rule=rule)
+        ]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist is untyped
@@ -138,7 +151,7 @@ class RunSession:
         """Add the gates to pytest's total, once the total exists."""
         session = self._config.pluginmanager.get_plugin("session")
         if self._role.judges and not self._is_counted and isinstance(session, pytest.Session):
-            session.testscollected += len(self._selected)
+            session.testscollected += items.N_GATES * len(self._selected)
             self._is_counted = True
 
     def pytest_sessionfinish(self) -> None:
@@ -177,9 +190,10 @@ class RunSession:
                 )
             return
         try:
-            store = self._resumed() if self._settings.resume else Store.create(self._run, self._header())
-            store.select(self._selected)
-            store.close()
+            with closing(
+                self._resumed() if self._settings.resume else Store.create(self._run, self._header())
+            ) as store:
+                store.select(self._selected)
         except R1EvalError as error:
             raise pytest.UsageError(str(error)) from error
 
@@ -189,7 +203,7 @@ class RunSession:
             model_name=self._checkpoint.name,
             identity=self._checkpoint.identity,
             created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-            seed=default_seed(self._checkpoint) if self._settings.seed is None else self._settings.seed,
+            seed=seed_of(self._settings, self._checkpoint),
         )
 
     def _resumed(self) -> Store:
@@ -200,7 +214,35 @@ class RunSession:
                 f"--r1-resume {self._run}: the run judged another checkpoint ({header.model}, weights "
                 f"{header.identity.weights[:12]}, here {self._checkpoint.identity.weights[:12]}); start a new run"
             )
+        for name in set(self._selected) & set(store.selected):
+            self._check_unchanged(store, name)
         return store
+
+    def _check_unchanged(self, store: Store, name: str) -> None:
+        """Refuse to go on with a plan that is not the one asked for; a sequential run may become a fixed one."""
+        from pytest_r1eval.looks import gate_of  # noqa: PLC0415 - imports the statistics
+
+        settings, benchmark, plan = self._settings, self._catalog[name], store.plan(name)
+        if plan is None:
+            return
+        gate = gate_of(store, name)
+        if gate is not None and settings.gate is GateKind.FIXED:
+            store.complete_as_fixed(name, k=settings.samples.get(name, gate.plan.design.n_samples))
+            return
+        k = settings.samples.get(name, benchmark.samples_per_problem)
+        wanted: dict[str, object] = {"system prompt": settings.system_prompt}
+        found: dict[str, object] = {"system prompt": plan.system_prompt}
+        if settings.engine is not EngineKind.REPLAY:
+            wanted["sampling"] = sampling_for(benchmark, settings, max_position=self._checkpoint.max_position)
+            found["sampling"] = plan.sampling
+        if settings.gate is GateKind.FIXED and (settings.engine is not EngineKind.REPLAY or name in settings.samples):
+            wanted["samples per problem"], found["samples per problem"] = k, plan.samples_per_problem
+        for what, value in wanted.items():
+            if found[what] != value:
+                raise pytest.UsageError(
+                    f"--r1-resume {self._run}: the {what} of {name} was {found[what]}, and {value} is asked for now; "
+                    "resume with the options the run was started with, or start a new run"
+                )
 
     def _start_worker(self) -> Worker:
         if self._worker is None:
@@ -212,52 +254,64 @@ class RunSession:
 
     def _judge(self) -> None:
         from pytest_r1eval.judge import Judge  # noqa: PLC0415 - imports the statistics
-        from pytest_r1eval.reports.terminal import gate_words  # noqa: PLC0415
 
         if not self._selected:
             return
-        store = Store.open(self._run)
         try:
-            judge = Judge(
-                store=store,
-                shelf=shelf_of(self._settings, self._checkpoint),
-                rule=self._rule(),
-                save_as=self._settings.save_baseline,
-            )
-            for name in self._selected:
-                result = judge.judge(self._catalog[name])
-                self._results.append(result)
-                self._report(result, "\n".join(gate_words(result)))
-        finally:
-            store.close()
+            with closing(Store.open(self._run)) as store:
+                judge = Judge(
+                    store=store,
+                    shelf=shelf_of(self._settings, self._checkpoint),
+                    rule=rule_of(self._settings, n_gates=len(self._selected)),
+                    save_as=self._settings.save_baseline,
+                    is_holm=self._settings.family is Family.HOLM,
+                )
+                self._results += judge.judge([self._catalog[name] for name in self._selected])
+        except R1EvalError as error:
+            raise pytest.UsageError(f"the run cannot be judged: {error}") from error
+        for result in self._results:
+            self._report(result)
 
-    def _report(self, result: GateResult, words: str) -> None:
+    def _report(self, result: GateResult) -> None:
+        """Emit the two reports of a benchmark, as pytest would of two tests."""
         from pytest_r1eval.core.verdicts import Verdict  # noqa: PLC0415 - imports the statistics
+        from pytest_r1eval.reports.terminal import gate_words, health_words  # noqa: PLC0415
 
-        judgement, hook = result.judgement, self._config.hook
-        reports = items.gate_reports(
-            self._catalog[result.benchmark],
-            passes=judgement.passes,
-            is_error=judgement.verdict is Verdict.INVALID,
-            words=words,
-        )
-        for report in reports:
+        judgement, health = result.judgement, result.health
+        pass_at_1 = items.Ending.of(passes=judgement.passes)
+        if judgement.verdict is Verdict.INVALID:
+            pass_at_1 = items.Ending.ERROR
+        healthy = items.Ending.SKIPPED if health is None else items.Ending.of(passes=health.passes)
+        self._emit(result.benchmark, "pass@1", pass_at_1, gate_words(result))
+        self._emit(result.benchmark, "health", healthy, health_words(result))
+
+    def _emit(self, benchmark: str, gate: str, ending: items.Ending, words: list[str]) -> None:
+        hook = self._config.hook
+        for report in items.gate_reports(self._catalog[benchmark], gate, ending, words="\n".join(words)):
             if report.when == "setup":
                 hook.pytest_runtest_logstart(nodeid=report.nodeid, location=report.location)
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=report.nodeid, location=report.location)
 
-    def _rule(self) -> GateRule:
-        from pytest_r1eval.core.verdicts import GateRule  # noqa: PLC0415 - imports the statistics
 
-        settings = self._settings
-        return GateRule(
-            sigmas=settings.sigmas,
-            two_sided=settings.two_sided,
-            margin=settings.margin,
-            exact=settings.exact,
-            inconclusive_passes=settings.inconclusive is InconclusivePolicy.PASS,
-        )
+def rule_of(settings: Settings, *, n_gates: int) -> GateRule:
+    """
+    Make the rule that a run's gates decide by.
+
+    Looks cannot be ordered by p-value afterwards, so a family of sequential gates
+    divides alpha beforehand; fixed gates are ordered by Holm's procedure.
+    """
+    from pytest_r1eval.core.verdicts import GateRule  # noqa: PLC0415 - imports the statistics
+
+    is_divided = settings.family is Family.HOLM and settings.gate is GateKind.SEQUENTIAL
+    return GateRule(
+        sigmas=settings.sigmas,
+        two_sided=settings.two_sided,
+        margin=settings.margin,
+        exact=settings.exact,
+        family_size=n_gates if is_divided else 1,
+        inconclusive_passes=settings.inconclusive is InconclusivePolicy.PASS,
+    )
 
 
 def role_of(config: pytest.Config) -> Role:
@@ -282,9 +336,8 @@ def checkpoint_of(settings: Settings) -> Checkpoint:
     """
     if settings.engine is not EngineKind.REPLAY:
         return inspect_checkpoint(settings.model, revision=settings.revision)
-    store = Store.open(Path(settings.model))
-    header = store.header
-    store.close()
+    with closing(Store.open(Path(settings.model))) as store:
+        header = store.header
     return Checkpoint(
         model=header.model, revision=None, name=header.model_name, identity=header.identity, max_position=None
     )
@@ -314,13 +367,18 @@ def run_folder(config: pytest.Config, settings: Settings, checkpoint: Checkpoint
     return runs[-1]
 
 
-def default_seed(checkpoint: Checkpoint) -> int:
+def seed_of(settings: Settings, checkpoint: Checkpoint) -> int:
     """
-    Derive a run's seed from the weights.
+    Return the run's seed: given, recorded, or derived from the weights.
 
     Judging one checkpoint twice then draws the same samples: a red gate cannot be
     rerun until it is green, and two checkpoints never share their luck.
     """
+    if settings.seed is not None:
+        return settings.seed
+    if settings.engine is EngineKind.REPLAY:
+        with closing(Store.open(Path(settings.model))) as store:
+            return store.header.seed
     return int.from_bytes(hashlib.sha256(checkpoint.identity.weights.encode()).digest()[:6], "big")
 
 
@@ -340,21 +398,28 @@ def build_worker(settings: Settings, *, run: Path, catalog: dict[str, Benchmark]
     from pytest_r1eval.engines.replay import ReplayEngine  # noqa: PLC0415 - not in a process that only collects
     from pytest_r1eval.engines.vllm import VllmEngine, VllmOptions  # noqa: PLC0415
     from pytest_r1eval.execution import Worker  # noqa: PLC0415
-    from pytest_r1eval.planning import ExamPlanner, ReplayPlanner, sampling_for  # noqa: PLC0415
+    from pytest_r1eval.planning import ExamPlanner, ReplayPlanner  # noqa: PLC0415
     from pytest_r1eval.scoring.pool import GradingPool  # noqa: PLC0415
 
     owner = f"{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}-{os.getpid()}-{secrets.token_hex(4)}"
     shelf = shelf_of(settings, checkpoint)
-    store = Store.open(run)
-    seed, selected = store.header.seed, store.selected
-    store.close()
+    with closing(Store.open(run)) as store:
+        seed, selected = store.header.seed, store.selected
+    rule = rule_of(settings, n_gates=len(selected))
     if settings.engine is EngineKind.REPLAY:
         recorded = Path(settings.model)
         return Worker(
             run=run,
             owner=owner,
             benchmarks=catalog,
-            planner=ReplayPlanner(settings=settings, recorded=recorded, shelf=shelf, seed=seed),
+            planner=ReplayPlanner(
+                settings=settings,
+                recorded=recorded,
+                identity=checkpoint.identity,
+                shelf=shelf,
+                rule=rule,
+                seed=seed,
+            ),
             engine=ReplayEngine(recorded),
             pool=None,
             grader="recorded",
@@ -383,7 +448,7 @@ def build_worker(settings: Settings, *, run: Path, catalog: dict[str, Benchmark]
         run=run,
         owner=owner,
         benchmarks=catalog,
-        planner=ExamPlanner(settings=settings, checkpoint=checkpoint, shelf=shelf, seed=seed, pool=pool),
+        planner=ExamPlanner(settings=settings, checkpoint=checkpoint, shelf=shelf, rule=rule, seed=seed, pool=pool),
         engine=VllmEngine(options),
         pool=pool,
         grader=f"lighteval {metadata.version('lighteval')}",

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from pytest_r1eval.core.benchmarks import Benchmark, Sampling
+
 if TYPE_CHECKING:
     from _pytest.config.argparsing import OptionGroup
 
@@ -142,6 +144,18 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="gate", choices=tuple(kind.value for kind in GateKind), default="fixed", help="when the verdict is reached"
     ),
+    Option(
+        name="max-samples",
+        choices=tuple(choice.value for choice in MaxSamples),
+        default="k",
+        help="where a sequential run ends at the latest: at k samples, or where it keeps the fixed gate's power",
+    ),
+    Option(
+        name="family",
+        choices=tuple(family.value for family in Family),
+        default="none",
+        help="whether all gates of the run share one error rate",
+    ),
     Option(name="sigmas", metavar="S", default="3", help="how many standard deviations a drop must exceed"),
     Option(
         name="margin", metavar="POINTS", help="non-inferiority margin: a run that cannot resolve it is INCONCLUSIVE"
@@ -201,6 +215,8 @@ class Settings:
     baseline: str | None = None
     save_baseline: str | None = None
     gate: GateKind = GateKind.FIXED
+    max_samples: MaxSamples = MaxSamples.CAPPED
+    family: Family = Family.NONE
     sigmas: float = 3.0
     margin: float | None = None
     two_sided: bool = False
@@ -276,12 +292,26 @@ def settings_from(config: pytest.Config) -> Settings:
         baseline=read.text("baseline"),
         save_baseline=read.text("save-baseline"),
         gate=GateKind(read.choice("gate")),
+        max_samples=MaxSamples(read.choice("max-samples")),
+        family=Family(read.choice("family")),
         sigmas=read.required("sigmas", _positive_float),
         margin=None if margin is None else margin / 100,
         two_sided=read.flag("two-sided"),
         exact=read.flag("exact"),
         inconclusive=InconclusivePolicy(read.choice("inconclusive")),
         resume=read.text("resume"),
+    )
+
+
+def sampling_for(benchmark: Benchmark, settings: Settings, *, max_position: int | None) -> Sampling:
+    """Work out one benchmark's sampling: what was asked for, else its own default, within what the model can."""
+    default = Sampling()
+    asked_length = settings.max_model_len or default.max_model_length
+    return Sampling(
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        max_new_tokens=settings.max_new_tokens or benchmark.max_new_tokens or default.max_new_tokens,
+        max_model_length=min(asked_length, max_position or asked_length),
     )
 
 

@@ -18,7 +18,7 @@ import time
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -37,7 +37,8 @@ BUSY_TIMEOUT_S = 60.0
 _SCHEMA = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE benchmark (
-    name TEXT PRIMARY KEY, position INTEGER NOT NULL, state TEXT NOT NULL, dataset TEXT, plan TEXT, error TEXT,
+    name TEXT PRIMARY KEY, position INTEGER NOT NULL, state TEXT NOT NULL,
+    dataset TEXT, plan TEXT, gate TEXT, error TEXT,
     owner TEXT, lease_until REAL NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE problem (
@@ -56,6 +57,9 @@ CREATE TABLE sample (
     text TEXT NOT NULL, PRIMARY KEY (benchmark, problem_id, idx)
 );
 CREATE TABLE worker (owner TEXT PRIMARY KEY, harness TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE look (
+    benchmark TEXT NOT NULL, number INTEGER NOT NULL, content TEXT NOT NULL, PRIMARY KEY (benchmark, number)
+) WITHOUT ROWID;
 CREATE TABLE verdict (benchmark TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID;
 """
 
@@ -229,12 +233,29 @@ class Store:
             )
         return cursor.rowcount == 1
 
-    def write_plan(self, exam: Exam, prompts: tuple[tuple[int, ...], ...], plan: Plan) -> None:
-        """Store exam, prompts (token ids per problem) and plan, and open the benchmark's units for claims."""
+    def write_plan(
+        self, exam: Exam, prompts: tuple[tuple[int, ...], ...], plan: Plan, *, gate: str | None = None
+    ) -> None:
+        """
+        Store exam, prompts, plan and sequential gate, and open the benchmark's units for claims.
+
+        Args:
+            exam: The problems.
+            prompts: Token ids of each problem, in the exam's order.
+            plan: What is going to be drawn.
+            gate: What looks decide by, as JSON; None where only a complete run is judged.
+        """
         with self._transaction() as db:
             cursor = db.execute(
-                "UPDATE benchmark SET state = ?, dataset = ?, plan = ? WHERE name = ? AND state = ?",
-                (BenchmarkState.OPEN, exam.dataset, json.dumps(asdict(plan)), plan.benchmark, BenchmarkState.SELECTED),
+                "UPDATE benchmark SET state = ?, dataset = ?, plan = ?, gate = ? WHERE name = ? AND state = ?",
+                (
+                    BenchmarkState.OPEN,
+                    exam.dataset,
+                    json.dumps(asdict(plan)),
+                    gate,
+                    plan.benchmark,
+                    BenchmarkState.SELECTED,
+                ),
             )
             if cursor.rowcount != 1:
                 return
@@ -294,6 +315,31 @@ class Store:
             system_prompt=fields["system_prompt"],
         )
 
+    def gate(self, name: str) -> str | None:
+        """What a benchmark's looks decide by, as JSON; None where only a complete run is judged."""
+        with self._reading() as db:
+            row = db.execute("SELECT gate FROM benchmark WHERE name = ?", (name,)).fetchone()
+        return None if row is None else row[0]
+
+    def complete_as_fixed(self, name: str, *, k: int) -> None:
+        """
+        Turn a sequential run into a fixed one of k samples per problem; what is stored stays, looks too.
+
+        Args:
+            name: A planned benchmark.
+            k: Samples per problem that the fixed gate asks for.
+        """
+        plan = self.plan(name)
+        if plan is None or self.gate(name) is None:
+            return
+        rounds = (*(end for end in plan.rounds if end < k), k)
+        with self._transaction() as db:
+            db.execute("DELETE FROM unit WHERE benchmark = ? AND first >= ?", (name, k))
+            db.execute(
+                "UPDATE benchmark SET state = ?, gate = NULL, plan = ? WHERE name = ?",
+                (BenchmarkState.OPEN, json.dumps(asdict(replace(plan, rounds=rounds))), name),
+            )
+
     def exam(self, name: str) -> Exam:
         """The exam of a planned benchmark."""
         with self._reading() as db:
@@ -312,13 +358,19 @@ class Store:
     # Work
 
     def claim(self, *, owner: str) -> ClaimedUnit | None:
-        """Lease the next unit that nobody holds: benchmarks in order, rounds in order; None if there is none."""
+        """
+        Lease the next unit that nobody holds: benchmarks in order, rounds in order; None if there is none.
+
+        At most one round is begun before the one in front of it is complete: enough that
+        an engine does not idle for the last long response, and little to drop on a stop.
+        """
         now = time.time()
         with self._transaction() as db:
             row = db.execute(
                 "SELECT unit.id, unit.benchmark, round, problem_id, first, last FROM unit"
                 " JOIN benchmark ON benchmark.name = unit.benchmark"
-                " WHERE done = 0 AND unit.lease_until < ? AND state = ?"
+                " WHERE done = 0 AND unit.lease_until < ? AND state = ? AND round <= 1 + (SELECT min(round)"
+                " FROM unit AS early WHERE early.benchmark = unit.benchmark AND early.done = 0)"
                 " ORDER BY benchmark.position, round, unit.id LIMIT 1",
                 (now, BenchmarkState.OPEN),
             ).fetchone()
@@ -433,6 +485,42 @@ class Store:
             )
             for id_, n_correct, n_no_answer, n_error, n_cut_off, n_tokens, n_samples in rows
         )
+
+    def n_complete_rounds(self, name: str) -> int:
+        """Return how many rounds, from the first, have every sample."""
+        with self._reading() as db:
+            first_open, last = db.execute(
+                "SELECT min(CASE WHEN done = 0 THEN round END), max(round) FROM unit WHERE benchmark = ?", (name,)
+            ).fetchone()
+        if last is None:
+            return 0
+        return int(last) + 1 if first_open is None else int(first_open)
+
+    def add_look(self, name: str, *, number: int, content: str, closes: bool) -> None:
+        """Store a look as JSON; two workers that look at the same samples see the same, and the first one counts."""
+        with self._transaction() as db:
+            db.execute("INSERT OR IGNORE INTO look VALUES (?, ?, ?)", (name, number, content))
+            if closes:
+                db.execute(
+                    "UPDATE benchmark SET state = ? WHERE name = ? AND state = ?",
+                    (BenchmarkState.CLOSED, name, BenchmarkState.OPEN),
+                )
+
+    def looks(self, name: str) -> tuple[str, ...]:
+        """Return the stored looks as JSON, in order."""
+        with self._reading() as db:
+            rows = db.execute("SELECT content FROM look WHERE benchmark = ? ORDER BY number", (name,)).fetchall()
+        return tuple(content for (content,) in rows)
+
+    def repeated_responses(self, name: str, *, min_tokens: int) -> tuple[tuple[str, int], ...]:
+        """Return (problem id, samples) of each response of `min_tokens` or more that one problem has several times."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT problem_id, count(*) FROM sample WHERE benchmark = ? AND n_tokens >= ?"
+                " GROUP BY problem_id, text HAVING count(*) > 1",
+                (name, min_tokens),
+            ).fetchall()
+        return tuple((id_, int(n_samples)) for id_, n_samples in rows)
 
     def write_verdict(self, name: str, content: str) -> None:
         """Store the judgement of a benchmark, as JSON."""

@@ -39,6 +39,8 @@ def record_run(
     weights: str = "w1",
     skip: frozenset[tuple[str, int]] = frozenset(),
     outcome: Outcome | None = None,
+    n_tokens: int = 20,
+    same_text: bool = False,
 ) -> Path:
     """Write a run whose samples are correct with the given rate; `skip` leaves (problem id, index) pairs out."""
     identity = ModelIdentity(weights=weights, tokenizer="t", chat_template="c")
@@ -68,7 +70,11 @@ def record_run(
                     problem_id=claimed.unit.problem_id,
                     index=index,
                     seed=sample_seed(seed, claimed.unit.problem_id, index),
-                    response=Response(text=f"{index} {rng.random()}", n_tokens=20, finish_reason=FinishReason.STOP),
+                    response=Response(
+                        text="again" if same_text else f"{index} {sample_seed(seed, claimed.unit.problem_id, index)}",
+                        n_tokens=n_tokens,
+                        finish_reason=FinishReason.STOP,
+                    ),
                     grade=Grade(outcome=grade, answer="4"),
                 )
                 if (claimed.unit.problem_id, index) not in skip:

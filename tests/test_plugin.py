@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.core.records import Outcome
+from pytest_r1eval.looks import gate_of
 from pytest_r1eval.store import FILE_NAME, Store
 
 Record = Callable[..., Path]
@@ -39,6 +40,14 @@ def verdict_of(run: Path, benchmark: str = "smoke") -> str:
     store.close()
     assert content is not None
     return str(json.loads(content)["judgement"]["verdict"])
+
+
+def stored_samples(run: Path) -> set[tuple[str, int, str]]:
+    """Return what a run stores of smoke: problem, index, text."""
+    store = Store.open(run)
+    found = {(sample.problem_id, sample.index, sample.response.text) for sample in store.samples("smoke")}
+    store.close()
+    return found
 
 
 class TestVerdicts:
@@ -126,6 +135,150 @@ class TestVerdicts:
         assert result.ret == 1
         result.stdout.fnmatch_lines(["*INVALID*question.exam*"])
 
+    def test_holm_makes_a_family_of_the_gates(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """`--r1-family holm` still fails a clear regression, and leaves the other gate alone."""
+        recorded("base", benchmarks=("aime24", "smoke"), seed=1)
+        recorded("worse", benchmarks=("aime24", "smoke"), seed=2, solve_rate=0.05)
+        judge(pytester, "base", "--r1-save-baseline", "local/toy", mark="smoke or aime")
+        result = judge(pytester, "worse", "--r1-family", "holm", mark="smoke or aime")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["aime24 * FAIL_REGRESSED", "smoke * FAIL_REGRESSED"])
+
+
+class TestHealth:
+    def test_responses_without_an_answer_fail_health_alone(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A model that stops answering fails `::health`, whatever its pass@1 does."""
+        recorded("base", solve_rate=0.02, seed=1)
+        recorded("mute", seed=2, weights="w2", outcome=Outcome.NO_ANSWER)
+        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        result = judge(pytester, "mute")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["FAILED r1eval::smoke::health - smoke: health FAIL.*"])
+        assert "FAILED r1eval::smoke::pass@1" not in result.stdout.str()
+
+    def test_repeated_long_responses_are_invalid(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """Identical long responses to one problem mean that seeds were reused: no evidence, no verdict."""
+        recorded("echo", same_text=True, n_tokens=300)
+        result = judge(pytester, "echo")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["*INVALID. Problem * seeds were reused.*"])
+
+    def test_health_is_skipped_where_nothing_was_judged(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """An INVALID gate has one error, not two."""
+        recorded("holes", skip=frozenset({("p003", 5)}))
+        judge(pytester, "holes").assert_outcomes(failed=1, errors=1, skipped=1, deselected=4)
+
+
+class TestSequential:
+    def test_stops_early_and_says_so(self, pytester: pytest.Pytester, recorded: Record, mode: tuple[str, ...]) -> None:
+        """An unchanged model passes at an early look, marked at stop, in every mode with the same counts."""
+        recorded("base", seed=1, n_problems=30, n_samples=64)
+        recorded("same", seed=4, n_problems=30, n_samples=64)
+        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        result = judge(pytester, "same", "--r1-gate", "sequential", *mode)
+        assert result.ret == 0
+        result.stdout.fnmatch_lines(["smoke * PASS (at stop)", "*samples: 240 of 1920*", "*at stop, biased*"])
+
+    def test_regression_stops_early_too(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A broken model fails at an early look."""
+        recorded("base", seed=1, n_problems=30, n_samples=64)
+        recorded("worse", seed=2, weights="w2", solve_rate=0.3, n_problems=30, n_samples=64)
+        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        result = judge(pytester, "worse", "--r1-gate", "sequential")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["smoke * FAIL_REGRESSED (at stop)"])
+        store = Store.open(runs_of(pytester)[-1])
+        assert store.progress("smoke").n_stored <= 30 * 12
+        store.close()
+
+    def test_at_stop_is_no_baseline_until_it_is_completed(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A stopped run is refused as a baseline; completed to full k it is one, and draws nothing twice."""
+        recorded("base", seed=1, n_problems=30, n_samples=64)
+        recorded("same", seed=4, n_problems=30, n_samples=64)
+        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        stopped = judge(pytester, "same", "--r1-gate", "sequential", "--r1-save-baseline", "local/new")
+        stopped.stdout.fnmatch_lines(["*Not recorded as local/new: a baseline needs a fixed number of samples*"])
+        assert not (pytester.path / "baselines/local/new.json").exists()
+        run = runs_of(pytester)[-1]
+        before = stored_samples(run)
+        completed = judge(
+            pytester, "same", "--r1-resume", str(run), "--r1-gate", "fixed", "--r1-save-baseline", "local/new"
+        )
+        assert completed.ret == 0
+        completed.stdout.fnmatch_lines(["*samples: 1920 of 1920*"])
+        assert (pytester.path / "baselines/local/new.json").is_file()
+        after = stored_samples(run)
+        assert len(after) == 1920
+        assert before == after & before
+
+    def test_without_a_baseline_all_samples_are_drawn(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """There is nothing to stop for: the candidate baseline needs every sample."""
+        recorded("base")
+        result = judge(pytester, "base", "--r1-gate", "sequential")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["*There is no baseline yet.*", "*samples: 96 of 96*"])
+
+    def test_plan_is_stored_before_the_first_token_and_hashed(
+        self, pytester: pytest.Pytester, recorded: Record
+    ) -> None:
+        """Every look names the digest of the gate that was planned."""
+        recorded("base", seed=1, n_problems=30, n_samples=64)
+        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        result = judge(pytester, "base", "--r1-gate", "sequential")
+        store = Store.open(runs_of(pytester)[-1])
+        gate, looks = gate_of(store, "smoke"), store.looks("smoke")
+        store.close()
+        assert gate is not None
+        assert {gate.digest} == {json.loads(look)["gate"] for look in looks}
+        result.stdout.fnmatch_lines([f"*sequential gate: {gate.digest[:12]}*"])
+
+    def test_missing_sample_is_invalid(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A hole in the first round is no verdict, though later rounds are whole."""
+        recorded("base", seed=1, n_problems=30, n_samples=64)
+        recorded("holes", seed=2, n_problems=30, n_samples=64, skip=frozenset({("p003", 1)}))
+        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        result = judge(pytester, "holes", "--r1-gate", "sequential")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["*ERROR r1eval::smoke::pass@1*"])
+
+
+class TestResume:
+    def test_only_what_is_missing_is_drawn(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A run that lost samples goes on and draws those alone."""
+        recorded("holes", seed=1, skip=frozenset({("p003", 5), ("p007", 0)}))
+        recorded("whole", seed=1)
+        judge(pytester, "holes")
+        (run,) = runs_of(pytester)
+        before = stored_samples(run)
+        result = judge(pytester, "whole", "--r1-resume", "--r1-save-baseline", "local/toy")
+        assert result.ret == 0
+        assert before < stored_samples(run)
+        assert len(stored_samples(run)) == 96
+
+    def test_another_checkpoint_is_refused(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A run goes on with the weights it was started with, or not at all."""
+        recorded("base", seed=1)
+        recorded("other", seed=2, weights="w2")
+        judge(pytester, "base")
+        result = judge(pytester, "other", "--r1-resume")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["*the run judged another checkpoint*start a new run*"])
+
+    def test_another_plan_is_refused(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A plan that changed is named, with both values."""
+        recorded("base", seed=1)
+        judge(pytester, "base")
+        result = judge(pytester, "base", "--r1-resume", "--r1-samples", "smoke=4")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["*the samples per problem of smoke was 8, and 4 is asked for now*"])
+
+    def test_no_run_to_resume_is_said(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """There has to be a run."""
+        recorded("base", seed=1)
+        result = judge(pytester, "base", "--r1-resume")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["*--r1-resume: no run of local/toy in *"])
+
 
 class TestModes:
     def test_workers_give_the_same_counts(self, pytester: pytest.Pytester, recorded: Record) -> None:
@@ -172,7 +325,7 @@ class TestPytest:
         result.stdout.fnmatch_lines(["*100%*"])
         assert "[133%]" not in result.stdout.str()
         n_shards = 2 if mode == ("-n2",) else 1
-        result.assert_outcomes(passed=n_shards + 1, deselected=4 * n_shards if n_shards == 1 else 0)
+        result.assert_outcomes(passed=n_shards + 2, deselected=4 * n_shards if n_shards == 1 else 0)
 
     def test_junit_counts_failures_and_errors(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """JUnit shows a red gate as a failure and an INVALID one as an error."""
@@ -204,9 +357,9 @@ class TestPytest:
         pytester.makepyfile("def test_mine(): pass")
         recorded("run")
         beside = judge(pytester, "run", "--r1-save-baseline", "local/toy", ".", mark="smoke or not r1eval")
-        beside.assert_outcomes(passed=3, deselected=4)
+        beside.assert_outcomes(passed=4, deselected=4)
         alone = judge(pytester, "run", "--r1-save-baseline", "local/toy", mark="smoke or not r1eval")
-        alone.assert_outcomes(passed=2, deselected=4)
+        alone.assert_outcomes(passed=3, deselected=4)
 
     def test_maxfail_still_judges(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """A loop that `-x` ended early is judged all the same: what is missing is INVALID."""

@@ -9,6 +9,7 @@ differ, at the price of tau).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -88,7 +89,12 @@ class Difference:
         return self.field.startswith("question.")
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.theirs} in the baseline, {self.ours} here"
+        return f"{self.field}: {_shortened(self.theirs)} in the baseline, {_shortened(self.ours)} here"
+
+
+def _shortened(value: str) -> str:
+    """Cut a SHA-256 to what people compare by eye."""
+    return value[:12] if re.fullmatch("[0-9a-f]{64}", value) else value
 
 
 def _differences(part: str, ours: Mapping[str, object], theirs: Mapping[str, object]) -> tuple[Difference, ...]:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pytest_r1eval.core.multiplicity import FallenProblems
 from pytest_r1eval.core.stats import StandardErrorName
 from pytest_r1eval.core.verdicts import Judgement, Verdict
 from pytest_r1eval.judge import GateResult
+
+MAX_FALLEN_SHOWN = 10
+REARRANGED_P = 0.001
+"""Below this the problems' moves are worth a note; at four benchmarks a release it cries wolf once in 250."""
 
 _HEADER = ("benchmark", "pass@1", "baseline", "difference", "z", "MDE80", "verdict")
 
 
 def gate_table(results: Sequence[GateResult]) -> list[str]:
     """Lay out one row per benchmark; all scores in percentage points."""
-    rows = [_HEADER, *(_row(result) for result in results)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
+    return columns([_HEADER, *(_row(result) for result in results)])
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lay out a table whose first row is its header."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
 
@@ -28,7 +37,7 @@ def _row(result: GateResult) -> tuple[str, ...]:
         _number(judgement.difference, sign=True),
         "-" if judgement.z is None else f"{judgement.z:+.2f}",
         _number(judgement.mde_80),
-        judgement.verdict.name if judgement.verdict is not Verdict.PASS else "PASS",
+        judgement.verdict.name + (" (at stop)" if result.is_at_stop else ""),
     )
 
 
@@ -57,6 +66,46 @@ def gate_words(result: GateResult) -> list[str]:
         )
     if judgement.tau is not None and judgement.tau.value > 0:
         lines.append(f"  harness noise: tau {100 * judgement.tau.value:.1f} points, because {judgement.tau.source}")
+    lines += [f"  sequential gate: {result.gate[:12]}, planned before the first token"] if result.gate else []
     lines += [f"  warning: {warning}" for warning in judgement.warnings]
+    lines += _fallen_words(result.fallen) if result.fallen else []
+    lines += _rearrangement_words(result)
     lines += [f"  recorded: {result.recorded}"] if result.recorded else []
     return [*lines, f"  next: {judgement.next_step}"]
+
+
+def _fallen_words(fallen: FallenProblems) -> list[str]:
+    share, power = 100 * fallen.power_for_rate, fallen.power
+    lines = [
+        (
+            f"  fell: {row.candidate.problem_id}, {row.candidate.n_correct} of {row.candidate.n_samples} "
+            f"(baseline {row.baseline.n_correct} of {row.baseline.n_samples}), q = {row.adjusted_p_value:.2g}"
+        )
+        for row in fallen.problems[:MAX_FALLEN_SHOWN]
+    ]
+    hidden = len(fallen.problems) - len(lines)
+    lines += [f"  fell: and {hidden} more problems"] if hidden > 0 else []
+    lines += [] if lines else ["  fell: no single problem stands out"]
+    return [*lines, f"  a problem that fell to {share:.0f} % is on this list with probability {power:.2f}"]
+
+
+def _rearrangement_words(result: GateResult) -> list[str]:
+    moved = result.rearrangement
+    if moved is None or moved.p_value > REARRANGED_P or not result.judgement.passes:
+        return []
+    note = f"problems moved more than chance moves them (p = {moved.p_value:.2g}): same score, different model"
+    return [f"  note: the mean is in bounds, but {note}"]
+
+
+def health_words(result: GateResult) -> list[str]:
+    """Say how healthy the responses are, and what to do about it."""
+    health = result.health
+    if health is None:
+        return [f"{result.benchmark}: health is not judged where pass@1 is not."]
+    verdict = "PASS" if health.passes else "FAIL"
+    lines = [f"{result.benchmark}: health {verdict}. {health.truncation.reason} {health.no_answer.reason}"]
+    baseline = "" if health.baseline_mean_tokens is None else f" (baseline {health.baseline_mean_tokens:.0f})"
+    lines.append(f"  mean tokens: {health.mean_tokens:.0f}{baseline}")
+    lines += [f"  warning: {warning}" for warning in health.warnings]
+    failing = [judged for judged in (health.truncation, health.no_answer) if judged.verdict is not Verdict.PASS]
+    return [*lines, *dict.fromkeys(f"  next: {judged.next_step}" for judged in failing)]

@@ -147,6 +147,10 @@ class Bench:
     harness: Harness
     pool: GradingPool
 
+    async def harness_ready(self) -> Harness:
+        """Return the harness, as a planner waits for it."""
+        return self.harness
+
 
 @asynccontextmanager
 async def loaded(model: Path, folder: Path) -> AsyncIterator[Bench]:
@@ -193,12 +197,14 @@ async def judged_with(bench: Bench, run: Path, *, seed: int) -> Verdict:
     )
     store = Store.create(run, header)
     store.select((SMOKE.name,))
-    planner = ExamPlanner(settings=settings, checkpoint=bench.checkpoint, shelf=shelf, seed=seed, pool=bench.pool)
-    planned = await planner.plan(SMOKE)
+    planner = ExamPlanner(
+        settings=settings, checkpoint=bench.checkpoint, shelf=shelf, rule=GateRule(), seed=seed, pool=bench.pool
+    )
+    planned = await planner.plan(SMOKE, bench.harness_ready())
     store.write_plan(planned.exam, planned.prompts, planned.plan)
     store.add_worker("test", bench.harness)
     await Pump(store, "test", bench.engine, bench.pool, {SMOKE.name: SMOKE}).run()
-    result = Judge(store=store, shelf=shelf, rule=GateRule()).judge(SMOKE)
+    (result,) = Judge(store=store, shelf=shelf, rule=GateRule()).judge([SMOKE])
     store.close()
     return result.judgement.verdict
 

@@ -1,0 +1,258 @@
+"""
+Two results compared without an engine: stored runs with each other, or a run with a baseline.
+
+Every rule is the judge's own. What is different: nothing is written, and where
+there is nothing to compare with the answer is INVALID, because no run is going to
+be recorded as the next baseline.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from pytest_r1eval.baseline_files import BaselineShelf, FoundBaseline
+from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
+from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.health import judge_health
+from pytest_r1eval.core.multiplicity import fallen_problems, rearrangement
+from pytest_r1eval.core.verdicts import GateRule, Judgement, Verdict, invalid
+from pytest_r1eval.errors import BaselineError, RunError
+from pytest_r1eval.judge import GateResult, against_measured, against_published
+from pytest_r1eval.runs import StoredRun
+from pytest_r1eval.store import FILE_NAME
+
+SCHEMA_VERSION = 1
+
+
+class Source(Protocol):
+    """What a run is compared with."""
+
+    @property
+    def name(self) -> str:
+        """What the user called it."""
+        ...
+
+    def find(self, benchmark: str) -> FoundBaseline | Judgement:
+        """Return one benchmark's baseline, or INVALID with the reason."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSource:
+    """Another stored run."""
+
+    run: StoredRun
+
+    @property
+    def name(self) -> str:
+        """The run's folder."""
+        return str(self.run.folder)
+
+    def find(self, benchmark: str) -> FoundBaseline | Judgement:
+        """Return what the run measured, or INVALID with the reason."""
+        match self.run.read(benchmark):
+            case MeasuredBaseline() as measured:
+                return FoundBaseline(baseline=measured, source=f"run {self.run.folder}")
+            case Judgement() as refusal:
+                return replace(refusal, reason=f"The baseline cannot be used. {refusal.reason}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShelfSource:
+    """A baseline file."""
+
+    name: str
+    shelf: BaselineShelf
+
+    def find(self, benchmark: str) -> FoundBaseline | Judgement:
+        """
+        Return the file's baseline, or INVALID where it has none.
+
+        Raises:
+            BaselineError: If the file is malformed, or the one named does not exist.
+        """
+        found = self.shelf.find(benchmark)
+        if found is not None:
+            return found
+        return invalid(
+            f"The baseline {self.name} has nothing for {benchmark}.",
+            "Choose what both hold with --benchmark, or record a baseline with --r1-save-baseline.",
+        )
+
+
+def source_of(text: str, *, root: Path, model_name: str) -> Source:
+    """
+    Tell whether a user means a run or a baseline.
+
+    Args:
+        text: A run's folder, org/name, a baseline's JSON file, or ``published``.
+        root: The folder whose ``baselines/`` is the user's.
+        model_name: ``org/name`` of the candidate, whose published numbers ``published`` means.
+
+    Raises:
+        RunError: If it is neither.
+    """
+    run = StoredRun(folder=Path(text))
+    if run.exists:
+        return RunSource(run=run)
+    source = ShelfSource(name=text, shelf=BaselineShelf(root=root, choice=text, model_name=model_name))
+    try:
+        source.find("any")
+    except BaselineError as error:
+        raise RunError(f"{text} is no run (it holds no {FILE_NAME}), and no baseline either: {error}") from error
+    return source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunComparison:
+    """
+    One run judged against another, or against a baseline.
+
+    Attributes:
+        candidate: The run's folder.
+        baseline: What it was compared with, as the user called it.
+        gates: One per benchmark.
+    """
+
+    candidate: str
+    baseline: str
+    gates: tuple[GateResult, ...]
+
+    @property
+    def passes(self) -> bool:
+        """Whether every gate lets the candidate through, its health included."""
+        healths = [gate.health for gate in self.gates if gate.health is not None]
+        return all(gate.judgement.passes for gate in self.gates) and all(health.passes for health in healths)
+
+
+def compare(
+    candidate: StoredRun,
+    source: Source,
+    *,
+    benchmarks: Sequence[str],
+    catalog: Mapping[str, Benchmark],
+    rule: GateRule,
+) -> RunComparison:
+    """
+    Judge a stored run, benchmark by benchmark.
+
+    Args:
+        candidate: The run to be judged.
+        source: What it is compared with.
+        benchmarks: Which benchmarks, by name.
+        catalog: Every benchmark that is defined; published numbers need its tau.
+        rule: How to decide.
+
+    Raises:
+        RunError: If a published number is of a benchmark that is not defined.
+        StoreError: If a run cannot be read.
+        BaselineError: If a baseline is malformed.
+    """
+    return RunComparison(
+        candidate=str(candidate.folder),
+        baseline=source.name,
+        gates=tuple(
+            _gate(candidate.read(name), source, name=name, benchmark=catalog.get(name), rule=rule)
+            for name in benchmarks
+        ),
+    )
+
+
+def _gate(
+    measured: MeasuredBaseline | Judgement,
+    source: Source,
+    *,
+    name: str,
+    benchmark: Benchmark | None,
+    rule: GateRule,
+) -> GateResult:
+    if isinstance(measured, Judgement):
+        return GateResult(benchmark=name, judgement=measured, baseline=None)
+    found = source.find(name)
+    observed = measured.health
+    result = GateResult(
+        benchmark=name,
+        judgement=found if isinstance(found, Judgement) else _judged(measured, found, benchmark, rule=rule),
+        baseline=None if isinstance(found, Judgement) else found.source,
+        samples_per_problem=_samples_per_problem(measured),
+        n_samples=observed.n_samples,
+        n_planned=observed.n_samples,
+        n_cut_off=observed.n_truncated,
+        n_no_answer=observed.n_no_answer,
+        n_tokens=observed.n_tokens,
+    )
+    if isinstance(found, Judgement) or result.judgement.verdict is Verdict.INVALID:
+        return result
+    return _with_health(result, measured, found.baseline, rule=rule)
+
+
+def _with_health(
+    result: GateResult, measured: MeasuredBaseline, baseline: MeasuredBaseline | PublishedBaseline, *, rule: GateRule
+) -> GateResult:
+    """Add what the judge shows beside pass@1."""
+    match baseline:
+        case PublishedBaseline():
+            return replace(result, health=judge_health(measured.health, baseline=None, rule=rule))
+        case MeasuredBaseline():
+            ours, theirs = measured.counts, baseline.counts
+            has_failed = result.judgement.verdict is Verdict.FAIL_REGRESSED
+            return replace(
+                result,
+                health=judge_health(measured.health, baseline=baseline.health, rule=rule),
+                fallen=fallen_problems(ours, theirs) if has_failed else None,
+                rearrangement=rearrangement(ours, theirs),
+            )
+
+
+def _samples_per_problem(measured: MeasuredBaseline) -> int:
+    """Return k, which a whole run has for every problem."""
+    return measured.counts.n_samples // measured.counts.n_problems
+
+
+def _judged(
+    measured: MeasuredBaseline, found: FoundBaseline, benchmark: Benchmark | None, *, rule: GateRule
+) -> Judgement:
+    n_samples = _samples_per_problem(measured)
+    match found.baseline:
+        case MeasuredBaseline() as baseline:
+            return against_measured(measured, baseline, n_samples=n_samples, rule=rule)
+        case PublishedBaseline() as baseline:
+            if benchmark is None:
+                raise RunError(
+                    f"{measured.benchmark} is not defined here, so nothing is known of the published number's noise; "
+                    "name the module that defines it with --tasks"
+                )
+            refusal = _part_of_an_exam(measured, benchmark)
+            return refusal or against_published(measured, baseline, benchmark=benchmark, n_samples=n_samples, rule=rule)
+
+
+def _part_of_an_exam(measured: MeasuredBaseline, benchmark: Benchmark) -> Judgement | None:
+    """Refuse a run of a subset: a published number names no exam, but it is of all problems."""
+    n_problems = measured.counts.n_problems
+    if benchmark.planning is None or benchmark.planning.n_problems == n_problems:
+        return None
+    return invalid(
+        f"The run sat {n_problems} problems, and the published number is of all {benchmark.planning.n_problems}.",
+        "Judge all problems, or compare with a run of the same subset.",
+    )
+
+
+def dumps(comparison: RunComparison) -> str:
+    """
+    Write a comparison as JSON, in fractions.
+
+    Keys: `schema_version`, `candidate`, `baseline`, `passes`, and `gates`, each
+    with the attributes of `GateResult` by name; numbers are null where INVALID.
+    """
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "candidate": comparison.candidate,
+        "baseline": comparison.baseline,
+        "passes": comparison.passes,
+        "gates": [asdict(gate) for gate in comparison.gates],
+    }
+    return json.dumps(content, allow_nan=False, indent=2)

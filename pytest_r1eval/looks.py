@@ -1,0 +1,66 @@
+"""
+Looks at a sequential run while it goes on: whoever completes a round looks, and a verdict closes it for everybody.
+
+Looks need no lock. They depend on stored samples alone, so two workers that look
+at the same round see the same, and the store keeps the first.
+"""
+
+from __future__ import annotations
+
+import json
+
+from pytest_r1eval.core import gates
+from pytest_r1eval.core.gates import SequentialGate
+from pytest_r1eval.core.records import ProblemTally
+from pytest_r1eval.core.sequential import Look
+from pytest_r1eval.store import Store
+
+
+def gate_of(store: Store, name: str) -> SequentialGate | None:
+    """Return what a benchmark's looks decide by; None where only a complete run is judged."""
+    text = store.gate(name)
+    return None if text is None else gates.loads(text)
+
+
+def advance(store: Store, name: str, gate: SequentialGate, *, shortcut: bool) -> None:
+    """
+    Take every look that a benchmark's stored samples allow, and close it where one decides.
+
+    A sample that could not be graded closes it as well: its verdict can only be INVALID.
+
+    Args:
+        store: The run.
+        name: A benchmark that is still open.
+        gate: Its gate.
+        shortcut: Whether to look into the incomplete round too, for a verdict that no completion can change.
+    """
+    n_complete = store.n_complete_rounds(name)
+    for number in range(len(store.looks(name)) + 1, len(gate.plan.ks) + 1):
+        if number > n_complete and not shortcut:
+            return
+        tallies = store.tallies(name, k=gate.plan.ks[number - 1])
+        if any(tally.n_error for tally in tallies):
+            store.close_benchmark(name)
+            return
+        found = gate.look(number, tallies)
+        if found is None:
+            return
+        decides = found.judgement is not None
+        store.add_look(name, number=number, content=_dumps(gate, found, tallies), closes=decides)
+        if decides:
+            return
+
+
+def _dumps(gate: SequentialGate, found: Look, tallies: tuple[ProblemTally, ...]) -> str:
+    comparison = found.comparison
+    fields = {
+        "number": found.number,
+        "samples_per_problem": found.n_samples,
+        "n_samples": sum(tally.n_samples for tally in tallies),
+        "gate": gate.digest,
+        "z": None if comparison is None else comparison.z,
+        "fail_bound": gate.plan.fail_bounds[found.number - 1],
+        "pass_bound": gate.plan.pass_bounds[found.number - 1],
+        "verdict": None if found.judgement is None else found.judgement.verdict,
+    }
+    return json.dumps(fields, allow_nan=False)

@@ -1,0 +1,97 @@
+"""What a run is compared with: a baseline as counts or as a number, and the noise between the two harnesses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_r1eval.baseline_files import FoundBaseline
+from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline, PublishedHarness
+from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.fingerprints import Fingerprint
+from pytest_r1eval.core.records import Counts
+from pytest_r1eval.core.stats import Design, Published
+from pytest_r1eval.core.verdicts import Tau, measured_tau, published_tau
+from pytest_r1eval.errors import BaselineError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """
+    One side of a comparison.
+
+    Attributes:
+        side: The baseline's counts, or the published number.
+        tau: Harness noise between it and the run.
+        source: Where it came from, in words.
+    """
+
+    side: Counts | Published
+    tau: Tau
+    source: str
+
+
+def side_of(baseline: MeasuredBaseline | PublishedBaseline) -> Counts | Published:
+    """Return the numbers of a baseline that a test needs."""
+    match baseline:
+        case MeasuredBaseline():
+            return baseline.counts
+        case PublishedBaseline():
+            return Published(
+                value=baseline.pass_at_1, rounding=baseline.rounding_unit, n_samples=baseline.samples_per_problem
+            )
+
+
+def design_against(side: Counts | Published, benchmark: Benchmark, *, n_samples: int, tau: float) -> Design:
+    """
+    Describe a run of `n_samples` samples per problem against a baseline.
+
+    Raises:
+        BaselineError: If nothing is known of the spread within the benchmark's problems.
+    """
+    if isinstance(side, Counts):
+        return Design.from_baseline(side, n_samples=n_samples, tau=tau)
+    if benchmark.planning is None:
+        raise BaselineError(
+            f"{benchmark.name}: nothing is known of the spread within its problems, so nothing can be planned "
+            "against a published number; record a baseline of your own with --r1-save-baseline"
+        )
+    return Design.from_planning(
+        benchmark.planning,
+        n_samples=n_samples,
+        n_baseline_samples=side.n_samples or benchmark.samples_per_problem,
+        tau=tau,
+    )
+
+
+def reference_for(benchmark: Benchmark, found: FoundBaseline, *, fingerprint: Fingerprint) -> Reference:
+    """
+    Work out what a run with this fingerprint is compared with.
+
+    Raises:
+        BaselineError: If the baseline was asked something else, or the noise between the harnesses is unknown.
+    """
+    match found.baseline:
+        case MeasuredBaseline() as measured:
+            differences = fingerprint.differences(measured.fingerprint)
+            asked = [str(difference) for difference in differences if difference.is_question]
+            if asked:
+                raise BaselineError(
+                    f"the baseline ({found.source}) was asked something else: {'; '.join(asked)}. "
+                    "Ask the same, or record a baseline of your own with --r1-save-baseline"
+                )
+            return Reference(side=side_of(measured), tau=measured_tau(differences), source=found.source)
+        case PublishedBaseline() as published:
+            return Reference(side=side_of(published), tau=tau_of(published, benchmark), source=found.source)
+
+
+def tau_of(published: PublishedBaseline, benchmark: Benchmark) -> Tau:
+    """
+    Return the noise between a run and a published number.
+
+    Raises:
+        BaselineError: If nobody has measured it.
+    """
+    try:
+        return published_tau(benchmark, made_with_lighteval=published.harness is PublishedHarness.LIGHTEVAL)
+    except ValueError as error:
+        raise BaselineError(f"{error}; or record a baseline of your own with --r1-save-baseline") from error

@@ -1,0 +1,51 @@
+"""Several runs as one number, as text; all scores in percentage points."""
+
+from __future__ import annotations
+
+from pytest_r1eval.aggregates import Aggregate, Method
+from pytest_r1eval.core.verdicts import points
+from pytest_r1eval.reports.terminal import columns
+
+
+def aggregate_text(aggregate: Aggregate) -> list[str]:
+    """Say the number, how it was made, and of what."""
+    n_runs = sum(len(group.runs) for group in aggregate.groups)
+    lines = [
+        f"{aggregate.benchmark}: pass@1 {_score(aggregate.mean, aggregate.standard_error)} points",
+        f"  from {aggregate.n_samples} samples of {n_runs} runs, {_method(aggregate)}",
+        *(f"  {line}" for line in columns(_rows(aggregate))),
+    ]
+    if aggregate.pooled is not None:
+        pooled = aggregate.pooled
+        lines.append(
+            f"  Cochran's Q = {pooled.cochran_q:.3g} (p = {pooled.p_different:.2g} for one so large, "
+            f"{pooled.p_alike:.2g} for one so small), Paule-Mandel tau {points(pooled.tau)} points"
+        )
+    return lines + [f"  warning: {warning}" for warning in aggregate.warnings]
+
+
+def _method(aggregate: Aggregate) -> str:
+    match aggregate.method:
+        case Method.ADDED:
+            return "counts added: one fingerprint, distinct seeds"
+        case Method.POOLED:
+            return f"pooled by inverse variance, because the fingerprints differ in {', '.join(aggregate.differing)}"
+
+
+def _rows(aggregate: Aggregate) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("runs", "seeds", "samples per problem", "pass@1")]
+    for group in aggregate.groups:
+        estimate = group.estimate
+        rows.append(
+            (
+                " ".join(group.runs),
+                " ".join(map(str, group.seeds)),
+                f"{estimate.samples_per_problem:.4g}",
+                _score(estimate.mean, estimate.standard_error),
+            )
+        )
+    return rows
+
+
+def _score(mean: float, standard_error: float) -> str:
+    return f"{100 * mean:.1f} ± {100 * standard_error:.1f}"

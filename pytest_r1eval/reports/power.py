@@ -1,0 +1,96 @@
+"""What a gate can see, as text; all scores in percentage points."""
+
+from __future__ import annotations
+
+from pytest_r1eval.core.sequential import LastLook, SequentialPlan
+from pytest_r1eval.core.verdicts import points
+from pytest_r1eval.power import Assumptions, PowerReport, SequentialOutlook
+from pytest_r1eval.reports.terminal import columns
+
+
+def power_text(report: PowerReport) -> list[str]:
+    """Say what the fixed gate sees, what a finer one needs, and what the sequential gate costs."""
+    assumptions, design = report.assumptions, report.assumptions.design
+    lines = [
+        f"{report.benchmark}: {design.n_problems} problems, {design.n_samples} samples each",
+        f"  decides: {report.sigmas:.3g} standard errors of the difference",
+        *_assumed(assumptions),
+        "",
+        "fixed gate: the fall of pass@1 that turns it red",
+        f"  with 80 % power: {points(report.mde_80)} points",
+        f"  with 90 % power: {points(report.mde_90)} points",
+        "",
+        "candidate samples per problem with which the fixed gate catches a fall",
+        *_needed(report),
+        "",
+    ]
+    if report.sequential is None:
+        return [*lines, f"sequential gate: none, because {report.no_sequential}"]
+    return [*lines, *_sequential(report.sequential)]
+
+
+def _assumed(assumptions: Assumptions) -> list[str]:
+    design = assumptions.design
+    baseline = assumptions.baseline or "none yet; one with per-problem counts is assumed"
+    stated = " (assumed)" if assumptions.n_baseline_samples_is_assumed else ""
+    source = design.within_variance_source
+    if assumptions.within_variance_is_assumed and not source.startswith("assumed"):
+        source = f"assumed from {source}"
+    return [
+        f"  baseline: {baseline}",
+        f"  baseline samples per problem: {design.n_baseline_samples}{stated}",
+        f"  W, the variance within problems: {design.within_variance:.3f}, {source}",
+        f"  tau, the noise between harnesses: {points(design.tau)} points, because {assumptions.tau.source}",
+    ]
+
+
+def _needed(report: PowerReport) -> list[str]:
+    rows: list[tuple[str, ...]] = [("fall", "80 % power", "90 % power")]
+    rows += [(f"{points(item.drop)} points", _number(item.power_80), _number(item.power_90)) for item in report.needed]
+    lines = [f"  {line}" for line in columns(rows)]
+    hopeless = [points(item.drop) for item in report.needed if item.power_80 is None]
+    if not hopeless:
+        return lines
+    remedy = "" if report.assumptions.design.tau == 0 else ", by this run's own harness"
+    return [
+        *lines,
+        f"  No number of candidate samples suffices for a fall of {' or '.join(hopeless)} points: with 80 % power",
+        f"  this baseline allows {100 * report.mde_80_limit:.2f}. Record one with more samples{remedy}.",
+    ]
+
+
+def _number(samples: int | None) -> str:
+    return "none suffices" if samples is None else str(samples)
+
+
+def _sequential(outlook: SequentialOutlook) -> list[str]:
+    plan = outlook.plan
+    kind = "capped at the fixed gate's" if plan.last_look is LastLook.CAPPED else "planned past the fixed gate's"
+    return [
+        f"sequential gate: at most {plan.ks[-1]} samples per problem, {kind}",
+        *(f"  {line}" for line in columns(_looks(plan))),
+        f"  with 80 % power: {points(outlook.mde_80)} points",
+        f"  with {100 * (1 - plan.beta):.0f} % power: {points(plan.margin)} points, the margin that it is planned for",
+        f"  plan: {outlook.digest}",
+        "",
+        "what the sequential gate is expected to cost",
+        *(f"  {line}" for line in columns(_costs(outlook))),
+    ]
+
+
+def _looks(plan: SequentialPlan) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("look", "samples", "FAIL at z of", "PASS at z of")]
+    for number, (k, fail, passing) in enumerate(zip(plan.ks, plan.fail_bounds, plan.pass_bounds, strict=True), start=1):
+        fail_cell = "never" if fail is None else f"{fail:.3f} or less"
+        rows.append((str(number), str(k), fail_cell, f"{passing:.3f} or more"))
+    return rows
+
+
+def _costs(outlook: SequentialOutlook) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("true change", "samples per problem", "of the fixed gate", "turns red")]
+    for cost in outlook.costs:
+        change = f"fall of {points(cost.drop)} points" if cost.drop else "unchanged"
+        rows.append(
+            (change, f"{cost.samples_per_problem:.1f}", f"{100 * cost.share:.1f} %", f"{100 * cost.p_fail:.2f} %")
+        )
+    return rows

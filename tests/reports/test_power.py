@@ -1,0 +1,56 @@
+"""The power report's words, where the usual ones do not hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pytest_r1eval.baseline_files import FoundBaseline
+from pytest_r1eval.core.benchmarks import BUILT_IN
+from pytest_r1eval.core.sequential import LastLook
+from pytest_r1eval.core.verdicts import GateRule
+from pytest_r1eval.power import assumptions_for, power_report
+from pytest_r1eval.reports.power import power_text
+from tests.test_power import AIME, PUBLISHED
+
+LIVE_CODE_BENCH = next(benchmark for benchmark in BUILT_IN if benchmark.name == "lcb")
+
+
+def test_an_assumed_source_is_not_called_assumed_twice() -> None:
+    """LiveCodeBench's variance is assumed in its own words."""
+    lines = power_text(power_report("lcb", assumptions_for(LIVE_CODE_BENCH), rule=GateRule()))
+    assert "  W, the variance within problems: 0.082, assumed (0.049 to 0.115)" in lines
+
+
+def test_no_number_of_samples_is_a_sentence() -> None:
+    """It names the falls, what the baseline allows, and what to do."""
+    lines = power_text(power_report("aime24", assumptions_for(AIME), rule=GateRule(), drops=(0.02, 0.03, 0.05)))
+    where = lines.index("  No number of candidate samples suffices for a fall of 2.0 or 3.0 points: with 80 % power")
+    assert lines[where + 1] == "  this baseline allows 3.04. Record one with more samples."
+
+
+def test_noise_is_named_where_it_limits() -> None:
+    """More samples of another harness would not help."""
+    assumptions = assumptions_for(AIME, found=FoundBaseline(baseline=PUBLISHED, source="a table"))
+    lines = power_text(power_report("aime24", assumptions, rule=GateRule()))
+    assert "  this baseline allows 18.31. Record one with more samples, by this run's own harness." in lines
+    assert "  tau, the noise between harnesses: 4.7 points, because the number was made with another harness" in lines
+
+
+def test_falls_that_can_all_be_seen_need_no_sentence() -> None:
+    """Nothing is said of limits that do not bind."""
+    lines = power_text(power_report("aime24", assumptions_for(AIME), rule=GateRule(), drops=(0.05,)))
+    assert not [line for line in lines if "No number of" in line]
+
+
+def test_a_missing_plan_is_explained() -> None:
+    """The reason stands in the plan's place."""
+    report = power_report("aime24", assumptions_for(AIME, n_baseline_samples=1), rule=GateRule(), drops=(0.5,))
+    missing = replace(report, sequential=None, no_sequential="it cannot be")
+    assert power_text(missing)[-1] == "sequential gate: none, because it cannot be"
+
+
+def test_a_look_that_cannot_fail_says_never() -> None:
+    """Strict gates spend no alpha on their first looks."""
+    report = power_report("aime24", assumptions_for(AIME), rule=GateRule(sigmas=7), last_look=LastLook.AUTO)
+    first = next(line for line in power_text(report) if line.startswith("  1  "))
+    assert first.split()[:3] == ["1", "4", "never"]

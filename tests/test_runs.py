@@ -1,0 +1,119 @@
+"""Finished runs read back: whole ones as what they measured, others with the reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.core.baselines import MeasuredBaseline
+from pytest_r1eval.core.benchmarks import Sampling
+from pytest_r1eval.core.plans import Plan
+from pytest_r1eval.core.records import Outcome, ProblemTally
+from pytest_r1eval.core.verdicts import Judgement, Verdict
+from pytest_r1eval.errors import RunError, StoreError
+from pytest_r1eval.runs import StoredRun, chosen_benchmarks, stopped_early
+from pytest_r1eval.store import Store
+from tests.recordings import record_run
+
+
+def refusal(run: StoredRun, benchmark: str = "smoke") -> str:
+    """Return why a run counts for nothing."""
+    read = run.read(benchmark)
+    assert isinstance(read, Judgement)
+    assert read.verdict is Verdict.INVALID
+    return read.reason
+
+
+def test_a_whole_run_is_what_it_measured(tmp_path: Path) -> None:
+    """Counts, seed and fingerprint come back."""
+    run = StoredRun(folder=record_run(tmp_path / "run", seed=7))
+    measured = run.read("smoke")
+    assert isinstance(measured, MeasuredBaseline)
+    assert (measured.seed, measured.run, measured.counts.n_samples) == (7, "run", 96)
+    assert run.measured("smoke") == measured
+    assert (run.exists, run.model_name, run.benchmarks) == (True, "local/toy", ("smoke",))
+
+
+def test_what_is_not_whole_is_invalid(tmp_path: Path) -> None:
+    """The judge's own reasons are given."""
+    holes = StoredRun(folder=record_run(tmp_path / "holes", skip=frozenset({("p003", 5)})))
+    assert refusal(holes) == "1 of 96 planned samples are missing."
+    broken = StoredRun(folder=record_run(tmp_path / "broken", outcome=Outcome.ERROR))
+    assert refusal(broken).startswith("The grader failed on 96 of 96 samples")
+    assert refusal(broken, "aime24") == f"The run {broken.folder} holds no aime24, only smoke."
+
+
+def test_an_unplanned_benchmark_is_invalid(tmp_path: Path) -> None:
+    """A run that ended before planning holds nothing."""
+    whole = Store.open(record_run(tmp_path / "whole"))
+    store = Store.create(tmp_path / "bare", whole.header)
+    whole.close()
+    store.select(("smoke",))
+    store.close()
+    assert refusal(StoredRun(folder=tmp_path / "bare")) == "No worker got as far as planning it."
+
+
+def test_asking_for_counts_of_a_broken_run_is_an_error(tmp_path: Path) -> None:
+    """The error names the run, the benchmark, and what to do."""
+    run = StoredRun(folder=record_run(tmp_path / "holes", skip=frozenset({("p003", 5)})))
+    with pytest.raises(RunError) as caught:
+        run.measured("smoke")
+    assert str(caught.value) == (
+        f"{run.folder}, smoke: 1 of 96 planned samples are missing. Resume the run: --r1-resume {run.folder}."
+    )
+
+
+def test_no_run_is_an_error(tmp_path: Path) -> None:
+    """A folder without a store is named."""
+    run = StoredRun(folder=tmp_path)
+    assert not run.exists
+    with pytest.raises(StoreError, match="no run at"):
+        run.read("smoke")
+
+
+def test_a_stopped_sequential_run_is_told_to_be_completed(tmp_path: Path) -> None:
+    """Its missing samples were never meant to be drawn, so resuming it as it is would not help."""
+    whole = Store.open(record_run(tmp_path / "whole"))
+    header, exam, plan = whole.header, whole.exam("smoke"), whole.plan("smoke")
+    whole.close()
+    assert plan is not None
+    store = Store.create(tmp_path / "stopped", header)
+    store.select(("smoke",))
+    store.write_plan(exam, tuple((1, 2) for _ in exam.problems), replace(plan, rounds=(4, 8)), gate="{}")
+    store.close()
+    assert refusal(StoredRun(folder=tmp_path / "stopped")) == (
+        "The run stopped after 0 of 96 planned samples, and a pass@1 at stop is no score."
+    )
+
+
+@pytest.mark.parametrize("n_there", [4, 8])
+def test_a_run_that_stopped_early_is_no_score(n_there: int) -> None:
+    """All planned samples of a problem have to be there."""
+    plan = Plan(benchmark="smoke", exam="e", problem_ids=("p",), rounds=(4, 8), seed=1, sampling=Sampling())
+    tally = ProblemTally(
+        problem_id="p", n_samples=n_there, n_correct=1, n_no_answer=0, n_error=0, n_cut_off=0, n_tokens=9
+    )
+    found = stopped_early(plan, (tally,), run=Path("r"))
+    if n_there == 8:
+        assert found is None
+    else:
+        assert found is not None
+        assert found.reason == "The run stopped after 4 of 8 planned samples, and a pass@1 at stop is no score."
+        assert found.next_step == "Complete it, nothing is drawn twice: --r1-resume r --r1-gate fixed."
+
+
+class TestChoice:
+    def test_everything_unless_asked(self, tmp_path: Path) -> None:
+        """All benchmarks of a run in its order, or those asked for once each."""
+        run = StoredRun(folder=record_run(tmp_path / "run", benchmarks=("smoke", "aime24")))
+        assert chosen_benchmarks(run, asked=()) == ("smoke", "aime24")
+        assert chosen_benchmarks(run, asked=("aime24", "aime24")) == ("aime24",)
+
+    def test_what_the_run_does_not_hold(self, tmp_path: Path) -> None:
+        """A typing error is answered with what there is."""
+        run = StoredRun(folder=record_run(tmp_path / "run"))
+        with pytest.raises(RunError) as caught:
+            chosen_benchmarks(run, asked=("smoky",))
+        assert str(caught.value) == f"{run.folder} holds no smoky; expected one of smoke"
