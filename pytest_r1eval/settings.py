@@ -270,7 +270,7 @@ def settings_from(config: pytest.Config) -> Settings:
     margin = read.optional("margin", _positive_float)
     return Settings(
         model=read.text("model") or "",
-        root=config.inipath.parent if config.inipath else config.invocation_params.dir,
+        root=_root(config),
         output_dir=read.required("output-dir", _path(config)),
         n_workers=_n_workers(config),
         revision=read.text("revision"),
@@ -465,6 +465,19 @@ def _engine_arg(text: str) -> tuple[str, Any]:
         return key.strip().replace("-", "_"), json.loads(value)
     except ValueError:
         return key.strip().replace("-", "_"), value
+
+
+def _root(config: pytest.Config) -> Path:
+    """
+    Return the folder of the ini file that the user stands below, else where they stand.
+
+    pytest takes the model's path for a test path and may find an ini file above the
+    *model*, in somebody else's repository.
+    """
+    here = config.invocation_params.dir
+    if config.inipath is not None and here.is_relative_to(config.inipath.parent):
+        return config.inipath.parent
+    return here
 
 
 def _n_workers(config: pytest.Config) -> int:

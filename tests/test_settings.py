@@ -11,8 +11,10 @@ from pytest_r1eval.settings import (
     NEWEST,
     OPTIONS,
     EngineKind,
+    Family,
     GateKind,
     InconclusivePolicy,
+    MaxSamples,
     Option,
     Settings,
     chosen_model,
@@ -60,6 +62,9 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("seed", "0", "1", str(2**63 - 1), (0, 1, 2**63 - 1)),
     ("baseline", "published", "previous", "a/b.json", ("published", "previous", "a/b.json")),
     ("save-baseline", "a/a", "b/b", "c/c", ("a/a", "b/b", "c/c")),
+    ("gate", "sequential", "fixed", "sequential", tuple(map(GateKind, ("sequential", "fixed", "sequential")))),
+    ("max-samples", "auto", "k", "auto", tuple(map(MaxSamples, ("auto", "k", "auto")))),
+    ("family", "holm", "none", "holm", tuple(map(Family, ("holm", "none", "holm")))),
     ("sigmas", "1", "2.5", "4", (1.0, 2.5, 4.0)),
     ("margin", "1", "2", "50", (0.01, 0.02, 0.5)),
     ("inconclusive", "pass", "fail", "pass", tuple(map(InconclusivePolicy, ("pass", "fail", "pass")))),
@@ -87,6 +92,8 @@ DEFAULTS: dict[str, object] = {
     "baseline": None,
     "save_baseline": None,
     "gate": GateKind.FIXED,
+    "max_samples": MaxSamples.CAPPED,
+    "family": Family.NONE,
     "sigmas": 3.0,
     "margin": None,
     "two_sided": False,
@@ -124,7 +131,7 @@ class TestPrecedence:
 
     def test_every_option_with_a_value_is_above_or_below(self) -> None:
         """An option that is added is added to these tests."""
-        elsewhere = {"tasks", "data", "output-dir", "gate", "two-sided", "exact"}
+        elsewhere = {"tasks", "data", "output-dir", "two-sided", "exact"}
 
         assert {option.name for option in OPTIONS} == {*elsewhere, *(option for option, *_ in KINDS)}
 
@@ -244,6 +251,8 @@ BAD_VALUES = [
         (("engine",), ("VLLM", "sglang"), "one of vllm, replay"),
         (("gate",), ("sometimes",), f"one of {', '.join(GateKind)}"),
         (("inconclusive",), ("ignore",), "one of fail, pass"),
+        (("max-samples",), ("64",), "one of k, auto"),
+        (("family",), ("bonferroni",), "one of none, holm"),
     ) for name in names for bad in bads),
     *(("samples", bad, f"--r1-samples is {bad!r}; expected BENCH=K with K 1 or more, as in aime24=64")
       for bad in ("aime24", "64", "aime24=0", "aime24=-1", "aime24=x", "aime24=", "=4", "aime24=²", "aime24=1=2")),
@@ -252,7 +261,7 @@ BAD_VALUES = [
 ]  # fmt: skip
 
 
-PARSED_BY_PYTEST = {"engine", "gate", "inconclusive", "two-sided", "exact"}
+PARSED_BY_PYTEST = {"engine", "exact", "family", "gate", "inconclusive", "max-samples", "two-sided"}
 """Options whose values on the command line are pytest's parser's business."""
 
 

@@ -76,6 +76,10 @@ _Z_LIMIT = 40.0  # no bound lies beyond: the normal tail there is below the smal
 _DECIMALS = 9  # of bounds and margins, so that the hash does not hang on a machine's last bits
 
 
+MAX_SIGMAS = 6.0
+"""Alpha is 1e-9 here; the recursion over looks loses its digits soon after."""
+
+
 class LastLook(StrEnum):
     """Where a plan ends."""
 
@@ -182,6 +186,11 @@ def plan(
     """
     if not 0 < beta <= 0.5:
         raise ValueError(f"beta is {beta}; expected a probability above 0 and at most 1/2")
+    if rule.critical_sigmas > MAX_SIGMAS:
+        raise PlanError(
+            f"a sequential plan at {rule.critical_sigmas:.3g} sigmas was asked for; expected {MAX_SIGMAS:.0f} or fewer, "
+            "beyond which boundaries are rounding errors; lower --r1-sigmas, or use --r1-gate fixed"
+        )
     looks = _Looks(design=design, alpha=rule.alpha, beta=beta, ks=_look_samples(design, paired=paired))
     margin = minimum_detectable_effect(design, sigmas=rule.critical_sigmas, power=1 - beta)
     match last_look:

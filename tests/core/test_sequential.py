@@ -51,6 +51,13 @@ AIME = standard_plan("aime24")
 CAPPED = standard_plan("aime24", last_look=LastLook.CAPPED)
 
 
+def test_sigmas_beyond_the_recursion_are_refused() -> None:
+    """Boundaries that would be rounding errors are not planned."""
+    design = standard_design("aime24")
+    with pytest.raises(PlanError, match="expected 6 or fewer"):
+        plan(design, paired=True, rule=GateRule(sigmas=6.5))
+
+
 class TestBounds:
     """The recursion against published numbers."""
 
