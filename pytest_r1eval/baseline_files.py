@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_r1eval.core.baselines import BaselineFile, MeasuredBaseline, PublishedBaseline, dumps, loads, with_measured
-from pytest_r1eval.errors import BaselineError
+from pytest_r1eval.errors import BaselineError, R1EvalError
 
 _PACKAGE = Path(__file__).parent
 
@@ -33,11 +33,15 @@ class BaselineShelf:
         root: The folder whose ``baselines/`` is the user's.
         choice: What ``--r1-baseline`` said; None for the model's own.
         model_name: ``org/name`` of the candidate.
+        output_dir: Where runs are kept, for ``previous``.
+        run: The run that asks, which is not its own previous one.
     """
 
     root: Path
     choice: str | None
     model_name: str
+    output_dir: Path | None = None
+    run: Path | None = None
 
     def find(self, benchmark: str) -> FoundBaseline | None:
         """
@@ -46,6 +50,8 @@ class BaselineShelf:
         Raises:
             BaselineError: If a file is malformed, or the one named does not exist.
         """
+        if self.choice == "previous" or (self.choice and (self.root / self.choice).is_dir()):
+            return self._found_run(benchmark)
         files = self._files()
         for path, file in files:
             if self.choice != "published" and (measured := file.measured_for(benchmark)) is not None:
@@ -54,6 +60,23 @@ class BaselineShelf:
             if (published := file.published_for(benchmark)) is not None:
                 return FoundBaseline(baseline=published, source=f"{file.model}, {published.source}")
         return None
+
+    def _found_run(self, benchmark: str) -> FoundBaseline | None:
+        """Take a stored run as the baseline: the one that was named, or the newest before this one."""
+        from pytest_r1eval.runs import StoredRun, previous_run  # noqa: PLC0415 - imports the statistics
+
+        if self.choice != "previous":
+            run: StoredRun | None = StoredRun(folder=self.root / str(self.choice))
+        elif self.output_dir is None or self.run is None:
+            raise BaselineError("--r1-baseline previous: there is no output folder to look for earlier runs in")
+        else:
+            run = previous_run(self.output_dir, benchmark, before=self.run)
+        if run is None:
+            return None
+        try:
+            return FoundBaseline(baseline=run.measured(benchmark), source=f"run {run.folder}")
+        except R1EvalError as error:
+            raise BaselineError(f"--r1-baseline {self.choice}: {error}") from error
 
     def record(self, measured: MeasuredBaseline, *, name: str) -> Path:
         """

@@ -21,7 +21,7 @@ from pytest_r1eval.core.health import judge_health
 from pytest_r1eval.core.multiplicity import fallen_problems, rearrangement
 from pytest_r1eval.core.verdicts import GateRule, Judgement, Verdict, invalid
 from pytest_r1eval.errors import BaselineError, RunError
-from pytest_r1eval.judge import GateResult, against_measured, against_published
+from pytest_r1eval.judge import GateResult, compared
 from pytest_r1eval.runs import StoredRun
 from pytest_r1eval.store import FILE_NAME
 
@@ -216,18 +216,10 @@ def _samples_per_problem(measured: MeasuredBaseline) -> int:
 def _judged(
     measured: MeasuredBaseline, found: FoundBaseline, benchmark: Benchmark | None, *, rule: GateRule
 ) -> Judgement:
-    n_samples = _samples_per_problem(measured)
-    match found.baseline:
-        case MeasuredBaseline() as baseline:
-            return against_measured(measured, baseline, n_samples=n_samples, rule=rule)
-        case PublishedBaseline() as baseline:
-            if benchmark is None:
-                raise RunError(
-                    f"{measured.benchmark} is not defined here, so nothing is known of the published number's noise; "
-                    "name the module that defines it with --tasks"
-                )
-            refusal = _part_of_an_exam(measured, benchmark)
-            return refusal or against_published(measured, baseline, benchmark=benchmark, n_samples=n_samples, rule=rule)
+    is_published = isinstance(found.baseline, PublishedBaseline)
+    if is_published and benchmark is not None and (refusal := _part_of_an_exam(measured, benchmark)) is not None:
+        return refusal
+    return compared(measured, found, benchmark=benchmark, n_samples=_samples_per_problem(measured), rule=rule)
 
 
 def _part_of_an_exam(measured: MeasuredBaseline, benchmark: Benchmark) -> Judgement | None:

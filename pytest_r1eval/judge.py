@@ -7,21 +7,19 @@ plan says what there must be, and what is missing makes the verdict INVALID.
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from pytest_r1eval.baseline_files import BaselineShelf, FoundBaseline
-from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline, PublishedHarness
+from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
-from pytest_r1eval.core.fingerprints import Fingerprint, Question
 from pytest_r1eval.core.gates import SequentialGate
 from pytest_r1eval.core.health import Health, judge_health
 from pytest_r1eval.core.multiplicity import FallenProblems, Rearrangement, fallen_problems, rearrangement
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, ProblemTally
-from pytest_r1eval.core.stats import Published, pass_at_1
+from pytest_r1eval.core.stats import pass_at_1
 from pytest_r1eval.core.verdicts import (
     GateRule,
     Judgement,
@@ -29,17 +27,15 @@ from pytest_r1eval.core.verdicts import (
     invalid,
     judge_measured,
     judge_published,
-    measured_tau,
-    published_tau,
     under_holm,
 )
-from pytest_r1eval.errors import R1EvalError
+from pytest_r1eval.errors import BaselineError, R1EvalError
 from pytest_r1eval.looks import advance, gate_of
+from pytest_r1eval.references import reference_for
+from pytest_r1eval.runs import incomplete_run, measured_run, missing_samples, unfit_run, unplanned_run
 from pytest_r1eval.store import BenchmarkState, Store
 
 VERDICT_SCHEMA_VERSION = 1
-MIN_TOKENS_OF_A_REPEAT = 256
-"""Two draws of one short answer agree by chance; of this many tokens, at any temperature above 0, they do not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,83 +194,31 @@ class Judge:
         try:
             found = self.shelf.find(benchmark.name)
             measured = measured_run(self.store, plan, tallies)
-            name = self.save_as or (self.shelf.model_name if found is None else None)
+            is_candidate = found is None and self.shelf.choice != "previous"
+            name = self.save_as or (self.shelf.model_name if is_candidate else None)
             recorded = None if name is None else str(self.shelf.record(measured, name=name))
         except R1EvalError as error:
             return invalid(str(error), "Mend the baseline and judge again with --r1-resume."), None, None
         is_comparable = found is not None and is_same_question(measured, found)
         if found is None or (self.save_as is not None and not is_comparable):
             return self._without_baseline(measured, recorded), None, recorded
-        return self._compared(benchmark, plan, measured, found), found, recorded
+        judgement = compared(measured, found, benchmark=benchmark, n_samples=plan.samples_per_problem, rule=self.rule)
+        return judgement, found, recorded
 
     def _without_baseline(self, measured: MeasuredBaseline, recorded: str | None) -> Judgement:
         on_purpose = self.save_as is not None
         reason = "Recorded as asked; there was nothing to compare with." if on_purpose else "There is no baseline yet."
+        if recorded is None:
+            reason = "There is no earlier run yet."
         return Judgement(
             verdict=Verdict.INCONCLUSIVE,
-            passes=on_purpose,
+            passes=on_purpose or (recorded is None and self.rule.inconclusive_passes),
             estimate=pass_at_1(measured.counts),
             reason=reason,
-            next_step=f"Review {recorded} and commit it; the next run is compared with it.",
+            next_step="Nothing; the next run is compared with this one."
+            if recorded is None
+            else f"Review {recorded} and commit it; the next run is compared with it.",
         )
-
-    def _compared(
-        self, benchmark: Benchmark, plan: Plan, measured: MeasuredBaseline, found: FoundBaseline
-    ) -> Judgement:
-        match found.baseline:
-            case MeasuredBaseline() as baseline:
-                return against_measured(measured, baseline, n_samples=plan.samples_per_problem, rule=self.rule)
-            case PublishedBaseline() as baseline:
-                return against_published(
-                    measured, baseline, benchmark=benchmark, n_samples=plan.samples_per_problem, rule=self.rule
-                )
-
-
-def unplanned_run(store: Store, name: str) -> Judgement:
-    """Say why a benchmark of a run has no plan."""
-    if store.state(name) is BenchmarkState.FAILED:
-        return invalid(store.error(name) or "planning failed", "Mend the cause and start the run again.")
-    return invalid(
-        "No worker got as far as planning it.", f"See the errors above, then --r1-resume {store.path.parent}."
-    )
-
-
-def incomplete_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement | None:
-    """Refuse a run in which something is missing or failed; None where everything planned is there."""
-    n_missing = plan.n_samples - sum(tally.n_samples for tally in tallies)
-    return missing_samples(store, plan, tallies) if n_missing else unfit_run(store, plan, tallies)
-
-
-def missing_samples(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement:
-    """Say how many planned samples are not there."""
-    n_missing = plan.n_samples - sum(tally.n_samples for tally in tallies)
-    return invalid(
-        f"{n_missing} of {plan.n_samples} planned samples are missing.",
-        f"Resume the run: --r1-resume {store.path.parent}.",
-    )
-
-
-def unfit_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement | None:
-    """Refuse samples that are no evidence: ungraded, repeated, or of several harnesses."""
-    n_samples, n_errors = sum(tally.n_samples for tally in tallies), sum(tally.n_error for tally in tallies)
-    if n_errors:
-        return invalid(
-            f"The grader failed on {n_errors} of {n_samples} samples ({_first_error(store, plan.benchmark)}).",
-            "A failure of the grader is no wrong answer: mend it and start a new run.",
-        )
-    repeated = store.repeated_responses(plan.benchmark, min_tokens=MIN_TOKENS_OF_A_REPEAT)
-    if repeated and plan.sampling.temperature > 0:
-        return invalid(
-            f"Problem {repeated[0][0]} has one response of {MIN_TOKENS_OF_A_REPEAT} tokens or more "
-            f"{repeated[0][1]} times, as {len(repeated)} responses of the run: seeds were reused.",
-            "Samples that repeat each other are no evidence; check the engine's seeds and start a new run.",
-        )
-    if len(store.harnesses) != 1:
-        return invalid(
-            f"The run's workers answered with {len(store.harnesses)} different harnesses.",
-            "Use one engine version, dtype and kind of device per run.",
-        )
-    return None
 
 
 def _with_samples(name: str, plan: Plan, tallies: tuple[ProblemTally, ...], judgement: Judgement) -> GateResult:
@@ -291,31 +235,6 @@ def _with_samples(name: str, plan: Plan, tallies: tuple[ProblemTally, ...], judg
     )
 
 
-def _first_error(store: Store, name: str) -> str:
-    details = (sample.grade.detail for sample in store.samples(name) if sample.grade.detail)
-    return next(details, "no detail recorded")
-
-
-def measured_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> MeasuredBaseline:
-    """Take a complete run as what a baseline would record of it."""
-    header, (harness,) = store.header, store.harnesses
-    question = Question(exam=plan.exam, sampling=plan.sampling, system_prompt=plan.system_prompt)
-    return MeasuredBaseline(
-        benchmark=plan.benchmark,
-        recorded=dt.datetime.fromisoformat(header.created),
-        run=store.path.parent.name,
-        seed=header.seed,
-        fingerprint=Fingerprint(model=header.identity, question=question, harness=harness),
-        counts=Counts.from_rows((tally.problem_id, tally.n_correct, tally.n_samples) for tally in tallies),
-        health=HealthCounts(
-            n_samples=sum(tally.n_samples for tally in tallies),
-            n_truncated=sum(tally.n_cut_off for tally in tallies),
-            n_no_answer=sum(tally.n_no_answer for tally in tallies),
-            n_tokens=sum(tally.n_tokens for tally in tallies),
-        ),
-    )
-
-
 def is_same_question(measured: MeasuredBaseline, found: FoundBaseline) -> bool:
     """Whether a baseline was asked what the run was asked; a published number counts as such."""
     if isinstance(found.baseline, PublishedBaseline):
@@ -323,47 +242,48 @@ def is_same_question(measured: MeasuredBaseline, found: FoundBaseline) -> bool:
     return not measured.fingerprint.question.differences(found.baseline.fingerprint.question)
 
 
-def against_measured(
-    measured: MeasuredBaseline, baseline: MeasuredBaseline, *, n_samples: int, rule: GateRule
+def compared(
+    measured: MeasuredBaseline, found: FoundBaseline, *, benchmark: Benchmark | None, n_samples: int, rule: GateRule
 ) -> Judgement:
-    """Judge a complete run of `n_samples` samples per problem against a measured baseline."""
-    differences = measured.fingerprint.differences(baseline.fingerprint)
-    asked = [str(difference) for difference in differences if difference.is_question]
-    if asked:
-        return invalid(f"The baseline was asked something else: {'; '.join(asked)}.", _MISMATCH)
-    judgement = judge_measured(
-        measured.counts,
-        baseline.counts,
-        tau=measured_tau(differences),
-        rule=rule,
-        n_samples=n_samples,
-    )
-    same_weights = measured.fingerprint.model.weights == baseline.fingerprint.model.weights
-    if same_weights and measured.seed == baseline.seed:
-        note = "The baseline holds the same weights drawn with the same seed: this is the same evidence twice."
-        return replace(judgement, warnings=(*judgement.warnings, note))
-    return judgement
+    """
+    Judge a complete run against a baseline, by the fixed gate.
 
-
-def against_published(
-    measured: MeasuredBaseline, baseline: PublishedBaseline, *, benchmark: Benchmark, n_samples: int, rule: GateRule
-) -> Judgement:
-    """Judge a complete run of `n_samples` samples per problem against a published number."""
+    Args:
+        measured: The run.
+        found: The baseline.
+        benchmark: The benchmark's definition, which a published number needs; None where nobody has it.
+        n_samples: Samples per problem that were planned.
+        rule: How to decide.
+    """
     try:
-        tau = published_tau(benchmark, made_with_lighteval=baseline.harness is PublishedHarness.LIGHTEVAL)
-    except ValueError as error:
-        return invalid(str(error), "Record a baseline of your own with --r1-save-baseline.")
-    return judge_published(
-        measured.counts,
-        Published(value=baseline.pass_at_1, rounding=baseline.rounding_unit, n_samples=baseline.samples_per_problem),
-        tau=tau,
-        rule=rule,
-        standard_samples=benchmark.samples_per_problem,
-        n_samples=n_samples,
+        reference = reference_for(benchmark, found, fingerprint=measured.fingerprint)
+    except BaselineError as error:
+        return invalid(str(error), "Ask the same, or judge against a baseline recorded this way (--r1-save-baseline).")
+    if isinstance(reference.side, Counts):
+        judgement = judge_measured(measured.counts, reference.side, tau=reference.tau, rule=rule, n_samples=n_samples)
+    else:
+        judgement = judge_published(
+            measured.counts,
+            reference.side,
+            tau=reference.tau,
+            rule=rule,
+            standard_samples=benchmark.samples_per_problem if benchmark else n_samples,
+            n_samples=n_samples,
+        )
+    if not is_same_evidence(measured, found):
+        return judgement
+    note = "The baseline holds the same weights drawn with the same seed: this is the same evidence twice."
+    return replace(judgement, warnings=(*judgement.warnings, note))
+
+
+def is_same_evidence(measured: MeasuredBaseline, found: FoundBaseline) -> bool:
+    """Whether run and baseline are draws of the same weights by the same seed."""
+    baseline = found.baseline
+    return (
+        isinstance(baseline, MeasuredBaseline)
+        and measured.fingerprint.model.weights == baseline.fingerprint.model.weights
+        and measured.seed == baseline.seed
     )
-
-
-_MISMATCH = "Ask the same, or judge against a baseline recorded this way (--r1-save-baseline)."
 
 
 def dumps(result: GateResult) -> str:

@@ -206,7 +206,7 @@ def check_comparable(question: Question, found: FoundBaseline | None, *, is_subs
             differences = question.differences(baseline.fingerprint.question)
             if differences:
                 raise BaselineError(
-                    f"the baseline ({found.source}) was asked something else: {'; '.join(map(str, differences))}. "
+                    f"The baseline ({found.source}) was asked something else: {'; '.join(map(str, differences))}. "
                     "Ask the same, or record a baseline of your own with --r1-save-baseline and --r1-baseline"
                 )
         case FoundBaseline(baseline=PublishedBaseline()) if is_subset:

@@ -63,9 +63,14 @@ def design_against(side: Counts | Published, benchmark: Benchmark, *, n_samples:
     )
 
 
-def reference_for(benchmark: Benchmark, found: FoundBaseline, *, fingerprint: Fingerprint) -> Reference:
+def reference_for(benchmark: Benchmark | None, found: FoundBaseline, *, fingerprint: Fingerprint) -> Reference:
     """
     Work out what a run with this fingerprint is compared with.
+
+    Args:
+        benchmark: The benchmark's definition, which a published number needs; None where nobody has it.
+        found: The baseline.
+        fingerprint: The run's.
 
     Raises:
         BaselineError: If the baseline was asked something else, or the noise between the harnesses is unknown.
@@ -76,11 +81,16 @@ def reference_for(benchmark: Benchmark, found: FoundBaseline, *, fingerprint: Fi
             asked = [str(difference) for difference in differences if difference.is_question]
             if asked:
                 raise BaselineError(
-                    f"the baseline ({found.source}) was asked something else: {'; '.join(asked)}. "
-                    "Ask the same, or record a baseline of your own with --r1-save-baseline"
+                    f"The baseline ({found.source}) was asked something else: {'; '.join(asked)}. "
+                    "Ask the same, or record a baseline of your own with --r1-save-baseline."
                 )
             return Reference(side=side_of(measured), tau=measured_tau(differences), source=found.source)
         case PublishedBaseline() as published:
+            if benchmark is None:
+                raise BaselineError(
+                    f"{published.benchmark} is not defined here, so nothing is known of the published number's noise; "
+                    "name the module that defines it (--tasks, --r1-tasks)"
+                )
             return Reference(side=side_of(published), tau=tau_of(published, benchmark), source=found.source)
 
 

@@ -7,18 +7,22 @@ compared or added up either.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_r1eval.core.baselines import MeasuredBaseline
+from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline
+from pytest_r1eval.core.fingerprints import Fingerprint, Question
 from pytest_r1eval.core.plans import Plan
-from pytest_r1eval.core.records import ProblemTally
+from pytest_r1eval.core.records import Counts, ProblemTally
 from pytest_r1eval.core.verdicts import Judgement, invalid
 from pytest_r1eval.errors import RunError
-from pytest_r1eval.judge import incomplete_run, measured_run, unplanned_run
-from pytest_r1eval.store import FILE_NAME, Store
+from pytest_r1eval.store import FILE_NAME, BenchmarkState, Store
+
+MIN_TOKENS_OF_A_REPEAT = 256
+"""Two draws of one short answer agree by chance; of this many tokens, at any temperature above 0, they do not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,3 +110,93 @@ def chosen_benchmarks(run: StoredRun, *, asked: Sequence[str]) -> tuple[str, ...
             f"expected one of {', '.join(held) or 'those it was started with'}"
         )
     return tuple(dict.fromkeys(asked)) or held
+
+
+def unplanned_run(store: Store, name: str) -> Judgement:
+    """Say why a benchmark of a run has no plan."""
+    if store.state(name) is BenchmarkState.FAILED:
+        return invalid(store.error(name) or "planning failed", "Mend the cause and start the run again.")
+    return invalid(
+        "No worker got as far as planning it.", f"See the errors above, then --r1-resume {store.path.parent}."
+    )
+
+
+def incomplete_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement | None:
+    """Refuse a run in which something is missing or failed; None where everything planned is there."""
+    n_missing = plan.n_samples - sum(tally.n_samples for tally in tallies)
+    return missing_samples(store, plan, tallies) if n_missing else unfit_run(store, plan, tallies)
+
+
+def missing_samples(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement:
+    """Say how many planned samples are not there."""
+    n_missing = plan.n_samples - sum(tally.n_samples for tally in tallies)
+    return invalid(
+        f"{n_missing} of {plan.n_samples} planned samples are missing.",
+        f"Resume the run: --r1-resume {store.path.parent}.",
+    )
+
+
+def unfit_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement | None:
+    """Refuse samples that are no evidence: ungraded, repeated, or of several harnesses."""
+    n_samples, n_errors = sum(tally.n_samples for tally in tallies), sum(tally.n_error for tally in tallies)
+    if n_errors:
+        return invalid(
+            f"The grader failed on {n_errors} of {n_samples} samples ({_first_error(store, plan.benchmark)}).",
+            "A failure of the grader is no wrong answer: mend it and start a new run.",
+        )
+    repeated = store.repeated_responses(plan.benchmark, min_tokens=MIN_TOKENS_OF_A_REPEAT)
+    if repeated and plan.sampling.temperature > 0:
+        return invalid(
+            f"Problem {repeated[0][0]} has one response of {MIN_TOKENS_OF_A_REPEAT} tokens or more "
+            f"{repeated[0][1]} times, as {len(repeated)} responses of the run: seeds were reused.",
+            "Samples that repeat each other are no evidence; check the engine's seeds and start a new run.",
+        )
+    if len(store.harnesses) != 1:
+        return invalid(
+            f"The run's workers answered with {len(store.harnesses)} different harnesses.",
+            "Use one engine version, dtype and kind of device per run.",
+        )
+    return None
+
+
+def _first_error(store: Store, name: str) -> str:
+    details = (sample.grade.detail for sample in store.samples(name) if sample.grade.detail)
+    return next(details, "no detail recorded")
+
+
+def measured_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> MeasuredBaseline:
+    """Take a complete run as what a baseline would record of it."""
+    header, (harness,) = store.header, store.harnesses
+    question = Question(exam=plan.exam, sampling=plan.sampling, system_prompt=plan.system_prompt)
+    return MeasuredBaseline(
+        benchmark=plan.benchmark,
+        recorded=dt.datetime.fromisoformat(header.created),
+        run=store.path.parent.name,
+        seed=header.seed,
+        fingerprint=Fingerprint(model=header.identity, question=question, harness=harness),
+        counts=Counts.from_rows((tally.problem_id, tally.n_correct, tally.n_samples) for tally in tallies),
+        health=HealthCounts(
+            n_samples=sum(tally.n_samples for tally in tallies),
+            n_truncated=sum(tally.n_cut_off for tally in tallies),
+            n_no_answer=sum(tally.n_no_answer for tally in tallies),
+            n_tokens=sum(tally.n_tokens for tally in tallies),
+        ),
+    )
+
+
+def previous_run(output_dir: Path, benchmark: str, *, before: Path) -> StoredRun | None:
+    """
+    Return the newest whole run of a benchmark below an output folder, whichever checkpoint it judged.
+
+    Args:
+        output_dir: Where runs are kept.
+        benchmark: What it must have judged.
+        before: The run that asks; itself and later ones are no candidates.
+    """
+    stores = sorted(output_dir.glob(f"*/*/*/{FILE_NAME}"), key=lambda path: path.parent.name, reverse=True)
+    for path in stores:
+        run = StoredRun(folder=path.parent)
+        is_earlier = path.parent.name < before.name
+        if is_earlier and benchmark in run.benchmarks and isinstance(run.read(benchmark), MeasuredBaseline):
+            return run
+    return None

@@ -109,7 +109,7 @@ class RunSession:
         words = set(re.findall(r"\w+", f"{self._config.option.markexpr} {self._config.option.keyword}"))
         asked = [spec for spec in self._catalog.values() if words & {*items.marks_of(spec)}]
         rule = rule_of(self._settings, n_gates=max(1, len(asked)))
-        shelf = shelf_of(self._settings, self._checkpoint)
+        shelf = shelf_of(self._settings, self._checkpoint, run=self._run)
         return lines + [
             f"r1eval: {line}" for line in outlook_lines(asked, shelf=shelf, settings=self._settings, rule=rule)
         ]
@@ -261,7 +261,7 @@ class RunSession:
             with closing(Store.open(self._run)) as store:
                 judge = Judge(
                     store=store,
-                    shelf=shelf_of(self._settings, self._checkpoint),
+                    shelf=shelf_of(self._settings, self._checkpoint, run=self._run),
                     rule=rule_of(self._settings, n_gates=len(self._selected)),
                     save_as=self._settings.save_baseline,
                     is_holm=self._settings.family is Family.HOLM,
@@ -382,9 +382,15 @@ def seed_of(settings: Settings, checkpoint: Checkpoint) -> int:
     return int.from_bytes(hashlib.sha256(checkpoint.identity.weights.encode()).digest()[:6], "big")
 
 
-def shelf_of(settings: Settings, checkpoint: Checkpoint) -> BaselineShelf:
+def shelf_of(settings: Settings, checkpoint: Checkpoint, *, run: Path) -> BaselineShelf:
     """Say where a run's baselines are looked for."""
-    return BaselineShelf(root=settings.root, choice=settings.baseline, model_name=checkpoint.name)
+    return BaselineShelf(
+        root=settings.root,
+        choice=settings.baseline,
+        model_name=checkpoint.name,
+        output_dir=settings.output_dir,
+        run=run,
+    )
 
 
 def marks_hint(catalog: dict[str, Benchmark]) -> str:
@@ -402,7 +408,7 @@ def build_worker(settings: Settings, *, run: Path, catalog: dict[str, Benchmark]
     from pytest_r1eval.scoring.pool import GradingPool  # noqa: PLC0415
 
     owner = f"{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}-{os.getpid()}-{secrets.token_hex(4)}"
-    shelf = shelf_of(settings, checkpoint)
+    shelf = shelf_of(settings, checkpoint, run=run)
     with closing(Store.open(run)) as store:
         seed, selected = store.header.seed, store.selected
     rule = rule_of(settings, n_gates=len(selected))

@@ -122,7 +122,7 @@ class TestVerdicts:
         judge(pytester, "base", "--r1-save-baseline", "local/toy")
         result = judge(pytester, "other")
         assert result.ret == 1
-        result.stdout.fnmatch_lines(["*INVALID. the baseline (baselines/local/toy.json, run *question.exam: *"])
+        result.stdout.fnmatch_lines(["*INVALID. The baseline (baselines/local/toy.json, run *question.exam: *"])
         store = Store.open(runs_of(pytester)[-1])
         assert store.progress("smoke").n_stored == 0
         store.close()
@@ -143,6 +143,19 @@ class TestVerdicts:
         result = judge(pytester, "worse", "--r1-family", "holm", mark="smoke or aime")
         assert result.ret == 1
         result.stdout.fnmatch_lines(["aime24 * FAIL_REGRESSED", "smoke * FAIL_REGRESSED"])
+
+    def test_previous_run_is_a_baseline(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """`--r1-baseline previous` compares with the newest whole run before this one; a run's folder does too."""
+        recorded("old", seed=1)
+        recorded("new", seed=2, weights="w2", solve_rate=0.1)
+        first = judge(pytester, "old", "--r1-baseline", "previous")
+        first.stdout.fnmatch_lines(["*There is no earlier run yet.*"])
+        assert not (pytester.path / "baselines").exists()
+        (old,) = runs_of(pytester)
+        result = judge(pytester, "new", "--r1-baseline", "previous")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines([f"*baseline: run {old}", "smoke * FAIL_REGRESSED"])
+        judge(pytester, "new", "--r1-baseline", str(old)).stdout.fnmatch_lines(["smoke * FAIL_REGRESSED"])
 
 
 class TestHealth:

@@ -188,8 +188,8 @@ def plan(
         raise ValueError(f"beta is {beta}; expected a probability above 0 and at most 1/2")
     if rule.critical_sigmas > MAX_SIGMAS:
         raise PlanError(
-            f"a sequential plan at {rule.critical_sigmas:.3g} sigmas was asked for; expected {MAX_SIGMAS:.0f} or fewer, "
-            "beyond which boundaries are rounding errors; lower --r1-sigmas, or use --r1-gate fixed"
+            f"a sequential plan at {rule.critical_sigmas:.3g} sigmas was asked for; expected {MAX_SIGMAS:.0f} or "
+            "fewer, beyond which boundaries are rounding errors; lower --r1-sigmas, or use --r1-gate fixed"
         )
     looks = _Looks(design=design, alpha=rule.alpha, beta=beta, ks=_look_samples(design, paired=paired))
     margin = minimum_detectable_effect(design, sigmas=rule.critical_sigmas, power=1 - beta)
