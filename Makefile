@@ -12,7 +12,7 @@ GOOD := examples/r1eval/tiny-arithmetic
 REGRESSED := examples/r1eval/tiny-arithmetic-regressed
 BASELINE := r1eval/tiny-arithmetic
 
-.PHONY: help demo test quality style evaluate environment clean
+.PHONY: help demo test quality style evaluate gate environment clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ evaluate: $(STAMP) ## judge MODEL on TASK, with PARALLEL=data|tensor over NUM_GP
 	@test -n "$(MODEL)" || { echo "make evaluate needs MODEL=org/name or a folder, as in make evaluate MODEL=$(GOOD) TASK=smoke"; exit 2; }
 	@case "$(PARALLEL)" in data|tensor) ;; *) echo "PARALLEL is '$(PARALLEL)'; expected data or tensor"; exit 2;; esac
 	$(BIN)/pytest --r1-model $(MODEL) -m $(MARK) $(SPREAD) $(ARGS)
+
+gate: ARGS := --r1-gate sequential $(ARGS)
+gate: evaluate ## the same, stopping at the first look that decides: a quarter of the tokens
 
 clean: ## remove the environment and caches; runs in data/ stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache

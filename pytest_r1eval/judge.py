@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from pytest_r1eval.baseline_files import BaselineShelf, FoundBaseline
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline
@@ -19,6 +20,7 @@ from pytest_r1eval.core.health import Health, judge_health
 from pytest_r1eval.core.multiplicity import FallenProblems, Rearrangement, fallen_problems, rearrangement
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, ProblemTally
+from pytest_r1eval.core.sequential import SequentialPlan
 from pytest_r1eval.core.stats import pass_at_1
 from pytest_r1eval.core.verdicts import (
     GateRule,
@@ -29,7 +31,7 @@ from pytest_r1eval.core.verdicts import (
     judge_published,
     under_holm,
 )
-from pytest_r1eval.errors import BaselineError, R1EvalError
+from pytest_r1eval.errors import BaselineError, R1EvalError, StoreError
 from pytest_r1eval.looks import advance, gate_of
 from pytest_r1eval.references import reference_for
 from pytest_r1eval.runs import incomplete_run, measured_run, missing_samples, unfit_run, unplanned_run
@@ -58,7 +60,8 @@ class GateResult:
         fallen: After a FAIL against a measured baseline, the problems that fell; else None.
         rearrangement: Against a measured baseline, whether problems moved more than chance moves them; else None.
         is_at_stop: Whether looks ended the run early, so that its pass@1 is biased by the stopping.
-        gate: Digest of the sequential gate; None for a fixed one.
+        gate: Digest of the sequential gate, reference and noise included; None for a fixed one.
+        sequential_plan: Looks and bounds; None for a fixed gate.
     """
 
     benchmark: str
@@ -76,6 +79,7 @@ class GateResult:
     rearrangement: Rearrangement | None = None
     is_at_stop: bool = False
     gate: str | None = None
+    sequential_plan: SequentialPlan | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +182,7 @@ class Judge:
             baseline=gate.baseline,
             is_at_stop=found is not None and found.early,
             gate=gate.digest,
+            sequential_plan=gate.plan,
         )
 
     def _not_recorded(self) -> str:
@@ -287,5 +292,21 @@ def is_same_evidence(measured: MeasuredBaseline, found: FoundBaseline) -> bool:
 
 
 def dumps(result: GateResult) -> str:
-    """Write a result as JSON, for other programs to read."""
+    """Write a result as JSON, for other programs to read: `schema_version` and the attributes of `GateResult`."""
     return json.dumps({"schema_version": VERDICT_SCHEMA_VERSION, **asdict(result)}, allow_nan=False, indent=2)
+
+
+def write_verdicts(folder: Path, results: Sequence[GateResult]) -> Path:
+    """
+    Write all results of a run beside its store, as ``verdicts.json``: `schema_version` and `gates`.
+
+    Raises:
+        StoreError: If the folder cannot be written.
+    """
+    path = folder / "verdicts.json"
+    content = {"schema_version": VERDICT_SCHEMA_VERSION, "gates": [asdict(result) for result in results]}
+    try:
+        path.write_text(json.dumps(content, allow_nan=False, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}; the verdicts are in the run's store") from error
+    return path

@@ -253,7 +253,7 @@ class RunSession:
         return self._worker
 
     def _judge(self) -> None:
-        from pytest_r1eval.judge import Judge  # noqa: PLC0415 - imports the statistics
+        from pytest_r1eval.judge import Judge, write_verdicts  # noqa: PLC0415 - imports the statistics
 
         if not self._selected:
             return
@@ -267,6 +267,7 @@ class RunSession:
                     is_holm=self._settings.family is Family.HOLM,
                 )
                 self._results += judge.judge([self._catalog[name] for name in self._selected])
+            write_verdicts(self._run, self._results)
         except R1EvalError as error:
             raise pytest.UsageError(f"the run cannot be judged: {error}") from error
         for result in self._results:

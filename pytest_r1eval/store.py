@@ -8,6 +8,10 @@ every change is one transaction, so a kill leaves either all of it or nothing.
 
 Known trade-off (accepted): write-ahead logging needs a local file system. Runs
 spread over machines keep a store each and are merged.
+
+All workers of a store being on one machine, leases are read off its monotonic
+clock: a wall clock that jumps would end them all at once, or none for hours. What
+a restart of the machine leaves behind is cleared by whoever resumes the run.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import json
 import sqlite3
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -24,7 +28,7 @@ from pathlib import Path
 
 from pytest_r1eval.core.benchmarks import Exam, Problem, Sampling
 from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
-from pytest_r1eval.core.plans import Plan, Unit
+from pytest_r1eval.core.plans import Plan, Share, Unit
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, ProblemTally, Response, Sample
 from pytest_r1eval.errors import StoreError
 
@@ -84,6 +88,7 @@ class RunHeader:
         identity: Digests of the checkpoint.
         created: ISO date and time, UTC.
         seed: The run's seed.
+        share: Which part of the plans this store draws; None for all of it.
     """
 
     model: str
@@ -91,6 +96,7 @@ class RunHeader:
     identity: ModelIdentity
     created: str
     seed: int
+    share: Share | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +188,28 @@ class Store:
         with self._reading() as db:
             (text,) = db.execute("SELECT value FROM run WHERE key = 'header'").fetchone()
         fields = json.loads(text)
-        return RunHeader(**{**fields, "identity": ModelIdentity(**fields["identity"])})
+        share = fields.get("share")
+        return RunHeader(
+            **{
+                **fields,
+                "identity": ModelIdentity(**fields["identity"]),
+                "share": None if share is None else Share(**share),
+            }
+        )
+
+    def check(self) -> None:
+        """
+        Read the whole file once, so that damage is found before anything is built on it.
+
+        Raises:
+            StoreError: If it is damaged.
+        """
+        with self._reading() as db:
+            (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise StoreError(
+                f"{self.path} is damaged: {found}; expected an intact SQLite file. Restore a copy, or start a new run"
+            )
 
     def select(self, names: tuple[str, ...]) -> None:
         """
@@ -224,7 +251,7 @@ class Store:
 
     def claim_planning(self, name: str, *, owner: str) -> bool:
         """Take the task of planning a benchmark; False if somebody else holds it or it is planned."""
-        now = time.time()
+        now = time.monotonic()
         with self._transaction() as db:
             cursor = db.execute(
                 "UPDATE benchmark SET owner = ?, lease_until = ?"
@@ -237,7 +264,7 @@ class Store:
         self, exam: Exam, prompts: tuple[tuple[int, ...], ...], plan: Plan, *, gate: str | None = None
     ) -> None:
         """
-        Store exam, prompts, plan and sequential gate, and open the benchmark's units for claims.
+        Store exam, prompts, plan and sequential gate, and open the units of this store's share for claims.
 
         Args:
             exam: The problems.
@@ -245,6 +272,7 @@ class Store:
             plan: What is going to be drawn.
             gate: What looks decide by, as JSON; None where only a complete run is judged.
         """
+        share = self.header.share
         with self._transaction() as db:
             cursor = db.execute(
                 "UPDATE benchmark SET state = ?, dataset = ?, plan = ?, gate = ? WHERE name = ? AND state = ?",
@@ -268,7 +296,7 @@ class Store:
             )
             db.executemany(
                 "INSERT INTO unit (benchmark, round, problem_id, first, last) VALUES (?, ?, ?, ?, ?)",
-                [(plan.benchmark, unit.round, unit.problem_id, unit.first, unit.last) for unit in plan.units()],
+                [(plan.benchmark, unit.round, unit.problem_id, unit.first, unit.last) for unit in plan.units(share=share)],
             )
 
     def fail(self, name: str, error: str) -> None:
@@ -364,7 +392,7 @@ class Store:
         At most one round is begun before the one in front of it is complete: enough that
         an engine does not idle for the last long response, and little to drop on a stop.
         """
-        now = time.time()
+        now = time.monotonic()
         with self._transaction() as db:
             row = db.execute(
                 "SELECT unit.id, unit.benchmark, round, problem_id, first, last FROM unit"
@@ -391,15 +419,28 @@ class Store:
         with self._transaction() as db:
             db.execute(
                 "UPDATE benchmark SET lease_until = ? WHERE owner = ? AND state = ?",
-                (time.time() + LEASE_S, owner, BenchmarkState.SELECTED),
+                (time.monotonic() + LEASE_S, owner, BenchmarkState.SELECTED),
             )
-            db.execute("UPDATE unit SET lease_until = ? WHERE owner = ? AND done = 0", (time.time() + LEASE_S, owner))
+            db.execute("UPDATE unit SET lease_until = ? WHERE owner = ? AND done = 0", (time.monotonic() + LEASE_S, owner))
 
     def release(self, *, owner: str) -> None:
         """Give back every lease of one worker, for others to take at once."""
         with self._transaction() as db:
             db.execute("UPDATE unit SET owner = NULL, lease_until = 0 WHERE owner = ? AND done = 0", (owner,))
             db.execute("UPDATE benchmark SET owner = NULL, lease_until = 0 WHERE owner = ?", (owner,))
+
+    def release_worker(self, name: str) -> None:
+        """Give back the leases of a worker that is known to be gone, by the part of its name before the dash."""
+        pattern = f"{name}-*"
+        with self._transaction() as db:
+            db.execute("UPDATE unit SET owner = NULL, lease_until = 0 WHERE owner GLOB ? AND done = 0", (pattern,))
+            db.execute("UPDATE benchmark SET owner = NULL, lease_until = 0 WHERE owner GLOB ?", (pattern,))
+
+    def release_all(self) -> None:
+        """Give back every lease: whoever holds the run alone knows that their owners are gone."""
+        with self._transaction() as db:
+            db.execute("UPDATE unit SET owner = NULL, lease_until = 0 WHERE done = 0")
+            db.execute("UPDATE benchmark SET owner = NULL, lease_until = 0")
 
     def add_sample(self, claimed: ClaimedUnit, sample: Sample) -> None:
         """
@@ -409,25 +450,27 @@ class Store:
         lease was taken over drew the same one, by the same seed.
         """
         with self._transaction() as db:
-            db.execute(
-                "INSERT OR IGNORE INTO sample VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    claimed.benchmark,
-                    sample.problem_id,
-                    sample.index,
-                    sample.seed,
-                    sample.grade.outcome,
-                    sample.grade.answer,
-                    sample.grade.detail,
-                    sample.response.finish_reason,
-                    sample.response.n_tokens,
-                    sample.response.text,
-                ),
-            )
+            db.execute(f"INSERT OR IGNORE {_INTO_SAMPLE}", _row(claimed.benchmark, sample))
             db.execute(
                 "UPDATE unit SET done = 1 WHERE id = ? AND last - first ="
                 " (SELECT count(*) FROM sample WHERE benchmark = ? AND problem_id = ? AND idx >= first AND idx < last)",
                 (claimed.id, claimed.benchmark, sample.problem_id),
+            )
+
+    def add_samples(self, name: str, samples: Iterable[Sample]) -> None:
+        """
+        Store samples that were drawn elsewhere, and every unit of the benchmark that is whole as done.
+
+        Raises:
+            StoreError: If one of them is there already.
+        """
+        with self._transaction() as db:
+            db.executemany(f"INSERT {_INTO_SAMPLE}", (_row(name, sample) for sample in samples))
+            db.execute(
+                "UPDATE unit SET done = 1 WHERE benchmark = ? AND last - first = (SELECT count(*) FROM sample"
+                " WHERE sample.benchmark = unit.benchmark AND sample.problem_id = unit.problem_id"
+                " AND idx >= first AND idx < last)",
+                (name,),
             )
 
     # Reading
@@ -573,6 +616,24 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise StoreError(_unusable(path, error)) from error
     return connection
+
+
+_INTO_SAMPLE = "INTO sample VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def _row(benchmark: str, sample: Sample) -> tuple[object, ...]:
+    return (
+        benchmark,
+        sample.problem_id,
+        sample.index,
+        sample.seed,
+        sample.grade.outcome,
+        sample.grade.answer,
+        sample.grade.detail,
+        sample.response.finish_reason,
+        sample.response.n_tokens,
+        sample.response.text,
+    )
 
 
 def _problem(content: str) -> Problem:

@@ -243,7 +243,15 @@ class TestSequential:
         store.close()
         assert gate is not None
         assert {gate.digest} == {json.loads(look)["gate"] for look in looks}
-        result.stdout.fnmatch_lines([f"*sequential gate: {gate.digest[:12]}*"])
+        result.stdout.fnmatch_lines(
+            [
+                f"*sequential gate {gate.digest[:12]}, fixed before the first token:",
+                "*looks after 4 8 12 16 24 32 48 64 samples per problem",
+                "*FAIL at z of *",
+                "*PASS at z of *",
+                "*margin * points, alpha 0.00135, beta 0.1, tau 0.0 points, W * from the stored baseline",
+            ]
+        )
 
     def test_missing_sample_is_invalid(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """A hole in the first round is no verdict, though later rounds are whole."""
@@ -381,6 +389,52 @@ class TestPytest:
         result = judge(pytester, "run", ".", "-x", "-p", "no:randomly", mark="smoke or not r1eval")
         assert result.ret == 1
         result.stdout.fnmatch_lines(["*ERROR r1eval::smoke::pass@1*"])
+
+    def test_verdicts_are_written_as_json(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """Other programs read the verdicts beside the store; no NaN, a schema version, every gate."""
+        recorded("run", benchmarks=("aime24", "smoke"))
+        judge(pytester, "run", "--r1-save-baseline", "local/toy", mark="smoke or aime")
+        text = (runs_of(pytester)[-1] / "verdicts.json").read_text(encoding="utf-8")
+        content = json.loads(text, parse_constant=pytest.fail)
+        assert content["schema_version"] == 1
+        assert [gate["benchmark"] for gate in content["gates"]] == ["aime24", "smoke"]
+
+
+class TestOwnBenchmarks:
+    def test_task_file_gives_marks(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """Every task of a LightEval custom-task module is a benchmark, selected by a mark of its name."""
+        recorded("run")
+        tasks = Path(__file__).parent / "data" / "toy_tasks.py"
+        result = judge(pytester, "run", "--collect-only", "-q", "--r1-tasks", str(tasks), mark="toy_pass")
+        result.stdout.fnmatch_lines(["r1eval::toy_pass?shard 1/1?"])
+
+    def test_pyproject_gives_marks(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A table in the user's pyproject.toml is a benchmark."""
+        recorded("run")
+        pytester.makepyprojecttoml(
+            """
+            [tool.pytest.ini_options]
+            [[tool.r1eval.benchmark]]
+            name = "gsm8k"
+            task_module = "lighteval.tasks.tasks.gsm8k"
+            """
+        )
+        result = judge(pytester, "run", "--collect-only", "-q", mark="gsm8k")
+        result.stdout.fnmatch_lines(["r1eval::gsm8k?shard 1/1?"])
+
+    def test_other_plugins_give_marks(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A plugin that implements the hook contributes its benchmarks."""
+        recorded("run")
+        pytester.makeconftest(
+            """
+            from pytest_r1eval.core.benchmarks import Benchmark
+
+            def pytest_r1eval_benchmarks(config):
+                return [Benchmark(name="ours", mark="ours", task="t", task_module="m", samples_per_problem=2)]
+            """
+        )
+        result = judge(pytester, "run", "--collect-only", "-q", mark="ours")
+        result.stdout.fnmatch_lines(["r1eval::ours?shard 1/1?"])
 
 
 class TestRefusals:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from pytest_r1eval.core.benchmarks import Sampling
@@ -62,6 +62,30 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """
+    One machine's part of a run that is spread over several.
+
+    Attributes:
+        number: Which part, from 1.
+        total: How many parts there are.
+
+    Raises:
+        ValueError: If there is no such part.
+    """
+
+    number: int
+    total: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.total:
+            raise ValueError(f"share {self.number} of {self.total} does not exist")
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.total}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """
     What one benchmark's verdict will be computed from.
@@ -108,13 +132,49 @@ class Plan:
         """SHA-256 of the whole plan, stored before the first token."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
-    def units(self) -> Iterator[Unit]:
-        """Cut the plan into units, round by round, problems in the exam's order."""
+    def units(self, *, share: Share | None = None) -> Iterator[Unit]:
+        """Cut the plan, or one share of it, into units, round by round, problems in the exam's order."""
+        if share is None:
+            yield from self._units()
+            return
+        held = dealt(self, share)
+        for unit in self._units():
+            yield from _runs(unit, held[unit.problem_id])
+
+    def _units(self) -> Iterator[Unit]:
         for number, (start, stop) in enumerate(zip((0, *self.rounds), self.rounds, strict=False)):
             for problem_id in self.problem_ids:
                 for first in range(start, stop, MAX_SAMPLES_PER_UNIT):
                     last = min(first + MAX_SAMPLES_PER_UNIT, stop)
                     yield Unit(round=number, problem_id=problem_id, first=first, last=last)
+
+
+def dealt(plan: Plan, share: Share) -> Mapping[str, frozenset[int]]:
+    """
+    Deal a plan's samples like cards: return the sample indices of each problem that one share holds.
+
+    Problems come in the order of their hashes, each with all its samples, and
+    every share gets one in turn. So every sample is in exactly one share, shares
+    differ by one sample at most, each holds its part of every long problem, and
+    no order of the exam (easy to hard, by subject) meets the turns.
+    """
+    k, by_hash = plan.samples_per_problem, sorted(plan.problem_ids, key=_hash)
+    return {
+        id_: frozenset(index for index in range(k) if (place * k + index) % share.total == share.number - 1)
+        for place, id_ in enumerate(by_hash)
+    }
+
+
+def _runs(unit: Unit, indices: Collection[int]) -> Iterator[Unit]:
+    """Cut a unit into the runs of consecutive samples that a share holds of it."""
+    first = None
+    for index in (*unit.indices, unit.last):
+        is_held = index in indices and index < unit.last
+        if is_held and first is None:
+            first = index
+        elif not is_held and first is not None:
+            yield Unit(round=unit.round, problem_id=unit.problem_id, first=first, last=index)
+            first = None
 
 
 MIN_ROOM = 0.9
@@ -150,5 +210,9 @@ def check_room(benchmark: str, sampling: Sampling, *, n_prompt_tokens: dict[str,
 
 def subset_ids(problem_ids: Sequence[str], *, n_problems: int) -> tuple[str, ...]:
     """Draw problems by hash, keeping their order: the first N would be a biased sample of most exams."""
-    drawn = sorted(problem_ids, key=lambda id_: hashlib.sha256(id_.encode()).digest())[:n_problems]
+    drawn = sorted(problem_ids, key=_hash)[:n_problems]
     return tuple(id_ for id_ in problem_ids if id_ in set(drawn))
+
+
+def _hash(problem_id: str) -> bytes:
+    return hashlib.sha256(problem_id.encode()).digest()

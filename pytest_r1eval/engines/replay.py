@@ -8,7 +8,11 @@ response, so a replayed run is the recorded run in every mode.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from pytest_r1eval.core.records import Sample
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
@@ -16,14 +20,57 @@ from pytest_r1eval.errors import EngineError
 from pytest_r1eval.store import Store
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayOptions:
+    """
+    How a recording is played.
+
+    Attributes:
+        n_concurrent: Requests in flight.
+        delay_s: How long every answer takes, so that a run lasts long enough to watch it or to kill it.
+
+    Raises:
+        ValueError: If a value is not what it must be.
+    """
+
+    n_concurrent: int = 256
+    delay_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if type(self.n_concurrent) is not int or self.n_concurrent < 1:
+            raise ValueError(f"n_concurrent is {self.n_concurrent!r}; expected a whole number, 1 or more")
+        if type(self.delay_s) not in {int, float} or not 0 <= self.delay_s < float("inf"):
+            raise ValueError(f"delay_s is {self.delay_s!r}; expected seconds, 0 or more")
+
+    @classmethod
+    def parse(cls, arguments: Mapping[str, object]) -> Self:
+        """
+        Read the engine arguments of a command line.
+
+        Raises:
+            EngineError: If one is unknown or is not what it must be.
+        """
+        try:
+            return cls(**arguments)  # type: ignore[arg-type] - checked by the constructor
+        except (TypeError, ValueError) as error:
+            given = " ".join(f"{key}={value}" for key, value in arguments.items())
+            raise EngineError(
+                f"--r1-engine-arg {given}: {error}; the replay engine takes n_concurrent=N and delay_s=SECONDS"
+            ) from error
+
+
 class ReplayEngine:
     """Answers every request with the sample that the recorded run holds for it, grade included."""
 
-    n_concurrent = 256
-
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, *, options: ReplayOptions | None = None) -> None:
         self._run = run
+        self._options = options or ReplayOptions()
         self._samples: dict[tuple[str, str, int], Sample] = {}
+
+    @property
+    def n_concurrent(self) -> int:
+        """How many requests in flight keep it full."""
+        return self._options.n_concurrent
 
     async def start(self) -> EngineIdentity:
         """
@@ -68,6 +115,8 @@ class ReplayEngine:
                 f"the recorded run {self._run} holds no sample {request.index} of problem {request.problem_id} "
                 f"of {request.benchmark}; ask for no more samples than were recorded (--r1-samples)"
             )
+        if self._options.delay_s:
+            await asyncio.sleep(self._options.delay_s)
         return Generation(response=sample.response, grade=sample.grade)
 
     async def close(self) -> None:

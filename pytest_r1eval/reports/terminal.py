@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_r1eval.core.multiplicity import FallenProblems
+from pytest_r1eval.core.sequential import SequentialPlan
 from pytest_r1eval.core.stats import StandardErrorName
 from pytest_r1eval.core.verdicts import Judgement, Verdict
 from pytest_r1eval.judge import GateResult
@@ -66,12 +67,31 @@ def gate_words(result: GateResult) -> list[str]:
         )
     if judgement.tau is not None and judgement.tau.value > 0:
         lines.append(f"  harness noise: tau {100 * judgement.tau.value:.1f} points, because {judgement.tau.source}")
-    lines += [f"  sequential gate: {result.gate[:12]}, planned before the first token"] if result.gate else []
+    lines += _plan_words(result.sequential_plan, digest=result.gate or "") if result.sequential_plan else []
     lines += [f"  warning: {warning}" for warning in judgement.warnings]
     lines += _fallen_words(result.fallen) if result.fallen else []
     lines += _rearrangement_words(result)
     lines += [f"  recorded: {result.recorded}"] if result.recorded else []
     return [*lines, f"  next: {judgement.next_step}"]
+
+
+def _plan_words(plan: SequentialPlan, *, digest: str) -> list[str]:
+    """Print what was fixed before the first token."""
+    design, rule = plan.design, plan.rule
+    return [
+        f"  sequential gate {digest[:12]}, fixed before the first token:",
+        f"    looks after {_series(plan.ks, '{}')} samples per problem",
+        f"    FAIL at z of {_series(plan.fail_bounds, '{:.2f}')} or less",
+        f"    PASS at z of {_series(plan.pass_bounds, '{:.2f}')} or more",
+        (
+            f"    margin {100 * plan.margin:.1f} points, alpha {rule.alpha:.3g}, beta {plan.beta:g}, "
+            f"tau {100 * design.tau:.1f} points, W {design.within_variance:.3f} from {design.within_variance_source}"
+        ),
+    ]
+
+
+def _series(values: Sequence[float | None], form: str) -> str:
+    return " ".join("-" if value is None else form.format(value) for value in values)
 
 
 def _fallen_words(fallen: FallenProblems) -> list[str]:

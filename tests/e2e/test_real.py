@@ -37,6 +37,7 @@ REPOSITORY = Path(__file__).parents[2]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 GOOD = REPOSITORY / "examples" / "r1eval" / "tiny-arithmetic"
 REGRESSED = REPOSITORY / "examples" / "r1eval" / "tiny-arithmetic-regressed"
+TOY_TASKS = REPOSITORY / "tests" / "data" / "toy_tasks.py"
 N_SEEDS = 10
 
 needs_shared_data = pytest.mark.skipif(
@@ -82,7 +83,7 @@ def run_gate(folder: Path, *arguments: str) -> Done:
 
 
 MAIN_JOB = (
-    "-m", "smoke or aime", "--r1-data", str(SHARED_DATA), "--r1-samples", "aime24=2", "--r1-max-new-tokens", "64",
+    "-m", "smoke or aime or toy_pass", "--r1-tasks", str(TOY_TASKS), "--r1-data", str(SHARED_DATA), "--r1-samples", "aime24=2", "--r1-max-new-tokens", "64",
     "--r1-dtype", "float32",
 )  # fmt: skip
 
@@ -120,6 +121,12 @@ class TestMainJob:
             "r1eval::smoke::pass@1 PASSED", "PASSED r1eval::smoke::pass@1"
         )
 
+    def test_own_benchmark_runs_beside_them(self, alone: Done) -> None:
+        """A task of a custom LightEval module is sampled and judged like any other."""
+        n_problems = len({sample.problem_id for sample in alone.samples("toy_pass")})
+        assert len(alone.samples("toy_pass")) == 4 * n_problems
+        assert alone.verdict("toy_pass")["verdict"] == Verdict.INCONCLUSIVE
+
     def test_outcomes_are_of_every_kind_a_model_earns(self, alone: Done) -> None:
         """Right, wrong and cut-off answers are told apart."""
         kinds = {sample.grade.outcome for name in ("smoke", "aime24") for sample in alone.samples(name)}
@@ -135,7 +142,7 @@ class TestMainJob:
     def test_two_workers_store_the_same_texts(self, alone: Done, spread: Done, benchmark: str) -> None:
         """Seeds belong to samples: in float32 on a CPU, spreading a run changes no character."""
         assert alone.samples(benchmark) == spread.samples(benchmark)
-        assert len({line for line in spread.output.splitlines() if "[gw" in line and "shard" in line}) == 4
+        assert len({line for line in spread.output.splitlines() if "[gw" in line and "shard" in line}) == 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
