@@ -180,7 +180,7 @@ def tokens_per_second(connections: Sequence[Connection], load: Load, vocabulary:
     return n_tokens / (time.perf_counter() - started)
 
 
-def measure(name: str, counts: Sequence[int], *, kv_gib: float) -> None:
+def measure(name: str, counts: Sequence[int], *, kv_gib: float, n_sequences: int) -> None:
     """Start the engines of one model, print a line for every load and count, end them."""
     shape = SHAPES[name]
     started = time.perf_counter()
@@ -198,7 +198,11 @@ def measure(name: str, counts: Sequence[int], *, kv_gib: float) -> None:
                 max_model_length=8192,
                 gpu_memory_utilization=0.02,  # how much must be free at the start; the cache is sized below
                 tensor_parallel_size=1,
-                arguments={"load_format": "dummy", "kv_cache_memory_bytes": int(kv_gib * 2**30)},
+                arguments={
+                    "load_format": "dummy",
+                    "kv_cache_memory_bytes": int(kv_gib * 2**30),
+                    "max_num_seqs": n_sequences,
+                },
                 log=folder / f"engine-{place}.log",
             )
             process = context.Process(target=serve, args=(theirs, options))
@@ -224,11 +228,12 @@ def main() -> int:
     parser.add_argument("--models", nargs="+", choices=SHAPES, default=["0.5B", "1.5B", "7B"])
     parser.add_argument("--engines", nargs="+", type=int, default=[1, 2, 4, 8])
     parser.add_argument("--kv-gib", type=float, default=5.0, help="KV cache of one engine")
+    parser.add_argument("--sequences", type=int, default=1024, help="sequences that one engine batches")
     asked = parser.parse_args()
-    print(f"# {N_PROMPTS} prompts x {N_SAMPLES} samples; {os.cpu_count()} CPUs")
+    print(f"# {N_PROMPTS} prompts x {N_SAMPLES} samples, {asked.sequences} sequences an engine; {os.cpu_count()} CPUs")
     print("model  prompt  engines   tokens/s  ratio", flush=True)
     for name in asked.models:
-        measure(name, asked.engines, kv_gib=asked.kv_gib)
+        measure(name, asked.engines, kv_gib=asked.kv_gib, n_sequences=asked.sequences)
     return 0
 
 

@@ -2,26 +2,30 @@
 The `r1eval` command: what a gate can see, two runs compared, several runs as one.
 
 Nothing is decided here: each subcommand reads its arguments, calls, prints, and
-returns an exit code. No engine is started and no stored run is written to.
+returns an exit code. No engine is started and no stored run is written to (a merge
+writes a new one).
 
-Exit codes: 0, or 1 where a compared gate fails or is INVALID, or 2 for what cannot be done as asked.
+Exit codes: 0, or 1 where a compared gate fails or is INVALID, or 2 for what cannot be done as asked, or 130 where
+Ctrl-C ended a watch.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_r1eval import aggregates, comparisons, power
+from pytest_r1eval import aggregates, comparisons, display, merging, power
 from pytest_r1eval.baseline_files import BaselineShelf, FoundBaseline
 from pytest_r1eval.catalog import build_catalog
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.sequential import LastLook
 from pytest_r1eval.core.verdicts import GateRule
 from pytest_r1eval.errors import BaselineError, PlanError, R1EvalError
+from pytest_r1eval.progress import settled_line, standing_line
 from pytest_r1eval.reports.aggregate import aggregate_text
 from pytest_r1eval.reports.power import power_text
 from pytest_r1eval.reports.terminal import gate_table, gate_words, health_words
@@ -30,6 +34,7 @@ from pytest_r1eval.runs import StoredRun, chosen_benchmarks
 EXIT_PASSED = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -104,7 +109,30 @@ def _aggregate(arguments: argparse.Namespace, _: Path) -> int:
     return EXIT_PASSED
 
 
-_COMMANDS = {"power": _power, "compare": _compare, "aggregate": _aggregate}
+def _merge(arguments: argparse.Namespace, _: Path) -> int:
+    merged = merging.merge([Path(folder) for folder in arguments.runs], out=Path(arguments.out))
+    held = ", ".join(f"{name}: {n_samples} samples" for name, n_samples in merged.n_samples.items())
+    _print(f"{merged.n_shares} shares merged into {merged.run} ({held})\nnext: pytest --r1-judge-only {merged.run}")
+    return EXIT_PASSED
+
+
+def _watch(arguments: argparse.Namespace, _: Path) -> int:
+    run = Path(arguments.run)
+    if arguments.once:
+        _print("\n".join(map(standing_line, display.look_once(run))) or "no benchmark is selected yet")
+        return EXIT_PASSED
+    shown = display.display_on(
+        sys.stdout, environ=os.environ, interval_s=arguments.interval or display.LINES_INTERVAL_S
+    )
+    try:
+        ended = display.watch(run, display=shown, interval_s=arguments.interval or display.REFRESH_S)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    _print("\n".join(map(settled_line, ended)))
+    return EXIT_PASSED
+
+
+_COMMANDS = {"power": _power, "compare": _compare, "aggregate": _aggregate, "merge": _merge, "watch": _watch}
 
 
 def _catalog(arguments: argparse.Namespace, root: Path) -> dict[str, Benchmark]:
@@ -121,6 +149,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_power(commands.add_parser("power", help="say what a gate can see before a token is spent"))
     _add_compare(commands.add_parser("compare", help="judge a stored run against another run or a baseline"))
     _add_aggregate(commands.add_parser("aggregate", help="make one number of several stored runs"))
+    _add_merge(commands.add_parser("merge", help="bring the shares of one run together (--r1-shard)"))
+    _add_watch(commands.add_parser("watch", help="show how far a run is, from another shell"))
     return parser
 
 
@@ -162,10 +192,28 @@ def _add_aggregate(parser: argparse.ArgumentParser) -> None:
     _add_common(parser, with_tasks=False)
 
 
+def _add_merge(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="the folders of all shares, in any order")
+    parser.add_argument("--out", required=True, metavar="RUN", help="the folder of the new run")
+
+
 def _add_common(parser: argparse.ArgumentParser, *, with_tasks: bool) -> None:
     if with_tasks:
         parser.add_argument("--tasks", type=_file, metavar="FILE", help="a module that defines more benchmarks")
     parser.add_argument("--json", action="store_true", help="print JSON, in fractions, for other programs")
+
+
+def _add_watch(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("run", metavar="RUN", help="the folder of the run, which pytest prints when it starts")
+    add("--interval", type=_seconds, metavar="S", help="seconds from one state to the next (30; on a terminal 1)")
+    add("--once", action="store_true", help="print the state and end, whether or not the run has")
+
+
+def _seconds(text: str) -> float:
+    if not 0 < (seconds := _number(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected seconds above 0")
+    return seconds
 
 
 def _count(text: str) -> int:

@@ -17,11 +17,9 @@ from typing import Protocol
 from pytest_r1eval.baseline_files import BaselineShelf, FoundBaseline
 from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
-from pytest_r1eval.core.health import judge_health
-from pytest_r1eval.core.multiplicity import fallen_problems, rearrangement
 from pytest_r1eval.core.verdicts import GateRule, Judgement, Verdict, invalid
 from pytest_r1eval.errors import BaselineError, RunError
-from pytest_r1eval.judge import GateResult, compared
+from pytest_r1eval.judge import GateResult, compared, with_diagnostics
 from pytest_r1eval.runs import StoredRun
 from pytest_r1eval.store import FILE_NAME
 
@@ -187,25 +185,9 @@ def _gate(
     )
     if isinstance(found, Judgement) or result.judgement.verdict is Verdict.INVALID:
         return result
-    return _with_health(result, measured, found.baseline, rule=rule)
-
-
-def _with_health(
-    result: GateResult, measured: MeasuredBaseline, baseline: MeasuredBaseline | PublishedBaseline, *, rule: GateRule
-) -> GateResult:
-    """Add what the judge shows beside pass@1."""
-    match baseline:
-        case PublishedBaseline():
-            return replace(result, health=judge_health(measured.health, baseline=None, rule=rule))
-        case MeasuredBaseline():
-            ours, theirs = measured.counts, baseline.counts
-            has_failed = result.judgement.verdict is Verdict.FAIL_REGRESSED
-            return replace(
-                result,
-                health=judge_health(measured.health, baseline=baseline.health, rule=rule),
-                fallen=fallen_problems(ours, theirs) if has_failed else None,
-                rearrangement=rearrangement(ours, theirs),
-            )
+    return with_diagnostics(
+        result, observed=measured.health, counts=measured.counts, baseline=found.baseline, rule=rule
+    )
 
 
 def _samples_per_problem(measured: MeasuredBaseline) -> int:

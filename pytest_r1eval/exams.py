@@ -503,6 +503,48 @@ def _tokenizer(model: str, *, revision: str | None) -> Any:  # noqa: ANN401 - tr
     return tokenizer
 
 
+class PromptTokenizer:
+    """
+    A model's tokenizer, for an engine that takes prompts as text alone.
+
+    Args:
+        model: A folder or a Hub id.
+        revision: The model's revision on the Hub.
+
+    Raises:
+        ModelError: If it cannot be loaded.
+    """
+
+    def __init__(self, *, model: str, revision: str | None) -> None:
+        self._model = model
+        self._tokenizer = _tokenizer(model, revision=revision)
+
+    @property
+    def first_id(self) -> int | None:
+        """The beginning-of-sequence token, if the model has one."""
+        found: int | None = self._tokenizer.bos_token_id
+        return found
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Return a text's token ids and no others."""
+        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def decode(self, ids: tuple[int, ...]) -> str:
+        """
+        Return the text that has exactly these ids.
+
+        Raises:
+            ModelError: If there is none.
+        """
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        if self.encode(text) != ids:
+            raise ModelError(
+                f"{self._model}: its tokenizer does not give a prompt's own ids back from its text; expected the same "
+                "prompt whoever tokenizes it. Use a server that takes token ids (vLLM does)"
+            )
+        return text
+
+
 def _one_line(error: BaseException) -> str:
     """Name an error in one line."""
     text = " ".join(str(error).split())

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum, auto
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import pytest
 
@@ -22,8 +22,6 @@ from pytest_r1eval.errors import R1EvalError
 if TYPE_CHECKING:
     from _pytest._code.code import ExceptionInfo, TerminalRepr
 
-    from pytest_r1eval.execution import Worker
-
 ANCHOR = Path(__file__).parent / "benchmarks.r1eval"
 """The file that stands for all benchmarks; pytest collects files, not ideas."""
 ROOT_ID = "r1eval"
@@ -32,12 +30,25 @@ _Phase = Literal["setup", "call", "teardown"]
 _Outcome = Literal["passed", "failed", "skipped"]
 
 
+class Work(Protocol):
+    """What an item waits for."""
+
+    def finish(self, benchmark: str) -> None:
+        """
+        Wait until a benchmark has no unit left, whoever did the work.
+
+        Raises:
+            R1EvalError: If it cannot be finished.
+        """
+        ...
+
+
 class BenchmarkCollector(pytest.File):
     """Collects the shards of every benchmark."""
 
     benchmarks: Mapping[str, Benchmark]
     n_shards: int
-    worker: Callable[[], Worker]
+    worker: Callable[[], Work]
 
     @classmethod
     def build(
@@ -46,7 +57,7 @@ class BenchmarkCollector(pytest.File):
         *,
         benchmarks: Mapping[str, Benchmark],
         n_shards: int,
-        worker: Callable[[], Worker],
+        worker: Callable[[], Work],
     ) -> BenchmarkCollector:
         """Make the collector under pytest's own for the folder."""
         collector: BenchmarkCollector = cls.from_parent(parent, path=ANCHOR, nodeid=ROOT_ID)

@@ -129,23 +129,13 @@ class Judge:
             n_no_answer=result.n_no_answer,
             n_tokens=result.n_tokens,
         )
-        found = None if result.baseline is None else self.shelf.find(result.benchmark)
-        if found is None or not isinstance(found.baseline, MeasuredBaseline):
-            return replace(result, health=judge_health(observed, baseline=None, rule=self.rule))
-        baseline = found.baseline
-        result = replace(result, health=judge_health(observed, baseline=baseline.health, rule=self.rule))
         tallies = self.store.tallies(result.benchmark, k=k)
         counts = Counts.from_rows(
             (tally.problem_id, tally.n_correct, tally.n_samples) for tally in tallies if tally.n_samples
         )
-        if set(counts.ids) != set(baseline.counts.ids):
-            return result
-        has_failed = result.judgement.verdict is Verdict.FAIL_REGRESSED
-        return replace(
-            result,
-            rearrangement=rearrangement(counts, baseline.counts),
-            fallen=fallen_problems(counts, baseline.counts) if has_failed else None,
-        )
+        found = None if result.baseline is None else self.shelf.find(result.benchmark)
+        baseline = None if found is None else found.baseline
+        return with_diagnostics(result, observed=observed, counts=counts, baseline=baseline, rule=self.rule)
 
     def _result(self, benchmark: Benchmark) -> GateResult:
         plan = self.store.plan(benchmark.name)
@@ -279,6 +269,37 @@ def compared(
         return judgement
     note = "The baseline holds the same weights drawn with the same seed: this is the same evidence twice."
     return replace(judgement, warnings=(*judgement.warnings, note))
+
+
+def with_diagnostics(
+    result: GateResult,
+    *,
+    observed: HealthCounts,
+    counts: Counts,
+    baseline: MeasuredBaseline | PublishedBaseline | None,
+    rule: GateRule,
+) -> GateResult:
+    """
+    Add what is judged and shown beside pass@1: health, the problems that fell, and rearrangement.
+
+    Args:
+        result: A result that has a pass@1.
+        observed: The run's health counts.
+        counts: The run's counts.
+        baseline: What it was compared with; only a measured one knows of problems and health.
+        rule: Whose alpha decides.
+    """
+    if not isinstance(baseline, MeasuredBaseline):
+        return replace(result, health=judge_health(observed, baseline=None, rule=rule))
+    result = replace(result, health=judge_health(observed, baseline=baseline.health, rule=rule))
+    if set(counts.ids) != set(baseline.counts.ids):
+        return result
+    has_failed = result.judgement.verdict is Verdict.FAIL_REGRESSED
+    return replace(
+        result,
+        rearrangement=rearrangement(counts, baseline.counts),
+        fallen=fallen_problems(counts, baseline.counts) if has_failed else None,
+    )
 
 
 def is_same_evidence(measured: MeasuredBaseline, found: FoundBaseline) -> bool:

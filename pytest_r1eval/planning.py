@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +18,7 @@ from pytest_r1eval.baseline_files import BaselineShelf, FoundBaseline
 from pytest_r1eval.checkpoint import Checkpoint
 from pytest_r1eval.core import sequential
 from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
-from pytest_r1eval.core.benchmarks import Benchmark, Exam
+from pytest_r1eval.core.benchmarks import Benchmark, Exam, Sampling
 from pytest_r1eval.core.fingerprints import Fingerprint, Harness, ModelIdentity, Question
 from pytest_r1eval.core.gates import SequentialGate
 from pytest_r1eval.core.plans import Plan, check_room, subset_ids
@@ -49,8 +50,121 @@ class PlannedBenchmark:
     gate: SequentialGate | None = None
 
 
-class Planner(Protocol):
-    """Makes plans."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sitting:
+    """
+    An exam as one model sits it.
+
+    Attributes:
+        exam: All problems.
+        prompts: Token ids of each, in the exam's order.
+        sampling: How responses are drawn.
+        system_prompt: The system message, None for none.
+        samples_per_problem: How many are drawn unless the user says otherwise.
+    """
+
+    exam: Exam
+    prompts: tuple[tuple[int, ...], ...]
+    sampling: Sampling
+    system_prompt: str | None
+    samples_per_problem: int
+
+
+class SittingSource(Protocol):
+    """Where exams and prompts come from."""
+
+    async def sitting(self, benchmark: Benchmark) -> Sitting:
+        """
+        Return a benchmark's exam, ready for the model.
+
+        Raises:
+            R1EvalError: If it cannot be had.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSource:
+    """LightEval's tasks and the model's chat template."""
+
+    settings: Settings
+    checkpoint: Checkpoint
+    pool: GradingPool
+
+    async def sitting(self, benchmark: Benchmark) -> Sitting:
+        """
+        Build the exam and render its prompts, in a process of their own.
+
+        Raises:
+            ExamError: If the data set cannot be read.
+            ModelError: If the model's tokenizer or chat template cannot.
+        """
+        building = self.pool.build_exam(
+            benchmark,
+            data_dir=self.settings.data,
+            model=self.checkpoint.model,
+            revision=self.checkpoint.revision,
+            system_prompt=self.settings.system_prompt,
+        )
+        built = await asyncio.wrap_future(building)
+        return Sitting(
+            exam=built.exam,
+            prompts=built.prompts,
+            sampling=sampling_for(benchmark, self.settings, max_position=self.checkpoint.max_position),
+            system_prompt=self.settings.system_prompt,
+            samples_per_problem=benchmark.samples_per_problem,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedSource:
+    """A recorded run: its exam, prompts and sampling."""
+
+    run: Path
+
+    async def sitting(self, benchmark: Benchmark) -> Sitting:
+        """
+        Read what the recorded run planned.
+
+        Raises:
+            PlanError: If it has no such benchmark.
+        """
+        with closing(Store.open(self.run)) as store:
+            plan = store.plan(benchmark.name)
+            if plan is None:
+                raise PlanError(
+                    f"the recorded run {self.run} has no plan for {benchmark.name}; "
+                    f"it holds {', '.join(store.selected) or 'nothing'}"
+                )
+            return Sitting(
+                exam=store.exam(benchmark.name),
+                prompts=tuple(store.prompts(benchmark.name).values()),
+                sampling=plan.sampling,
+                system_prompt=plan.system_prompt,
+                samples_per_problem=plan.samples_per_problem,
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planner:
+    """
+    Makes plans, and refuses what cannot end in a verdict.
+
+    Attributes:
+        settings: What the user decided.
+        identity: Digests of the checkpoint.
+        source: Where exams and prompts come from.
+        shelf: Where baselines are.
+        rule: How the gate decides.
+        seed: The run's seed.
+    """
+
+    settings: Settings
+    identity: ModelIdentity
+    source: SittingSource
+    shelf: BaselineShelf
+    rule: GateRule
+    seed: int
 
     async def plan(self, benchmark: Benchmark, harness: Awaitable[Harness]) -> PlannedBenchmark:
         """
@@ -61,137 +175,45 @@ class Planner(Protocol):
             harness: What is going to answer and grade, once the engine is up; only sequential plans wait for it.
 
         Raises:
-            R1EvalError: If it cannot be carried out as asked.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExamPlanner:
-    """Plans from LightEval's task and the model's chat template."""
-
-    settings: Settings
-    checkpoint: Checkpoint
-    shelf: BaselineShelf
-    rule: GateRule
-    seed: int
-    pool: GradingPool
-
-    async def plan(self, benchmark: Benchmark, harness: Awaitable[Harness]) -> PlannedBenchmark:
-        """
-        Build the exam, render its prompts, and check that every response has room.
-
-        Raises:
-            ExamError: If the data set cannot be read.
+            ExamError: If the exam cannot be had.
             BaselineError: If the baseline's file is malformed, or it was asked something else.
-            PlanError: If the context is too short.
+            PlanError: If the context is too short, or no sequential plan keeps the error rates.
         """
-        settings = self.settings
-        sampling = sampling_for(benchmark, settings, max_position=self.checkpoint.max_position)
-        building = self.pool.build_exam(
-            benchmark,
-            data_dir=settings.data,
-            model=self.checkpoint.model,
-            revision=self.checkpoint.revision,
-            system_prompt=settings.system_prompt,
-        )
-        built = await asyncio.wrap_future(building)
-        exam, prompts = _subset(built.exam, built.prompts, n_problems=settings.subset)
+        sitting = await self.source.sitting(benchmark)
+        exam, prompts = _subset(sitting.exam, sitting.prompts, n_problems=self.settings.subset)
         lengths = {problem.id: len(prompt) for problem, prompt in zip(exam.problems, prompts, strict=True)}
-        check_room(benchmark.name, sampling, n_prompt_tokens=lengths)
-        question = Question(exam=exam.digest, sampling=sampling, system_prompt=settings.system_prompt)
+        check_room(benchmark.name, sitting.sampling, n_prompt_tokens=lengths)
+        question = Question(exam=exam.digest, sampling=sitting.sampling, system_prompt=sitting.system_prompt)
         found = self.shelf.find(benchmark.name)
-        if settings.save_baseline is None:
-            check_comparable(question, found, is_subset=exam != built.exam)
-        k = settings.samples.get(benchmark.name, benchmark.samples_per_problem)
+        if self.settings.save_baseline is None:
+            check_comparable(question, found, is_subset=exam != sitting.exam)
+        k = self.settings.samples.get(benchmark.name, sitting.samples_per_problem)
         gate = None
-        if settings.gate is GateKind.SEQUENTIAL and found is not None:
-            fingerprint = Fingerprint(model=self.checkpoint.identity, question=question, harness=await harness)
-            gate = sequential_gate(benchmark, found, fingerprint=fingerprint, k=k, settings=settings, rule=self.rule)
+        if self.settings.gate is GateKind.SEQUENTIAL and found is not None:
+            fingerprint = Fingerprint(model=self.identity, question=question, harness=await harness)
+            gate = self._sequential_gate(benchmark, found, fingerprint=fingerprint, k=k)
         plan = Plan(
             benchmark=benchmark.name,
             exam=exam.digest,
             problem_ids=tuple(lengths),
             rounds=gate.plan.ks if gate else (k,),
             seed=self.seed,
-            sampling=sampling,
-            system_prompt=settings.system_prompt,
+            sampling=sitting.sampling,
+            system_prompt=sitting.system_prompt,
         )
         return PlannedBenchmark(exam=exam, prompts=prompts, plan=plan, gate=gate)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayPlanner:
-    """Plans what a recorded run planned: its exam, prompts and sampling."""
-
-    settings: Settings
-    recorded: Path
-    identity: ModelIdentity
-    shelf: BaselineShelf
-    rule: GateRule
-    seed: int
-
-    async def plan(self, benchmark: Benchmark, harness: Awaitable[Harness]) -> PlannedBenchmark:
-        """
-        Copy the recorded plan, with the number of samples asked for here.
-
-        Raises:
-            PlanError: If the recorded run has no such benchmark.
-        """
-        store = Store.open(self.recorded)
-        try:
-            plan = store.plan(benchmark.name)
-            if plan is None:
-                raise PlanError(
-                    f"the recorded run {self.recorded} has no plan for {benchmark.name}; "
-                    f"it holds {', '.join(store.selected) or 'nothing'}"
-                )
-            exam, prompts = store.exam(benchmark.name), tuple(store.prompts(benchmark.name).values())
-        finally:
-            store.close()
-        full = exam
-        exam, prompts = _subset(exam, prompts, n_problems=self.settings.subset)
-        question = Question(exam=exam.digest, sampling=plan.sampling, system_prompt=plan.system_prompt)
-        found = self.shelf.find(benchmark.name)
-        if self.settings.save_baseline is None:
-            check_comparable(question, found, is_subset=exam != full)
-        k = self.settings.samples.get(benchmark.name, plan.samples_per_problem)
-        gate = None
-        if self.settings.gate is GateKind.SEQUENTIAL and found is not None:
-            fingerprint = Fingerprint(model=self.identity, question=question, harness=await harness)
-            gate = sequential_gate(
-                benchmark, found, fingerprint=fingerprint, k=k, settings=self.settings, rule=self.rule
-            )
-        ids = tuple(problem.id for problem in exam.problems)
-        rounds = gate.plan.ks if gate else (k,)
-        plan = replace(plan, exam=exam.digest, problem_ids=ids, rounds=rounds, seed=self.seed)
-        return PlannedBenchmark(exam=exam, prompts=prompts, plan=plan, gate=gate)
-
-
-def sequential_gate(  # noqa: PLR0913 - everything that a gate freezes
-    benchmark: Benchmark,
-    found: FoundBaseline,
-    *,
-    fingerprint: Fingerprint,
-    k: int,
-    settings: Settings,
-    rule: GateRule,
-) -> SequentialGate:
-    """
-    Plan the looks of one benchmark.
-
-    Raises:
-        BaselineError: If the baseline was asked something else.
-        PlanError: If no plan keeps the error rates.
-    """
-    reference = reference_for(benchmark, found, fingerprint=fingerprint)
-    plan = sequential.plan(
-        design_against(reference.side, benchmark, n_samples=k, tau=reference.tau.value),
-        paired=isinstance(reference.side, Counts),
-        rule=rule,
-        last_look=LastLook(settings.max_samples.value),
-    )
-    return SequentialGate(plan=plan, reference=reference.side, tau=reference.tau, baseline=reference.source)
+    def _sequential_gate(
+        self, benchmark: Benchmark, found: FoundBaseline, *, fingerprint: Fingerprint, k: int
+    ) -> SequentialGate:
+        reference = reference_for(benchmark, found, fingerprint=fingerprint)
+        plan = sequential.plan(
+            design_against(reference.side, benchmark, n_samples=k, tau=reference.tau.value),
+            paired=isinstance(reference.side, Counts),
+            rule=self.rule,
+            last_look=LastLook(self.settings.max_samples.value),
+        )
+        return SequentialGate(plan=plan, reference=reference.side, tau=reference.tau, baseline=reference.source)
 
 
 def check_comparable(question: Question, found: FoundBaseline | None, *, is_subset: bool) -> None:

@@ -1,7 +1,7 @@
 """
 The pytest plugin: hooks, and nothing else.
 
-Without ``--r1-model`` it registers its options and marks and is silent; nothing
+Without ``--r1-model`` or ``--r1-judge-only`` it registers its options and marks and is silent; nothing
 heavy is imported, and a test says so.
 """
 
@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marks, and the run if a model is to be judged."""
     for mark in ("r1eval", "smoke", *dict.fromkeys(benchmark.mark for benchmark in BUILT_IN)):
         config.addinivalue_line("markers", f"{mark}: a benchmark of pytest-r1eval; needs --r1-model")
-    if settings.chosen_model(config) is not None:
+    if settings.is_asked(config):
         from pytest_r1eval.startup import register  # noqa: PLC0415 - only for a process that judges
 
         register(config)

@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 from collections.abc import Generator, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from enum import Enum, auto
 from importlib import metadata
 from pathlib import Path
@@ -26,15 +26,20 @@ from pytest_r1eval import items
 from pytest_r1eval.baseline_files import BaselineShelf
 from pytest_r1eval.checkpoint import Checkpoint, inspect_checkpoint
 from pytest_r1eval.core.benchmarks import Benchmark, Grader
+from pytest_r1eval.core.plans import Share
 from pytest_r1eval.devices import device_share, usable_cpus, visible_gpus
-from pytest_r1eval.errors import R1EvalError
+from pytest_r1eval.errors import EngineError, R1EvalError, StoreError
+from pytest_r1eval.run_lock import RunLock
 from pytest_r1eval.settings import NEWEST, EngineKind, Family, GateKind, InconclusivePolicy, Settings, sampling_for
 from pytest_r1eval.store import FILE_NAME, RunHeader, Store
 
 if TYPE_CHECKING:
     from pytest_r1eval.core.verdicts import GateRule
+    from pytest_r1eval.display import LiveProgress
+    from pytest_r1eval.engines.engine import Engine
     from pytest_r1eval.execution import Worker
     from pytest_r1eval.judge import GateResult
+    from pytest_r1eval.shares import ShareResult
 
 N_SCORING_PROCESSES_PER_WORKER = 4
 """At most; grading takes milliseconds a response, so a few keep up with any engine."""
@@ -55,7 +60,7 @@ class Role(Enum):
 
 class RunSession:
     """
-    The hooks of one pytest process with ``--r1-model``.
+    The hooks of one pytest process with ``--r1-model`` or ``--r1-judge-only``.
 
     Args:
         config: pytest's configuration.
@@ -83,6 +88,9 @@ class RunSession:
         self._worker: Worker | None = None
         self._selected: tuple[str, ...] = ()
         self._results: list[GateResult] = []
+        self._share_results: tuple[ShareResult, ...] = ()
+        self._lock: RunLock | None = None
+        self._progress: LiveProgress | None = None
         self._is_interrupted = False
         self._is_counted = False
 
@@ -92,17 +100,21 @@ class RunSession:
         """Collect the benchmarks below the package's anchor file."""
         if file_path != items.ANCHOR:
             return None
+        judging = self._settings.judge_only is not None
         return items.BenchmarkCollector.build(
             parent,
             benchmarks={name: spec for name, spec in self._catalog.items() if spec.grader is not Grader.CODE},
-            n_shards=self._settings.n_workers,
-            worker=self._start_worker,
+            n_shards=1 if judging else self._settings.n_workers,
+            worker=StoredWork if judging else self._start_worker,
         )
 
     def pytest_report_header(self) -> list[str]:
         """Say what is judged and where the run is kept."""
         lines = [f"r1eval: {self._checkpoint.name} ({self._checkpoint.model})", f"r1eval: run {self._run}"]
-        if self._config.option.collectonly or self._settings.engine is EngineKind.REPLAY:
+        if self._settings.share is not None:
+            lines.append(f"r1eval: share {self._settings.share}; to be merged before it is judged")
+        is_drawing = self._settings.judge_only is None and self._settings.engine is not EngineKind.REPLAY
+        if self._config.option.collectonly or not is_drawing:
             return lines
         from pytest_r1eval.outlook import outlook_lines  # noqa: PLC0415 - imports the statistics
 
@@ -125,6 +137,21 @@ class RunSession:
         if not self._selected:
             self._begin(list(ids))
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:  # noqa: ANN401 - xdist is untyped
+        """Hand a dead worker's units to the living at once; its lease would run for a minute."""
+        if self._selected and self._settings.judge_only is None:
+            # An error here is the judge's to say: it reads the same file.
+            with suppress(StoreError), closing(Store.open(self._run)) as store:
+                store.release_worker(node.gateway.id)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
+        """Let the judge decide what a dead worker means: others take its units over, or samples are missing."""
+        if items.benchmark_of(crashitem) is not None:
+            report.outcome = "skipped"
+            report.longrepr = (items.ROOT_ID, 0, f"{report.longrepr}; its units went to the other workers")
+
     # Running
 
     @pytest.hookimpl(wrapper=True, trylast=True)
@@ -135,7 +162,10 @@ class RunSession:
         if self._role is Role.ALONE:
             self._begin([item.nodeid for item in session.items])
         try:
-            outcome = yield
+            try:
+                outcome = yield
+            finally:
+                self._stop_progress()
         except KeyboardInterrupt as error:
             self._is_interrupted = not isinstance(error, session.Interrupted)
             if not self._is_interrupted:
@@ -159,13 +189,21 @@ class RunSession:
         if self._worker is not None:
             self._worker.stop()
 
+    def pytest_unconfigure(self) -> None:
+        """Let others have the run."""
+        if self._lock is not None:
+            self._lock.release()
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show the gate."""
         if self._role.judges and self._is_interrupted and self._selected:
+            shard = "" if self._settings.share is None else f" --r1-shard {self._settings.share}"
             terminalreporter.write_line(
                 "r1eval: interrupted, nothing was judged. What was generated is stored; "
-                f"go on with --r1-resume {self._run}"
+                f"go on with --r1-resume {self._run}{shard}"
             )
+        for line in [line for result in self._share_results for line in ("", *result.words)]:
+            terminalreporter.write_line(line)
         if not self._results:
             return
         from pytest_r1eval.reports.terminal import gate_table, gate_words  # noqa: PLC0415 - imports the statistics
@@ -190,12 +228,20 @@ class RunSession:
                 )
             return
         try:
-            with closing(
-                self._resumed() if self._settings.resume else Store.create(self._run, self._header())
-            ) as store:
-                store.select(self._selected)
+            with closing(self._opened()) as store:
+                if self._settings.judge_only is None:
+                    store.select(self._selected)
         except R1EvalError as error:
             raise pytest.UsageError(str(error)) from error
+        if self._settings.judge_only is None:
+            from pytest_r1eval.display import start_progress  # noqa: PLC0415 - imports the statistics
+
+            self._progress = start_progress(self._config, self._run, benchmarks=self._selected)
+
+    def _stop_progress(self) -> None:
+        error = None if self._progress is None else self._progress.stop()
+        if error is not None:
+            self._config.get_terminal_writer().line(error)
 
     def _header(self) -> RunHeader:
         return RunHeader(
@@ -204,19 +250,49 @@ class RunSession:
             identity=self._checkpoint.identity,
             created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             seed=seed_of(self._settings, self._checkpoint),
+            share=self._settings.share,
         )
 
-    def _resumed(self) -> Store:
-        store = Store.open(self._run)
-        header = store.header
+    def _opened(self) -> Store:
+        """Open the run for this process alone: a new one, one to go on with, or one to judge."""
+        is_new = self._settings.judge_only is None and self._settings.resume is None
+        store = Store.create(self._run, self._header()) if is_new else Store.open(self._run)
+        try:
+            self._lock = RunLock.take(self._run)
+            if not is_new:
+                store.check()
+            if self._settings.judge_only is not None:
+                self._check_judgeable(store)
+            elif self._settings.resume is not None:
+                self._check_resumable(store)
+                store.release_all()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def _check_judgeable(self, store: Store) -> None:
+        share = store.header.share
+        if share is not None:
+            raise pytest.UsageError(
+                f"--r1-judge-only {self._run}: the run holds share {share} alone; "
+                f"bring the {share.total} shares together first: r1eval merge RUN RUN ... --out RUN"
+            )
+
+    def _check_resumable(self, store: Store) -> None:
+        header, settings = store.header, self._settings
         if header.identity != self._checkpoint.identity:
             raise pytest.UsageError(
                 f"--r1-resume {self._run}: the run judged another checkpoint ({header.model}, weights "
                 f"{header.identity.weights[:12]}, here {self._checkpoint.identity.weights[:12]}); start a new run"
             )
+        if header.share != settings.share:
+            raise pytest.UsageError(
+                f"--r1-resume {self._run}: the run holds {_part(header.share)}, and {_part(settings.share)} is asked "
+                "for now; resume with the --r1-shard it was started with, or start a new run"
+            )
         for name in set(self._selected) & set(store.selected):
             self._check_unchanged(store, name)
-        return store
 
     def _check_unchanged(self, store: Store, name: str) -> None:
         """Refuse to go on with a plan that is not the one asked for; a sequential run may become a fixed one."""
@@ -257,6 +333,9 @@ class RunSession:
 
         if not self._selected:
             return
+        if self._settings.share is not None:
+            self._report_share(self._settings.share)
+            return
         try:
             with closing(Store.open(self._run)) as store:
                 judge = Judge(
@@ -272,6 +351,21 @@ class RunSession:
             raise pytest.UsageError(f"the run cannot be judged: {error}") from error
         for result in self._results:
             self._report(result)
+
+    def _report_share(self, share: Share) -> None:
+        """Say of a machine's share whether it is whole; the verdict is the merged run's."""
+        from pytest_r1eval.shares import share_results  # noqa: PLC0415 - imports the statistics
+
+        try:
+            with closing(Store.open(self._run)) as store:
+                self._share_results = share_results(store, share, self._selected)
+        except R1EvalError as error:
+            raise pytest.UsageError(f"the share cannot be read: {error}") from error
+        for result in self._share_results:
+            ending = items.Ending.SKIPPED if result.refusal is None else items.Ending.ERROR
+            self._emit(result.benchmark, "pass@1", ending, result.words)
+            words = [f"{result.benchmark}: health is judged with the merged run."]
+            self._emit(result.benchmark, "health", items.Ending.SKIPPED, words)
 
     def _report(self, result: GateResult) -> None:
         """Emit the two reports of a benchmark, as pytest would of two tests."""
@@ -293,6 +387,17 @@ class RunSession:
                 hook.pytest_runtest_logstart(nodeid=report.nodeid, location=report.location)
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=report.nodeid, location=report.location)
+
+
+class StoredWork:
+    """The work of a stored run: done."""
+
+    def finish(self, benchmark: str) -> None:
+        """Wait for nothing; what is missing makes the verdict INVALID."""
+
+
+def _part(share: Share | None) -> str:
+    return "the whole run" if share is None else f"share {share}"
 
 
 def rule_of(settings: Settings, *, n_gates: int) -> GateRule:
@@ -329,15 +434,15 @@ def worker_index() -> int:
 
 def checkpoint_of(settings: Settings) -> Checkpoint:
     """
-    Inspect what is judged; a replay judges what the recorded run judged.
+    Inspect what is judged; a replay, and a stored run, judge what the recorded run judged.
 
     Raises:
         ModelError: If it is no checkpoint.
         StoreError: If it is no recorded run.
     """
-    if settings.engine is not EngineKind.REPLAY:
+    if settings.judge_only is None and settings.engine is not EngineKind.REPLAY:
         return inspect_checkpoint(settings.model, revision=settings.revision)
-    with closing(Store.open(Path(settings.model))) as store:
+    with closing(Store.open(settings.judge_only or Path(settings.model))) as store:
         header = store.header
     return Checkpoint(
         model=header.model, revision=None, name=header.model_name, identity=header.identity, max_position=None
@@ -354,16 +459,21 @@ def run_folder(config: pytest.Config, settings: Settings, checkpoint: Checkpoint
     workerinput = getattr(config, "workerinput", None)
     if workerinput is not None:
         return Path(workerinput["r1eval_run"])
+    if settings.judge_only is not None:
+        return settings.judge_only
     folder = settings.output_dir / checkpoint.name
+    suffix = "" if settings.share is None else f"-share-{settings.share.number}-of-{settings.share.total}"
     if settings.resume is None:
         started = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
-        return folder / f"{started}-{secrets.token_hex(2)}"
+        return folder / f"{started}-{secrets.token_hex(2)}{suffix}"
     if settings.resume != NEWEST:
         return (config.invocation_params.dir / settings.resume).resolve()
-    runs = sorted(path.parent for path in folder.glob(f"*/{FILE_NAME}"))
+    runs = sorted(path.parent for path in folder.glob(f"*{suffix}/{FILE_NAME}"))
+    runs = [run for run in runs if suffix or "-share-" not in run.name]
     if not runs:
         raise pytest.UsageError(
-            f"--r1-resume: no run of {checkpoint.name} in {folder}; leave --r1-resume out for a new one"
+            f"--r1-resume: no run of {checkpoint.name}{suffix and f', {_part(settings.share)},'} in {folder}; "
+            "leave --r1-resume out for a new one"
         )
     return runs[-1]
 
@@ -402,10 +512,10 @@ def marks_hint(catalog: dict[str, Benchmark]) -> str:
 
 def build_worker(settings: Settings, *, run: Path, catalog: dict[str, Benchmark], checkpoint: Checkpoint) -> Worker:
     """Put a worker together: engine, planner and graders; nothing is loaded yet."""
-    from pytest_r1eval.engines.replay import ReplayEngine  # noqa: PLC0415 - not in a process that only collects
+    from pytest_r1eval.engines.replay import ReplayEngine, ReplayOptions  # noqa: PLC0415 - not in a process that only collects
     from pytest_r1eval.engines.vllm import VllmEngine, VllmOptions  # noqa: PLC0415
     from pytest_r1eval.execution import Worker  # noqa: PLC0415
-    from pytest_r1eval.planning import ExamPlanner, ReplayPlanner  # noqa: PLC0415
+    from pytest_r1eval.planning import Planner, RecordedSource, SittingSource, TaskSource  # noqa: PLC0415
     from pytest_r1eval.scoring.pool import GradingPool  # noqa: PLC0415
 
     owner = f"{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -413,29 +523,29 @@ def build_worker(settings: Settings, *, run: Path, catalog: dict[str, Benchmark]
     with closing(Store.open(run)) as store:
         seed, selected = store.header.seed, store.selected
     rule = rule_of(settings, n_gates=len(selected))
+
+    def planner_for(source: SittingSource) -> Planner:
+        return Planner(
+            settings=settings, identity=checkpoint.identity, source=source, shelf=shelf, rule=rule, seed=seed
+        )
+
     if settings.engine is EngineKind.REPLAY:
         recorded = Path(settings.model)
         return Worker(
             run=run,
             owner=owner,
             benchmarks=catalog,
-            planner=ReplayPlanner(
-                settings=settings,
-                recorded=recorded,
-                identity=checkpoint.identity,
-                shelf=shelf,
-                rule=rule,
-                seed=seed,
-            ),
-            engine=ReplayEngine(recorded),
+            planner=planner_for(RecordedSource(run=recorded)),
+            engine=ReplayEngine(recorded, options=ReplayOptions.parse(settings.engine_args)),
             pool=None,
             grader="recorded",
         )
+    is_local = settings.engine is not EngineKind.SERVER
     share = device_share(
         worker=worker_index(),
         n_workers=settings.n_workers,
-        tensor_parallel_size=settings.tp,
-        gpus=visible_gpus(os.environ),
+        tensor_parallel_size=settings.tp if is_local else 1,
+        gpus=visible_gpus(os.environ) if is_local else (),
         cpus=usable_cpus(),
     )
     os.environ.update(share.environment())
@@ -455,8 +565,39 @@ def build_worker(settings: Settings, *, run: Path, catalog: dict[str, Benchmark]
         run=run,
         owner=owner,
         benchmarks=catalog,
-        planner=ExamPlanner(settings=settings, checkpoint=checkpoint, shelf=shelf, rule=rule, seed=seed, pool=pool),
-        engine=VllmEngine(options),
+        planner=planner_for(TaskSource(settings=settings, checkpoint=checkpoint, pool=pool)),
+        engine=VllmEngine(options)
+        if is_local
+        else server_engine(settings, checkpoint=checkpoint, max_model_length=options.max_model_length),
         pool=pool,
         grader=f"lighteval {metadata.version('lighteval')}",
+    )
+
+
+def server_engine(settings: Settings, *, checkpoint: Checkpoint, max_model_length: int) -> Engine:
+    """
+    Make the engine that asks a server; workers divide the requests in flight among themselves.
+
+    Raises:
+        EngineError: If an engine argument or the key is not what it must be, or aiohttp is missing.
+    """
+    try:
+        from pytest_r1eval.engines.server import ApiKey, ServerEngine, ServerOptions  # noqa: PLC0415
+    except ImportError as error:
+        raise EngineError(
+            f"--r1-engine server needs aiohttp, which cannot be imported ({error}); install pytest-r1eval[server]"
+        ) from error
+    from pytest_r1eval.engines.pacing import Patience, patience_from  # noqa: PLC0415
+    from pytest_r1eval.exams import PromptTokenizer  # noqa: PLC0415
+
+    share = max(1, Patience().max_concurrent // settings.n_workers)
+    options = ServerOptions(
+        url=settings.server_url or "",
+        names=tuple(dict.fromkeys((settings.model, checkpoint.model, checkpoint.name))),
+        max_model_length=max_model_length,
+        patience=patience_from(settings.engine_args, default=Patience(max_concurrent=share)),
+        key=ApiKey.from_environment(os.environ),
+    )
+    return ServerEngine(
+        options, tokens=lambda: PromptTokenizer(model=checkpoint.model, revision=checkpoint.revision)
     )

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import pytest
 
 from pytest_r1eval.core.benchmarks import Benchmark, Sampling
+from pytest_r1eval.core.plans import Share
 
 if TYPE_CHECKING:
     from _pytest.config.argparsing import OptionGroup
@@ -30,6 +32,7 @@ class EngineKind(StrEnum):
     """What answers the prompts."""
 
     VLLM = "vllm"
+    SERVER = "server"
     REPLAY = "replay"
 
 
@@ -97,6 +100,11 @@ OPTIONS: tuple[Option, ...] = (
         choices=tuple(kind.value for kind in EngineKind),
         default="vllm",
         help="what answers; replay takes a recorded run's folder as --r1-model",
+    ),
+    Option(
+        name="server-url",
+        metavar="URL",
+        help="the OpenAI-compatible server that --r1-engine server asks; its key stands in R1_SERVER_API_KEY",
     ),
     Option(name="tp", metavar="N", default="1", help="tensor-parallel size: GPUs one engine spans"),
     Option(name="dtype", metavar="DTYPE", default="bfloat16", help="number format of the computation"),
@@ -175,6 +183,12 @@ OPTIONS: tuple[Option, ...] = (
         is_bare_allowed=True,
         help="go on with a stored run (the newest of this model if RUN is left out)",
     ),
+    Option(
+        name="shard",
+        metavar="I/N",
+        help="this machine draws share I of N of every benchmark; r1eval merge brings them together",
+    ),
+    Option(name="judge-only", metavar="RUN", help="judge a stored run: no model, no engine, nothing is drawn"),
 )
 
 NEWEST = "newest"
@@ -189,7 +203,7 @@ class Settings:
     Attributes are the options of the same names; `samples` maps a benchmark's name
     to its samples per problem, `margin` is a fraction, `root` is where the user's
     baselines and pyproject.toml live (pytest's own rootdir moves with the paths among
-    its arguments), `n_workers` the number of shards.
+    its arguments), `n_workers` the number of shards, `share` is `--r1-shard`.
     """
 
     model: str
@@ -198,6 +212,7 @@ class Settings:
     n_workers: int = 1
     revision: str | None = None
     engine: EngineKind = EngineKind.VLLM
+    server_url: str | None = None
     tp: int = 1
     dtype: str = "bfloat16"
     gpu_memory_utilization: float = 0.8
@@ -223,6 +238,8 @@ class Settings:
     exact: bool = False
     inconclusive: InconclusivePolicy = InconclusivePolicy.FAIL
     resume: str | None = None
+    share: Share | None = None
+    judge_only: Path | None = None
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -259,6 +276,17 @@ def chosen_model(config: pytest.Config) -> str | None:
     return value or None
 
 
+def is_asked(config: pytest.Config) -> bool:
+    """Whether there is anything to do: a model to sample, or a stored run to judge."""
+    return chosen_model(config) is not None or bool(_Reader(config, os.environ).text("judge-only"))
+
+
+def given(config: pytest.Config, names: Iterable[str]) -> tuple[str, ...]:
+    """Return which of some options, by their dashed names, stand on the command line itself, as flags."""
+    asked = [option for option in OPTIONS if option.name in set(names)]
+    return tuple(option.flag for option in asked if config.getoption(option.dest) is not None)
+
+
 def settings_from(config: pytest.Config) -> Settings:
     """
     Read and check every option.
@@ -275,6 +303,7 @@ def settings_from(config: pytest.Config) -> Settings:
         n_workers=_n_workers(config),
         revision=read.text("revision"),
         engine=EngineKind(read.choice("engine")),
+        server_url=_server_url(read),
         tp=read.required("tp", _positive_int),
         dtype=read.text("dtype") or "bfloat16",
         gpu_memory_utilization=read.required("gpu-memory-utilization", _share),
@@ -300,6 +329,8 @@ def settings_from(config: pytest.Config) -> Settings:
         exact=read.flag("exact"),
         inconclusive=InconclusivePolicy(read.choice("inconclusive")),
         resume=read.text("resume"),
+        share=read.optional("shard", _machine_share),
+        judge_only=read.optional("judge-only", _folder(config)),
     )
 
 
@@ -375,6 +406,31 @@ def _number(text: str, kind: Callable[[str], T], expected: str) -> T:
         raise ValueError(expected) from error
 
 
+def _server_url(read: _Reader) -> str | None:
+    """Read the server's address, without the ``/v1`` that its paths begin with."""
+    text = (read.text("server-url") or "").strip()
+    if not text:
+        if read.choice("engine") == EngineKind.SERVER:
+            raise pytest.UsageError(
+                "--r1-engine server needs to know which: expected --r1-server-url URL, as in http://localhost:8000"
+            )
+        return None
+    expected = "expected an http or https URL of a host, as in http://localhost:8000"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise pytest.UsageError(f"--r1-server-url is no URL; {expected}") from error
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        # What stands there may be a secret, so it is not repeated.
+        raise pytest.UsageError(
+            f"--r1-server-url carries more than an address; {expected}. The key is read from R1_SERVER_API_KEY"
+        )
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+        raise pytest.UsageError(f"--r1-server-url is {text!r}; {expected}")
+    return text.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
 def _name(text: str) -> str:
     if not text.strip():
         raise ValueError("some text")
@@ -415,6 +471,15 @@ def _share(text: str) -> float:
     if not 0 < number <= 1:
         raise ValueError("a number above 0 and at most 1")
     return number
+
+
+def _machine_share(text: str) -> Share:
+    expected = "I/N with I from 1 to N, as in 2/4"
+    number, _, total = text.partition("/")
+    try:
+        return Share(number=int(number), total=int(total))
+    except ValueError as error:
+        raise ValueError(expected) from error
 
 
 def _path(config: pytest.Config) -> Callable[[str], Path]:

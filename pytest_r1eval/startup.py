@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
 from pytest_r1eval import items
@@ -9,7 +12,28 @@ from pytest_r1eval.catalog import build_catalog
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.errors import R1EvalError
 from pytest_r1eval.session import RunSession, checkpoint_of, marks_hint, run_folder
-from pytest_r1eval.settings import Settings, settings_from
+from pytest_r1eval.settings import EngineKind, GateKind, Settings, given, settings_from
+from pytest_r1eval.store import Store
+
+_DRAWING = (
+    "model",
+    "revision",
+    "engine",
+    "engine-arg",
+    "samples",
+    "subset",
+    "temperature",
+    "top-p",
+    "max-new-tokens",
+    "max-model-len",
+    "system-prompt",
+    "seed",
+    "gate",
+    "max-samples",
+    "resume",
+    "shard",
+)
+"""Options about what is drawn, which a stored run has decided already."""
 
 
 def register(config: pytest.Config) -> None:
@@ -22,6 +46,8 @@ def register(config: pytest.Config) -> None:
     settings = settings_from(config)
     try:
         catalog = _catalog(config, settings)
+        if settings.judge_only is not None:
+            catalog = _held(settings.judge_only, catalog)
         _check_choice(config, settings, catalog)
         checkpoint = checkpoint_of(settings)
         run = run_folder(config, settings, checkpoint)
@@ -55,5 +81,50 @@ def _check_choice(config: pytest.Config, settings: Settings, catalog: dict[str, 
             "--reruns with --r1-model: a gate that is rerun until it passes has no error rate; "
             "leave --reruns out, and add samples (--r1-samples) where a verdict is too close"
         )
+    _check_share(settings)
+    if settings.judge_only is not None:
+        _check_judging(config, settings.judge_only)
+        return
+    if settings.engine is EngineKind.REPLAY:
+        from pytest_r1eval.engines.replay import ReplayOptions  # noqa: PLC0415 - only where it is the engine
+
+        ReplayOptions.parse(settings.engine_args)
     if not (config.option.markexpr or config.option.keyword or config.option.collectonly):
         raise pytest.UsageError(f"--r1-model without -m would run everything; {marks_hint(catalog)}")
+
+
+def _held(run: Path, catalog: dict[str, Benchmark]) -> dict[str, Benchmark]:
+    """Return the benchmarks of a stored run."""
+    with closing(Store.open(run)) as store:
+        names = store.selected
+    unknown = [name for name in names if name not in catalog]
+    if unknown or not names:
+        raise pytest.UsageError(
+            f"--r1-judge-only {run}: the run holds {unknown[0] if unknown else 'no benchmark'}; expected some of "
+            f"{', '.join(catalog)}. Name the module that defines it with --r1-tasks, or choose another run"
+        )
+    return {name: catalog[name] for name in names}
+
+
+def _check_share(settings: Settings) -> None:
+    if settings.share is None:
+        return
+    if settings.gate is GateKind.SEQUENTIAL:
+        raise pytest.UsageError(
+            f"--r1-shard {settings.share} with --r1-gate sequential: looks need the samples of all machines while the "
+            "run goes on; leave --r1-gate sequential out, or run it on one machine"
+        )
+    if settings.save_baseline is not None:
+        raise pytest.UsageError(
+            f"--r1-shard {settings.share} with --r1-save-baseline: a share is no score; "
+            "record it where the merged run is judged, with --r1-judge-only"
+        )
+
+
+def _check_judging(config: pytest.Config, run: Path) -> None:
+    drawing = given(config, _DRAWING)
+    if drawing:
+        raise pytest.UsageError(
+            f"{drawing[0]} with --r1-judge-only {run}: nothing is drawn, the stored run decided that when it was "
+            f"started; leave {drawing[0]} out, or go on with the run by --r1-resume"
+        )

@@ -296,7 +296,10 @@ class Store:
             )
             db.executemany(
                 "INSERT INTO unit (benchmark, round, problem_id, first, last) VALUES (?, ?, ?, ?, ?)",
-                [(plan.benchmark, unit.round, unit.problem_id, unit.first, unit.last) for unit in plan.units(share=share)],
+                [
+                    (plan.benchmark, unit.round, unit.problem_id, unit.first, unit.last)
+                    for unit in plan.units(share=share)
+                ],
             )
 
     def fail(self, name: str, error: str) -> None:
@@ -421,7 +424,9 @@ class Store:
                 "UPDATE benchmark SET lease_until = ? WHERE owner = ? AND state = ?",
                 (time.monotonic() + LEASE_S, owner, BenchmarkState.SELECTED),
             )
-            db.execute("UPDATE unit SET lease_until = ? WHERE owner = ? AND done = 0", (time.monotonic() + LEASE_S, owner))
+            db.execute(
+                "UPDATE unit SET lease_until = ? WHERE owner = ? AND done = 0", (time.monotonic() + LEASE_S, owner)
+            )
 
     def release(self, *, owner: str) -> None:
         """Give back every lease of one worker, for others to take at once."""
@@ -484,6 +489,14 @@ class Store:
                 (name,),
             ).fetchone()
         return Progress(n_stored=n_stored, n_planned=n_planned, n_open_units=n_open)
+
+    def n_leased_units(self, name: str) -> int:
+        """Return how many units of a benchmark workers hold and have not finished."""
+        with self._reading() as db:
+            (n_leased,) = db.execute(
+                "SELECT count(*) FROM unit WHERE benchmark = ? AND done = 0 AND lease_until >= ?", (name, time.time())
+            ).fetchone()
+        return int(n_leased)
 
     def samples(self, name: str) -> Iterator[Sample]:
         """All stored samples of a benchmark, in the exam's order, then by sample index."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.cli import main
+
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
@@ -19,6 +21,14 @@ def test_options_are_those_of_help(pytester: pytest.Pytester, monkeypatch: pytes
     assert shown
     assert documented
     assert shown[1].splitlines() == documented[1].splitlines()
+
+
+def test_power_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    """The outlook in the README is `r1eval power`'s, line by line."""
+    assert main(["power", "--benchmark", "aime24"]) == 0
+    pasted = re.search(r"<!-- power -->\n```\n\$ r1eval power --benchmark aime24\n(.*?)```", README, re.DOTALL)
+    assert pasted
+    assert capsys.readouterr().out == pasted[1]
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\(([^)#]+)\)", README))

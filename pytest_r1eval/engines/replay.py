@@ -51,7 +51,7 @@ class ReplayOptions:
             EngineError: If one is unknown or is not what it must be.
         """
         try:
-            return cls(**arguments)  # type: ignore[arg-type] - checked by the constructor
+            return cls(**arguments)  # type: ignore[arg-type]  # the constructor checks
         except (TypeError, ValueError) as error:
             given = " ".join(f"{key}={value}" for key, value in arguments.items())
             raise EngineError(

@@ -28,7 +28,7 @@ from pytest_r1eval.core.verdicts import GateRule, Verdict
 from pytest_r1eval.engines.vllm import VllmEngine, VllmOptions
 from pytest_r1eval.execution import Pump
 from pytest_r1eval.judge import Judge
-from pytest_r1eval.planning import ExamPlanner
+from pytest_r1eval.planning import Planner, TaskSource
 from pytest_r1eval.scoring.pool import GradingPool
 from pytest_r1eval.settings import Settings
 from pytest_r1eval.store import FILE_NAME, RunHeader, Store
@@ -204,8 +204,13 @@ async def judged_with(bench: Bench, run: Path, *, seed: int) -> Verdict:
     )
     store = Store.create(run, header)
     store.select((SMOKE.name,))
-    planner = ExamPlanner(
-        settings=settings, checkpoint=bench.checkpoint, shelf=shelf, rule=GateRule(), seed=seed, pool=bench.pool
+    planner = Planner(
+        settings=settings,
+        identity=bench.checkpoint.identity,
+        source=TaskSource(settings=settings, checkpoint=bench.checkpoint, pool=bench.pool),
+        shelf=shelf,
+        rule=GateRule(),
+        seed=seed,
     )
     planned = await planner.plan(SMOKE, bench.harness_ready())
     store.write_plan(planned.exam, planned.prompts, planned.plan)

@@ -1,0 +1,716 @@
+"""
+Any OpenAI-compatible completions server as an engine; the only module that imports aiohttp.
+
+Decisions:
+
+- aiohttp, because vLLM and datasets bring it, it is typed, and a thousand open connections cost it little.
+- Prompts go in as the token ids that the plan stored, seeds with every request. A server that refuses ids gets
+  text, which is decoded from the ids and must count as many tokens on the server's side; the identity says so.
+- A vLLM server fills what a request leaves out from the model's generation_config.json (top-k 20, say), where our
+  own engine does not. So the neutral values are sent, unless the server refuses to hear them; the identity says so.
+- Responses are not streamed: parsing 32,768 events for each of a thousand responses would make a small model wait
+  for Python. The price: a proxy in between must allow for silences as long as a response takes.
+- After any failure but "busy" the server has to show that it is still the same one before it is asked on, and one
+  request does that for all; so a restarted server is not met by a thousand probes, nor taken for granted.
+- The key stands in the session's headers alone, and is blotted out of everything that a server says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+import re
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Protocol, TypeVar
+
+import aiohttp
+
+from pytest_r1eval.core.records import FinishReason, Response
+from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
+from pytest_r1eval.engines.pacing import Patience, Streak, Window
+from pytest_r1eval.errors import EngineError
+
+T = TypeVar("T")
+
+KEY_VARIABLES = ("R1_SERVER_API_KEY", "OPENAI_API_KEY")
+CONNECT_TIMEOUT_S = 10.0
+LOOK_TIMEOUT_S = 30.0
+"""For what a server says about itself; a busy one answers late, a vanished one never."""
+UNSAID = "server"
+"""What the fingerprint holds where only the server knows: number format, quantisation, device."""
+
+_KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+"""Seconds and probes: a host that vanished without a word is noticed after two minutes, not after `timeout_s`."""
+_NEUTRAL: Mapping[str, float] = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+"""Values that change nothing, in the words of vLLM and SGLang."""
+_PROBE_IDS = (0, 1, 2)
+"""Valid in every vocabulary; their completion is thrown away."""
+_PROBE_TEXT = "1 + 1 ="
+_GIVEN_UP = "abort"
+"""How vLLM ends what it was working on when it is told to stop; its successor can be asked again."""
+_BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+_PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
+_SHOWN_CHARACTERS = 300
+
+
+class ApiKey:
+    """A secret: it goes into a header and nowhere else, least of all into a repr."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str | None) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return f"ApiKey({'none' if self._text is None else 'hidden'})"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> ApiKey:
+        """
+        Take the key from the first variable that holds one.
+
+        Raises:
+            EngineError: If it cannot be sent as a header.
+        """
+        for name in KEY_VARIABLES:
+            text = environment.get(name, "").strip()
+            if text and not (text.isascii() and text.isprintable() and " " not in text):
+                raise EngineError(f"{name} holds what no API key is made of; expected one word in ASCII. Set it anew")
+            if text:
+                return cls(text)
+        return cls(None)
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there is one."""
+        return self._text is not None
+
+    def headers(self) -> dict[str, str]:
+        """Return the header that carries it."""
+        return {} if self._text is None else {"Authorization": f"Bearer {self._text}"}
+
+    def blotted(self, text: str) -> str:
+        """Return a text without the key."""
+        return text if self._text is None else text.replace(self._text, "[API key]")
+
+
+class Tokens(Protocol):
+    """The judged model's tokenizer, for servers that take text alone."""
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Return a text's token ids, without special tokens of the tokenizer's own."""
+        ...
+
+    def decode(self, ids: tuple[int, ...]) -> str:
+        """Return the text that has exactly these ids."""
+        ...
+
+    @property
+    def first_id(self) -> int | None:
+        """The beginning-of-sequence token that a server may add by itself."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """
+    Which server is asked, and for what.
+
+    Attributes:
+        url: Its address, without the ``/v1``.
+        names: What the judged model may be called: as the user wrote it, resolved, ``org/name``.
+        max_model_length: Tokens of prompt and response together that the run needs.
+        patience: How long the server is waited for.
+        key: The API key.
+    """
+
+    url: str
+    names: tuple[str, ...]
+    max_model_length: int
+    patience: Patience
+    key: ApiKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Served:
+    """What a server says about itself; equal as long as it is the same server."""
+
+    name: str
+    root: str | None
+    max_model_length: int | None
+    owner: str | None
+    version: str | None
+
+    @property
+    def engine(self) -> str:
+        if self.version is not None:
+            return f"vllm {self.version}"
+        return f"{self.owner or 'openai-compatible'} server"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """How requests are put to this server."""
+
+    is_text: bool
+    is_neutral: bool
+    server_adds_first: bool = False
+
+    @property
+    def notes(self) -> str:
+        notes = ["prompts as text"] * self.is_text + ["its own top-k"] * (not self.is_neutral)
+        return f" ({', '.join(notes)})" if notes else ""
+
+
+_FORMS = tuple(
+    _Form(is_text=is_text, is_neutral=is_neutral) for is_text in (False, True) for is_neutral in (True, False)
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reply:
+    """An HTTP response, read."""
+
+    status: int
+    body: bytes
+    retry_after_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Completion:
+    """The one choice of a completions response."""
+
+    text: str
+    finish_reason: str | None
+    n_tokens: int
+    n_prompt_tokens: int | None
+
+
+class _SetbackError(Exception):
+    """A failure that may pass; never leaves this module."""
+
+    def __init__(self, reason: str, *, is_busy: bool = False, pause_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.is_busy = is_busy
+        self.pause_s = pause_s
+
+
+class _RefusalError(Exception):
+    """A server's definite no to one request; never leaves this module."""
+
+
+class ServerEngine:
+    """
+    Asks one server, as often and as long as is reasonable.
+
+    Args:
+        options: Which server, and for what.
+        tokens: Loads the judged model's tokenizer; called only if the server refuses token ids.
+    """
+
+    def __init__(self, options: ServerOptions, *, tokens: Callable[[], Tokens]) -> None:
+        self._options = options
+        self._load_tokens = tokens
+        self._tokens: Tokens | None = None
+        self._patience = options.patience
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = asyncio.Event()
+        self._window = Window(maximum=options.patience.max_concurrent)
+        self._outage = self._streak(options.patience.start_patience_s)
+        self._served: _Served | None = None
+        self._form = _FORMS[0]
+        self._is_started = False
+        self._is_doubtful = False
+        self._looking = asyncio.Lock()
+        self._resume_at = 0.0
+
+    @property
+    def n_concurrent(self) -> int:
+        """How many requests the server seems to take at once."""
+        return self._window.limit
+
+    async def start(self) -> EngineIdentity:
+        """
+        Look who answers, and find out in which form it takes requests.
+
+        Raises:
+            EngineError: If nobody answers, or somebody who cannot be the judged model's server.
+        """
+        if self._session is None and not self._closed.is_set():
+            self._session = aiohttp.ClientSession(
+                headers=self._options.key.headers(),
+                connector=aiohttp.TCPConnector(limit=0, socket_factory=_kept_alive),
+            )
+        self._served = await self._patiently(self._look)
+        self._check_room(self._served)
+        self._form = await self._patiently(self._found_form)
+        self._outage = self._streak(self._patience.patience_s)
+        self._is_started = True
+        return EngineIdentity(
+            engine=self._served.engine + self._form.notes,
+            dtype=UNSAID,
+            quantization=UNSAID,
+            device=UNSAID,
+            n_devices=1,
+        )
+
+    async def generate(self, request: Request) -> Generation:
+        """
+        Draw one sample, however often it takes; always the same one, because the seed is the same.
+
+        Raises:
+            EngineError: If the server is gone, is another one, or gives what is no answer.
+        """
+        failures = self._streak(self._patience.patience_s)
+        body = self._body(request)
+        for n_attempts in itertools.count(1):
+            try:
+                completion = await self._attempt(body)
+            except _SetbackError as setback:
+                if not setback.is_busy:
+                    failures.fail()
+                if failures.is_too_long:
+                    raise self._gave_up(failures, setback, what=_name(request)) from setback
+                await self._pause(self._patience.pause_s(n_attempts, uniform=random.uniform))
+            except _RefusalError as refusal:
+                raise EngineError(
+                    f"the server at {self._options.url} refuses {_name(request)}: {refusal}; expected a completion. "
+                    "Compare the server's limits with what the run asks for"
+                ) from refusal
+            else:
+                return Generation(response=self._checked(completion, request))
+        raise AssertionError("counting does not end")
+
+    async def close(self) -> None:
+        """Hang up; the server aborts what it was asked for."""
+        self._closed.set()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    # Asking
+
+    async def _attempt(self, body: Mapping[str, object]) -> _Completion:
+        async with self._window.slot() as epoch:
+            await self._pause(self._resume_at - time.monotonic())
+            await self._reassure()
+            try:
+                reply = await self._ask("POST", "/v1/completions", body=body, timeout_s=self._patience.timeout_s)
+                completion = _completion(reply.body)
+                if completion.finish_reason == _GIVEN_UP:
+                    raise _SetbackError("it gave the request up (finish reason 'abort')")
+            except _SetbackError as setback:
+                self._window.narrow(epoch)
+                self._note(setback)
+                raise
+        self._window.widen()
+        self._outage.end()
+        return completion
+
+    def _note(self, setback: _SetbackError) -> None:
+        """Let all requests know of one's setback."""
+        self._is_doubtful |= not setback.is_busy
+        self._outage.fail()
+        if self._outage.is_too_long:
+            raise self._gave_up(self._outage, setback) from setback
+        if setback.pause_s is not None:
+            if setback.pause_s > self._patience.patience_s:
+                raise EngineError(
+                    f"the server at {self._options.url} asks to wait {setback.pause_s:.0f} s ({setback}); expected at "
+                    f"most {self._patience.patience_s:.0f}. What was generated is stored: go on later with "
+                    "--r1-resume, or wait longer with --r1-engine-arg patience_s=N"
+                ) from setback
+            self._resume_at = max(self._resume_at, time.monotonic() + setback.pause_s)
+
+    async def _reassure(self) -> None:
+        """After a failure, wait until the server is back, once for all requests, and see that it is the same."""
+        if not self._is_doubtful:
+            return
+        async with self._looking:
+            if not self._is_doubtful:
+                return
+            found = await self._patiently(self._look)
+            if found != self._served:
+                raise EngineError(
+                    f"the server at {self._options.url} came back as another: {self._served} before, {found} now; "
+                    "samples of two servers are never mixed. Start the first one again and go on with --r1-resume, "
+                    "or start a new run"
+                )
+            self._is_doubtful = False
+
+    async def _patiently(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Take a step as often as it is set back, until patience ends."""
+        while True:
+            try:
+                result = await step()
+            except _SetbackError as setback:
+                self._outage.fail()
+                if self._outage.is_too_long:
+                    raise self._gave_up(self._outage, setback) from setback
+                drawn = self._patience.pause_s(self._outage.n_failures, uniform=random.uniform)
+                await self._pause(max(drawn, min(setback.pause_s or 0.0, self._patience.longest_pause_s)))
+            else:
+                self._outage.end()
+                return result
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds > 0:
+            try:
+                await asyncio.wait_for(self._closed.wait(), seconds)
+            except TimeoutError:
+                return
+        if self._closed.is_set():
+            raise EngineError("the server engine was closed while it waited for an answer")
+
+    async def _ask(
+        self, method: str, path: str, *, timeout_s: float, body: Mapping[str, object] | None = None
+    ) -> _Reply:
+        """
+        Send one request.
+
+        Raises:
+            _SetbackError: If it failed in a way that may pass.
+            _RefusalError: If the server will not answer it, now or later.
+            EngineError: If the server will not answer us at all.
+        """
+        if self._session is None:
+            raise EngineError("the server engine is not started; start it before the first request")
+        limits = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
+        try:
+            # A redirect would carry the key to somebody who was not named.
+            async with self._session.request(
+                method, self._options.url + path, json=body, timeout=limits, allow_redirects=False
+            ) as response:
+                content = await response.read()
+        except TimeoutError as error:
+            raise _SetbackError(f"no answer to {path} within {timeout_s:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise _SetbackError(self._shown(str(error) or type(error).__name__)) from error
+        reply = _Reply(
+            status=response.status, body=content, retry_after_s=_retry_after_s(response.headers.get("Retry-After"))
+        )
+        self._check_status(reply, path)
+        return reply
+
+    def _check_status(self, reply: _Reply, path: str) -> None:
+        if reply.status == HTTPStatus.OK:
+            return
+        said = f"{path} gave status {reply.status}: {self._shown(_message(reply.body))}"
+        match reply.status:
+            case status if status in _BUSY:
+                raise _SetbackError(said, is_busy=True, pause_s=reply.retry_after_s)
+            case status if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise _SetbackError(said, pause_s=reply.retry_after_s)
+            case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
+                known = "the key it was given" if self._options.key.is_given else "a request without a key"
+                raise EngineError(
+                    f"the server at {self._options.url} refuses {known} ({said}); expected access. "
+                    f"Set {KEY_VARIABLES[0]} in the environment"
+                )
+            case HTTPStatus.NOT_FOUND:
+                raise EngineError(
+                    f"the server at {self._options.url} does not have what it was asked for ({said}); expected an "
+                    "OpenAI-compatible server of the judged model (/v1/models, /v1/completions). Check --r1-server-url"
+                )
+            case status if status < HTTPStatus.BAD_REQUEST:
+                raise EngineError(
+                    f"the server at {self._options.url} answers {path} with status {status}; expected an answer, not "
+                    "another address. Give the final one as --r1-server-url"
+                )
+        raise _RefusalError(said)
+
+    # Looking
+
+    async def _look(self) -> _Served:
+        """
+        Ask the server who it is.
+
+        Raises:
+            EngineError: If it does not serve the judged model.
+        """
+        try:
+            models = await self._ask("GET", "/v1/models", timeout_s=LOOK_TIMEOUT_S)
+        except _RefusalError as refusal:
+            raise EngineError(
+                f"the server at {self._options.url} does not say what it serves ({refusal}); expected a list at "
+                "/v1/models. Check --r1-server-url"
+            ) from refusal
+        return replace(self._chosen(_served(models.body)), version=await self._version())
+
+    async def _version(self) -> str | None:
+        """Ask for vLLM's version, which only vLLM answers."""
+        try:
+            reply = await self._ask("GET", "/version", timeout_s=LOOK_TIMEOUT_S)
+        except (_RefusalError, EngineError):
+            return None
+        try:
+            return _text_or_none(_object(reply.body).get("version"))
+        except _SetbackError:  # an answer, and none of vLLM's
+            return None
+
+    def _chosen(self, served: tuple[_Served, ...]) -> _Served:
+        """Pick the judged model: by its name, by where it lies, or as the only one, if nothing speaks against it."""
+        names = self._options.names
+        for model in served:
+            if model.name in names:
+                return model
+        for model in served:
+            if model.root in names:
+                return model
+        if len(served) == 1 and _is_plausible(served[0], names):
+            return served[0]
+        found = ", ".join(
+            repr(model.name) + (f" (from {model.root})" if model.root not in {None, model.name} else "")
+            for model in served
+        )
+        raise EngineError(
+            f"the server at {self._options.url} serves {found or 'no model'}; expected {names[0]!r}. Start it with "
+            f"that model, or, if it is the same one, with --served-model-name {names[0]}"
+        )
+
+    def _check_room(self, served: _Served) -> None:
+        needed = self._options.max_model_length
+        if served.max_model_length is not None and served.max_model_length < needed:
+            raise EngineError(
+                f"the server at {self._options.url} has {served.max_model_length} tokens for prompt and response "
+                f"together; expected {needed}. Start it with --max-model-len {needed}, or judge with "
+                f"--r1-max-model-len {served.max_model_length}"
+            )
+
+    async def _found_form(self) -> _Form:
+        """Find the first form of request that the server takes; one token each."""
+        refusals = []
+        for form in _FORMS:
+            try:
+                return await self._probed(form)
+            except _RefusalError as refusal:
+                refusals.append(str(refusal))
+        raise EngineError(
+            f"the server at {self._options.url} takes neither token ids nor text ({refusals[0]}; {refusals[-1]}); "
+            "expected an OpenAI-compatible /v1/completions. Check what it serves"
+        )
+
+    async def _probed(self, form: _Form) -> _Form:
+        if form.is_text and self._tokens is None:
+            self._tokens = await asyncio.to_thread(self._load_tokens)
+        prompt: object = _PROBE_TEXT if form.is_text else list(_PROBE_IDS)
+        body = {**self._common(form), "prompt": prompt, "max_tokens": 1, "temperature": 1.0, "top_p": 1.0, "seed": 0}
+        reply = await self._ask("POST", "/v1/completions", body=body, timeout_s=self._patience.timeout_s)
+        counted = _completion(reply.body).n_prompt_tokens
+        if self._tokens is None or not form.is_text or counted is None:
+            return form
+        n_expected = len(self._tokens.encode(_PROBE_TEXT))
+        if counted not in {n_expected, n_expected + 1}:
+            raise EngineError(
+                f"the server at {self._options.url} counts {counted} tokens in {_PROBE_TEXT!r}; expected {n_expected} "
+                "by the judged model's tokenizer. It serves another model, or puts prompts into a template of its own"
+            )
+        return replace(form, server_adds_first=counted == n_expected + 1)
+
+    # Values
+
+    def _common(self, form: _Form) -> dict[str, object]:
+        if self._served is None:
+            raise EngineError("the server engine is not started; start it before the first request")
+        return {
+            "model": self._served.name,
+            "n": 1,
+            "stream": False,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            **(_NEUTRAL if form.is_neutral else {}),
+        }
+
+    def _body(self, request: Request) -> dict[str, object]:
+        return {
+            **self._common(self._form),
+            "prompt": self._text(request) if self._form.is_text else list(request.prompt),
+            "max_tokens": request.max_new_tokens,
+            "temperature": request.sampling.temperature,
+            "top_p": request.sampling.top_p,
+            "seed": request.seed,
+        }
+
+    def _text(self, request: Request) -> str:
+        if self._tokens is None:
+            raise EngineError("the server engine is not started; start it before the first request")
+        if not self._form.server_adds_first:
+            return self._tokens.decode(request.prompt)
+        if request.prompt[0] != self._tokens.first_id:
+            raise EngineError(
+                f"the server at {self._options.url} takes text alone and puts a token before it, which the prompt of "
+                f"{_name(request)} does not begin with; expected the same prompt. Use a server that takes token ids"
+            )
+        return self._tokens.decode(request.prompt[1:])
+
+    def _checked(self, completion: _Completion, request: Request) -> Response:
+        """
+        Take a completion only for what was asked.
+
+        Raises:
+            EngineError: If it ended otherwise, was cut short, or answers another prompt.
+        """
+        where = f"the server at {self._options.url}"
+        if completion.finish_reason not in set(FinishReason):
+            raise EngineError(
+                f"{where} ended {_name(request)} with finish reason {completion.finish_reason!r}; expected 'stop' or "
+                "'length'. Look into the server's log"
+            )
+        if completion.n_prompt_tokens not in {None, len(request.prompt)}:
+            raise EngineError(
+                f"{where} counts {completion.n_prompt_tokens} tokens in the prompt of {_name(request)}; expected "
+                f"{len(request.prompt)}. It serves another model, or cuts prompts"
+            )
+        finish_reason = FinishReason(completion.finish_reason)
+        if finish_reason is FinishReason.LENGTH and completion.n_tokens < request.max_new_tokens:
+            raise EngineError(
+                f"{where} cut {_name(request)} off after {completion.n_tokens} tokens; expected room for "
+                f"{request.max_new_tokens}. Lift the server's limit, or ask for less with --r1-max-new-tokens"
+            )
+        return Response(text=completion.text, n_tokens=completion.n_tokens, finish_reason=finish_reason)
+
+    def _streak(self, patience_s: float) -> Streak:
+        return Streak(n_failures=self._patience.n_failures, patience_s=patience_s, clock=time.monotonic)
+
+    def _gave_up(self, streak: Streak, setback: _SetbackError, *, what: str = "") -> EngineError:
+        advice, option = "Check --r1-server-url, and that the server is up", "start_patience_s"
+        if self._is_started:
+            advice = "What was generated is stored: look into the server's log, and go on with --r1-resume"
+            option = "patience_s"
+        return EngineError(
+            f"the server at {self._options.url} failed {streak.n_failures} times in a row over {streak.seconds:.0f} s"
+            f"{f' on {what}' if what else ''}, at last: {setback}; expected an answer from {self._options.names[0]}. "
+            f"{advice}. To wait longer: --r1-engine-arg {option}=N"
+        )
+
+    def _shown(self, text: str) -> str:
+        """Put what a server said on one line, without the key."""
+        return " ".join(self._options.key.blotted(text).split())[:_SHOWN_CHARACTERS]
+
+
+def _kept_alive(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Make a socket that notices when the other side has vanished."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        for name, value in _KEEPALIVE.items():
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return made
+
+
+def _name(request: Request) -> str:
+    return f"{request.benchmark}/{request.problem_id}/{request.index}"
+
+
+def _is_plausible(served: _Served, names: tuple[str, ...]) -> bool:
+    """
+    Tell whether what a server says of its only model speaks for the judged one, or says nothing.
+
+    A path or Hub id names a model by its last part; in the Hub's cache by
+    ``models--org--name``. A bare name (``prod``) may stand for anything.
+    """
+    told = [text for text in (served.root, served.name) if text is not None and "/" in text]
+    parts = {part.lower() for text in told for part in re.split(r"/|--", text)}
+    return not told or any(name.rstrip("/").rpartition("/")[2].lower() in parts for name in names)
+
+
+def _retry_after_s(header: str | None) -> float | None:
+    """Read ``Retry-After``: seconds, or a date."""
+    if header is None:
+        return None
+    if header.strip().isdecimal():
+        return float(header)
+    try:
+        until = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    return max(0.0, (until - datetime.now(UTC)).total_seconds()) if until.tzinfo is not None else None
+
+
+def _object(body: bytes) -> dict[str, object]:
+    try:
+        content = json.loads(body)
+    except ValueError as error:
+        raise _SetbackError(f"it answered {len(body)} bytes that are no JSON") from error
+    if not isinstance(content, dict):
+        raise _SetbackError(f"it answered a JSON {type(content).__name__} instead of an object")
+    return content
+
+
+def _message(body: bytes) -> str:
+    """Find the sentence in an error's body: OpenAI's form, vLLM's older one, or the body itself."""
+    try:
+        content = json.loads(body)
+    except ValueError:
+        content = None
+    if isinstance(content, dict):
+        error = content.get("error", content)
+        message = error.get("message") if isinstance(error, dict) else error
+        if isinstance(message, str):
+            return message
+    return body.decode("utf-8", errors="replace") or "nothing more"
+
+
+def _served(body: bytes) -> tuple[_Served, ...]:
+    models = _object(body).get("data")
+    if not isinstance(models, list):
+        raise _SetbackError("/v1/models gave no list of models")
+    return tuple(
+        _Served(
+            name=model["id"],
+            root=_text_or_none(model.get("root")),
+            max_model_length=_count_or_none(model.get("max_model_len")),
+            owner=_text_or_none(model.get("owned_by")),
+            version=None,
+        )
+        for model in models
+        if isinstance(model, dict) and isinstance(model.get("id"), str)
+    )
+
+
+def _completion(body: bytes) -> _Completion:
+    """
+    Read a completions response.
+
+    Raises:
+        _SetbackError: If it is none; a proxy's page, a response cut off in the middle.
+        EngineError: If it does not say how many tokens were generated.
+    """
+    content = _object(body)
+    match content.get("choices"):
+        case [{"text": str(text), **choice}]:
+            reason = _text_or_none(choice.get("finish_reason"))
+        case _:
+            raise _SetbackError("it answered JSON without exactly one choice with text")
+    usage = content.get("usage")
+    counts: dict[str, object] = usage if isinstance(usage, dict) else {}
+    n_tokens = _count_or_none(counts.get("completion_tokens"))
+    if n_tokens is None:
+        raise EngineError(
+            "the server does not say how many tokens it generated; expected usage.completion_tokens in its "
+            "answer. Use a server that counts them (vLLM does)"
+        )
+    return _Completion(
+        text=text,
+        finish_reason=reason,
+        n_tokens=n_tokens,
+        n_prompt_tokens=_count_or_none(counts.get("prompt_tokens")),
+    )
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _count_or_none(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
