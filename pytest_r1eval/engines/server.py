@@ -229,7 +229,7 @@ class ServerEngine:
         self._served: _Served | None = None
         self._form = _FORMS[0]
         self._is_started = False
-        self._is_doubtful = False
+        self._doubt = asyncio.Event()
         self._looking = asyncio.Lock()
         self._resume_at = 0.0
 
@@ -306,8 +306,6 @@ class ServerEngine:
             try:
                 reply = await self._ask("POST", "/v1/completions", body=body, timeout_s=self._patience.timeout_s)
                 completion = _completion(reply.body)
-                if completion.finish_reason == _GIVEN_UP:
-                    raise _SetbackError("it gave the request up (finish reason 'abort')")
             except _SetbackError as setback:
                 self._window.narrow(epoch)
                 self._note(setback)
@@ -318,7 +316,8 @@ class ServerEngine:
 
     def _note(self, setback: _SetbackError) -> None:
         """Let all requests know of one's setback."""
-        self._is_doubtful |= not setback.is_busy
+        if not setback.is_busy:
+            self._doubt.set()
         self._outage.fail()
         if self._outage.is_too_long:
             raise self._gave_up(self._outage, setback) from setback
@@ -333,10 +332,10 @@ class ServerEngine:
 
     async def _reassure(self) -> None:
         """After a failure, wait until the server is back, once for all requests, and see that it is the same."""
-        if not self._is_doubtful:
+        if not self._doubt.is_set():
             return
         async with self._looking:
-            if not self._is_doubtful:
+            if not self._doubt.is_set():
                 return
             found = await self._patiently(self._look)
             if found != self._served:
@@ -345,7 +344,7 @@ class ServerEngine:
                     "samples of two servers are never mixed. Start the first one again and go on with --r1-resume, "
                     "or start a new run"
                 )
-            self._is_doubtful = False
+            self._doubt.clear()
 
     async def _patiently(self, step: Callable[[], Awaitable[T]]) -> T:
         """Take a step as often as it is set back, until patience ends."""
@@ -392,9 +391,11 @@ class ServerEngine:
             ) as response:
                 content = await response.read()
         except TimeoutError as error:
-            raise _SetbackError(f"no answer to {path} within {timeout_s:g} s") from error
+            # aiohttp's frames hold the headers, and a traceback with locals would show them.
+            raise _SetbackError(f"no answer to {path} within {timeout_s:g} s") from error.with_traceback(None)
         except (aiohttp.ClientError, OSError) as error:
-            raise _SetbackError(self._shown(str(error) or type(error).__name__)) from error
+            reason = self._shown(str(error) or type(error).__name__)
+            raise _SetbackError(f"{path}: {reason}") from error.with_traceback(None)
         reply = _Reply(
             status=response.status, body=content, retry_after_s=_retry_after_s(response.headers.get("Retry-After"))
         )
@@ -692,6 +693,8 @@ def _completion(body: bytes) -> _Completion:
             reason = _text_or_none(choice.get("finish_reason"))
         case _:
             raise _SetbackError("it answered JSON without exactly one choice with text")
+    if reason == _GIVEN_UP:
+        raise _SetbackError(f"it gave the request up (finish reason {reason!r})")
     usage = content.get("usage")
     counts: dict[str, object] = usage if isinstance(usage, dict) else {}
     n_tokens = _count_or_none(counts.get("completion_tokens"))

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_r1eval.core.records import FinishReason, Response
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
+from pytest_r1eval.engines.reaper import Reaper
 from pytest_r1eval.errors import EngineError
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class VllmEngine:
         self._options = options
         self._llm: AsyncLLM | None = None
         self._is_closed = False
+        self._reaper = Reaper(options.log.stem)
         self.n_concurrent = N_CONCURRENT
 
     async def start(self) -> EngineIdentity:
@@ -78,6 +80,7 @@ class VllmEngine:
         Raises:
             EngineError: If vLLM is missing or refuses; its own last message is part of ours.
         """
+        self._reaper.start()
         try:
             return await asyncio.to_thread(self._load)
         except ImportError as error:
@@ -174,6 +177,7 @@ class VllmEngine:
             await asyncio.to_thread(llm.shutdown)
             # Its __del__ shuts down once more, at interpreter exit, when the functions it calls are gone.
             vars(llm)["shutdown"] = lambda: None
+        await asyncio.to_thread(self._reaper.stop)
 
 
 @contextmanager
