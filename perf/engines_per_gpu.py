@@ -6,8 +6,10 @@ engines on one GPU finish sooner than one; a large model's is bound by the GPU. 
 table in `pytest_r1eval/devices.py` comes from this script's output, which is kept
 beside it in `engines_per_gpu.txt`.
 
-All counts of one model are measured in one run: as many engines are started as the
-largest count needs, and the others idle. The weights are random (`load_format=dummy`),
+All counts are measured in one run: as many engines of every model are started as the
+largest count needs, and the others idle. Every engine serves a whole load before
+anything is timed: the first one took twice as long, and a comparison that begins
+with one cold engine finds a gain that is not there. The weights are random (`load_format=dummy`),
 the engine is the plugin's own, with a seed for every request. Each load is 32 prompts
 x 32 samples, once with prompts of 100 tokens (a problem and the start of its answer)
 and once of 4,096 (the middle of a long answer); prompts are in the prefix cache first.
@@ -180,46 +182,52 @@ def tokens_per_second(connections: Sequence[Connection], load: Load, vocabulary:
     return n_tokens / (time.perf_counter() - started)
 
 
-def measure(name: str, counts: Sequence[int], *, kv_gib: float, n_sequences: int) -> None:
-    """Start the engines of one model, print a line for every load and count, end them."""
-    shape = SHAPES[name]
-    started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
-        folder = Path(temporary)
-        write_model(folder, shape)
-        context = mp.get_context("spawn")
-        connections = []
-        for place in range(max(counts)):
-            ours, theirs = context.Pipe()
-            options = VllmOptions(
-                model=str(folder),
-                revision=None,
-                dtype="bfloat16",
-                max_model_length=8192,
-                gpu_memory_utilization=0.02,  # how much must be free at the start; the cache is sized below
-                tensor_parallel_size=1,
-                arguments={
-                    "load_format": "dummy",
-                    "kv_cache_memory_bytes": int(kv_gib * 2**30),
-                    "max_num_seqs": n_sequences,
-                },
-                log=folder / f"engine-{place}.log",
-            )
-            process = context.Process(target=serve, args=(theirs, options))
-            process.start()
-            stack.callback(process.join, 30)
-            stack.callback(ours.send, None)
-            connections.append(ours)
-        device = [received(connection, START_TIMEOUT_S) for connection in connections][0]
-        print(f"# {name}: {device}; {max(counts)} engines ready in {time.perf_counter() - started:.0f} s", flush=True)
-        for load in LOADS:
-            alone = None
-            for count in counts:
-                rate = tokens_per_second(connections[:count], load, shape.vocabulary)
-                alone = alone or rate
-                print(
-                    f"{name:>5}  {load.n_prompt_tokens:>6}  {count:>7}  {rate:>9,.0f}  {rate / alone:>5.2f}", flush=True
-                )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """The started engines of one model."""
+
+    name: str
+    connections: tuple[Connection, ...]
+
+
+def fleet(name: str, n_engines: int, arguments: dict[str, object], stack: contextlib.ExitStack) -> Fleet:
+    """Begin to start the engines of one model; the stack ends them."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    write_model(folder, SHAPES[name])
+    context = mp.get_context("spawn")
+    connections = []
+    for place in range(n_engines):
+        ours, theirs = context.Pipe()
+        options = VllmOptions(
+            model=str(folder),
+            revision=None,
+            dtype="bfloat16",
+            max_model_length=8192,
+            gpu_memory_utilization=0.02,  # how much must be free at the start; the cache is sized by the arguments
+            tensor_parallel_size=1,
+            arguments={"load_format": "dummy", **arguments},
+            log=folder / f"engine-{place}.log",
+        )
+        process = context.Process(target=serve, args=(theirs, options))
+        process.start()
+        stack.callback(process.join, 30)
+        stack.callback(ours.send, None)
+        connections.append(ours)
+    return Fleet(name=name, connections=tuple(connections))
+
+
+def measure(engines: Fleet, counts: Sequence[int]) -> None:
+    """Print a line for every load and count; a load of all engines comes first, untimed, for what compiles late."""
+    vocabulary = SHAPES[engines.name].vocabulary
+    for load in LOADS:
+        for connection in engines.connections:
+            tokens_per_second([connection], load, vocabulary)
+        alone = None
+        for count in counts:
+            rate = tokens_per_second(engines.connections[:count], load, vocabulary)
+            alone = alone or rate
+            ratio = rate / alone
+            print(f"{engines.name:>5}  {load.n_prompt_tokens:>6}  {count:>7}  {rate:>9,.0f}  {ratio:>5.2f}", flush=True)
 
 
 def main() -> int:
@@ -232,8 +240,14 @@ def main() -> int:
     asked = parser.parse_args()
     print(f"# {N_PROMPTS} prompts x {N_SAMPLES} samples, {asked.sequences} sequences an engine; {os.cpu_count()} CPUs")
     print("model  prompt  engines   tokens/s  ratio", flush=True)
-    for name in asked.models:
-        measure(name, asked.engines, kv_gib=asked.kv_gib, n_sequences=asked.sequences)
+    arguments = {"kv_cache_memory_bytes": int(asked.kv_gib * 2**30), "max_num_seqs": asked.sequences}
+    started = time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        fleets = [fleet(name, max(asked.engines), arguments, stack) for name in asked.models]
+        devices = {str(received(connection, START_TIMEOUT_S)) for engines in fleets for connection in engines.connections}
+        print(f"# {', '.join(devices)}; ready in {time.perf_counter() - started:.0f} s", flush=True)
+        for engines in fleets:
+            measure(engines, asked.engines)
     return 0
 
 

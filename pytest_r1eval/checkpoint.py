@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from pytest_r1eval.core.fingerprints import ModelIdentity
+from pytest_r1eval.core.sizes import ModelSize, model_size
 from pytest_r1eval.errors import ModelError
 
 WHOLE_FILE_BYTES = 64 * 2**20
@@ -24,6 +26,9 @@ WHOLE_FILE_BYTES = 64 * 2**20
 N_BLOCKS = 256
 BLOCK_BYTES = 64 * 2**10
 """Larger files: 256 blocks of 64 KiB evenly spread, so 16 MiB a file; any training step changes all of them."""
+
+MAX_HEADER_BYTES = 100_000_000
+"""What the safetensors library takes at most."""
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 _NO_WEIGHTS = frozenset({"training_args.bin"})
@@ -42,6 +47,7 @@ class Checkpoint:
         name: ``org/name``, the key of its baselines.
         identity: Digests.
         max_position: The longest context the model was built for, tokens; None if its config does not say.
+        size: Parameters, heads and cache; nothing known for a recorded run.
     """
 
     model: str
@@ -49,6 +55,7 @@ class Checkpoint:
     name: str
     identity: ModelIdentity
     max_position: int | None
+    size: ModelSize = field(default_factory=ModelSize)
 
 
 def inspect_checkpoint(model: str, *, revision: str | None) -> Checkpoint:
@@ -96,6 +103,7 @@ def _from_folder(folder: Path) -> Checkpoint:
             chat_template=_digest([_chat_template(folder).encode()]),
         ),
         max_position=_max_position(config),
+        size=_size(config, folder),
     )
 
 
@@ -124,6 +132,7 @@ def _from_hub(model: str, *, revision: str | None) -> Checkpoint:
             f"--r1-model {model}: no such folder, and the Hub did not give it ({_first_line(error)}); "
             "check the name, the network, and HF_TOKEN if the model is gated"
         ) from error
+    config = _json(folder / "config.json", folder)
     return Checkpoint(
         model=model,
         revision=folder.name,
@@ -133,7 +142,8 @@ def _from_hub(model: str, *, revision: str | None) -> Checkpoint:
             tokenizer=_tokenizer_digest(folder),
             chat_template=_digest([_chat_template(folder).encode()]),
         ),
-        max_position=_max_position(_json(folder / "config.json", folder)),
+        max_position=_max_position(config),
+        size=_size(config, folder),
     )
 
 
@@ -198,6 +208,42 @@ def _max_position(config: dict[str, object]) -> int | None:
         if isinstance(value, int):
             return value
     return None
+
+
+def _size(config: dict[str, object], folder: Path) -> ModelSize:
+    """Read the sizes from the index of the weights, from their headers, or from the config, in this order."""
+    path = folder / "model.safetensors.index.json"
+    said = _json(path, folder).get("metadata") if path.is_file() else None
+    index = said if isinstance(said, dict) else {}
+    n_parameters, n_bytes = (_count(index.get(key)) for key in ("total_parameters", "total_size"))
+    if n_bytes is None:
+        # Mistral puts the same weights beside them once more, as consolidated.safetensors.
+        files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
+        counts = [_header_counts(file) for file in files]
+        n_parameters = n_parameters or sum(count for count, _ in counts) or None
+        n_bytes = sum(size for _, size in counts) or None
+    return model_size(config, n_stored_parameters=n_parameters, n_stored_bytes=n_bytes)
+
+
+def _header_counts(path: Path) -> tuple[int, int]:
+    """Count the numbers and the bytes that a safetensors header lists; nothing where it is no such header."""
+    n_bytes = _header_bytes(path)
+    if n_bytes > MAX_HEADER_BYTES:
+        return 0, 0
+    with path.open("rb") as file:
+        header = file.read(n_bytes)[8:]
+    try:
+        tensors = json.loads(header)
+        entries = [entry for name, entry in tensors.items() if name != "__metadata__"]
+        n_numbers = sum(math.prod(entry["shape"]) for entry in entries)
+        return n_numbers, sum(entry["data_offsets"][1] - entry["data_offsets"][0] for entry in entries)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return 0, 0  # the engine says what is wrong with it
+
+
+def _count(value: object) -> int | None:
+    """Take a positive whole number; transformers writes total_size as a float by now and then."""
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 1 else None
 
 
 def _json(path: Path, folder: Path) -> dict[str, object]:

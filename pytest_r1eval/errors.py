@@ -30,6 +30,10 @@ class EngineError(R1EvalError):
     """The inference engine failed. Never a wrong answer."""
 
 
+class EngineDiedError(EngineError):
+    """The engine is gone; another may be started in its place."""
+
+
 class ScoringError(R1EvalError):
     """The grader failed. Never a wrong answer."""
 

@@ -24,13 +24,15 @@ from pytest_r1eval.core.gates import SequentialGate
 from pytest_r1eval.core.plans import Plan, room, sample_seed
 from pytest_r1eval.core.records import Grade, Response, Sample
 from pytest_r1eval.engines.engine import Engine, Request
-from pytest_r1eval.errors import EngineError, R1EvalError
+from pytest_r1eval.errors import EngineDiedError, EngineError, R1EvalError
 from pytest_r1eval.planning import Planner
 from pytest_r1eval.scoring.pool import GradingPool
 from pytest_r1eval.store import LEASE_S, BenchmarkState, ClaimedUnit, Store
 
 POLL_S = 0.1
 """How often a waiting item or an idle worker looks into the store."""
+STAGGER_S = 60.0
+"""How long a worker that is ready leaves their shares to those still loading; after that the absent get none."""
 SHORTCUT_INTERVAL_S = 1.0
 """How often a worker looks into an incomplete round; the exact test of 500 problems takes tens of milliseconds."""
 
@@ -47,9 +49,10 @@ class Worker:
         engine: Answers prompts; not started yet.
         pool: Grades responses; not started yet, None where the engine's responses come with grades.
         grader: Name and version of what grades.
+        n_workers: How many workers the run has, as planned.
     """
 
-    def __init__(  # noqa: PLR0913 - seven parts, named at the only call
+    def __init__(  # noqa: PLR0913 - eight parts, named at the only call
         self,
         *,
         run: Path,
@@ -59,6 +62,7 @@ class Worker:
         engine: Engine,
         pool: GradingPool | None,
         grader: str,
+        n_workers: int = 1,
     ) -> None:
         self._run = run
         self._owner = owner
@@ -67,6 +71,7 @@ class Worker:
         self._engine = engine
         self._pool = pool
         self._grader = grader
+        self._n_workers = n_workers
         self._thread = threading.Thread(target=self._work, name=f"r1eval {owner}", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
@@ -130,7 +135,7 @@ class Worker:
             await self._plan_all(store, loading)
             if self._has_work(store):
                 store.add_worker(self._owner, await loading)
-                await Pump(store, self._owner, self._engine, self._pool, self._benchmarks).run()
+                await self._pump(store)
         finally:
             renewing.cancel()
             await self._engine.close()
@@ -140,6 +145,21 @@ class Worker:
                 self._pool.close()
             store.release(owner=self._owner)
             store.close()
+
+    async def _pump(self, store: Store) -> None:
+        """Work until nothing is left; an engine that dies is started once more, and its units go back."""
+        for is_last_try in (False, True):
+            pump = Pump(store, self._owner, self._engine, self._pool, self._benchmarks, n_workers=self._n_workers)
+            try:
+                await pump.run()
+            except EngineDiedError as error:
+                if is_last_try:
+                    raise EngineDiedError(f"the engine died twice; {error}") from error
+                store.release(owner=self._owner)
+                await self._engine.close()
+                await self._engine.start()
+            else:
+                return
 
     async def _load(self) -> Harness:
         """Start the engine and say what is going to answer and grade."""
@@ -180,13 +200,15 @@ class Worker:
 class Pump:
     """Keeps one engine full; scoring runs beside it and never holds a slot."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the five parts it joins, and their number
         self,
         store: Store,
         owner: str,
         engine: Engine,
         pool: GradingPool | None,
         benchmarks: Mapping[str, Benchmark],
+        *,
+        n_workers: int = 1,
     ) -> None:
         self._store = store
         self._owner = owner
@@ -198,6 +220,8 @@ class Pump:
         self._n_grading = 0
         self._slot_freed = asyncio.Event()
         self._next_shortcut = 0.0
+        self._n_workers = n_workers
+        self._all_ready_by = time.monotonic() + STAGGER_S
 
     async def run(self) -> None:
         """
@@ -223,8 +247,9 @@ class Pump:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _fill(self) -> None:
+        n_expected = self._n_workers if time.monotonic() < self._all_ready_by else 1
         while len(self._tasks) - self._n_grading < self._engine.n_concurrent:
-            claimed = self._store.claim(owner=self._owner)
+            claimed = self._store.claim(owner=self._owner, n_expected=n_expected)
             if claimed is None:
                 return
             exam = self._open(claimed.benchmark)
@@ -288,9 +313,10 @@ class Pump:
     def _raise_failed(self) -> None:
         finished = {task for task in self._tasks if task.done()}
         self._tasks -= finished
-        for task in finished:
-            if not task.cancelled():
-                task.result()
+        # All are asked, so that asyncio does not complain of the ones nobody looked at.
+        errors = [error for task in finished if not task.cancelled() and (error := task.exception()) is not None]
+        if errors:
+            raise errors[0]
 
     def _is_settled(self) -> bool:
         return all(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 ANCHOR = Path(__file__).parent / "benchmarks.r1eval"
 """The file that stands for all benchmarks; pytest collects files, not ideas."""
 ROOT_ID = "r1eval"
+WORKER_LOST = "worker lost"
+"""The outcome of a shard whose worker died under it."""
 
 _Phase = Literal["setup", "call", "teardown"]
 _Outcome = Literal["passed", "failed", "skipped"]

@@ -7,6 +7,8 @@ heavy is imported, and a test says so.
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from pytest_r1eval import hookspecs, settings
@@ -21,6 +23,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """Let other plugins contribute benchmarks."""
     pluginmanager.add_hookspecs(hookspecs)
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Let ``-n auto`` count engines where a model is judged; None leaves it to xdist, and to its own variable."""
+    if not settings.is_asked(config) or "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    from pytest_r1eval.startup import auto_workers  # noqa: PLC0415 - only for a process that judges
+
+    return auto_workers(config)
 
 
 @pytest.hookimpl(trylast=True)

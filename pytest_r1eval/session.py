@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import itertools
 import os
 import re
 import secrets
+import threading
+import time
 from collections.abc import Generator, Iterable
 from contextlib import closing, suppress
 from enum import Enum, auto
@@ -25,9 +28,11 @@ import pytest
 from pytest_r1eval import items
 from pytest_r1eval.baseline_files import BaselineShelf
 from pytest_r1eval.checkpoint import Checkpoint, inspect_checkpoint
-from pytest_r1eval.core.benchmarks import Benchmark, Grader
+from pytest_r1eval.core.benchmarks import Benchmark, Grader, Sampling
+from pytest_r1eval.core.placement import Demand, Machine, Placement
+from pytest_r1eval.core.placement import placement as placed
 from pytest_r1eval.core.plans import Share
-from pytest_r1eval.devices import device_share, usable_cpus, visible_gpus
+from pytest_r1eval.devices import device_share, this_machine
 from pytest_r1eval.errors import EngineError, R1EvalError, StoreError
 from pytest_r1eval.run_lock import RunLock
 from pytest_r1eval.settings import NEWEST, EngineKind, Family, GateKind, InconclusivePolicy, Settings, sampling_for
@@ -43,6 +48,9 @@ if TYPE_CHECKING:
 
 N_SCORING_PROCESSES_PER_WORKER = 4
 """At most; grading takes milliseconds a response, so a few keep up with any engine."""
+
+ORPHAN_POLL_S = 0.5
+"""How often a worker looks whether its controller still lives."""
 
 
 class Role(Enum):
@@ -68,9 +76,10 @@ class RunSession:
         catalog: Every benchmark, by name.
         checkpoint: What is judged.
         run: The run's folder, which need not exist yet.
+        placement: Where engines run; None where this process starts none of its own.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - six parts, named at the only call
         self,
         config: pytest.Config,
         *,
@@ -78,8 +87,11 @@ class RunSession:
         catalog: dict[str, Benchmark],
         checkpoint: Checkpoint,
         run: Path,
+        placement: Placement | None = None,
     ) -> None:
         self._config = config
+        self._placement = placement
+        self._places: dict[str, int] = {}
         self._settings = settings
         self._catalog = catalog
         self._checkpoint = checkpoint
@@ -111,6 +123,8 @@ class RunSession:
     def pytest_report_header(self) -> list[str]:
         """Say what is judged and where the run is kept."""
         lines = [f"r1eval: {self._checkpoint.name} ({self._checkpoint.model})", f"r1eval: run {self._run}"]
+        if self._placement is not None:
+            lines += [f"r1eval: {line}" for line in self._placement.remarks]
         if self._settings.share is not None:
             lines.append(f"r1eval: share {self._settings.share}; to be merged before it is judged")
         is_drawing = self._settings.judge_only is None and self._settings.engine is not EngineKind.REPLAY
@@ -128,8 +142,10 @@ class RunSession:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist is untyped
-        """Tell an xdist worker where the run is."""
+        """Tell an xdist worker where the run is, and its place: one that replaces a dead one takes its devices over."""
         node.workerinput["r1eval_run"] = str(self._run)
+        place = next(place for place in itertools.count() if place not in self._places.values())
+        self._places[node.gateway.id] = node.workerinput["r1eval_place"] = place
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
@@ -140,17 +156,25 @@ class RunSession:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:  # noqa: ANN401 - xdist is untyped
         """Hand a dead worker's units to the living at once; its lease would run for a minute."""
+        self._places.pop(node.gateway.id, None)
         if self._selected and self._settings.judge_only is None:
             # An error here is the judge's to say: it reads the same file.
             with suppress(StoreError), closing(Store.open(self._run)) as store:
                 store.release_worker(node.gateway.id)
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
-        """Let the judge decide what a dead worker means: others take its units over, or samples are missing."""
-        if items.benchmark_of(crashitem) is not None:
-            report.outcome = "skipped"
-            report.longrepr = (items.ROOT_ID, 0, f"{report.longrepr}; its units went to the other workers")
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:  # noqa: ANN401
+        """Run a dead worker's shard again; whether a sample is missing is the judge's to say, not the crash's."""
+        if items.benchmark_of(crashitem) is None:
+            return
+        with suppress(NotImplementedError):  # loadscope and its kin hand it on by themselves
+            sched.mark_test_pending(crashitem)
+        report.outcome = items.WORKER_LOST  # type: ignore[assignment]  # pytest knows three, plugins have more
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
+        """Count a shard that lost its worker as that: no failure, no pass."""
+        return ("worker lost", "L", "WORKER LOST") if report.outcome == items.WORKER_LOST else None
 
     # Running
 
@@ -323,9 +347,17 @@ class RunSession:
     def _start_worker(self) -> Worker:
         if self._worker is None:
             self._worker = build_worker(
-                self._settings, run=self._run, catalog=self._catalog, checkpoint=self._checkpoint
+                self._settings,
+                run=self._run,
+                catalog=self._catalog,
+                checkpoint=self._checkpoint,
+                place=place_of(self._config),
             )
             self._worker.start()
+            if self._role is Role.WORKER:
+                threading.Thread(
+                    target=stop_when_orphaned, args=(self._worker, os.getppid()), name="r1eval orphan", daemon=True
+                ).start()
         return self._worker
 
     def _judge(self) -> None:
@@ -389,6 +421,22 @@ class RunSession:
         hook.pytest_runtest_logfinish(nodeid=report.nodeid, location=report.location)
 
 
+def stop_when_orphaned(worker: Worker, parent: int) -> None:
+    """
+    Stop a worker whose controller was killed.
+
+    execnet lets it run on for up to ten seconds, on a device that the resumed run
+    needs, for samples that the resumed run draws as well.
+
+    Args:
+        worker: The worker.
+        parent: The controller's process id.
+    """
+    while os.getppid() == parent:
+        time.sleep(ORPHAN_POLL_S)
+    worker.stop()
+
+
 class StoredWork:
     """The work of a stored run: done."""
 
@@ -427,9 +475,14 @@ def role_of(config: pytest.Config) -> Role:
     return Role.CONTROLLER if config.getoption("dist", default="no") != "no" else Role.ALONE
 
 
-def worker_index() -> int:
-    """Return this worker's number from 0; xdist names its workers gw0, gw1, ..."""
-    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+def place_of(config: pytest.Config) -> int:
+    """
+    Return this worker's place among the devices, from 0.
+
+    xdist names a worker that replaces a dead one gw8 where there are eight; the
+    devices that are free are the dead one's.
+    """
+    return int(getattr(config, "workerinput", {}).get("r1eval_place", 0))
 
 
 def checkpoint_of(settings: Settings) -> Checkpoint:
@@ -447,6 +500,53 @@ def checkpoint_of(settings: Settings) -> Checkpoint:
     return Checkpoint(
         model=header.model, revision=None, name=header.model_name, identity=header.identity, max_position=None
     )
+
+
+_SIZING_ARGUMENTS = frozenset(
+    (
+        "cpu_offload_gb",
+        "gpu_memory_utilization",
+        "hf_overrides",
+        "kv_cache_dtype",
+        "kv_cache_memory_bytes",
+        "max_model_len",
+        "pipeline_parallel_size",
+        "quantization",
+        "tensor_parallel_size",
+    )
+)
+"""Engine arguments that change what memory holds; vLLM alone then knows whether it fits."""
+
+
+def placement_of(
+    settings: Settings, checkpoint: Checkpoint, *, machine: Machine, n_workers: int | None
+) -> Placement | None:
+    """
+    Decide where engines run; None where this process starts none of its own.
+
+    Args:
+        settings: What the user decided.
+        checkpoint: What is judged.
+        machine: What this process may use.
+        n_workers: Engines on this machine; None for as many as pay.
+
+    Raises:
+        PlanError: If they cannot fit, with the arithmetic.
+    """
+    if settings.engine is not EngineKind.VLLM or settings.judge_only is not None:
+        return None
+    asked = settings.max_model_len or Sampling().max_model_length
+    demand = Demand(
+        model=checkpoint.name,
+        size=checkpoint.size,
+        dtype=settings.dtype,
+        max_model_length=min(asked, checkpoint.max_position or asked),
+        utilization=settings.gpu_memory_utilization,
+        tensor_parallel_size=settings.tp,
+        engines_per_gpu=settings.engines_per_gpu,
+        is_sized_by_user=bool(_SIZING_ARGUMENTS & set(settings.engine_args)),
+    )
+    return placed(demand, machine, n_workers=n_workers)
 
 
 def run_folder(config: pytest.Config, settings: Settings, checkpoint: Checkpoint) -> Path:
@@ -510,7 +610,9 @@ def marks_hint(catalog: dict[str, Benchmark]) -> str:
     return f"choose benchmarks by their marks, as in -m 'aime or math500': {', '.join(marks)}"
 
 
-def build_worker(settings: Settings, *, run: Path, catalog: dict[str, Benchmark], checkpoint: Checkpoint) -> Worker:
+def build_worker(
+    settings: Settings, *, run: Path, catalog: dict[str, Benchmark], checkpoint: Checkpoint, place: int
+) -> Worker:
     """Put a worker together: engine, planner and graders; nothing is loaded yet."""
     from pytest_r1eval.engines.replay import ReplayEngine, ReplayOptions  # noqa: PLC0415 - not in a process that only collects
     from pytest_r1eval.engines.vllm import VllmEngine, VllmOptions  # noqa: PLC0415
@@ -539,14 +641,18 @@ def build_worker(settings: Settings, *, run: Path, catalog: dict[str, Benchmark]
             engine=ReplayEngine(recorded, options=ReplayOptions.parse(settings.engine_args)),
             pool=None,
             grader="recorded",
+            n_workers=settings.n_workers,
         )
+    machine = this_machine(os.environ)
     is_local = settings.engine is not EngineKind.SERVER
+    placement = placement_of(settings, checkpoint, machine=machine, n_workers=settings.n_workers)
+    tensor_parallel_size = placement.tensor_parallel_size if placement is not None else 1
     share = device_share(
-        worker=worker_index(),
+        worker=place,
         n_workers=settings.n_workers,
-        tensor_parallel_size=settings.tp if is_local else 1,
-        gpus=visible_gpus(os.environ) if is_local else (),
-        cpus=usable_cpus(),
+        tensor_parallel_size=tensor_parallel_size,
+        gpus=tuple(gpu.name for gpu in machine.gpus) if is_local else (),
+        cpus=machine.cpus,
     )
     os.environ.update(share.environment())
     lengths = [sampling_for(catalog[name], settings, max_position=checkpoint.max_position) for name in selected]
@@ -556,7 +662,8 @@ def build_worker(settings: Settings, *, run: Path, catalog: dict[str, Benchmark]
         dtype=settings.dtype,
         max_model_length=max(sampling.max_model_length for sampling in lengths),
         gpu_memory_utilization=settings.gpu_memory_utilization / share.n_sharing,
-        tensor_parallel_size=settings.tp,
+        tensor_parallel_size=tensor_parallel_size,
+        kv_cache_bytes=None if placement is None else placement.kv_cache_bytes,
         arguments=dict(settings.engine_args),
         log=run / "logs" / f"engine-{owner}.log",
     )
@@ -571,6 +678,7 @@ def build_worker(settings: Settings, *, run: Path, catalog: dict[str, Benchmark]
         else server_engine(settings, checkpoint=checkpoint, max_model_length=options.max_model_length),
         pool=pool,
         grader=f"lighteval {metadata.version('lighteval')}",
+        n_workers=settings.n_workers,
     )
 
 
@@ -598,6 +706,4 @@ def server_engine(settings: Settings, *, checkpoint: Checkpoint, max_model_lengt
         patience=patience_from(settings.engine_args, default=Patience(max_concurrent=share)),
         key=ApiKey.from_environment(os.environ),
     )
-    return ServerEngine(
-        options, tokens=lambda: PromptTokenizer(model=checkpoint.model, revision=checkpoint.revision)
-    )
+    return ServerEngine(options, tokens=lambda: PromptTokenizer(model=checkpoint.model, revision=checkpoint.revision))

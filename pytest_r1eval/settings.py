@@ -106,7 +106,18 @@ OPTIONS: tuple[Option, ...] = (
         metavar="URL",
         help="the OpenAI-compatible server that --r1-engine server asks; its key stands in R1_SERVER_API_KEY",
     ),
-    Option(name="tp", metavar="N", default="1", help="tensor-parallel size: GPUs one engine spans"),
+    Option(
+        name="tp",
+        metavar="auto|N",
+        default="auto",
+        help="tensor-parallel size: GPUs one engine spans; auto spreads a model over several from 30B parameters up",
+    ),
+    Option(
+        name="engines-per-gpu",
+        metavar="auto|N",
+        default="auto",
+        help="engines that share a GPU under -n auto; auto decides by the model's size",
+    ),
     Option(name="dtype", metavar="DTYPE", default="bfloat16", help="number format of the computation"),
     Option(
         name="gpu-memory-utilization",
@@ -213,7 +224,8 @@ class Settings:
     revision: str | None = None
     engine: EngineKind = EngineKind.VLLM
     server_url: str | None = None
-    tp: int = 1
+    tp: int | None = None
+    engines_per_gpu: int | None = None
     dtype: str = "bfloat16"
     gpu_memory_utilization: float = 0.8
     engine_args: Mapping[str, Any] = field(default_factory=dict)
@@ -304,7 +316,8 @@ def settings_from(config: pytest.Config) -> Settings:
         revision=read.text("revision"),
         engine=EngineKind(read.choice("engine")),
         server_url=_server_url(read),
-        tp=read.required("tp", _positive_int),
+        tp=read.required("tp", _positive_int_or_auto),
+        engines_per_gpu=read.required("engines-per-gpu", _positive_int_or_auto),
         dtype=read.text("dtype") or "bfloat16",
         gpu_memory_utilization=read.required("gpu-memory-utilization", _share),
         engine_args=dict(_engine_arg(text) for text in read.texts("engine-arg")),
@@ -442,6 +455,16 @@ def _positive_int(text: str) -> int:
     if number < 1:
         raise ValueError("a whole number, 1 or more")
     return number
+
+
+def _positive_int_or_auto(text: str) -> int | None:
+    """Read a number; None is auto."""
+    if text.strip() == "auto":
+        return None
+    try:
+        return _positive_int(text)
+    except ValueError as error:
+        raise ValueError("auto or a whole number, 1 or more") from error
 
 
 def _non_negative_int(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 
 from pytest_r1eval import items
 from pytest_r1eval.catalog import build_catalog
+from pytest_r1eval.checkpoint import Checkpoint
 from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.devices import this_machine
 from pytest_r1eval.errors import R1EvalError
-from pytest_r1eval.session import RunSession, checkpoint_of, marks_hint, run_folder
+from pytest_r1eval.session import RunSession, checkpoint_of, marks_hint, placement_of, run_folder
 from pytest_r1eval.settings import EngineKind, GateKind, Settings, given, settings_from
 from pytest_r1eval.store import Store
 
@@ -36,6 +39,29 @@ _DRAWING = (
 """Options about what is drawn, which a stored run has decided already."""
 
 
+_CHECKPOINT = pytest.StashKey[Checkpoint]()
+"""What ``-n auto`` inspected before the run was registered; weights are hashed once."""
+
+
+def auto_workers(config: pytest.Config) -> int:
+    """
+    Return what ``-n auto`` means: the engines that pay on this machine, not its CPUs.
+
+    A server, a replay and a stored run load nothing here, and one worker keeps them busy.
+
+    Raises:
+        pytest.UsageError: If there is no such checkpoint, or not one engine fits.
+    """
+    settings = settings_from(config)
+    try:
+        checkpoint = checkpoint_of(settings)
+        placement = placement_of(settings, checkpoint, machine=this_machine(os.environ), n_workers=None)
+    except R1EvalError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.stash[_CHECKPOINT] = checkpoint
+    return 1 if placement is None else placement.n_engines
+
+
 def register(config: pytest.Config) -> None:
     """
     Check what was asked for and register the run's hooks.
@@ -49,15 +75,21 @@ def register(config: pytest.Config) -> None:
         if settings.judge_only is not None:
             catalog = _held(settings.judge_only, catalog)
         _check_choice(config, settings, catalog)
-        checkpoint = checkpoint_of(settings)
+        checkpoint = config.stash.get(_CHECKPOINT, None) or checkpoint_of(settings)
         run = run_folder(config, settings, checkpoint)
+        placement = None
+        if not (config.option.collectonly or hasattr(config, "workerinput")):
+            placement = placement_of(
+                settings, checkpoint, machine=this_machine(os.environ), n_workers=settings.n_workers
+            )
     except R1EvalError as error:
         raise pytest.UsageError(str(error)) from error
     for benchmark in catalog.values():
         for mark in items.marks_of(benchmark):
             config.addinivalue_line("markers", f"{mark}: the benchmark {benchmark.name} of pytest-r1eval")
     config.pluginmanager.register(
-        RunSession(config, settings=settings, catalog=catalog, checkpoint=checkpoint, run=run), "r1eval-run"
+        RunSession(config, settings=settings, catalog=catalog, checkpoint=checkpoint, run=run, placement=placement),
+        "r1eval-run",
     )
     if config.args_source is not config.ArgsSource.ARGS:
         # Nobody named a path: judge, and leave the user's own tests and their marks alone.

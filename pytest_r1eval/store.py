@@ -388,22 +388,36 @@ class Store:
 
     # Work
 
-    def claim(self, *, owner: str) -> ClaimedUnit | None:
+    def claim(self, *, owner: str, n_expected: int = 1) -> ClaimedUnit | None:
         """
         Lease the next unit that nobody holds: benchmarks in order, rounds in order; None if there is none.
 
         At most one round is begun before the one in front of it is complete: enough that
         an engine does not idle for the last long response, and little to drop on a stop.
+        And nobody holds more than a worker's share of what is open in a round: an engine has
+        room for most of a run, and the first to be ready would leave the others idle.
+
+        Args:
+            owner: Who asks.
+            n_expected: Workers that are going to ask; those that hold units count in any case.
         """
         now = time.monotonic()
         with self._transaction() as db:
+            (n_others,) = db.execute(
+                "SELECT count(DISTINCT owner) FROM unit WHERE done = 0 AND lease_until >= ? AND owner != ?",
+                (now, owner),
+            ).fetchone()
             row = db.execute(
-                "SELECT unit.id, unit.benchmark, round, problem_id, first, last FROM unit"
+                "WITH share AS (SELECT benchmark, round, sum(last - first) AS n_open,"
+                " sum(iif(owner = ?, last - first, 0)) AS n_held FROM unit WHERE done = 0 GROUP BY benchmark, round)"
+                " SELECT unit.id, unit.benchmark, unit.round, problem_id, first, last FROM unit"
                 " JOIN benchmark ON benchmark.name = unit.benchmark"
-                " WHERE done = 0 AND unit.lease_until < ? AND state = ? AND round <= 1 + (SELECT min(round)"
+                " JOIN share ON share.benchmark = unit.benchmark AND share.round = unit.round"
+                " WHERE done = 0 AND unit.lease_until < ? AND state = ? AND n_held * ? < n_open"
+                " AND unit.round <= 1 + (SELECT min(round)"
                 " FROM unit AS early WHERE early.benchmark = unit.benchmark AND early.done = 0)"
-                " ORDER BY benchmark.position, round, unit.id LIMIT 1",
-                (now, BenchmarkState.OPEN),
+                " ORDER BY benchmark.position, unit.round, unit.id LIMIT 1",
+                (owner, now, BenchmarkState.OPEN, max(n_expected, n_others + 1)),
             ).fetchone()
             if row is None:
                 return None
@@ -494,7 +508,8 @@ class Store:
         """Return how many units of a benchmark workers hold and have not finished."""
         with self._reading() as db:
             (n_leased,) = db.execute(
-                "SELECT count(*) FROM unit WHERE benchmark = ? AND done = 0 AND lease_until >= ?", (name, time.time())
+                "SELECT count(*) FROM unit WHERE benchmark = ? AND done = 0 AND lease_until >= ?",
+                (name, time.monotonic()),
             ).fetchone()
         return int(n_leased)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.checkpoint import BLOCK_BYTES, N_BLOCKS, WHOLE_FILE_BYTES, Checkpoint, inspect_checkpoint
+from pytest_r1eval.core.sizes import model_size
 from pytest_r1eval.errors import ModelError
 
 TOKENIZER_FILES = "tokenizer.json, tokenizer.model, vocab.json, merges.txt, tokenizer_config.json"
@@ -105,6 +107,83 @@ class TestFolder:
         (folder / "config.json").write_text(json.dumps(config))
 
         assert expected == inspected(folder).max_position
+
+
+def header(**shapes: list[int]) -> bytes:
+    """Write a safetensors header of bfloat16 tensors, which may be longer than the file."""
+    tensors: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    position = 0
+    for name, shape in shapes.items():
+        end = position + 2 * math.prod(shape)
+        tensors[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [position, end]}
+        position = end
+    return json.dumps(tensors).encode()
+
+
+class TestSize:
+    """Parameters are counted without a weight being read."""
+
+    def test_headers(self, folder: Path) -> None:
+        """Shapes of all files; a second copy beside them under Mistral's name is not counted."""
+        (folder / "model.safetensors").unlink()
+        for name, shapes in (
+            ("model-1", {"a": [10, 20]}),
+            ("model-2", {"b": [5], "c": []}),
+            ("consolidated", {"a": [9]}),
+        ):
+            (folder / f"{name}.safetensors").write_bytes(safetensors(b"", header=header(**shapes)))
+
+        expected = 206
+        assert expected == inspected(folder).size.n_parameters
+
+    @pytest.mark.parametrize(
+        ("metadata", "expected"),
+        [
+            ({"total_size": 200}, 100),
+            ({"total_size": 200.0}, 100),
+            ({"total_size": 200, "total_parameters": 77}, 77),
+            ({"total_size": "200"}, 206),
+            ({}, 206),
+            ([], 206),
+        ],
+    )
+    def test_the_index_first(self, folder: Path, metadata: object, expected: int) -> None:
+        """Its bytes are divided by the stored dtype; an index that says nothing leaves it to the headers."""
+        (folder / "config.json").write_text('{"torch_dtype": "bfloat16", "num_attention_heads": 4}')
+        (folder / "model.safetensors").write_bytes(safetensors(b"", header=header(a=[206])))
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": metadata}))
+
+        size = inspected(folder).size
+        assert expected == size.n_parameters
+        assert size.n_heads == 4
+
+    @pytest.mark.parametrize(
+        "content",
+        [b"", b"weights", safetensors(b"", header=b"[]"), safetensors(b"", header=b'{"a": 1}'), b"\xff" * 16],
+    )
+    def test_broken_headers_count_nothing(self, folder: Path, content: bytes) -> None:
+        """The engine says what is wrong with them; the config gives the size."""
+        (folder / "config.json").write_text(
+            '{"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, '
+            '"vocab_size": 10, "tie_word_embeddings": true}'
+        )
+        (folder / "model.safetensors").write_bytes(content)
+
+        expected = 10 * 8 + 4 * 8 * 8 + 3 * 8 * 16 + 3 * 8
+        assert expected == inspected(folder).size.n_parameters
+
+    def test_unknown(self, folder: Path) -> None:
+        """What nobody says stays unknown."""
+        assert inspected(folder).size.n_parameters is None
+
+    def test_shipped_checkpoint(self) -> None:
+        """Headers and config agree on a real one."""
+        shipped = Path(__file__).parents[1] / "examples/r1eval/tiny-arithmetic"
+        by_headers = inspected(shipped).size.n_parameters
+        by_config = model_size(json.loads((shipped / "config.json").read_text())).n_parameters
+
+        assert by_headers is not None
+        assert by_config == pytest.approx(by_headers, rel=0.01)
 
 
 def _flip(path: Path, position: int) -> None:

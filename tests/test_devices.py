@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_r1eval.devices import DeviceShare, device_share, usable_cpus, visible_gpus
+from pytest_r1eval.core.placement import GIB, Gpu
+from pytest_r1eval.devices import DeviceShare, device_share, gpu_memory, this_machine, usable_cpus, visible_gpus
 from pytest_r1eval.errors import PlanError
 
 EIGHT = tuple(map(str, range(8)))
@@ -214,3 +215,71 @@ class TestVisibleGpus:
         monkeypatch.setenv("PATH", str(tmp_path))
 
         assert visible_gpus({}) == ()
+
+
+LISTING = """\
+GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1c1a)
+  MIG 3g.40gb     Device  0: (UUID: MIG-aaaa)
+  MIG 1g.10gb+me  Device  1: (UUID: MIG-bbbb)
+GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-2c1a)
+"""
+TABLE = "0, GPU-1c1a, 81559\n1, GPU-2c1a, 81559\n"
+
+
+class TestMemory:
+    """What the driver says of each device."""
+
+    def test_whole_gpus_and_slices(self) -> None:
+        """By index and by UUID; a sliced GPU's index means its first slice, as it does to CUDA."""
+        whole, large, small = 81559 * 2**20, int(40 * GIB * 0.95), int(10 * GIB * 0.95)
+        assert gpu_memory(LISTING, TABLE) == {
+            "0": large,
+            "GPU-1c1a": whole,
+            "MIG-aaaa": large,
+            "MIG-bbbb": small,
+            "1": whole,
+            "GPU-2c1a": whole,
+        }
+
+    @pytest.mark.parametrize("table", ["", "0, GPU-1, [N/A]\n", "Failed to initialize NVML\n"])
+    def test_what_is_not_said_is_not_known(self, table: str) -> None:
+        """Some GPUs share the machine's memory, and some drivers are broken."""
+        assert gpu_memory("GPU 0: NVIDIA GB10 (UUID: GPU-1)\n", table) == {}
+
+    @pytest.mark.parametrize(
+        ("listed", "expected"),
+        [
+            ("1", [81559]),
+            ("GPU-2c1a,GPU-1c1a", [81559, 81559]),
+            ("GPU-2", [81559]),
+            ("GPU", [None]),
+            ("MIG-bbbb", [9728]),
+            ("MIG-GPU-1c1a/1/0", [None]),
+            ("7", [None]),
+            ("", []),
+            (None, [38912, 81559]),
+        ],
+    )
+    def test_this_machine(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: str | None, expected: list[int | None]
+    ) -> None:
+        """The caller's entries, each with its memory where one device is meant."""
+        (tmp_path / "listing").write_text(LISTING)
+        (tmp_path / "table").write_text(TABLE)
+        install_nvidia_smi(
+            tmp_path, monkeypatch, f'if [ "$1" = -L ]; then cat {tmp_path}/listing; else cat {tmp_path}/table; fi'
+        )
+
+        machine = this_machine({} if listed is None else {"CUDA_VISIBLE_DEVICES": listed})
+
+        assert [gpu.n_bytes and gpu.n_bytes // 2**20 for gpu in machine.gpus] == expected
+        assert machine.cpus == usable_cpus()
+
+    def test_machine_without_a_driver(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It has a main memory, and GPUs only where somebody lists them."""
+        expected = (Gpu(name="0"),)
+        monkeypatch.setenv("PATH", str(tmp_path))
+
+        assert this_machine({}).gpus == ()
+        assert (this_machine({}).n_bytes or 0) > GIB
+        assert expected == this_machine({"CUDA_VISIBLE_DEVICES": "0"}).gpus

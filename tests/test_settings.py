@@ -48,6 +48,7 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("model", "a/a", "b/b", "c/c", ("a/a", "b/b", "c/c")),
     ("revision", "r1", "r2", "r3", ("r1", "r2", "r3")),
     ("engine", "replay", "vllm", "replay", (EngineKind.REPLAY, EngineKind.VLLM, EngineKind.REPLAY)),
+    ("server-url", "http://a:1", "https://b/v1/", "http://c/d", ("http://a:1", "https://b", "http://c/d")),
     ("tp", "2", "4", "8", (2, 4, 8)),
     ("dtype", "float32", "float16", "auto", ("float32", "float16", "auto")),
     ("gpu-memory-utilization", "0.1", "0.2", "1", (0.1, 0.2, 1.0)),
@@ -74,6 +75,7 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
 
 DEFAULTS: dict[str, object] = {
     "engine": EngineKind.VLLM,
+    "server_url": None,
     "tp": 1,
     "dtype": "bfloat16",
     "gpu_memory_utilization": 0.8,
@@ -248,7 +250,7 @@ BAD_VALUES = [
         (("data",), ("missing", "test.ini"), "an existing folder"),
         (("output-dir",), ("~nobody-of-this-name/runs",), "a path"),
         (("two-sided", "exact"), ("maybe", "2"), "true or false"),
-        (("engine",), ("VLLM", "sglang"), "one of vllm, replay"),
+        (("engine",), ("VLLM", "sglang"), "one of vllm, server, replay"),
         (("gate",), ("sometimes",), f"one of {', '.join(GateKind)}"),
         (("inconclusive",), ("ignore",), "one of fail, pass"),
         (("max-samples",), ("64",), "one of k, auto"),

@@ -5,6 +5,8 @@ A round is a range of sample indices of *all* problems, so that a look at the en
 of a round never sees the short answers first. A unit is a few samples of one
 problem: fine enough that the last worker is not left alone for long, coarse
 enough that the engine's prefix cache sees the prompt again while it is warm.
+Units that follow each other are of different problems: whoever claims a few in a
+row gets easy and hard ones, not all samples of the one with the longest answers.
 """
 
 from __future__ import annotations
@@ -133,7 +135,7 @@ class Plan:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def units(self, *, share: Share | None = None) -> Iterator[Unit]:
-        """Cut the plan, or one share of it, into units, round by round, problems in the exam's order."""
+        """Cut the plan, or one share of it, into units: round by round, each problem's first unit, then each one's second."""
         if share is None:
             yield from self._units()
             return
@@ -143,9 +145,9 @@ class Plan:
 
     def _units(self) -> Iterator[Unit]:
         for number, (start, stop) in enumerate(zip((0, *self.rounds), self.rounds, strict=False)):
-            for problem_id in self.problem_ids:
-                for first in range(start, stop, MAX_SAMPLES_PER_UNIT):
-                    last = min(first + MAX_SAMPLES_PER_UNIT, stop)
+            for first in range(start, stop, MAX_SAMPLES_PER_UNIT):
+                last = min(first + MAX_SAMPLES_PER_UNIT, stop)
+                for problem_id in self.problem_ids:
                     yield Unit(round=number, problem_id=problem_id, first=first, last=last)
 
 

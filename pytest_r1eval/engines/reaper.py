@@ -4,22 +4,28 @@ Ends an engine's processes when the process that started them is gone.
 vLLM's engine core is a child in its own process, and outlives a parent that was
 killed: it would hold the GPU until somebody looks. A reaper is a small program
 that waits for the end of its standard input, which the kernel closes when the
-parent dies in whatever way, and then kills every process that carries the
-engine's marker in its environment.
+parent dies in whatever way, and then kills every process that was started with
+the engine's marker in its environment. It looks for them all along: a process
+that gives itself a title, as vLLM's do, writes over its environment.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 MARKER = "R1EVAL_ENGINE"
 """The environment variable that an engine's processes inherit."""
 _PROGRAM = "from pytest_r1eval.engines.reaper import main; main()"
 _END_TIMEOUT_S = 10
+POLL_S = 0.2
+"""A process is looked at once, this long after its start at the latest; an engine imports for seconds first."""
 
 
 class Reaper:
@@ -55,25 +61,63 @@ class Reaper:
         process.wait(timeout=_END_TIMEOUT_S)
 
 
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process, told from a later one of the same number by when it started."""
+
+    pid: int
+    started: str
+
+    @classmethod
+    def of(cls, folder: Path) -> Process:
+        """
+        Identify a process by its folder in /proc.
+
+        Raises:
+            OSError: If it ended meanwhile.
+        """
+        # The name, in brackets, may hold anything; of what follows it the start time is number 20.
+        return cls(int(folder.name), (folder / "stat").read_text().rpartition(")")[2].split()[19])
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still runs."""
+        try:
+            return Process.of(Path("/proc") / str(self.pid)) == self
+        except OSError:
+            return False
+
+
 def main() -> None:
     """Wait for the parent's end, then kill the engine's processes."""
-    sys.stdin.buffer.read()
-    for pid in marked_processes(sys.argv[1]):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    engine = sys.argv[1]
+    marked: set[Process] = set()
+    seen: set[str] = set()
+    while not select.select([sys.stdin], [], [], POLL_S)[0]:
+        marked |= marked_processes(engine, seen=seen)
+    for process in marked | marked_processes(engine, seen=set()):
+        if process.is_alive:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
 
 
-def marked_processes(engine: str) -> tuple[int, ...]:
-    """Return the processes that started with an engine's marker in their environment."""
+def marked_processes(engine: str, *, seen: set[str]) -> set[Process]:
+    """
+    Find processes that started with an engine's marker in their environment.
+
+    Args:
+        engine: The engine's name.
+        seen: Process numbers to pass over; those looked at are added.
+    """
     entry = f"{MARKER}={engine}".encode()
-    found = []
+    found = set()
     for folder in Path("/proc").glob("[0-9]*"):
+        if folder.name in seen:
+            continue
+        seen.add(folder.name)
         try:
-            variables = (folder / "environ").read_bytes().split(b"\0")
+            if entry in (folder / "environ").read_bytes().split(b"\0"):
+                found.add(Process.of(folder))
         except OSError:  # ended meanwhile, or somebody else's
             continue
-        if entry in variables:
-            found.append(int(folder.name))
-    return tuple(found)
+    return found

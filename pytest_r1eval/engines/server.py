@@ -60,6 +60,7 @@ _GIVEN_UP = "abort"
 _BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 _PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
 _SHOWN_CHARACTERS = 300
+_BLOT = "[API key]"
 
 
 class ApiKey:
@@ -100,7 +101,11 @@ class ApiKey:
 
     def blotted(self, text: str) -> str:
         """Return a text without the key."""
-        return text if self._text is None else text.replace(self._text, "[API key]")
+        return text if self._text is None else text.replace(self._text, _BLOT)
+
+    def blotted_bytes(self, content: bytes) -> bytes:
+        """Return what a server said without the key."""
+        return content if self._text is None else content.replace(self._text.encode(), _BLOT.encode())
 
 
 class Tokens(Protocol):
@@ -389,7 +394,7 @@ class ServerEngine:
             async with self._session.request(
                 method, self._options.url + path, json=body, timeout=limits, allow_redirects=False
             ) as response:
-                content = await response.read()
+                content = self._options.key.blotted_bytes(await response.read())
         except TimeoutError as error:
             # aiohttp's frames hold the headers, and a traceback with locals would show them.
             raise _SetbackError(f"no answer to {path} within {timeout_s:g} s") from error.with_traceback(None)

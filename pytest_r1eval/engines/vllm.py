@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_r1eval.core.records import FinishReason, Response
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
 from pytest_r1eval.engines.reaper import Reaper
-from pytest_r1eval.errors import EngineError
+from pytest_r1eval.errors import EngineDiedError, EngineError
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -48,6 +48,7 @@ class VllmOptions:
         dtype: ``bfloat16``, ``float16``, ``float32`` or ``auto``.
         max_model_length: Tokens of prompt and response together.
         gpu_memory_utilization: The share of one GPU's memory this engine may take, (0, 1].
+        kv_cache_bytes: Its cache on each GPU; None to let vLLM measure what is free.
         tensor_parallel_size: GPUs one engine spans.
         arguments: Further engine arguments, passed through.
         log: Where the engine's processes write what they have to say.
@@ -61,6 +62,7 @@ class VllmOptions:
     tensor_parallel_size: int
     arguments: dict[str, Any]
     log: Path
+    kv_cache_bytes: int | None = None
 
 
 class VllmEngine:
@@ -80,6 +82,7 @@ class VllmEngine:
         Raises:
             EngineError: If vLLM is missing or refuses; its own last message is part of ours.
         """
+        self._is_closed = False
         self._reaper.start()
         try:
             return await asyncio.to_thread(self._load)
@@ -136,7 +139,8 @@ class VllmEngine:
         Draw one sample by one request of its own.
 
         Raises:
-            EngineError: If the engine died, or ended the request for a reason that is no answer.
+            EngineDiedError: If the engine is gone.
+            EngineError: If it failed on this request, or ended it for a reason that is no answer.
         """
         from vllm import SamplingParams, TokensPrompt  # noqa: PLC0415
         from vllm.sampling_params import RequestOutputKind  # noqa: PLC0415
@@ -157,6 +161,9 @@ class VllmEngine:
             async for output in stream:
                 completion = output.outputs[0]
         except Exception as error:  # EngineDeadError, ValueError and more, by version
+            if self._llm is None or self._llm.errored:
+                cause = _root_cause(self._options.log, error)
+                raise EngineDiedError(f"vLLM died: {cause} (all of it in {self._options.log})") from error
             raise EngineError(f"vLLM failed on {name}: {_last_line(error)}") from error
         if completion is None or completion.finish_reason not in set(FinishReason):
             reason = None if completion is None else completion.finish_reason
@@ -237,7 +244,8 @@ def _device_arguments(options: VllmOptions) -> dict[str, Any]:
     offers on a GPU only.
     """
     if not _device()[1]:
-        return {"max_num_seqs": N_CONCURRENT, "max_num_batched_tokens": MAX_BATCHED_TOKENS}
+        sized = {} if options.kv_cache_bytes is None else {"kv_cache_memory_bytes": options.kv_cache_bytes}
+        return {"max_num_seqs": N_CONCURRENT, "max_num_batched_tokens": MAX_BATCHED_TOKENS, **sized}
     return {
         "enable_chunked_prefill": False,
         "max_num_batched_tokens": max(options.max_model_length, MIN_BATCHED_TOKENS_CPU),

@@ -110,6 +110,16 @@ class TestUnits:
             in_round = [unit.problem_id for unit in units if unit.round == number]
             assert list(plan.problem_ids) == list(dict.fromkeys(in_round))
 
+    def test_claims_in_a_row_are_of_different_problems(self) -> None:
+        """Whoever claims as many units as there are problems gets one of each, within a round."""
+        units = list(PLAN.units())
+        later = units[3:]
+
+        assert ["a", "b", "c"] == [unit.problem_id for unit in units[:3]]
+        assert all(
+            {"a", "b", "c"} == {unit.problem_id for unit in later[start : start + 3]} for start in range(0, 21, 3)
+        )
+
     def test_standard_aime_run_has_a_claim_for_everybody(self) -> None:
         """64 samples of 30 problems are 240 units."""
         plan = replace(PLAN, problem_ids=IDS[:30], rounds=(64,))

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from pytest_r1eval.planning import Planner, TaskSource
 from pytest_r1eval.scoring.pool import GradingPool
 from pytest_r1eval.settings import Settings
 from pytest_r1eval.store import FILE_NAME, RunHeader, Store
+from tests.processes import n_stored, run_of
 
 REPOSITORY = Path(__file__).parents[2]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
@@ -83,8 +85,8 @@ def run_gate(folder: Path, *arguments: str) -> Done:
 
 
 MAIN_JOB = (
-    "-m", "smoke or aime or toy_pass", "--r1-tasks", str(TOY_TASKS), "--r1-data", str(SHARED_DATA), "--r1-samples", "aime24=2", "--r1-max-new-tokens", "64",
-    "--r1-dtype", "float32",
+    "-m", "smoke or aime or toy_pass", "--r1-tasks", str(TOY_TASKS), "--r1-data", str(SHARED_DATA),
+    "--r1-samples", "aime24=2", "--r1-max-new-tokens", "64", "--r1-dtype", "float32",
 )  # fmt: skip
 
 
@@ -231,6 +233,56 @@ def test_ten_seeds_of_ten_give_the_right_verdict(model: Path, expected: Verdict,
             return [await judged_with(bench, tmp_path / str(seed), seed=seed) for seed in range(N_SEEDS)]
 
     assert [expected] * N_SEEDS == asyncio.run(verdicts())
+
+
+def children_of(pid: int) -> list[int]:
+    """Return a process's children, oldest first."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def processes_writing_to(folder: Path) -> set[int]:
+    """Return the processes that have a file below a folder open, as an engine has its log."""
+    found = set()
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):  # ended meanwhile
+            if link.readlink().is_relative_to(folder):
+                found.add(int(link.parts[2]))
+    return found
+
+
+def awaited(condition: Callable[[], bool], *, timeout_s: float) -> bool:
+    """Wait for something that happens in another process."""
+    deadline = time.monotonic() + timeout_s
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return condition()
+
+
+class TestFaults:
+    def test_killed_worker_changes_nothing_and_leaves_nothing(self, tmp_path: Path) -> None:
+        """One of two workers is killed in mid-run: every sample is there once, the verdict stands, no engine stays."""
+        command = [sys.executable, "-m", "pytest", "--r1-model", str(GOOD), "-p", "no:cacheprovider", "-m", "smoke"]
+        process = subprocess.Popen(
+            [*command, "-n2", "--r1-samples", "smoke=64", "--r1-seed", "5"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            run = run_of(tmp_path)
+            assert awaited(lambda: n_stored(run) > 200, timeout_s=300)
+            os.kill(children_of(process.pid)[0], signal.SIGKILL)
+            output, _ = process.communicate(timeout=600)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        done = Done(code=process.returncode, output=output, run=run)
+        assert done.code == 0, output
+        assert len(done.samples("smoke")) == 2560
+        assert done.verdict("smoke")["verdict"] == Verdict.PASS
+        assert awaited(lambda: not processes_writing_to(run), timeout_s=30)
 
 
 class TestRefusals:
