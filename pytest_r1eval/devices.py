@@ -14,7 +14,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import count, takewhile
 from pathlib import Path
 
 from pytest_r1eval.core.placement import GIB, Gpu, Machine
@@ -44,6 +44,28 @@ class DeviceShare:
         if self.gpus:
             return {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus), "VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
         return {"VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, self.cpus))} if self.cpus else {}
+
+
+class Places:
+    """
+    Which worker sits at which share of the devices.
+
+    xdist names the worker that replaces a dead one gw8 where there are eight; the
+    devices that are free are the dead one's, not those of gw0.
+    """
+
+    def __init__(self) -> None:
+        self._by_worker: dict[str, int] = {}
+
+    def take(self, worker: str) -> int:
+        """Give a worker the first free place, from 0."""
+        place = next(number for number in count() if number not in self._by_worker.values())
+        self._by_worker[worker] = place
+        return place
+
+    def leave(self, worker: str) -> None:
+        """Free a worker's place; a worker without one may leave too."""
+        self._by_worker.pop(worker, None)
 
 
 def device_share(

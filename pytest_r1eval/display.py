@@ -50,6 +50,7 @@ JOIN_TIMEOUT_S = 5.0
 MIN_ROWS_LEFT = 10
 """Rows of the screen that stay pytest's; a smaller terminal gets lines."""
 BAR_WIDTH = 20
+MIN_WIDTH_FOR_BAR = 100
 
 
 class Display(Protocol):
@@ -184,14 +185,18 @@ def table_rows(seen: Sequence[Seen], *, width: int) -> list[str]:
     grid.add_row(*(Text(head, style="bold") for head in heads))
     for one in seen:
         standing = one.standing
-        bar = ProgressBar(total=max(1, standing.n_planned), completed=standing.n_stored, width=BAR_WIDTH)
+        bar = (
+            Text()
+            if width < MIN_WIDTH_FOR_BAR
+            else ProgressBar(total=max(1, standing.n_planned), completed=standing.n_stored, width=BAR_WIDTH)
+        )
         amount = f"{standing.n_stored}/{standing.n_planned}" if standing.n_planned else "planning"
         cells = (amount, _score_cell(one), tokens_text(one.rates), looks_text(standing), eta_text(one))
         grid.add_row(Text(standing.benchmark), bar, *(Text(cell) for cell in cells))
     console = Console(file=io.StringIO(), force_terminal=True, width=width, height=len(seen) + 2, highlight=False)
     with console.capture() as captured:
         console.print(grid)
-        console.print(Text(LEGEND, style="dim", overflow="ellipsis", no_wrap=True))
+        console.print(Text(LEGEND, style="dim"), overflow="ellipsis", no_wrap=True)
     return captured.get().splitlines()
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -148,18 +148,20 @@ class Worker:
 
     async def _pump(self, store: Store) -> None:
         """Work until nothing is left; an engine that dies is started once more, and its units go back."""
-        for is_last_try in (False, True):
-            pump = Pump(store, self._owner, self._engine, self._pool, self._benchmarks, n_workers=self._n_workers)
-            try:
-                await pump.run()
-            except EngineDiedError as error:
-                if is_last_try:
-                    raise EngineDiedError(f"the engine died twice; {error}") from error
-                store.release(owner=self._owner)
-                await self._engine.close()
-                await self._engine.start()
-            else:
-                return
+        try:
+            return await self._new_pump(store).run()
+        except EngineDiedError:
+            store.release(owner=self._owner)
+        # Outside the handler, because its traceback keeps the dead engine's sockets alive.
+        await self._engine.close()
+        await self._engine.start()
+        try:
+            return await self._new_pump(store).run()
+        except EngineDiedError as error:
+            raise EngineDiedError(f"the engine died twice; {error}") from error
+
+    def _new_pump(self, store: Store) -> Pump:
+        return Pump(store, self._owner, self._engine, self._pool, self._benchmarks, n_workers=self._n_workers)
 
     async def _load(self) -> Harness:
         """Start the engine and say what is going to answer and grade."""
@@ -179,7 +181,7 @@ class Worker:
             if not store.claim_planning(name, owner=self._owner):
                 continue
             try:
-                planned = await self._planner.plan(self._benchmarks[name], asyncio.shield(harness))
+                planned = await self._planner.plan(self._benchmarks[name], _Shielded(harness))
             except EngineError:
                 raise
             except R1EvalError as error:
@@ -324,6 +326,21 @@ class Pump:
             and (self._store.state(name) is not BenchmarkState.OPEN or self._store.progress(name).n_open_units == 0)
             for name in self._store.selected
         )
+
+
+class _Shielded:
+    """
+    A task that whoever awaits it cannot cancel.
+
+    `asyncio.shield` makes a future at once, and one that nobody awaits prints the
+    error of an engine that fails early, with its traceback, after pytest's summary.
+    """
+
+    def __init__(self, harness: asyncio.Task[Harness]) -> None:
+        self._harness = harness
+
+    def __await__(self) -> Generator[object, None, Harness]:
+        return asyncio.shield(self._harness).__await__()
 
 
 class _OpenExam:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import itertools
 import os
 import re
 import secrets
@@ -32,7 +31,7 @@ from pytest_r1eval.core.benchmarks import Benchmark, Grader, Sampling
 from pytest_r1eval.core.placement import Demand, Machine, Placement
 from pytest_r1eval.core.placement import placement as placed
 from pytest_r1eval.core.plans import Share
-from pytest_r1eval.devices import device_share, this_machine
+from pytest_r1eval.devices import Places, device_share, this_machine
 from pytest_r1eval.errors import EngineError, R1EvalError, StoreError
 from pytest_r1eval.run_lock import RunLock
 from pytest_r1eval.settings import NEWEST, EngineKind, Family, GateKind, InconclusivePolicy, Settings, sampling_for
@@ -91,7 +90,7 @@ class RunSession:
     ) -> None:
         self._config = config
         self._placement = placement
-        self._places: dict[str, int] = {}
+        self._places = Places()
         self._settings = settings
         self._catalog = catalog
         self._checkpoint = checkpoint
@@ -144,8 +143,7 @@ class RunSession:
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist is untyped
         """Tell an xdist worker where the run is, and its place: one that replaces a dead one takes its devices over."""
         node.workerinput["r1eval_run"] = str(self._run)
-        place = next(place for place in itertools.count() if place not in self._places.values())
-        self._places[node.gateway.id] = node.workerinput["r1eval_place"] = place
+        node.workerinput["r1eval_place"] = self._places.take(node.gateway.id)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
@@ -156,7 +154,7 @@ class RunSession:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:  # noqa: ANN401 - xdist is untyped
         """Hand a dead worker's units to the living at once; its lease would run for a minute."""
-        self._places.pop(node.gateway.id, None)
+        self._places.leave(node.gateway.id)
         if self._selected and self._settings.judge_only is None:
             # An error here is the judge's to say: it reads the same file.
             with suppress(StoreError), closing(Store.open(self._run)) as store:
@@ -476,12 +474,7 @@ def role_of(config: pytest.Config) -> Role:
 
 
 def place_of(config: pytest.Config) -> int:
-    """
-    Return this worker's place among the devices, from 0.
-
-    xdist names a worker that replaces a dead one gw8 where there are eight; the
-    devices that are free are the dead one's.
-    """
+    """Return this worker's place among the devices, from 0, as the controller gave it."""
     return int(getattr(config, "workerinput", {}).get("r1eval_place", 0))
 
 

@@ -62,10 +62,12 @@ def record_run(
             sampling=Sampling(max_new_tokens=64, max_model_length=256),
         )
         store.write_plan(exam, tuple((1, 2, 3) for _ in exam.problems), plan)
+        # Drawn before any claim, so that what is recorded does not depend on the order of the units.
+        is_correct = {(id_, index): rng.random() < solve_rate for id_ in plan.problem_ids for index in range(n_samples)}
         while (claimed := store.claim(owner="recorder")) is not None:
             for index in claimed.missing:
-                is_correct = rng.random() < solve_rate
-                grade = outcome or (Outcome.CORRECT if is_correct else Outcome.WRONG)
+                is_solved = is_correct[claimed.unit.problem_id, index]
+                grade = outcome or (Outcome.CORRECT if is_solved else Outcome.WRONG)
                 sample = Sample(
                     problem_id=claimed.unit.problem_id,
                     index=index,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_r1eval.core.placement import GIB, Gpu
-from pytest_r1eval.devices import DeviceShare, device_share, gpu_memory, this_machine, usable_cpus, visible_gpus
+from pytest_r1eval.devices import DeviceShare, Places, device_share, gpu_memory, this_machine, usable_cpus, visible_gpus
 from pytest_r1eval.errors import PlanError
 
 EIGHT = tuple(map(str, range(8)))
@@ -102,6 +102,27 @@ class TestGpus:
             "lower --r1-tp or make more visible (CUDA_VISIBLE_DEVICES)"
         )
         assert expected == str(caught.value)
+
+
+class TestPlaces:
+    """A worker that replaces a dead one takes its devices over."""
+
+    def test_replaced_worker(self) -> None:
+        """The ninth worker of eight does not go to the first one's GPU."""
+        places = Places()
+        assert [places.take(f"gw{number}") for number in range(8)] == list(range(8))
+
+        places.leave("gw5")
+
+        expected = 5
+        assert expected == places.take("gw8")
+
+    def test_leaving_twice(self) -> None:
+        """A worker is reported down once more at the end."""
+        places = Places()
+        places.leave("gw0")
+
+        assert places.take("gw0") == 0
 
 
 class TestCpus:

@@ -15,12 +15,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.store import FILE_NAME, Store
+from pytest_r1eval.store import FILE_NAME
 from tests.processes import (
     SLOW,
     arguments_of,
@@ -299,7 +298,7 @@ class TestTwoRuns:
 class TestPytestOptions:
     @pytest.mark.parametrize("dist", ["load", "no"])
     def test_every_way_to_distribute(self, pytester: pytest.Pytester, dist: str) -> None:
-        """xdist makes `load` of `no` where workers are asked for; all samples are judged."""
+        """Xdist makes `load` of `no` where workers are asked for; all samples are judged."""
         result = judge(pytester, "same", "-n2", "--dist", dist)
         assert result.ret == EXIT_PASSED
         result.stdout.fnmatch_lines(["*240 of 240*"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.records import Sample
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
-from pytest_r1eval.engines.replay import ReplayEngine
+from pytest_r1eval.engines.replay import ReplayEngine, ReplayOptions
 from pytest_r1eval.errors import EngineError, StoreError
 from pytest_r1eval.store import Store
 from tests.recordings import HARNESS, record_run
@@ -149,3 +150,26 @@ def test_close_is_always_safe(run: Path) -> None:
 
     with pytest.raises(EngineError, match="holds no sample"):
         asyncio.run(use())
+
+
+def test_delay_holds_every_answer(run: Path) -> None:
+    """A slow replay is a run long enough to be watched, or killed."""
+    engine = ReplayEngine(run, options=ReplayOptions.parse({"delay_s": 0.05, "n_concurrent": 3}))
+
+    async def answer() -> float:
+        await engine.start()
+        started = time.monotonic()
+        await engine.generate(request_for("smoke", "p000", 0))
+        return time.monotonic() - started
+
+    assert engine.n_concurrent == 3
+    assert asyncio.run(answer()) >= 0.05
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"delay": 1}, {"delay_s": -1}, {"delay_s": "long"}, {"n_concurrent": 0}, {"n_concurrent": 1.5}]
+)
+def test_unknown_arguments_are_refused(arguments: dict[str, object]) -> None:
+    """What the engine does not know is an error that says what it knows."""
+    with pytest.raises(EngineError, match="takes n_concurrent=N and delay_s=SECONDS"):
+        ReplayOptions.parse(arguments)

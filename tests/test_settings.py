@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.core.plans import Share
 from pytest_r1eval.settings import (
     NEWEST,
     OPTIONS,
@@ -70,6 +71,7 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("margin", "1", "2", "50", (0.01, 0.02, 0.5)),
     ("inconclusive", "pass", "fail", "pass", tuple(map(InconclusivePolicy, ("pass", "fail", "pass")))),
     ("resume", "run1", "run2", "run3", ("run1", "run2", "run3")),
+    ("shard", "1/2", "2/2", "3/4", (Share(number=1, total=2), Share(number=2, total=2), Share(number=3, total=4))),
 ]  # fmt: skip
 """Option, value on the command line, in the environment, in the ini file, and what each becomes."""
 
@@ -108,7 +110,7 @@ DEFAULTS: dict[str, object] = {
 
 def attribute(option: str) -> str:
     """Return the name of an option's attribute."""
-    return {"engine-arg": "engine_args"}.get(option, option.replace("-", "_"))
+    return {"engine-arg": "engine_args", "shard": "share"}.get(option, option.replace("-", "_"))
 
 
 class TestPrecedence:
@@ -133,7 +135,7 @@ class TestPrecedence:
 
     def test_every_option_with_a_value_is_above_or_below(self) -> None:
         """An option that is added is added to these tests."""
-        elsewhere = {"tasks", "data", "output-dir", "two-sided", "exact"}
+        elsewhere = {"tasks", "data", "judge-only", "output-dir", "two-sided", "exact"}
 
         assert {option.name for option in OPTIONS} == {*elsewhere, *(option for option, *_ in KINDS)}
 
@@ -162,7 +164,7 @@ class TestPrecedence:
         """Files and folders are looked for from where pytest was called; ~ is the home folder everywhere."""
         (pytester.path / "my_tasks.py").touch()
         (pytester.path / "sets").mkdir()
-        values = {"tasks": "my_tasks.py", "data": "sets", "output-dir": "~/runs"}
+        values = {"tasks": "my_tasks.py", "data": "sets", "judge-only": "sets", "output-dir": "~/runs"}
         found = read(
             *(f"--r1-{name}={value}" for name, value in values.items() if source == "line"),
             environment={
@@ -176,7 +178,7 @@ class TestPrecedence:
         )
 
         assert (pytester.path / "my_tasks.py").resolve() == found.tasks
-        assert (pytester.path / "sets").resolve() == found.data
+        assert (pytester.path / "sets").resolve() == found.data == found.judge_only
         assert Path("~/runs").expanduser() == found.output_dir
 
     def test_empty_variable_is_not_set(self, read: Read) -> None:
@@ -239,6 +241,7 @@ class TestWorkers:
         assert expected == read(*arguments).n_workers
 
 
+SERVER_URL = "an http or https URL of a host, as in http://localhost:8000"
 BAD_VALUES = [
     *((name, bad, f"--r1-{name} is {bad!r}; expected {expected}") for names, bads, expected in (
         (("tp", "subset", "max-new-tokens", "max-model-len"), ("0", "-1", "1.5", "many"), "a whole number, 1 or more"),
@@ -250,6 +253,7 @@ BAD_VALUES = [
         (("data",), ("missing", "test.ini"), "an existing folder"),
         (("output-dir",), ("~nobody-of-this-name/runs",), "a path"),
         (("two-sided", "exact"), ("maybe", "2"), "true or false"),
+        (("server-url",), ("localhost:8000", "ftp://a", "http://", "http:///v1"), SERVER_URL),
         (("engine",), ("VLLM", "sglang"), "one of vllm, server, replay"),
         (("gate",), ("sometimes",), f"one of {', '.join(GateKind)}"),
         (("inconclusive",), ("ignore",), "one of fail, pass"),
@@ -316,6 +320,29 @@ class TestBadValues:
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         expected = ["ERROR: --r1-tp is 'two'; expected a whole number, 1 or more"]
         assert expected == [line for line in result.errlines if line]
+
+
+class TestServer:
+    """An address, and nothing that is a secret."""
+
+    def test_engine_server_needs_one(self, read: Read) -> None:
+        """The message shows how it is written."""
+        expected = "--r1-engine server needs to know which: expected --r1-server-url URL, as in http://localhost:8000"
+        assert expected == usage_error(read, "--r1-engine", "server")
+
+    @pytest.mark.parametrize("url", ["http://me:hush@a", "https://a/v1?key=hush", "https://a/#hush", "http://a:hush"])
+    def test_what_may_be_secret_is_not_repeated(self, read: Read, url: str) -> None:
+        """A key belongs into the environment, and a message into a log that others read."""
+        message = usage_error(read, f"--r1-server-url={url}")
+
+        assert message.startswith("--r1-server-url ")
+        assert "hush" not in message
+
+    def test_other_engines_may_have_one_in_their_ini_file(self, read: Read) -> None:
+        """One ini file serves runs with and without the server."""
+        found = read("--r1-engine", "vllm", ini="r1_server_url = http://a")
+
+        assert (found.engine, found.server_url) == (EngineKind.VLLM, "http://a")
 
 
 class TestModel:

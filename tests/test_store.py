@@ -510,6 +510,35 @@ class TestClaims:
         ]
         assert expected == claimed_units(store)
 
+    def test_nobody_takes_the_shares_of_those_to_come(self, store: Store) -> None:
+        """The first of two expected workers gets half of a round, and all of it when it stays alone."""
+        open_benchmark(store, "smoke", n_problems=8, rounds=(2,))
+
+        early = [store.claim(owner="w1", n_expected=2) for _ in range(6)]
+        other = store.claim(owner="w2", n_expected=2)
+
+        assert [claimed is not None for claimed in early] == [True] * 4 + [False] * 2
+        assert other is not None
+        store.release(owner="w2")
+        assert len(claimed_units(store, owner="w1")) == 4
+
+    def test_whoever_holds_units_counts(self, store: Store) -> None:
+        """Two workers that are at it share what is open, whatever was expected."""
+        open_benchmark(store, "smoke", n_problems=8, rounds=(2,))
+
+        assert store.claim(owner="w1") is not None
+        assert len(claimed_units(store, owner="w2")) == 4
+
+    def test_held_units_are_counted(self, store: Store) -> None:
+        """Until they are done or given back."""
+        open_benchmark(store, "smoke", n_problems=8, rounds=(2,))
+
+        assert store.n_leased_units("smoke") == 0
+        claim(store)
+        assert store.n_leased_units("smoke") == 1
+        store.release(owner="w1")
+        assert store.n_leased_units("smoke") == 0
+
     def test_unit_says_what_is_missing(self, store: Store) -> None:
         """A fresh unit misses all its samples, no more than a unit may have."""
         open_benchmark(store, "smoke", n_problems=1, rounds=(MAX_SAMPLES_PER_UNIT + 2,))
@@ -579,6 +608,26 @@ class TestClaims:
         assert mine.id in given_back
         assert theirs.id not in given_back
         assert store.claim(owner="w3") is None
+
+    def test_dead_workers_units_are_given_back_by_its_name(self, store: Store) -> None:
+        """What worker gw1 held is free, what gw10 holds is not."""
+        open_benchmark(store, "smoke", n_problems=2)
+        lost, held = claim(store, owner="gw1-77-a"), claim(store, owner="gw10-78-b")
+
+        store.release_worker("gw1")
+
+        assert lost.id == claim(store, owner="gw2-79-c").id
+        assert held.id != lost.id
+        assert store.claim(owner="gw2-79-c") is None
+
+    def test_resumed_run_owes_nobody(self, store: Store) -> None:
+        """Whoever has the run alone takes all leases back, also those of a clock that ran further."""
+        open_benchmark(store, "smoke", n_problems=2)
+        lost = {claim(store, owner="gw0-1-a").id, claim(store, owner="alone-2-b").id}
+
+        store.release_all()
+
+        assert lost == {claim(store, owner="w").id, claim(store, owner="w").id}
 
     def test_closed_benchmark_is_not_claimed(self, store: Store) -> None:
         """A verdict that is reached ends the work for everybody; other benchmarks go on."""

@@ -135,7 +135,7 @@ class Plan:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def units(self, *, share: Share | None = None) -> Iterator[Unit]:
-        """Cut the plan, or one share of it, into units: round by round, each problem's first unit, then each one's second."""
+        """Cut the plan, or one share of it, into units: by round, first one of each problem, then another of each."""
         if share is None:
             yield from self._units()
             return

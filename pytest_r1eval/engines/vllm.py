@@ -10,9 +10,11 @@ where LightEval's backend forces eager mode and 128 sequences.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -184,6 +186,11 @@ class VllmEngine:
             await asyncio.to_thread(llm.shutdown)
             # Its __del__ shuts down once more, at interpreter exit, when the functions it calls are gone.
             vars(llm)["shutdown"] = lambda: None
+            del llm
+            with warnings.catch_warnings():
+                # An engine that died leaves sockets open, which a user's `filterwarnings = error` would fail on.
+                warnings.simplefilter("ignore", ResourceWarning)
+                gc.collect()
         await asyncio.to_thread(self._reaper.stop)
 
 

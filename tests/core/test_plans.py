@@ -14,7 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_r1eval.core.benchmarks import Sampling
-from pytest_r1eval.core.plans import MAX_SAMPLES_PER_UNIT, MIN_ROOM, Plan, check_room, room, sample_seed, subset_ids
+from pytest_r1eval.core.plans import (
+    MAX_SAMPLES_PER_UNIT,
+    MIN_ROOM,
+    Plan,
+    Share,
+    check_room,
+    dealt,
+    room,
+    sample_seed,
+    subset_ids,
+)
 from pytest_r1eval.errors import PlanError
 
 PLAN = Plan(benchmark="aime24", exam="digest", problem_ids=("a", "b", "c"), rounds=(8, 64), seed=7, sampling=Sampling())
@@ -115,7 +125,7 @@ class TestUnits:
         units = list(PLAN.units())
         later = units[3:]
 
-        assert ["a", "b", "c"] == [unit.problem_id for unit in units[:3]]
+        assert [unit.problem_id for unit in units[:3]] == ["a", "b", "c"]
         assert all(
             {"a", "b", "c"} == {unit.problem_id for unit in later[start : start + 3]} for start in range(0, 21, 3)
         )
@@ -244,3 +254,51 @@ class TestSubset:
         """Asking for more problems than the exam has gives the exam."""
         expected = IDS[:3]
         assert expected == subset_ids(IDS[:3], n_problems=n_problems)
+
+
+class TestShares:
+    """Every sample is one machine's, and no machine has more than its part."""
+
+    @given(ROUNDS, st.integers(1, 30), st.integers(1, 9))
+    def test_every_sample_is_in_exactly_one_share(
+        self, rounds: tuple[int, ...], n_problems: int, n_shares: int
+    ) -> None:
+        """Whatever the plan, the shares' units are disjoint, cover it, and differ by one sample at most."""
+        plan = replace(PLAN, problem_ids=IDS[:n_problems], rounds=rounds)
+        shares = [Share(number=number, total=n_shares) for number in range(1, n_shares + 1)]
+        drawn = [
+            [(unit.problem_id, index) for unit in plan.units(share=share) for index in unit.indices] for share in shares
+        ]
+
+        together = [pair for part in drawn for pair in part]
+        assert sorted(together) == sorted((id_, index) for id_ in plan.problem_ids for index in range(rounds[-1]))
+        assert max(map(len, drawn)) - min(map(len, drawn)) <= 1
+        held = [{(id_, index) for id_, indices in dealt(plan, share).items() for index in indices} for share in shares]
+        assert held == [set(part) for part in drawn]
+
+    def test_every_problem_is_spread(self) -> None:
+        """A long problem is every machine's: of 64 samples each of 8 shares has 8."""
+        plan = replace(PLAN, rounds=(64,))
+        parts = [dealt(plan, Share(number=number, total=8)) for number in range(1, 9)]
+
+        assert {8} == {len(part[id_]) for part in parts for id_ in plan.problem_ids}
+
+    def test_units_stay_within_their_round(self) -> None:
+        """A share's rounds are the plan's."""
+        units = list(PLAN.units(share=Share(number=2, total=3)))
+
+        assert all(unit.last <= PLAN.rounds[unit.round] for unit in units)
+        assert units == sorted(units, key=lambda unit: unit.round)
+
+    def test_order_of_the_exam_does_not_matter(self) -> None:
+        """Machines that list the problems otherwise draw the same shares."""
+        other = replace(PLAN, problem_ids=PLAN.problem_ids[::-1])
+        share = Share(number=1, total=3)
+
+        assert dealt(PLAN, share) == dealt(other, share)
+
+    @pytest.mark.parametrize(("number", "total"), [(0, 2), (3, 2), (-1, 1), (1, 0)])
+    def test_no_such_share(self, number: int, total: int) -> None:
+        """There is no share 3 of 2."""
+        with pytest.raises(ValueError, match=f"share {number} of {total} does not exist"):
+            Share(number=number, total=total)
