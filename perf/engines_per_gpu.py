@@ -3,7 +3,7 @@ Tokens per second of 1, 2, 4 and 8 engines that share one GPU, for models of sev
 
 A small model's step is bound by the CPU that schedules and samples it, so several
 engines on one GPU finish sooner than one; a large model's is bound by the GPU. The
-table in `pytest_r1eval/devices.py` comes from this script's output, which is kept
+table in `pytest_r1eval/core/placement.py` comes from this script's output, which is kept
 beside it in `engines_per_gpu.txt`.
 
 All counts are measured in one run: as many engines of every model are started as the
@@ -244,7 +244,9 @@ def main() -> int:
     started = time.perf_counter()
     with contextlib.ExitStack() as stack:
         fleets = [fleet(name, max(asked.engines), arguments, stack) for name in asked.models]
-        devices = {str(received(connection, START_TIMEOUT_S)) for engines in fleets for connection in engines.connections}
+        devices = {
+            str(received(connection, START_TIMEOUT_S)) for engines in fleets for connection in engines.connections
+        }
         print(f"# {', '.join(devices)}; ready in {time.perf_counter() - started:.0f} s", flush=True)
         for engines in fleets:
             measure(engines, asked.engines)

@@ -50,7 +50,8 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("revision", "r1", "r2", "r3", ("r1", "r2", "r3")),
     ("engine", "replay", "vllm", "replay", (EngineKind.REPLAY, EngineKind.VLLM, EngineKind.REPLAY)),
     ("server-url", "http://a:1", "https://b/v1/", "http://c/d", ("http://a:1", "https://b", "http://c/d")),
-    ("tp", "2", "4", "8", (2, 4, 8)),
+    ("tp", "2", "auto", "8", (2, None, 8)),
+    ("engines-per-gpu", "2", "auto", "8", (2, None, 8)),
     ("dtype", "float32", "float16", "auto", ("float32", "float16", "auto")),
     ("gpu-memory-utilization", "0.1", "0.2", "1", (0.1, 0.2, 1.0)),
     ("engine-arg", "a-b=1", "c=true", "d=x", ({"a_b": 1}, {"c": True}, {"d": "x"})),
@@ -78,7 +79,8 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
 DEFAULTS: dict[str, object] = {
     "engine": EngineKind.VLLM,
     "server_url": None,
-    "tp": 1,
+    "tp": None,
+    "engines_per_gpu": None,
     "dtype": "bfloat16",
     "gpu_memory_utilization": 0.8,
     "engine_args": {},
@@ -244,7 +246,8 @@ class TestWorkers:
 SERVER_URL = "an http or https URL of a host, as in http://localhost:8000"
 BAD_VALUES = [
     *((name, bad, f"--r1-{name} is {bad!r}; expected {expected}") for names, bads, expected in (
-        (("tp", "subset", "max-new-tokens", "max-model-len"), ("0", "-1", "1.5", "many"), "a whole number, 1 or more"),
+        (("subset", "max-new-tokens", "max-model-len"), ("0", "-1", "1.5", "many"), "a whole number, 1 or more"),
+        (("tp", "engines-per-gpu"), ("0", "-1", "1.5", "many"), "auto or a whole number, 1 or more"),
         (("seed",), ("-1", "0.5", "x", str(2**63)), "a whole number from 0 to 2**63 - 1"),
         (("temperature",), ("-0.1", "nan", "inf", "hot"), "a number, 0 or more"),
         (("sigmas", "margin"), ("0", "-1", "nan", "inf", "x"), "a number above 0"),
@@ -296,7 +299,7 @@ class TestBadValues:
 
     def test_in_the_ini_file(self, read: Read) -> None:
         """The same sentence."""
-        expected = "--r1-tp is '0'; expected a whole number, 1 or more"
+        expected = "--r1-tp is '0'; expected auto or a whole number, 1 or more"
         assert expected == usage_error(read, ini="r1_tp = 0")
 
     @pytest.mark.parametrize("name", ["seed", "tp", "tasks", "output-dir", "temperature"])
@@ -318,7 +321,7 @@ class TestBadValues:
         result = pytester.runpytest_inprocess("--r1-model", "x/y", "-m", "aime", "--r1-tp", "two")
 
         assert result.ret == pytest.ExitCode.USAGE_ERROR
-        expected = ["ERROR: --r1-tp is 'two'; expected a whole number, 1 or more"]
+        expected = ["ERROR: --r1-tp is 'two'; expected auto or a whole number, 1 or more"]
         assert expected == [line for line in result.errlines if line]
 
 
