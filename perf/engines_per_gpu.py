@@ -1,16 +1,16 @@
 """
 Tokens per second of 1, 2, 4 and 8 engines that share one GPU, for models of several sizes.
 
-A small model's step is bound by the CPU that schedules and samples it, so several
-engines on one GPU finish sooner than one; a large model's is bound by the GPU. The
-table in `pytest_r1eval/core/placement.py` comes from this script's output, which is kept
+A small model's step leaves the GPU idle while the CPU schedules and samples, so a
+second engine can gain; a large model's does not. The table in
+`pytest_r1eval/core/placement.py` comes from this script's output, which is kept
 beside it in `engines_per_gpu.txt`.
 
 All counts are measured in one run: as many engines of every model are started as the
 largest count needs, and the others idle. Every engine serves a whole load before
 anything is timed: the first one took twice as long, and a comparison that begins
-with one cold engine finds a gain that is not there. The weights are random (`load_format=dummy`),
-the engine is the plugin's own, with a seed for every request. Each load is 32 prompts
+with one cold engine finds a gain that is not there. The weights are random
+(`load_format=dummy`), the engine is the plugin's own, with a seed for every request. Each load is 32 prompts
 x 32 samples, once with prompts of 100 tokens (a problem and the start of its answer)
 and once of 4,096 (the middle of a long answer); prompts are in the prefix cache first.
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval import items
+from pytest_r1eval.assembly import checkpoint_of, placement_of, run_folder
 from pytest_r1eval.catalog import build_catalog
 from pytest_r1eval.checkpoint import Checkpoint
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.devices import this_machine
 from pytest_r1eval.errors import R1EvalError
-from pytest_r1eval.session import RunSession, checkpoint_of, marks_hint, placement_of, run_folder
+from pytest_r1eval.session import RunSession, marks_hint
 from pytest_r1eval.settings import EngineKind, GateKind, Settings, given, settings_from
 from pytest_r1eval.store import Store
 

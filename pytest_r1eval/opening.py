@@ -1,0 +1,154 @@
+"""
+Opens a run for one process: a new one, one to go on with, or one to judge.
+
+What cannot be gone on with is refused here, with what changed: another
+checkpoint, another share, another plan.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_r1eval.checkpoint import Checkpoint
+from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.plans import Share
+from pytest_r1eval.errors import PlanError
+from pytest_r1eval.run_lock import RunLock
+from pytest_r1eval.settings import EngineKind, GateKind, Settings, sampling_for
+from pytest_r1eval.store import RunHeader, Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedRun:
+    """A run's store, and the lock that keeps others from it."""
+
+    store: Store
+    lock: RunLock
+
+
+def open_run(
+    run: Path,
+    *,
+    settings: Settings,
+    catalog: Mapping[str, Benchmark],
+    checkpoint: Checkpoint,
+    selected: tuple[str, ...],
+) -> OpenedRun:
+    """
+    Open a run for this process alone.
+
+    Args:
+        run: The run's folder.
+        settings: What the user decided.
+        catalog: Every benchmark, by name.
+        checkpoint: What is judged.
+        selected: The benchmarks that are asked for.
+
+    Raises:
+        StoreError: If the folder or the file cannot be used, or another process has the run.
+        PlanError: If the run is not what is asked for now.
+    """
+    is_new = settings.judge_only is None and settings.resume is None
+    store = Store.create(run, _header(settings, checkpoint)) if is_new else Store.open(run)
+    with ExitStack() as undo:
+        undo.callback(store.close)
+        lock = RunLock.take(run)
+        undo.callback(lock.release)
+        if not is_new:
+            store.check()
+        if settings.judge_only is not None:
+            _check_judgeable(run, store.header.share)
+        elif settings.resume is not None:
+            _check_resumable(run, store.header, settings=settings, checkpoint=checkpoint)
+            for name in set(selected) & set(store.selected):
+                _check_unchanged(run, store, catalog[name], settings=settings, max_position=checkpoint.max_position)
+            store.release_all()
+        undo.pop_all()
+    return OpenedRun(store=store, lock=lock)
+
+
+def _header(settings: Settings, checkpoint: Checkpoint) -> RunHeader:
+    return RunHeader(
+        model=checkpoint.model,
+        model_name=checkpoint.name,
+        identity=checkpoint.identity,
+        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        seed=seed_of(settings, checkpoint),
+        share=settings.share,
+    )
+
+
+def seed_of(settings: Settings, checkpoint: Checkpoint) -> int:
+    """
+    Return the run's seed: given, recorded, or derived from the weights.
+
+    Judging one checkpoint twice then draws the same samples: a red gate cannot be
+    rerun until it is green, and two checkpoints never share their luck.
+    """
+    if settings.seed is not None:
+        return settings.seed
+    if settings.engine is EngineKind.REPLAY:
+        with closing(Store.open(Path(settings.model))) as store:
+            return store.header.seed
+    return int.from_bytes(hashlib.sha256(checkpoint.identity.weights.encode()).digest()[:6], "big")
+
+
+def _check_judgeable(run: Path, share: Share | None) -> None:
+    if share is not None:
+        raise PlanError(
+            f"--r1-judge-only {run}: the run holds share {share} alone; "
+            f"bring the {share.total} shares together first: r1eval merge RUN RUN ... --out RUN"
+        )
+
+
+def _check_resumable(run: Path, header: RunHeader, *, settings: Settings, checkpoint: Checkpoint) -> None:
+    if header.identity != checkpoint.identity:
+        raise PlanError(
+            f"--r1-resume {run}: the run judged another checkpoint ({header.model}, weights "
+            f"{header.identity.weights[:12]}, here {checkpoint.identity.weights[:12]}); start a new run"
+        )
+    if header.share != settings.share:
+        raise PlanError(
+            f"--r1-resume {run}: the run holds {share_words(header.share)}, and {share_words(settings.share)} is asked "
+            "for now; resume with the --r1-shard it was started with, or start a new run"
+        )
+
+
+def _check_unchanged(
+    run: Path, store: Store, benchmark: Benchmark, *, settings: Settings, max_position: int | None
+) -> None:
+    """Refuse to go on with a plan that is not the one asked for; a sequential run may become a fixed one."""
+    from pytest_r1eval.looks import gate_of  # noqa: PLC0415 - imports the statistics
+
+    name, plan = benchmark.name, store.plan(benchmark.name)
+    if plan is None:
+        return
+    gate = gate_of(store, name)
+    if gate is not None and settings.gate is GateKind.FIXED:
+        store.complete_as_fixed(name, k=settings.samples.get(name, gate.plan.design.n_samples))
+        return
+    wanted: dict[str, object] = {"system prompt": settings.system_prompt}
+    found: dict[str, object] = {"system prompt": plan.system_prompt}
+    is_replay = settings.engine is EngineKind.REPLAY
+    if not is_replay:
+        wanted["sampling"] = sampling_for(benchmark, settings, max_position=max_position)
+        found["sampling"] = plan.sampling
+    if settings.gate is GateKind.FIXED and (not is_replay or name in settings.samples):
+        wanted["samples per problem"] = settings.samples.get(name, benchmark.samples_per_problem)
+        found["samples per problem"] = plan.samples_per_problem
+    for what, value in wanted.items():
+        if found[what] != value:
+            raise PlanError(
+                f"--r1-resume {run}: the {what} of {name} was {found[what]}, and {value} is asked for now; "
+                "resume with the options the run was started with, or start a new run"
+            )
+
+
+def share_words(share: Share | None) -> str:
+    """Say which part of a run this is."""
+    return "the whole run" if share is None else f"share {share}"
