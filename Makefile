@@ -23,15 +23,15 @@ $(STAMP): $(LOCK) pyproject.toml
 	@echo "== making $(VENV) for $(STACK) from $(LOCK) (2 to 4 minutes, about 4 GB)"
 	@python3 -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || python3 -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade 'pip>=25'
 	@echo "== installing $$(grep -c == $(LOCK)) locked packages"
 ifeq ($(STACK),cpu)
 	@torch=$$(sed -n 's/^torch==/torch==/p' $(LOCK)); \
-	$(BIN)/python -m pip install --quiet --no-deps "$$torch" 2>/dev/null \
-	|| $(BIN)/python -m pip install --quiet --no-deps --index-url $(TORCH_CPU_INDEX) "$$torch"
+	$(BIN)/python -m pip install -qq --no-deps "$$torch" 2>/dev/null \
+	|| $(BIN)/python -m pip install -qq --no-deps --index-url $(TORCH_CPU_INDEX) "$$torch"
 endif
-	@$(BIN)/python -m pip install --quiet --no-deps -r <(if [ $(STACK) = cpu ]; then grep -v '^torch==' $(LOCK); else cat $(LOCK); fi)
-	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install -qq --no-deps -r <(if [ $(STACK) = cpu ]; then grep -v '^torch==' $(LOCK); else cat $(LOCK); fi)
+	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: $(STAMP) ## judge the shipped checkpoint (green), then the regressed one (red)

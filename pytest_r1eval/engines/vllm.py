@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
 
 N_CONCURRENT = 1024
-"""Requests in flight on a GPU; on one H200 a 1.5B model ran 2.5 to 3 times faster so than with 128 (pitfalls)."""
+"""Requests in flight on a GPU; vLLM's library default of 128 leaves a small model's GPU half idle."""
 MAX_BATCHED_TOKENS = 8192
 """What vLLM's own server takes for an H100; its library default is 2048, and 128 sequences, by 0.32."""
 N_CONCURRENT_CPU = 128
