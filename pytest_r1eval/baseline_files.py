@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pytest_r1eval.core.baselines import BaselineFile, MeasuredBaseline, PublishedBaseline, dumps, loads, with_measured
 from pytest_r1eval.errors import BaselineError, R1EvalError
+from pytest_r1eval.store import FILE_NAME
 
 _PACKAGE = Path(__file__).parent
 
@@ -50,7 +51,7 @@ class BaselineShelf:
         Raises:
             BaselineError: If a file is malformed, or the one named does not exist.
         """
-        if self.choice == "previous" or (self.choice and (self.root / self.choice).is_dir()):
+        if self.choice == "previous" or (self.choice and (self.root / self.choice / FILE_NAME).is_file()):
             return self._found_run(benchmark)
         files = self._files()
         for path, file in files:

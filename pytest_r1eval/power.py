@@ -16,7 +16,6 @@ from pytest_r1eval.baseline_files import FoundBaseline
 from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.sequential import (
-    SMALLEST_INCREMENT,
     LastLook,
     SequentialPlan,
     crossings,
@@ -288,15 +287,7 @@ def power_report(
 def _outlook(
     assumptions: Assumptions, *, rule: GateRule, last_look: LastLook, drops: Sequence[float]
 ) -> SequentialOutlook:
-    no_alpha = PlanError(
-        f"at {rule.critical_sigmas:.3g} standard errors there is too little alpha to spend over looks; "
-        "expected 7 or fewer: lower --sigmas, or use the fixed gate"
-    )
-    if rule.alpha < SMALLEST_INCREMENT:
-        raise no_alpha
     planned = plan(assumptions.design, paired=assumptions.paired, rule=rule, last_look=last_look)
-    if planned.fail_bounds[-1] is None:
-        raise no_alpha
     return SequentialOutlook(
         plan=planned,
         digest=planned.digest,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import closing
 from pathlib import Path
 
@@ -92,10 +93,22 @@ def register(config: pytest.Config) -> None:
         RunSession(config, settings=settings, catalog=catalog, checkpoint=checkpoint, run=run, placement=placement),
         "r1eval-run",
     )
+    _forgive_dead_engines(config)
     if config.args_source is not config.ArgsSource.ARGS:
         # Nobody named a path: judge, and leave the user's own tests and their marks alone.
         config.args.clear()
     config.args.append(str(items.ANCHOR))
+
+
+def _forgive_dead_engines(config: pytest.Config) -> None:
+    """
+    Let no user's ``filterwarnings = error`` turn a run red for what an engine that died left open.
+
+    The garbage collector finds it at any time: in an item, where pytest applies the
+    ini file's filters, or at the end, where those of the session's start hold.
+    """
+    config.addinivalue_line("filterwarnings", "ignore:Unclosed context <zmq:ResourceWarning")
+    warnings.filterwarnings("ignore", message="Unclosed context <zmq", category=ResourceWarning)
 
 
 def _catalog(config: pytest.Config, settings: Settings) -> dict[str, Benchmark]:

@@ -136,7 +136,7 @@ class TestNoPlan:
         assert report.sequential is None
         assert report.no_sequential == (
             f"at {sigmas:.3g} standard errors there is too little alpha to spend over looks; "
-            "expected 7 or fewer: lower --sigmas, or use the fixed gate"
+            "expected 7 or fewer: lower the number of sigmas, or use the fixed gate"
         )
 
     def test_power_that_no_number_of_samples_reaches(self) -> None:

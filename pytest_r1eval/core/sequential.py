@@ -76,10 +76,6 @@ _Z_LIMIT = 40.0  # no bound lies beyond: the normal tail there is below the smal
 _DECIMALS = 9  # of bounds and margins, so that the hash does not hang on a machine's last bits
 
 
-MAX_SIGMAS = 6.0
-"""Alpha is 1e-9 here; the recursion over looks loses its digits soon after."""
-
-
 class LastLook(StrEnum):
     """Where a plan ends."""
 
@@ -186,11 +182,12 @@ def plan(
     """
     if not 0 < beta <= 0.5:
         raise ValueError(f"beta is {beta}; expected a probability above 0 and at most 1/2")
-    if rule.critical_sigmas > MAX_SIGMAS:
-        raise PlanError(
-            f"a sequential plan at {rule.critical_sigmas:.3g} sigmas was asked for; expected {MAX_SIGMAS:.0f} or "
-            "fewer, beyond which boundaries are rounding errors; lower --r1-sigmas, or use --r1-gate fixed"
-        )
+    no_alpha = PlanError(
+        f"at {rule.critical_sigmas:.3g} standard errors there is too little alpha to spend over looks; expected 7 or "
+        "fewer: lower the number of sigmas, or use the fixed gate"
+    )
+    if rule.alpha < SMALLEST_INCREMENT:
+        raise no_alpha
     looks = _Looks(design=design, alpha=rule.alpha, beta=beta, ks=_look_samples(design, paired=paired))
     margin = minimum_detectable_effect(design, sigmas=rule.critical_sigmas, power=1 - beta)
     match last_look:
@@ -199,6 +196,8 @@ def plan(
         case LastLook.AUTO:
             looks = _lengthened(looks, margin)
     fail_bounds = looks.fail_bounds()
+    if math.isinf(fail_bounds[-1]):
+        raise no_alpha
     pass_bounds, _ = looks.pass_bounds(fail_bounds, margin)
     return SequentialPlan(
         design=design,

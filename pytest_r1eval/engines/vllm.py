@@ -10,7 +10,6 @@ where LightEval's backend forces eager mode and 128 sequences.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import logging
 import os
 import re
@@ -185,14 +184,7 @@ class VllmEngine:
             await asyncio.to_thread(llm.shutdown)
             # Its __del__ shuts down once more, at interpreter exit, when the functions it calls are gone.
             vars(llm)["shutdown"] = lambda: None
-            # An engine that died leaves its sockets' context open, which warns when it is collected before the
-            # exit; under a user's `filterwarnings = error` that would turn a green run red.
-            atexit.register(_keep, llm)
         await asyncio.to_thread(self._reaper.stop)
-
-
-def _keep(_: object) -> None:
-    """Do nothing; being registered for the exit keeps the argument until then."""
 
 
 @contextmanager

@@ -54,8 +54,8 @@ CAPPED = standard_plan("aime24", last_look=LastLook.CAPPED)
 def test_sigmas_beyond_the_recursion_are_refused() -> None:
     """Boundaries that would be rounding errors are not planned."""
     design = standard_design("aime24")
-    with pytest.raises(PlanError, match="expected 6 or fewer"):
-        plan(design, paired=True, rule=GateRule(sigmas=6.5))
+    with pytest.raises(PlanError, match="expected 7 or fewer"):
+        plan(design, paired=True, rule=GateRule(sigmas=7.5))
 
 
 class TestBounds:
