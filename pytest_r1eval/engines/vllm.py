@@ -121,7 +121,8 @@ class VllmEngine:
         except Exception as error:  # vLLM raises anything from ValueError to bare RuntimeError here
             raise EngineError(_refusal(options, error)) from error
         self._llm = llm
-        logging.getLogger("vllm").setLevel(logging.ERROR)  # its own goodbye is no concern of the reader
+        # What it says when it is shut down, or killed, is no concern of the reader: our errors name the cause.
+        logging.getLogger("vllm").setLevel(logging.CRITICAL)
         device, on_cpu = _device()
         if on_cpu:
             self.n_concurrent = N_CONCURRENT_CPU
