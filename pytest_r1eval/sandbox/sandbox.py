@@ -35,7 +35,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from pytest_r1eval.errors import SandboxError
-from pytest_r1eval.sandbox.endings import ending as ending_of
+from pytest_r1eval.sandbox.endings import MemoryKills, ending_of
 from pytest_r1eval.sandbox.files import JobFiles
 from pytest_r1eval.sandbox.inside.wire import Cause, Job, Kind, Ready
 from pytest_r1eval.sandbox.interior import Attempt, Imports, Interior, attempts, interior
@@ -80,6 +80,7 @@ class Sandbox:
         self._levels = tuple(levels)
         self._slots = threading.BoundedSemaphore(self._n_parallel)
         self._restart_lock = threading.Lock()
+        self._memory_kills = MemoryKills()
         self._threads: ThreadPoolExecutor | None = None
         self._server: Server | None = None
         self._room: Interior | None = None
@@ -224,7 +225,7 @@ class Sandbox:
             report = server.run(_job(program, limits), files.descriptors)
             if report.cause is Cause.SETUP:
                 raise SandboxError(f"a program could not be confined and was not run: {report.error}")
-            ending = ending_of(report, limits, n_bytes_out=files.n_bytes_out)
+            ending = ending_of(report, limits, n_bytes_out=files.n_bytes_out, memory_kills=self._memory_kills)
             return Completion(
                 ending=ending,
                 exit_code=os.waitstatus_to_exitcode(report.status),

@@ -8,6 +8,7 @@ child, so a root user's children have none either.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 import os
@@ -31,7 +32,8 @@ _N_CAPABILITIES = 64
 _TASKS_OF_ALL_CHILDREN = 4096
 """RLIMIT_NPROC counts every task of the user in the namespace, the neighbours' too, so it is only the last resort
 against a thread bomb that outruns the fork server's look at each child's threads."""
-_SPARE_DESCRIPTORS = 8
+_PENDING_SIGNALS = 1024
+"""Counted per user like tasks: a program must not use up the signals and timers of the user's other processes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,8 @@ def prepare_server() -> None:
     first choice with its children when memory runs out, before an engine is.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    with open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123 - this module stays small
+    # A courtesy to the engine, not a border; a container may forbid it.
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123 - few imports
         score.write("1000")
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for capability in range(_N_CAPABILITIES):
@@ -93,7 +96,7 @@ def _limit_resources(job: Job) -> None:
     limits = {
         resource.RLIMIT_AS: job.memory_bytes,
         resource.RLIMIT_FSIZE: job.output_bytes,
-        resource.RLIMIT_NOFILE: job.n_open_files + _SPARE_DESCRIPTORS,
+        resource.RLIMIT_NOFILE: job.n_open_files,
         resource.RLIMIT_NPROC: _TASKS_OF_ALL_CHILDREN,
         resource.RLIMIT_STACK: job.stack_bytes,
         resource.RLIMIT_CORE: 0,
@@ -101,6 +104,7 @@ def _limit_resources(job: Job) -> None:
         resource.RLIMIT_MSGQUEUE: 0,
         resource.RLIMIT_NICE: 0,
         resource.RLIMIT_RTPRIO: 0,
+        resource.RLIMIT_SIGPENDING: _PENDING_SIGNALS,
     }
     for limit, wanted in limits.items():
         _, most = resource.getrlimit(limit)

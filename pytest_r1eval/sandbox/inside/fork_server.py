@@ -34,41 +34,11 @@ from .wire import MESSAGE_BYTES, Cause, Job, Ready, Report, Setup, dumps, job_fr
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_WARM = [
-    "array",
-    "bisect",
-    "builtins",
-    "cmath",
-    "collections",
-    "contextlib",
-    "copy",
-    "dataclasses",
-    "datetime",
-    "decimal",
-    "enum",
-    "fractions",
-    "functools",
-    "heapq",
-    "io",
-    "itertools",
-    "json",
-    "math",
-    "numbers",
-    "operator",
-    "os",
-    "queue",
-    "random",
-    "re",
-    "statistics",
-    "string",
-    "struct",
-    "sys",
-    "threading",
-    "time",
-    "traceback",
-    "types",
-    "typing",
-]
+_WARM = """
+array bisect builtins cmath collections contextlib copy dataclasses datetime decimal enum fractions functools heapq io
+itertools json math numbers operator os queue random re statistics string struct sys threading time traceback types
+typing
+""".split()
 """What LiveCodeBench puts before a solution, and what solutions import besides."""
 _LOOK_EVERY_S = 0.1
 _MAX_DESCRIPTORS = 5
@@ -151,10 +121,11 @@ class ForkServer:
         job = job_from(message)
         try:
             if flags & socket.MSG_CTRUNC:
-                raise OSError("the job's files did not arrive: too many are open")
-            self._start(job, descriptors)
+                self._send(_failed(job, "the program's files did not arrive: too many are open"))
+            else:
+                self._start(job, descriptors)
         except OSError as error:
-            self._send(_failed(job, f"{error}"))
+            self._send(_failed(job, str(error)))
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)

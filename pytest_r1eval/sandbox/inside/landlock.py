@@ -46,7 +46,8 @@ _TRUNCATE = 1 << 14
 
 def version() -> int:
     """Tell the kernel's version of Landlock, 0 where there is none."""
-    return max(0, _libc().syscall(_CREATE_RULESET, None, 0, _VERSION_FLAG))
+    found: int = _libc().syscall(_CREATE_RULESET, None, 0, _VERSION_FLAG)
+    return max(0, found)
 
 
 def ruleset(readable: Iterable[str]) -> int:

@@ -14,8 +14,7 @@ Decisions:
 - Threads are allowed, because deep recursion in a thread with a large stack is a habit of contest solutions. A new
   process is not: `clone` must carry CLONE_THREAD, and `clone3`, whose flags lie in memory where a filter cannot
   read them, does not exist, so that the C library falls back to `clone`.
-- A program may signal itself (`abort`), but never with SIGKILL. So a SIGKILL that we did not send came from the
-  kernel, and the fork server can tell its out-of-memory killer from everything else.
+- A program may signal itself, because `abort` does, and nothing else.
 
 What each special rule answers is said beside it. Other machines than x86_64 and aarch64 have no filter here; the
 probe then finds `fork` and sockets open, and the level is not used.
@@ -52,7 +51,6 @@ _CLONE_NEW_ANYTHING = 0x7E020080
 _AF_UNIX = 1
 _SOCK_STREAM = 1
 _SOCK_TYPE_MASK = 0xF
-_SIGKILL = 9
 _O_ACCMODE_AND_TRUNC = 0o1003
 _O_TRUNC = 0o1000
 _FCNTL_OWNERS = (8, 10, 15)
@@ -131,6 +129,8 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
     "userfaultfd": (323, 282),
+    "io_setup": (206, 0),
+    "io_submit": (209, 2),
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
@@ -170,6 +170,18 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "listen": (50, 201),
     "accept": (43, 202),
     "accept4": (288, 242),
+    # other people's folders and files, which Landlock does not cover either: news, attributes, forced writing
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
+    "inotify_add_watch": (254, 27),
+    "getxattr": (191, 8),
+    "lgetxattr": (192, 9),
+    "fgetxattr": (193, 10),
+    "listxattr": (194, 11),
+    "llistxattr": (195, 12),
+    "flistxattr": (196, 13),
+    "sync": (162, 81),
+    "syncfs": (306, 267),
     # what Landlock does not cover: modes, owners, times and attributes of files
     "chmod": (90, None),
     "fchmod": (91, 52),
@@ -299,10 +311,7 @@ def _deny_unless_equal(*values: int) -> list[_Instruction]:
 
 def _rules(own_pid: int) -> dict[str, list[_Instruction]]:
     """Instructions for each guarded call, from its arguments to an action."""
-    own_signal = [
-        _argument(0),
-        *_deny_unless_equal(own_pid),
-    ]
+    own_signal = [_argument(0), *_deny_unless_equal(own_pid), _finish(_ALLOW)]
     no_owner = [_argument(1), *_deny_if_equal(_FCNTL_OWNERS), _finish(_ALLOW)]
     return {
         "clone": [
@@ -314,8 +323,8 @@ def _rules(own_pid: int) -> dict[str, list[_Instruction]]:
         ],
         "clone3": [_finish(_ABSENT)],
         "openat2": [_finish(_ABSENT)],
-        "kill": [*own_signal, _argument(1), *_deny_if_equal((_SIGKILL,)), _finish(_ALLOW)],
-        "tgkill": [*own_signal, _argument(2), *_deny_if_equal((_SIGKILL,)), _finish(_ALLOW)],
+        "kill": own_signal,
+        "tgkill": own_signal,
         # The limits of another process of the same user, the fork server's first of all, are as open as one's own.
         "prlimit64": [_argument(0), *_deny_unless_equal(0, own_pid), _finish(_ALLOW)],
         # asyncio wakes itself through one. A datagram socket could be sent from to any name; a stream cannot.
