@@ -20,7 +20,7 @@ from pytest_r1eval.core.health import Health, judge_health
 from pytest_r1eval.core.multiplicity import FallenProblems, Rearrangement, fallen_problems, rearrangement
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, ProblemTally
-from pytest_r1eval.core.sequential import SequentialPlan
+from pytest_r1eval.core.sequential import Completions, SequentialPlan
 from pytest_r1eval.core.stats import pass_at_1
 from pytest_r1eval.core.verdicts import (
     GateRule,
@@ -34,7 +34,15 @@ from pytest_r1eval.core.verdicts import (
 from pytest_r1eval.errors import BaselineError, R1EvalError, StoreError
 from pytest_r1eval.looks import advance, gate_of
 from pytest_r1eval.references import reference_for
-from pytest_r1eval.runs import incomplete_run, measured_run, missing_samples, unfit_run, unplanned_run
+from pytest_r1eval.runs import (
+    graded_rows,
+    incomplete_run,
+    measured_run,
+    missing_samples,
+    unfit_run,
+    ungraded_run,
+    unplanned_run,
+)
 from pytest_r1eval.store import BenchmarkState, Store
 
 VERDICT_SCHEMA_VERSION = 1
@@ -62,6 +70,8 @@ class GateResult:
         is_at_stop: Whether looks ended the run early, so that its pass@1 is biased by the stopping.
         gate: Digest of the sequential gate, reference and noise included; None for a fixed one.
         sequential_plan: Looks and bounds; None for a fixed gate.
+        grader: What ran the programs, name and version; None where the task's metric graded.
+        sandbox: What they ran in, in words; None where none ran.
     """
 
     benchmark: str
@@ -80,6 +90,8 @@ class GateResult:
     is_at_stop: bool = False
     gate: str | None = None
     sequential_plan: SequentialPlan | None = None
+    grader: str | None = None
+    sandbox: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +120,7 @@ class Judge:
         Raises:
             StoreError: If the run cannot be read or a verdict not written.
         """
-        results = tuple(self._with_health(self._result(benchmark)) for benchmark in benchmarks)
+        results = tuple(self._with_grader(self._with_health(self._result(benchmark))) for benchmark in benchmarks)
         if self.is_holm and self.rule.family_size == 1:
             judged = under_holm([result.judgement for result in results], rule=self.rule)
             results = tuple(
@@ -117,6 +129,13 @@ class Judge:
         for result in results:
             self.store.write_verdict(result.benchmark, dumps(result))
         return results
+
+    def _with_grader(self, result: GateResult) -> GateResult:
+        """Add what ran programs, where a benchmark asks for them."""
+        plan = self.store.plan(result.benchmark)
+        if plan is None or plan.grader is None:
+            return result
+        return replace(result, grader=plan.grader, sandbox=self.store.sandbox)
 
     def _with_health(self, result: GateResult) -> GateResult:
         """Add what is judged and shown beside pass@1, where there is a pass@1."""
@@ -131,7 +150,7 @@ class Judge:
         )
         tallies = self.store.tallies(result.benchmark, k=k)
         counts = Counts.from_rows(
-            (tally.problem_id, tally.n_correct, tally.n_samples) for tally in tallies if tally.n_samples
+            (id_, n_correct, n_samples) for id_, n_correct, n_samples in graded_rows(tallies) if n_samples
         )
         found = None if result.baseline is None else self.shelf.find(result.benchmark)
         baseline = None if found is None else found.baseline
@@ -160,7 +179,10 @@ class Judge:
         tallies = self.store.tallies(plan.benchmark, k=k)
         found = gate.look(number, tallies) if is_closed and number else None
         judgement = unfit_run(self.store, plan, tallies)
-        if judgement is None and found is not None and found.judgement is not None:
+        n_errors = sum(tally.n_error for tally in tallies)
+        if judgement is None and n_errors and (found is None or found.judgement is None):
+            judgement = ungraded_run(self.store, plan, tallies, why=_MATTERS)
+        elif judgement is None and found is not None and found.judgement is not None:
             judgement = found.judgement
             if self.save_as is not None:
                 judgement = replace(judgement, warnings=(*judgement.warnings, self._not_recorded()))
@@ -191,13 +213,27 @@ class Judge:
             measured = measured_run(self.store, plan, tallies)
             is_candidate = found is None and self.shelf.choice != "previous"
             name = self.save_as or (self.shelf.model_name if is_candidate else None)
+            is_whole = not any(tally.n_error for tally in tallies)
+            if not is_whole and name is not None:
+                why = "; a baseline holds none such"
+                return ungraded_run(self.store, plan, tallies, why=why), None, None
             recorded = None if name is None else str(self.shelf.record(measured, name=name))
         except R1EvalError as error:
             return invalid(str(error), "Mend the baseline and judge again with --r1-resume."), None, None
         is_comparable = found is not None and is_same_question(measured, found)
         if found is None or (self.save_as is not None and not is_comparable):
             return self._without_baseline(measured, recorded), None, recorded
-        judgement = compared(measured, found, benchmark=benchmark, n_samples=plan.samples_per_problem, rule=self.rule)
+        k = plan.samples_per_problem
+        judgement = compared(measured, found, benchmark=benchmark, n_samples=k, rule=self.rule)
+        if not is_whole:
+            extremes = Completions.of(graded_rows(tallies), n_samples=k)
+            for counts in (extremes.lowest, extremes.highest):
+                extreme = compared(
+                    replace(measured, counts=counts), found, benchmark=benchmark, n_samples=k, rule=self.rule
+                )
+                if extreme.verdict is not judgement.verdict:
+                    return ungraded_run(self.store, plan, tallies, why=_MATTERS), None, None
+            judgement = replace(judgement, warnings=(*judgement.warnings, _ungraded_words(tallies)))
         return judgement, found, recorded
 
     def _without_baseline(self, measured: MeasuredBaseline, recorded: str | None) -> Judgement:
@@ -214,6 +250,14 @@ class Judge:
             if recorded is None
             else f"Review {recorded} and commit it; the next run is compared with it.",
         )
+
+
+_MATTERS = "; counted all wrong or all right, they would change the verdict"
+
+
+def _ungraded_words(tallies: Sequence[ProblemTally]) -> str:
+    n_errors = sum(tally.n_error for tally in tallies)
+    return f"{n_errors} samples that the grader failed on are left out; wrong or right, they would change nothing."
 
 
 def _with_samples(name: str, plan: Plan, tallies: tuple[ProblemTally, ...], judgement: Judgement) -> GateResult:

@@ -68,6 +68,7 @@ def open_run(
             for name in set(selected) & set(store.selected):
                 _check_unchanged(run, store, catalog[name], settings=settings, max_position=checkpoint.max_position)
             store.release_all()
+            store.reopen_ungraded()
         undo.pop_all()
     return OpenedRun(store=store, lock=lock)
 

@@ -23,7 +23,7 @@ import pytest
 from pytest_r1eval import items
 from pytest_r1eval.assembly import build_worker, rule_of, shelf_of
 from pytest_r1eval.checkpoint import Checkpoint
-from pytest_r1eval.core.benchmarks import Benchmark, Grader
+from pytest_r1eval.core.benchmarks import LIVECODEBENCH_WINDOWS, Benchmark
 from pytest_r1eval.core.placement import Placement
 from pytest_r1eval.core.plans import Share
 from pytest_r1eval.devices import Places
@@ -105,7 +105,7 @@ class RunSession:
         judging = self._settings.judge_only is not None
         return items.BenchmarkCollector.build(
             parent,
-            benchmarks={name: spec for name, spec in self._catalog.items() if spec.grader is not Grader.CODE},
+            benchmarks=self._catalog,
             n_shards=1 if judging else self._settings.n_workers,
             worker=StoredWork if judging else self._start_worker,
         )
@@ -378,5 +378,6 @@ def place_of(config: pytest.Config) -> int:
 
 def marks_hint(catalog: dict[str, Benchmark]) -> str:
     """List what can be selected."""
-    marks = dict.fromkeys(spec.mark for spec in catalog.values() if spec.grader is not Grader.CODE)
-    return f"choose benchmarks by their marks, as in -m 'aime or math500': {', '.join(marks)}"
+    marks = dict.fromkeys(spec.mark for spec in catalog.values() if spec not in LIVECODEBENCH_WINDOWS)
+    windows = f"and for other windows of LiveCodeBench {LIVECODEBENCH_WINDOWS[0].mark} and its like"
+    return f"choose benchmarks by their marks, as in -m 'aime or math500': {', '.join(marks)}, {windows}"

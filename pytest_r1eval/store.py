@@ -247,6 +247,18 @@ class Store:
             rows = db.execute("SELECT DISTINCT harness FROM worker ORDER BY harness").fetchall()
         return tuple(Harness(**json.loads(text)) for (text,) in rows)
 
+    def note_sandbox(self, words: str) -> None:
+        """Note what stands between the programs that this run grades and the machine."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO run VALUES ('sandbox', ?)", (json.dumps(words),))
+
+    @property
+    def sandbox(self) -> str | None:
+        """What programs ran in, in words; None where none ran."""
+        with self._reading() as db:
+            row = db.execute("SELECT value FROM run WHERE key = 'sandbox'").fetchone()
+        return None if row is None else str(json.loads(row[0]))
+
     # Planning
 
     def claim_planning(self, name: str, *, owner: str) -> bool:
@@ -344,6 +356,7 @@ class Store:
             seed=fields["seed"],
             sampling=Sampling(**fields["sampling"]),
             system_prompt=fields["system_prompt"],
+            grader=fields.get("grader"),
         )
 
     def gate(self, name: str) -> str | None:
@@ -424,8 +437,9 @@ class Store:
             id_, benchmark, number, problem_id, first, last = row
             db.execute("UPDATE unit SET owner = ?, lease_until = ? WHERE id = ?", (owner, now + LEASE_S, id_))
             stored = db.execute(
-                "SELECT idx FROM sample WHERE benchmark = ? AND problem_id = ? AND idx >= ? AND idx < ?",
-                (benchmark, problem_id, first, last),
+                "SELECT idx FROM sample WHERE benchmark = ? AND problem_id = ? AND idx >= ? AND idx < ?"
+                " AND outcome != ?",
+                (benchmark, problem_id, first, last, Outcome.ERROR),
             ).fetchall()
         unit = Unit(round=number, problem_id=problem_id, first=first, last=last)
         missing = tuple(sorted(set(unit.indices) - {index for (index,) in stored}))
@@ -461,14 +475,47 @@ class Store:
             db.execute("UPDATE unit SET owner = NULL, lease_until = 0 WHERE done = 0")
             db.execute("UPDATE benchmark SET owner = NULL, lease_until = 0")
 
+    def reopen_ungraded(self) -> None:
+        """Open the units again that hold a sample on which the grader failed, so that it is graded once more."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE unit SET done = 0 WHERE EXISTS (SELECT 1 FROM sample WHERE outcome = ?"
+                " AND sample.benchmark = unit.benchmark AND sample.problem_id = unit.problem_id"
+                " AND idx >= first AND idx < last)",
+                (Outcome.ERROR,),
+            )
+            db.execute(
+                "UPDATE benchmark SET state = ? WHERE state = ? AND gate IS NULL"
+                " AND EXISTS (SELECT 1 FROM unit WHERE unit.benchmark = benchmark.name AND done = 0)",
+                (BenchmarkState.OPEN, BenchmarkState.CLOSED),
+            )
+
+    def ungraded(self, name: str, *, problem_id: str, index: int) -> Response | None:
+        """Return a stored response on which the grader failed; None if there is none."""
+        with self._reading() as db:
+            row = db.execute(
+                "SELECT text, n_tokens, finish_reason FROM sample"
+                " WHERE benchmark = ? AND problem_id = ? AND idx = ? AND outcome = ?",
+                (name, problem_id, index, Outcome.ERROR),
+            ).fetchone()
+        if row is None:
+            return None
+        text, n_tokens, finish_reason = row
+        return Response(text=text, n_tokens=n_tokens, finish_reason=FinishReason(finish_reason))
+
     def add_sample(self, claimed: ClaimedUnit, sample: Sample) -> None:
         """
         Store one sample, and its unit as done when it was the last.
 
         A sample that is there already stays: whoever finishes second after a
-        lease was taken over drew the same one, by the same seed.
+        lease was taken over drew the same one, by the same seed. Only one on which
+        the grader failed gives way.
         """
         with self._transaction() as db:
+            db.execute(
+                "DELETE FROM sample WHERE benchmark = ? AND problem_id = ? AND idx = ? AND outcome = ?",
+                (claimed.benchmark, sample.problem_id, sample.index, Outcome.ERROR),
+            )
             db.execute(f"INSERT OR IGNORE {_INTO_SAMPLE}", _row(claimed.benchmark, sample))
             db.execute(
                 "UPDATE unit SET done = 1 WHERE id = ? AND last - first ="
