@@ -103,8 +103,9 @@ def _finished(status: int) -> int:
     try:
         threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - joins what the program left running
         atexit._run_exitfuncs()  # noqa: SLF001
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None and not stream.closed:
+                stream.flush()
     except BaseException:  # noqa: BLE001 - the program may have replaced or closed any of these
         return status or 120
     return status

@@ -38,7 +38,7 @@ _WARM = """
 array bisect builtins cmath collections contextlib copy dataclasses datetime decimal enum fractions functools heapq io
 itertools json math numbers operator os queue random re statistics string struct sys threading time traceback types
 typing
-""".split()
+"""
 """What LiveCodeBench puts before a solution, and what solutions import besides."""
 _LOOK_EVERY_S = 0.1
 _MAX_DESCRIPTORS = 5
@@ -235,7 +235,7 @@ def _import(setup: Setup) -> None:
     environment = dict(os.environ)
     sys.path[:] = [folder for folder in sys.path if folder != os.path.dirname(os.path.dirname(__file__))]  # noqa: PTH120
     sys.meta_path.append(_Folders(setup.modules | setup.preloaded))
-    for name in _WARM:
+    for name in _WARM.split():
         importlib.import_module(name)
     for name in ("numpy", *setup.preloaded):
         if name in setup.modules or name in setup.preloaded:
