@@ -186,6 +186,7 @@ def build_worker(
     source: SittingSource
     code = code_grading_of(settings)
     pool: GradingPool | None
+    engine: Engine
     if settings.engine is EngineKind.REPLAY:
         options = ReplayOptions.parse(settings.engine_args)
         pool = GradingPool(n_processes=N_SCORING_PROCESSES_PER_WORKER, code=code) if options.regrade else None

@@ -450,6 +450,11 @@ def _folder_rows(folder: Path, subset: str, split: str) -> Iterable[Row]:
     """Read what is not JSON Lines (Parquet, a snapshot of a Hub data set) through datasets."""
     import datasets
 
+    if all(path.is_dir() for path in folder.iterdir()) and not (folder / subset).is_dir():
+        raise ExamError(
+            f"{folder}: found {', '.join(sorted(path.name for path in folder.iterdir())) or 'no file'}, expected {subset} "
+            f"with its {split}.jsonl or {split}.parquet. Put a copy there, or choose what is there"
+        )
     name = subset if (folder / "README.md").is_file() else None
     try:
         return cast("Iterable[Row]", datasets.load_dataset(str(folder), name=name, split=split))

@@ -172,8 +172,8 @@ def ungraded_run(store: Store, plan: Plan, tallies: Sequence[ProblemTally], *, w
 
 
 def _first_error(store: Store, name: str) -> str:
-    details = (sample.grade.detail for sample in store.samples(name) if sample.grade.outcome is Outcome.ERROR)
-    return next(details, "no detail recorded")
+    samples = (sample for sample in store.samples(name) if sample.grade.outcome is Outcome.ERROR)
+    return next((sample.grade.detail for sample in samples if sample.grade.detail), "no detail recorded")
 
 
 def graded_rows(tallies: Iterable[ProblemTally]) -> list[tuple[str, int, int]]:

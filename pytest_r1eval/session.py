@@ -22,8 +22,9 @@ import pytest
 
 from pytest_r1eval import items
 from pytest_r1eval.assembly import build_worker, rule_of, shelf_of
+from pytest_r1eval.catalog import names_of
 from pytest_r1eval.checkpoint import Checkpoint
-from pytest_r1eval.core.benchmarks import LIVECODEBENCH_WINDOWS, Benchmark
+from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.placement import Placement
 from pytest_r1eval.core.plans import Share
 from pytest_r1eval.devices import Places
@@ -378,6 +379,5 @@ def place_of(config: pytest.Config) -> int:
 
 def marks_hint(catalog: dict[str, Benchmark]) -> str:
     """List what can be selected."""
-    marks = dict.fromkeys(spec.mark for spec in catalog.values() if spec not in LIVECODEBENCH_WINDOWS)
-    windows = f"and for other windows of LiveCodeBench {LIVECODEBENCH_WINDOWS[0].mark} and its like"
-    return f"choose benchmarks by their marks, as in -m 'aime or math500': {', '.join(marks)}, {windows}"
+    marks = dict.fromkeys(spec.mark for spec in catalog.values())
+    return f"choose benchmarks by their marks, as in -m 'aime or math500': {names_of(marks)}"

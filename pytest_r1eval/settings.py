@@ -600,12 +600,15 @@ def _sandbox_limits(texts: list[str]) -> Limits | None:
 
 def _sandbox_limit(text: str) -> tuple[str, float | int]:
     key, _, value = text.partition("=")
-    if key not in _SANDBOX_LIMITS:
+    name, unit = _SANDBOX_LIMITS.get(key, ("", None))
+    try:
+        number = _non_negative_float(value)
+    except ValueError:
+        name = ""
+    if not name:
         raise pytest.UsageError(
             f"--r1-sandbox-limit is {text!r}; expected KEY=NUMBER with one of {', '.join(_SANDBOX_LIMITS)}"
         )
-    name, unit = _SANDBOX_LIMITS[key]
-    number = _non_negative_float("sandbox-limit", value)
     return name, number if unit is None else int(number * unit)
 
 

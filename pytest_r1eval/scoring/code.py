@@ -9,7 +9,7 @@ Grade a program that the model wrote, in the sandbox, by one of two rules that a
   its arguments as JSON, and what comes back is compared here, where the program cannot reach. The comparison is
   LightEval's: line by line without surrounding blanks, numbers as decimals. A program must end with status 0.
 
-Both give a program the names that LiveCodeBench's problems take for granted (`List`, `deque`): LightEval's prelude.
+Both give a program the names that LiveCodeBench's problems take for granted (`List`, `deque`): LightEval's prelude, or its copy.
 
 A program that fails, hangs, or ends without a result is wrong. A sandbox that fails is `Outcome.ERROR`.
 
@@ -32,7 +32,7 @@ from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-from lighteval.tasks.tasks.lcb.codegen_metrics import extract_code, import_string
+from lighteval.tasks.tasks.lcb.codegen_metrics import extract_code
 from lighteval.utils.utils import remove_reasoning_tags
 
 from pytest_r1eval.code_test_cache import CodeTestCache
@@ -168,7 +168,8 @@ def is_same_output(found: str, expected: str) -> bool:
 def _imports(grader: CodeGrader) -> Imports:
     """Name what a sandbox holds; each rule has one of its own, as LightEval's module changes the interpreter."""
     if grader is CodeGrader.STRICT:
-        return Imports(modules=DEFAULT_MODULES, preloaded={"r1eval_solution": _INSIDE / "solution.py"})
+        preloaded = {"r1eval_prelude": _INSIDE / "prelude.py", "r1eval_solution": _INSIDE / "solution.py"}
+        return Imports(modules=DEFAULT_MODULES, preloaded=preloaded)
     package = util.find_spec("lighteval")
     if package is None or package.origin is None:
         raise ScoringError("LightEval is not installed; install pytest-r1eval[lighteval]")
@@ -181,9 +182,9 @@ def _imports(grader: CodeGrader) -> Imports:
 
 def _run(program: str, given: str, *, function: str | None) -> Script | Call:
     if function is not None:
-        return Call(module="r1eval_solution", function="call", arguments=(import_string, program, function, given))
-    # Executed as texts, so that a program may begin with `from __future__`.
-    source = f"exec({import_string!r})\nexec(compile({program!r}, 'solution.py', 'exec', dont_inherit=True))\n"
+        return Call(module="r1eval_solution", function="call", arguments=(program, function, given))
+    # Executed as a text, so that a program may begin with `from __future__`.
+    source = f"from r1eval_prelude import *\nexec(compile({program!r}, 'solution.py', 'exec', dont_inherit=True))\n"
     return Script(source=source, stdin=given.encode(errors="surrogateescape"))
 
 
