@@ -132,7 +132,7 @@ def bubblewrap_command(room: Interior, *, inner: list[str]) -> list[str]:
     Raises:
         SandboxError: If there is no bubblewrap here.
     """
-    bwrap = shutil.which("bwrap", path=os.defpath + ":/usr/local/bin")
+    bwrap = shutil.which("bwrap")
     if bwrap is None:
         raise SandboxError("bwrap is not installed (apt-get install bubblewrap)")
     command = [bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"]

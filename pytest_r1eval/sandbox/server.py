@@ -145,22 +145,19 @@ class Server:
     def _keep(self) -> None:
         """Start the process, listen to it, see it off."""
         errors = os.memfd_create("r1eval-sandbox-errors")
-        try:
-            process = _Process(popen=self._spawn(errors), errors=errors)
-        except (OSError, SandboxError, subprocess.SubprocessError) as error:
-            self._ready.set_exception(SandboxError(f"{self._attempt.words}: {error}"))
-            self._lose(str(error))
-            os.close(errors)
-            self._theirs.close()
-            return
-        self._pid = process.popen.pid
-        self._theirs.close()
-        try:
-            self._listen()
-        finally:
-            self._see_off(process)
-            os.close(errors)
-            self._control.close()
+        with self._control, contextlib.ExitStack() as stack:
+            stack.callback(os.close, errors)
+            try:
+                with self._theirs:
+                    process = _Process(popen=self._spawn(errors), errors=errors)
+            except (OSError, SandboxError, subprocess.SubprocessError) as error:
+                self._lose(str(error))
+                return
+            self._pid = process.popen.pid
+            try:
+                self._listen()
+            finally:
+                self._see_off(process)
 
     def _spawn(self, errors: int) -> subprocess.Popen[bytes]:
         control = self._theirs.fileno()
@@ -212,14 +209,14 @@ class Server:
         except subprocess.TimeoutExpired:
             process.popen.kill()
             process.popen.wait()
-        words = f"it ended with status {process.popen.returncode}: {process.words() or 'no words'}"
-        if not self._ready.done():
-            self._ready.set_exception(SandboxError(f"{self._attempt.words}: {words}"))
-        self._lose(words)
+        self._lose(f"it ended with status {process.popen.returncode}: {process.words() or 'no words'}")
 
     def _lose(self, words: str) -> None:
+        """Fail whoever waits, for the start or for a job."""
         with self._lock:
             self._is_lost = True
             open_jobs, self._open = self._open, {}
+        if not self._ready.done():
+            self._ready.set_exception(SandboxError(f"{self._attempt.words}: {words}"))
         for future in open_jobs.values():
             future.set_exception(ServerLostError(f"the sandbox's fork server was lost: {words}"))

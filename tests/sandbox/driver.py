@@ -24,7 +24,7 @@ def main() -> None:
     """Serve requests until standard input ends."""
     preloaded = {"grader_in_process": Path(__file__).with_name("grader_in_process.py")}
     with Sandbox(
-        n_parallel=4,
+        n_parallel=10,
         imports=Imports(modules=("numpy",), preloaded=preloaded),
         levels=(SandboxLevel(sys.argv[1]),),
     ) as sandbox:

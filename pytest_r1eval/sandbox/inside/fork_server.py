@@ -242,6 +242,8 @@ def _import(setup: Setup) -> None:
             importlib.import_module(name)
     os.environ.clear()
     os.environ.update(environment)
+    for name in [name for name in sys.modules if name.partition(".")[0] == __name__.partition(".")[0]]:
+        del sys.modules[name]  # they are in use; a program need not find them
 
 
 def _failed(job: Job, error: str) -> Report:
