@@ -93,7 +93,9 @@ def names_of(catalog: Iterable[str]) -> str:
     """List what there is for a message; LiveCodeBench's two dozen windows are named by one of them."""
     windows = {window.name for window in LIVECODEBENCH_WINDOWS}
     names = [name for name in catalog if name not in windows]
-    return ", ".join(names) + (" (and lcb_v6, ...: other windows of LiveCodeBench)" if len(names) < len([*catalog]) else "")
+    return ", ".join(names) + (
+        " (and lcb_v6, ...: other windows of LiveCodeBench)" if len(names) < len([*catalog]) else ""
+    )
 
 
 def _custom(task: str, module: Path) -> Benchmark:

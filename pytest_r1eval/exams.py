@@ -452,8 +452,8 @@ def _folder_rows(folder: Path, subset: str, split: str) -> Iterable[Row]:
 
     if all(path.is_dir() for path in folder.iterdir()) and not (folder / subset).is_dir():
         raise ExamError(
-            f"{folder}: found {', '.join(sorted(path.name for path in folder.iterdir())) or 'no file'}, expected {subset} "
-            f"with its {split}.jsonl or {split}.parquet. Put a copy there, or choose what is there"
+            f"{folder}: found {', '.join(sorted(path.name for path in folder.iterdir())) or 'no file'}, expected "
+            f"{subset} with its {split}.jsonl or {split}.parquet. Put a copy there, or choose what is there"
         )
     name = subset if (folder / "README.md").is_file() else None
     try:

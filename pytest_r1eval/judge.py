@@ -223,18 +223,30 @@ class Judge:
         is_comparable = found is not None and is_same_question(measured, found)
         if found is None or (self.save_as is not None and not is_comparable):
             return self._without_baseline(measured, recorded), None, recorded
+        return self._decided(benchmark, plan, tallies, measured=measured, found=found), found, recorded
+
+    def _decided(
+        self,
+        benchmark: Benchmark,
+        plan: Plan,
+        tallies: tuple[ProblemTally, ...],
+        *,
+        measured: MeasuredBaseline,
+        found: FoundBaseline,
+    ) -> Judgement:
+        """Compare; what the grader failed on is left out if the verdict is the same with all of it wrong or right."""
         k = plan.samples_per_problem
-        judgement = compared(measured, found, benchmark=benchmark, n_samples=k, rule=self.rule)
-        if not is_whole:
-            extremes = Completions.of(graded_rows(tallies), n_samples=k)
-            for counts in (extremes.lowest, extremes.highest):
-                extreme = compared(
-                    replace(measured, counts=counts), found, benchmark=benchmark, n_samples=k, rule=self.rule
-                )
-                if extreme.verdict is not judgement.verdict:
-                    return ungraded_run(self.store, plan, tallies, why=_MATTERS), None, None
-            judgement = replace(judgement, warnings=(*judgement.warnings, _ungraded_words(tallies)))
-        return judgement, found, recorded
+        if not any(tally.n_error for tally in tallies):
+            return compared(measured, found, benchmark=benchmark, n_samples=k, rule=self.rule)
+        judgement = compared(measured, found, benchmark=benchmark, n_samples=None, rule=self.rule)
+        extremes = Completions.of(graded_rows(tallies), n_samples=k)
+        for counts in (extremes.lowest, extremes.highest):
+            health = replace(measured.health, n_samples=counts.n_samples)
+            completed = replace(measured, counts=counts, health=health)
+            extreme = compared(completed, found, benchmark=benchmark, n_samples=k, rule=self.rule)
+            if extreme.verdict is not judgement.verdict:
+                return ungraded_run(self.store, plan, tallies, why=_MATTERS)
+        return replace(judgement, warnings=(*judgement.warnings, _ungraded_words(tallies)))
 
     def _without_baseline(self, measured: MeasuredBaseline, recorded: str | None) -> Judgement:
         on_purpose = self.save_as is not None
@@ -282,7 +294,12 @@ def is_same_question(measured: MeasuredBaseline, found: FoundBaseline) -> bool:
 
 
 def compared(
-    measured: MeasuredBaseline, found: FoundBaseline, *, benchmark: Benchmark | None, n_samples: int, rule: GateRule
+    measured: MeasuredBaseline,
+    found: FoundBaseline,
+    *,
+    benchmark: Benchmark | None,
+    n_samples: int | None,
+    rule: GateRule,
 ) -> Judgement:
     """
     Judge a complete run against a baseline, by the fixed gate.
@@ -291,7 +308,7 @@ def compared(
         measured: The run.
         found: The baseline.
         benchmark: The benchmark's definition, which a published number needs; None where nobody has it.
-        n_samples: Samples per problem that were planned.
+        n_samples: Samples per problem that were planned; any other number is INVALID. None accepts what is there.
         rule: How to decide.
     """
     try:
@@ -306,7 +323,7 @@ def compared(
             reference.side,
             tau=reference.tau,
             rule=rule,
-            standard_samples=benchmark.samples_per_problem if benchmark else n_samples,
+            standard_samples=benchmark.samples_per_problem if benchmark else measured.counts.problems[0].n_samples,
             n_samples=n_samples,
         )
     if not is_same_evidence(measured, found):

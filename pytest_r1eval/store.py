@@ -33,7 +33,7 @@ from pytest_r1eval.core.records import FinishReason, Grade, Outcome, ProblemTall
 from pytest_r1eval.errors import StoreError
 
 FILE_NAME = "run.sqlite"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LEASE_S = 60.0
 """How long a silent worker keeps its units; it renews every `LEASE_S / 4`."""
 BUSY_TIMEOUT_S = 60.0
@@ -59,6 +59,10 @@ CREATE TABLE sample (
     benchmark TEXT NOT NULL, problem_id TEXT NOT NULL, idx INTEGER NOT NULL, seed INTEGER NOT NULL,
     outcome TEXT NOT NULL, answer TEXT, detail TEXT, finish_reason TEXT NOT NULL, n_tokens INTEGER NOT NULL,
     text TEXT NOT NULL, PRIMARY KEY (benchmark, problem_id, idx)
+);
+CREATE TABLE ungraded (
+    benchmark TEXT NOT NULL, problem_id TEXT NOT NULL, idx INTEGER NOT NULL,
+    finish_reason TEXT NOT NULL, n_tokens INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (benchmark, problem_id, idx)
 );
 CREATE TABLE worker (owner TEXT PRIMARY KEY, harness TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE look (
@@ -437,9 +441,8 @@ class Store:
             id_, benchmark, number, problem_id, first, last = row
             db.execute("UPDATE unit SET owner = ?, lease_until = ? WHERE id = ?", (owner, now + LEASE_S, id_))
             stored = db.execute(
-                "SELECT idx FROM sample WHERE benchmark = ? AND problem_id = ? AND idx >= ? AND idx < ?"
-                " AND outcome != ?",
-                (benchmark, problem_id, first, last, Outcome.ERROR),
+                "SELECT idx FROM sample WHERE benchmark = ? AND problem_id = ? AND idx >= ? AND idx < ?",
+                (benchmark, problem_id, first, last),
             ).fetchall()
         unit = Unit(round=number, problem_id=problem_id, first=first, last=last)
         missing = tuple(sorted(set(unit.indices) - {index for (index,) in stored}))
@@ -476,14 +479,17 @@ class Store:
             db.execute("UPDATE benchmark SET owner = NULL, lease_until = 0")
 
     def reopen_ungraded(self) -> None:
-        """Open the units again that hold a sample on which the grader failed, so that it is graded once more."""
+        """Set aside the responses on which the grader failed, for `ungraded`, and open their units again."""
+        failed = "FROM sample WHERE outcome = 'error'"
         with self._transaction() as db:
             db.execute(
-                "UPDATE unit SET done = 0 WHERE EXISTS (SELECT 1 FROM sample WHERE outcome = ?"
-                " AND sample.benchmark = unit.benchmark AND sample.problem_id = unit.problem_id"
-                " AND idx >= first AND idx < last)",
-                (Outcome.ERROR,),
+                f"INSERT OR REPLACE INTO ungraded SELECT benchmark, problem_id, idx, finish_reason, n_tokens, text {failed}"
             )
+            db.execute(
+                f"UPDATE unit SET done = 0 WHERE EXISTS (SELECT 1 {failed} AND sample.benchmark = unit.benchmark"
+                " AND sample.problem_id = unit.problem_id AND idx >= first AND idx < last)"
+            )
+            db.execute(f"DELETE {failed}")
             db.execute(
                 "UPDATE benchmark SET state = ? WHERE state = ? AND gate IS NULL"
                 " AND EXISTS (SELECT 1 FROM unit WHERE unit.benchmark = benchmark.name AND done = 0)",
@@ -491,12 +497,11 @@ class Store:
             )
 
     def ungraded(self, name: str, *, problem_id: str, index: int) -> Response | None:
-        """Return a stored response on which the grader failed; None if there is none."""
+        """Return a response that was drawn and waits for a grade; None if there is none."""
         with self._reading() as db:
             row = db.execute(
-                "SELECT text, n_tokens, finish_reason FROM sample"
-                " WHERE benchmark = ? AND problem_id = ? AND idx = ? AND outcome = ?",
-                (name, problem_id, index, Outcome.ERROR),
+                "SELECT text, n_tokens, finish_reason FROM ungraded WHERE benchmark = ? AND problem_id = ? AND idx = ?",
+                (name, problem_id, index),
             ).fetchone()
         if row is None:
             return None
@@ -508,14 +513,9 @@ class Store:
         Store one sample, and its unit as done when it was the last.
 
         A sample that is there already stays: whoever finishes second after a
-        lease was taken over drew the same one, by the same seed. Only one on which
-        the grader failed gives way.
+        lease was taken over drew the same one, by the same seed.
         """
         with self._transaction() as db:
-            db.execute(
-                "DELETE FROM sample WHERE benchmark = ? AND problem_id = ? AND idx = ? AND outcome = ?",
-                (claimed.benchmark, sample.problem_id, sample.index, Outcome.ERROR),
-            )
             db.execute(f"INSERT OR IGNORE {_INTO_SAMPLE}", _row(claimed.benchmark, sample))
             db.execute(
                 "UPDATE unit SET done = 1 WHERE id = ? AND last - first ="

@@ -218,7 +218,7 @@ class TestLiveCodeBench:
         self.write(tmp_path, "v6", self.encoded("[]"))
         (window,) = (window for window in LIVECODEBENCH_WINDOWS if window.name == "lcb_v6")
         assert len(builder.exam(window, data_dir=tmp_path).problems) == 1
-        with pytest.raises(ExamError, match="found v6, expected v4_v5 with its test.jsonl"):
+        with pytest.raises(ExamError, match=r"found v6, expected v4_v5 with its test\.jsonl"):
             builder.exam(BUILT_IN_BY_NAME["lcb"], data_dir=tmp_path)
 
     def test_a_pickle_that_is_a_program_is_refused_and_not_run(self, builder: Builder, tmp_path: Path) -> None:

@@ -1,20 +1,22 @@
 """
 The whole way of a program: from a recorded answer through the real scoring processes and sandbox to the verdict.
 
-The shipped checkpoint cannot program, so the answers are written here and replayed; everything after the engine is real.
+The shipped checkpoint cannot program, so the answers are written here and replayed; what comes after them is real.
 """
 
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from pytest_r1eval.catalog import SMOKE_CODE
-from pytest_r1eval.code_test_cache import CodeTestCache
 from pytest_r1eval.core.benchmarks import Exam, Sampling
 from pytest_r1eval.core.plans import Plan, sample_seed
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
@@ -42,7 +44,7 @@ def exam(pool: GradingPool, tokenizer: str) -> Exam:
 def record(exam: Exam, pytester: pytest.Pytester) -> Callable[..., Path]:
     """Record a run whose answers are these programs; what graded them is left open."""
 
-    def recorded(name: str, programs: Mapping[str, str] = ANSWERS) -> Path:
+    def recorded(name: str, programs: Mapping[str, str] = ANSWERS, grade: Outcome = Outcome.NO_ANSWER) -> Path:
         with closing(Store.open(record_run(pytester.path / f"{name}-header"))) as other:
             header = other.header
         plan = Plan(
@@ -55,7 +57,7 @@ def record(exam: Exam, pytester: pytest.Pytester) -> Callable[..., Path]:
         )
         with closing(Store.create(pytester.path / name, header)) as store:
             store.select(("smoke_code",))
-            store.add_worker("recorder", HARNESS)
+            store.add_worker("recorder", replace(HARNESS, grader=f"lighteval {metadata.version('lighteval')}"))
             store.write_plan(exam, tuple((1, 2, 3) for _ in exam.problems), plan)
             answers = {problem.id: programs[title] for problem, title in zip(exam.problems, TITLES, strict=True)}
             while (claimed := store.claim(owner="recorder")) is not None:
@@ -66,7 +68,7 @@ def record(exam: Exam, pytester: pytest.Pytester) -> Callable[..., Path]:
                         index=index,
                         seed=sample_seed(1, claimed.unit.problem_id, index),
                         response=Response(text=text, n_tokens=9, finish_reason=FinishReason.STOP),
-                        grade=Grade(outcome=Outcome.NO_ANSWER),
+                        grade=Grade(outcome=grade),
                     )
                     store.add_sample(claimed, sample)
         return pytester.path / name
@@ -140,12 +142,31 @@ class TestVerdict:
         )
 
 
-def test_without_a_sandbox_nothing_is_drawn(
+def test_resuming_grades_again_what_the_grader_failed_on(
+    record: Callable[..., Path], judge: Callable[..., pytest.RunResult], pytester: pytest.Pytester
+) -> None:
+    """The stored responses are graded; the engine, whose recording is empty by then, is asked for nothing."""
+    broken = record("broken", grade=Outcome.ERROR)
+    first = judge(broken, "--r1-engine-arg", "regrade=false")
+    first.stdout.fnmatch_lines(["smoke_code: INVALID. The grader failed on 24 of 24 samples*"])
+    run = newest_run(pytester.path)
+    with closing(Store.open(run)) as store:
+        texts = [sample.response.text for sample in store.samples("smoke_code")]
+    with sqlite3.connect(broken / "run.sqlite") as recording:
+        recording.execute("DELETE FROM sample")
+    recording.close()
+    second = judge(broken, "--r1-resume", str(run))
+    with closing(Store.open(run)) as store:
+        assert texts == [sample.response.text for sample in store.samples("smoke_code")]
+    assert outcomes(run) == {Outcome.CORRECT: len(TITLES) * N_SAMPLES}, second.stdout.str()
+
+
+def test_limits_that_no_program_fits_in_are_refused(
     record: Callable[..., Path],
     judge: Callable[..., pytest.RunResult],
     pytester: pytest.Pytester,
 ) -> None:
-    """A limit that no program fits in is refused by the sandbox' own probe, before the first token."""
+    """Before the first token, in one line."""
     refused = judge(record("good"), "--r1-sandbox-limit", "memory_mib=1")
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
     refused.stderr.fnmatch_lines([f"*--r1-sandbox-limit: memory_bytes is {1 << 20}; a program needs at least*"])

@@ -9,7 +9,8 @@ Grade a program that the model wrote, in the sandbox, by one of two rules that a
   its arguments as JSON, and what comes back is compared here, where the program cannot reach. The comparison is
   LightEval's: line by line without surrounding blanks, numbers as decimals. A program must end with status 0.
 
-Both give a program the names that LiveCodeBench's problems take for granted (`List`, `deque`): LightEval's prelude, or its copy.
+Both give a program the names that LiveCodeBench's problems take for granted (`List`, `deque`): LightEval's prelude,
+or its copy.
 
 A program that fails, hangs, or ends without a result is wrong. A sandbox that fails is `Outcome.ERROR`.
 

@@ -81,7 +81,7 @@ CORPUS = (
     _both("a function", "def shift(xs, by):\n    return [x + by for x in xs]", right=True, tests=CALL),
     _both(
         "a class Solution",
-        "class Solution:\n    def shift(self, xs: List[int], by: int) -> List[int]:\n        return [x + by for x in xs]",
+        "class Solution:\n    def shift(self, xs: List[int], by: int):\n        return [x + by for x in xs]",
         right=True,
         tests=CALL,
     ),

@@ -3,7 +3,8 @@ The names that LiveCodeBench's problems take for granted, in the order in which 
 
 Loaded once by the sandbox, so that a program starts with them for nothing; a test holds it against LightEval's.
 """
-# ruff: noqa: F403, I001 - this is a pile of names, as the problems assume it
+# mypy: ignore-errors
+# ruff: noqa: F403, I001, UP029 - this is a pile of names, as the problems assume it
 
 from string import *
 from re import *
