@@ -66,7 +66,7 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("system-prompt", "Be brief.", "Think.", "50 % off", ("Be brief.", "Think.", "50 % off")),
     ("seed", "0", "1", str(2**63 - 1), (0, 1, 2**63 - 1)),
     ("grader", "strict", "lighteval", "strict", tuple(map(CodeGrader, ("strict", "lighteval", "strict")))),
-    ("sandbox-limit", "cpu_s=1", "wall_s=2.5", "memory_mib=600", (Limits(cpu_s=1), Limits(wall_s=2.5), Limits(memory_bytes=600 << 20))),
+    ("sandbox-limit", "cpu_s=1", "wall_s=2.5", "n_threads=3", (Limits(cpu_s=1), Limits(wall_s=2.5), Limits(n_threads=3))),
     ("baseline", "published", "previous", "a/b.json", ("published", "previous", "a/b.json")),
     ("save-baseline", "a/a", "b/b", "c/c", ("a/a", "b/b", "c/c")),
     ("gate", "sequential", "fixed", "sequential", tuple(map(GateKind, ("sequential", "fixed", "sequential")))),
