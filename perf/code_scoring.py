@@ -118,8 +118,7 @@ def table(n_samples: int, n_tests: int, n_rounds: int) -> list[str]:
     reference = statistics.median(timing.grading_s for timing in rows[LIGHTEVALS])
     lines = [
         f"{n_samples} samples x {n_tests} tests of one problem, median of {n_rounds} rounds in turns",
-        f"LightEval {metadata.version('lighteval')}, Python {platform.python_version()}, {os.cpu_count()} cores, "
-        f"{_processor()}",
+        _machine(),
         "",
         f"{'scorer':<30}{'start s':>9}{'grading s':>11}{'tests/s':>9}{'times faster':>14}",
     ]
@@ -129,6 +128,11 @@ def table(n_samples: int, n_tests: int, n_rounds: int) -> list[str]:
         rate = n_samples * n_tests / seconds
         lines.append(f"{name:<30}{start_s:>9.2f}{seconds:>11.2f}{rate:>9.0f}{reference / seconds:>14.1f}")
     return lines
+
+
+def _machine() -> str:
+    versions = f"LightEval {metadata.version('lighteval')}, Python {platform.python_version()}"
+    return f"{versions}, {os.cpu_count()} cores, {_processor()}"
 
 
 def _processor() -> str:

@@ -480,16 +480,19 @@ class Store:
 
     def reopen_ungraded(self) -> None:
         """Set aside the responses on which the grader failed, for `ungraded`, and open their units again."""
-        failed = "FROM sample WHERE outcome = 'error'"
         with self._transaction() as db:
             db.execute(
-                f"INSERT OR REPLACE INTO ungraded SELECT benchmark, problem_id, idx, finish_reason, n_tokens, text {failed}"
+                "INSERT OR REPLACE INTO ungraded SELECT benchmark, problem_id, idx, finish_reason, n_tokens, text"
+                " FROM sample WHERE outcome = ?",
+                (Outcome.ERROR,),
             )
             db.execute(
-                f"UPDATE unit SET done = 0 WHERE EXISTS (SELECT 1 {failed} AND sample.benchmark = unit.benchmark"
-                " AND sample.problem_id = unit.problem_id AND idx >= first AND idx < last)"
+                "UPDATE unit SET done = 0 WHERE EXISTS (SELECT 1 FROM sample WHERE outcome = ?"
+                " AND sample.benchmark = unit.benchmark AND sample.problem_id = unit.problem_id"
+                " AND idx >= first AND idx < last)",
+                (Outcome.ERROR,),
             )
-            db.execute(f"DELETE {failed}")
+            db.execute("DELETE FROM sample WHERE outcome = ?", (Outcome.ERROR,))
             db.execute(
                 "UPDATE benchmark SET state = ? WHERE state = ? AND gate IS NULL"
                 " AND EXISTS (SELECT 1 FROM unit WHERE unit.benchmark = benchmark.name AND done = 0)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,8 @@ def usage_error(read: Read, *arguments: str, environment: dict[str, str] | None 
     return str(caught.value)
 
 
+LIMITS: list[dict[str, Any]] = [{"cpu_s": 1.0}, {"wall_s": 2.5}, {"n_threads": 3}]
+
 KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("model", "a/a", "b/b", "c/c", ("a/a", "b/b", "c/c")),
     ("revision", "r1", "r2", "r3", ("r1", "r2", "r3")),
@@ -66,7 +69,7 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("system-prompt", "Be brief.", "Think.", "50 % off", ("Be brief.", "Think.", "50 % off")),
     ("seed", "0", "1", str(2**63 - 1), (0, 1, 2**63 - 1)),
     ("grader", "strict", "lighteval", "strict", tuple(map(CodeGrader, ("strict", "lighteval", "strict")))),
-    ("sandbox-limit", "cpu_s=1", "wall_s=2.5", "n_threads=3", (Limits(cpu_s=1), Limits(wall_s=2.5), Limits(n_threads=3))),
+    ("sandbox-limit", "cpu_s=1", "wall_s=2.5", "n_threads=3", tuple(Limits(**each) for each in LIMITS)),
     ("baseline", "published", "previous", "a/b.json", ("published", "previous", "a/b.json")),
     ("save-baseline", "a/a", "b/b", "c/c", ("a/a", "b/b", "c/c")),
     ("gate", "sequential", "fixed", "sequential", tuple(map(GateKind, ("sequential", "fixed", "sequential")))),
