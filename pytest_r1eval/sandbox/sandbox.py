@@ -154,11 +154,12 @@ class Sandbox:
         return self._threads.submit(self.run, program)
 
     def close(self) -> None:
-        """End every program and the fork server."""
-        server, self._server = self._server, None
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            self._threads = None
+        """End every program and the fork server; whoever waits for a program hears of it."""
+        with self._restart_lock:
+            server, self._server = self._server, None
+            threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=False, cancel_futures=True)
         if server is not None:
             server.close()
 

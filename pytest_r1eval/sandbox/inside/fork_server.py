@@ -20,6 +20,7 @@ import importlib.util
 import os
 import select
 import signal
+import site
 import socket
 import sys
 import time
@@ -235,6 +236,7 @@ def _import(setup: Setup) -> None:
     environment = dict(os.environ)
     sys.path[:] = [folder for folder in sys.path if folder != os.path.dirname(os.path.dirname(__file__))]  # noqa: PTH120
     sys.meta_path.append(_Folders(setup.modules | setup.preloaded))
+    site.setquit()  # `exit()`, which `-S` leaves out with everything else that `site` does
     for name in _WARM.split():
         importlib.import_module(name)
     for name in ("numpy", *setup.preloaded):
