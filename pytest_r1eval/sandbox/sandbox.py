@@ -29,6 +29,7 @@ Known trade-offs (accepted):
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -116,6 +117,11 @@ class Sandbox:
         Raises:
             SandboxError: If none does, with the reason for each.
         """
+        if sys.platform != "linux":
+            raise SandboxError(
+                f"this is {sys.platform}; programs that a model writes run on Linux only,"
+                " whose Landlock, seccomp and namespaces confine them"
+            )
         self._room = interior(self._imports)
         self._threads = ThreadPoolExecutor(self._n_parallel, thread_name_prefix="r1eval-sandbox-run")
         refused: list[str] = []

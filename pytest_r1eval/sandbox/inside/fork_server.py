@@ -2,8 +2,8 @@
 The program inside: import what solutions import once, then fork a child for each job.
 
 One thread, one loop. A child costs a fork of a warm interpreter instead of the start of a cold one. The loop waits for
-jobs and for its children's ends at once (`pidfd`), kills a child at its wall-time deadline, and looks ten times a
-second at how many threads each has, because the kernel counts threads per user only, and one program's threads must
+jobs and for its children's ends at once (`pidfd`), kills a child at its wall-time deadline, and looks forty times
+a second at how many threads each has, because the kernel counts threads per user only, and one program's threads must
 not be its neighbour's lack of them. After each child it ends whatever else it finds below itself.
 
 It ends when the parent's end of the socket closes, however that happens.
@@ -41,7 +41,8 @@ itertools json math numbers operator os queue random re statistics string struct
 typing
 """
 """What LiveCodeBench puts before a solution, and what solutions import besides."""
-_LOOK_EVERY_S = 0.1
+_LOOK_EVERY_S = 0.025
+"""A thread bomb of Python makes a few hundred threads in that time."""
 _MAX_DESCRIPTORS = 5
 
 
@@ -261,7 +262,7 @@ def _kill(running: _Running) -> None:
 
 def _n_threads(pid: int) -> int:
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - ten times a second for each child
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - forty times a second for each child
             return int(file.read().rpartition(b")")[2].split()[17])
     except (OSError, IndexError):
         return 0
