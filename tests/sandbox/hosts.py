@@ -144,7 +144,10 @@ class Host:
         line = self.process.stdout.readline()
         if not line:
             assert self.process.stderr is not None
-            pytest.fail(f"the host died: {self.process.wait()} {self.process.stderr.read()}")
+            words = self.process.stderr.read()
+            if "nothing on this machine confines" in words:
+                missing(words.splitlines()[-1])
+            pytest.fail(f"the host died: {self.process.wait()} {words}")
         return json.loads(line)
 
 

@@ -2,8 +2,8 @@
 Attacks on the sandbox, as root and as an ordinary user, with and without bubblewrap.
 
 Each attempt is one program. It says LEAKED if it got through and HELD with the error if it was refused, so an attempt
-that breaks for another reason shows as neither. After each, the `host` fixture checks that the sandbox still answers,
-that no process is left, and that the home with the secret is as it was.
+that breaks for another reason shows as neither. After each test, the `host` fixture checks that the sandbox still
+answers, that no process is left, and that the home with the secret is as it was.
 """
 
 from __future__ import annotations
@@ -226,14 +226,17 @@ def attempted(attempt: str) -> str:
         """)
 
 
-@pytest.mark.parametrize(
-    "attempt",
-    [pytest.param(code, id=f"{group}: {name}") for group, codes in GROUPS.items() for name, code in codes.items()],
-)
-def test_attempts_are_refused(host: Host, attempt: str) -> None:
+@pytest.mark.parametrize("group", GROUPS)
+def test_attempts_are_refused(host: Host, group: str) -> None:
     """Nothing outside is read, written, reached, signalled or started."""
-    seen = host.run(attempted(attempt))
-    assert (seen.stdout[:4], seen.ending) == ("HELD", Ending.EXITED), seen
+    attempts = GROUPS[group]
+    seen = host.run_together([attempted(attempt) for attempt in attempts.values()], wall_s=50)
+    broken = {
+        name: one
+        for name, one in zip(attempts, seen, strict=True)
+        if (one.stdout[:4], one.ending, one.exit_code) != ("HELD", Ending.EXITED, 0)
+    }
+    assert not broken
 
 
 class TestBombs:
@@ -244,13 +247,12 @@ class TestBombs:
         [
             "x = bytearray(10**10)",
             "x = []\nwhile True: x.append(bytearray(10**7))",
-            "x = [0]\nwhile True: x = x + x",
             "import mmap\nx = []\nwhile True: x.append(mmap.mmap(-1, 1 << 28))",
         ],
     )
     def test_memory(self, host: Host, source: str) -> None:
         """Memory ends at the limit, by an error that the program sees."""
-        seen = host.run(source, memory_bytes=600 * MIB)
+        seen = host.run(source, memory_bytes=512 * MIB)
         assert seen.ending is Ending.MEMORY_LIMIT or "Cannot allocate memory" in seen.stderr
 
     @pytest.mark.parametrize(
@@ -320,18 +322,17 @@ class TestBombs:
 
 
 BUSY = {
-    "loop": "while True: pass",
-    "regular expression": "import re\nre.match('(a+)+$', 'a' * 40 + 'b')",
-    "signals ignored": """
-        import signal
+    "a regular expression, signals ignored": """
+        import re, signal
         for number in set(range(1, 65)) - {9, 19, 32, 33}:
             signal.signal(number, signal.SIG_IGN)
-        while True: pass
+        re.match('(a+)+$', 'a' * 40 + 'b')
         """,
-    "threads": """
+    "loops in threads": """
         import threading
         for _ in range(4):
             threading.Thread(target=lambda: [0 for _ in iter(int, 1)]).start()
+        while True: pass
         """,
 }
 IDLE = {

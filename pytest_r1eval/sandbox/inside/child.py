@@ -34,6 +34,7 @@ OUT_OF_MEMORY_STATUS = 86
 CONFINED = b"confined"
 """What a child writes on its pipe once it is confined, and before it touches the program."""
 _RESULT_AT = 3
+_WORDS_BYTES = 2000
 
 
 def run(job: Job, descriptors: list[int], confinement: Confinement, *, pipe: int, parent_pid: int) -> NoReturn:
@@ -58,8 +59,8 @@ def run(job: Job, descriptors: list[int], confinement: Confinement, *, pipe: int
             first_to_close += 1
         os.closerange(first_to_close, n_possible)
         _reopen_standard_streams()
-    except BaseException:  # noqa: BLE001 - the fork server turns it into an error of the sandbox
-        os.write(pipe, traceback.format_exc().encode()[-4000:])
+    except BaseException as error:  # noqa: BLE001 - the fork server turns it into an error of the sandbox
+        os.write(pipe, f"{type(error).__name__}: {error}".encode()[:_WORDS_BYTES])
         os._exit(1)
     os._exit(_status_of_script(source) if function is None else _status_of_call(function, source))
 

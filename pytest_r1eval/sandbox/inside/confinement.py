@@ -82,7 +82,7 @@ def available(readable: list[str]) -> Confinement:
     """Prepare what this kernel offers."""
     return Confinement(
         rules=landlock.ruleset(readable) if landlock.version() else None,
-        machine=seccomp.this_machine(),
+        machine=seccomp.this_machine() if seccomp.is_available() else None,
     )
 
 

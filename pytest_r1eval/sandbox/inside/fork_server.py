@@ -24,7 +24,6 @@ import site
 import socket
 import sys
 import time
-import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -213,8 +212,8 @@ def main() -> None:
         prepare_server()
         confinement = available(setup.readable)
         _import(setup)
-    except Exception:  # noqa: BLE001 - told to the parent, which raises it
-        error = traceback.format_exc()
+    except Exception as problem:  # noqa: BLE001 - told to the parent, which raises it
+        error = f"{type(problem).__name__}: {problem}"
     ready = Ready(
         landlock_version=landlock.version(),
         has_seccomp=confinement.machine is not None,
