@@ -46,7 +46,8 @@ class Confirmation:
             case SandboxLevel.BUBBLEWRAP:
                 return " + ".join(["bubblewrap", *layers])
             case SandboxLevel.LANDLOCK:
-                return " + ".join([*layers, f"no bubblewrap ({'; '.join(self.refused)})"])
+                why_not = [reason for reason in self.refused if reason.startswith(SandboxLevel.BUBBLEWRAP)]
+                return f"{' + '.join(layers)} without bubblewrap ({'; '.join(why_not)})"
             case SandboxLevel.NONE:
-                return f"not a sandbox: {'; '.join(self.leaks)}"
+                return f"not a sandbox: {', '.join(self.leaks)}"
         assert_never(self.level)

@@ -28,10 +28,11 @@ Known trade-offs (accepted):
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from pytest_r1eval.errors import SandboxError
@@ -46,7 +47,7 @@ from pytest_r1eval.sandbox.programs import Call, Completion, Program, Script
 from pytest_r1eval.sandbox.server import Server, ServerLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
 
 _LEVELS = (SandboxLevel.BUBBLEWRAP, SandboxLevel.LANDLOCK)
@@ -116,21 +117,28 @@ class Sandbox:
         Raises:
             SandboxError: If none does, with the reason for each.
         """
+        if sys.platform != "linux":
+            raise SandboxError(
+                f"this is {sys.platform}; programs that a model writes run on Linux only,"
+                " whose Landlock, seccomp and namespaces confine them"
+            )
         self._room = interior(self._imports)
         self._threads = ThreadPoolExecutor(self._n_parallel, thread_name_prefix="r1eval-sandbox-run")
-        refused: list[str] = []
+        refused: dict[SandboxLevel, str] = {}
         for attempt in attempts(is_root=os.geteuid() == 0, levels=self._levels):
-            reason = self._refusal(attempt, refused=refused)
-            if not reason:
+            try:
+                self._confirmation = self._confirmed(attempt, refused)
+            except SandboxError as error:
+                refused[attempt.level] = str(error)  # the last attempt at a level has the last word
+            else:
                 return attempt.level
-            refused.append(reason)
         if self._allow_unsafe:
-            return self._start_unsafe(refused)
+            self._confirmation = self._confirmed(Attempt(level=SandboxLevel.NONE, as_nobody=False), refused)
+            return SandboxLevel.NONE
         self.close()
         raise SandboxError(
-            "nothing on this machine confines the programs that a model writes: "
-            + "; ".join(refused)
-            + ". Install bubblewrap, or use a kernel with Landlock (5.13 or later) and seccomp."
+            f"nothing on this machine confines the programs that a model writes. {'; '.join(refused.values())}."
+            " Install bubblewrap, or use a kernel with Landlock (5.13 or later) and seccomp."
         )
 
     def run(self, program: Program) -> Completion:
@@ -154,11 +162,12 @@ class Sandbox:
         return self._threads.submit(self.run, program)
 
     def close(self) -> None:
-        """End every program and the fork server."""
-        server, self._server = self._server, None
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            self._threads = None
+        """End every program and the fork server; whoever waits for a program hears of it."""
+        with self._restart_lock:
+            server, self._server = self._server, None
+            threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=False, cancel_futures=True)
         if server is not None:
             server.close()
 
@@ -171,32 +180,24 @@ class Sandbox:
     ) -> None:
         self.close()
 
-    def _refusal(self, attempt: Attempt, *, refused: list[str]) -> str:
-        """Start and probe; the empty string if this attempt holds and is now in use."""
-        try:
-            server, ready = self._started(attempt)
-        except SandboxError as error:
-            return str(error)
-        try:
-            leaks = leaks_found(lambda script: self._run_on(server, script))
-        except SandboxError as error:
-            server.close()
-            return f"{attempt.words}: {error}"
-        if leaks:
-            server.close()
-            return f"{attempt.words}: a program in it {', '.join(leaks)}"
-        self._use(server, attempt, _confirmation(attempt, ready, refused=refused))
-        return ""
-
-    def _start_unsafe(self, refused: list[str]) -> SandboxLevel:
-        attempt = Attempt(level=SandboxLevel.NONE, as_nobody=False)
+    def _confirmed(self, attempt: Attempt, refused: Mapping[SandboxLevel, str]) -> Confirmation:
+        """Start, probe, and use what was started if it holds or need not."""
         server, ready = self._started(attempt)
-        leaks = leaks_found(lambda script: self._run_on(server, script))
-        self._use(server, attempt, replace(_confirmation(attempt, ready, refused=refused), leaks=leaks))
-        return SandboxLevel.NONE
-
-    def _use(self, server: Server, attempt: Attempt, confirmation: Confirmation) -> None:
-        self._server, self._attempt, self._confirmation = server, attempt, confirmation
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(server.close)
+            leaks = leaks_found(lambda script: self._run_on(server, script))
+            if leaks and attempt.level is not SandboxLevel.NONE:
+                raise SandboxError(f"{attempt.words}: a program in it {', '.join(leaks)}")
+            on_failure.pop_all()
+        self._server, self._attempt = server, attempt
+        return Confirmation(
+            level=attempt.level,
+            landlock_version=ready.landlock_version,
+            has_seccomp=ready.has_seccomp,
+            runs_as_root=os.geteuid() == 0 and not attempt.as_nobody,
+            refused=tuple(refused.values()),
+            leaks=leaks,
+        )
 
     def _started(self, attempt: Attempt) -> tuple[Server, Ready]:
         if self._room is None:
@@ -236,17 +237,6 @@ class Sandbox:
                 cpu_s=report.cpu_s,
                 peak_memory_bytes=report.peak_memory_bytes,
             )
-
-
-def _confirmation(attempt: Attempt, ready: Ready, *, refused: list[str]) -> Confirmation:
-    return Confirmation(
-        level=attempt.level,
-        landlock_version=ready.landlock_version,
-        has_seccomp=ready.has_seccomp,
-        runs_as_root=os.geteuid() == 0 and not attempt.as_nobody,
-        refused=tuple(refused),
-        leaks=(),
-    )
 
 
 def _job(program: Program, limits: Limits) -> Job:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,6 @@ SECRET = "hf_this_must_never_be_seen"  # noqa: S105 - the canary
 EXPECTED = "the-expected-output-2718281828"
 _PACKAGE = Path(__file__).parents[2] / "pytest_r1eval"
 _NOBODY = 65534
-_TIMEOUT_S = 60.0
 _GRADER = '''
 def graded(source):
     """A grader that shares its process with what it grades, as LightEval's does."""
@@ -73,6 +72,7 @@ class Host:
         self.folder = folder
         self.places = dict(places)
         self.words = ""
+        self.seen: list[Seen] = []
         self._n_idle_processes = 0
 
     def begin(self) -> None:
@@ -82,12 +82,12 @@ class Host:
         self.words = answer["words"]
         self._n_idle_processes = len(self.pids())
 
-    def run(self, source: str, **details: object) -> Seen:
+    def run(self, source: str, *, stdin: bytes = b"", function: str | None = None, **limits: float) -> Seen:
         """Run one program; `P` is a dict of the places worth attacking."""
-        return self.run_together([source], **details)[0]
+        return self.run_together([source], stdin=stdin, function=function, **limits)[0]
 
     def run_together(
-        self, sources: list[str], *, stdin: bytes = b"", function: str | None = None, **limits: object
+        self, sources: list[str], *, stdin: bytes = b"", function: str | None = None, **limits: float
     ) -> list[Seen]:
         """Run programs at the same time."""
         requests = [
@@ -99,10 +99,18 @@ class Host:
             }
             for source in sources
         ]
+        self.ask(requests)
+        answers = self._told()
+        assert isinstance(answers, list)
+        seen = [_seen(answer) for answer in answers]
+        self.seen += seen
+        return seen
+
+    def ask(self, requests: object) -> None:
+        """Send requests without waiting for their end."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(requests) + "\n")
         self.process.stdin.flush()
-        return [_seen(answer) for answer in self._told()]
 
     def pids(self) -> set[int]:
         """List the processes of this host: every one forked from it still carries its folder in its command line."""
@@ -117,7 +125,11 @@ class Host:
         return found
 
     def assert_untouched(self) -> None:
-        """Check that the sandbox still works, nothing survived, and nothing outside was read, written or changed."""
+        """Check that the sandbox still works, nothing survived, and nothing outside was told, written or changed."""
+        said = "".join(one.stdout + one.stderr + one.returned for one in self.seen)
+        self.seen.clear()
+        assert SECRET not in said
+        assert EXPECTED not in said
         assert self.run("print(input())", stdin=b"alive\n").stdout == "alive\n"
         assert len(self.pids()) == self._n_idle_processes
         home = Path(str(self.places["home"]))
@@ -132,7 +144,10 @@ class Host:
         line = self.process.stdout.readline()
         if not line:
             assert self.process.stderr is not None
-            pytest.fail(f"the host died: {self.process.wait()} {self.process.stderr.read()}")
+            words = self.process.stderr.read()
+            if "nothing on this machine confines" in words:
+                missing(words.splitlines()[-1])
+            pytest.fail(f"the host died: {self.process.wait()} {words}")
         return json.loads(line)
 
 
@@ -190,9 +205,8 @@ def host_of(way: Way) -> Iterator[Host]:
                 process.communicate()
 
 
-def comes_true_within(timeout_s: float, condition: object) -> bool:
+def comes_true_within(timeout_s: float, condition: Callable[[], bool]) -> bool:
     """Wait for something that happens in another process."""
-    assert callable(condition)
     deadline_s = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline_s:

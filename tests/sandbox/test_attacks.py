@@ -2,8 +2,8 @@
 Attacks on the sandbox, as root and as an ordinary user, with and without bubblewrap.
 
 Each attempt is one program. It says LEAKED if it got through and HELD with the error if it was refused, so an attempt
-that breaks for another reason shows as neither. After each, the `host` fixture checks that the sandbox still answers,
-that no process is left, and that the home with the secret is as it was.
+that breaks for another reason shows as neither. After each test, the `host` fixture checks that the sandbox still
+answers, that no process is left, and that the home with the secret is as it was.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import textwrap
 import pytest
 
 from pytest_r1eval.sandbox.programs import Ending
-from tests.sandbox.hosts import EXPECTED, Host
+from tests.sandbox.hosts import EXPECTED, WAYS, Host, Way, comes_true_within, host_of
 
 MIB = 1 << 20
 
 PREAMBLE = """
-import ctypes, fcntl, json, os, resource, signal, socket, struct, subprocess, sys, threading, time
+import ctypes, fcntl, json, os, resource, signal, socket, struct, sys, threading, time
 libc = ctypes.CDLL(None, use_errno=True)
 N = json.loads(P["numbers"])
 SERVER = os.getppid()
@@ -156,7 +156,7 @@ PROCESSES = {
     "fork by number": "call('clone', 17, 0, 0, 0, 0) or os._exit(0)",
     "clone into a user namespace": "call('clone', 0x10000000 | 17, 0, 0, 0, 0) or os._exit(0)",
     "clone3": "call('clone3', ctypes.create_string_buffer(struct.pack('Q4xi', 0, 17) + bytes(80)), 88) or os._exit(0)",
-    "a shell": "subprocess.run(['/bin/sh', '-c', 'true'])",
+    "a shell": "__import__('subprocess').run(['/bin/sh', '-c', 'true'])",
     "a spawned program": "os.posix_spawn('/bin/true', ['true'], {})",
     "exec": "os.execv(sys.executable, ['python', '-c', 'print(\"LEAKED\")'])",
     "exec of a memory file": "os.execve(os.memfd_create('program'), ['x'], {})",
@@ -226,14 +226,17 @@ def attempted(attempt: str) -> str:
         """)
 
 
-@pytest.mark.parametrize(
-    "attempt",
-    [pytest.param(code, id=f"{group}: {name}") for group, codes in GROUPS.items() for name, code in codes.items()],
-)
-def test_attempts_are_refused(host: Host, attempt: str) -> None:
+@pytest.mark.parametrize("group", GROUPS)
+def test_attempts_are_refused(host: Host, group: str) -> None:
     """Nothing outside is read, written, reached, signalled or started."""
-    seen = host.run(attempted(attempt))
-    assert (seen.stdout[:4], seen.ending) == ("HELD", Ending.EXITED), seen
+    attempts = GROUPS[group]
+    seen = host.run_together([attempted(attempt) for attempt in attempts.values()], wall_s=50)
+    broken = {
+        name: one
+        for name, one in zip(attempts, seen, strict=True)
+        if (one.stdout[:4], one.ending, one.exit_code) != ("HELD", Ending.EXITED, 0)
+    }
+    assert not broken
 
 
 class TestBombs:
@@ -244,13 +247,12 @@ class TestBombs:
         [
             "x = bytearray(10**10)",
             "x = []\nwhile True: x.append(bytearray(10**7))",
-            "x = [0]\nwhile True: x = x + x",
             "import mmap\nx = []\nwhile True: x.append(mmap.mmap(-1, 1 << 28))",
         ],
     )
     def test_memory(self, host: Host, source: str) -> None:
         """Memory ends at the limit, by an error that the program sees."""
-        seen = host.run(source, memory_bytes=600 * MIB)
+        seen = host.run(source, memory_bytes=512 * MIB)
         assert seen.ending is Ending.MEMORY_LIMIT or "Cannot allocate memory" in seen.stderr
 
     @pytest.mark.parametrize(
@@ -320,19 +322,17 @@ class TestBombs:
 
 
 BUSY = {
-    "loop": "while True: pass",
-    "regular expression": "import re\nre.match('(a+)+$', 'a' * 40 + 'b')",
-    "arithmetic": "9 ** 9 ** 9",
-    "signals ignored": """
-        import signal
+    "a regular expression, signals ignored": """
+        import re, signal
         for number in set(range(1, 65)) - {9, 19, 32, 33}:
             signal.signal(number, signal.SIG_IGN)
-        while True: pass
+        re.match('(a+)+$', 'a' * 40 + 'b')
         """,
-    "threads": """
+    "loops in threads": """
         import threading
         for _ in range(4):
             threading.Thread(target=lambda: [0 for _ in iter(int, 1)]).start()
+        while True: pass
         """,
 }
 IDLE = {
@@ -502,3 +502,17 @@ class TestAnswers:
             """)
         victims = host.run_together([victim, attacker, victim, attacker])
         assert [seen.stdout for seen in victims] == ["unharmed\n", "True\n"] * 2
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_the_hosts_death(way: Way) -> None:
+    """When the process that owns a sandbox is killed, every process of the sandbox is gone with it."""
+    with host_of(way) as host:
+        n_idle = len(host.pids())
+        never = {"source": "import time\ntime.sleep(10**6)", "stdin": "", "function": None, "limits": ""}
+        busy = {**never, "source": "while True: pass"}
+        host.ask([never, busy])
+        assert comes_true_within(20, lambda: len(host.pids()) == n_idle + 2)
+        host.process.kill()
+        host.process.wait()
+        assert comes_true_within(20, lambda: not host.pids())

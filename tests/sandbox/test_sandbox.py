@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -111,7 +112,7 @@ class TestScripts:
             "print(open(0).read().strip()[::-1])",
             "import os\nos.write(1, os.read(0, 100).strip()[::-1] + b'\\n')",
             "import os\nos.write(1, b'cba\\n')\nos._exit(0)",
-            "import io, os\nlines = io.BytesIO(os.read(0, os.fstat(0).st_size))\nprint(lines.readline().decode().strip()[::-1])",
+            "import io, os\nlines = io.BytesIO(os.read(0, os.fstat(0).st_size))\nprint(lines.read(3).decode()[::-1])",
             "import mmap\nprint(mmap.mmap(0, 0, prot=mmap.PROT_READ)[:3].decode()[::-1])",
             "if __name__ == '__main__':\n    print(input()[::-1])",
             "import sys\nprint(input()[::-1])\nsys.exit()",
@@ -131,6 +132,8 @@ class TestScripts:
             ("raise ValueError('no')", 1, b'File "solution.py", line 1, in <module>\nValueError: no\n'),
             ("def f(:", 1, b"SyntaxError"),
             ("import sys\nsys.exit(3)", 3, b""),
+            ("exit()", 0, b""),
+            ("quit(4)", 4, b""),
             ("import sys\nsys.exit('words')", 1, b"words\n"),
             ("raise SystemExit", 0, b""),
             ("input()", 1, b"EOFError"),
@@ -198,12 +201,43 @@ class TestCalls:
         completion = sandbox.run(Call(module="doubling", function="doubled", arguments=[[1, "x"]]))
         assert (completion.returned, completion.exit_code) == (b'[1, "x", 1, "x"]', 0)
 
-    @pytest.mark.parametrize(("function", "words"), [("odd", b"not JSON serializable"), ("none", b"AttributeError")])
-    def test_failures(self, sandbox: Sandbox, function: str, words: bytes) -> None:
+    @pytest.mark.parametrize(
+        ("function", "arguments", "words"),
+        [("odd", [1], b"not JSON serializable"), ("doubled", [None], b"TypeError"), ("doubled", [], b"TypeError")],
+    )
+    def test_failures(self, sandbox: Sandbox, function: str, arguments: list[object], words: bytes) -> None:
         """A function that raises, or returns what JSON cannot hold, returned nothing."""
-        completion = sandbox.run(Call(module="doubling", function=function, arguments=[1]))
+        completion = sandbox.run(Call(module="doubling", function=function, arguments=arguments))
         assert (completion.returned, completion.exit_code) == (b"", 1)
         assert words in completion.stderr
+
+    @pytest.mark.parametrize(("module", "function"), [("doubling", "none"), ("nowhere", "doubled")])
+    def test_names(self, sandbox: Sandbox, module: str, function: str) -> None:
+        """A function that is not there is the caller's mistake, not the program's."""
+        with pytest.raises(SandboxError, match=r"was not run: (.|\n)*Error"):
+            sandbox.run(Call(module=module, function=function, arguments=[1]))
+
+
+class TestDescriptors:
+    """What the parent has open is not open in a program."""
+
+    def test_of_a_parent_with_many(self, tmp_path: Path) -> None:
+        """Not even where the fork server's own descriptors lie above a program's limit."""
+        with contextlib.ExitStack() as stack:
+            for n in range(200):
+                stack.enter_context((tmp_path / str(n)).open("w"))
+            sandbox = stack.enter_context(Sandbox(n_parallel=2))
+            source = """
+            import os
+            def is_open(n):
+                try:
+                    return bool(os.fstat(n))
+                except OSError:
+                    return False
+            print([n for n in range(3000) if is_open(n)])
+            """
+            seen = [sandbox.submit(Script(source=textwrap.dedent(source))) for _ in range(4)]
+            assert [future.result().stdout for future in seen] == [b"[0, 1, 2]\n"] * 4
 
 
 class TestParallel:
@@ -342,7 +376,22 @@ class TestLevels:
             assert sandbox.confirmation.level is SandboxLevel.LANDLOCK
             assert "apt-get install bubblewrap" in sandbox.confirmation.words
 
-    def test_nothing_holds(self) -> None:
-        """With no level left to try, starting is refused with what to do."""
-        with pytest.raises(SandboxError, match="Install bubblewrap"):
-            Sandbox(levels=()).start()
+    @pytest.mark.parametrize(
+        ("features", "words"),
+        [
+            ([], "bubblewrap + Landlock"),
+            (["landlock"], "bubblewrap + seccomp\n"),
+            (["namespaces"], "Landlock"),
+            (["namespaces", "landlock"], "refused: nothing on this machine confines"),
+            (["seccomp"], "refused: nothing on this machine confines"),
+            (["namespaces", "landlock", "seccomp", "unsafe"], "not a sandbox: read a file outside, "),
+        ],
+        ids=" ".join,
+    )
+    def test_poorer_kernels(self, features: list[str], words: str) -> None:
+        """Each kernel gives the best level that holds on it; one that gives none is refused."""
+        command = [sys.executable, "-m", "tests.sandbox.crippled", *features]
+        done = subprocess.run(command, capture_output=True, check=True, text=True, cwd=Path(__file__).parents[2])
+        if done.stdout.startswith("refused") and not words.startswith("refused"):
+            missing(done.stdout)
+        assert done.stdout.startswith(words)

@@ -59,11 +59,10 @@ def verdict(machine: Machine, number: int, *arguments: int, architecture: int | 
     pytest.fail("the filter does not end")
 
 
-@pytest.fixture(params=MACHINES.values(), ids=MACHINES.keys())
+@pytest.fixture(params=sorted(MACHINES))
 def machine(request: pytest.FixtureRequest) -> Machine:
     """Return each machine that has a table."""
-    found: Machine = request.param
-    return found
+    return MACHINES[request.param]
 
 
 def number_of(machine: Machine, name: str) -> int:

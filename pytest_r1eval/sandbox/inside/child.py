@@ -24,6 +24,8 @@ import types
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .confinement import Confinement
     from .wire import Job
 
@@ -32,13 +34,18 @@ OUT_OF_MEMORY_STATUS = 86
 CONFINED = b"confined"
 """What a child writes on its pipe once it is confined, and before it touches the program."""
 _RESULT_AT = 3
+_WORDS_BYTES = 2000
 
 
 def run(job: Job, descriptors: list[int], confinement: Confinement, *, pipe: int, parent_pid: int) -> NoReturn:
     """Be the child; never returns. What goes wrong before the program starts is written on the pipe."""
     try:
         os.setsid()
+        n_possible = os.sysconf(
+            "SC_OPEN_MAX"
+        )  # asked before the limit is lowered: what is open above it must be closed
         source = _read_all(descriptors[0])
+        function = getattr(sys.modules[job.module], job.function) if job.kind == "call" else None
         for standard, descriptor in enumerate(descriptors[1:4]):
             os.dup2(descriptor, standard)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
@@ -46,19 +53,21 @@ def run(job: Job, descriptors: list[int], confinement: Confinement, *, pipe: int
         atexit._clear()  # noqa: SLF001 - the fork server's own exit functions are not the child's
         confinement.put_on(job, parent_pid=parent_pid)
         os.write(pipe, CONFINED)
-        if len(descriptors) > 4:
+        first_to_close = _RESULT_AT
+        if function is not None:
             os.dup2(descriptors[4], _RESULT_AT)
-        os.closerange(_RESULT_AT + (len(descriptors) > 4), os.sysconf("SC_OPEN_MAX"))
+            first_to_close += 1
+        os.closerange(first_to_close, n_possible)
         _reopen_standard_streams()
-    except BaseException:  # noqa: BLE001 - the fork server turns it into an error of the sandbox
-        os.write(pipe, traceback.format_exc().encode()[-4000:])
+    except BaseException as error:  # noqa: BLE001 - the fork server turns it into an error of the sandbox
+        os.write(pipe, f"{type(error).__name__}: {error}".encode()[:_WORDS_BYTES])
         os._exit(1)
-    os._exit(_status_of_script(source) if job.kind == "script" else _status_of_call(job, source))
+    os._exit(_status_of_script(source) if function is None else _status_of_call(function, source))
 
 
 def _status_of_script(source: bytes) -> int:
     main = types.ModuleType("__main__")
-    main.__dict__["__builtins__"] = builtins
+    main.__dict__.update({"__builtins__": builtins, "__file__": "solution.py"})
     sys.modules["__main__"] = main
     sys.argv = ["solution.py"]
     try:
@@ -69,9 +78,8 @@ def _status_of_script(source: bytes) -> int:
     return _finished(status)
 
 
-def _status_of_call(job: Job, payload: bytes) -> int:
+def _status_of_call(function: Callable[..., object], payload: bytes) -> int:
     try:
-        function = getattr(sys.modules[job.module], job.function)
         result = json.dumps(function(*json.loads(payload)))
         with open(_RESULT_AT, "w", encoding="utf-8") as file:
             file.write(result)

@@ -392,6 +392,13 @@ def this_machine() -> Machine | None:
     return MACHINES.get(platform.machine())
 
 
+def is_available() -> bool:
+    """Tell whether the kernel takes filters: it then looks for this one, at an address where there is none."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, None)
+    return ctypes.get_errno() == errno.EFAULT
+
+
 def install(machine: Machine, *, own_pid: int) -> None:
     """
     Confine this process, for good; it must have one thread.
