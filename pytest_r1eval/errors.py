@@ -44,3 +44,11 @@ class StoreError(R1EvalError):
 
 class RunError(R1EvalError):
     """Stored runs cannot be compared or added up as asked: another question, the same samples twice, none at all."""
+
+
+class DetailsError(R1EvalError):
+    """A run's details or results files cannot be written; the run's store holds everything."""
+
+
+class UploadError(R1EvalError):
+    """A run cannot be uploaded. Nothing is lost: its folder holds everything."""

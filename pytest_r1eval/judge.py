@@ -81,6 +81,11 @@ class GateResult:
     gate: str | None = None
     sequential_plan: SequentialPlan | None = None
 
+    @property
+    def passes(self) -> bool:
+        """Whether both gates, pass@1 and health, are green or were not judged."""
+        return self.judgement.passes and (self.health is None or self.health.passes)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judge:

@@ -145,6 +145,11 @@ class StandInHub(ThreadingHTTPServer):
         """Let the next requests of a route go wrong."""
         self.faults.append(Fault(route=route, trouble=trouble, times=times))
 
+    def reset(self) -> None:
+        """Forget everything, for the next test."""
+        for held in (self.repos, self.objects, self.faults, self.requests):
+            held.clear()
+
     def taken(self, route: str) -> Fault | None:
         """Use up one of the faults that were asked for."""
         with self.lock:
@@ -228,11 +233,11 @@ class _Handler(BaseHTTPRequestHandler):
             case Trouble.BROKEN:
                 return _error(500, "the stand-in is broken")
             case Trouble.BUSY:
-                return _error(429, "too many requests", **{"Retry-After": str(fault.retry_after_s)})
+                return _error(429, "too many requests", headers={"Retry-After": str(fault.retry_after_s)})
             case Trouble.EXPIRED:
                 return _error(401, "Invalid credentials in Authorization header")
             case Trouble.MISSING:
-                return _error(404, "Repository not found", **{"X-Error-Code": "RepoNotFound"})
+                return _error(404, "Repository not found", headers={"X-Error-Code": "RepoNotFound"})
             case Trouble.FORBIDDEN:
                 return _error(403, f"You don't have the rights to write to {path}")
             case Trouble.OVERTAKEN:
@@ -278,7 +283,7 @@ class _Handler(BaseHTTPRequestHandler):
         if owner != USER:
             return _error(403, f"You don't have the rights to create a {kind} under the namespace {owner!r}")
         if (kind, name) in self.hub.repos:
-            return _error(409, "You already created this repo", body={"url": url})
+            return _error(409, "You already created this repo", url=url)
         self.hub.make_repo(name, kind=kind).is_private = "private" in {wanted.get("visibility"), *wanted}
         return _json({"url": url, "name": name})
 
@@ -338,7 +343,7 @@ class _Handler(BaseHTTPRequestHandler):
         prefix = f"{folder}/" if folder else ""
         inside = [path for path in sorted(commit.tree) if path.startswith(prefix)]
         if folder and not inside:
-            return _error(404, f"{folder} does not exist", **{"X-Error-Code": "EntryNotFound"})
+            return _error(404, f"{folder} does not exist", headers={"X-Error-Code": "EntryNotFound"})
         tails = {path: path.removeprefix(prefix).split("/") for path in inside}
         files = [_entry(path, commit.tree[path]) for path in inside if is_recursive or len(tails[path]) == 1]
         depths = {path: len(tail) - 1 if is_recursive else min(1, len(tail) - 1) for path, tail in tails.items()}
@@ -391,7 +396,7 @@ class _Handler(BaseHTTPRequestHandler):
         blob = commit.tree.get(path)
         commit_header = {"X-Repo-Commit": commit.oid}
         if blob is None:
-            return _error(404, f"no {path}", **{"X-Error-Code": "EntryNotFound", **commit_header})
+            return _error(404, f"no {path}", headers={"X-Error-Code": "EntryNotFound", **commit_header})
         headers = {"ETag": f'"{blob.lfs or blob.oid}"', "Accept-Ranges": "bytes", **commit_header}
         content = blob.content
         if content is None:
@@ -407,7 +412,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Say where the client finds the bytes that it stored without this server."""
         hash_ = xet_hash(self.hub.folder / "xet", blob.lfs or "")
         if hash_ is None:
-            return _error(404, f"no content of {blob.lfs}", **{"X-Error-Code": "EntryNotFound"})
+            return _error(404, f"no content of {blob.lfs}", headers={"X-Error-Code": "EntryNotFound"})
         tokens = f"{self.hub.url}/api/{repo.kind}s/{repo.name}/xet-read-token/{revision}"
         where = {"X-Xet-Hash": hash_, "X-Xet-Refresh-Route": tokens}
         return _Reply(200, b"", {**headers, **where, "X-Linked-Size": str(blob.size), "Content-Length": "0"})
@@ -455,17 +460,17 @@ def _json(content: object, **headers: str) -> _Reply:
     return _Reply(200, json.dumps(content).encode(), {"Content-Type": "application/json", **headers})
 
 
-def _error(status: int, message: str, *, body: dict[str, str] | None = None, **headers: str) -> _Reply:
-    content = json.dumps({"error": message, **(body or {})}).encode()
-    return _Reply(status, content, {"Content-Type": "application/json", "X-Error-Message": message, **headers})
+def _error(status: int, message: str, *, headers: dict[str, str] | None = None, **body: str) -> _Reply:
+    content = json.dumps({"error": message, **body}).encode()
+    return _Reply(status, content, {"Content-Type": "application/json", "X-Error-Message": message, **(headers or {})})
 
 
 def _missing() -> _Reply:
-    return _error(404, "Repository not found", **{"X-Error-Code": "RepoNotFound"})
+    return _error(404, "Repository not found", headers={"X-Error-Code": "RepoNotFound"})
 
 
 def _no_revision(revision: str) -> _Reply:
-    return _error(404, f"no revision {revision}", **{"X-Error-Code": "RevisionNotFound"})
+    return _error(404, f"no revision {revision}", headers={"X-Error-Code": "RevisionNotFound"})
 
 
 def _expired() -> _Reply:
