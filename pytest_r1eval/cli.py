@@ -21,8 +21,10 @@ from pathlib import Path
 from pytest_r1eval import aggregates, comparisons, display, merging, power
 from pytest_r1eval.baseline_files import BaselineShelf, FoundBaseline
 from pytest_r1eval.catalog import build_catalog
+from pytest_r1eval.commands.upload import upload
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.sequential import LastLook
+from pytest_r1eval.core.uploads import UploadLayout
 from pytest_r1eval.core.verdicts import GateRule
 from pytest_r1eval.errors import BaselineError, PlanError, R1EvalError
 from pytest_r1eval.progress import settled_line, standing_line
@@ -132,7 +134,25 @@ def _watch(arguments: argparse.Namespace, _: Path) -> int:
     return EXIT_PASSED
 
 
-_COMMANDS = {"power": _power, "compare": _compare, "aggregate": _aggregate, "merge": _merge, "watch": _watch}
+def _upload(arguments: argparse.Namespace, _: Path) -> int:
+    return upload(
+        Path(arguments.run),
+        repo=arguments.repo,
+        layout=UploadLayout(arguments.layout),
+        is_public=arguments.public,
+        model_page=arguments.model_page,
+        as_json=arguments.json,
+    )
+
+
+_COMMANDS = {
+    "power": _power,
+    "compare": _compare,
+    "aggregate": _aggregate,
+    "merge": _merge,
+    "watch": _watch,
+    "upload": _upload,
+}
 
 
 def _catalog(arguments: argparse.Namespace, root: Path) -> dict[str, Benchmark]:
@@ -151,7 +171,23 @@ def _parser() -> argparse.ArgumentParser:
     _add_aggregate(commands.add_parser("aggregate", help="make one number of several stored runs"))
     _add_merge(commands.add_parser("merge", help="bring the shares of one run together (--r1-shard)"))
     _add_watch(commands.add_parser("watch", help="show how far a run is, from another shell"))
+    _add_upload(commands.add_parser("upload", help="put a judged run on the Hub, or try a failed upload again"))
     return parser
+
+
+def _add_upload(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("run", metavar="RUN", help="the folder of a judged run")
+    add("--repo", metavar="REPO", help="org/name of a data set, or org alone (where the run was to go before)")
+    add(
+        "--layout",
+        choices=[layout.value for layout in UploadLayout],
+        default=UploadLayout.LIGHTEVAL.value,
+        help="whose names are used [lighteval]",
+    )
+    add("--public", action="store_true", help="everybody may read it")
+    add("--model-page", metavar="REPO", help="put the scores on this model's page as well")
+    _add_common(parser, with_tasks=False)
 
 
 def _add_power(parser: argparse.ArgumentParser) -> None:

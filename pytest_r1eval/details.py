@@ -61,9 +61,15 @@ def write_details(  # noqa: PLR0913 - one benchmark of one run, named at the onl
         DetailsError: If they cannot be written.
     """
     path = files.details(task)
+    pa, _ = _pyarrow()
     rows = _rows(store, benchmark, task=task, k=k, has_score=has_score)
-    with replacing(path) as part:
-        _write(part, rows, metadata=metadata)
+    try:
+        with replacing(path) as part:
+            _write(part, rows, metadata=metadata)
+    except pa.ArrowException as error:
+        raise DetailsError(
+            f"{path} cannot be written as Parquet ({error}); the samples and verdicts are in the run's store"
+        ) from error
     _link_for_the_loader(path, files=files, task=task)
     return path
 

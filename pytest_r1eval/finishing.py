@@ -84,6 +84,7 @@ def upload(run: Path, wishes: UploadWishes) -> Uploaded:
     Raises:
         R1EvalError: If it cannot be done; where it was to go is kept for the next try.
     """
+    write_record(run, UploadRecord(wishes=wishes, error="it was begun and did not end"))
     try:
         uploaded = _uploaded(run, wishes)
     except R1EvalError as error:

@@ -328,6 +328,8 @@ def _failure(error: Exception, delivery: _Delivery) -> _Failure:
 def _refusal(status: int, headers: Mapping[str, str], what: str, delivery: _Delivery) -> _Failure:
     wait_s = None
     advice: str | None = None
+    if headers.get("X-Error-Code") == "RepoNotFound":
+        status = 404  # the Hub says 401 to somebody it does not know
     match status:
         case 401:
             what = "the Hub does not take the token: expired, revoked, or there is none"

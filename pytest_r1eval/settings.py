@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -22,7 +21,7 @@ import pytest
 
 from pytest_r1eval.core.benchmarks import Benchmark, Sampling
 from pytest_r1eval.core.plans import Share
-from pytest_r1eval.core.uploads import UploadLayout, UploadWhen, UploadWishes
+from pytest_r1eval.core.uploads import UploadLayout, UploadWhen, UploadWishes, checked_repo
 
 if TYPE_CHECKING:
     from _pytest.config.argparsing import OptionGroup
@@ -477,7 +476,7 @@ def _server_url(read: _Reader) -> str | None:
 
 
 def _upload_wishes(read: _Reader) -> UploadWishes | None:
-    repo, page = read.optional("upload", _hub_repo), read.optional("upload-model-page", _hub_repo)
+    repo, page = read.optional("upload", checked_repo), read.optional("upload-model-page", checked_repo)
     if repo is None:
         if page is not None or read.flag("upload-required"):
             flag = "--r1-upload-required" if page is None else "--r1-upload-model-page"
@@ -489,14 +488,6 @@ def _upload_wishes(read: _Reader) -> UploadWishes | None:
         is_public=read.flag("upload-public"),
         model_page=page,
     )
-
-
-def _hub_repo(text: str) -> str:
-    """Read the name of a repository, or of an organisation."""
-    name = text.strip()
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name):
-        raise ValueError("org/name, or org alone")
-    return name
 
 
 def _name(text: str) -> str:

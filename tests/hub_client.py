@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -73,8 +73,7 @@ def serve(lines: IO[str], out: IO[str]) -> None:
     """Answer each line."""
     for line in lines:
         asked = json.loads(line)
-        answer = {"upload": _upload, "load": _load, "splits": _splits}[asked.pop("command")](**asked)
-        print(json.dumps(answer), file=out, flush=True)
+        print(json.dumps(_COMMANDS[asked.pop("command")](**asked)), file=out, flush=True)
 
 
 def _upload(run: str, wishes: dict[str, Any], patience: dict[str, Any]) -> dict[str, Any]:
@@ -107,6 +106,9 @@ def _splits(repo: str, config: str) -> dict[str, Any]:
     import datasets  # noqa: PLC0415 - not in the tests' process
 
     return {"splits": datasets.get_dataset_split_names(repo, config)}
+
+
+_COMMANDS: Mapping[str, Callable[..., dict[str, Any]]] = {"upload": _upload, "load": _load, "splits": _splits}
 
 
 if __name__ == "__main__":

@@ -58,7 +58,8 @@ class Repo:
                 tree.pop(path, None)
             else:
                 tree[path] = blob
-        oid = hashlib.sha1(f"{self.name}{len(self.commits)}{title}".encode(), usedforsecurity=False).hexdigest()
+        content = [self.name, len(self.commits), title, sorted((path, blob.oid) for path, blob in tree.items())]
+        oid = hashlib.sha1(json.dumps(content).encode(), usedforsecurity=False).hexdigest()
         self.commits.append(Commit(oid=oid, title=title, tree=tree))
         return self.head
 

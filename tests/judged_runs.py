@@ -19,13 +19,13 @@ from tests.toys import BUILT_IN_BY_NAME, toy
 TASKS: Mapping[str, str] = {"smoke": "smoke", "gpqa": "gpqa:diamond"}
 
 
-def judged(run: Path) -> tuple[GateResult, ...]:
-    """Judge a recorded run against nothing: it is recorded as its own baseline, and passes."""
+def judged(run: Path, *, root: Path | None = None) -> tuple[GateResult, ...]:
+    """Judge a recorded run against nothing: it becomes the baseline, below `root`, and passes."""
     with closing(Store.open(run)) as store:
         name = store.header.model_name
         judge = Judge(
             store=store,
-            shelf=BaselineShelf(root=run.parent / "root", choice=None, model_name=name),
+            shelf=BaselineShelf(root=root or run.parent / "root", choice=None, model_name=name),
             rule=GateRule(),
             save_as=name,
         )

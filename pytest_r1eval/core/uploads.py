@@ -34,6 +34,19 @@ class UploadLayout(StrEnum):
     OPEN_R1 = "open-r1"
 
 
+def checked_repo(text: str) -> str:
+    """
+    Return the name of a repository, or of an organisation alone.
+
+    Raises:
+        ValueError: If it is neither; the message says what is expected.
+    """
+    name = text.strip()
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name, flags=re.ASCII):
+        raise ValueError("org/name, or org alone")
+    return name
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadWishes:
     """

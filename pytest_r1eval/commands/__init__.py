@@ -1,0 +1,1 @@
+"""What each subcommand of `r1eval` does, without its arguments' parsing."""
