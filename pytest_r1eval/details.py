@@ -8,7 +8,7 @@ lacks stands in columns of our own: `problem_id`, `n_samples` and `samples` (ind
 seed, outcome, extracted answer, finish reason and tokens of each), and verdict and fingerprint
 as JSON in the file's metadata under ``r1eval``.
 
-Rows are written as they are read, some tens of megabytes at a time: a run may hold
+Rows are written as they are read, some megabytes at a time: a run may hold
 gigabytes. The samples are those that the verdict was computed from. A run without
 a score has a null metric, so that nobody averages one out of it.
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 METRIC = "pass@k:k=1"
 """LightEval's name for the mean over one problem's samples; it does not carry their number."""
-ROW_GROUP_CHARACTERS = 2**25
-"""A row of 64 responses of 40 KB is 2.5 MB; a dozen of them are worth a row group."""
+ROW_GROUP_CHARACTERS = 2**23
+"""A row of 64 responses of 40 KB is 2.5 MB; while it is written, a row group is held several times over."""
 METADATA_KEY = "r1eval"
 
 

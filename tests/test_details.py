@@ -78,8 +78,8 @@ class TestSamples:
         assert metadata["fingerprint"]["harnesses"][0]["engine"] == "vllm 0.0.test"
 
     def test_large_runs_are_written_in_parts(self, tmp_path: Path) -> None:
-        """Fifty megabytes of text are more than one row group, and nothing of them is lost."""
-        run = record_run(tmp_path / "run", n_problems=6, n_samples=2)
+        """Thirty megabytes of text are more than one row group, and nothing of them is lost."""
+        run = record_run(tmp_path / "run", n_problems=4, n_samples=2)
         with closing(sqlite3.connect(run / FILE_NAME)) as db, db:
             db.execute("UPDATE sample SET text = printf('%.*c', 4000000, 'x') || text")
         files = write_run_files(run, judged(run), tasks=TASKS)
