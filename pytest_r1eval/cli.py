@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pytest_r1eval import aggregates, comparisons, display, merging, power
 from pytest_r1eval.baseline_files import BaselineShelf, FoundBaseline
-from pytest_r1eval.catalog import build_catalog
+from pytest_r1eval.catalog import build_catalog, names_of
 from pytest_r1eval.commands.upload import upload
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.sequential import LastLook
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _power(arguments: argparse.Namespace, root: Path) -> int:
     catalog = _catalog(arguments, root)
     if arguments.benchmark not in catalog:
-        raise PlanError(f"--benchmark {arguments.benchmark}: no such benchmark; expected one of {', '.join(catalog)}")
+        raise PlanError(f"--benchmark {arguments.benchmark}: no such benchmark; expected one of {names_of(catalog)}")
     report = power.power_report(
         arguments.benchmark,
         power.assumptions_for(

@@ -136,8 +136,12 @@ def _rows(store: Store, benchmark: str, *, task: str, k: int, has_score: bool) -
             }
 
 
-def _mean(samples: list[Sample]) -> float:
-    return sum(sample.grade.outcome is Outcome.CORRECT for sample in samples) / len(samples)
+def _mean(samples: list[Sample]) -> float | None:
+    """Return the share of correct samples among those that were graded, as the verdict counts them."""
+    graded = [
+        sample.grade.outcome is Outcome.CORRECT for sample in samples if sample.grade.outcome is not Outcome.ERROR
+    ]
+    return sum(graded) / len(graded) if graded else None
 
 
 def _doc(problem: Problem, *, task: str, n_samples: int, room: int | None) -> dict[str, Any]:

@@ -52,3 +52,7 @@ class DetailsError(R1EvalError):
 
 class UploadError(R1EvalError):
     """A run cannot be uploaded. Nothing is lost: its folder holds everything."""
+
+
+class SandboxError(ScoringError):
+    """The sandbox failed or does not hold. Never a wrong answer."""

@@ -14,7 +14,7 @@ from pytest_r1eval.cli import main
 from pytest_r1eval.store import Store
 from tests.recordings import record_run
 
-NAMES = "aime24, aime25, math500, gpqa, lcb, smoke"
+NAMES = "aime24, aime25, math500, gpqa, lcb, smoke, smoke_code (and lcb_v6, ...: other windows of LiveCodeBench)"
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,53 @@
+"""How well a sandbox holds, as its probe found it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
+
+
+class SandboxLevel(StrEnum):
+    """What stands between a solution and the machine; each level includes what the next one has."""
+
+    BUBBLEWRAP = "bubblewrap"
+    LANDLOCK = "landlock"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmation:
+    """
+    What the start found out; goes into the result's record.
+
+    Attributes:
+        level: The level that holds.
+        landlock_version: The kernel's version of Landlock, 0 where it has none.
+        has_seccomp: Whether the system-call filter is on.
+        runs_as_root: Whether programs have root's identity (without its capabilities), because an ordinary user
+            could not read the interpreter.
+        refused: For each better level, why it is not used.
+        leaks: What the probe got away with; empty unless the level is NONE.
+    """
+
+    level: SandboxLevel
+    landlock_version: int
+    has_seccomp: bool
+    runs_as_root: bool
+    refused: tuple[str, ...]
+    leaks: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        """Say it in one line."""
+        layers = [f"Landlock {self.landlock_version}"] if self.landlock_version else []
+        layers += ["seccomp"] if self.has_seccomp else []
+        match self.level:
+            case SandboxLevel.BUBBLEWRAP:
+                return " + ".join(["bubblewrap", *layers])
+            case SandboxLevel.LANDLOCK:
+                why_not = [reason for reason in self.refused if reason.startswith(SandboxLevel.BUBBLEWRAP)]
+                return f"{' + '.join(layers)} without bubblewrap ({'; '.join(why_not)})"
+            case SandboxLevel.NONE:
+                return f"not a sandbox: {', '.join(self.leaks)}"
+        assert_never(self.level)
