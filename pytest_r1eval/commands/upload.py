@@ -1,64 +1,58 @@
-"""`r1eval upload`: put a judged run on the Hub, or try a failed upload again."""
+"""`r1eval upload`: a judged run on the Hub."""
+# ruff: noqa: PLC0415 - see the package
 
 from __future__ import annotations
 
-import json
-import sys
+import json as json_format
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Run, show
 from pytest_r1eval.core.uploads import UploadLayout, UploadWishes, checked_repo
 from pytest_r1eval.errors import UploadError
-from pytest_r1eval.finishing import upload as upload_run
-from pytest_r1eval.upload_records import SCHEMA_VERSION, read_record
 
 
-def upload(  # noqa: PLR0913 - the command's options
-    run: Path,
+def upload(  # noqa: PLR0913 - one argument an option
+    run: Run,
     *,
-    repo: str | None = None,
-    layout: UploadLayout = UploadLayout.LIGHTEVAL,
-    is_public: bool = False,
-    model_page: str | None = None,
-    as_json: bool = False,
+    repo: Annotated[
+        str | None,
+        typer.Option(metavar="REPO", help="org/name of a data set, or org alone (where the run was to go before)"),
+    ] = None,
+    layout: Annotated[
+        UploadLayout, typer.Option(help="whose names for repositories, folders and configs")
+    ] = UploadLayout.LIGHTEVAL,
+    public: Annotated[bool, typer.Option("--public", help="everybody may read it")] = False,
+    model_page: Annotated[
+        str | None, typer.Option(metavar="REPO", help="put the scores on this model's page as well")
+    ] = None,
+    json: Json = False,
 ) -> int:
-    """
-    Upload a run and say where it lies.
+    """Put a judged run on the Hub, or try a failed upload again; twice is once."""
+    from pytest_r1eval.finishing import upload as uploaded_run
+    from pytest_r1eval.upload_records import SCHEMA_VERSION
 
-    Args:
-        run: The folder of a judged run.
-        repo: ``org/name`` or ``org``; None for where it was to go before, with the options of then.
-        layout: Whose names are used.
-        is_public: Whether everybody may read it.
-        model_page: The model's repository, to show scores on its page.
-        as_json: Whether to print for other programs.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        R1EvalError: If it cannot be done.
-    """
-    uploaded = upload_run(run, _wishes(run, repo, layout=layout, is_public=is_public, model_page=model_page))
-    said = {"schema_version": SCHEMA_VERSION, "run": str(run), **asdict(uploaded.record)}
-    sys.stdout.write((json.dumps(said, indent=2) if as_json else "\n".join(uploaded.lines)) + "\n")
-    return 0
+    wishes = _recorded_wishes(run)
+    if repo is not None:
+        try:
+            page = None if model_page is None else checked_repo(model_page)
+            wishes = UploadWishes(repo=checked_repo(repo), layout=layout, is_public=public, model_page=page)
+        except ValueError as error:
+            raise UploadError(f"--repo {repo}, --model-page {model_page}: expected {error}") from error
+    elif wishes is None:
+        raise UploadError(f"{run} was not to be uploaded so far; say where to with --repo REPO")
+    uploaded = uploaded_run(run, wishes)
+    content = {"schema_version": SCHEMA_VERSION, "run": str(run), **asdict(uploaded.record)}
+    show(json_format.dumps(content, indent=2) if json else "\n".join(uploaded.lines))
+    return EXIT_PASSED
 
 
-def _wishes(
-    run: Path, repo: str | None, *, layout: UploadLayout, is_public: bool, model_page: str | None
-) -> UploadWishes:
-    if repo is None:
-        record = read_record(run)
-        if record is None:
-            raise UploadError(f"{run} was not to be uploaded so far; say where to, with --repo REPO")
-        return record.wishes
-    try:
-        return UploadWishes(
-            repo=checked_repo(repo),
-            layout=layout,
-            is_public=is_public,
-            model_page=None if model_page is None else checked_repo(model_page),
-        )
-    except ValueError as error:
-        raise UploadError(f"--repo {repo}, --model-page {model_page}: expected {error}") from error
+def _recorded_wishes(run: Path) -> UploadWishes | None:
+    """Return where a run was to go, with the options of then."""
+    from pytest_r1eval.upload_records import read_record
+
+    record = read_record(run)
+    return None if record is None else record.wishes

@@ -6,6 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Self
 
+from pytest_r1eval.errors import SandboxError
 from pytest_r1eval.sandbox.programs import Call, Program, Script
 
 if TYPE_CHECKING:
@@ -29,21 +30,17 @@ class JobFiles:
         self.descriptors: list[int] = []
 
     def __enter__(self) -> Self:
-        match self._program:
-            case Script(source=source, stdin=stdin):
-                self.descriptors = [self._filled(source.encode("utf-8", "surrogatepass")), self._filled(stdin)]
-                n_outputs = 2
-            case Call(arguments=arguments):
-                self.descriptors = [self._filled(json.dumps(list(arguments)).encode()), self._filled(b"")]
-                n_outputs = 3
-        self.descriptors += [self._made() for _ in range(n_outputs)]
+        try:
+            self.descriptors = self._all_made()
+        except OSError as error:
+            self._close()
+            raise SandboxError(f"a program's files could not be made, and it was not run: {error}") from error
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for descriptor in self._opened:
-            os.close(descriptor)
+        self._close()
 
     @property
     def n_bytes_out(self) -> int:
@@ -62,6 +59,20 @@ class JobFiles:
     def returned(self, most: int) -> bytes:
         """Read what a call returned; empty for a script."""
         return os.pread(self.descriptors[4], most, 0) if len(self.descriptors) > 4 else b""
+
+    def _all_made(self) -> list[int]:
+        match self._program:
+            case Script(source=source, stdin=stdin):
+                given = [self._filled(source.encode("utf-8", "surrogatepass")), self._filled(stdin)]
+                n_outputs = 2
+            case Call(arguments=arguments):
+                given = [self._filled(json.dumps(list(arguments)).encode()), self._filled(b"")]
+                n_outputs = 3
+        return [*given, *(self._made() for _ in range(n_outputs))]
+
+    def _close(self) -> None:
+        for descriptor in self._opened:
+            os.close(descriptor)
 
     def _made(self) -> int:
         descriptor = os.memfd_create("r1eval")

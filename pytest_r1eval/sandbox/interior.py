@@ -26,7 +26,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_r1eval.errors import SandboxError
-from pytest_r1eval.sandbox.levels import SandboxLevel
 
 NOBODY = 65534
 DEFAULT_MODULES = ("numpy", "scipy", "sympy", "mpmath", "sortedcontainers", "networkx")
@@ -40,6 +39,7 @@ _ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "TZ": "UTC",
     "PYTHONUTF8": "1",
+    "PYTHONCOERCECLOCALE": "0",  # which would add a variable on a machine without the locale above
     "PYTHONHASHSEED": "0",  # an outcome that hangs on the order of a set hangs on it every time
     "PYTHONDONTWRITEBYTECODE": "1",
     "OMP_NUM_THREADS": "1",
@@ -80,19 +80,6 @@ class Interior:
     readable: tuple[Path, ...]
     modules: Mapping[str, Path]
     preloaded: Mapping[str, Path]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One way to start a fork server."""
-
-    level: SandboxLevel
-    as_nobody: bool
-
-    @property
-    def words(self) -> str:
-        """Name it for a message."""
-        return f"{self.level}{' as nobody' if self.as_nobody else ''}"
 
 
 def interior(imports: Imports) -> Interior:
@@ -146,12 +133,6 @@ def bubblewrap_command(room: Interior, *, inner: list[str]) -> list[str]:
             command += ["--symlink", os.readlink(link), link]  # noqa: PTH115 - as it is written, not resolved
     command += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev", "--dir", "/tmp", "--remount-ro", "/"]  # noqa: S108 - inside
     return [*command, "--chdir", "/", "--", *inner]
-
-
-def attempts(*, is_root: bool, levels: Iterable[SandboxLevel]) -> list[Attempt]:
-    """List the ways to start at these levels, best first; root tries to be nobody before it tries as it is."""
-    identities = (True, False) if is_root else (False,)
-    return [Attempt(level=level, as_nobody=as_nobody) for level in levels for as_nobody in identities]
 
 
 def _place_of(module: str) -> Path | None:

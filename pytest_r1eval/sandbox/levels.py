@@ -1,7 +1,8 @@
-"""How well a sandbox holds, as its probe found it."""
+"""How well a sandbox holds: the levels, the ways to reach them, and what its probe found."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
@@ -51,3 +52,22 @@ class Confirmation:
             case SandboxLevel.NONE:
                 return f"not a sandbox: {', '.join(self.leaks)}"
         assert_never(self.level)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One way to start a fork server."""
+
+    level: SandboxLevel
+    as_nobody: bool
+
+    @property
+    def words(self) -> str:
+        """Name it for a message."""
+        return f"{self.level}{' as nobody' if self.as_nobody else ''}"
+
+
+def attempts(*, is_root: bool, levels: Iterable[SandboxLevel]) -> list[Attempt]:
+    """List the ways to start at these levels, best first; root tries to be nobody before it tries as it is."""
+    identities = (True, False) if is_root else (False,)
+    return [Attempt(level=level, as_nobody=as_nobody) for level in levels for as_nobody in identities]

@@ -39,8 +39,8 @@ from pytest_r1eval.errors import SandboxError
 from pytest_r1eval.sandbox.endings import MemoryKills, ending_of
 from pytest_r1eval.sandbox.files import JobFiles
 from pytest_r1eval.sandbox.inside.wire import Cause, Job, Kind, Ready
-from pytest_r1eval.sandbox.interior import Attempt, Imports, Interior, attempts, interior
-from pytest_r1eval.sandbox.levels import Confirmation, SandboxLevel
+from pytest_r1eval.sandbox.interior import Imports, Interior, interior
+from pytest_r1eval.sandbox.levels import Attempt, Confirmation, SandboxLevel, attempts
 from pytest_r1eval.sandbox.limits import Limits
 from pytest_r1eval.sandbox.probing import leaks_found
 from pytest_r1eval.sandbox.programs import Call, Completion, Program, Script

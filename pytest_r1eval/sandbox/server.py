@@ -30,13 +30,12 @@ from pytest_r1eval.sandbox.inside.wire import (
 )
 from pytest_r1eval.sandbox.interior import (
     NOBODY,
-    Attempt,
     Interior,
     bubblewrap_command,
     environment,
     server_command,
 )
-from pytest_r1eval.sandbox.levels import SandboxLevel
+from pytest_r1eval.sandbox.levels import Attempt, SandboxLevel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -406,6 +406,10 @@ class TestEnds:
             ("import builtins\nfor n in list(vars(builtins)): delattr(builtins, n)", None),
             ("import sys\nsys.modules.clear()", None),
             ("import os\nos._exit(0)", 0),
+            ("import sys, threading\nthreading._shutdown = None\nsys.stderr = threading\n1 / 0", 1),
+            ("class Bad(Exception):\n    def __str__(self): raise SystemExit(0)\nraise Bad", 1),
+            ("import sys\nsys.exit(type('Bad', (), {'__str__': lambda self: 1 / 0})())", 1),
+            ("import sys\nsys.exc_info = sys.modules['traceback'].print_exception = None\n1 / 0", 1),
             ("import os\nos.dup2(1, 0); os.dup2(0, 2)", 0),
         ],
     )

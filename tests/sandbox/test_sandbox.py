@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -119,6 +120,7 @@ class TestScripts:
             "import fileinput\nfor line in fileinput.input(): print(line.strip()[::-1])",
             "import threading\nthreading.Thread(target=lambda: print(input()[::-1])).start()",
             "import atexit\natexit.register(print, input()[::-1])",
+            "import threading\nthreading._shutdown = None\nprint(input()[::-1])",
         ],
     )
     def test_ways_to_read_and_write(self, sandbox: Sandbox, source: str) -> None:
@@ -292,6 +294,17 @@ class TestOwnFailures:
         """A program that cannot be confined as asked does not run, and the error says why."""
         with pytest.raises(SandboxError, match="could not be confined"):
             sandbox.run(Script(source="print(1)", limits=Limits(cpu_s=1e30)))
+
+    def test_no_more_files(self, sandbox: Sandbox) -> None:
+        """Where this process may open no more files, the program is not run, and that is no answer either."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+            with pytest.raises(SandboxError, match="Too many open files"):
+                sandbox.run(Script(source="print(1)"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert sandbox.run(Script(source="print(1)")).stdout == b"1\n"
 
     def test_not_started(self) -> None:
         """A sandbox that was not started, or was closed, says so."""

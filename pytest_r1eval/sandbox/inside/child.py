@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import contextlib
 import io
 import json
 import os
@@ -39,30 +40,37 @@ _WORDS_BYTES = 2000
 
 def run(job: Job, descriptors: list[int], confinement: Confinement, *, pipe: int, parent_pid: int) -> NoReturn:
     """Be the child; never returns. What goes wrong before the program starts is written on the pipe."""
+    status = 1
     try:
-        os.setsid()
-        n_possible = os.sysconf(
-            "SC_OPEN_MAX"
-        )  # asked before the limit is lowered: what is open above it must be closed
         source = _read_all(descriptors[0])
         function = getattr(sys.modules[job.module], job.function) if job.kind == "call" else None
-        for standard, descriptor in enumerate(descriptors[1:4]):
-            os.dup2(descriptor, standard)
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        atexit._clear()  # noqa: SLF001 - the fork server's own exit functions are not the child's
-        confinement.put_on(job, parent_pid=parent_pid)
-        os.write(pipe, CONFINED)
-        first_to_close = _RESULT_AT
-        if function is not None:
-            os.dup2(descriptors[4], _RESULT_AT)
-            first_to_close += 1
-        os.closerange(first_to_close, n_possible)
-        _reopen_standard_streams()
+        _settle(job, descriptors, confinement, pipe=pipe, parent_pid=parent_pid)
     except BaseException as error:  # noqa: BLE001 - the fork server turns it into an error of the sandbox
         os.write(pipe, f"{type(error).__name__}: {error}".encode()[:_WORDS_BYTES])
-        os._exit(1)
-    os._exit(_status_of_script(source) if function is None else _status_of_call(function, source))
+        os._exit(status)
+    try:
+        status = _status_of_script(source) if function is None else _status_of_call(function, source)
+    finally:
+        os._exit(status)  # whatever the program did to the interpreter, these frames lead back into the fork server
+
+
+def _settle(job: Job, descriptors: list[int], confinement: Confinement, *, pipe: int, parent_pid: int) -> None:
+    """Leave everything of the fork server's behind and confine this process."""
+    os.setsid()
+    n_possible = os.sysconf("SC_OPEN_MAX")  # what is open above the limit that follows must be closed too
+    for standard, descriptor in enumerate(descriptors[1:4]):
+        os.dup2(descriptor, standard)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    atexit._clear()  # noqa: SLF001 - the fork server's own exit functions are not the child's
+    confinement.put_on(job, parent_pid=parent_pid)
+    _reopen_standard_streams()
+    os.write(pipe, CONFINED)
+    first_to_close = _RESULT_AT
+    if job.kind == "call":
+        os.dup2(descriptors[4], _RESULT_AT)
+        first_to_close += 1
+    os.closerange(first_to_close, n_possible)
 
 
 def _status_of_script(source: bytes) -> int:
@@ -108,13 +116,14 @@ def _status_of(error: BaseException) -> int:
 
 def _finished(status: int) -> int:
     """Do what the interpreter does at its end; 120 is its status if the last output cannot be written."""
+    for step in (threading._shutdown, atexit._run_exitfuncs):  # type: ignore[attr-defined]  # noqa: SLF001
+        with contextlib.suppress(BaseException):  # the program may have broken either; its output still counts
+            step()
     try:
-        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - joins what the program left running
-        atexit._run_exitfuncs()  # noqa: SLF001
         for stream in (sys.stdout, sys.stderr):
             if stream is not None and not stream.closed:
                 stream.flush()
-    except BaseException:  # noqa: BLE001 - the program may have replaced or closed any of these
+    except BaseException:  # noqa: BLE001 - the program may have replaced them
         return status or 120
     return status
 

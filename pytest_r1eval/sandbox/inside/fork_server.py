@@ -43,6 +43,7 @@ typing
 _LOOK_EVERY_S = 0.025
 """A thread bomb of Python makes a few hundred threads in that time."""
 _MAX_DESCRIPTORS = 5
+_UNSAID = "it was killed before it began, for want of time or of memory"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -167,7 +168,7 @@ class ForkServer:
                 wall_s=wall_s,
                 cpu_s=usage.ru_utime + usage.ru_stime,
                 peak_memory_bytes=usage.ru_maxrss * 1024,
-                error="" if is_confined else error.decode(errors="replace"),
+                error="" if is_confined else error.decode(errors="replace") or _UNSAID,
             )
         )
 
