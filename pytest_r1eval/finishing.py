@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_r1eval.core.uploads import UploadWhen, UploadWishes
-from pytest_r1eval.errors import R1EvalError
+from pytest_r1eval.errors import R1EvalError, UploadError
 from pytest_r1eval.judge import GateResult
 from pytest_r1eval.packages import PageScore, pack
 from pytest_r1eval.result_files import write_run_files
+from pytest_r1eval.runs import StoredRun
 from pytest_r1eval.upload_records import UploadRecord, write_record
 
 
@@ -84,6 +85,8 @@ def upload(run: Path, wishes: UploadWishes) -> Uploaded:
     Raises:
         R1EvalError: If it cannot be done; where it was to go is kept for the next try.
     """
+    if not StoredRun(folder=run).exists:
+        raise UploadError(f"no run at {run}; expected the folder of a judged run, which pytest prints at its end")
     write_record(run, UploadRecord(wishes=wishes, error="it was begun and did not end"))
     try:
         uploaded = _uploaded(run, wishes)

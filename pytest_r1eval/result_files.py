@@ -12,7 +12,8 @@ mean) has no entry under ``results``.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -113,10 +114,7 @@ def _content(
         if part["score"] is not None
     }
     if scores:
-        n_scores = len(scores)
-        scores["all"] = {
-            name: sum(score[name] for score in scores.values()) / n_scores for name in (METRIC, f"{METRIC}_stderr")
-        }
+        scores["all"] = _mean(scores.values())
     summaries = {part["task"]: _summary(part["n_problems"] or 0) for part in parts.values()}
     return {
         "config_general": _config_general(header, [*parts.values()]),
@@ -136,6 +134,15 @@ def _content(
             "passes": all(result.passes for result in results),
             "benchmarks": dict(parts),
         },
+    }
+
+
+def _mean(scores: Collection[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of several scores, and its error; LightEval averages the errors, which is too large."""
+    name, error = METRIC, f"{METRIC}_stderr"
+    return {
+        name: sum(score[name] for score in scores) / len(scores),
+        error: math.hypot(*(score[error] for score in scores)) / len(scores),
     }
 
 

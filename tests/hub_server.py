@@ -284,7 +284,7 @@ class _Handler(BaseHTTPRequestHandler):
             return _error(403, f"You don't have the rights to create a {kind} under the namespace {owner!r}")
         if (kind, name) in self.hub.repos:
             return _error(409, "You already created this repo", url=url)
-        self.hub.make_repo(name, kind=kind).is_private = "private" in {wanted.get("visibility"), *wanted}
+        self.hub.make_repo(name, kind=kind).is_private = wanted.get("visibility") == "private"
         return _json({"url": url, "name": name})
 
     def _api(self, repo: Repo, match: re.Match[str], query: dict[str, list[str]], body: bytes) -> _Reply:  # noqa: PLR0911

@@ -115,7 +115,11 @@ class TestScores:
         """Each under LightEval's name of its task, and all of them as one."""
         files = judged_run(tmp_path / "run", benchmarks=("smoke", "gpqa"))
         results = results_of(files)
+        smoke, gpqa, both = results["results"].values()
         assert [*results["results"]] == ["smoke|0", "gpqa:diamond|0", "all"]
+        assert both[METRIC] == pytest.approx((smoke[METRIC] + gpqa[METRIC]) / 2)
+        errors = [score[f"{METRIC}_stderr"] for score in (smoke, gpqa)]
+        assert both[f"{METRIC}_stderr"] == pytest.approx((errors[0] ** 2 + errors[1] ** 2) ** 0.5 / 2)
         assert results["config_tasks"]["gpqa:diamond|0"]["num_samples"] == [8]
         assert len(rows_of(files, "gpqa:diamond|0")) == 12
 

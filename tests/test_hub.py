@@ -268,7 +268,9 @@ class TestRefusals:
         hub.make_repo(REPO)
         assert f"{REPO} is public, and the upload was to be private" in lfs.upload(run.folder, WISHES)["error"]
         assert n_runs(hub.repo(REPO)) == 0
-        assert lfs.upload(run.folder, UploadWishes(repo=REPO, is_public=True))["error"] is None
+        for repo in (REPO, "acme/new"):
+            assert lfs.upload(run.folder, UploadWishes(repo=repo, is_public=True))["error"] is None
+            assert not hub.repo(repo).is_private
 
     def test_a_repository_of_lightevals_own(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:
         """Splits with other columns would make all of them unreadable."""
