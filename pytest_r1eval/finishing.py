@@ -1,8 +1,8 @@
 """
 What happens to a run after its verdicts: details and results files, then the upload.
 
-A step that fails is said beside the verdicts and changes none of them; the next one
-is tried all the same.
+A step that fails is said beside the verdicts and changes none of them. Files that could
+not be written are not uploaded either: older ones would belong to other verdicts.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from pytest_r1eval.core import uploads
 from pytest_r1eval.core.benchmarks import BUILT_IN
 from pytest_r1eval.core.uploads import CardRow, RunKey, UploadWishes
 from pytest_r1eval.errors import UploadError
+from pytest_r1eval.result_files import verdicts_digest
 from pytest_r1eval.run_files import RunFiles
 from pytest_r1eval.store import Store
 
@@ -125,6 +126,11 @@ def _package(content: Any, files: RunFiles, wishes: UploadWishes) -> Package:  #
             f"{missing[0]} is missing; expected the files of a judged run. "
             f"Write them again: pytest --r1-judge-only {files.folder}"
         )
+    if verdicts_digest(_verdicts(files.folder)) != content["verdicts"]:
+        raise UploadError(
+            f"{files.results} belongs to other verdicts than {VERDICTS_NAME}; expected both of one judging. "
+            f"Write them again: pytest --r1-judge-only {files.folder}"
+        )
     return Package(
         repo=wishes.repo_of(key.model_name),
         key=key,
@@ -135,6 +141,15 @@ def _package(content: Any, files: RunFiles, wishes: UploadWishes) -> Package:  #
         page_scores=tuple(score for part in parts if (score := _page_score(part, date=content["created"]))),
         run=files.folder.name,
     )
+
+
+def _verdicts(folder: Path) -> object:
+    try:
+        return json.loads((folder / VERDICTS_NAME).read_text(encoding="utf-8"))["gates"]
+    except (OSError, ValueError) as error:
+        raise UploadError(
+            f"{folder / VERDICTS_NAME} cannot be read ({error}); write it again: pytest --r1-judge-only {folder}"
+        ) from error
 
 
 def _row(part: Any) -> CardRow:  # noqa: ANN401 - see _results

@@ -11,6 +11,7 @@ mean) has no entry under ``results``.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -63,6 +64,11 @@ def write_run_files(run: Path, results: Sequence[GateResult], *, tasks: Mapping[
         path.write_text(_dumps(content) + "\n", encoding="utf-8")
     write_results_table(files.results_table, {name: _dumps(part) for name, part in content.items()})
     return files
+
+
+def verdicts_digest(gates: object) -> str:
+    """Hash verdicts as they stand in ``verdicts.json`` under ``gates``, to tell whether results belong to them."""
+    return hashlib.sha256(json.dumps(gates, allow_nan=False).encode()).hexdigest()
 
 
 def _dumps(content: object) -> str:
@@ -132,6 +138,7 @@ def _content(
             "revision": revision_of(header),
             "seed": header.seed,
             "passes": all(result.passes for result in results),
+            "verdicts": verdicts_digest([asdict(result) for result in results]),
             "benchmarks": dict(parts),
         },
     }

@@ -196,7 +196,8 @@ class RunSession:
         """Add the gates to pytest's total, once the total exists."""
         session = self._config.pluginmanager.get_plugin("session")
         if self._role.judges and not self._is_counted and isinstance(session, pytest.Session):
-            session.testscollected += items.N_GATES * len(self._selected) + self._settings.upload_required
+            session.testscollected += items.N_GATES * len(self._selected)
+            session.testscollected += self._settings.upload_required and self._settings.share is None
             self._is_counted = True
 
     def pytest_sessionfinish(self) -> None:

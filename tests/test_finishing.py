@@ -65,6 +65,14 @@ class TestRecord:
 
 
 class TestPack:
+    def test_results_of_other_verdicts_are_refused(self, tmp_path: Path) -> None:
+        """A run that was judged again and whose files were not written again sends no mixture."""
+        judged_run(tmp_path / "run")
+        path = tmp_path / "run" / "verdicts.json"
+        path.write_text(path.read_text().replace('"passes": true', '"passes": false', 1))
+        with pytest.raises(UploadError, match=r"belongs to other verdicts than verdicts\.json"):
+            pack(tmp_path / "run", UploadWishes(repo="acme/runs"))
+
     def test_missing_details_are_named(self, tmp_path: Path) -> None:
         """A folder that was copied in part."""
         files = judged_run(tmp_path / "run")

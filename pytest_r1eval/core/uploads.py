@@ -185,7 +185,7 @@ def _with_split(config: Config | None, split: str, path: str) -> list[dict[str, 
     splits = {entry["split"]: entry["path"] for entry in entries if isinstance(entry, dict) and len(entry) == 2}
     splits.pop(LATEST, None)
     splits[split] = path
-    newest = max(splits)
+    newest = max(name for name in splits if name[:1].isdigit())  # a date; people name splits as well
     rows = [{"split": name, "path": splits[name]} for name in sorted(splits)]
     return [*rows, {"split": LATEST, "path": splits[newest]}]
 
@@ -241,7 +241,7 @@ def card_body(body: str, *, repo: str, key: RunKey, rows: Sequence[CardRow], is_
 
 def _card_text(repo: str, key: RunKey, rows: Sequence[CardRow]) -> str:
     table = [f"| `{row.task}` | {_score(row)} | {row.samples_per_problem or '-'} | {row.verdict} |" for row in rows]
-    example = task_config(rows[0].task) if rows else RESULTS_CONFIG
+    example = next((task_config(row.task) for row in rows if row.samples_per_problem), RESULTS_CONFIG)
     return "\n".join(
         [
             f"# Evaluation of {key.model_name}",
