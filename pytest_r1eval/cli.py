@@ -13,6 +13,7 @@ from typing import cast
 
 import typer
 
+from pytest_r1eval.commands import baseline
 from pytest_r1eval.commands.aggregate import aggregate
 from pytest_r1eval.commands.arguments import EXIT_USAGE
 from pytest_r1eval.commands.compare import compare
@@ -36,6 +37,7 @@ def application() -> typer.Typer:
     )
     for command in (power, compare, aggregate, merge, watch, upload):
         app.command()(command)
+    app.add_typer(baseline.app)
     return app
 
 

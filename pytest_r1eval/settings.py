@@ -174,7 +174,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="baseline",
         metavar="WHICH",
-        help="published, previous, org/name, or a file (the model's own: measured, else published)",
+        help="published, previous, org/name, a file, or hf://datasets/ORG/REPO/PATH.json (the model's own: measured, "
+        "else published)",
     ),
     Option(name="save-baseline", metavar="NAME", help="record this run as baselines/NAME.json"),
     Option(

@@ -48,7 +48,7 @@ class Confirmation:
                 return " + ".join(["bubblewrap", *layers])
             case SandboxLevel.LANDLOCK:
                 why_not = [reason for reason in self.refused if reason.startswith(SandboxLevel.BUBBLEWRAP)]
-                return f"{' + '.join(layers)} without bubblewrap ({'; '.join(why_not)})"
+                return f"{' + '.join(layers)} without bubblewrap ({'; '.join(why_not) or 'not asked for'})"
             case SandboxLevel.NONE:
                 return f"not a sandbox: {', '.join(self.leaks)}"
         assert_never(self.level)

@@ -69,7 +69,7 @@ class Completion:
         stdout: Its standard output, up to the limit; empty memory is never invented for what it did not write.
         stderr: The end of its standard error.
         returned: For a `Call`, its result as JSON text; empty where it did not return.
-        wall_s: Seconds from fork to end.
+        wall_s: Seconds from its beginning to its end.
         cpu_s: Processor seconds.
         peak_memory_bytes: Its largest resident size, the warm interpreter's shared pages included.
     """

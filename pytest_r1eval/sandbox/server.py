@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 
 _START_TIMEOUT_S = 60.0
 """numpy's import takes half a second on an idle machine; a busy disk makes it tens."""
-_GRACE_S = 30.0
-"""How much later than its wall time a job's end may be reported before the server counts as hung."""
+_GRACE_S = 60.0
+"""How much later than its wall time a job's end may be reported before the server counts as hung; a third of it is
+what the fork server allows a child to begin in."""
 _WORDS_BYTES = 2000
 
 

@@ -35,7 +35,8 @@ OUT_OF_MEMORY_STATUS = 86
 CONFINED = b"confined"
 """What a child writes on its pipe once it is confined, and before it touches the program."""
 _RESULT_AT = 3
-_WORDS_BYTES = 2000
+WORDS_BYTES = 2000
+"""The longest thing that it writes there."""
 
 
 def run(job: Job, descriptors: list[int], confinement: Confinement, *, pipe: int, parent_pid: int) -> NoReturn:
@@ -46,7 +47,7 @@ def run(job: Job, descriptors: list[int], confinement: Confinement, *, pipe: int
         function = getattr(sys.modules[job.module], job.function) if job.kind == "call" else None
         _settle(job, descriptors, confinement, pipe=pipe, parent_pid=parent_pid)
     except BaseException as error:  # noqa: BLE001 - the fork server turns it into an error of the sandbox
-        os.write(pipe, f"{type(error).__name__}: {error}".encode()[:_WORDS_BYTES])
+        os.write(pipe, f"{type(error).__name__}: {error}".encode()[:WORDS_BYTES])
         os._exit(status)
     try:
         status = _status_of_script(source) if function is None else _status_of_call(function, source)

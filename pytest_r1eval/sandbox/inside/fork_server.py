@@ -43,6 +43,8 @@ typing
 _LOOK_EVERY_S = 0.025
 """A thread bomb of Python makes a few hundred threads in that time."""
 _MAX_DESCRIPTORS = 5
+_BEGINNING_TIMEOUT_S = 20.0
+"""Between the fork and the program; takes a millisecond or two on an idle machine."""
 _UNSAID = "it was killed before it began, for want of time or of memory"
 
 
@@ -53,11 +55,17 @@ class _Running:
     pidfd: int
     pipe: int
     started_s: float
+    said: bytes = b""
     cause: Cause = Cause.OWN
 
     @property
+    def is_confined(self) -> bool:
+        return self.said == child.CONFINED
+
+    @property
     def deadline_s(self) -> float:
-        return self.started_s + self.job.wall_s
+        """A program's time begins with the program, not with the fork: a busy machine is slow at both."""
+        return self.started_s + (self.job.wall_s if self.is_confined else _BEGINNING_TIMEOUT_S)
 
 
 class _Folders(importlib.abc.MetaPathFinder):
@@ -86,19 +94,20 @@ class ForkServer:
         self._control = control
         self._confinement = confinement
         self._running: dict[int, _Running] = {}
+        self._beginning: dict[int, _Running] = {}
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
 
     def run(self) -> None:
         """Serve until the parent hangs up."""
         while True:
-            events = self._poll.poll(self._patience_ms())
-            for descriptor, _ in events:
-                if descriptor == self._control.fileno():
-                    if not self._take():
-                        return
-                else:
-                    self._finish(self._running[descriptor])
+            ready = {descriptor for descriptor, _ in self._poll.poll(self._patience_ms())}
+            for pipe in ready & self._beginning.keys():
+                self._begin(self._beginning[pipe])
+            for pidfd in ready & self._running.keys():
+                self._finish(self._running[pidfd])
+            if self._control.fileno() in ready and not self._take():
+                return
             self._watch()
 
     def end(self) -> None:
@@ -136,7 +145,6 @@ class ForkServer:
     def _start(self, job: Job, descriptors: list[int]) -> None:
         server_pid = os.getpid()
         ours, theirs = os.pipe()
-        started_s = time.monotonic()
         try:
             pid = os.fork()
         except OSError:
@@ -147,28 +155,37 @@ class ForkServer:
             child.run(job, descriptors, self._confinement, pipe=theirs, parent_pid=server_pid)
         os.close(theirs)
         pidfd = os.pidfd_open(pid)
-        self._running[pidfd] = _Running(job=job, pid=pid, pidfd=pidfd, pipe=ours, started_s=started_s)
+        running = _Running(job=job, pid=pid, pidfd=pidfd, pipe=ours, started_s=time.monotonic())
+        self._running[pidfd] = self._beginning[ours] = running
         self._poll.register(pidfd, select.POLLIN)
+        self._poll.register(ours, select.POLLIN)
+
+    def _begin(self, running: _Running) -> None:
+        """Hear what a child says before its program starts, which is when the program's time starts."""
+        running.said = os.read(running.pipe, child.WORDS_BYTES)
+        running.started_s = time.monotonic()
+        del self._beginning[running.pipe]
+        self._poll.unregister(running.pipe)
+        os.close(running.pipe)
 
     def _finish(self, running: _Running) -> None:
         _, status, usage = os.wait4(running.pid, 0)
+        if self._beginning.get(running.pipe) is running:  # a number that was closed may be another's by now
+            self._begin(running)
         wall_s = time.monotonic() - running.started_s
         del self._running[running.pidfd]
         self._poll.unregister(running.pidfd)
         os.close(running.pidfd)
-        error = os.read(running.pipe, 4096)
-        os.close(running.pipe)
         self._end_orphans()
-        is_confined = error == child.CONFINED
         self._send(
             Report(
                 id=running.job.id,
-                cause=running.cause if is_confined else Cause.SETUP,
+                cause=running.cause if running.is_confined else Cause.SETUP,
                 status=status,
                 wall_s=wall_s,
                 cpu_s=usage.ru_utime + usage.ru_stime,
                 peak_memory_bytes=usage.ru_maxrss * 1024,
-                error="" if is_confined else error.decode(errors="replace") or _UNSAID,
+                error="" if running.is_confined else running.said.decode(errors="replace") or _UNSAID,
             )
         )
 
