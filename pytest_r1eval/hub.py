@@ -49,7 +49,7 @@ class Patience:
     n_attempts: int = 6
     first_wait_s: float = 2.0
     longest_wait_s: float = 60.0
-    reply_timeout_s: float = 120.0
+    reply_timeout_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,8 @@ class Trouble(Enum):
     """429 with Retry-After, and nothing was done."""
     SILENT = auto()
     """No reply until the server is closed, and nothing was done."""
+    HUNG_UP = auto()
+    """The connection is closed without a reply, and nothing was done."""
     DROPPED = auto()
     """The connection is closed without a reply, after the work was done."""
     OVERTAKEN = auto()
@@ -57,6 +59,8 @@ class Trouble(Enum):
     """404: no such repository."""
     FORBIDDEN = auto()
     """403: the token may not write."""
+    TALKATIVE = auto()
+    """400, and the reason quotes the request's Authorization header."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -204,8 +208,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and (refusal := self._refusal(fault, path)) is not None:
             self._send(refusal)
             return
-        if fault is not None and fault.trouble is Trouble.SILENT:
-            self.hub.closing.wait()
+        if fault is not None and fault.trouble in {Trouble.SILENT, Trouble.HUNG_UP}:
+            if fault.trouble is Trouble.SILENT:
+                self.hub.closing.wait()
             self.close_connection = True
             return
         with self.hub.lock:
@@ -244,7 +249,9 @@ class _Handler(BaseHTTPRequestHandler):
                 if (match := _API.match(path)) is not None:
                     repo = self.hub.repos[match["kind"], match["name"]]
                     repo.add("somebody else's", {"theirs.txt": blob_of(str(len(repo.commits)).encode())})
-            case Trouble.SILENT | Trouble.DROPPED:
+            case Trouble.TALKATIVE:
+                return _error(400, f"cannot take {self.headers.get('Authorization')}")
+            case Trouble.SILENT | Trouble.HUNG_UP | Trouble.DROPPED:
                 pass
         return None
 

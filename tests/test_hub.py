@@ -182,6 +182,7 @@ class TestTransientTroubles:
             ("commit", Trouble.BUSY, [7.0]),
             ("commit", Trouble.OVERTAKEN, [2.0]),
             ("commit", Trouble.DROPPED, [2.0]),
+            ("commit", Trouble.HUNG_UP, [2.0]),
             ("commit", Trouble.SILENT, [2.0]),
             ("create", Trouble.BROKEN, [2.0]),
             ("create", Trouble.DROPPED, [2.0]),
@@ -194,7 +195,7 @@ class TestTransientTroubles:
     ) -> None:
         """Whatever was lost on the way, the run is there once; the client mends its own troubles itself."""
         hub.fail(route, trouble)
-        answer = lfs.upload(run.folder, WISHES, reply_timeout_s=1.0 if trouble is Trouble.SILENT else 120.0)
+        answer = lfs.upload(run.folder, WISHES, reply_timeout_s=1.0 if trouble is Trouble.SILENT else 60.0)
         assert answer["error"] is None
         assert slept == answer["slept"]
         assert n_runs(hub.repo(REPO)) == 1
@@ -306,6 +307,13 @@ class TestToken:
         assert {request.authorization for request in hub.requests if request.method == "PUT"} == {None}
         assert not [path for path, content in content_of(run.folder).items() if TOKEN.encode() in content]
 
+    def test_a_hub_that_repeats_it_is_not_repeated(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:
+        """What a server says is shown, but for the token."""
+        hub.fail("commit", Trouble.TALKATIVE)
+        said = lfs.upload(run.folder, WISHES)["error"]
+        assert "cannot take Bearer (the token)" in said
+        assert TOKEN not in said
+
 
 def pytest_run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     """Judge a recorded run as a user would."""
@@ -371,6 +379,7 @@ class TestPlugin:
         hub.faults.clear()
         run = max((pytester.path / "data/evals/local/toy").iterdir())
         assert "does not take the token" in json.loads((run / "upload.json").read_text())["error"]
+        assert TOKEN.encode() not in b"".join(content_of(run).values())
         done = subprocess.run(
             [sys.executable, "-c", R1EVAL, "upload", str(run), "--json"],
             capture_output=True,
