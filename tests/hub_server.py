@@ -233,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
             if self.command != "HEAD":
                 self.wfile.write(reply.body)
 
-    def _refusal(self, fault: Fault, path: str) -> _Reply | None:
+    def _refusal(self, fault: Fault, path: str) -> _Reply | None:  # noqa: PLR0911 - a table of troubles
         match fault.trouble:
             case Trouble.BROKEN:
                 return _error(500, "the stand-in is broken")
