@@ -20,6 +20,7 @@ from pytest_r1eval.commands.compare import compare
 from pytest_r1eval.commands.doctor import doctor
 from pytest_r1eval.commands.merge import merge
 from pytest_r1eval.commands.power import power
+from pytest_r1eval.commands.upload import upload
 from pytest_r1eval.commands.watch import watch
 from pytest_r1eval.errors import R1EvalError
 
@@ -35,7 +36,7 @@ def application() -> typer.Typer:
         no_args_is_help=False,
         pretty_exceptions_enable=False,
     )
-    for command in (power, compare, aggregate, merge, watch, doctor):
+    for command in (power, compare, aggregate, merge, watch, upload, doctor):
         app.command()(command)
     app.add_typer(baseline.app)
     return app

@@ -46,5 +46,13 @@ class RunError(R1EvalError):
     """Stored runs cannot be compared or added up as asked: another question, the same samples twice, none at all."""
 
 
+class DetailsError(R1EvalError):
+    """A run's details or results files cannot be written; the run's store holds everything."""
+
+
+class UploadError(R1EvalError):
+    """A run cannot be uploaded. Nothing is lost: its folder holds everything."""
+
+
 class SandboxError(ScoringError):
     """The sandbox failed or does not hold. Never a wrong answer."""

@@ -147,7 +147,15 @@ def gate_reports(benchmark: Benchmark, gate: str, ending: Ending, *, words: str)
         ending: How it ends; one that could not be judged is an error, not a failure.
         words: What a person reads.
     """
-    name = f"{benchmark.name}::{gate}"
+    yield from _reports(f"{benchmark.name}::{gate}", ending, words=words, marks=(benchmark.mark,))
+
+
+def upload_reports(ending: Ending, *, words: str) -> Iterator[pytest.TestReport]:
+    """Make the reports of an upload that the run's exit code depends on."""
+    yield from _reports("upload", ending, words=words, marks=())
+
+
+def _reports(name: str, ending: Ending, *, words: str, marks: tuple[str, ...]) -> Iterator[pytest.TestReport]:
     outcomes: dict[_Phase, _Outcome] = {"setup": "passed", "call": "passed", "teardown": "passed"}
     match ending:
         case Ending.FAILED:
@@ -163,7 +171,7 @@ def gate_reports(benchmark: Benchmark, gate: str, ending: Ending, *, words: str)
         yield pytest.TestReport(
             nodeid=f"{ROOT_ID}::{name}",
             location=(ROOT_ID, None, name),
-            keywords={name: 1, benchmark.mark: 1, ROOT_ID: 1},
+            keywords=dict.fromkeys((name, *marks, ROOT_ID), 1),
             outcome=outcome,
             longrepr={"passed": None, "failed": words, "skipped": (ROOT_ID, 0, words)}[outcome],
             when=phase,

@@ -93,6 +93,11 @@ class GateResult:
     grader: str | None = None
     sandbox: str | None = None
 
+    @property
+    def passes(self) -> bool:
+        """Whether both gates, pass@1 and health, are green or were not judged."""
+        return self.judgement.passes and (self.health is None or self.health.passes)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judge:

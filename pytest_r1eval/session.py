@@ -94,6 +94,7 @@ class RunSession:
         self._share_results: tuple[ShareResult, ...] = ()
         self._lock: RunLock | None = None
         self._progress: LiveProgress | None = None
+        self._closing_words: tuple[str, ...] = ()
         self._is_interrupted = False
         self._is_counted = False
 
@@ -196,6 +197,7 @@ class RunSession:
         session = self._config.pluginmanager.get_plugin("session")
         if self._role.judges and not self._is_counted and isinstance(session, pytest.Session):
             session.testscollected += items.N_GATES * len(self._selected)
+            session.testscollected += self._settings.upload_required and self._settings.share is None
             self._is_counted = True
 
     def pytest_sessionfinish(self) -> None:
@@ -230,6 +232,8 @@ class RunSession:
             terminalreporter.write_line(line)
         terminalreporter.write_line("")
         terminalreporter.write_line(f"run: {self._run}")
+        for line in self._closing_words:
+            terminalreporter.write_line(line)
 
     def _begin(self, nodeids: list[str]) -> None:
         """Create or resume the run's store for what is selected."""
@@ -304,6 +308,24 @@ class RunSession:
             raise pytest.UsageError(f"the run cannot be judged: {error}") from error
         for result in self._results:
             self._report(result)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Write and upload what is kept of the run; a failure stands beside the verdicts."""
+        from pytest_r1eval.finishing import finish  # noqa: PLC0415 - imports the statistics
+
+        finished = finish(
+            self._run,
+            self._results,
+            tasks={name: self._catalog[name].task for name in self._selected},
+            wishes=self._settings.upload,
+            when=self._settings.upload_when,
+        )
+        self._closing_words = finished.lines
+        if self._settings.upload_required:
+            ending = {True: items.Ending.PASSED, False: items.Ending.ERROR, None: items.Ending.SKIPPED}
+            words = "\n".join(finished.lines)
+            self._log(items.upload_reports(ending[finished.is_uploaded], words=words))
 
     def _report_share(self, share: Share) -> None:
         """Say of a machine's share whether it is whole; the verdict is the merged run's."""
@@ -334,8 +356,12 @@ class RunSession:
         self._emit(result.benchmark, "health", healthy, health_words(result))
 
     def _emit(self, benchmark: str, gate: str, ending: items.Ending, words: list[str]) -> None:
+        self._log(items.gate_reports(self._catalog[benchmark], gate, ending, words="\n".join(words)))
+
+    def _log(self, reports: Iterable[pytest.TestReport]) -> None:
+        """Report one gate the way pytest reports a test."""
         hook = self._config.hook
-        for report in items.gate_reports(self._catalog[benchmark], gate, ending, words="\n".join(words)):
+        for report in reports:
             if report.when == "setup":
                 hook.pytest_runtest_logstart(nodeid=report.nodeid, location=report.location)
             hook.pytest_runtest_logreport(report=report)

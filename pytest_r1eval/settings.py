@@ -21,6 +21,7 @@ import pytest
 
 from pytest_r1eval.core.benchmarks import Benchmark, CodeGrader, Sampling
 from pytest_r1eval.core.plans import Share
+from pytest_r1eval.core.uploads import UploadLayout, UploadWhen, UploadWishes, checked_repo
 
 if TYPE_CHECKING:
     from _pytest.config.argparsing import OptionGroup
@@ -217,6 +218,30 @@ OPTIONS: tuple[Option, ...] = (
         help="this machine draws share I of N of every benchmark; r1eval merge brings them together",
     ),
     Option(name="judge-only", metavar="RUN", help="judge a stored run: no model, no engine, nothing is drawn"),
+    Option(
+        name="upload",
+        metavar="REPO",
+        help="upload the judged run to this data set on the Hub, privately; an organisation alone names it itself",
+    ),
+    Option(
+        name="upload-when",
+        choices=tuple(when.value for when in UploadWhen),
+        default="pass",
+        help="which runs are uploaded: those whose gates are all green, or all",
+    ),
+    Option(name="upload-required", is_flag=True, help="a failed upload is an error of the run, not a remark beside it"),
+    Option(name="upload-public", is_flag=True, help="everybody may read what is uploaded"),
+    Option(
+        name="upload-layout",
+        choices=tuple(layout.value for layout in UploadLayout),
+        default="lighteval",
+        help="whose names for repositories, folders and configs an upload uses",
+    ),
+    Option(
+        name="upload-model-page",
+        metavar="REPO",
+        help="put the scores into this model's .eval_results as well, for its page on the Hub",
+    ),
 )
 
 _SANDBOX_LIMITS: Mapping[str, tuple[str, int | None]] = {
@@ -281,6 +306,9 @@ class Settings:
     resume: str | None = None
     share: Share | None = None
     judge_only: Path | None = None
+    upload: UploadWishes | None = None
+    upload_when: UploadWhen = UploadWhen.PASS
+    upload_required: bool = False
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -376,6 +404,9 @@ def settings_from(config: pytest.Config) -> Settings:
         resume=read.text("resume"),
         share=read.optional("shard", _machine_share),
         judge_only=read.optional("judge-only", _folder(config)),
+        upload=_upload_wishes(read),
+        upload_when=UploadWhen(read.choice("upload-when")),
+        upload_required=read.flag("upload-required"),
     )
 
 
@@ -474,6 +505,21 @@ def _server_url(read: _Reader) -> str | None:
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
         raise pytest.UsageError(f"--r1-server-url is {text!r}; {expected}")
     return text.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def _upload_wishes(read: _Reader) -> UploadWishes | None:
+    repo, page = read.optional("upload", checked_repo), read.optional("upload-model-page", checked_repo)
+    if repo is None:
+        if page is not None or read.flag("upload-required"):
+            flag = "--r1-upload-required" if page is None else "--r1-upload-model-page"
+            raise pytest.UsageError(f"{flag} without --r1-upload: expected --r1-upload REPO, where the samples go")
+        return None
+    return UploadWishes(
+        repo=repo,
+        layout=UploadLayout(read.choice("upload-layout")),
+        is_public=read.flag("upload-public"),
+        model_page=page,
+    )
 
 
 def _name(text: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from pytest_r1eval.core.benchmarks import CodeGrader
 from pytest_r1eval.core.plans import Share
+from pytest_r1eval.core.uploads import UploadLayout, UploadWhen, UploadWishes
 from pytest_r1eval.sandbox import Limits
 from pytest_r1eval.settings import (
     NEWEST,
@@ -150,6 +151,7 @@ class TestPrecedence:
     def test_every_option_with_a_value_is_above_or_below(self) -> None:
         """An option that is added is added to these tests."""
         elsewhere = {"tasks", "data", "judge-only", "output-dir", "two-sided", "exact", "unsafe-code"}
+        elsewhere |= {option.name for option in OPTIONS if option.name.startswith("upload")}
 
         assert {option.name for option in OPTIONS} == {*elsewhere, *(option for option, *_ in KINDS)}
 
@@ -368,6 +370,38 @@ class TestServer:
         found = read("--r1-engine", "vllm", ini="r1_server_url = http://a")
 
         assert (found.engine, found.server_url) == (EngineKind.VLLM, "http://a")
+
+
+class TestUpload:
+    def test_nothing_is_uploaded_by_default(self, read: Read) -> None:
+        """And what is, is private, under LightEval's names, and only where the gates are green."""
+        assert read().upload is None
+        found = read("--r1-upload=acme/runs")
+        assert found.upload == UploadWishes(repo="acme/runs", layout=UploadLayout.LIGHTEVAL, is_public=False)
+        assert (found.upload_when, found.upload_required) == (UploadWhen.PASS, False)
+
+    def test_every_option(self, read: Read) -> None:
+        """From each source."""
+        environment = {"R1_UPLOAD_WHEN": "always", "R1_UPLOAD_PUBLIC": "1", "R1_UPLOAD_REQUIRED": "true"}
+        found = read(
+            "--r1-upload-layout=open-r1",
+            "--r1-upload-model-page=acme/model",
+            environment=environment,
+            ini="r1_upload = acme",
+        )
+        wishes = UploadWishes(repo="acme", layout=UploadLayout.OPEN_R1, is_public=True, model_page="acme/model")
+        assert wishes == found.upload
+        assert (found.upload_when, found.upload_required) == (UploadWhen.ALWAYS, True)
+
+    @pytest.mark.parametrize("bad", ["a/b/c", "https://huggingface.co/a/b", "-a/b", "a b"])
+    def test_a_repository_has_a_name(self, read: Read, bad: str) -> None:
+        """A path or an address is none."""
+        assert "expected org/name, or org alone" in usage_error(read, f"--r1-upload={bad}")
+
+    @pytest.mark.parametrize("flag", ["--r1-upload-required", "--r1-upload-model-page=acme/model"])
+    def test_what_needs_an_upload(self, read: Read, flag: str) -> None:
+        """A requirement without a place to go is a mistake."""
+        assert "without --r1-upload: expected --r1-upload REPO" in usage_error(read, flag)
 
 
 class TestModel:

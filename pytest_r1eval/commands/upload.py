@@ -1,0 +1,58 @@
+"""`r1eval upload`: a judged run on the Hub."""
+# ruff: noqa: PLC0415 - see the package
+
+from __future__ import annotations
+
+import json as json_format
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Run, show
+from pytest_r1eval.core.uploads import UploadLayout, UploadWishes, checked_repo
+from pytest_r1eval.errors import UploadError
+
+
+def upload(  # noqa: PLR0913 - one argument an option
+    run: Run,
+    *,
+    repo: Annotated[
+        str | None,
+        typer.Option(metavar="REPO", help="org/name of a data set, or org alone (where the run was to go before)"),
+    ] = None,
+    layout: Annotated[
+        UploadLayout, typer.Option(help="whose names for repositories, folders and configs")
+    ] = UploadLayout.LIGHTEVAL,
+    public: Annotated[bool, typer.Option("--public", help="everybody may read it")] = False,
+    model_page: Annotated[
+        str | None, typer.Option(metavar="REPO", help="put the scores on this model's page as well")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Put a judged run on the Hub, or try a failed upload again; twice is once."""
+    from pytest_r1eval.finishing import upload as uploaded_run
+    from pytest_r1eval.upload_records import SCHEMA_VERSION
+
+    wishes = _recorded_wishes(run)
+    if repo is not None:
+        try:
+            page = None if model_page is None else checked_repo(model_page)
+            wishes = UploadWishes(repo=checked_repo(repo), layout=layout, is_public=public, model_page=page)
+        except ValueError as error:
+            raise UploadError(f"--repo {repo}, --model-page {model_page}: expected {error}") from error
+    elif wishes is None:
+        raise UploadError(f"{run} was not to be uploaded so far; say where to with --repo REPO")
+    uploaded = uploaded_run(run, wishes)
+    content = {"schema_version": SCHEMA_VERSION, "run": str(run), **asdict(uploaded.record)}
+    show(json_format.dumps(content, indent=2) if json else "\n".join(uploaded.lines))
+    return EXIT_PASSED
+
+
+def _recorded_wishes(run: Path) -> UploadWishes | None:
+    """Return where a run was to go, with the options of then."""
+    from pytest_r1eval.upload_records import read_record
+
+    record = read_record(run)
+    return None if record is None else record.wishes

@@ -1,0 +1,118 @@
+"""
+What happens to a run after its verdicts: details and results files, then the upload.
+
+A step that fails is said beside the verdicts and changes none of them. Files that could
+not be written are not uploaded either: older ones would belong to other verdicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_r1eval.core.uploads import UploadWhen, UploadWishes
+from pytest_r1eval.errors import R1EvalError, UploadError
+from pytest_r1eval.judge import GateResult
+from pytest_r1eval.packages import PageScore, pack
+from pytest_r1eval.result_files import write_run_files
+from pytest_r1eval.runs import StoredRun
+from pytest_r1eval.upload_records import UploadRecord, write_record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """
+    What became of the steps.
+
+    Attributes:
+        lines: What a person reads below the verdicts.
+        is_uploaded: Whether the run is on the Hub; None where it was not to be.
+    """
+
+    lines: tuple[str, ...]
+    is_uploaded: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uploaded:
+    """Where a run lies on the Hub, in words as well."""
+
+    record: UploadRecord
+    lines: tuple[str, ...]
+
+
+def finish(
+    run: Path,
+    results: Sequence[GateResult],
+    *,
+    tasks: Mapping[str, str],
+    wishes: UploadWishes | None,
+    when: UploadWhen = UploadWhen.PASS,
+) -> Finished:
+    """
+    Write a judged run's files and upload it where that is wished for.
+
+    Args:
+        run: The run's folder.
+        results: Its verdicts.
+        tasks: LightEval's name of each benchmark's task.
+        wishes: Where it is to be uploaded; None for nowhere.
+        when: Which runs are.
+    """
+    lines: list[str] = []
+    try:
+        write_run_files(run, results, tasks=tasks)
+    except R1EvalError as error:
+        lines.append(f"details: not written: {error}")
+    if wishes is None:
+        return Finished(lines=tuple(lines), is_uploaded=None)
+    if when is UploadWhen.PASS and not all(result.passes for result in results):
+        note = "upload: none, as a gate is not green (--r1-upload-when always uploads every run)"
+        return Finished(lines=(*lines, note), is_uploaded=None)
+    try:
+        uploaded = upload(run, wishes)
+    except R1EvalError as error:
+        lines += [f"upload: FAILED. {error}", f"  nothing is lost; try again with: r1eval upload {run}"]
+        return Finished(lines=tuple(lines), is_uploaded=False)
+    return Finished(lines=(*lines, *uploaded.lines), is_uploaded=True)
+
+
+def upload(run: Path, wishes: UploadWishes) -> Uploaded:
+    """
+    Upload a judged run, and keep in its folder what became of that.
+
+    Raises:
+        R1EvalError: If it cannot be done; where it was to go is kept for the next try.
+    """
+    if not StoredRun(folder=run).exists:
+        raise UploadError(f"no run at {run}; expected the folder of a judged run, which pytest prints at its end")
+    write_record(run, UploadRecord(wishes=wishes, error="it was begun and did not end"))
+    try:
+        uploaded = _uploaded(run, wishes)
+    except R1EvalError as error:
+        write_record(run, UploadRecord(wishes=wishes, error=str(error)))
+        raise
+    write_record(run, uploaded.record)
+    return uploaded
+
+
+def _uploaded(run: Path, wishes: UploadWishes) -> Uploaded:
+    from pytest_r1eval import hub  # noqa: PLC0415 - only where something is uploaded
+
+    package = pack(run, wishes)
+    receipt = hub.publish(package)
+    state = "commit" if receipt.is_new else "was there already, commit"
+    lines = [f"upload: {receipt.url} ({state} {receipt.commit[:12]})"]
+    if wishes.model_page is not None:
+        lines.append(_page_line(wishes.model_page, package.page_scores, url=receipt.url))
+    return Uploaded(record=UploadRecord(wishes=wishes, url=receipt.url, commit=receipt.commit), lines=tuple(lines))
+
+
+def _page_line(model: str, scores: Sequence[PageScore], *, url: str) -> str:
+    from pytest_r1eval import hub  # noqa: PLC0415 - only where something is uploaded
+
+    if not scores:
+        return f"model page: nothing for {model}: no score of a whole benchmark from the Hub"
+    receipt = hub.publish_page(model, scores, source=url)
+    return f"model page: {receipt.url} ({len(scores)} scores, commit {receipt.commit[:12]})"

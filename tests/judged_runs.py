@@ -1,0 +1,49 @@
+"""Recorded runs that were judged, with the files that a judged run leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_r1eval.baseline_files import BaselineShelf
+from pytest_r1eval.core.verdicts import GateRule
+from pytest_r1eval.judge import GateResult, Judge, write_verdicts
+from pytest_r1eval.result_files import write_run_files
+from pytest_r1eval.run_files import RunFiles
+from pytest_r1eval.store import Store
+from tests.recordings import record_run
+from tests.toys import BUILT_IN_BY_NAME, toy
+
+TASKS: Mapping[str, str] = {"smoke": "smoke", "gpqa": "gpqa:diamond"}
+
+
+def judged(run: Path, *, root: Path | None = None) -> tuple[GateResult, ...]:
+    """Judge a recorded run against nothing: it becomes the baseline, below `root`, and passes."""
+    with closing(Store.open(run)) as store:
+        name = store.header.model_name
+        judge = Judge(
+            store=store,
+            shelf=BaselineShelf(root=root or run.parent / "root", choice=None, model_name=name),
+            rule=GateRule(),
+            save_as=name,
+        )
+        return judge.judge([BUILT_IN_BY_NAME.get(held) or replace(toy(held), name=held) for held in store.selected])
+
+
+def judged_run(folder: Path, *, k_at_stop: int | None = None, **details: object) -> RunFiles:
+    """
+    Record a run, judge it and write its files.
+
+    Args:
+        folder: The run's folder.
+        k_at_stop: Samples per problem at which looks ended the run; None for a complete one.
+        details: What `record_run` takes.
+    """
+    record_run(folder, **details)  # type: ignore[arg-type]
+    results = judged(folder)
+    if k_at_stop is not None:
+        results = tuple(replace(result, is_at_stop=True, samples_per_problem=k_at_stop) for result in results)
+    write_verdicts(folder, results)
+    return write_run_files(folder, results, tasks=TASKS)
