@@ -18,8 +18,10 @@ from pytest_r1eval.commands.aggregate import aggregate
 from pytest_r1eval.commands.arguments import EXIT_USAGE
 from pytest_r1eval.commands.compare import compare
 from pytest_r1eval.commands.doctor import doctor
+from pytest_r1eval.commands.history import history
 from pytest_r1eval.commands.merge import merge
 from pytest_r1eval.commands.power import power
+from pytest_r1eval.commands.report import report
 from pytest_r1eval.commands.upload import upload
 from pytest_r1eval.commands.watch import watch
 from pytest_r1eval.errors import R1EvalError
@@ -36,7 +38,7 @@ def application() -> typer.Typer:
         no_args_is_help=False,
         pretty_exceptions_enable=False,
     )
-    for command in (power, compare, aggregate, merge, watch, upload, doctor):
+    for command in (power, compare, aggregate, merge, watch, report, history, upload, doctor):
         app.command()(command)
     app.add_typer(baseline.app)
     return app

@@ -54,5 +54,9 @@ class UploadError(R1EvalError):
     """A run cannot be uploaded. Nothing is lost: its folder holds everything."""
 
 
+class ReportError(R1EvalError):
+    """A report cannot be written."""
+
+
 class SandboxError(ScoringError):
     """The sandbox failed or does not hold. Never a wrong answer."""

@@ -15,7 +15,9 @@ from pytest_r1eval.core.uploads import UploadWhen, UploadWishes
 from pytest_r1eval.errors import R1EvalError, UploadError
 from pytest_r1eval.judge import GateResult
 from pytest_r1eval.packages import PageScore, pack
+from pytest_r1eval.reports.files import PAGE_NAME, write_report
 from pytest_r1eval.result_files import write_run_files
+from pytest_r1eval.run_reports import read_report
 from pytest_r1eval.runs import StoredRun
 from pytest_r1eval.upload_records import UploadRecord, write_record
 
@@ -42,16 +44,17 @@ class Uploaded:
     lines: tuple[str, ...]
 
 
-def finish(
+def finish(  # noqa: PLR0913 - the steps' wishes, named at the only call
     run: Path,
     results: Sequence[GateResult],
     *,
     tasks: Mapping[str, str],
     wishes: UploadWishes | None,
     when: UploadWhen = UploadWhen.PASS,
+    reports: Sequence[Path] = (),
 ) -> Finished:
     """
-    Write a judged run's files and upload it where that is wished for.
+    Write a judged run's files and reports, and upload it where that is wished for.
 
     Args:
         run: The run's folder.
@@ -59,8 +62,9 @@ def finish(
         tasks: LightEval's name of each benchmark's task.
         wishes: Where it is to be uploaded; None for nowhere.
         when: Which runs are.
+        reports: Files to write a report to, beside the page in the run's folder.
     """
-    lines: list[str] = []
+    lines = _write_reports(run, reports)
     try:
         write_run_files(run, results, tasks=tasks)
     except R1EvalError as error:
@@ -76,6 +80,17 @@ def finish(
         lines += [f"upload: FAILED. {error}", f"  nothing is lost; try again with: r1eval upload {run}"]
         return Finished(lines=tuple(lines), is_uploaded=False)
     return Finished(lines=(*lines, *uploaded.lines), is_uploaded=True)
+
+
+def _write_reports(run: Path, paths: Sequence[Path]) -> list[str]:
+    """Write the page of the run and what else was asked for; return what a person should know of it."""
+    lines: list[str] = []
+    try:
+        report = read_report(run)
+        lines += [f"report: {write_report(report, path)}" for path in (run / PAGE_NAME, *paths)]
+    except R1EvalError as error:
+        lines.append(f"report: not written: {error}")
+    return lines
 
 
 def upload(run: Path, wishes: UploadWishes) -> Uploaded:

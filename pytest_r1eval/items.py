@@ -137,7 +137,14 @@ class Ending(Enum):
         return cls.PASSED if passes else cls.FAILED
 
 
-def gate_reports(benchmark: Benchmark, gate: str, ending: Ending, *, words: str) -> Iterator[pytest.TestReport]:
+def gate_reports(
+    benchmark: Benchmark,
+    gate: str,
+    ending: Ending,
+    *,
+    words: str,
+    properties: tuple[tuple[str, str], ...] = (),
+) -> Iterator[pytest.TestReport]:
     """
     Make the reports of one gate, as pytest would of a test.
 
@@ -146,8 +153,10 @@ def gate_reports(benchmark: Benchmark, gate: str, ending: Ending, *, words: str)
         gate: Which of its gates: ``pass@1`` or ``health``.
         ending: How it ends; one that could not be judged is an error, not a failure.
         words: What a person reads.
+        properties: What a program reads in JUnit's XML.
     """
-    yield from _reports(f"{benchmark.name}::{gate}", ending, words=words, marks=(benchmark.mark,))
+    marks = (benchmark.mark,)
+    yield from _reports(f"{benchmark.name}::{gate}", ending, words=words, marks=marks, properties=properties)
 
 
 def upload_reports(ending: Ending, *, words: str) -> Iterator[pytest.TestReport]:
@@ -155,7 +164,14 @@ def upload_reports(ending: Ending, *, words: str) -> Iterator[pytest.TestReport]
     yield from _reports("upload", ending, words=words, marks=())
 
 
-def _reports(name: str, ending: Ending, *, words: str, marks: tuple[str, ...]) -> Iterator[pytest.TestReport]:
+def _reports(
+    name: str,
+    ending: Ending,
+    *,
+    words: str,
+    marks: tuple[str, ...],
+    properties: tuple[tuple[str, str], ...] = (),
+) -> Iterator[pytest.TestReport]:
     outcomes: dict[_Phase, _Outcome] = {"setup": "passed", "call": "passed", "teardown": "passed"}
     match ending:
         case Ending.FAILED:
@@ -175,6 +191,7 @@ def _reports(name: str, ending: Ending, *, words: str, marks: tuple[str, ...]) -
             outcome=outcome,
             longrepr={"passed": None, "failed": words, "skipped": (ROOT_ID, 0, words)}[outcome],
             when=phase,
+            user_properties=list(properties) if phase == "teardown" else [],
             sections=[("r1eval", words)] if phase == "call" and outcome == "passed" else [],
             duration=0.0,
             start=now,

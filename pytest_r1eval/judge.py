@@ -19,7 +19,7 @@ from pytest_r1eval.core.gates import SequentialGate
 from pytest_r1eval.core.health import Health, judge_health
 from pytest_r1eval.core.multiplicity import FallenProblems, Rearrangement, fallen_problems, rearrangement
 from pytest_r1eval.core.plans import Plan
-from pytest_r1eval.core.records import Counts, ProblemTally
+from pytest_r1eval.core.records import Counts, ProblemCounts, ProblemTally
 from pytest_r1eval.core.sequential import Completions, SequentialPlan
 from pytest_r1eval.core.stats import pass_at_1
 from pytest_r1eval.core.verdicts import (
@@ -72,6 +72,7 @@ class GateResult:
         sequential_plan: Looks and bounds; None for a fixed gate.
         grader: What ran the programs, name and version; None where the task's metric graded.
         sandbox: What they ran in, in words; None where none ran.
+        reference: The measured baseline's counts, for reports; None without one.
     """
 
     benchmark: str
@@ -92,6 +93,7 @@ class GateResult:
     sequential_plan: SequentialPlan | None = None
     grader: str | None = None
     sandbox: str | None = None
+    reference: tuple[ProblemCounts, ...] | None = None
 
     @property
     def passes(self) -> bool:
@@ -357,7 +359,8 @@ def with_diagnostics(
     """
     if not isinstance(baseline, MeasuredBaseline):
         return replace(result, health=judge_health(observed, baseline=None, rule=rule))
-    result = replace(result, health=judge_health(observed, baseline=baseline.health, rule=rule))
+    health = judge_health(observed, baseline=baseline.health, rule=rule)
+    result = replace(result, health=health, reference=baseline.counts.problems)
     if set(counts.ids) != set(baseline.counts.ids):
         return result
     has_failed = result.judgement.verdict is Verdict.FAIL_REGRESSED

@@ -91,6 +91,7 @@ class RunSession:
         self._worker: Worker | None = None
         self._selected: tuple[str, ...] = ()
         self._results: list[GateResult] = []
+        self._workflow_commands: tuple[str, ...] = ()
         self._share_results: tuple[ShareResult, ...] = ()
         self._lock: RunLock | None = None
         self._progress: LiveProgress | None = None
@@ -222,10 +223,13 @@ class RunSession:
             terminalreporter.write_line(line)
         if not self._results:
             return
-        from pytest_r1eval.reports.terminal import gate_table, gate_words  # noqa: PLC0415 - imports the statistics
+        from pytest_r1eval.reports.terminal import colour_of, family_words, gate_table, gate_words  # noqa: PLC0415
 
         terminalreporter.section("r1eval: may this checkpoint ship?")
-        for line in gate_table(self._results):
+        colours = [{}, {}, *map(colour_of, self._results)]
+        for line, colour in zip(gate_table(self._results), colours, strict=True):
+            terminalreporter.write_line(line, **colour)
+        for line in family_words(self._results):
             terminalreporter.write_line(line)
         passed = [result for result in self._results if result.judgement.passes]
         for line in [line for result in passed for line in ("", *gate_words(result))]:
@@ -233,6 +237,8 @@ class RunSession:
         terminalreporter.write_line("")
         terminalreporter.write_line(f"run: {self._run}")
         for line in self._closing_words:
+            terminalreporter.write_line(line)
+        for line in self._workflow_commands:
             terminalreporter.write_line(line)
 
     def _begin(self, nodeids: list[str]) -> None:
@@ -309,6 +315,7 @@ class RunSession:
         for result in self._results:
             self._report(result)
         self._finish()
+        self._tell_github()
 
     def _finish(self) -> None:
         """Write and upload what is kept of the run; a failure stands beside the verdicts."""
@@ -320,12 +327,24 @@ class RunSession:
             tasks={name: self._catalog[name].task for name in self._selected},
             wishes=self._settings.upload,
             when=self._settings.upload_when,
+            reports=self._settings.reports,
         )
         self._closing_words = finished.lines
         if self._settings.upload_required:
             ending = {True: items.Ending.PASSED, False: items.Ending.ERROR, None: items.Ending.SKIPPED}
             words = "\n".join(finished.lines)
             self._log(items.upload_reports(ending[finished.is_uploaded], words=words))
+
+    def _tell_github(self) -> None:
+        """Put the table on the job's summary page and annotate what is not green; elsewhere nothing happens."""
+        from pytest_r1eval.reports.github import workflow_commands, write_summary  # noqa: PLC0415 - the statistics
+
+        try:
+            is_job = write_summary(os.environ, self._results, title=f"{self._checkpoint.name}: may it ship?")
+        except R1EvalError as error:
+            self._closing_words = (*self._closing_words, str(error))
+            return
+        self._workflow_commands = tuple(workflow_commands(self._results)) if is_job else ()
 
     def _report_share(self, share: Share) -> None:
         """Say of a machine's share whether it is whole; the verdict is the merged run's."""
@@ -345,6 +364,7 @@ class RunSession:
     def _report(self, result: GateResult) -> None:
         """Emit the two reports of a benchmark, as pytest would of two tests."""
         from pytest_r1eval.core.verdicts import Verdict  # noqa: PLC0415 - imports the statistics
+        from pytest_r1eval.reports.properties import properties_of  # noqa: PLC0415
         from pytest_r1eval.reports.terminal import gate_words, health_words  # noqa: PLC0415
 
         judgement, health = result.judgement, result.health
@@ -352,11 +372,20 @@ class RunSession:
         if judgement.verdict is Verdict.INVALID:
             pass_at_1 = items.Ending.ERROR
         healthy = items.Ending.SKIPPED if health is None else items.Ending.of(passes=health.passes)
-        self._emit(result.benchmark, "pass@1", pass_at_1, gate_words(result))
+        properties = properties_of(result, run=str(self._run))
+        self._emit(result.benchmark, "pass@1", pass_at_1, gate_words(result), properties)
         self._emit(result.benchmark, "health", healthy, health_words(result))
 
-    def _emit(self, benchmark: str, gate: str, ending: items.Ending, words: list[str]) -> None:
-        self._log(items.gate_reports(self._catalog[benchmark], gate, ending, words="\n".join(words)))
+    def _emit(
+        self,
+        benchmark: str,
+        gate: str,
+        ending: items.Ending,
+        words: list[str],
+        properties: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        text = "\n".join(words)
+        self._log(items.gate_reports(self._catalog[benchmark], gate, ending, words=text, properties=properties))
 
     def _log(self, reports: Iterable[pytest.TestReport]) -> None:
         """Report one gate the way pytest reports a test."""

@@ -205,6 +205,12 @@ OPTIONS: tuple[Option, ...] = (
         default="fail",
         help="what INCONCLUSIVE does to the exit code",
     ),
+    Option(
+        name="report",
+        metavar="FILE",
+        is_repeatable=True,
+        help="write a report there too: .html, .md, .json or .txt; a page lies in every run's folder",
+    ),
     Option(name="output-dir", metavar="DIR", default="data/evals", help="where runs are kept"),
     Option(
         name="resume",
@@ -303,6 +309,7 @@ class Settings:
     two_sided: bool = False
     exact: bool = False
     inconclusive: InconclusivePolicy = InconclusivePolicy.FAIL
+    reports: tuple[Path, ...] = ()
     resume: str | None = None
     share: Share | None = None
     judge_only: Path | None = None
@@ -401,6 +408,7 @@ def settings_from(config: pytest.Config) -> Settings:
         two_sided=read.flag("two-sided"),
         exact=read.flag("exact"),
         inconclusive=InconclusivePolicy(read.choice("inconclusive")),
+        reports=tuple(_report(config, text) for text in read.texts("report")),
         resume=read.text("resume"),
         share=read.optional("shard", _machine_share),
         judge_only=read.optional("judge-only", _folder(config)),
@@ -631,6 +639,12 @@ def _engine_arg(text: str) -> tuple[str, Any]:
         return key.strip().replace("-", "_"), json.loads(value)
     except ValueError:
         return key.strip().replace("-", "_"), value
+
+
+def _report(config: pytest.Config, text: str) -> Path:
+    if Path(text).suffix not in {".html", ".md", ".json", ".txt"}:
+        raise pytest.UsageError(f"--r1-report is {text!r}; expected a file that ends in .html, .md, .json or .txt")
+    return config.invocation_params.dir / text
 
 
 def _sandbox_limits(texts: list[str]) -> Limits | None:

@@ -607,6 +607,14 @@ class Store:
             for id_, n_correct, n_no_answer, n_error, n_cut_off, n_tokens, n_samples in rows
         )
 
+    def lengths(self, name: str, *, k: int) -> tuple[tuple[FinishReason, int], ...]:
+        """Return (why it ended, generated tokens) of the first k samples of every problem."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT finish_reason, n_tokens FROM sample WHERE benchmark = ? AND idx < ?", (name, k)
+            ).fetchall()
+        return tuple((FinishReason(reason), int(n_tokens)) for reason, n_tokens in rows)
+
     def n_complete_rounds(self, name: str) -> int:
         """Return how many rounds, from the first, have every sample."""
         with self._reading() as db:

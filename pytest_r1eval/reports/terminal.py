@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_r1eval.core.multiplicity import FallenProblems
+from pytest_r1eval.core.multiplicity import FallenProblems, family_wise_error
 from pytest_r1eval.core.sequential import SequentialPlan
-from pytest_r1eval.core.stats import StandardErrorName
+from pytest_r1eval.core.stats import StandardErrorName, alpha_of
 from pytest_r1eval.core.verdicts import Judgement, Verdict
 from pytest_r1eval.judge import GateResult
 
@@ -14,12 +14,12 @@ MAX_FALLEN_SHOWN = 10
 REARRANGED_P = 0.001
 """Below this the problems' moves are worth a note; at four benchmarks a release it cries wolf once in 250."""
 
-_HEADER = ("benchmark", "pass@1", "baseline", "difference", "z", "MDE80", "verdict")
+TABLE_HEAD = ("benchmark", "pass@1", "baseline", "difference", "z", "MDE80", "verdict")
 
 
 def gate_table(results: Sequence[GateResult]) -> list[str]:
     """Lay out one row per benchmark; all scores in percentage points."""
-    return columns([_HEADER, *(_row(result) for result in results)])
+    return columns([TABLE_HEAD, *(gate_row(result) for result in results)])
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -29,7 +29,24 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
 
 
-def _row(result: GateResult) -> tuple[str, ...]:
+def colour_of(result: GateResult) -> dict[str, bool]:
+    """Return pytest's markup of a verdict; pytest knows whether colours are wanted."""
+    if result.judgement.verdict is Verdict.PASS:
+        return {"green": True} if result.passes else {"red": True}
+    return {"yellow": True} if result.judgement.passes else {"red": True}
+
+
+def family_words(results: Sequence[GateResult]) -> list[str]:
+    """Say how often an unchanged model turns one of several gates red; nothing for a single gate."""
+    sigmas = [result.judgement.sigmas for result in results if result.judgement.sigmas is not None]
+    if len(sigmas) < 2:
+        return []
+    error = family_wise_error(alpha_of(sigmas[0]), len(sigmas))
+    return [f"An unchanged model turns one of these {len(sigmas)} gates red with probability {error:.4f}."]
+
+
+def gate_row(result: GateResult) -> tuple[str, ...]:
+    """Return a benchmark's cells under `TABLE_HEAD`."""
     judgement = result.judgement
     return (
         result.benchmark,

@@ -1,0 +1,93 @@
+"""A run's reports as files: by suffix HTML, Markdown, JSON or text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from pytest_r1eval.errors import ReportError
+from pytest_r1eval.reports.markdown import markdown
+from pytest_r1eval.reports.page import Embedding, page
+from pytest_r1eval.reports.terminal import family_words, gate_table, gate_words, health_words
+from pytest_r1eval.run_reports import REPORT_SCHEMA_VERSION, RunReport
+
+PAGE_NAME = "report.html"
+"""The page that every judged run keeps in its folder."""
+
+
+def report_text(report: RunReport) -> str:
+    """Write a run's verdicts as the terminal shows them."""
+    results = [gate.result for gate in report.gates]
+    words = [line for result in results for line in ("", *gate_words(result), *health_words(result))]
+    return "\n".join([*gate_table(results), *words, *family_words(results)]) + "\n"
+
+
+def report_markdown(report: RunReport) -> str:
+    """Write a run's verdicts as Markdown."""
+    title = f"{report.header.model_name}: may this checkpoint ship?"
+    return markdown([gate.result for gate in report.gates], title=title)
+
+
+def report_json(report: RunReport) -> str:
+    """Write a run as JSON, in fractions: `schema_version`, run, header, harnesses, and per gate verdict and counts."""
+    gates = [
+        {
+            "verdict": asdict(gate.result),
+            "dataset": gate.dataset,
+            "plan": None if gate.plan is None else asdict(gate.plan),
+            "problems": [asdict(problem) for problem in gate.problems],
+            "looks": [asdict(look) for look in gate.looks],
+        }
+        for gate in report.gates
+    ]
+    content = {
+        "schema_version": REPORT_SCHEMA_VERSION,
+        "run": str(report.run),
+        "passes": report.passes,
+        "header": asdict(report.header),
+        "harnesses": [asdict(harness) for harness in report.harnesses],
+        "family_wise_error": report.family_wise_error,
+        "gates": gates,
+    }
+    return json.dumps(content, allow_nan=False, indent=2) + "\n"
+
+
+FORMATS: Mapping[str, Callable[[RunReport], str]] = {
+    "html": page,
+    "md": report_markdown,
+    "json": report_json,
+    "txt": report_text,
+}
+
+
+def write_report(report: RunReport, path: Path, *, embedding: Embedding | None = None) -> Path:
+    """
+    Write a run's report in the format that the file's suffix names.
+
+    Args:
+        report: The run.
+        path: The file; a folder that is not there is made.
+        embedding: Which samples an HTML page carries; None for the usual ones.
+
+    Raises:
+        ReportError: If the suffix names no format, or the file cannot be written.
+        StoreError: If the samples cannot be read.
+    """
+    kind = path.suffix.removeprefix(".")
+    if kind not in FORMATS:
+        raise ReportError(
+            f"{path}: no report of that kind; expected one of {', '.join(f'.{known}' for known in FORMATS)}"
+        )
+    text = page(report, embedding=embedding) if kind == "html" else FORMATS[kind](report)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise ReportError(
+            f"cannot write the report {path}: {error.strerror}; r1eval report RUN writes it again"
+        ) from error
+    return path

@@ -1,0 +1,74 @@
+"""What a GitHub job shows: the table on the job's summary page, and an annotation for each gate that is not green."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pytest_r1eval.core.verdicts import Verdict
+from pytest_r1eval.errors import ReportError
+from pytest_r1eval.judge import GateResult
+from pytest_r1eval.reports.markdown import markdown
+
+
+def write_summary(environ: Mapping[str, str], results: Sequence[GateResult], *, title: str) -> bool:
+    """
+    Append the verdicts to the job's summary.
+
+    Args:
+        environ: The environment; without ``GITHUB_STEP_SUMMARY`` nothing is written.
+        results: The verdicts.
+        title: What was judged.
+
+    Returns:
+        Whether this is a GitHub job.
+
+    Raises:
+        ReportError: If the summary cannot be written.
+    """
+    path = environ.get("GITHUB_STEP_SUMMARY")
+    if not path:
+        return False
+    try:
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(markdown(results, title=title))
+    except OSError as error:
+        raise ReportError(
+            f"cannot write the job's summary {path}: {error.strerror}; the verdicts stand above"
+        ) from error
+    return True
+
+
+def workflow_commands(results: Sequence[GateResult]) -> Iterator[str]:
+    """Yield a workflow command for each gate that somebody has to look at."""
+    for result in results:
+        judgement = result.judgement
+        kind = _KINDS.get(judgement.verdict)
+        if kind is not None:
+            level = "warning" if judgement.passes else kind
+            yield _command(
+                level, f"{result.benchmark}: {judgement.verdict.name}", judgement.reason, judgement.next_step
+            )
+        if result.health is not None and not result.health.passes:
+            reasons = f"{result.health.truncation.reason} {result.health.no_answer.reason}"
+            yield _command("error", f"{result.benchmark}: health FAIL", reasons, "")
+
+
+_KINDS = {
+    Verdict.FAIL_REGRESSED: "error",
+    Verdict.INVALID: "error",
+    Verdict.INCONCLUSIVE: "error",
+    Verdict.SUSPICIOUS_IMPROVED: "error",
+}
+"""PASS alone needs no annotation; one that the rule lets through is a warning."""
+
+
+def _command(level: str, title: str, *sentences: str) -> str:
+    message = " ".join(sentence for sentence in sentences if sentence)
+    return f"::{level} title={_property(title)}::{_data(message)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

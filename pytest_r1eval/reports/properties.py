@@ -1,0 +1,34 @@
+"""A verdict as properties of a JUnit test case, for whoever reads XML and no words."""
+
+from __future__ import annotations
+
+from pytest_r1eval.judge import GateResult
+
+
+def properties_of(result: GateResult, *, run: str) -> tuple[tuple[str, str], ...]:
+    """
+    Return (name, value) pairs; fractions, and no pair for what is not known.
+
+    Args:
+        result: The verdict.
+        run: The run's folder.
+    """
+    judgement, estimate = result.judgement, result.judgement.estimate
+    numbers = {
+        "pass_at_1": None if estimate is None else estimate.mean,
+        "standard_error": None if estimate is None else estimate.standard_error,
+        "exam_standard_error": None if estimate is None else estimate.exam_standard_error,
+        "baseline_pass_at_1": judgement.baseline_mean,
+        "difference": judgement.difference,
+        "z": judgement.z,
+        "p_value": judgement.p_value,
+        "mde_80": judgement.mde_80,
+    }
+    words = {"verdict": judgement.verdict.name, "baseline": result.baseline, "run": run}
+    known = {name: None if value is None else f"{value:.6g}" for name, value in numbers.items()} | words
+    known |= {"samples_per_problem": _word(result.samples_per_problem), "samples": str(result.n_samples)}
+    return tuple((f"r1eval.{name}", value) for name, value in known.items() if value is not None)
+
+
+def _word(number: int | None) -> str | None:
+    return None if number is None else str(number)
