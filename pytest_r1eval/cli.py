@@ -17,6 +17,7 @@ from pytest_r1eval.commands import baseline
 from pytest_r1eval.commands.aggregate import aggregate
 from pytest_r1eval.commands.arguments import EXIT_USAGE
 from pytest_r1eval.commands.compare import compare
+from pytest_r1eval.commands.doctor import doctor
 from pytest_r1eval.commands.merge import merge
 from pytest_r1eval.commands.power import power
 from pytest_r1eval.commands.upload import upload
@@ -35,7 +36,7 @@ def application() -> typer.Typer:
         no_args_is_help=False,
         pretty_exceptions_enable=False,
     )
-    for command in (power, compare, aggregate, merge, watch, upload):
+    for command in (power, compare, aggregate, merge, watch, upload, doctor):
         app.command()(command)
     app.add_typer(baseline.app)
     return app

@@ -3,7 +3,7 @@ Which system calls a solution may not make: a classic-BPF filter, assembled here
 
 Decisions:
 
-- Written by hand, without libseccomp. The filter is two hundred instructions that do one thing; a library would add a
+- Written by hand, without libseccomp. The filter is four hundred instructions that do one thing; a library would add a
   shared object to what must be installed, found and loaded inside the sandbox, and a `pyseccomp` older than a system
   call cannot name it. The numbers below were taken from the kernel's headers; a test compares them with libseccomp's.
 - A list of what is denied, not of what is allowed: CPython, numpy and the C library call different things on every

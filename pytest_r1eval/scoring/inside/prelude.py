@@ -1,10 +1,10 @@
 """
 The names that LiveCodeBench's problems take for granted, in the order in which LightEval's scorer gives them.
 
-Loaded once by the sandbox, so that a program starts with them for nothing; a test holds it against LightEval's.
+Loaded once by the sandbox, so that a program starts with them for nothing; a test holds it against LightEval's. The
+linter keeps its hands off: each line is needed, and their order is the point.
 """
 # mypy: ignore-errors
-# ruff: noqa: F403, I001, UP029 - this is a pile of names, as the problems assume it
 
 from string import *
 from re import *
@@ -24,6 +24,21 @@ from sys import *
 from json import *
 from builtins import *
 from typing import *
+import string
+import re
+import datetime
+import collections
+import heapq
+import bisect
+import copy
+import math
+import random
+import statistics
+import itertools
+import functools
+import operator
+import io
 import sys
+import json
 
 sys.setrecursionlimit(50000)

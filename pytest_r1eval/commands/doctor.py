@@ -1,0 +1,25 @@
+"""`r1eval doctor`: what this machine has, and what to do."""
+# ruff: noqa: PLC0415 - see the package
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pytest_r1eval.commands.arguments import EXIT_FAILED, EXIT_PASSED, Json, show
+
+
+def doctor(*, json: Json = False) -> int:
+    """Say what is installed, which GPUs, sandbox and data there are, and what to do; 1 if no run can be made here."""
+    from pytest_r1eval.diagnosis import Standing, dumps, findings, is_fit
+
+    found = list(findings(os.environ, folder=Path("data/evals")))
+    if json:
+        show(dumps(found))
+    else:
+        marks = {Standing.GOOD: "ok", Standing.MISSING: "-", Standing.BAD: "BAD"}
+        for finding in found:
+            show(f"{marks[finding.standing]:<4} {finding.what:<16} {finding.found}")
+            if finding.advice is not None and finding.standing is not Standing.GOOD:
+                show(f"     {'':<16} -> {finding.advice}")
+    return EXIT_PASSED if is_fit(found) else EXIT_FAILED

@@ -1,0 +1,135 @@
+"""The GitHub files: safe for forks by their structure, and the action's step run for real."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.recordings import record_run
+
+ROOT = Path(__file__).parents[1]
+WORKFLOWS = [*sorted((ROOT / ".github" / "workflows").glob("*.yml")), *sorted((ROOT / "examples/github").glob("*.yml"))]
+
+
+def loaded(path: Path) -> dict[Any, Any]:
+    """Read a YAML file; its key `on` becomes True, as YAML 1.1 has it."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert isinstance(content, dict)
+    return content
+
+
+def steps_of(path: Path) -> list[dict[str, Any]]:
+    """List all steps of a workflow, or of the action."""
+    content = loaded(path)
+    if "runs" in content:
+        return list(content["runs"]["steps"])
+    return [step for job in content["jobs"].values() for step in job["steps"]]
+
+
+EVERYTHING = [*WORKFLOWS, ROOT / "action.yml"]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+class TestWorkflows:
+    """What GitHub would let slip."""
+
+    def test_nobody_elses_code_meets_a_writing_token(self, path: Path) -> None:
+        """No pull_request_target, permissions to read, and one run at a time."""
+        content = loaded(path)
+        events = content[True]
+        assert "pull_request_target" not in events
+        assert content["permissions"] == {"contents": "read"}
+        assert content["concurrency"]["group"]
+
+    def test_a_pull_request_gets_no_secret(self, path: Path) -> None:
+        """Not even one that is labelled."""
+        if "pull_request" in loaded(path)[True]:
+            assert "secrets." not in path.read_text(encoding="utf-8")
+
+    def test_checkouts_leave_no_token_behind(self, path: Path) -> None:
+        """The steps after it run a model's programs."""
+        for step in steps_of(path):
+            if str(step.get("uses", "")).startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False
+
+    def test_a_red_gates_run_is_kept(self, path: Path) -> None:
+        """Whatever was drawn cost GPU hours."""
+        kept = [step for step in steps_of(path) if "upload-artifact" in str(step.get("uses", ""))]
+        if path.name != "ci.yml":
+            assert kept
+            assert all(str(step["if"]).startswith("always()") for step in kept)
+
+
+@pytest.mark.parametrize("path", EVERYTHING, ids=lambda path: path.name)
+def test_others_actions_are_pinned_to_a_commit(path: Path) -> None:
+    """A tag can be moved; ours is a placeholder that the reader replaces."""
+    for step in steps_of(path):
+        uses = step.get("uses")
+        if uses is not None and uses != "./" and not uses.startswith("your-org/"):
+            assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", uses), uses
+
+
+@pytest.mark.parametrize("path", EVERYTHING, ids=lambda path: path.name)
+def test_no_input_is_pasted_into_a_script(path: Path) -> None:
+    """Inputs reach a shell through the environment, where they are data."""
+    for step in steps_of(path):
+        assert "${{" not in str(step.get("run", "")), step
+
+
+@pytest.mark.parametrize("path", EVERYTHING, ids=lambda path: path.name)
+def test_no_step_that_draws_or_grades_sees_a_token(path: Path) -> None:
+    """Whoever runs pytest with a model has it emptied, or never had it."""
+    for step in steps_of(path):
+        if re.search(r"^\s*(pytest|r1eval merge)", str(step.get("run", "")), re.MULTILINE):
+            assert "secrets." not in str(step.get("env", {}))
+            assert "inputs.token" not in str(step.get("env", {}))
+
+
+class TestAction:
+    """The gate's step as the runner would start it."""
+
+    @staticmethod
+    def run(tmp_path: Path, model: Path, *arguments: str) -> tuple[int, str, str]:
+        """Run the step's script; return its exit code, its output and what it hands on."""
+        (gate, _) = steps_of(ROOT / "action.yml")
+        outputs = tmp_path / "outputs"
+        outputs.touch()
+        environ = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("R1_")},
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "R1_MODEL": str(model),
+            "R1_BASELINE": "",
+            "R1_GATE": "fixed",
+            "R1_OUTPUT_DIR": "data/evals",
+            "BENCHMARKS": "smoke",
+            "WORKERS": "2",
+            "ARGUMENTS": " ".join(["--r1-engine replay", *arguments]),
+            "GITHUB_OUTPUT": str(outputs),
+        }
+        shell = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", gate["run"]]
+        done = subprocess.run(shell, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr, outputs.read_text()
+
+    def test_the_exit_code_is_the_gates_and_the_run_is_handed_on(self, tmp_path: Path) -> None:
+        """Green for a run that is recorded, red for one that fell."""
+        base = record_run(tmp_path / "base", seed=1)
+        code, printed, outputs = self.run(tmp_path, base, "--r1-save-baseline local/base")
+        assert code == 0, printed
+        assert re.fullmatch(r"run=data/evals/local/toy/\S+\n", outputs)
+        fallen = record_run(tmp_path / "fallen", seed=2, weights="w2", solve_rate=0.05)
+        code, printed, outputs = self.run(tmp_path, fallen, "--r1-baseline local/base")
+        assert code == 1, printed
+        assert "FAIL_REGRESSED" in printed
+        assert outputs.count("run=data/evals/local/toy/") == 2
+
+    def test_an_input_is_data(self, tmp_path: Path) -> None:
+        """A benchmark's name that is a command selects nothing and runs nothing."""
+        code, _, outputs = self.run(tmp_path, tmp_path / "$(touch run)")
+        assert (code, outputs, (tmp_path / "run").exists()) == (4, "run=\n", False)
