@@ -24,7 +24,7 @@ from pytest_r1eval import items
 from pytest_r1eval.assembly import build_worker, rule_of, shelf_of
 from pytest_r1eval.catalog import names_of
 from pytest_r1eval.checkpoint import Checkpoint
-from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.benchmarks import LIVECODEBENCH_WINDOWS, Benchmark
 from pytest_r1eval.core.placement import Placement
 from pytest_r1eval.core.plans import Share
 from pytest_r1eval.devices import Places
@@ -108,10 +108,16 @@ class RunSession:
         judging = self._settings.judge_only is not None
         return items.BenchmarkCollector.build(
             parent,
-            benchmarks=self._catalog,
+            benchmarks=self._offered(),
             n_shards=1 if judging else self._settings.n_workers,
             worker=StoredWork if judging else self._start_worker,
         )
+
+    def _offered(self) -> dict[str, Benchmark]:
+        """Return what can be selected; LiveCodeBench's other windows only where one is named, for there are two dozen."""
+        words = set(re.findall(r"\w+", f"{self._config.option.markexpr} {self._config.option.keyword}"))
+        windows = {window.name for window in LIVECODEBENCH_WINDOWS} - words
+        return {name: spec for name, spec in self._catalog.items() if name not in windows or self._settings.judge_only}
 
     def pytest_report_header(self) -> list[str]:
         """Say what is judged and where the run is kept."""
