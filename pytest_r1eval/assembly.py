@@ -19,6 +19,7 @@ import pytest
 
 from pytest_r1eval.baseline_files import BaselineShelf
 from pytest_r1eval.checkpoint import Checkpoint, inspect_checkpoint
+from pytest_r1eval.code_test_cache import cache_folder
 from pytest_r1eval.core.benchmarks import Benchmark, Sampling
 from pytest_r1eval.core.placement import Demand, Machine, Placement
 from pytest_r1eval.core.placement import placement as placed
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pytest_r1eval.core.verdicts import GateRule
     from pytest_r1eval.engines.engine import Engine
     from pytest_r1eval.execution import Worker
+    from pytest_r1eval.scoring.grading import CodeGrading
 
 N_SCORING_PROCESSES_PER_WORKER = 4
 """At most; grading takes milliseconds a response, so a few keep up with any engine."""
@@ -173,6 +175,7 @@ def build_worker(
     settings: Settings, *, run: Path, catalog: dict[str, Benchmark], checkpoint: Checkpoint, place: int
 ) -> Worker:
     """Put a worker together: engine, planner and graders; nothing is loaded yet."""
+    from pytest_r1eval.engines.replay import ReplayEngine, ReplayOptions  # noqa: PLC0415 - see the next line
     from pytest_r1eval.execution import Worker  # noqa: PLC0415 - not in a process that only collects
     from pytest_r1eval.planning import Planner, RecordedSource, SittingSource, TaskSource  # noqa: PLC0415
     from pytest_r1eval.scoring.pool import GradingPool  # noqa: PLC0415
@@ -181,17 +184,22 @@ def build_worker(
     with closing(Store.open(run)) as store:
         seed, selected = store.header.seed, store.selected
     source: SittingSource
+    code = code_grading_of(settings)
+    pool: GradingPool | None
+    engine: Engine
     if settings.engine is EngineKind.REPLAY:
-        pool, grader = None, "recorded"
-        source = RecordedSource(run=Path(settings.model))
-        engine = _replay_engine(settings)
+        options = ReplayOptions.parse(settings.engine_args)
+        pool = GradingPool(n_processes=N_SCORING_PROCESSES_PER_WORKER, code=code) if options.regrade else None
+        grader = _lighteval() if options.regrade else "recorded"
+        source = RecordedSource(run=Path(settings.model), regrading=None if pool is None else (pool, code))
+        engine = ReplayEngine(Path(settings.model), options=options)
     else:
         machine = this_machine(os.environ)
         placement = placement_of(settings, checkpoint, machine=machine, n_workers=settings.n_workers)
         share = _claimed_share(machine, placement, place=place, n_workers=settings.n_workers)
-        pool = GradingPool(n_processes=max(1, min(N_SCORING_PROCESSES_PER_WORKER, len(share.cpus))))
-        grader = f"lighteval {metadata.version('lighteval')}"
-        source = TaskSource(settings=settings, checkpoint=checkpoint, pool=pool)
+        pool = GradingPool(n_processes=max(1, min(N_SCORING_PROCESSES_PER_WORKER, len(share.cpus))), code=code)
+        grader = _lighteval()
+        source = TaskSource(settings=settings, checkpoint=checkpoint, pool=pool, code=code)
         lengths = [sampling_for(catalog[name], settings, max_position=checkpoint.max_position) for name in selected]
         longest = max(sampling.max_model_length for sampling in lengths)
         if settings.engine is EngineKind.SERVER:
@@ -233,10 +241,22 @@ def _claimed_share(machine: Machine, placement: Placement | None, *, place: int,
     return share
 
 
-def _replay_engine(settings: Settings) -> Engine:
-    from pytest_r1eval.engines.replay import ReplayEngine, ReplayOptions  # noqa: PLC0415 - only where it is the engine
+def _lighteval() -> str:
+    """Name what grades answers."""
+    return f"lighteval {metadata.version('lighteval')}"
 
-    return ReplayEngine(Path(settings.model), options=ReplayOptions.parse(settings.engine_args))
+
+def code_grading_of(settings: Settings) -> CodeGrading:
+    """Say how the programs of a run are graded."""
+    from pytest_r1eval.sandbox import Limits  # noqa: PLC0415 - not in a process that only collects
+    from pytest_r1eval.scoring.grading import CodeGrading  # noqa: PLC0415 - the same
+
+    return CodeGrading(
+        grader=settings.grader,
+        limits=settings.sandbox_limits or Limits(),
+        tests=cache_folder(os.environ),
+        allow_unsafe=settings.unsafe_code,
+    )
 
 
 def _vllm_engine(settings: Settings, *, checkpoint: Checkpoint, max_model_length: int, local: _Local) -> Engine:

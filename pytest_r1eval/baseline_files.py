@@ -7,11 +7,13 @@ one, so that a recorded baseline replaces a published number without a word.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_r1eval.core.baselines import BaselineFile, MeasuredBaseline, PublishedBaseline, dumps, loads, with_measured
+from pytest_r1eval.core.blessings import lineage_from, step_of
 from pytest_r1eval.errors import BaselineError, R1EvalError
+from pytest_r1eval.hub_baselines import HUB_PREFIX, commit_of, fetch
 from pytest_r1eval.store import FILE_NAME
 
 _PACKAGE = Path(__file__).parent
@@ -51,6 +53,8 @@ class BaselineShelf:
         Raises:
             BaselineError: If a file is malformed, or the one named does not exist.
         """
+        if self.choice == "previous" and (blessed := self._blessed_before(benchmark)) is not None:
+            return blessed
         if self.choice == "previous" or (self.choice and (self.root / self.choice / FILE_NAME).is_file()):
             return self._found_run(benchmark)
         files = self._files()
@@ -61,6 +65,25 @@ class BaselineShelf:
             if (published := file.published_for(benchmark)) is not None:
                 return FoundBaseline(baseline=published, source=f"{file.model}, {published.source}")
         return None
+
+    def _blessed_before(self, benchmark: str) -> FoundBaseline | None:
+        """Find the blessed baseline of the same training with the highest step below the candidate's."""
+        own = step_of(self.model_name)
+        if own is None:
+            return None
+        organisation = self.model_name.partition("/")[0]
+        earlier = [
+            (measured.lineage.step, path, measured)
+            for path in sorted((self.root / "baselines" / organisation).glob("*.json"))
+            if (measured := read_file(path).measured_for(benchmark)) is not None
+            and measured.lineage is not None
+            and measured.lineage.step is not None
+            and measured.lineage.step < own
+        ]
+        if not earlier:
+            return None
+        _, path, measured = max(earlier, key=lambda found: found[0])
+        return FoundBaseline(baseline=measured, source=self._source(path, measured.run))
 
     def _found_run(self, benchmark: str) -> FoundBaseline | None:
         """Take a stored run as the baseline: the one that was named, or the newest before this one."""
@@ -88,27 +111,39 @@ class BaselineShelf:
         """
         path = self.root / "baselines" / f"{name}.json"
         try:
-            file = _read(path) if path.exists() else BaselineFile(model=name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(dumps(with_measured(file, measured)), encoding="utf-8")
+            file = read_file(path) if path.exists() else BaselineFile(model=name)
+            there = file.measured_for(measured.benchmark)
+            entry = replace(
+                measured,
+                lineage=measured.lineage or lineage_from(name, parent=None, step=None, commit=None),
+                history=() if there is None else there.history,
+            )
+            write_file(path, with_measured(file, entry))
         except ValueError as error:
             raise BaselineError(f"--r1-save-baseline {name}: {error}") from error
-        except OSError as error:
-            raise BaselineError(
-                f"cannot write the baseline {path}: {error.strerror}; make the folder writable"
-            ) from error
         return path
+
+    def paths(self) -> list[Path]:
+        """Every baseline file that can be found by name, the user's first; a name that is there twice once."""
+        found: dict[str, Path] = {}
+        for folder in self._folders():
+            for path in sorted(folder.glob("*/*.json")):
+                found.setdefault(f"{path.parent.name}/{path.stem}", path)
+        return list(found.values())
 
     def _files(self) -> list[tuple[Path, BaselineFile]]:
         if self.choice is not None and self.choice != "published":
+            if self.choice.startswith(HUB_PREFIX):
+                fetched = fetch(self.choice)
+                return [(fetched, read_file(fetched))]
             named = self.root / self.choice
             if named.suffix == ".json":
                 if not named.is_file():
                     raise BaselineError(f"--r1-baseline {self.choice}: no such file; expected a baseline's JSON file")
-                return [(named, _read(named))]
+                return [(named, read_file(named))]
         name = self.model_name if self.choice in {None, "published"} else self.choice
         paths = [folder / f"{name}.json" for folder in self._folders()]
-        found = [(path, _read(path)) for path in paths if path.is_file()]
+        found = [(path, read_file(path)) for path in paths if path.is_file()]
         if not found and self.choice is not None and self.choice != "published":
             raise BaselineError(
                 f"--r1-baseline {self.choice}: no such baseline; looked for {' and '.join(map(str, paths))}. "
@@ -122,13 +157,37 @@ class BaselineShelf:
         return list(dict.fromkeys(folder.resolve() for folder in folders if folder.is_dir() or folder == folders[0]))
 
     def _source(self, path: Path, run: str) -> str:
+        if self.choice is not None and self.choice.startswith(HUB_PREFIX):
+            return f"{self.choice} at commit {commit_of(path)[:12]}, run {run}"
         shown = path.relative_to(self.root) if path.is_relative_to(self.root) else path.name
         return f"{shown}, run {run}"
 
 
-def _read(path: Path) -> BaselineFile:
+def read_file(path: Path) -> BaselineFile:
+    """
+    Read a baseline file.
+
+    Raises:
+        BaselineError: If it cannot be read, or is malformed.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BaselineError(f"cannot read the baseline {path}: {error}; expected a JSON file in UTF-8") from error
     return loads(text, name=str(path))
+
+
+def write_file(path: Path, file: BaselineFile) -> None:
+    """
+    Write a baseline file, whole or not at all.
+
+    Raises:
+        BaselineError: If it cannot be written.
+    """
+    partial = path.with_suffix(".json.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(dumps(file), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise BaselineError(f"cannot write the baseline {path}: {error.strerror}; make the folder writable") from error

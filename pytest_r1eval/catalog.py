@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
-from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark
+from pytest_r1eval.core.benchmarks import BUILT_IN, LIVECODEBENCH_WINDOWS, Benchmark, Grader
 from pytest_r1eval.errors import ExamError
 from pytest_r1eval.exams import task_names
 
@@ -24,6 +24,16 @@ SMOKE = Benchmark(
     task_module=str(Path(__file__).parent / "smoke" / "task.py"),
     samples_per_problem=16,
     max_new_tokens=64,
+)
+
+SMOKE_CODE = Benchmark(
+    name="smoke_code",
+    mark="smoke_code",
+    task="smoke_code",
+    task_module=str(Path(__file__).parent / "smoke" / "code_task.py"),
+    samples_per_problem=4,
+    max_new_tokens=1024,
+    grader=Grader.CODE,
 )
 
 PYTESTS_OWN_MARKS = frozenset({"filterwarnings", "parametrize", "r1eval", "skip", "skipif", "usefixtures", "xfail"})
@@ -57,7 +67,7 @@ def build_catalog(
     Raises:
         ExamError: If a source is malformed or two benchmarks share a name.
     """
-    found = [*BUILT_IN, SMOKE]
+    found = [*BUILT_IN, *LIVECODEBENCH_WINDOWS, SMOKE, SMOKE_CODE]
     if tasks is not None:
         found += [_custom(task, tasks) for task in task_names(tasks)]
     if pyproject is not None and pyproject.is_file():
@@ -77,6 +87,15 @@ def build_catalog(
             )
         catalog[benchmark.name] = benchmark
     return catalog
+
+
+def names_of(catalog: Iterable[str]) -> str:
+    """List what there is for a message; LiveCodeBench's two dozen windows are named by one of them."""
+    windows = {window.name for window in LIVECODEBENCH_WINDOWS}
+    names = [name for name in catalog if name not in windows]
+    return ", ".join(names) + (
+        " (and lcb_v6, ...: other windows of LiveCodeBench)" if len(names) < len([*catalog]) else ""
+    )
 
 
 def _custom(task: str, module: Path) -> Benchmark:

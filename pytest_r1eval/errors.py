@@ -44,3 +44,7 @@ class StoreError(R1EvalError):
 
 class RunError(R1EvalError):
     """Stored runs cannot be compared or added up as asked: another question, the same samples twice, none at all."""
+
+
+class SandboxError(ScoringError):
+    """The sandbox failed or does not hold. Never a wrong answer."""

@@ -11,29 +11,38 @@ Decisions:
   options) draws from a seed made of the row itself, so every shard and every run sits the same exam.
 - Local JSON Lines are read as they are written, without Arrow's guesses about types, so that an error can name the
   line and a local copy gives the ids that the Hub's gives.
+- Rows are read one by one: a window of LiveCodeBench has gigabytes of tests, which go to the cache of tests row by row.
+- LightEval's prompt function for LiveCodeBench unpickles the private tests. A pickle is a program; here stands a reader
+  in its place that takes the one string and runs nothing (`pickled_text`).
 """
 # ruff: noqa: PLC0415 - see the second decision
 
 from __future__ import annotations
 
 import ast
+import base64
 import functools
 import hashlib
 import importlib
 import importlib.util
+import itertools
 import json
 import random
 import subprocess
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from pytest_r1eval.core.benchmarks import Benchmark, Exam, Problem
+from pytest_r1eval.code_test_cache import CodeTestCache
+from pytest_r1eval.core.benchmarks import Benchmark, Exam, Grader, Problem
+from pytest_r1eval.core.code_tests import CodeTests
 from pytest_r1eval.errors import ExamError, ModelError
+from pytest_r1eval.pickled_text import text_of
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -70,17 +79,18 @@ class BuiltExam:
 class _DataSet:
     """Rows as the task's prompt function takes them, and where they came from."""
 
-    rows: tuple[Row, ...]
+    rows: Iterable[Row]
     origin: str
 
 
-def load_exam(benchmark: Benchmark, *, data_dir: Path | None) -> Exam:
+def load_exam(benchmark: Benchmark, *, data_dir: Path | None, tests: CodeTestCache | None = None) -> Exam:
     """
     Build a benchmark's problems in the order of its data set.
 
     Args:
         benchmark: The benchmark.
         data_dir: Folder of local copies, one folder per data set (``aime_2024`` or ``HuggingFaceH4__aime_2024``).
+        tests: Where the tests of programs are kept; only a benchmark that asks for programs needs it.
 
     Raises:
         ExamError: If the task or its data set cannot be had, or does not fit.
@@ -92,7 +102,7 @@ def load_exam(benchmark: Benchmark, *, data_dir: Path | None) -> Exam:
             "problems are put without examples here. Set num_fewshots=0 in the task"
         )
     data = _read_data(benchmark, config, data_dir=data_dir)
-    problems = tuple(_problems(benchmark, config, data))
+    problems = tuple(_problems(benchmark, config, data, tests=tests))
     if not problems:
         raise ExamError(
             f"{benchmark.name}: no problem in {data.origin}; expected at least one in split "
@@ -281,8 +291,11 @@ def print_task_names(path: str) -> None:
 # -- problems ---------------------------------------------------------------------------------------------------------
 
 
-def _problems(benchmark: Benchmark, config: LightevalTaskConfig, data: _DataSet) -> Iterator[Problem]:
+def _problems(
+    benchmark: Benchmark, config: LightevalTaskConfig, data: _DataSet, *, tests: CodeTestCache | None
+) -> Iterator[Problem]:
     occurrences: Counter[str] = Counter()
+    _read_private_tests_without_unpickling(config)
     for number, row in enumerate(data.rows):
         digest = _row_digest(row)
         try:
@@ -298,7 +311,43 @@ def _problems(benchmark: Benchmark, config: LightevalTaskConfig, data: _DataSet)
         if doc:
             occurrences[digest] += 1
             ordinal = f"-{occurrences[digest]}" if occurrences[digest] > 1 else ""
-            yield _problem(doc, id_=digest[:_ID_DIGITS] + ordinal, benchmark=benchmark)
+            problem = _problem(doc, id_=digest[:_ID_DIGITS] + ordinal, benchmark=benchmark)
+            if benchmark.grader is Grader.CODE:
+                problem = replace(problem, tests=_kept_tests(doc, problem, benchmark=benchmark, cache=tests))
+            yield problem
+
+
+def _read_private_tests_without_unpickling(config: LightevalTaskConfig) -> None:
+    """Put our reader where a task's module unpickles tests; this process builds one exam and ends."""
+    module = sys.modules.get(config.prompt_function.__module__)
+    if hasattr(module, "translate_private_test_cases"):
+        module.translate_private_test_cases = private_tests  # type: ignore[union-attr]  # hasattr says it is one
+
+
+def private_tests(encoded: str) -> Any:  # noqa: ANN401 - whatever JSON the data set holds; the task's function reads it
+    """
+    Decode LiveCodeBench's private tests: base64 of zlib of a pickled string of JSON, no pickle being run.
+
+    Raises:
+        ValueError: If they are anything else.
+    """
+    return json.loads(text_of(zlib.decompress(base64.b64decode(encoded))))
+
+
+def _kept_tests(doc: Doc, problem: Problem, *, benchmark: Benchmark, cache: CodeTestCache | None) -> str:
+    if cache is None:
+        raise ExamError(f"{benchmark.name}: programs are asked for, and there is no place to keep their tests")
+    specific = doc.specific or {}
+    try:
+        tests = CodeTests(
+            inputs=tuple(specific["inputs"]), outputs=tuple(specific["outputs"]), function=specific["fn_name"]
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ExamError(
+            f"{benchmark.name}: problem {problem.id} has no tests to run ({_one_line(error)}); expected inputs, "
+            "outputs and fn_name from the task's prompt function. Fix the task"
+        ) from error
+    return cache.write(tests)
 
 
 def _problem(doc: Doc, *, id_: str, benchmark: Benchmark) -> Problem:
@@ -344,8 +393,8 @@ def _read_data(benchmark: Benchmark, config: LightevalTaskConfig, *, data_dir: P
     folder = _local_folder(benchmark, config, data_dir=data_dir)
     if folder is None:
         return _hub_data(benchmark, config, data_dir=data_dir)
-    rows = [row for split in config.evaluation_splits for row in _local_rows(folder, config.hf_subset, split)]
-    return _DataSet(rows=tuple(rows), origin=str(folder))
+    splits = [_local_rows(folder, config.hf_subset, split) for split in config.evaluation_splits]
+    return _DataSet(rows=itertools.chain(*splits), origin=str(folder))
 
 
 def _folder_names(repo: str) -> tuple[str, str]:
@@ -373,13 +422,7 @@ def _local_rows(folder: Path, subset: str, split: str) -> Iterable[Row]:
 
 
 def _json_lines(path: Path) -> Iterator[Row]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExamError(
-            f"{path}: cannot be read ({_one_line(error)}); expected JSON Lines in UTF-8. Check its permissions and copy"
-        ) from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
         try:
@@ -393,13 +436,28 @@ def _json_lines(path: Path) -> Iterator[Row]:
         yield row
 
 
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            yield from file
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExamError(
+            f"{path}: cannot be read ({_one_line(error)}); expected JSON Lines in UTF-8. Check its permissions and copy"
+        ) from error
+
+
 def _folder_rows(folder: Path, subset: str, split: str) -> Iterable[Row]:
     """Read what is not JSON Lines (Parquet, a snapshot of a Hub data set) through datasets."""
     import datasets
 
+    if all(path.is_dir() for path in folder.iterdir()) and not (folder / subset).is_dir():
+        raise ExamError(
+            f"{folder}: found {', '.join(sorted(path.name for path in folder.iterdir())) or 'no file'}, expected "
+            f"{subset} with its {split}.jsonl or {split}.parquet. Put a copy there, or choose what is there"
+        )
     name = subset if (folder / "README.md").is_file() else None
     try:
-        return list(datasets.load_dataset(str(folder), name=name, split=split))
+        return cast("Iterable[Row]", datasets.load_dataset(str(folder), name=name, split=split))
     except Exception as error:  # datasets raises a different type for each of its file formats
         found = ", ".join(sorted(path.name for path in folder.iterdir())) or "no file"
         raise ExamError(
@@ -411,10 +469,10 @@ def _folder_rows(folder: Path, subset: str, split: str) -> Iterable[Row]:
 def _hub_data(benchmark: Benchmark, config: LightevalTaskConfig, *, data_dir: Path | None) -> _DataSet:
     try:
         commit = _hub_commit(config.hf_repo, revision=benchmark.revision)
-        rows = [row for split in config.evaluation_splits for row in _hub_rows(config, split=split, commit=commit)]
+        splits = [_hub_rows(config, split=split, commit=commit) for split in config.evaluation_splits]
     except Exception as error:  # the Hub's client, its transport and datasets share no base class
         raise _hub_error(benchmark, config, error, data_dir=data_dir) from error
-    return _DataSet(rows=tuple(rows), origin=f"{config.hf_repo}@{commit}")
+    return _DataSet(rows=itertools.chain(*splits), origin=f"{config.hf_repo}@{commit}")
 
 
 def _hub_rows(config: LightevalTaskConfig, *, split: str, commit: str) -> Iterable[Row]:
@@ -425,7 +483,7 @@ def _hub_rows(config: LightevalTaskConfig, *, split: str, commit: str) -> Iterab
     if constants.HF_HUB_OFFLINE and not any(commit in Path(file["filename"]).parts for file in rows.cache_files):
         # offline, datasets 5.2 takes the newest revision it has and ignores the one that was asked for
         raise FileNotFoundError(f"the cache holds another revision than {commit}")
-    return list(rows)
+    return cast("Iterable[Row]", rows)
 
 
 def _hub_commit(repo: str, *, revision: str | None) -> str:

@@ -23,7 +23,7 @@ from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.gates import SequentialGate
 from pytest_r1eval.core.plans import Plan, room, sample_seed
 from pytest_r1eval.core.records import Grade, Response, Sample
-from pytest_r1eval.engines.engine import Engine, Request
+from pytest_r1eval.engines.engine import Engine, Generation, Request
 from pytest_r1eval.errors import EngineDiedError, EngineError, R1EvalError
 from pytest_r1eval.planning import Planner
 from pytest_r1eval.scoring.pool import GradingPool
@@ -189,6 +189,8 @@ class Worker:
             else:
                 gate = None if planned.gate is None else gates.dumps(planned.gate)
                 store.write_plan(planned.exam, planned.prompts, planned.plan, gate=gate)
+                if planned.sandbox is not None:
+                    store.note_sandbox(planned.sandbox)
 
     def _has_work(self, store: Store) -> bool:
         return any(store.state(name) in {BenchmarkState.SELECTED, BenchmarkState.OPEN} for name in store.selected)
@@ -280,7 +282,8 @@ class Pump:
     async def _answer(self, claimed: ClaimedUnit, exam: _OpenExam, index: int) -> None:
         problem = exam.problems[claimed.unit.problem_id]
         request = exam.request(problem, index)
-        generation = await self._engine.generate(request)
+        ungraded = self._store.ungraded(claimed.benchmark, problem_id=problem.id, index=index)
+        generation = await self._engine.generate(request) if ungraded is None else Generation(response=ungraded)
         self._n_grading += 1
         self._slot_freed.set()
         try:

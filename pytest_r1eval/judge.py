@@ -20,7 +20,7 @@ from pytest_r1eval.core.health import Health, judge_health
 from pytest_r1eval.core.multiplicity import FallenProblems, Rearrangement, fallen_problems, rearrangement
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, ProblemTally
-from pytest_r1eval.core.sequential import SequentialPlan
+from pytest_r1eval.core.sequential import Completions, SequentialPlan
 from pytest_r1eval.core.stats import pass_at_1
 from pytest_r1eval.core.verdicts import (
     GateRule,
@@ -34,7 +34,15 @@ from pytest_r1eval.core.verdicts import (
 from pytest_r1eval.errors import BaselineError, R1EvalError, StoreError
 from pytest_r1eval.looks import advance, gate_of
 from pytest_r1eval.references import reference_for
-from pytest_r1eval.runs import incomplete_run, measured_run, missing_samples, unfit_run, unplanned_run
+from pytest_r1eval.runs import (
+    graded_rows,
+    incomplete_run,
+    measured_run,
+    missing_samples,
+    unfit_run,
+    ungraded_run,
+    unplanned_run,
+)
 from pytest_r1eval.store import BenchmarkState, Store
 
 VERDICT_SCHEMA_VERSION = 1
@@ -62,6 +70,8 @@ class GateResult:
         is_at_stop: Whether looks ended the run early, so that its pass@1 is biased by the stopping.
         gate: Digest of the sequential gate, reference and noise included; None for a fixed one.
         sequential_plan: Looks and bounds; None for a fixed gate.
+        grader: What ran the programs, name and version; None where the task's metric graded.
+        sandbox: What they ran in, in words; None where none ran.
     """
 
     benchmark: str
@@ -80,6 +90,8 @@ class GateResult:
     is_at_stop: bool = False
     gate: str | None = None
     sequential_plan: SequentialPlan | None = None
+    grader: str | None = None
+    sandbox: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +120,7 @@ class Judge:
         Raises:
             StoreError: If the run cannot be read or a verdict not written.
         """
-        results = tuple(self._with_health(self._result(benchmark)) for benchmark in benchmarks)
+        results = tuple(self._with_grader(self._with_health(self._result(benchmark))) for benchmark in benchmarks)
         if self.is_holm and self.rule.family_size == 1:
             judged = under_holm([result.judgement for result in results], rule=self.rule)
             results = tuple(
@@ -117,6 +129,13 @@ class Judge:
         for result in results:
             self.store.write_verdict(result.benchmark, dumps(result))
         return results
+
+    def _with_grader(self, result: GateResult) -> GateResult:
+        """Add what ran programs, where a benchmark asks for them."""
+        plan = self.store.plan(result.benchmark)
+        if plan is None or plan.grader is None:
+            return result
+        return replace(result, grader=plan.grader, sandbox=self.store.sandbox)
 
     def _with_health(self, result: GateResult) -> GateResult:
         """Add what is judged and shown beside pass@1, where there is a pass@1."""
@@ -131,7 +150,7 @@ class Judge:
         )
         tallies = self.store.tallies(result.benchmark, k=k)
         counts = Counts.from_rows(
-            (tally.problem_id, tally.n_correct, tally.n_samples) for tally in tallies if tally.n_samples
+            (id_, n_correct, n_samples) for id_, n_correct, n_samples in graded_rows(tallies) if n_samples
         )
         found = None if result.baseline is None else self.shelf.find(result.benchmark)
         baseline = None if found is None else found.baseline
@@ -160,7 +179,10 @@ class Judge:
         tallies = self.store.tallies(plan.benchmark, k=k)
         found = gate.look(number, tallies) if is_closed and number else None
         judgement = unfit_run(self.store, plan, tallies)
-        if judgement is None and found is not None and found.judgement is not None:
+        n_errors = sum(tally.n_error for tally in tallies)
+        if judgement is None and n_errors and (found is None or found.judgement is None):
+            judgement = ungraded_run(self.store, plan, tallies, why=_MATTERS)
+        elif judgement is None and found is not None and found.judgement is not None:
             judgement = found.judgement
             if self.save_as is not None:
                 judgement = replace(judgement, warnings=(*judgement.warnings, self._not_recorded()))
@@ -191,14 +213,40 @@ class Judge:
             measured = measured_run(self.store, plan, tallies)
             is_candidate = found is None and self.shelf.choice != "previous"
             name = self.save_as or (self.shelf.model_name if is_candidate else None)
+            is_whole = not any(tally.n_error for tally in tallies)
+            if not is_whole and name is not None:
+                why = "; a baseline holds none such"
+                return ungraded_run(self.store, plan, tallies, why=why), None, None
             recorded = None if name is None else str(self.shelf.record(measured, name=name))
         except R1EvalError as error:
             return invalid(str(error), "Mend the baseline and judge again with --r1-resume."), None, None
         is_comparable = found is not None and is_same_question(measured, found)
         if found is None or (self.save_as is not None and not is_comparable):
             return self._without_baseline(measured, recorded), None, recorded
-        judgement = compared(measured, found, benchmark=benchmark, n_samples=plan.samples_per_problem, rule=self.rule)
-        return judgement, found, recorded
+        return self._decided(benchmark, plan, tallies, measured=measured, found=found), found, recorded
+
+    def _decided(
+        self,
+        benchmark: Benchmark,
+        plan: Plan,
+        tallies: tuple[ProblemTally, ...],
+        *,
+        measured: MeasuredBaseline,
+        found: FoundBaseline,
+    ) -> Judgement:
+        """Compare; what the grader failed on is left out if the verdict is the same with all of it wrong or right."""
+        k = plan.samples_per_problem
+        if not any(tally.n_error for tally in tallies):
+            return compared(measured, found, benchmark=benchmark, n_samples=k, rule=self.rule)
+        judgement = compared(measured, found, benchmark=benchmark, n_samples=None, rule=self.rule)
+        extremes = Completions.of(graded_rows(tallies), n_samples=k)
+        for counts in (extremes.lowest, extremes.highest):
+            health = replace(measured.health, n_samples=counts.n_samples)
+            completed = replace(measured, counts=counts, health=health)
+            extreme = compared(completed, found, benchmark=benchmark, n_samples=k, rule=self.rule)
+            if extreme.verdict is not judgement.verdict:
+                return ungraded_run(self.store, plan, tallies, why=_MATTERS)
+        return replace(judgement, warnings=(*judgement.warnings, _ungraded_words(tallies)))
 
     def _without_baseline(self, measured: MeasuredBaseline, recorded: str | None) -> Judgement:
         on_purpose = self.save_as is not None
@@ -214,6 +262,14 @@ class Judge:
             if recorded is None
             else f"Review {recorded} and commit it; the next run is compared with it.",
         )
+
+
+_MATTERS = "; counted all wrong or all right, they would change the verdict"
+
+
+def _ungraded_words(tallies: Sequence[ProblemTally]) -> str:
+    n_errors = sum(tally.n_error for tally in tallies)
+    return f"{n_errors} samples that the grader failed on are left out; wrong or right, they would change nothing."
 
 
 def _with_samples(name: str, plan: Plan, tallies: tuple[ProblemTally, ...], judgement: Judgement) -> GateResult:
@@ -238,7 +294,12 @@ def is_same_question(measured: MeasuredBaseline, found: FoundBaseline) -> bool:
 
 
 def compared(
-    measured: MeasuredBaseline, found: FoundBaseline, *, benchmark: Benchmark | None, n_samples: int, rule: GateRule
+    measured: MeasuredBaseline,
+    found: FoundBaseline,
+    *,
+    benchmark: Benchmark | None,
+    n_samples: int | None,
+    rule: GateRule,
 ) -> Judgement:
     """
     Judge a complete run against a baseline, by the fixed gate.
@@ -247,7 +308,7 @@ def compared(
         measured: The run.
         found: The baseline.
         benchmark: The benchmark's definition, which a published number needs; None where nobody has it.
-        n_samples: Samples per problem that were planned.
+        n_samples: Samples per problem that were planned; any other number is INVALID. None accepts what is there.
         rule: How to decide.
     """
     try:
@@ -262,7 +323,7 @@ def compared(
             reference.side,
             tau=reference.tau,
             rule=rule,
-            standard_samples=benchmark.samples_per_problem if benchmark else n_samples,
+            standard_samples=benchmark.samples_per_problem if benchmark else measured.counts.problems[0].n_samples,
             n_samples=n_samples,
         )
     if not is_same_evidence(measured, found):

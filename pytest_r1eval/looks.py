@@ -13,6 +13,7 @@ from pytest_r1eval.core import gates
 from pytest_r1eval.core.gates import SequentialGate
 from pytest_r1eval.core.records import ProblemTally
 from pytest_r1eval.core.sequential import Look
+from pytest_r1eval.runs import MAX_UNGRADED_SHARE
 from pytest_r1eval.store import Store
 
 
@@ -26,7 +27,8 @@ def advance(store: Store, name: str, gate: SequentialGate, *, shortcut: bool) ->
     """
     Take every look that a benchmark's stored samples allow, and close it where one decides.
 
-    A sample that could not be graded closes it as well: its verdict can only be INVALID.
+    Samples that could not be graded close it as well where they are too many, or where the look hangs on them: its
+    verdict can only be INVALID.
 
     Args:
         store: The run.
@@ -39,10 +41,12 @@ def advance(store: Store, name: str, gate: SequentialGate, *, shortcut: bool) ->
         if number > n_complete and not shortcut:
             return
         tallies = store.tallies(name, k=gate.plan.ks[number - 1])
-        if any(tally.n_error for tally in tallies):
+        n_errors = sum(tally.n_error for tally in tallies)
+        found = gate.look(number, tallies)
+        is_refused = n_errors > MAX_UNGRADED_SHARE * sum(tally.n_samples for tally in tallies)
+        if is_refused or (found is None and n_errors and number <= n_complete):
             store.close_benchmark(name)
             return
-        found = gate.look(number, tallies)
         if found is None:
             return
         decides = found.judgement is not None

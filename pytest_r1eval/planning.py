@@ -18,7 +18,7 @@ from pytest_r1eval.baseline_files import BaselineShelf, FoundBaseline
 from pytest_r1eval.checkpoint import Checkpoint
 from pytest_r1eval.core import sequential
 from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
-from pytest_r1eval.core.benchmarks import Benchmark, Exam, Sampling
+from pytest_r1eval.core.benchmarks import Benchmark, Exam, Grader, Sampling
 from pytest_r1eval.core.fingerprints import Fingerprint, Harness, ModelIdentity, Question
 from pytest_r1eval.core.gates import SequentialGate
 from pytest_r1eval.core.plans import Plan, check_room, subset_ids
@@ -26,7 +26,8 @@ from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.sequential import LastLook
 from pytest_r1eval.core.verdicts import GateRule
 from pytest_r1eval.errors import BaselineError, PlanError
-from pytest_r1eval.references import design_against, reference_for
+from pytest_r1eval.references import check_same_question, design_against, reference_for
+from pytest_r1eval.scoring.grading import CodeGrading
 from pytest_r1eval.scoring.pool import GradingPool
 from pytest_r1eval.settings import GateKind, Settings, sampling_for
 from pytest_r1eval.store import Store
@@ -42,12 +43,14 @@ class PlannedBenchmark:
         prompts: Token ids of each, in the exam's order.
         plan: What is going to be drawn.
         gate: What looks decide by; None where only a complete run is judged.
+        sandbox: What programs will run in, in words; None where none run.
     """
 
     exam: Exam
     prompts: tuple[tuple[int, ...], ...]
     plan: Plan
     gate: SequentialGate | None = None
+    sandbox: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,8 @@ class Sitting:
         sampling: How responses are drawn.
         system_prompt: The system message, None for none.
         samples_per_problem: How many are drawn unless the user says otherwise.
+        grader: Name and version of what runs programs; None where the task's metric grades.
+        sandbox: What programs run in, in words; None where none run here.
     """
 
     exam: Exam
@@ -68,6 +73,8 @@ class Sitting:
     sampling: Sampling
     system_prompt: str | None
     samples_per_problem: int
+    grader: str | None = None
+    sandbox: str | None = None
 
 
 class SittingSource(Protocol):
@@ -90,15 +97,18 @@ class TaskSource:
     settings: Settings
     checkpoint: Checkpoint
     pool: GradingPool
+    code: CodeGrading
 
     async def sitting(self, benchmark: Benchmark) -> Sitting:
         """
-        Build the exam and render its prompts, in a process of their own.
+        Build the exam and render its prompts, in a process of their own; start the sandbox if programs are asked for.
 
         Raises:
             ExamError: If the data set cannot be read.
             ModelError: If the model's tokenizer or chat template cannot.
+            SandboxError: If programs are asked for and nothing confines them here.
         """
+        confining = asyncio.wrap_future(self.pool.confirm_sandbox()) if benchmark.grader is Grader.CODE else None
         building = self.pool.build_exam(
             benchmark,
             data_dir=self.settings.data,
@@ -106,6 +116,7 @@ class TaskSource:
             revision=self.checkpoint.revision,
             system_prompt=self.settings.system_prompt,
         )
+        sandbox = None if confining is None else (await confining).words
         built = await asyncio.wrap_future(building)
         return Sitting(
             exam=built.exam,
@@ -113,14 +124,23 @@ class TaskSource:
             sampling=sampling_for(benchmark, self.settings, max_position=self.checkpoint.max_position),
             system_prompt=self.settings.system_prompt,
             samples_per_problem=benchmark.samples_per_problem,
+            grader=self.code.name if benchmark.grader is Grader.CODE else None,
+            sandbox=sandbox,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedSource:
-    """A recorded run: its exam, prompts and sampling."""
+    """
+    A recorded run: its exam, prompts and sampling.
+
+    Attributes:
+        run: The run's folder.
+        regrading: Where its responses are graded anew: the scoring processes, and how programs are graded.
+    """
 
     run: Path
+    regrading: tuple[GradingPool, CodeGrading] | None = None
 
     async def sitting(self, benchmark: Benchmark) -> Sitting:
         """
@@ -128,7 +148,12 @@ class RecordedSource:
 
         Raises:
             PlanError: If it has no such benchmark.
+            SandboxError: If programs are graded anew and nothing confines them here.
         """
+        sandbox = grader = None
+        if self.regrading is not None and benchmark.grader is Grader.CODE:
+            pool, code = self.regrading
+            sandbox, grader = (await asyncio.wrap_future(pool.confirm_sandbox())).words, code.name
         with closing(Store.open(self.run)) as store:
             plan = store.plan(benchmark.name)
             if plan is None:
@@ -142,6 +167,8 @@ class RecordedSource:
                 sampling=plan.sampling,
                 system_prompt=plan.system_prompt,
                 samples_per_problem=plan.samples_per_problem,
+                grader=grader or plan.grader,
+                sandbox=sandbox or store.sandbox,
             )
 
 
@@ -186,11 +213,12 @@ class Planner:
         question = Question(exam=exam.digest, sampling=sitting.sampling, system_prompt=sitting.system_prompt)
         found = self.shelf.find(benchmark.name)
         if self.settings.save_baseline is None:
-            check_comparable(question, found, is_subset=exam != sitting.exam)
+            check_comparable(question, found, grader=sitting.grader, is_subset=exam != sitting.exam)
         k = self.settings.samples.get(benchmark.name, sitting.samples_per_problem)
         gate = None
         if self.settings.gate is GateKind.SEQUENTIAL and found is not None:
-            fingerprint = Fingerprint(model=self.identity, question=question, harness=await harness)
+            answering = (await harness).graded_by(sitting.grader)
+            fingerprint = Fingerprint(model=self.identity, question=question, harness=answering)
             gate = self._sequential_gate(benchmark, found, fingerprint=fingerprint, k=k)
         plan = Plan(
             benchmark=benchmark.name,
@@ -200,8 +228,9 @@ class Planner:
             seed=self.seed,
             sampling=sitting.sampling,
             system_prompt=sitting.system_prompt,
+            grader=sitting.grader,
         )
-        return PlannedBenchmark(exam=exam, prompts=prompts, plan=plan, gate=gate)
+        return PlannedBenchmark(exam=exam, prompts=prompts, plan=plan, gate=gate, sandbox=sitting.sandbox)
 
     def _sequential_gate(
         self, benchmark: Benchmark, found: FoundBaseline, *, fingerprint: Fingerprint, k: int
@@ -216,21 +245,29 @@ class Planner:
         return SequentialGate(plan=plan, reference=reference.side, tau=reference.tau, baseline=reference.source)
 
 
-def check_comparable(question: Question, found: FoundBaseline | None, *, is_subset: bool) -> None:
+def check_comparable(
+    question: Question, found: FoundBaseline | None, *, is_subset: bool, grader: str | None = None
+) -> None:
     """
     Refuse a comparison that would be INVALID anyway, before it costs a token.
+
+    Args:
+        question: What is going to be asked.
+        found: The baseline, None where there is none.
+        is_subset: Whether only some of the exam's problems are asked.
+        grader: What is going to run programs; None where the task's metric grades.
 
     Raises:
         BaselineError: If the baseline was asked something else.
     """
     match found:
         case FoundBaseline(baseline=MeasuredBaseline() as baseline):
-            differences = question.differences(baseline.fingerprint.question)
-            if differences:
-                raise BaselineError(
-                    f"The baseline ({found.source}) was asked something else: {'; '.join(map(str, differences))}. "
-                    "Ask the same, or record a baseline of your own with --r1-save-baseline and --r1-baseline"
-                )
+            harness = baseline.fingerprint.harness
+            differences = [
+                *question.differences(baseline.fingerprint.question),
+                *harness.graded_by(grader).differences(harness),
+            ]
+            check_same_question(differences, found)
         case FoundBaseline(baseline=PublishedBaseline()) if is_subset:
             raise BaselineError(
                 f"--r1-subset never gates against a full exam, and the baseline ({found.source}) is of one; "

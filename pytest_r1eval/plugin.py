@@ -38,7 +38,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marks, and the run if a model is to be judged."""
-    for mark in ("r1eval", "smoke", *dict.fromkeys(benchmark.mark for benchmark in BUILT_IN)):
+    for mark in ("r1eval", "smoke", "smoke_code", *dict.fromkeys(benchmark.mark for benchmark in BUILT_IN)):
         config.addinivalue_line("markers", f"{mark}: a benchmark of pytest-r1eval; needs --r1-model")
     if settings.is_asked(config):
         from pytest_r1eval.startup import register  # noqa: PLC0415 - only for a process that judges

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pytest_r1eval.baseline_files import FoundBaseline
 from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline, PublishedHarness
 from pytest_r1eval.core.benchmarks import Benchmark
-from pytest_r1eval.core.fingerprints import Fingerprint
+from pytest_r1eval.core.fingerprints import Difference, Fingerprint
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.stats import Design, Published
 from pytest_r1eval.core.verdicts import Tau, measured_tau, published_tau
@@ -78,12 +79,7 @@ def reference_for(benchmark: Benchmark | None, found: FoundBaseline, *, fingerpr
     match found.baseline:
         case MeasuredBaseline() as measured:
             differences = fingerprint.differences(measured.fingerprint)
-            asked = [str(difference) for difference in differences if difference.is_question]
-            if asked:
-                raise BaselineError(
-                    f"The baseline ({found.source}) was asked something else: {'; '.join(asked)}. "
-                    "Ask the same, or record a baseline of your own with --r1-save-baseline."
-                )
+            check_same_question(differences, found)
             return Reference(side=side_of(measured), tau=measured_tau(differences), source=found.source)
         case PublishedBaseline() as published:
             if benchmark is None:
@@ -91,17 +87,45 @@ def reference_for(benchmark: Benchmark | None, found: FoundBaseline, *, fingerpr
                     f"{published.benchmark} is not defined here, so nothing is known of the published number's noise; "
                     "name the module that defines it (--tasks, --r1-tasks)"
                 )
-            return Reference(side=side_of(published), tau=tau_of(published, benchmark), source=found.source)
+            grader = fingerprint.harness.grader
+            return Reference(
+                side=side_of(published), tau=tau_of(published, benchmark, grader=grader), source=found.source
+            )
 
 
-def tau_of(published: PublishedBaseline, benchmark: Benchmark) -> Tau:
+def check_same_question(differences: Iterable[Difference], found: FoundBaseline) -> None:
+    """
+    Refuse a baseline that was asked something else, or whose programs were graded by another rule.
+
+    Args:
+        differences: In what a run and the baseline differ.
+        found: The baseline.
+
+    Raises:
+        BaselineError: If one of them forbids a comparison.
+    """
+    asked = [str(difference) for difference in differences if difference.is_question]
+    if asked:
+        raise BaselineError(
+            f"The baseline ({found.source}) was asked something else: {'; '.join(asked)}. "
+            "Ask the same, or record a baseline of your own with --r1-save-baseline and --r1-baseline."
+        )
+
+
+def tau_of(published: PublishedBaseline, benchmark: Benchmark, *, grader: str = "lighteval") -> Tau:
     """
     Return the noise between a run and a published number.
+
+    Args:
+        published: The number.
+        benchmark: What it is of.
+        grader: What graded the run; only LightEval's is the harness of a number made with LightEval.
 
     Raises:
         BaselineError: If nobody has measured it.
     """
+    is_lighteval = published.harness is PublishedHarness.LIGHTEVAL and grader.startswith("lighteval")
     try:
-        return published_tau(benchmark, made_with_lighteval=published.harness is PublishedHarness.LIGHTEVAL)
+        return published_tau(benchmark, made_with_lighteval=is_lighteval)
     except ValueError as error:
         raise BaselineError(f"{error}; or record a baseline of your own with --r1-save-baseline") from error

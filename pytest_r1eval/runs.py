@@ -8,7 +8,7 @@ compared or added up either.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,17 @@ from pathlib import Path
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline
 from pytest_r1eval.core.fingerprints import Fingerprint, Question
 from pytest_r1eval.core.plans import Plan
-from pytest_r1eval.core.records import Counts, ProblemTally
+from pytest_r1eval.core.records import Counts, Outcome, ProblemTally
 from pytest_r1eval.core.verdicts import Judgement, invalid
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.store import FILE_NAME, BenchmarkState, Store
 
+MAX_UNGRADED_SHARE = 0.005
+"""
+Of a run's samples, how many the grader may have failed on: one in two hundred, and only where the verdict is the same
+whether all of them are counted wrong or right. One crash in a night of grading then costs no run, and none can tip a
+gate.
+"""
 MIN_TOKENS_OF_A_REPEAT = 256
 """Two draws of one short answer agree by chance; of this many tokens, at any temperature above 0, they do not."""
 
@@ -139,11 +145,8 @@ def missing_samples(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...])
 def unfit_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement | None:
     """Refuse samples that are no evidence: ungraded, repeated, or of several harnesses."""
     n_samples, n_errors = sum(tally.n_samples for tally in tallies), sum(tally.n_error for tally in tallies)
-    if n_errors:
-        return invalid(
-            f"The grader failed on {n_errors} of {n_samples} samples ({_first_error(store, plan.benchmark)}).",
-            "A failure of the grader is no wrong answer: mend it and start a new run.",
-        )
+    if n_errors > MAX_UNGRADED_SHARE * n_samples:
+        return ungraded_run(store, plan, tallies, why="")
     repeated = store.repeated_responses(plan.benchmark, min_tokens=MIN_TOKENS_OF_A_REPEAT)
     if repeated and plan.sampling.temperature > 0:
         return invalid(
@@ -159,24 +162,48 @@ def unfit_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Ju
     return None
 
 
+def ungraded_run(store: Store, plan: Plan, tallies: Sequence[ProblemTally], *, why: str) -> Judgement:
+    """Refuse a run because of samples on which the grader failed."""
+    n_samples, n_errors = sum(tally.n_samples for tally in tallies), sum(tally.n_error for tally in tallies)
+    return invalid(
+        f"The grader failed on {n_errors} of {n_samples} samples ({_first_error(store, plan.benchmark)}){why}.",
+        f"A failure of the grader is no wrong answer: mend it; --r1-resume {store.path.parent} grades them once more.",
+    )
+
+
 def _first_error(store: Store, name: str) -> str:
-    details = (sample.grade.detail for sample in store.samples(name) if sample.grade.detail)
-    return next(details, "no detail recorded")
+    samples = (sample for sample in store.samples(name) if sample.grade.outcome is Outcome.ERROR)
+    return next((sample.grade.detail for sample in samples if sample.grade.detail), "no detail recorded")
+
+
+def graded_rows(tallies: Iterable[ProblemTally]) -> list[tuple[str, int, int]]:
+    """Return (problem id, correct, graded samples) of each problem."""
+    return [(tally.problem_id, tally.n_correct, tally.n_samples - tally.n_error) for tally in tallies]
 
 
 def measured_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> MeasuredBaseline:
-    """Take a complete run as what a baseline would record of it."""
+    """
+    Take a complete run as what a baseline would record of it; samples without a grade do not count.
+
+    Raises:
+        RunError: If the grader failed on every sample of a problem.
+    """
     header, (harness,) = store.header, store.harnesses
+    graded = graded_rows(tallies)
+    if not all(n_samples for _, _, n_samples in graded):
+        raise RunError(
+            f"{store.path.parent}: the grader failed on every sample of a problem; grade it with --r1-resume"
+        )
     question = Question(exam=plan.exam, sampling=plan.sampling, system_prompt=plan.system_prompt)
     return MeasuredBaseline(
         benchmark=plan.benchmark,
         recorded=dt.datetime.fromisoformat(header.created),
         run=store.path.parent.name,
         seed=header.seed,
-        fingerprint=Fingerprint(model=header.identity, question=question, harness=harness),
-        counts=Counts.from_rows((tally.problem_id, tally.n_correct, tally.n_samples) for tally in tallies),
+        fingerprint=Fingerprint(model=header.identity, question=question, harness=harness.graded_by(plan.grader)),
+        counts=Counts.from_rows(graded),
         health=HealthCounts(
-            n_samples=sum(tally.n_samples for tally in tallies),
+            n_samples=sum(n_samples for _, _, n_samples in graded),
             n_truncated=sum(tally.n_cut_off for tally in tallies),
             n_no_answer=sum(tally.n_no_answer for tally in tallies),
             n_tokens=sum(tally.n_tokens for tally in tallies),

@@ -22,8 +22,9 @@ import pytest
 
 from pytest_r1eval import items
 from pytest_r1eval.assembly import build_worker, rule_of, shelf_of
+from pytest_r1eval.catalog import names_of
 from pytest_r1eval.checkpoint import Checkpoint
-from pytest_r1eval.core.benchmarks import Benchmark, Grader
+from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.placement import Placement
 from pytest_r1eval.core.plans import Share
 from pytest_r1eval.devices import Places
@@ -105,7 +106,7 @@ class RunSession:
         judging = self._settings.judge_only is not None
         return items.BenchmarkCollector.build(
             parent,
-            benchmarks={name: spec for name, spec in self._catalog.items() if spec.grader is not Grader.CODE},
+            benchmarks=self._catalog,
             n_shards=1 if judging else self._settings.n_workers,
             worker=StoredWork if judging else self._start_worker,
         )
@@ -378,5 +379,5 @@ def place_of(config: pytest.Config) -> int:
 
 def marks_hint(catalog: dict[str, Benchmark]) -> str:
     """List what can be selected."""
-    marks = dict.fromkeys(spec.mark for spec in catalog.values() if spec.grader is not Grader.CODE)
-    return f"choose benchmarks by their marks, as in -m 'aime or math500': {', '.join(marks)}"
+    marks = dict.fromkeys(spec.mark for spec in catalog.values())
+    return f"choose benchmarks by their marks, as in -m 'aime or math500': {names_of(marks)}"

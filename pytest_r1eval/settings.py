@@ -19,11 +19,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pytest_r1eval.core.benchmarks import Benchmark, Sampling
+from pytest_r1eval.core.benchmarks import Benchmark, CodeGrader, Sampling
 from pytest_r1eval.core.plans import Share
 
 if TYPE_CHECKING:
     from _pytest.config.argparsing import OptionGroup
+
+    from pytest_r1eval.sandbox import Limits
 
 T = TypeVar("T")
 
@@ -118,6 +120,20 @@ OPTIONS: tuple[Option, ...] = (
         default="auto",
         help="engines that share a GPU under -n auto; auto decides by the model's size",
     ),
+    Option(
+        name="grader",
+        choices=tuple(grader.value for grader in CodeGrader),
+        default=CodeGrader.LIGHTEVAL.value,
+        help="the rule by which programs are right: LightEval's own scorer, or ours with a real stdin and stdout",
+    ),
+    Option(
+        name="sandbox-limit",
+        metavar="KEY=VALUE",
+        is_repeatable=True,
+        help="a limit of the programs that are run: cpu_s (6), wall_s (18), memory_mib (4096), n_threads (64), "
+        "output_mib (16)",
+    ),
+    Option(name="unsafe-code", is_flag=True, help="run programs even where no sandbox holds"),
     Option(name="dtype", metavar="DTYPE", default="bfloat16", help="number format of the computation"),
     Option(
         name="gpu-memory-utilization",
@@ -157,7 +173,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="baseline",
         metavar="WHICH",
-        help="published, previous, org/name, or a file (the model's own: measured, else published)",
+        help="published, previous, org/name, a file, or hf://datasets/ORG/REPO/PATH.json (the model's own: measured, "
+        "else published)",
     ),
     Option(name="save-baseline", metavar="NAME", help="record this run as baselines/NAME.json"),
     Option(
@@ -202,6 +219,15 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="judge-only", metavar="RUN", help="judge a stored run: no model, no engine, nothing is drawn"),
 )
 
+_SANDBOX_LIMITS: Mapping[str, tuple[str, int | None]] = {
+    "cpu_s": ("cpu_s", None),
+    "wall_s": ("wall_s", None),
+    "memory_mib": ("memory_bytes", 1 << 20),
+    "n_threads": ("n_threads", 1),
+    "output_mib": ("output_bytes", 1 << 20),
+}
+"""Keys of --r1-sandbox-limit: the field of `Limits`, and what one unit of a whole number is; None for seconds."""
+
 NEWEST = "newest"
 """What a bare --r1-resume means."""
 
@@ -229,6 +255,9 @@ class Settings:
     dtype: str = "bfloat16"
     gpu_memory_utilization: float = 0.8
     engine_args: Mapping[str, Any] = field(default_factory=dict)
+    grader: CodeGrader = CodeGrader.LIGHTEVAL
+    sandbox_limits: Limits | None = None
+    unsafe_code: bool = False
     samples: Mapping[str, int] = field(default_factory=dict)
     subset: int | None = None
     temperature: float = 0.6
@@ -321,6 +350,9 @@ def settings_from(config: pytest.Config) -> Settings:
         dtype=read.text("dtype") or "bfloat16",
         gpu_memory_utilization=read.required("gpu-memory-utilization", _share),
         engine_args=dict(_engine_arg(text) for text in read.texts("engine-arg")),
+        grader=CodeGrader(read.choice("grader")),
+        sandbox_limits=_sandbox_limits(read.texts("sandbox-limit")),
+        unsafe_code=read.flag("unsafe-code"),
         samples=dict(_samples(text) for text in read.texts("samples")),
         subset=read.optional("subset", _positive_int),
         temperature=read.required("temperature", _non_negative_float),
@@ -553,6 +585,32 @@ def _engine_arg(text: str) -> tuple[str, Any]:
         return key.strip().replace("-", "_"), json.loads(value)
     except ValueError:
         return key.strip().replace("-", "_"), value
+
+
+def _sandbox_limits(texts: list[str]) -> Limits | None:
+    """Read the limits of programs; None where none is given, so that nobody loads a sandbox to say so."""
+    if not texts:
+        return None
+    from pytest_r1eval.sandbox import Limits  # noqa: PLC0415 - only where it is asked for
+
+    try:
+        return Limits(**dict(_sandbox_limit(text) for text in texts))  # type: ignore[arg-type]  # whole numbers where it counts
+    except ValueError as error:
+        raise pytest.UsageError(f"--r1-sandbox-limit: {error}") from error
+
+
+def _sandbox_limit(text: str) -> tuple[str, float | int]:
+    key, _, value = text.partition("=")
+    name, unit = _SANDBOX_LIMITS.get(key, ("", None))
+    try:
+        number = _non_negative_float(value)
+    except ValueError:
+        name = ""
+    if not name:
+        raise pytest.UsageError(
+            f"--r1-sandbox-limit is {text!r}; expected KEY=NUMBER with one of {', '.join(_SANDBOX_LIMITS)}"
+        )
+    return name, number if unit is None else int(number * unit)
 
 
 def _root(config: pytest.Config) -> Path:

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_r1eval import items
 from pytest_r1eval.assembly import checkpoint_of, placement_of, run_folder
-from pytest_r1eval.catalog import build_catalog
+from pytest_r1eval.catalog import build_catalog, names_of
 from pytest_r1eval.checkpoint import Checkpoint
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.devices import this_machine
@@ -120,7 +120,7 @@ def _check_choice(config: pytest.Config, settings: Settings, catalog: dict[str, 
     unknown = sorted(set(settings.samples) - set(catalog))
     if unknown:
         raise pytest.UsageError(
-            f"--r1-samples {unknown[0]}=...: no such benchmark; expected one of {', '.join(catalog)}"
+            f"--r1-samples {unknown[0]}=...: no such benchmark; expected one of {names_of(catalog)}"
         )
     if config.pluginmanager.has_plugin("rerunfailures") and config.getoption("reruns", default=None):
         raise pytest.UsageError(
@@ -147,7 +147,7 @@ def _held(run: Path, catalog: dict[str, Benchmark]) -> dict[str, Benchmark]:
     if unknown or not names:
         raise pytest.UsageError(
             f"--r1-judge-only {run}: the run holds {unknown[0] if unknown else 'no benchmark'}; expected some of "
-            f"{', '.join(catalog)}. Name the module that defines it with --r1-tasks, or choose another run"
+            f"{names_of(catalog)}. Name the module that defines it with --r1-tasks, or choose another run"
         )
     return {name: catalog[name] for name in names}
 

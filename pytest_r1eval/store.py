@@ -33,7 +33,7 @@ from pytest_r1eval.core.records import FinishReason, Grade, Outcome, ProblemTall
 from pytest_r1eval.errors import StoreError
 
 FILE_NAME = "run.sqlite"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LEASE_S = 60.0
 """How long a silent worker keeps its units; it renews every `LEASE_S / 4`."""
 BUSY_TIMEOUT_S = 60.0
@@ -59,6 +59,10 @@ CREATE TABLE sample (
     benchmark TEXT NOT NULL, problem_id TEXT NOT NULL, idx INTEGER NOT NULL, seed INTEGER NOT NULL,
     outcome TEXT NOT NULL, answer TEXT, detail TEXT, finish_reason TEXT NOT NULL, n_tokens INTEGER NOT NULL,
     text TEXT NOT NULL, PRIMARY KEY (benchmark, problem_id, idx)
+);
+CREATE TABLE ungraded (
+    benchmark TEXT NOT NULL, problem_id TEXT NOT NULL, idx INTEGER NOT NULL,
+    finish_reason TEXT NOT NULL, n_tokens INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (benchmark, problem_id, idx)
 );
 CREATE TABLE worker (owner TEXT PRIMARY KEY, harness TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE look (
@@ -247,6 +251,18 @@ class Store:
             rows = db.execute("SELECT DISTINCT harness FROM worker ORDER BY harness").fetchall()
         return tuple(Harness(**json.loads(text)) for (text,) in rows)
 
+    def note_sandbox(self, words: str) -> None:
+        """Note what stands between the programs that this run grades and the machine."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO run VALUES ('sandbox', ?)", (json.dumps(words),))
+
+    @property
+    def sandbox(self) -> str | None:
+        """What programs ran in, in words; None where none ran."""
+        with self._reading() as db:
+            row = db.execute("SELECT value FROM run WHERE key = 'sandbox'").fetchone()
+        return None if row is None else str(json.loads(row[0]))
+
     # Planning
 
     def claim_planning(self, name: str, *, owner: str) -> bool:
@@ -344,6 +360,7 @@ class Store:
             seed=fields["seed"],
             sampling=Sampling(**fields["sampling"]),
             system_prompt=fields["system_prompt"],
+            grader=fields.get("grader"),
         )
 
     def gate(self, name: str) -> str | None:
@@ -460,6 +477,39 @@ class Store:
         with self._transaction() as db:
             db.execute("UPDATE unit SET owner = NULL, lease_until = 0 WHERE done = 0")
             db.execute("UPDATE benchmark SET owner = NULL, lease_until = 0")
+
+    def reopen_ungraded(self) -> None:
+        """Set aside the responses on which the grader failed, for `ungraded`, and open their units again."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO ungraded SELECT benchmark, problem_id, idx, finish_reason, n_tokens, text"
+                " FROM sample WHERE outcome = ?",
+                (Outcome.ERROR,),
+            )
+            db.execute(
+                "UPDATE unit SET done = 0 WHERE EXISTS (SELECT 1 FROM sample WHERE outcome = ?"
+                " AND sample.benchmark = unit.benchmark AND sample.problem_id = unit.problem_id"
+                " AND idx >= first AND idx < last)",
+                (Outcome.ERROR,),
+            )
+            db.execute("DELETE FROM sample WHERE outcome = ?", (Outcome.ERROR,))
+            db.execute(
+                "UPDATE benchmark SET state = ? WHERE state = ? AND gate IS NULL"
+                " AND EXISTS (SELECT 1 FROM unit WHERE unit.benchmark = benchmark.name AND done = 0)",
+                (BenchmarkState.OPEN, BenchmarkState.CLOSED),
+            )
+
+    def ungraded(self, name: str, *, problem_id: str, index: int) -> Response | None:
+        """Return a response that was drawn and waits for a grade; None if there is none."""
+        with self._reading() as db:
+            row = db.execute(
+                "SELECT text, n_tokens, finish_reason FROM ungraded WHERE benchmark = ? AND problem_id = ? AND idx = ?",
+                (name, problem_id, index),
+            ).fetchone()
+        if row is None:
+            return None
+        text, n_tokens, finish_reason = row
+        return Response(text=text, n_tokens=n_tokens, finish_reason=FinishReason(finish_reason))
 
     def add_sample(self, claimed: ClaimedUnit, sample: Sample) -> None:
         """

@@ -41,8 +41,13 @@ def record_run(
     outcome: Outcome | None = None,
     n_tokens: int = 20,
     same_text: bool = False,
+    ungraded: frozenset[tuple[str, int]] = frozenset(),
 ) -> Path:
-    """Write a run whose samples are correct with the given rate; `skip` leaves (problem id, index) pairs out."""
+    """
+    Write a run whose samples are correct with the given rate.
+
+    `skip` leaves (problem id, index) pairs out; on `ungraded` ones the grader failed.
+    """
     identity = ModelIdentity(weights=weights, tokenizer="t", chat_template="c")
     header = RunHeader(
         model="toy", model_name=model_name, identity=identity, created="2025-01-20T00:00:00+00:00", seed=seed
@@ -68,6 +73,8 @@ def record_run(
             for index in claimed.missing:
                 is_solved = is_correct[claimed.unit.problem_id, index]
                 grade = outcome or (Outcome.CORRECT if is_solved else Outcome.WRONG)
+                if (claimed.unit.problem_id, index) in ungraded:
+                    grade = Outcome.ERROR
                 sample = Sample(
                     problem_id=claimed.unit.problem_id,
                     index=index,

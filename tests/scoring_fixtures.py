@@ -9,9 +9,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.core.benchmarks import CodeGrader
+from pytest_r1eval.sandbox import Limits
+from pytest_r1eval.scoring.grading import CodeGrading
 from pytest_r1eval.scoring.pool import GradingPool
 from tests.toys import SECRETS, Hub, write_tokenizer
 
@@ -28,10 +32,18 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture(scope="session")
-def pool(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GradingPool]:
+def code_tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Name the folder where the session's processes keep the tests of programs."""
+    return tmp_path_factory.mktemp("code-tests")
+
+
+@pytest.fixture(scope="session")
+def pool(hub: Hub, code_tests: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GradingPool]:
     """Start two scoring processes that stop a grader after four seconds, from an environment full of secrets."""
     places = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path_factory.mktemp("huggingface")), "HF_HUB_OFFLINE": "0"}
-    with GradingPool(n_processes=2, timeout_s=4, environ={**os.environ, **SECRETS, **places}) as started:
+    code = CodeGrading(grader=CodeGrader.LIGHTEVAL, limits=Limits(), tests=code_tests)
+    environ = {**os.environ, **SECRETS, **places}
+    with GradingPool(n_processes=2, timeout_s=4, code=code, environ=environ) as started:
         yield started
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.catalog import CUSTOM_SAMPLES_PER_PROBLEM, SMOKE, build_catalog
-from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark
+from pytest_r1eval.catalog import CUSTOM_SAMPLES_PER_PROBLEM, SMOKE, SMOKE_CODE, build_catalog
+from pytest_r1eval.core.benchmarks import BUILT_IN, LIVECODEBENCH_WINDOWS, Benchmark
 from pytest_r1eval.errors import ExamError
 
-ALWAYS = [*(benchmark.name for benchmark in BUILT_IN), "smoke"]
+SHIPPED = [*BUILT_IN, *LIVECODEBENCH_WINDOWS, SMOKE, SMOKE_CODE]
+ALWAYS = [benchmark.name for benchmark in SHIPPED]
 KEYS = "name, task, task_module, samples_per_problem, mark, max_new_tokens, revision"
 CONTRIBUTED = Benchmark(name="olympiad", mark="olympiad", task="o", task_module="plugin.tasks", samples_per_problem=8)
 
@@ -57,7 +58,7 @@ class TestSources:
         """A folder without a pyproject.toml has the built-in benchmarks and smoke."""
         catalog = build_catalog(tasks=None, pyproject=tmp_path / "pyproject.toml", contributed=())
 
-        assert [*BUILT_IN, SMOKE] == list(catalog.values())
+        assert list(catalog.values()) == SHIPPED
         assert list(catalog) == ALWAYS
 
     def test_smoke_ships(self) -> None:

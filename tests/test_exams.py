@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
+import pickle
 import shutil
 import string
 import subprocess
 import sys
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from pytest_r1eval.core.benchmarks import Benchmark, Exam
+from pytest_r1eval.code_test_cache import CodeTestCache
+from pytest_r1eval.core.benchmarks import LIVECODEBENCH_WINDOWS, Benchmark, Exam
 from pytest_r1eval.errors import ExamError, ModelError, R1EvalError, ScoringError
 from pytest_r1eval.exams import BuiltExam, task_names
 from pytest_r1eval.scoring.pool import GradingPool
+from tests.test_pickled_text import Attack
 from tests.toys import BUILT_IN_BY_NAME, DATA, HUB_COMMIT, SHARED_DATA, Hub, toy, write_tokenizer
 
 pytest_plugins = ["tests.scoring_fixtures"]
@@ -162,6 +167,66 @@ class TestRandomOrder:
         plain = builder.exam(toy("toy:pass")).problems
         assert {problem.id for problem in plain} <= {problem.id for problem in drawn}
         assert builder.exam(toy("toy:drawn")).problems == drawn
+
+
+class TestLiveCodeBench:
+    """LightEval's prompts and tests, and not its unpickling."""
+
+    ROW: ClassVar[dict[str, Any]] = {
+        "question_title": "Twice",
+        "question_content": "Print twice the number.",
+        "starter_code": "",
+        "metadata": "{}",
+        "public_test_cases": json.dumps([{"input": "1\n", "output": "2\n", "testtype": "stdin"}]),
+    }
+
+    @staticmethod
+    def encoded(content: object) -> str:
+        """Encode private tests as the data set does."""
+        return base64.b64encode(zlib.compress(pickle.dumps(content))).decode()
+
+    def write(self, folder: Path, window: str, private: str) -> None:
+        """Write a local copy of one window."""
+        (folder / "code_generation_lite" / window).mkdir(parents=True)
+        rows = [{**self.ROW, "private_test_cases": private}]
+        write_rows(folder / "code_generation_lite" / window / "test.jsonl", rows)
+
+    def test_prompt_tests_and_windows_are_lightevals(self, builder: Builder, tmp_path: Path, code_tests: Path) -> None:
+        """What its own prompt function, which unpickles, makes of the row; and its table of windows."""
+        private = [{"input": "2\n", "output": "4\n", "testtype": "stdin"}]
+        self.write(tmp_path, "v4_v5", self.encoded(json.dumps(private)))
+        (problem,) = builder.exam(BUILT_IN_BY_NAME["lcb"], data_dir=tmp_path).problems
+        program = (
+            "import json, sys\nfrom lighteval.tasks.tasks.lcb.main import TASKS_TABLE, lcb_codegeneration_prompt_fn\n"
+            "doc = lcb_codegeneration_prompt_fn(json.loads(sys.stdin.readline()))\n"
+            "print(json.dumps([doc.query, doc.specific, {task.name: task.hf_subset for task in TASKS_TABLE}]))"
+        )
+        path = tmp_path / "code_generation_lite" / "v4_v5" / "test.jsonl"
+        done = subprocess.run(
+            [sys.executable, "-c", program], input=path.read_text(), capture_output=True, text=True, check=True
+        )
+        query, specific, windows = json.loads(done.stdout.splitlines()[-1])
+        assert problem.query == query
+        assert problem.tests is not None
+        tests = CodeTestCache(folder=code_tests).read(problem.tests)
+        assert specific == {"inputs": list(tests.inputs), "outputs": list(tests.outputs), "fn_name": None}
+        ours = {window.task: window.name.removeprefix("lcb_") for window in LIVECODEBENCH_WINDOWS}
+        assert windows == {"lcb:codegeneration": "v4_v5", **ours}
+
+    def test_a_window_reads_its_own_folder(self, builder: Builder, tmp_path: Path) -> None:
+        """One data set holds them all."""
+        self.write(tmp_path, "v6", self.encoded("[]"))
+        (window,) = (window for window in LIVECODEBENCH_WINDOWS if window.name == "lcb_v6")
+        assert len(builder.exam(window, data_dir=tmp_path).problems) == 1
+        with pytest.raises(ExamError, match=r"found v6, expected v4_v5 with its test\.jsonl"):
+            builder.exam(BUILT_IN_BY_NAME["lcb"], data_dir=tmp_path)
+
+    def test_a_pickle_that_is_a_program_is_refused_and_not_run(self, builder: Builder, tmp_path: Path) -> None:
+        """LightEval would run it in the process that holds the token."""
+        self.write(tmp_path, "v4_v5", self.encoded(Attack(tmp_path / "run")))
+        with pytest.raises(ExamError, match="expected one string"):
+            builder.exam(BUILT_IN_BY_NAME["lcb"], data_dir=tmp_path)
+        assert not (tmp_path / "run").exists()
 
 
 class TestErrors:

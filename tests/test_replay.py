@@ -171,5 +171,19 @@ def test_delay_holds_every_answer(run: Path) -> None:
 )
 def test_unknown_arguments_are_refused(arguments: dict[str, object]) -> None:
     """What the engine does not know is an error that says what it knows."""
-    with pytest.raises(EngineError, match="takes n_concurrent=N and delay_s=SECONDS"):
+    with pytest.raises(EngineError, match="takes n_concurrent=N, delay_s=SECONDS and regrade=true"):
         ReplayOptions.parse(arguments)
+
+
+def test_a_recording_can_be_graded_anew(run: Path) -> None:
+    """The response alone is replayed, and whoever grades it is named."""
+    engine = ReplayEngine(run, options=ReplayOptions.parse({"regrade": True}))
+
+    async def ask() -> tuple[EngineIdentity, Generation]:
+        return await engine.start(), await engine.generate(request_for("smoke", "p000", 0))
+
+    identity, generation = asyncio.run(ask())
+    assert (identity.grader, generation.grade) == (None, None)
+    assert generation.response == samples_of(run, "smoke")[0].response
+    with pytest.raises(EngineError, match="regrade is 1; expected true or false"):
+        ReplayOptions.parse({"regrade": 1})

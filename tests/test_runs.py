@@ -45,6 +45,25 @@ def test_what_is_not_whole_is_invalid(tmp_path: Path) -> None:
     assert refusal(broken, "aime24") == f"The run {broken.folder} holds no aime24, only smoke."
 
 
+def test_one_failure_of_the_grader_in_two_hundred_counts_for_nothing(tmp_path: Path) -> None:
+    """Those samples are left out of the counts; one more and the run is no evidence."""
+    few = frozenset({("p003", 5), ("p004", 5)})
+    run = StoredRun(folder=record_run(tmp_path / "few", n_samples=40, ungraded=few))
+    measured = run.measured("smoke")
+    assert (measured.counts.n_samples, measured.health.n_samples) == (478, 478)
+    many = few | {("p005", 5)}
+    refused = refusal(StoredRun(folder=record_run(tmp_path / "many", n_samples=40, ungraded=many)))
+    assert refused == "The grader failed on 3 of 480 samples (no detail recorded)."
+
+
+def test_a_problem_without_a_grade_is_no_evidence(tmp_path: Path) -> None:
+    """However small its part of the run is."""
+    ungraded = frozenset({("p003", 0)})
+    run = StoredRun(folder=record_run(tmp_path / "run", n_problems=200, n_samples=1, ungraded=ungraded))
+    with pytest.raises(RunError, match="on every sample of a problem"):
+        run.measured("smoke")
+
+
 def test_an_unplanned_benchmark_is_invalid(tmp_path: Path) -> None:
     """A run that ended before planning holds nothing."""
     whole = Store.open(record_run(tmp_path / "whole"))

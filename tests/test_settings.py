@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pytest_r1eval.core.benchmarks import CodeGrader
 from pytest_r1eval.core.plans import Share
+from pytest_r1eval.sandbox import Limits
 from pytest_r1eval.settings import (
     NEWEST,
     OPTIONS,
@@ -45,6 +48,8 @@ def usage_error(read: Read, *arguments: str, environment: dict[str, str] | None 
     return str(caught.value)
 
 
+LIMITS: list[dict[str, Any]] = [{"cpu_s": 1.0}, {"wall_s": 2.5}, {"n_threads": 3}]
+
 KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("model", "a/a", "b/b", "c/c", ("a/a", "b/b", "c/c")),
     ("revision", "r1", "r2", "r3", ("r1", "r2", "r3")),
@@ -63,6 +68,8 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("max-model-len", "1", "2", "3", (1, 2, 3)),
     ("system-prompt", "Be brief.", "Think.", "50 % off", ("Be brief.", "Think.", "50 % off")),
     ("seed", "0", "1", str(2**63 - 1), (0, 1, 2**63 - 1)),
+    ("grader", "strict", "lighteval", "strict", tuple(map(CodeGrader, ("strict", "lighteval", "strict")))),
+    ("sandbox-limit", "cpu_s=1", "wall_s=2.5", "n_threads=3", tuple(Limits(**each) for each in LIMITS)),
     ("baseline", "published", "previous", "a/b.json", ("published", "previous", "a/b.json")),
     ("save-baseline", "a/a", "b/b", "c/c", ("a/a", "b/b", "c/c")),
     ("gate", "sequential", "fixed", "sequential", tuple(map(GateKind, ("sequential", "fixed", "sequential")))),
@@ -84,6 +91,9 @@ DEFAULTS: dict[str, object] = {
     "dtype": "bfloat16",
     "gpu_memory_utilization": 0.8,
     "engine_args": {},
+    "grader": CodeGrader.LIGHTEVAL,
+    "sandbox_limits": None,
+    "unsafe_code": False,
     "samples": {},
     "subset": None,
     "temperature": 0.6,
@@ -112,7 +122,9 @@ DEFAULTS: dict[str, object] = {
 
 def attribute(option: str) -> str:
     """Return the name of an option's attribute."""
-    return {"engine-arg": "engine_args", "shard": "share"}.get(option, option.replace("-", "_"))
+    return {"engine-arg": "engine_args", "shard": "share", "sandbox-limit": "sandbox_limits"}.get(
+        option, option.replace("-", "_")
+    )
 
 
 class TestPrecedence:
@@ -137,7 +149,7 @@ class TestPrecedence:
 
     def test_every_option_with_a_value_is_above_or_below(self) -> None:
         """An option that is added is added to these tests."""
-        elsewhere = {"tasks", "data", "judge-only", "output-dir", "two-sided", "exact"}
+        elsewhere = {"tasks", "data", "judge-only", "output-dir", "two-sided", "exact", "unsafe-code"}
 
         assert {option.name for option in OPTIONS} == {*elsewhere, *(option for option, *_ in KINDS)}
 
@@ -149,7 +161,7 @@ class TestPrecedence:
         assert pytester.path / "data" / "evals" == found.output_dir
         assert pytester.path == found.root
 
-    @pytest.mark.parametrize("name", ["two-sided", "exact"])
+    @pytest.mark.parametrize("name", ["two-sided", "exact", "unsafe-code"])
     def test_flags(self, read: Read, name: str) -> None:
         """A flag is set by any source, and by the words people use; the environment can unset the ini file's."""
         dest = f"r1_{name.replace('-', '_')}"
@@ -255,7 +267,7 @@ BAD_VALUES = [
         (("tasks",), ("missing.py", "."), "an existing file"),
         (("data",), ("missing", "test.ini"), "an existing folder"),
         (("output-dir",), ("~nobody-of-this-name/runs",), "a path"),
-        (("two-sided", "exact"), ("maybe", "2"), "true or false"),
+        (("two-sided", "exact", "unsafe-code"), ("maybe", "2"), "true or false"),
         (("server-url",), ("localhost:8000", "ftp://a", "http://", "http:///v1"), SERVER_URL),
         (("engine",), ("VLLM", "sglang"), "one of vllm, server, replay"),
         (("gate",), ("sometimes",), f"one of {', '.join(GateKind)}"),
@@ -270,7 +282,17 @@ BAD_VALUES = [
 ]  # fmt: skip
 
 
-PARSED_BY_PYTEST = {"engine", "exact", "family", "gate", "inconclusive", "max-samples", "two-sided"}
+PARSED_BY_PYTEST = {
+    "engine",
+    "exact",
+    "family",
+    "gate",
+    "grader",
+    "inconclusive",
+    "max-samples",
+    "two-sided",
+    "unsafe-code",
+}
 """Options whose values on the command line are pytest's parser's business."""
 
 

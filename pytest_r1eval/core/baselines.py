@@ -33,8 +33,11 @@ from pytest_r1eval.core.fingerprints import Fingerprint, Harness, ModelIdentity,
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import BaselineError
 
-SCHEMA_VERSION = 1
-"""The one version of the file format that this code reads and writes."""
+SCHEMA_VERSION = 2
+"""
+The newest version of the file format. Version 2 added lineage and history; a file that has neither is written as
+version 1, byte for byte as before.
+"""
 
 _Json: TypeAlias = "bool | int | float | str | list[_Json] | dict[str, _Json] | None"
 _T = TypeVar("_T")
@@ -179,6 +182,67 @@ class HealthCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """
+    Where a checkpoint stands in a training.
+
+    Attributes:
+        parent: ``org/name`` of the checkpoint it was trained from; None if nobody said.
+        step: Its training step; None if nobody said.
+        commit: The commit of the training code; None if nobody said.
+
+    Raises:
+        ValueError: If the step is negative, or a text is empty.
+    """
+
+    parent: str | None = None
+    step: int | None = None
+    commit: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.step is not None:
+            _require("step", self.step, _NOT_NEGATIVE)
+        for field, text in (("parent", self.parent), ("commit", self.commit)):
+            if text is not None:
+                _require_label(field, text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blessing:
+    """
+    One time that a baseline was replaced.
+
+    Attributes:
+        blessed: When, with its offset from UTC.
+        run: The run that took its place.
+        pass_at_1: The new number, a fraction.
+        replaced_run: The run that was replaced.
+        replaced_pass_at_1: The old number, a fraction.
+        reason: Why; a lower number has one.
+
+    Raises:
+        ValueError: If a value is out of its range, or a lower number has no reason.
+    """
+
+    blessed: dt.datetime
+    run: str
+    pass_at_1: float
+    replaced_run: str
+    replaced_pass_at_1: float
+    reason: str | None
+
+    def __post_init__(self) -> None:
+        if self.blessed.utcoffset() is None:
+            raise ValueError(f"blessed is {self.blessed}; expected a date-time with its offset from UTC")
+        for field, text in (("run", self.run), ("replaced_run", self.replaced_run)):
+            _require_label(field, text)
+        _require("pass_at_1", self.pass_at_1, _FRACTION)
+        _require("replaced_pass_at_1", self.replaced_pass_at_1, _FRACTION)
+        if self.reason is None and self.pass_at_1 < self.replaced_pass_at_1:
+            raise ValueError(f"pass_at_1 fell from {self.replaced_pass_at_1} to {self.pass_at_1} without a reason")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredBaseline:
     """
     Per-problem counts of one fixed-k run of this plugin.
@@ -191,6 +255,8 @@ class MeasuredBaseline:
         fingerprint: What the counts depend on.
         counts: Correct samples per problem, in the exam's order.
         health: Truncation, missing answers, tokens.
+        lineage: Where the checkpoint stands in its training; None if nobody said.
+        history: Every time that the entry was replaced, oldest first.
 
     Raises:
         ValueError: If `recorded` has no offset, or `health` is of other samples than `counts`.
@@ -203,6 +269,14 @@ class MeasuredBaseline:
     fingerprint: Fingerprint
     counts: Counts
     health: HealthCounts
+    lineage: Lineage | None = None
+    history: tuple[Blessing, ...] = ()
+
+    @property
+    def pass_at_1(self) -> float:
+        """The mean over problems of the share of correct samples, a fraction."""
+        shares = [problem.n_correct / problem.n_samples for problem in self.counts.problems]
+        return math.fsum(shares) / len(shares)
 
     def __post_init__(self) -> None:
         _require_label("benchmark", self.benchmark)
@@ -221,7 +295,6 @@ class BaselineFile:
     All baselines of one model.
 
     Attributes:
-        schema_version: Version of the file format.
         model: ``org/name``.
         published: At most one per benchmark and source.
         measured: At most one per benchmark.
@@ -230,19 +303,21 @@ class BaselineFile:
         ValueError: If the model is not ``org/name``, or an entry appears twice.
     """
 
-    schema_version: int = SCHEMA_VERSION
     model: str
     published: tuple[PublishedBaseline, ...] = ()
     measured: tuple[MeasuredBaseline, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.schema_version != SCHEMA_VERSION:
-            raise ValueError(f"schema_version is {self.schema_version}; expected {SCHEMA_VERSION}")
         if not _MODEL.fullmatch(self.model):
             raise ValueError(f"model is {self.model!r}; expected org/name")
         for repeat in (_repeated_published(self.published), _repeated_measured(self.measured)):
             if repeat is not None:
                 raise ValueError(f"{repeat.path}: found {repeat.found}; expected {repeat.expected}")
+
+    @property
+    def schema_version(self) -> int:
+        """The lowest version of the format that holds everything in it."""
+        return SCHEMA_VERSION if any(entry.lineage or entry.history for entry in self.measured) else 1
 
     def published_for(self, benchmark: str) -> PublishedBaseline | None:
         """Return the published number to compare with: LightEval's over the lab's own, then the later."""
@@ -313,7 +388,7 @@ def dumps(file: BaselineFile) -> str:
         "schema_version": file.schema_version,
         "model": file.model,
         "published": [_published_json(entry) for entry in file.published],
-        "measured": [_measured_json(entry) for entry in file.measured],
+        "measured": [_measured_json(entry, version=file.schema_version) for entry in file.measured],
     }
     return _written(document, indent="") + "\n"
 
@@ -340,8 +415,8 @@ def _published_sampling_json(sampling: PublishedSampling) -> _Json:
     }
 
 
-def _measured_json(entry: MeasuredBaseline) -> _Json:
-    return {
+def _measured_json(entry: MeasuredBaseline, *, version: int) -> _Json:
+    content: dict[str, _Json] = {
         "benchmark": entry.benchmark,
         "recorded": entry.recorded.isoformat(),
         "run": entry.run,
@@ -354,6 +429,25 @@ def _measured_json(entry: MeasuredBaseline) -> _Json:
             "n_no_answer": entry.health.n_no_answer,
             "n_tokens": entry.health.n_tokens,
         },
+    }
+    if version > 1:
+        content["lineage"] = None if entry.lineage is None else _lineage_json(entry.lineage)
+        content["history"] = [_blessing_json(blessing) for blessing in entry.history]
+    return content
+
+
+def _lineage_json(lineage: Lineage) -> _Json:
+    return {"parent": lineage.parent, "step": lineage.step, "commit": lineage.commit}
+
+
+def _blessing_json(blessing: Blessing) -> _Json:
+    return {
+        "blessed": blessing.blessed.isoformat(),
+        "run": blessing.run,
+        "pass_at_1": blessing.pass_at_1,
+        "replaced_run": blessing.replaced_run,
+        "replaced_pass_at_1": blessing.replaced_pass_at_1,
+        "reason": blessing.reason,
     }
 
 
@@ -407,10 +501,10 @@ def loads(text: str, *, name: str) -> BaselineFile:
         BaselineError: If anything in it is not as ``baselines/README.md`` says; names file, key, found and expected.
     """
     top = _parsed(text, name=name)
-    _check_version(top)
+    version = _version(top)
     fields = top.fields("schema_version", "model", "published", "measured")
     published = tuple(_published(item) for item in fields["published"].items())
-    measured = tuple(_measured(item) for item in fields["measured"].items())
+    measured = tuple(_measured(item, version=version) for item in fields["measured"].items())
     for repeat in (_repeated_published(published), _repeated_measured(measured)):
         if repeat is not None:
             raise _error(name, repeat.path, found=repeat.found, expected=repeat.expected)
@@ -428,11 +522,14 @@ def _parsed(text: str, *, name: str) -> _Node:
     return _Node(file=name, path="", value=value)
 
 
-def _check_version(top: _Node) -> None:
+def _version(top: _Node) -> int:
     """Look at the version before anything else: a newer file's other keys mean nothing to us."""
     node = top.members().get("schema_version")
-    if node is not None and (version := node.integer(_AT_LEAST_ONE)) > SCHEMA_VERSION:
+    if node is None:
+        return SCHEMA_VERSION  # its absence is reported with the other keys
+    if (version := node.integer(_AT_LEAST_ONE)) > SCHEMA_VERSION:
         raise node.error(f"{SCHEMA_VERSION} or less; update pytest-r1eval to read this file", found=str(version))
+    return version
 
 
 def _model(node: _Node) -> str:
@@ -483,8 +580,9 @@ def _date(node: _Node) -> dt.date:
     return date
 
 
-def _measured(node: _Node) -> MeasuredBaseline:
-    fields = node.fields(*MeasuredBaseline.__dataclass_fields__)
+def _measured(node: _Node, *, version: int) -> MeasuredBaseline:
+    names = tuple(MeasuredBaseline.__dataclass_fields__)
+    fields = node.fields(*(names if version > 1 else names[: names.index("lineage")]))
     counts = _counts(fields["counts"])
     return MeasuredBaseline(
         benchmark=fields["benchmark"].label(),
@@ -494,6 +592,32 @@ def _measured(node: _Node) -> MeasuredBaseline:
         fingerprint=_fingerprint(fields["fingerprint"]),
         counts=counts,
         health=_health(fields["health"], n_samples=counts.n_samples),
+        lineage=fields["lineage"].optional(_lineage) if version > 1 else None,
+        history=tuple(_blessing(item) for item in fields["history"].items()) if version > 1 else (),
+    )
+
+
+def _lineage(node: _Node) -> Lineage:
+    fields = node.fields(*Lineage.__dataclass_fields__)
+    return Lineage(
+        parent=fields["parent"].optional(_Node.label),
+        step=fields["step"].optional(lambda item: item.integer(_NOT_NEGATIVE)),
+        commit=fields["commit"].optional(_Node.label),
+    )
+
+
+def _blessing(node: _Node) -> Blessing:
+    fields = node.fields(*Blessing.__dataclass_fields__)
+    pass_at_1, replaced = fields["pass_at_1"].number(_FRACTION), fields["replaced_pass_at_1"].number(_FRACTION)
+    if fields["reason"].value is None and pass_at_1 < replaced:
+        raise fields["reason"].error("why the number became lower")
+    return Blessing(
+        blessed=_date_time(fields["blessed"]),
+        run=fields["run"].label(),
+        pass_at_1=pass_at_1,
+        replaced_run=fields["replaced_run"].label(),
+        replaced_pass_at_1=replaced,
+        reason=fields["reason"].optional(_Node.label),
     )
 
 

@@ -19,7 +19,16 @@ class Grader(StrEnum):
     TASK = "task"
     """The LightEval task's own metric, on each sample by itself."""
     CODE = "code"
-    """Running the program that the model wrote."""
+    """Running the program that the model wrote; `CodeGrader` says by which rule."""
+
+
+class CodeGrader(StrEnum):
+    """By which rule a program is right."""
+
+    LIGHTEVAL = "lighteval"
+    """LightEval's own scorer, as the published numbers were made, its mistakes included."""
+    STRICT = "strict"
+    """A real stdin and stdout, and outputs compared where the program cannot reach."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +132,7 @@ class Problem:
         instruction: LightEval's instruction, prepended by its prompt manager; None if the query has it all.
         choices: LightEval's choices; for open answers the gold answer alone.
         gold_index: Which of the choices is right.
+        tests: Digest of the tests that a program must pass (`core.code_tests`); None where no program is asked for.
     """
 
     id: str
@@ -130,6 +140,7 @@ class Problem:
     instruction: str | None
     choices: tuple[str, ...]
     gold_index: int
+    tests: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,10 +161,16 @@ class Exam:
     @property
     def digest(self) -> str:
         """SHA-256 over every problem's content in order; where the data lay does not matter."""
-        canonical = json.dumps([asdict(problem) for problem in self.problems], sort_keys=True, ensure_ascii=False)
+        contents = [asdict(problem) for problem in self.problems]
+        for content in contents:
+            if content["tests"] is None:  # exams without programs keep the digest that baselines were recorded with
+                del content["tests"]
+        canonical = json.dumps(contents, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+_LIVECODEBENCH_MODULE = "lighteval.tasks.tasks.lcb.main"
+_LIVECODEBENCH_REVISION = "89e5fc5c2a8e748f50e95bc7235fab2372d49bfa"
 _LEADERBOARDS = "seed-to-seed SDs of the Sober Look leaderboard; standard errors at k = 1, 4, 8 in lighteval#771"
 
 BUILT_IN: tuple[Benchmark, ...] = (
@@ -203,9 +220,9 @@ BUILT_IN: tuple[Benchmark, ...] = (
         name="lcb",
         mark="lcb",
         task="lcb:codegeneration",
-        task_module="lighteval.tasks.tasks.lcb.main",
+        task_module=_LIVECODEBENCH_MODULE,
         samples_per_problem=16,
-        revision="89e5fc5c2a8e748f50e95bc7235fab2372d49bfa",
+        revision=_LIVECODEBENCH_REVISION,
         grader=Grader.CODE,
         published_tau=0.013,
         planning=PlanningConstants(
@@ -213,3 +230,25 @@ BUILT_IN: tuple[Benchmark, ...] = (
         ),
     ),
 )
+
+LIVECODEBENCH_WINDOWS: tuple[Benchmark, ...] = tuple(
+    Benchmark(
+        name=f"lcb_{window}",
+        mark=f"lcb_{window}",
+        task=f"lcb:codegeneration_{window}",
+        task_module=_LIVECODEBENCH_MODULE,
+        samples_per_problem=16,
+        revision=_LIVECODEBENCH_REVISION,
+        grader=Grader.CODE,
+    )
+    for window in (
+        *("release_v1", "release_v2", "release_v3", "release_v4", "release_v5", "release_v6", "release_latest"),
+        *("v1", "v2", "v3", "v4", "v5", "v6"),
+        *("v1_v2", "v1_v3", "v1_v4", "v1_v5", "v2_v3", "v2_v4", "v2_v5", "v3_v4", "v3_v5"),
+    )
+)
+"""
+LiveCodeBench's other windows, as LightEval 0.13.0 names them; ``lcb`` is v4_v5.
+
+Each is an exam of its own: nobody has published its spread, so nothing is planned for it in advance.
+"""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from pytest_r1eval.core.benchmarks import Sampling
 
@@ -59,6 +59,14 @@ class Harness:
     n_devices: int
     grader: str
 
+    def graded_by(self, grader: str | None) -> Harness:
+        """Return the same with another grader, as of a benchmark whose programs are run; None changes nothing."""
+        return self if grader is None else replace(self, grader=grader)
+
+    def differences(self, other: Harness) -> tuple[Difference, ...]:
+        """List the fields in which two harnesses differ."""
+        return _differences("harness", asdict(self), asdict(other))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fingerprint:
@@ -85,7 +93,14 @@ class Difference:
 
     @property
     def is_question(self) -> bool:
-        """Whether the two runs asked something else, which no comparison survives."""
+        """
+        Whether the two runs asked something else, which no comparison survives.
+
+        Another version of a grader is noise; another grader is another question, as
+        what is right for one is wrong for the other.
+        """
+        if self.field == "harness.grader":
+            return self.ours.rpartition(" ")[0] != self.theirs.rpartition(" ")[0]
         return self.field.startswith("question.")
 
     def __str__(self) -> str:

@@ -46,16 +46,16 @@ class SequentialGate:
 
         Args:
             number: The look, from 1.
-            tallies: The first `plan.ks[number - 1]` samples of every problem, none of them ungraded.
+            tallies: The first `plan.ks[number - 1]` samples of every problem; ungraded ones are pending for good.
 
         Returns:
-            The look; None if the round is incomplete and its pending samples matter.
+            The look; None if samples are pending and they matter.
         """
         k = self.plan.ks[number - 1]
-        if all(tally.n_samples == k for tally in tallies):
+        if all(tally.n_samples - tally.n_error == k for tally in tallies):
             counts = Counts.from_rows((tally.problem_id, tally.n_correct, k) for tally in tallies)
             return sequential.look(self.plan, number, counts, self.reference, tau=self.tau)
-        finished = ((tally.problem_id, tally.n_correct, tally.n_samples) for tally in tallies)
+        finished = ((tally.problem_id, tally.n_correct, tally.n_samples - tally.n_error) for tally in tallies)
         completions = Completions.of(finished, n_samples=k)
         return sequential.sandwich(self.plan, number, completions, self.reference, tau=self.tau)
 

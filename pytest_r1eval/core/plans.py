@@ -100,6 +100,7 @@ class Plan:
         seed: The run's seed.
         sampling: How responses are drawn.
         system_prompt: The system message, None for none.
+        grader: Name and version of what runs programs; None where answers are graded by the task's metric.
 
     Raises:
         ValueError: If there is nothing to do, or the rounds do not ascend from 1.
@@ -112,6 +113,7 @@ class Plan:
     seed: int
     sampling: Sampling
     system_prompt: str | None = None
+    grader: str | None = None
 
     def __post_init__(self) -> None:
         if not self.problem_ids:

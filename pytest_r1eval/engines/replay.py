@@ -28,6 +28,7 @@ class ReplayOptions:
     Attributes:
         n_concurrent: Requests in flight.
         delay_s: How long every answer takes, so that a run lasts long enough to watch it or to kill it.
+        regrade: Whether the recorded responses are graded anew, by this process's graders.
 
     Raises:
         ValueError: If a value is not what it must be.
@@ -35,12 +36,15 @@ class ReplayOptions:
 
     n_concurrent: int = 256
     delay_s: float = 0.0
+    regrade: bool = False
 
     def __post_init__(self) -> None:
         if type(self.n_concurrent) is not int or self.n_concurrent < 1:
             raise ValueError(f"n_concurrent is {self.n_concurrent!r}; expected a whole number, 1 or more")
         if type(self.delay_s) not in {int, float} or not 0 <= self.delay_s < float("inf"):
             raise ValueError(f"delay_s is {self.delay_s!r}; expected seconds, 0 or more")
+        if type(self.regrade) is not bool:
+            raise ValueError(f"regrade is {self.regrade!r}; expected true or false")
 
     @classmethod
     def parse(cls, arguments: Mapping[str, object]) -> Self:
@@ -55,7 +59,8 @@ class ReplayOptions:
         except (TypeError, ValueError) as error:
             given = " ".join(f"{key}={value}" for key, value in arguments.items())
             raise EngineError(
-                f"--r1-engine-arg {given}: {error}; the replay engine takes n_concurrent=N and delay_s=SECONDS"
+                f"--r1-engine-arg {given}: {error}; the replay engine takes n_concurrent=N, delay_s=SECONDS and "
+                "regrade=true"
             ) from error
 
 
@@ -99,7 +104,7 @@ class ReplayEngine:
             quantization=harness.quantization,
             device=harness.device,
             n_devices=harness.n_devices,
-            grader=harness.grader,
+            grader=None if self._options.regrade else harness.grader,
         )
 
     async def generate(self, request: Request) -> Generation:
@@ -117,7 +122,7 @@ class ReplayEngine:
             )
         if self._options.delay_s:
             await asyncio.sleep(self._options.delay_s)
-        return Generation(response=sample.response, grade=sample.grade)
+        return Generation(response=sample.response, grade=None if self._options.regrade else sample.grade)
 
     async def close(self) -> None:
         """Forget the samples."""

@@ -65,6 +65,8 @@ def gate_words(result: GateResult) -> list[str]:
             f"  samples: {result.n_samples} of {result.n_planned}, {result.n_tokens} tokens, "
             f"{result.n_cut_off} cut off, {result.n_no_answer} without an answer"
         )
+    if result.grader is not None:
+        lines.append(f"  programs: graded by {result.grader}, in {result.sandbox or 'no sandbox that was recorded'}")
     if judgement.tau is not None and judgement.tau.value > 0:
         lines.append(f"  harness noise: tau {100 * judgement.tau.value:.1f} points, because {judgement.tau.source}")
     lines += _plan_words(result.sequential_plan, digest=result.gate or "") if result.sequential_plan else []

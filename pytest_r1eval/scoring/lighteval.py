@@ -31,14 +31,12 @@ from lighteval.utils.utils import remove_reasoning_tags
 from pytest_r1eval import exams
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response
 from pytest_r1eval.errors import ScoringError
+from pytest_r1eval.scoring.grading import REASONING_TAGS
 
 if TYPE_CHECKING:
     from lighteval.tasks.requests import Doc
 
     from pytest_r1eval.core.benchmarks import Benchmark, Problem
-
-_REASONING_TAGS = [("<think>", "</think>")]
-"""The default of LightEval's pipeline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +58,7 @@ def grade(benchmark: Benchmark, problem: Problem, response: Response) -> Grade:
     metric = scorer(benchmark)
     doc = exams.as_doc(problem)
     doc.choices = [metric.preprocess(choice) for choice in doc.choices]
-    text = metric.preprocess(remove_reasoning_tags(response.text, _REASONING_TAGS))
+    text = metric.preprocess(remove_reasoning_tags(response.text, REASONING_TAGS))
     try:
         value = metric.score(doc, ModelResponse(text=[text]))
     except Exception as error:  # noqa: BLE001 - the metric evaluates model-written text; the grade carries the error

@@ -34,7 +34,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from multiprocessing.connection import Pipe
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from pytest_r1eval.core.records import Grade, Outcome
 from pytest_r1eval.errors import R1EvalError, ScoringError
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from pytest_r1eval.core.benchmarks import Benchmark, Problem
     from pytest_r1eval.core.records import Response
     from pytest_r1eval.exams import BuiltExam
+    from pytest_r1eval.sandbox import Confirmation
+    from pytest_r1eval.scoring.grading import CodeGrading
 
 _SECRET = re.compile(r"TOKEN(?!IZERS)|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|^AWS_", re.IGNORECASE)
 """Names of variables that hold secrets; a name that ends in _PATH holds a place instead."""
@@ -63,6 +65,15 @@ class GradeRequest:
     benchmark: Benchmark
     problem: Problem
     response: Response
+    code: CodeGrading | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxRequest:
+    """Ask for the sandbox that programs will be graded in."""
+
+    id: int
+    code: CodeGrading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +87,10 @@ class ExamRequest:
     revision: str | None
     system_prompt: str | None
     hub_tokens: Mapping[str, str]
+    tests: Path | None = None
+
+
+Request = GradeRequest | ExamRequest | SandboxRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +98,7 @@ class Reply:
     """The answer to the request of that id."""
 
     id: int
-    result: Grade | BuiltExam | R1EvalError
+    result: Grade | BuiltExam | Confirmation | R1EvalError
 
 
 class GradingPool:
@@ -92,12 +107,21 @@ class GradingPool:
 
     Args:
         n_processes: Scoring processes.
-        timeout_s: Seconds a response may take to grade.
+        timeout_s: Seconds a response may take to grade; programs have limits of their own.
+        code: How programs are graded; None where no benchmark asks for any.
         environ: The environment the processes start from, secrets still in it; None takes this process's.
     """
 
-    def __init__(self, *, n_processes: int, timeout_s: float = 60.0, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        n_processes: int,
+        timeout_s: float = 60.0,
+        code: CodeGrading | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self._n_processes = n_processes
+        self._code = code
         self._timeout_s = timeout_s
         self._environ = dict(os.environ if environ is None else environ)
         self._ids = itertools.count()
@@ -119,11 +143,24 @@ class GradingPool:
             ScoringError: If the benchmark's task has no metric that tells right from wrong.
             ExamError: If its task cannot be found.
         """
-        request = GradeRequest(id=next(self._ids), benchmark=benchmark, problem=problem, response=response)
+        request = GradeRequest(
+            id=next(self._ids), benchmark=benchmark, problem=problem, response=response, code=self._code
+        )
         try:
             return cast("Grade", await asyncio.wrap_future(self._ask(request)))
         except _ServerLostError as error:
             return Grade(outcome=Outcome.ERROR, detail=str(error))
+
+    def confirm_sandbox(self) -> Future[Confirmation]:
+        """
+        Start the sandbox for programs, if it does not run yet, and say what it holds.
+
+        Returns:
+            Wait for its `result`; it raises `SandboxError` where nothing confines programs here.
+        """
+        if self._code is None:
+            raise ScoringError("programs are to be graded, and nobody said how; this is a defect here")
+        return cast("Future[Confirmation]", self._ask(SandboxRequest(id=next(self._ids), code=self._code)))
 
     def build_exam(
         self,
@@ -156,6 +193,7 @@ class GradingPool:
             revision=revision,
             system_prompt=system_prompt,
             hub_tokens={name: self._environ[name] for name in _HUB_TOKENS if name in self._environ},
+            tests=None if self._code is None else self._code.tests,
         )
         return cast("Future[BuiltExam]", self._ask(request))
 
@@ -176,7 +214,7 @@ class GradingPool:
     ) -> None:
         self.close()
 
-    def _ask(self, request: GradeRequest | ExamRequest) -> Future[Grade | BuiltExam]:
+    def _ask(self, request: Request) -> Future[Any]:
         with self._lock:
             return self._live_server().ask(request)
 
@@ -231,7 +269,7 @@ class _Server:
         )
         theirs.close()
         self._send_lock = threading.Lock()
-        self._open: dict[int, Future[Grade | BuiltExam]] = {}
+        self._open: dict[int, Future[Any]] = {}
         self._is_lost = threading.Event()
         self._reader = threading.Thread(target=self._read, name="r1eval-scoring-replies", daemon=True)
         self._reader.start()
@@ -240,9 +278,9 @@ class _Server:
     def is_lost(self) -> bool:
         return self._is_lost.is_set()
 
-    def ask(self, request: GradeRequest | ExamRequest) -> Future[Grade | BuiltExam]:
+    def ask(self, request: Request) -> Future[Any]:
         """Send a request; its future cannot be cancelled, so that a reply always finds it open."""
-        future: Future[Grade | BuiltExam] = Future()
+        future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
         self._open[request.id] = future
         try:

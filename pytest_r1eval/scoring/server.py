@@ -2,6 +2,7 @@
 The program that holds the scoring processes; started by `scoring.pool`, which says why it is one.
 
 It stays light itself: LightEval is imported once, by multiprocessing's fork server, and inherited by every worker.
+Programs are graded by threads of this process, because all they do is wait for the sandbox (`scoring.code`).
 It ends, with its whole process group, as soon as the process that started it is gone.
 """
 
@@ -15,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
 from multiprocessing import forkserver
@@ -25,22 +26,30 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from pebble import ProcessExpired, ProcessPool
 
-from pytest_r1eval.core.benchmarks import Grader
+from pytest_r1eval.code_test_cache import CodeTestCache
+from pytest_r1eval.core.benchmarks import Benchmark, Grader
 from pytest_r1eval.core.records import Grade, Outcome
-from pytest_r1eval.errors import ExamError, R1EvalError, ScoringError
-from pytest_r1eval.scoring.pool import ExamRequest, GradeRequest, Reply
+from pytest_r1eval.errors import ExamError, R1EvalError, SandboxError, ScoringError
+from pytest_r1eval.scoring.grading import CodeGrading
+from pytest_r1eval.scoring.pool import ExamRequest, GradeRequest, Reply, Request, SandboxRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.context import ForkServerContext
 
     from pytest_r1eval.exams import BuiltExam
+    from pytest_r1eval.sandbox import Confirmation
+    from pytest_r1eval.scoring.code import ProgramScorer
+
+    Result = Grade | BuiltExam | Confirmation
 
 T = TypeVar("T")
 
 _PRELOAD = ["pytest_r1eval.scoring.lighteval", "lighteval.tasks.lighteval_task", "lighteval.tasks.prompt_manager"]
 _GRADES_PER_PROCESS = 5000
 """After which a worker is replaced: sympy's caches grow, and a fresh fork costs milliseconds."""
+_PROGRAMS_PER_PROCESS = 2
+"""Programs under way for each scoring process: while one is compared here, another runs in the sandbox."""
 _WATCH_INTERVAL_S = 0.5
 _EXAM_TIMEOUT_S = 1800
 """A slow network may download for long; this is for what never ends."""
@@ -54,7 +63,7 @@ def main() -> None:
     context.set_forkserver_preload(_PRELOAD)
     forkserver.ensure_running()
     connection = Connection(int(handle))
-    requests: SimpleQueue[GradeRequest | ExamRequest] = SimpleQueue()
+    requests: SimpleQueue[Request] = SimpleQueue()
     dispatcher = _Dispatcher(connection, context, n_processes=int(n_processes), timeout_s=float(timeout_s))
     threading.Thread(target=dispatcher.run, args=(requests,), daemon=True).start()
     while True:  # takes requests off the pipe at once: the sender may be an event loop, and the first fork is slow
@@ -75,8 +84,9 @@ class _Dispatcher:
         self._timeout_s = timeout_s
         self._graders = _RenewedPool(context, n_processes=n_processes, n_tasks=_GRADES_PER_PROCESS)
         self._builders = _RenewedPool(context, n_processes=1, n_tasks=1)
+        self._programs = _Programs(n_threads=_PROGRAMS_PER_PROCESS * n_processes)
 
-    def run(self, requests: SimpleQueue[GradeRequest | ExamRequest]) -> NoReturn:
+    def run(self, requests: SimpleQueue[Request]) -> NoReturn:
         """Schedule requests as they come; where no process can be started, end, so that the requests fail."""
         try:
             while True:
@@ -84,8 +94,14 @@ class _Dispatcher:
         finally:
             _end_group()
 
-    def _schedule(self, request: GradeRequest | ExamRequest) -> None:
+    def _schedule(self, request: Request) -> None:
         match request:
+            case GradeRequest(code=CodeGrading() as code, benchmark=Benchmark(grader=Grader.CODE)):
+                program = self._programs.grade(code, request)
+                program.add_done_callback(partial(self._reply, request.id, _program_grade))
+            case SandboxRequest():
+                sandbox = self._programs.confirm(request.code)
+                sandbox.add_done_callback(partial(self._reply, request.id, _confirmation))
             case GradeRequest():
                 grade = self._graders.schedule(grade_request, request, timeout_s=self._timeout_s)
                 grade.add_done_callback(partial(self._reply, request.id, partial(_grade, timeout_s=self._timeout_s)))
@@ -93,14 +109,37 @@ class _Dispatcher:
                 exam = self._builders.schedule(build_request, request, timeout_s=_EXAM_TIMEOUT_S)
                 exam.add_done_callback(partial(self._reply, request.id, _built_exam))
 
-    def _reply(self, id_: int, outcome: Callable[[Future[Any]], Grade | BuiltExam], future: Future[Any]) -> None:
-        result: Grade | BuiltExam | R1EvalError
+    def _reply(self, id_: int, outcome: Callable[[Future[Any]], Result], future: Future[Any]) -> None:
+        result: Result | R1EvalError
         try:
             result = outcome(future)
         except R1EvalError as error:
             result = type(error)(str(error))  # without the remote traceback, which may not pickle
         with contextlib.suppress(OSError), self._lock:  # nobody may be left to read; then the reader ends us
             self._connection.send(Reply(id=id_, result=result))
+
+
+class _Programs:
+    """Threads that grade programs, and the sandboxes they ask; one sandbox for each way to grade."""
+
+    def __init__(self, *, n_threads: int) -> None:
+        self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix="r1eval-program")
+        self._lock = threading.Lock()
+        self._scorers: dict[CodeGrading, ProgramScorer] = {}
+
+    def grade(self, code: CodeGrading, request: GradeRequest) -> Future[Grade]:
+        return self._threads.submit(lambda: self._scorer(code).grade(request.problem, request.response))
+
+    def confirm(self, code: CodeGrading) -> Future[Confirmation]:
+        return self._threads.submit(lambda: self._scorer(code).start())
+
+    def _scorer(self, code: CodeGrading) -> ProgramScorer:
+        from pytest_r1eval.scoring.code import ProgramScorer  # noqa: PLC0415 - only where programs are graded
+
+        with self._lock:
+            if code not in self._scorers:
+                self._scorers[code] = ProgramScorer(code)
+            return self._scorers[code]
 
 
 class _RenewedPool:
@@ -154,7 +193,8 @@ def build_request(request: ExamRequest) -> BuiltExam:
     os.environ.update(request.hub_tokens)
     if request.benchmark.grader is Grader.TASK:
         lighteval.scorer(request.benchmark)
-    exam = exams.load_exam(request.benchmark, data_dir=request.data_dir)
+    tests = None if request.tests is None else CodeTestCache(folder=request.tests)
+    exam = exams.load_exam(request.benchmark, data_dir=request.data_dir, tests=tests)
     prompts = exams.render_prompts(
         exam, model=request.model, revision=request.revision, system_prompt=request.system_prompt
     )
@@ -174,6 +214,26 @@ def _grade(future: Future[Grade], *, timeout_s: float) -> Grade:
             return Grade(outcome=Outcome.ERROR, detail=f"the scoring process died ({_ending(error)})")
         case _:
             return Grade(outcome=Outcome.ERROR, detail=f"grading failed: {type(error).__name__}: {error}")
+
+
+def _program_grade(future: Future[Grade]) -> Grade:
+    match error := future.exception():
+        case None:
+            return future.result()
+        case R1EvalError():
+            raise error
+        case _:
+            return Grade(outcome=Outcome.ERROR, detail=f"grading failed: {type(error).__name__}: {error}")
+
+
+def _confirmation(future: Future[Confirmation]) -> Confirmation:
+    match error := future.exception():
+        case None:
+            return future.result()
+        case R1EvalError():
+            raise error
+        case _:
+            raise SandboxError(f"the sandbox could not be started: {type(error).__name__}: {error}")
 
 
 def _built_exam(future: Future[BuiltExam]) -> BuiltExam:

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, Exam, Grader, Problem, Sampling
+from pytest_r1eval.core.benchmarks import BUILT_IN, LIVECODEBENCH_WINDOWS, Benchmark, Exam, Grader, Problem, Sampling
 
 BENCHMARK = Benchmark(name="custom", mark="custom", task="custom", task_module="tasks.py", samples_per_problem=4)
 PROBLEM = Problem(id="p1", query="1+1?", instruction=None, choices=("2",), gold_index=0)
@@ -47,6 +47,28 @@ def test_built_in_is_pinned_and_plannable(benchmark: Benchmark) -> None:
     # W cannot exceed the variance of one draw with the mean over all problems
     assert 0 < benchmark.planning.within_variance <= benchmark.planning.mean * (1 - benchmark.planning.mean)
     assert benchmark.planning.source
+
+
+def test_livecodebenchs_windows_are_exams_of_their_own() -> None:
+    """Same data set and commit; nothing is known of their spread, so nothing is planned for them in advance."""
+    lcb = next(benchmark for benchmark in BUILT_IN if benchmark.name == "lcb")
+    windows = {window.name: window for window in LIVECODEBENCH_WINDOWS}
+    assert {"lcb_v4", "lcb_v5", "lcb_v6", *(f"lcb_release_v{number}" for number in range(1, 7))} <= set(windows)
+    assert len({window.task for window in (lcb, *LIVECODEBENCH_WINDOWS)}) == len(LIVECODEBENCH_WINDOWS) + 1
+    for window in LIVECODEBENCH_WINDOWS:
+        assert (window.revision, window.grader, window.samples_per_problem) == (lcb.revision, Grader.CODE, 16)
+        assert (window.planning, window.published_tau, window.mark) == (None, None, window.name)
+
+
+def test_exams_without_programs_keep_their_digest() -> None:
+    """Stored baselines name it; only a problem that has tests says so in it."""
+    problem = Problem(id="p", query="q", instruction=None, choices=("1",), gold_index=0)
+    digests = {
+        Exam(benchmark="b", problems=(each,), dataset="d").digest
+        for each in (problem, replace(problem, tests="1"), replace(problem, tests="2"))
+    }
+    assert len(digests) == 3
+    assert "e67d89800cc7ba3069b365c629fa401952b5d6c83a255731fd4efc0f69455c0a" in digests  # before there were tests
 
 
 def test_only_livecodebench_runs_code() -> None:
@@ -105,6 +127,7 @@ def test_impossible_benchmark_is_refused(changed: dict[str, object], expected: s
         {"instruction": ""},
         {"choices": ("2", "3")},
         {"gold_index": 1},
+        {"tests": "digest"},
     ],
     ids=lambda changed: next(iter(changed)),
 )
@@ -112,7 +135,7 @@ def test_exam_digest_covers_every_field_of_a_problem(changed: dict[str, object])
     """A changed word, option or gold answer is another exam."""
     other = replace(EXAM, problems=(EXAM.problems[0], replace(EXAM.problems[1], **changed)))  # type: ignore[arg-type]
 
-    assert len(fields(Problem)) == 5  # all of them are in the list above
+    assert len(fields(Problem)) == 6  # all of them are in the list above
     assert EXAM.digest != other.digest
 
 

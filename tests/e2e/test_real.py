@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.assembly import code_grading_of
 from pytest_r1eval.baseline_files import BaselineShelf
 from pytest_r1eval.catalog import SMOKE
 from pytest_r1eval.checkpoint import Checkpoint, inspect_checkpoint
@@ -209,7 +210,9 @@ async def judged_with(bench: Bench, run: Path, *, seed: int) -> Verdict:
     planner = Planner(
         settings=settings,
         identity=bench.checkpoint.identity,
-        source=TaskSource(settings=settings, checkpoint=bench.checkpoint, pool=bench.pool),
+        source=TaskSource(
+            settings=settings, checkpoint=bench.checkpoint, pool=bench.pool, code=code_grading_of(settings)
+        ),
         shelf=shelf,
         rule=GateRule(),
         seed=seed,

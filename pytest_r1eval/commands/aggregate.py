@@ -1,0 +1,32 @@
+"""`r1eval aggregate`: one number of several runs."""
+# ruff: noqa: PLC0415 - see the package
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Benchmarks, Json, show
+
+
+def aggregate(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="folders of two or more runs", show_default=False)
+    ],
+    *,
+    benchmark: Benchmarks = None,
+    json: Json = False,
+) -> int:
+    """Make one number of several stored runs: counts added, or pooled with their spread."""
+    from pytest_r1eval.aggregates import aggregate as aggregated
+    from pytest_r1eval.aggregates import dumps, read_runs
+    from pytest_r1eval.reports.aggregate import aggregate_text
+    from pytest_r1eval.runs import StoredRun, chosen_benchmarks
+
+    stored = [StoredRun(folder=folder) for folder in runs]
+    names = chosen_benchmarks(stored[0], asked=benchmark or ())
+    found = [aggregated(read_runs(stored, name)) for name in names]
+    show(dumps(found) if json else "\n".join(line for one in found for line in aggregate_text(one)))
+    return EXIT_PASSED

@@ -1,0 +1,77 @@
+"""Arguments that several commands take, their checks, and how a command prints."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+EXIT_PASSED = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+def points(text: str) -> float:
+    """Read points of pass@1 as a fraction."""
+    if not 0 < (found := _number(text)) <= 100:
+        raise typer.BadParameter(f"{text!r}; expected points above 0 and at most 100")
+    return found / 100
+
+
+def noise(text: str) -> float:
+    """Read tau in points as a fraction."""
+    if not 0 <= (found := _number(text)) <= 100:
+        raise typer.BadParameter(f"{text!r}; expected points from 0 to 100")
+    return found / 100
+
+
+def above_zero(text: str) -> float:
+    """Read a number above 0."""
+    if not 0 < (found := _number(text)) < math.inf:
+        raise typer.BadParameter(f"{text!r}; expected a number above 0")
+    return found
+
+
+def count(text: str) -> int:
+    """Read a whole number, 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter(f"{text!r}; expected a whole number, 1 or more")
+    return int(text)
+
+
+def existing_file(text: str) -> Path:
+    """Read the path of a file."""
+    if not (path := Path(text)).is_file():
+        raise typer.BadParameter(f"{text!r}; expected an existing file")
+    return path.resolve()
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan  # in no range, so that whoever asked says what was expected
+
+
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="print JSON, in fractions, for other programs")]
+Run: TypeAlias = Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run", show_default=False)]
+Sigmas: TypeAlias = Annotated[
+    float, typer.Option("--sigmas", parser=above_zero, metavar="S", help="standard errors that decide")
+]
+Tasks: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--tasks", parser=existing_file, metavar="FILE", help="a module that defines more benchmarks"),
+]
+Benchmarks: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--benchmark", metavar="NAME", help="only this one; repeatable (all of the run)", show_default=False),
+]
+
+
+def show(text: str) -> None:
+    """Print a command's answer."""
+    sys.stdout.write(f"{text}\n")

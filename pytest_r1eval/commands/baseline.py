@@ -1,0 +1,237 @@
+"""`r1eval baseline`: baselines recorded, looked at, checked and replaced, as files that are reviewed like code."""
+# ruff: noqa: PLC0415 - see the package
+
+from __future__ import annotations
+
+import datetime as dt
+import json as json_format
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from pytest_r1eval.commands.arguments import EXIT_FAILED, EXIT_PASSED, Benchmarks, Json, Run, show
+from pytest_r1eval.errors import BaselineError
+
+if TYPE_CHECKING:
+    from pytest_r1eval.core.baselines import BaselineFile, MeasuredBaseline
+
+app = typer.Typer(name="baseline", help="Record, list, show, compare, check and replace baselines.")
+
+Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="org/name, or a file", show_default=False)]
+Parent: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="NAME", help="the checkpoint that this one was trained from")
+]
+Step: TypeAlias = Annotated[
+    int | None, typer.Option(metavar="N", min=0, help="its training step (what the model's name ends in)")
+]
+Commit: TypeAlias = Annotated[str | None, typer.Option(metavar="SHA", help="the commit of the training code")]
+
+
+@app.command()
+def record(  # noqa: PLR0913 - a command's options
+    run: Run,
+    name: Name,
+    *,
+    benchmark: Benchmarks = None,
+    parent: Parent = None,
+    step: Step = None,
+    commit: Commit = None,
+) -> int:
+    """Record a stored run as a first baseline; one that is there is replaced by bless alone."""
+    from pytest_r1eval.baseline_files import write_file
+    from pytest_r1eval.core.blessings import recorded
+
+    path, file = _file_of(name)
+    for measured in _measured(run, benchmark, parent=parent, step=step, commit=commit):
+        file = recorded(file, measured)
+    write_file(path, file)
+    show(f"recorded in {path}: review it and commit it")
+    return EXIT_PASSED
+
+
+@app.command()
+def bless(  # noqa: PLR0913 - a command's options
+    run: Run,
+    name: Name,
+    *,
+    benchmark: Benchmarks = None,
+    reason: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="why the number may become lower; kept in the file")
+    ] = None,
+    parent: Parent = None,
+    step: Step = None,
+    commit: Commit = None,
+) -> int:
+    """Replace a baseline by a stored run: a higher number freely, a lower one by a new run and with a reason."""
+    from pytest_r1eval.baseline_files import write_file
+    from pytest_r1eval.core.blessings import blessed
+
+    path, file = _file_of(name)
+    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    for measured in _measured(run, benchmark, parent=parent, step=step, commit=commit):
+        file = blessed(file, measured, when=now, reason=reason)
+    write_file(path, file)
+    show(f"blessed in {path}: review it and commit it")
+    return EXIT_PASSED
+
+
+@app.command(name="list")
+def list_(*, json: Json = False) -> int:
+    """List the baselines that a run here would find."""
+    from pytest_r1eval.baseline_files import BaselineShelf, read_file
+
+    paths = BaselineShelf(root=Path.cwd(), choice=None, model_name="").paths()
+    rows = [row for path in paths for row in _rows(read_file(path), path)]
+    if json:
+        show(json_format.dumps({"schema_version": 1, "baselines": rows}, allow_nan=False, indent=2))
+        return EXIT_PASSED
+    for row in rows:
+        number = f"{100 * float(str(row['pass_at_1'])):5.1f}"
+        show(f"{row['model']:<48} {row['benchmark']:<12} {row['kind']:<10} {number}  {row['source']}")
+    return EXIT_PASSED
+
+
+@app.command(name="show")
+def show_(name: Name, *, json: Json = False) -> int:
+    """Show one model's baselines, with lineage and history."""
+    from pytest_r1eval.core.baselines import dumps
+
+    path, file = _file_of(name, must_exist=True)
+    if json:
+        show(dumps(file).rstrip())
+        return EXIT_PASSED
+    show(f"{file.model} ({path})")
+    for entry in file.published:
+        show(f"  {entry.benchmark}: {100 * entry.pass_at_1:.1f} published, {entry.source}")
+    for measured in file.measured:
+        show("\n".join(_measured_lines(measured)))
+    return EXIT_PASSED
+
+
+@app.command()
+def diff(old: Name, new: Name, *, json: Json = False) -> int:
+    """Say what changed between two baseline files: numbers, and the problems that moved."""
+    from pytest_r1eval.baseline_changes import change_lines, changes, dumps
+
+    found = changes(_file_of(old, must_exist=True)[1], _file_of(new, must_exist=True)[1])
+    show(dumps(found) if json else "\n".join(line for change in found for line in change_lines(change)) or "no change")
+    return EXIT_PASSED
+
+
+@app.command()
+def verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME...", help="org/name or files (all in baselines/)", show_default=False),
+    ] = None,
+    *,
+    run: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="a stored run whose counts must be those of the file")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Check baseline files: format, form, and against a run if one is given; exit code 1 if one is wrong."""
+    paths = [_place_of(name) for name in names] if names else sorted(Path("baselines").glob("*/*.json"))
+    if not paths:
+        raise BaselineError("no baseline to verify; expected baselines/ORG/MODEL.json here, or a NAME")
+    wrong = {str(path): mistake for path in paths if (mistake := _mistake(path, run)) is not None}
+    if json:
+        content = {"schema_version": 1, "checked": [str(path) for path in paths], "wrong": wrong}
+        show(json_format.dumps(content, indent=2))
+    else:
+        show("\n".join([*(f"{path}: {mistake}" for path, mistake in wrong.items()), f"{len(paths)} files checked"]))
+    return EXIT_FAILED if wrong else EXIT_PASSED
+
+
+def _place_of(name: str) -> Path:
+    return Path(name) if name.endswith(".json") else Path("baselines") / f"{name}.json"
+
+
+def _file_of(name: str, *, must_exist: bool = False) -> tuple[Path, BaselineFile]:
+    """Return a name's file and what it holds; nothing where it is not there yet, or the shipped one to look at."""
+    from pytest_r1eval.baseline_files import BaselineShelf, read_file
+    from pytest_r1eval.core.baselines import BaselineFile
+
+    path = _place_of(name)
+    if path.is_file():
+        return path, read_file(path)
+    if must_exist:
+        shipped = [found for found in BaselineShelf(root=Path.cwd(), choice=None, model_name="").paths()
+                   if f"{found.parent.name}/{found.stem}" == name]  # fmt: skip
+        if not shipped:
+            raise BaselineError(f"{name}: no such baseline ({path} is not there); see r1eval baseline list")
+        return shipped[0], read_file(shipped[0])
+    model = name if not name.endswith(".json") else f"{path.parent.name or 'local'}/{path.stem}"
+    try:
+        return path, BaselineFile(model=model)
+    except ValueError as error:
+        raise BaselineError(f"{name}: {error}") from error
+
+
+def _measured(
+    run: Path, benchmarks: Sequence[str] | None, *, parent: str | None, step: int | None, commit: str | None
+) -> list[MeasuredBaseline]:
+    """Read what a run measured; a run that stopped early, or is not whole, is refused with the reason."""
+    from dataclasses import replace
+
+    from pytest_r1eval.core.blessings import lineage_from
+    from pytest_r1eval.runs import StoredRun, chosen_benchmarks
+
+    stored = StoredRun(folder=run)
+    lineage = lineage_from(stored.model_name, parent=parent, step=step, commit=commit)
+    names = chosen_benchmarks(stored, asked=benchmarks or ())
+    return [replace(stored.measured(name), lineage=lineage) for name in names]
+
+
+def _rows(file: BaselineFile, path: Path) -> list[dict[str, object]]:
+    shown = str(path)
+    published = [
+        {"model": file.model, "benchmark": entry.benchmark, "kind": "published", "pass_at_1": entry.pass_at_1,
+         "source": entry.source, "file": shown}
+        for entry in file.published
+    ]  # fmt: skip
+    measured = [
+        {"model": file.model, "benchmark": entry.benchmark, "kind": "measured", "pass_at_1": entry.pass_at_1,
+         "source": f"run {entry.run}, {entry.counts.n_samples} samples", "file": shown}
+        for entry in file.measured
+    ]  # fmt: skip
+    return [*published, *measured]
+
+
+def _measured_lines(measured: MeasuredBaseline) -> list[str]:
+    counts, lineage = measured.counts, measured.lineage
+    evidence = f"{counts.n_samples} samples of {counts.n_problems} problems, run {measured.run}, seed {measured.seed}"
+    lines = [f"  {measured.benchmark}: {100 * measured.pass_at_1:.1f} measured, {evidence}"]
+    if lineage is not None:
+        known = {"step": lineage.step, "parent": lineage.parent, "commit": lineage.commit}
+        lines.append("    " + ", ".join(f"{key} {value}" for key, value in known.items() if value is not None))
+    for blessing in measured.history:
+        because = f": {blessing.reason}" if blessing.reason else ""
+        lines.append(
+            f"    {blessing.blessed:%Y-%m-%d}: {100 * blessing.replaced_pass_at_1:.1f} -> "
+            f"{100 * blessing.pass_at_1:.1f}{because}"
+        )
+    return lines
+
+
+def _mistake(path: Path, run: Path | None) -> str | None:
+    """Say what is wrong with a file; None where nothing is."""
+    from pytest_r1eval.baseline_files import read_file
+    from pytest_r1eval.core.baselines import dumps
+    from pytest_r1eval.runs import StoredRun
+
+    try:
+        file = read_file(path)
+    except BaselineError as error:
+        return str(error)
+    if dumps(file) != path.read_text(encoding="utf-8"):
+        return "is not in the form that diffs well; expected what r1eval writes (order, indentation, one number a line)"
+    if run is None:
+        return None
+    for entry in file.measured:
+        stored = StoredRun(folder=run)
+        if entry.benchmark in stored.benchmarks and stored.measured(entry.benchmark).counts != entry.counts:
+            return f"{entry.benchmark}: the counts are not those of the run {run}; expected the same numbers"
+    return None

@@ -1,0 +1,64 @@
+"""`r1eval compare`: two stored runs, or a run and a baseline."""
+# ruff: noqa: PLC0415 - see the package
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pytest_r1eval.commands.arguments import (
+    EXIT_FAILED,
+    EXIT_PASSED,
+    Benchmarks,
+    Json,
+    Run,
+    Sigmas,
+    Tasks,
+    points,
+    show,
+)
+
+
+def compare(  # noqa: PLR0913 - a command's options
+    run: Run,
+    baseline: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|BASELINE",
+            help="another run's folder, org/name, a baseline's file, or published",
+            show_default=False,
+        ),
+    ],
+    *,
+    benchmark: Benchmarks = None,
+    sigmas: Sigmas = "3",  # type: ignore[assignment]  # typer parses defaults too
+    margin: Annotated[
+        float | None,
+        typer.Option(parser=points, metavar="POINTS", help="a fall that a PASS must exclude, else INCONCLUSIVE"),
+    ] = None,
+    two_sided: Annotated[bool, typer.Option("--two-sided", help="a score that is too good fails as well")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="decide by the exact stratified test")] = False,
+    tasks: Tasks = None,
+    json: Json = False,
+) -> int:
+    """Judge a stored run against another run or a baseline; exits like the gate."""
+    from pytest_r1eval.catalog import build_catalog
+    from pytest_r1eval.comparisons import compare as compared
+    from pytest_r1eval.comparisons import dumps, source_of
+    from pytest_r1eval.core.verdicts import GateRule
+    from pytest_r1eval.reports.terminal import gate_table, gate_words, health_words
+    from pytest_r1eval.runs import StoredRun, chosen_benchmarks
+
+    candidate = StoredRun(folder=run)
+    comparison = compared(
+        candidate,
+        source_of(baseline, root=Path.cwd(), model_name=candidate.model_name),
+        benchmarks=chosen_benchmarks(candidate, asked=benchmark or ()),
+        catalog=build_catalog(tasks=tasks, pyproject=Path("pyproject.toml"), contributed=()),
+        rule=GateRule(sigmas=sigmas, margin=margin, two_sided=two_sided, exact=exact),
+    )
+    words = [line for gate in comparison.gates for line in ("", *gate_words(gate), *health_words(gate))]
+    show(dumps(comparison) if json else "\n".join([*gate_table(comparison.gates), *words]))
+    return EXIT_PASSED if comparison.passes else EXIT_FAILED

@@ -1,0 +1,33 @@
+"""`r1eval merge`: the shares of one run, brought together."""
+# ruff: noqa: PLC0415 - see the package
+
+from __future__ import annotations
+
+import json as json_format
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, show
+
+
+def merge(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="the folders of all shares, in any order", show_default=False)
+    ],
+    *,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="the folder of the new run", show_default=False)],
+    json: Json = False,
+) -> int:
+    """Bring the shares of one run together (--r1-shard)."""
+    from pytest_r1eval.merging import merge as merged_from
+
+    merged = merged_from(runs, out=out)
+    if json:
+        content = {"schema_version": 1, "run": str(merged.run), "n_shares": merged.n_shares}
+        show(json_format.dumps({**content, "n_samples": dict(merged.n_samples)}, indent=2))
+        return EXIT_PASSED
+    held = ", ".join(f"{name}: {n_samples} samples" for name, n_samples in merged.n_samples.items())
+    show(f"{merged.n_shares} shares merged into {merged.run} ({held})\nnext: pytest --r1-judge-only {merged.run}")
+    return EXIT_PASSED

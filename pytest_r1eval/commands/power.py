@@ -1,0 +1,89 @@
+"""`r1eval power`: what a gate can see, before a token is spent."""
+# ruff: noqa: PLC0415 - see the package
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Sigmas, Tasks, count, noise, points, show
+from pytest_r1eval.errors import BaselineError, PlanError
+
+if TYPE_CHECKING:
+    from pytest_r1eval.baseline_files import FoundBaseline
+
+
+class LastLook(StrEnum):
+    """Where a sequential plan ends: at k samples, or where the fixed gate's power is kept."""
+
+    CAPPED = "k"
+    AUTO = "auto"
+
+
+def power(  # noqa: PLR0913 - a command's options
+    *,
+    benchmark: Annotated[str, typer.Option(metavar="NAME", help="the benchmark, e.g. aime24", show_default=False)],
+    samples: Annotated[
+        int | None, typer.Option(parser=count, metavar="K", help="candidate samples per problem (the standard)")
+    ] = None,
+    baseline_samples: Annotated[
+        int | None, typer.Option(parser=count, metavar="K", help="baseline samples per problem (the standard)")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(metavar="NAME", help="plan with a stored baseline, org/name or a file")
+    ] = None,
+    max_samples: Annotated[
+        LastLook, typer.Option(help="where the sequential plan ends: at k, or where the power is kept")
+    ] = LastLook.CAPPED,
+    drop: Annotated[
+        list[float] | None,
+        typer.Option(parser=points, metavar="POINTS", help="a fall to work out; repeatable (2, 3, 5 and 2, 5, 10)"),
+    ] = None,
+    sigmas: Sigmas = "3",  # type: ignore[assignment]  # typer parses defaults too
+    tau: Annotated[
+        float | None,
+        typer.Option(parser=noise, metavar="POINTS", help="noise between harnesses (what the baseline implies)"),
+    ] = None,
+    tasks: Tasks = None,
+    json: Json = False,
+) -> int:
+    """Say which falls a gate would catch, and what that would cost."""
+    from pytest_r1eval.catalog import build_catalog, names_of
+    from pytest_r1eval.core import sequential
+    from pytest_r1eval.core.verdicts import GateRule
+    from pytest_r1eval.power import assumptions_for, dumps, power_report
+    from pytest_r1eval.reports.power import power_text
+
+    catalog = build_catalog(tasks=tasks, pyproject=Path("pyproject.toml"), contributed=())
+    if benchmark not in catalog:
+        raise PlanError(f"--benchmark {benchmark}: no such benchmark; expected one of {names_of(catalog)}")
+    report = power_report(
+        benchmark,
+        assumptions_for(
+            catalog[benchmark],
+            found=None if baseline is None else _found(baseline, benchmark),
+            n_samples=samples,
+            n_baseline_samples=baseline_samples,
+            tau=tau,
+        ),
+        rule=GateRule(sigmas=sigmas),
+        last_look=sequential.LastLook(max_samples.value),
+        drops=drop or None,
+    )
+    show(dumps(report) if json else "\n".join(power_text(report)))
+    return EXIT_PASSED
+
+
+def _found(name: str, benchmark: str) -> FoundBaseline:
+    from pytest_r1eval.baseline_files import BaselineShelf
+
+    found = BaselineShelf(root=Path.cwd(), choice=name, model_name=name).find(benchmark)
+    if found is None:
+        raise BaselineError(
+            f"--baseline {name}: nothing for {benchmark} in it; name another, or leave --baseline out to plan with "
+            "the benchmark's constants"
+        )
+    return found

@@ -1,0 +1,120 @@
+"""What may replace a baseline: a higher number freely, a lower one on new evidence and with a reason."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+import pytest
+
+from pytest_r1eval.core.baselines import BaselineFile, Blessing, Lineage, MeasuredBaseline, dumps, loads
+from pytest_r1eval.core.blessings import blessed, lineage_from, recorded, step_of
+from pytest_r1eval.core.records import Counts
+from pytest_r1eval.errors import BaselineError
+from tests.core.test_baselines import MEASURED
+
+WHEN = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+FILE = BaselineFile(model="org/name", measured=(MEASURED,))
+
+
+def another(n_correct: int, *, seed: int = 8) -> MeasuredBaseline:
+    """Make a run of the same problems with so many of 16 samples correct, by another seed."""
+    first = min(n_correct, 8)
+    counts = Counts.from_mapping({"b": (first, 8), "a": (n_correct - first, 8)})
+    return replace(MEASURED, run="second", seed=seed, counts=counts)
+
+
+def test_a_higher_number_needs_no_reason() -> None:
+    """And what was there before is kept."""
+    file = blessed(FILE, another(12), when=WHEN, reason=None)
+    (entry,) = file.measured
+    assert (entry.run, entry.pass_at_1) == ("second", 0.75)
+    expected = Blessing(
+        blessed=WHEN, run="second", pass_at_1=0.75, replaced_run="first", replaced_pass_at_1=0.6875, reason=None
+    )
+    assert entry.history == (expected,)
+
+
+def test_a_lower_number_needs_a_reason() -> None:
+    """The message has both numbers; the reason stays in the file."""
+    with pytest.raises(BaselineError, match=r"has 62\.5, the baseline 68\.8; expected a number that is not lower, or"):
+        blessed(FILE, another(10), when=WHEN, reason=None)
+    (entry,) = blessed(FILE, another(10), when=WHEN, reason="the tokenizer was fixed").measured
+    assert entry.history[0].reason == "the tokenizer was fixed"
+
+
+@pytest.mark.parametrize("reason", [None, "flaky"])
+def test_the_same_samples_are_no_new_evidence(reason: str | None) -> None:
+    """Weights and seed decide them; judged again they are the same run, whatever it is called."""
+    with pytest.raises(BaselineError, match="expected a new run"):
+        blessed(FILE, another(10, seed=MEASURED.seed), when=WHEN, reason=reason)
+
+
+def test_another_question_needs_a_reason() -> None:
+    """Its number cannot be compared with the old one."""
+    question = replace(MEASURED.fingerprint.question, exam="other")
+    other = replace(another(16), fingerprint=replace(MEASURED.fingerprint, question=question))
+    with pytest.raises(BaselineError, match=r"asked something else .*question\.exam"):
+        blessed(FILE, other, when=WHEN, reason=None)
+    assert blessed(FILE, other, when=WHEN, reason="a new exam").measured[0].pass_at_1 == 1
+
+
+def test_history_grows_and_survives_the_file() -> None:
+    """Each blessing is one more entry, oldest first; the format says version 2, and reads itself back."""
+    file = blessed(FILE, another(12), when=WHEN, reason=None)
+    file = blessed(file, another(11, seed=9), when=WHEN, reason="new prompt")
+    text = dumps(file)
+    assert '"schema_version": 2' in text
+    assert loads(text, name="f") == file
+    assert [one.reason for one in file.measured[0].history] == [None, "new prompt"]
+
+
+def test_a_file_without_lineage_is_written_as_before() -> None:
+    """Version 1, so that no shipped file changes."""
+    assert '"schema_version": 1' in dumps(FILE)
+    assert "lineage" not in dumps(FILE)
+    assert '"schema_version": 2' in dumps(replace(FILE, measured=(replace(MEASURED, lineage=Lineage(step=3)),)))
+
+
+def test_recording_does_not_replace() -> None:
+    """That is what blessing is for."""
+    with pytest.raises(
+        BaselineError, match=r"has a baseline for smoke already .* Replace it with r1eval baseline bless"
+    ):
+        recorded(FILE, another(16))
+    assert recorded(BaselineFile(model="org/name"), MEASURED) == FILE
+
+
+def test_a_stored_fall_without_a_reason_is_refused() -> None:
+    """By the value and by the file's decoder alike."""
+    with pytest.raises(ValueError, match="without a reason"):
+        Blessing(blessed=WHEN, run="b", pass_at_1=0.1, replaced_run="a", replaced_pass_at_1=0.2, reason=None)
+    text = dumps(blessed(FILE, another(10), when=WHEN, reason="why")).replace('"reason": "why"', '"reason": null')
+    with pytest.raises(
+        BaselineError, match=r"measured\[0\]\.history\[0\]\.reason: found null; expected why the number"
+    ):
+        loads(text, name="f")
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("run/checkpoint-200", 200),
+        ("run/step_2000", 2000),
+        ("run/global_step7", 7),
+        ("run/iter-0003", 3),
+        ("org/Model-7B", None),
+        ("org/step-by-step", None),
+    ],
+)
+def test_the_step_is_read_off_the_name(name: str, step: int | None) -> None:
+    """Where trainers write it; a model's size is none."""
+    assert step_of(name) == step
+
+
+def test_lineage_is_what_is_known() -> None:
+    """Given, or from the name; nothing known is no lineage."""
+    known = lineage_from("run/checkpoint-2", parent="org/base", step=None, commit="abc")
+    assert known == Lineage(parent="org/base", step=2, commit="abc")
+    assert lineage_from("run/checkpoint-2", parent=None, step=3, commit=None) == Lineage(step=3)
+    assert lineage_from("org/model", parent=None, step=None, commit=None) is None

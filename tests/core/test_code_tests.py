@@ -1,0 +1,35 @@
+"""Tests of programs as values: what makes two sets of them the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_r1eval.core.code_tests import CodeTests, dumps, loads
+
+TESTS = CodeTests(inputs=("1\n", "2\n"), outputs=("ä\n", "\u2028"), function="double")
+
+
+def test_what_is_written_is_read_back() -> None:
+    """Whatever the text holds."""
+    assert loads(dumps(TESTS)) == TESTS
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        CodeTests(inputs=("2\n", "1\n"), outputs=TESTS.outputs, function="double"),
+        CodeTests(inputs=TESTS.inputs, outputs=("a\n", "\u2028"), function="double"),
+        CodeTests(inputs=TESTS.inputs, outputs=TESTS.outputs),
+    ],
+    ids=["order", "output", "function"],
+)
+def test_the_digest_tells_tests_apart(other: CodeTests) -> None:
+    """Another order is another exam too: the first failure ends a program."""
+    assert TESTS.digest != other.digest
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [((), ()), (("1",), ()), (("1",), ("1", "2"))])
+def test_each_input_has_one_output(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+    """A program without tests would be right whatever it does."""
+    with pytest.raises(ValueError, match="expected one output for each of at least one input"):
+        CodeTests(inputs=inputs, outputs=outputs)

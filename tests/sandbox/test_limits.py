@@ -1,0 +1,33 @@
+"""Limits that leave no room are refused when they are made."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_r1eval.sandbox import Limits
+
+
+def test_defaults_are_livecodebenchs() -> None:
+    """A test has LightEval's six seconds and LiveCodeBench's four gibibytes."""
+    limits = Limits()
+    assert (limits.cpu_s, limits.memory_bytes) == (6.0, 4 << 30)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cpu_s", 0),
+        ("wall_s", -1),
+        ("wall_s", float("nan")),
+        ("memory_bytes", 1 << 20),
+        ("n_threads", 0),
+        ("output_bytes", 0),
+        ("n_open_files", 3),
+        ("stack_bytes", 1 << 30),
+        ("stack_bytes", 4096),
+    ],
+)
+def test_impossible_limits(name: str, value: float) -> None:
+    """The message names the limit and what was found."""
+    with pytest.raises(ValueError, match=f"{name} is {value}"):
+        Limits(**{name: value})  # type: ignore[arg-type]

@@ -1,0 +1,185 @@
+"""Programs: what each grader calls right, and that a failure of the machinery is never an answer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.code_test_cache import CodeTestCache
+from pytest_r1eval.core import code_tests
+from pytest_r1eval.core.benchmarks import CodeGrader, Problem
+from pytest_r1eval.core.code_tests import CodeTests
+from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response
+from pytest_r1eval.errors import ScoringError
+from pytest_r1eval.sandbox import Limits
+from pytest_r1eval.scoring import code
+from pytest_r1eval.scoring.code import ProgramScorer, is_same_output
+from pytest_r1eval.scoring.grading import CodeGrading
+from tests.scoring.code_corpus import CORPUS, DOUBLE, Entry
+from tests.toys import said
+
+LIGHTEVALS_OWN = """
+import json, sys
+from lighteval.tasks.tasks.lcb.codegen_metrics import codegen_metrics
+if __name__ == "__main__":
+    given = json.load(sys.stdin)
+    samples = [{"input_output": tests} for _, tests in given]
+    _, results = codegen_metrics(samples, [[program] for program, _ in given], k_list=[1], num_process_evaluate=2)
+    said = [all(result > 0 for result in results[number][0]) for number in range(len(given))]
+    sys.__stdout__.write("\\n" + json.dumps(said) + "\\n")
+"""
+"""LightEval's scorer as it is, in a process of its own, on all programs at once."""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> CodeTestCache:
+    """Keep tests in a folder of the module's."""
+    return CodeTestCache(folder=tmp_path_factory.mktemp("code-tests"))
+
+
+@pytest.fixture(scope="module", params=CodeGrader)
+def scorer(request: pytest.FixtureRequest, cache: CodeTestCache) -> Iterator[ProgramScorer]:
+    """Start each grader once."""
+    limits = Limits(cpu_s=2, wall_s=20, memory_bytes=1 << 30)
+    started = ProgramScorer(CodeGrading(grader=request.param, limits=limits, tests=cache.folder))
+    yield started
+    started.close()
+
+
+def grade(
+    scorer: ProgramScorer, cache: CodeTestCache, text: str, *, tests: CodeTests = DOUBLE, cut: bool = False
+) -> Grade:
+    """Grade one response to a problem with these tests."""
+    problem = Problem(id="p", query="", instruction=None, choices=("",), gold_index=0, tests=cache.write(tests))
+    reason = FinishReason.LENGTH if cut else FinishReason.STOP
+    return scorer.grade(problem, Response(text=text, n_tokens=9, finish_reason=reason))
+
+
+def in_fences(program: str) -> str:
+    """Write a program as a model does."""
+    return f"<think>Which one?</think>\nHere it is.\n```python\n{program}\n```\n"
+
+
+@pytest.mark.parametrize("entry", CORPUS, ids=lambda entry: entry.shows)
+def test_each_grader_is_right_by_its_own_rule(
+    scorer: ProgramScorer, cache: CodeTestCache, entry: Entry, request: pytest.FixtureRequest
+) -> None:
+    """What LightEval fails and should not, what it passes and should not, and all they agree on."""
+    is_lighteval = request.node.callspec.params["scorer"] is CodeGrader.LIGHTEVAL
+    expected = entry.by_lighteval if is_lighteval else entry.by_strict
+    found = grade(scorer, cache, in_fences(entry.program), tests=entry.tests)
+    assert (found.outcome, found.detail is None) == (Outcome.CORRECT if expected else Outcome.WRONG, expected), found
+
+
+def test_in_the_sandbox_lighteval_says_what_it_says_outside() -> None:
+    """The corpus' column is what LightEval's own scorer prints, not what we think of it."""
+    given = [(entry.program, code_tests.dumps(entry.tests)) for entry in CORPUS]
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHTEVALS_OWN], input=json.dumps(given), capture_output=True, text=True, check=True
+    )
+    said_by_lighteval = dict(
+        zip((entry.shows for entry in CORPUS), json.loads(done.stdout.splitlines()[-1]), strict=True)
+    )
+    assert said_by_lighteval == {entry.shows: entry.by_lighteval for entry in CORPUS}
+
+
+class TestExtraction:
+    """The last fenced block after the reasoning, as LightEval takes it."""
+
+    def test_the_last_block_counts(self, scorer: ProgramScorer, cache: CodeTestCache) -> None:
+        """Drafts before it do not."""
+        text = "```\nprint(1)\n```\nNo:\n```python\nprint(2 * int(input()))\n```"
+        found = grade(scorer, cache, text)
+        assert (found.outcome, found.answer) == (Outcome.CORRECT, "print(2 * int(input()))")
+
+    def test_reasoning_does_not_count(self, scorer: ProgramScorer, cache: CodeTestCache) -> None:
+        """A program in the reasoning is no answer."""
+        found = grade(scorer, cache, "<think>```\nprint(2 * int(input()))\n```</think> I do not know.")
+        assert (found.outcome, found.answer) == (Outcome.NO_ANSWER, None)
+
+    @pytest.mark.parametrize(("cut", "outcome"), [(False, Outcome.NO_ANSWER), (True, Outcome.TRUNCATED)])
+    def test_without_a_program(
+        self, scorer: ProgramScorer, cache: CodeTestCache, *, cut: bool, outcome: Outcome
+    ) -> None:
+        """An answer that was cut off is told from one that never came."""
+        assert grade(scorer, cache, "```python\nprint(2 * int", cut=cut).outcome is outcome
+
+    def test_cut_off_and_right(self, scorer: ProgramScorer, cache: CodeTestCache) -> None:
+        """A right program counts, whatever was cut off after it."""
+        assert grade(scorer, cache, in_fences("print(2 * int(input()))"), cut=True).outcome is Outcome.CORRECT
+
+
+class TestMachinery:
+    """What is nobody's answer."""
+
+    def test_an_endless_program_is_wrong(self, scorer: ProgramScorer, cache: CodeTestCache) -> None:
+        """By both rules, after the time of a test."""
+        found = grade(scorer, cache, in_fences("while True: pass"))
+        assert found.outcome is Outcome.WRONG
+
+    def test_lost_tests_are_an_error(self, scorer: ProgramScorer) -> None:
+        """They say nothing of the program."""
+        problem = Problem(id="p", query="", instruction=None, choices=("",), gold_index=0, tests="0" * 64)
+        with pytest.raises(ScoringError, match="start a new run"):
+            scorer.grade(problem, said(in_fences("print(1)")))
+
+    def test_a_problem_without_tests_is_refused(self, scorer: ProgramScorer) -> None:
+        """No program is right because nothing was asked of it."""
+        problem = Problem(id="p", query="", instruction=None, choices=("",), gold_index=0)
+        with pytest.raises(ScoringError, match="has no tests"):
+            scorer.grade(problem, said(in_fences("print(1)")))
+
+    def test_a_closed_sandbox_is_an_error_and_no_wrong_answer(self, cache: CodeTestCache) -> None:
+        """The program was never run."""
+        closed = ProgramScorer(CodeGrading(grader=CodeGrader.STRICT, limits=Limits(), tests=cache.folder))
+        closed.start()
+        closed.close()
+        found = grade(closed, cache, in_fences("print(2 * int(input()))"))
+        assert (found.outcome, bool(found.detail)) == (Outcome.ERROR, True)
+
+
+def test_the_prelude_is_lightevals() -> None:
+    """The same names, for the same things, in a sandbox of their own."""
+    program = (
+        "import json, sys\nfrom lighteval.tasks.tasks.lcb.codegen_metrics import import_string\n"
+        "theirs, ours = {}, {}\nexec(import_string, theirs)\nexec(open(sys.argv[1]).read(), ours)\n"
+        "names = {name for name in {*theirs, *ours} if not name.startswith('__')}\n"
+        "print(len(names), [name for name in names if theirs.get(name) is not ours.get(name)])"
+    )
+    prelude = str(Path(code.__file__).parent / "inside" / "prelude.py")
+    done = subprocess.run([sys.executable, "-c", program, prelude], capture_output=True, text=True, check=True)
+    n_names, _, different = done.stdout.strip().partition(" ")
+    assert (int(n_names) > 300, different) == (True, "[]")
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "is_same"),
+    [
+        ("1\n2\n", "1\n2", True),
+        ("1\n2\n", "1 2", False),
+        ("1.50 2", "1.5 2.0", True),
+        ("NaN", "nan", False),
+        ("sNaN", "sNaN 1", False),
+        ("50000000000000000", "50000000000000001", False),
+        ("yes", "Yes", False),
+        ("", "", True),
+        ("1 " * 100_000, "1.0 " * 100_000, False),
+    ],
+)
+def test_outputs_are_compared_as_lighteval_does(found: str, expected: str, *, is_same: bool) -> None:
+    """Lines stripped, numbers as decimals; what is too long to be read as numbers has to be equal."""
+    assert is_same_output(found, expected) == is_same
+
+
+def test_limits_and_rule_are_one_value(tmp_path: Path) -> None:
+    """It crosses between processes, so it is plain data; its name is what the fingerprint records."""
+    strict = CodeGrading(grader=CodeGrader.STRICT, limits=Limits(), tests=tmp_path)
+    lighteval = CodeGrading(grader=CodeGrader.LIGHTEVAL, limits=Limits(), tests=tmp_path)
+    assert (strict.name, lighteval.name) == ("strict 1", "lighteval-run_test 0.13.0")
+    assert asdict(strict)["limits"]["cpu_s"] == 6

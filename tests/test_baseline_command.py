@@ -1,0 +1,136 @@
+"""`r1eval baseline` as a user types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.baseline_files import BaselineShelf
+from pytest_r1eval.cli import main
+from pytest_r1eval.core.baselines import loads
+from tests.recordings import record_run
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in a folder with three runs."""
+    monkeypatch.chdir(tmp_path)
+    record_run(Path("base"), seed=1, solve_rate=0.5)
+    record_run(Path("better"), seed=2, weights="w2", solve_rate=0.8)
+    record_run(Path("worse"), seed=3, weights="w3", solve_rate=0.2)
+
+
+def say(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Run a command; return its exit code and what it printed, on either stream."""
+    code = main(["baseline", *arguments])
+    printed = capsys.readouterr()
+    return code, printed.out + printed.err
+
+
+def test_record_then_bless_up_and_down(capsys: pytest.CaptureFixture[str]) -> None:
+    """The life of a baseline; the file tells it."""
+    assert say(capsys, "record", "base", "org/model", "--step", "100", "--parent", "org/base")[0] == 0
+    code, words = say(capsys, "record", "better", "org/model")
+    assert (code, "has a baseline for smoke already" in words) == (2, True)
+    assert say(capsys, "bless", "better", "org/model", "--step", "200")[0] == 0
+    code, words = say(capsys, "bless", "worse", "org/model")
+    assert (code, "or --reason with why it is" in words) == (2, True)
+    assert say(capsys, "bless", "worse", "org/model", "--reason", "the exam was leaked")[0] == 0
+    _, shown = say(capsys, "show", "org/model")
+    assert ": the exam was leaked" in shown
+    (entry,) = loads(Path("baselines/org/model.json").read_text(), name="f").measured
+    assert [blessing.reason for blessing in entry.history] == [None, "the exam was leaked"]
+
+
+def test_a_run_that_is_not_whole_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the judge's reason, and nothing is written."""
+    record_run(Path("holes"), skip=frozenset({("p003", 5)}))
+    code, words = say(capsys, "record", "holes", "org/model")
+    assert (code, "1 of 96 planned samples are missing" in words) == (2, True)
+    assert not Path("baselines").exists()
+
+
+def test_list_finds_ours_and_the_shipped(capsys: pytest.CaptureFixture[str]) -> None:
+    """As text and as JSON."""
+    say(capsys, "record", "base", "org/model")
+    assert "org/model " in say(capsys, "list")[1]
+    rows = json.loads(say(capsys, "list", "--json")[1])["baselines"]
+    kinds = {(row["model"], row["benchmark"]): row["kind"] for row in rows}
+    assert kinds["org/model", "smoke"] == "measured"
+    assert kinds["deepseek-ai/DeepSeek-R1", "aime24"] == "published"
+
+
+def test_diff_says_what_moved(capsys: pytest.CaptureFixture[str]) -> None:
+    """From one file to another: numbers, z and problems; nothing where nothing changed."""
+    say(capsys, "record", "base", "org/old")
+    say(capsys, "record", "worse", "org/new")
+    _, words = say(capsys, "diff", "org/old", "org/new")
+    first, *rest = words.splitlines()
+    assert first.startswith("smoke: ")
+    assert "(z = -" in first
+    assert [line for line in rest if " % -> " in line]
+    assert say(capsys, "diff", "org/old", "org/old") == (0, "no change\n")
+    changes = json.loads(say(capsys, "diff", "org/old", "org/new", "--json")[1])["changes"]
+    assert changes[0]["new"] < changes[0]["old"]
+
+
+def test_verify_finds_what_an_editor_did(capsys: pytest.CaptureFixture[str]) -> None:
+    """A number that is not the run's, a form that diffs badly, a file that is none."""
+    say(capsys, "record", "base", "org/model")
+    path = Path("baselines/org/model.json")
+    assert say(capsys, "verify", "--run", "base") == (0, "1 files checked\n")
+    good = path.read_text()
+    measured = loads(good, name="f").measured[0].counts.problems[0]
+    line = f"[{measured.n_correct}, 8]"
+    path.write_text(good.replace(f'"{measured.problem_id}": {line}', f'"{measured.problem_id}": [8, 8]'))
+    assert "the counts are not those of the run base" in say(capsys, "verify", "--run", "base")[1]
+    path.write_text(good.replace("  ", "\t"))
+    code, words = say(capsys, "verify")
+    assert (code, "not in the form that diffs well" in words) == (1, True)
+    path.write_text("{")
+    content = json.loads(say(capsys, "verify", "--json")[1])
+    assert "no JSON" in content["wrong"][str(path)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("record nowhere org/model", "no run at nowhere"),
+        ("record base model", "model is 'model'; expected org/name"),
+        ("show org/nobody", "no such baseline"),
+        ("verify", "no baseline to verify"),
+        ("bless base", "Missing argument 'NAME'"),
+    ],
+)
+def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], arguments: str, words: str) -> None:
+    """And exit code 2."""
+    code, said = say(capsys, *arguments.split())
+    assert (code, said.count("\n"), words in said) == (2, 1, True), said
+
+
+class TestLineage:
+    """`--r1-baseline previous` is the last blessed checkpoint of the same training."""
+
+    def find(self, model_name: str, tmp_path: Path) -> str | None:
+        """Say where the baseline of a checkpoint was found."""
+        shelf = BaselineShelf(
+            root=tmp_path, choice="previous", model_name=model_name, output_dir=tmp_path, run=tmp_path / "z" / "y" / "x"
+        )
+        found = shelf.find("smoke")
+        return None if found is None else found.source
+
+    def test_the_highest_step_below_its_own(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        """Neither a later one, nor one of another training."""
+        for step, run in ((100, "base"), (200, "better"), (400, "worse")):
+            say(capsys, "record", run, f"train/checkpoint-{step}", "--step", str(step))
+        say(capsys, "record", "base", "other/checkpoint-250", "--step", "250")
+        assert self.find("train/checkpoint-300", tmp_path) == "baselines/train/checkpoint-200.json, run better"
+        assert self.find("train/checkpoint-150", tmp_path) == "baselines/train/checkpoint-100.json, run base"
+
+    def test_without_a_lineage_the_newest_run_before_it(self, tmp_path: Path) -> None:
+        """As for a checkpoint whose name says no step."""
+        record_run(tmp_path / "a" / "b" / "run1", seed=5)
+        assert self.find("train/checkpoint-300", tmp_path) == f"run {tmp_path / 'a' / 'b' / 'run1'}"
+        assert self.find("org/model", tmp_path) == f"run {tmp_path / 'a' / 'b' / 'run1'}"
