@@ -43,8 +43,10 @@ demo: $(STAMP) ## judge the shipped checkpoint (green), then the regressed one (
 	else echo "== expected exit code 1 (the gate turns red), got $$code"; exit 1; fi
 
 test: $(STAMP) ## run the whole test suite
-	@echo "== fast tests, then end-to-end tests with real vLLM and LightEval"
-	$(BIN)/pytest tests
+	@echo "== everything but engines, on two workers"
+	$(BIN)/pytest tests --ignore tests/e2e -n 2 --dist loadfile
+	@echo "== end to end, with real vLLM and LightEval"
+	$(BIN)/pytest tests/e2e
 
 quality: $(STAMP) ## check format, lint, types, layers and GitHub workflows
 	@echo "== format"; $(BIN)/ruff format --check .

@@ -114,7 +114,7 @@ class RunSession:
         )
 
     def _offered(self) -> dict[str, Benchmark]:
-        """Return what can be selected; LiveCodeBench's other windows only where one is named, for there are two dozen."""
+        """Return what can be selected; of LiveCodeBench's two dozen other windows only what is named."""
         words = set(re.findall(r"\w+", f"{self._config.option.markexpr} {self._config.option.keyword}"))
         windows = {window.name for window in LIVECODEBENCH_WINDOWS} - words
         return {name: spec for name, spec in self._catalog.items() if name not in windows or self._settings.judge_only}

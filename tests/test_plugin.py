@@ -17,6 +17,9 @@ from pytest_r1eval.store import FILE_NAME, Store
 
 Record = Callable[..., Path]
 
+N_OTHERS = 6
+"""Benchmarks that `-m smoke` leaves out: one shard of each."""
+
 
 def judge(pytester: pytest.Pytester, run: str, *arguments: str, mark: str = "smoke") -> pytest.RunResult:
     """Judge a recorded run as a user would, in a process of its own."""
@@ -179,7 +182,7 @@ class TestHealth:
     def test_health_is_skipped_where_nothing_was_judged(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """An INVALID gate has one error, not two."""
         recorded("holes", skip=frozenset({("p003", 5)}))
-        judge(pytester, "holes").assert_outcomes(failed=1, errors=1, skipped=1, deselected=4)
+        judge(pytester, "holes").assert_outcomes(failed=1, errors=1, skipped=1, deselected=N_OTHERS)
 
 
 class TestSequential:
@@ -346,7 +349,7 @@ class TestPytest:
         result.stdout.fnmatch_lines(["*100%*"])
         assert "[133%]" not in result.stdout.str()
         n_shards = 2 if mode == ("-n2",) else 1
-        result.assert_outcomes(passed=n_shards + 2, deselected=4 * n_shards if n_shards == 1 else 0)
+        result.assert_outcomes(passed=n_shards + 2, deselected=N_OTHERS if n_shards == 1 else 0)
 
     def test_junit_counts_failures_and_errors(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """JUnit shows a red gate as a failure and an INVALID one as an error."""
@@ -378,9 +381,9 @@ class TestPytest:
         pytester.makepyfile("def test_mine(): pass")
         recorded("run")
         beside = judge(pytester, "run", "--r1-save-baseline", "local/toy", ".", mark="smoke or not r1eval")
-        beside.assert_outcomes(passed=4, deselected=4)
+        beside.assert_outcomes(passed=4, deselected=N_OTHERS)
         alone = judge(pytester, "run", "--r1-save-baseline", "local/toy", mark="smoke or not r1eval")
-        alone.assert_outcomes(passed=3, deselected=4)
+        alone.assert_outcomes(passed=3, deselected=N_OTHERS)
 
     def test_maxfail_still_judges(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """A loop that `-x` ended early is judged all the same: what is missing is INVALID."""
