@@ -146,7 +146,8 @@ def _free_ports(n_ports: int) -> list[int]:
 def _configuration(folder: Path, user: str) -> str:
     control, *ports = _free_ports(1 + len(NODES))
     nodes = "\n".join(
-        f"NodeName={node} NodeHostname={socket.gethostname()} NodeAddr=127.0.0.1 Port={port} CPUs=16 Gres=gpu:4 Weight={weight}"
+        f"NodeName={node} NodeHostname={socket.gethostname()} NodeAddr=127.0.0.1 Port={port} "
+        f"CPUs=16 Gres=gpu:4 Weight={weight}"
         for node, port, weight in zip(NODES, ports, (2, 1), strict=True)
     )
     return f"""\
