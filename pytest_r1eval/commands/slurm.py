@@ -7,6 +7,7 @@ import datetime as dt
 import secrets
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -159,7 +160,7 @@ OPEN_R1_NAMES = {"math_500": "math500"}
 
 def _tasks(extra: Sequence[str]) -> Path | None:
     """Find --r1-tasks among what is passed through: it defines names."""
-    for argument, following in zip(extra, [*extra[1:], ""], strict=True):
+    for argument, following in pairwise([*extra, ""]):
         name, _, value = argument.partition("=")
         if name == "--r1-tasks":
             return Path(value or following)
