@@ -164,6 +164,7 @@ TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
 SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
 GresTypes=gpu
 ReturnToService=2
 KillWait=5

@@ -29,10 +29,10 @@ from tests.slurm_cluster import TIMEOUT_S, Cluster, missing, own, started_cluste
 
 pytestmark = pytest.mark.timeout(600)
 
-SLOW = ("--r1-engine-arg", "delay_s=0.1", "--r1-engine-arg", "n_concurrent=1")
-"""Ten samples a second: long enough to be interrupted in."""
-SLOWER = ("--r1-engine-arg", "delay_s=0.25", "--r1-engine-arg", "n_concurrent=1")
-"""Four a second: an orphan still draws when its share has begun again."""
+SLOW = ("--r1-engine-arg", "delay_s=0.2", "--r1-engine-arg", "n_concurrent=1")
+"""About ten seconds for 192 samples, four of which are one request: long enough to be interrupted in."""
+SLOWER = ("--r1-engine-arg", "delay_s=0.8", "--r1-engine-arg", "n_concurrent=1")
+"""About forty: an orphan still draws when its share has begun again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,10 +162,9 @@ def cancelled(cluster: Cluster) -> Left:
     refused = cluster.r1eval("slurm", "resubmit", str(folder))
     cluster.r1eval("slurm", "cancel", str(folder))
     first = verdict(cluster, folder)
-    again = cluster.waited(
-        lambda: (done := cluster.r1eval("slurm", "resubmit", str(folder))).returncode == 0 and done, "the resubmission"
+    cluster.waited(
+        lambda: cluster.r1eval("slurm", "resubmit", str(folder)).returncode == 0, "the end of what was cancelled"
     )
-    assert again.stdout.startswith("shares: job ")
     more = {"refused": refused.returncode, "first": first.code, "said_cancelled": int("CANCELLED" in first.said)}
     return verdict(cluster, folder, n_before=n_before, more=more)
 
