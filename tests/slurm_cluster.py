@@ -209,7 +209,17 @@ def started_cluster() -> Iterator[Cluster]:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
             process.wait(timeout=TIMEOUT_S)
+        _end_orphans(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_orphans(folder: Path) -> None:
+    """Kill what still runs of a node that was lost: all that knows this cluster's configuration."""
+    mine = b"SLURM_CONF=" + os.fsencode(folder / "slurm.conf")
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if mine in path.read_bytes().split(b"\0"):
+                os.kill(int(path.parent.name), signal.SIGKILL)
 
 
 def own(cluster: Cluster, folder: Path) -> None:
