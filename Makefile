@@ -12,7 +12,7 @@ GOOD := examples/r1eval/tiny-arithmetic
 REGRESSED := examples/r1eval/tiny-arithmetic-regressed
 BASELINE := r1eval/tiny-arithmetic
 
-.PHONY: help demo test quality style evaluate gate environment clean
+.PHONY: help demo test quality style evaluate gate slurm environment clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,11 @@ evaluate: $(STAMP) ## judge MODEL on TASK, with PARALLEL=data|tensor over NUM_GP
 
 gate: ARGS := --r1-gate sequential $(ARGS)
 gate: evaluate ## the same, stopping at the first look that decides: a quarter of the tokens
+
+slurm: $(STAMP) ## gate MODEL on TASK as jobs of a Slurm cluster and wait for the verdict (NODES=1 GPUS=8 ARGS=...)
+	@test -n "$(MODEL)" -a -n "$(TASK)" || { echo "usage: make slurm MODEL=org/name TASK=aime24,math_500 [NODES=4] [GPUS=8] [ARGS='--time 8:00:00']"; exit 2; }
+	@said=$$($(BIN)/r1eval slurm submit --model "$(MODEL)" --benchmarks "$(TASK)" --nodes $(or $(NODES),1) --gpus-per-node $(or $(GPUS),8) $(ARGS)) || exit; \
+	echo "$$said"; $(BIN)/r1eval slurm wait "$$(echo "$$said" | sed -n 's/^folder: //p')"
 
 clean: ## remove the environment and caches; runs in data/ stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache

@@ -13,7 +13,7 @@ from typing import cast
 
 import typer
 
-from pytest_r1eval.commands import baseline
+from pytest_r1eval.commands import baseline, slurm
 from pytest_r1eval.commands.aggregate import aggregate
 from pytest_r1eval.commands.arguments import EXIT_USAGE
 from pytest_r1eval.commands.compare import compare
@@ -41,6 +41,7 @@ def application() -> typer.Typer:
     for command in (power, compare, aggregate, merge, watch, report, history, upload, doctor):
         app.command()(command)
     app.add_typer(baseline.app)
+    app.add_typer(slurm.app)
     return app
 
 

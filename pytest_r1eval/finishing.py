@@ -28,10 +28,12 @@ class Finished:
     What became of the steps.
 
     Attributes:
-        lines: What a person reads below the verdicts.
+        reports: Where reports lie, or why one could not be written; a line each.
+        lines: What else a person reads below the verdicts.
         is_uploaded: Whether the run is on the Hub; None where it was not to be.
     """
 
+    reports: tuple[str, ...]
     lines: tuple[str, ...]
     is_uploaded: bool | None
 
@@ -64,25 +66,26 @@ def finish(  # noqa: PLR0913 - the steps' wishes, named at the only call
         when: Which runs are.
         reports: Files to write a report to, beside the page in the run's folder.
     """
-    lines = _write_reports(run, reports)
+    written = _write_reports(run, reports)
+    lines: list[str] = []
     try:
         write_run_files(run, results, tasks=tasks)
     except R1EvalError as error:
         lines.append(f"details: not written: {error}")
     if wishes is None:
-        return Finished(lines=tuple(lines), is_uploaded=None)
+        return Finished(reports=written, lines=tuple(lines), is_uploaded=None)
     if when is UploadWhen.PASS and not all(result.passes for result in results):
         note = "upload: none, as a gate is not green (--r1-upload-when always uploads every run)"
-        return Finished(lines=(*lines, note), is_uploaded=None)
+        return Finished(reports=written, lines=(*lines, note), is_uploaded=None)
     try:
         uploaded = upload(run, wishes)
     except R1EvalError as error:
         lines += [f"upload: FAILED. {error}", f"  nothing is lost; try again with: r1eval upload {run}"]
-        return Finished(lines=tuple(lines), is_uploaded=False)
-    return Finished(lines=(*lines, *uploaded.lines), is_uploaded=True)
+        return Finished(reports=written, lines=tuple(lines), is_uploaded=False)
+    return Finished(reports=written, lines=(*lines, *uploaded.lines), is_uploaded=True)
 
 
-def _write_reports(run: Path, paths: Sequence[Path]) -> list[str]:
+def _write_reports(run: Path, paths: Sequence[Path]) -> tuple[str, ...]:
     """Write the page of the run and what else was asked for; return what a person should know of it."""
     lines: list[str] = []
     try:
@@ -90,7 +93,7 @@ def _write_reports(run: Path, paths: Sequence[Path]) -> list[str]:
         lines += [f"report: {write_report(report, path)}" for path in (run / PAGE_NAME, *paths)]
     except R1EvalError as error:
         lines.append(f"report: not written: {error}")
-    return lines
+    return tuple(lines)
 
 
 def upload(run: Path, wishes: UploadWishes) -> Uploaded:

@@ -335,7 +335,7 @@ class RunSession:
             when=self._settings.upload_when,
             reports=self._settings.reports,
         )
-        self._closing_words = finished.lines
+        self._closing_words = (*finished.reports, *finished.lines)
         if self._settings.upload_required:
             ending = {True: items.Ending.PASSED, False: items.Ending.ERROR, None: items.Ending.SKIPPED}
             words = "\n".join(finished.lines)

@@ -81,7 +81,7 @@ class TestSamples:
         """Thirty megabytes of text are more than one row group, and nothing of them is lost."""
         run = record_run(tmp_path / "run", n_problems=4, n_samples=2)
         with closing(sqlite3.connect(run / FILE_NAME)) as db, db:
-            db.execute("UPDATE sample SET text = printf('%.*c', 4000000, 'x') || text")
+            db.execute("UPDATE response SET text = printf('%.*c', 4000000, 'x') || text")
         files = write_run_files(run, judged(run), tasks=TASKS)
         assert pq.ParquetFile(files.details("smoke|0")).num_row_groups == 2
         assert {len(text) > 4_000_000 for row in rows_of(files) for text in row["model_response"]["text"]} == {True}

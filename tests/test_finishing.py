@@ -23,6 +23,7 @@ class TestFinish:
         run = record_run(tmp_path / "run")
         finished = finish(run, judged(run), tasks=TASKS, wishes=None)
         assert (finished.lines, finished.is_uploaded) == ((), None)
+        assert finished.reports == (f"report: {run / 'report.html'}",)
         assert len(list(run.glob("details/local/toy/*/details_smoke|0_*.parquet"))) == 1
 
     def test_a_failing_step_does_not_stop_the_next(self, tmp_path: Path) -> None:

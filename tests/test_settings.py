@@ -150,7 +150,7 @@ class TestPrecedence:
 
     def test_every_option_with_a_value_is_above_or_below(self) -> None:
         """An option that is added is added to these tests."""
-        elsewhere = {"tasks", "data", "judge-only", "output-dir", "two-sided", "exact", "unsafe-code"}
+        elsewhere = {"tasks", "data", "judge-only", "output-dir", "two-sided", "exact", "unsafe-code", "report"}
         elsewhere |= {option.name for option in OPTIONS if option.name.startswith("upload")}
 
         assert {option.name for option in OPTIONS} == {*elsewhere, *(option for option, *_ in KINDS)}
@@ -442,3 +442,16 @@ def test_help_lists_every_option(pytester: pytest.Pytester) -> None:
         assert option.default is None or f"[{option.default}]" in text
         assert "|".join(option.choices) in text
     assert "Kind" not in text
+
+
+class TestReports:
+    """Where reports go, by suffix."""
+
+    def test_files_are_below_the_folder_of_the_call(self, read: Read, pytester: pytest.Pytester) -> None:
+        """Several, of several kinds."""
+        found = read("--r1-report", "a.html", "--r1-report", "b/c.json").reports
+        assert found == (pytester.path / "a.html", pytester.path / "b" / "c.json")
+
+    def test_another_suffix_is_refused(self, read: Read) -> None:
+        """With those that are known."""
+        assert "expected a file that ends in .html, .md, .json or .txt" in usage_error(read, "--r1-report", "a.pdf")

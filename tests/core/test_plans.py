@@ -175,7 +175,7 @@ class TestPlan:
     def test_digest_covers_every_field(self, changed: dict[str, object]) -> None:
         """Whatever is changed after the fact shows."""
         assert {field.name for field in fields(Plan)} == {
-            "benchmark", "exam", "problem_ids", "rounds", "seed", "sampling", "system_prompt",
+            "benchmark", "exam", "problem_ids", "rounds", "seed", "sampling", "system_prompt", "grader",
         }  # fmt: skip
         assert PLAN.digest != replace(PLAN, **changed).digest  # type: ignore[arg-type]
 

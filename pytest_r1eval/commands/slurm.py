@@ -1,0 +1,174 @@
+"""`r1eval slurm`: a gate as jobs of a cluster."""
+# ruff: noqa: PLC0415 - see the package
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from pytest_r1eval.commands.arguments import EXIT_PASSED, above_zero, show
+
+app = typer.Typer(name="slurm", help="Run a gate on a Slurm cluster: an array of shares, then a job that judges.")
+
+Submitted: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="what r1eval slurm submit printed", show_default=False)
+]
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def submit(  # noqa: PLR0913 - a command's options
+    context: typer.Context,
+    *,
+    model: Annotated[str, typer.Option(metavar="MODEL", help="the checkpoint, as of --r1-model", show_default=False)],
+    benchmarks: Annotated[str, typer.Option(metavar="A,B", help="the benchmarks, by name", show_default=False)],
+    nodes: Annotated[int, typer.Option(metavar="N", min=1, help="shares, each on a node of its own")] = 1,
+    gpus_per_node: Annotated[int, typer.Option(metavar="N", min=0, help="GPUs of each; 0 asks for none")] = 8,
+    workers: Annotated[str, typer.Option(metavar="auto|N", help="engines on each node")] = "auto",
+    time: Annotated[
+        str | None, typer.Option(metavar="TIME", help="time limit of a start; a share goes on in the next one")
+    ] = None,
+    grace: Annotated[int, typer.Option(metavar="S", min=1, help="seconds before the limit at which it stops")] = 120,
+    sbatch_arg: Annotated[list[str] | None, typer.Option(metavar="ARG", help="option of sbatch; repeatable")] = None,
+    output_dir: Annotated[Path, typer.Option(metavar="DIR", help="where runs are kept")] = Path("data/evals"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the scripts, submit and write nothing")] = False,
+) -> int:
+    """Submit a gate. Other options go to pytest: drawing to the shares, gate, report and upload to the judge."""
+    from pytest_r1eval.slurm.jobs import submit as submitted
+    from pytest_r1eval.slurm.scripts import Submission, divided, judge_script, share_script
+
+    started = f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    job = Submission(
+        folder=output_dir.resolve() / "slurm" / started,
+        output_dir=output_dir.resolve(),
+        root=Path.cwd(),
+        python=sys.executable,
+        model=str(Path(model).resolve()) if Path(model).exists() else model,
+        marks=marks(benchmarks.split(","), tasks=_tasks(context.args)),
+        n_shares=nodes,
+        gpus_per_node=gpus_per_node,
+        workers=workers,
+        time=time,
+        grace_s=grace,
+        sbatch_arguments=tuple(sbatch_arg or ()),
+        arguments=divided(context.args),
+    )
+    if dry_run:
+        show(f"{share_script(job)}\n{judge_script(job)}".rstrip())
+        return EXIT_PASSED
+    jobs = submitted(job)
+    show(_submitted_words(job.folder, array_job=jobs.array_job, judge_job=jobs.judge_job))
+    return EXIT_PASSED
+
+
+@app.command()
+def resubmit(folder: Submitted) -> int:
+    """Submit the same scripts again, after they failed or were cancelled: nothing that is stored is drawn twice."""
+    from pytest_r1eval.errors import RunError
+    from pytest_r1eval.slurm.jobs import jobs_of, submitted_in
+    from pytest_r1eval.slurm.jobs import resubmit as resubmitted
+
+    before = submitted_in(folder)
+    if any(not job.is_ended for job in jobs_of(before)):
+        raise RunError(f"the jobs of {folder} have not ended; wait for them, or r1eval slurm cancel {folder} first")
+    jobs = resubmitted(folder.resolve(), model=before.model, n_shares=before.n_shares)
+    show(_submitted_words(folder, array_job=jobs.array_job, judge_job=jobs.judge_job))
+    return EXIT_PASSED
+
+
+@app.command()
+def status(folder: Submitted) -> int:
+    """Show each job, and what each share has stored."""
+    from pytest_r1eval.slurm.standings import standings
+
+    show("\n".join(standing.line for standing in standings(folder)))
+    return EXIT_PASSED
+
+
+@app.command()
+def wait(
+    folder: Submitted,
+    *,
+    interval: Annotated[
+        float, typer.Option(parser=above_zero, metavar="S", help="seconds from one look to the next")
+    ] = "5",  # type: ignore[assignment]  # typer parses defaults too
+) -> int:
+    """Wait for the verdict, print the judge's log, and exit as the gate does."""
+    from pytest_r1eval.slurm.standings import awaited, log_lines
+
+    result = awaited(folder, interval_s=interval)
+    show("\n".join(log_lines(folder, names=("judge",), n_lines=200)))
+    return result.exit_code
+
+
+@app.command()
+def logs(
+    folder: Submitted,
+    *,
+    share: Annotated[int | None, typer.Option(metavar="I", min=1, help="only this share's")] = None,
+    judge: Annotated[bool, typer.Option("--judge", help="only the judge's")] = False,
+    lines: Annotated[int, typer.Option(metavar="N", min=1, help="of the end of each")] = 40,
+) -> int:
+    """Print the ends of the logs, each under its path."""
+    from pytest_r1eval.slurm.standings import log_lines
+
+    names = [f"share-{share}"] if share is not None else [] if judge else ["share-*"]
+    names += ["judge"] if judge or share is None else []
+    show("\n".join(log_lines(folder, names=names, n_lines=lines)))
+    return EXIT_PASSED
+
+
+@app.command()
+def cancel(folder: Submitted) -> int:
+    """Cancel every job of a submission; what is stored is kept."""
+    from pytest_r1eval.slurm.jobs import cancel_jobs, submitted_in
+
+    jobs = submitted_in(folder)
+    cancel_jobs(jobs.judge_job, jobs.array_job)
+    show(f"cancelled jobs {jobs.array_job} and {jobs.judge_job}; go on with r1eval slurm resubmit {folder}")
+    return EXIT_PASSED
+
+
+def marks(names: Sequence[str], *, tasks: Path | None) -> str:
+    """
+    Return the expression of -m for benchmarks, by their names here or in open-r1.
+
+    Raises:
+        PlanError: If there is no such benchmark.
+    """
+    from pytest_r1eval.catalog import build_catalog
+    from pytest_r1eval.errors import PlanError
+    from pytest_r1eval.items import marks_of
+
+    catalog = build_catalog(tasks=tasks, pyproject=Path("pyproject.toml"), contributed=())
+    chosen = [OPEN_R1_NAMES.get(name.strip(), name.strip()) for name in names]
+    unknown = [name for name in chosen if name not in catalog]
+    if unknown:
+        raise PlanError(f"--benchmarks {unknown[0]}: no such benchmark; expected some of {', '.join(catalog)}")
+    return " or ".join(dict.fromkeys(marks_of(catalog[name])[-1] for name in chosen))
+
+
+OPEN_R1_NAMES = {"math_500": "math500"}
+"""Benchmarks that open-r1 calls by another name."""
+
+
+def _tasks(extra: Sequence[str]) -> Path | None:
+    """Find --r1-tasks among what is passed through: it defines names."""
+    for argument, following in pairwise([*extra, ""]):
+        name, _, value = argument.partition("=")
+        if name == "--r1-tasks":
+            return Path(value or following)
+    return None
+
+
+def _submitted_words(folder: Path, *, array_job: int, judge_job: int) -> str:
+    return (
+        f"shares: job {array_job}\njudge: job {judge_job}, after them\nfolder: {folder}\n"
+        f"next: r1eval slurm wait {folder}"
+    )

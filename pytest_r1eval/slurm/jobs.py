@@ -1,0 +1,217 @@
+"""
+Slurm's own commands, and what was submitted.
+
+The one place that runs sbatch, squeue and scancel. There is no sacct in a cluster
+without a database: a job that squeue has forgotten has ended, and its result is the
+file that it wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_r1eval.errors import RunError
+from pytest_r1eval.slurm.scripts import JUDGE_SCRIPT, SHARE_SCRIPT, Submission, judge_script, share_script
+
+FILE_NAME = "job.json"
+COMMAND_TIMEOUT_S = 120.0
+"""Slurm's own commands give a busy controller this long, in several tries."""
+_SECRET = re.compile(r"_(TOKEN|SECRET|PASSWORD|KEY)$")
+_NEEDED_TO_ASK = "R1_SERVER_API_KEY"
+_ENDED = {
+    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """
+    The jobs of a submission, as they are kept in its folder.
+
+    Attributes:
+        model: What is judged.
+        n_shares: Tasks of the array.
+        array_job: Slurm's number of the array.
+        judge_job: Slurm's number of the job that judges.
+    """
+
+    model: str
+    n_shares: int
+    array_job: int
+    judge_job: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """
+    One job as squeue shows it.
+
+    Attributes:
+        id: Its own number.
+        array_job: The array's; its own for a job that is none.
+        task: Its task of the array; None for a task that has not been split off yet, or for no array.
+        state: Slurm's word.
+        nodes: Where it runs.
+        restarts: How often it was started again.
+        reason: Why it waits.
+    """
+
+    id: int
+    array_job: int
+    task: int | None
+    state: str
+    nodes: str
+    restarts: int
+    reason: str
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether nothing of it will run any more."""
+        return self.state in _ENDED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What the judge's job left: pytest's exit code, and the run's folder, empty where nothing could be merged."""
+
+    exit_code: int
+    run: str
+
+
+def submit(job: Submission) -> Submitted:
+    """
+    Write the scripts and submit them.
+
+    Raises:
+        RunError: If Slurm refuses; nothing stays submitted then.
+    """
+    write(job)
+    return resubmit(job.folder, model=job.model, n_shares=job.n_shares)
+
+
+def write(job: Submission) -> None:
+    """Write both scripts into the submission's folder."""
+    (job.folder / "logs").mkdir(parents=True)
+    (job.folder / SHARE_SCRIPT).write_text(share_script(job))
+    (job.folder / JUDGE_SCRIPT).write_text(judge_script(job))
+
+
+def resubmit(folder: Path, *, model: str, n_shares: int) -> Submitted:
+    """
+    Submit the scripts that lie in a folder; shares go on with what is stored.
+
+    Raises:
+        RunError: If Slurm refuses; nothing stays submitted then.
+    """
+    array_job = _sbatch(folder / SHARE_SCRIPT, environment=without_secrets(os.environ))
+    try:
+        judge_job = _sbatch(folder / JUDGE_SCRIPT, f"--dependency=afterany:{array_job}", environment=os.environ)
+    except RunError:
+        cancel_jobs(array_job)
+        raise
+    submitted = Submitted(model=model, n_shares=n_shares, array_job=array_job, judge_job=judge_job)
+    part = folder / f"{FILE_NAME}.part"
+    part.write_text(json.dumps(asdict(submitted), indent=2) + "\n")
+    part.replace(folder / FILE_NAME)
+    return submitted
+
+
+def submitted_in(folder: Path) -> Submitted:
+    """
+    Read what was submitted.
+
+    Raises:
+        RunError: If nothing was.
+    """
+    try:
+        return Submitted(**json.loads((folder / FILE_NAME).read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(
+            f"{folder} is no submission ({error}); expected the folder that r1eval slurm submit printed, with "
+            f"{FILE_NAME} in it"
+        ) from error
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """Leave out what only the judge's job may know; a server's key is needed to ask it."""
+    return {
+        name: value for name, value in environment.items() if name == _NEEDED_TO_ASK or not _SECRET.search(name.upper())
+    }
+
+
+def cancel_jobs(*jobs: int) -> None:
+    """
+    Cancel jobs; those that have ended stay as they are.
+
+    Raises:
+        RunError: If Slurm cannot be asked.
+    """
+    _slurm("scancel", *map(str, jobs))
+
+
+def jobs_of(submitted: Submitted) -> tuple[Job, ...]:
+    """
+    Return the jobs of a submission that squeue still knows.
+
+    Raises:
+        RunError: If Slurm cannot be asked.
+    """
+    said = json.loads(_slurm("squeue", "--json"))
+    wanted = {submitted.array_job, submitted.judge_job}
+    return tuple(job for entry in said["jobs"] if (job := _job(entry)).array_job in wanted)
+
+
+def result_of(folder: Path, submitted: Submitted) -> Result | None:
+    """Return what the newest start of the judge's job wrote; None until it has."""
+    files = (folder / "results").glob(f"{submitted.judge_job}-*.json")
+    newest = max(files, key=lambda path: int(path.stem.rpartition("-")[2]), default=None)
+    return None if newest is None else Result(**json.loads(newest.read_text()))
+
+
+def _job(entry: Mapping[str, Any]) -> Job:
+    """Read one entry, of Slurm 22.05 or of a newer one, which wraps numbers and lists states."""
+    states = entry["job_state"]
+    own = int(entry["job_id"])
+    return Job(
+        id=own,
+        array_job=_number(entry.get("array_job_id")) or own,
+        task=_number(entry.get("array_task_id")) if _number(entry.get("array_job_id")) else None,
+        state=str(states[0] if isinstance(states, list) else states),
+        nodes=str(entry.get("nodes") or ""),
+        restarts=int(entry.get("restart_cnt") or 0),
+        reason=str(entry.get("state_reason") or ""),
+    )
+
+
+def _number(value: object) -> int | None:
+    if isinstance(value, Mapping):
+        return _number(value.get("number")) if value.get("set") else None
+    return value if isinstance(value, int) else None
+
+
+def _sbatch(script: Path, *arguments: str, environment: Mapping[str, str]) -> int:
+    said = _slurm("sbatch", "--parsable", *arguments, str(script), environment=environment)
+    return int(said.strip().partition(";")[0])
+
+
+def _slurm(program: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+    command: Sequence[str] = (program, *arguments)
+    try:
+        done = subprocess.run(  # noqa: S603 - Slurm's own programs, from the caller's PATH
+            command, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT_S, env=environment
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RunError(
+            f"{program} cannot be run ({error}); expected Slurm's commands on this machine: log in to the cluster, or "
+            "write the scripts with --dry-run"
+        ) from error
+    if done.returncode:
+        raise RunError(f"{program} refused (exit {done.returncode}): {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout

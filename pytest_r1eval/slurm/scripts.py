@@ -1,0 +1,209 @@
+"""
+The two batch scripts, as text: readable, and run by hand with `bash` where there is no Slurm.
+
+They are the whole of what happens on the cluster; `r1eval slurm` only writes, submits and looks at them.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_r1eval.errors import PlanError
+
+SHARE_SCRIPT = "share.sbatch"
+JUDGE_SCRIPT = "judge.sbatch"
+MAX_RESTARTS = 20
+"""Times a share starts itself again; more is a share that does not come forward."""
+
+_OURS = frozenset({"model", "output-dir", "resume", "shard", "judge-only"})
+_SHARES_ONLY = frozenset(
+    {
+        "revision",
+        "engine",
+        "server-url",
+        "tp",
+        "engines-per-gpu",
+        "grader",
+        "sandbox-limit",
+        "unsafe-code",
+        "dtype",
+        "gpu-memory-utilization",
+        "engine-arg",
+        "samples",
+        "subset",
+        "temperature",
+        "top-p",
+        "max-new-tokens",
+        "max-model-len",
+        "system-prompt",
+        "seed",
+    }
+)
+"""Options about drawing, which the stored run decides for the judge."""
+_BOTH = frozenset({"tasks", "data"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PytestArguments:
+    """Arguments of pytest, by the job that needs them."""
+
+    share: tuple[str, ...] = ()
+    judge: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """
+    What is submitted.
+
+    Attributes:
+        folder: Where scripts, logs and attempts are kept, absolute.
+        output_dir: Where the merged run is kept.
+        root: The folder that both jobs run in: the user's baselines and pyproject.toml are found from it.
+        python: The interpreter, as the jobs call it.
+        model: What is judged.
+        marks: The expression of pytest's -m.
+        n_shares: Tasks of the array.
+        gpus_per_node: GPUs of each; 0 for none.
+        workers: pytest-xdist's -n on each node.
+        time: Slurm's time limit of a share; None for the partition's.
+        grace_s: Seconds before the time limit at which a share stops, to go on in a new job.
+        sbatch_arguments: More options of sbatch, of both scripts.
+        arguments: More arguments of pytest.
+    """
+
+    folder: Path
+    output_dir: Path
+    root: Path
+    python: str
+    model: str
+    marks: str
+    n_shares: int = 1
+    gpus_per_node: int = 8
+    workers: str = "auto"
+    time: str | None = None
+    grace_s: int = 120
+    sbatch_arguments: tuple[str, ...] = ()
+    arguments: PytestArguments = PytestArguments()
+
+    def __post_init__(self) -> None:
+        for argument in self.sbatch_arguments:
+            if not argument.startswith("-") or "\n" in argument:
+                raise PlanError(
+                    f"--sbatch-arg {argument!r}; expected one option of sbatch, as in --sbatch-arg=--qos=low"
+                )
+
+
+def divided(extra: Sequence[str]) -> PytestArguments:
+    """
+    Say which job needs an argument that is passed through.
+
+    Drawing is the shares', everything else the judge's: gates, reports, uploads, and
+    what another plugin or a later version adds.
+
+    Raises:
+        PlanError: If it is one that the scripts decide.
+    """
+    share: list[str] = []
+    judge: list[str] = []
+    target: list[list[str]] = []
+    for argument in extra:
+        if not argument.startswith("-"):
+            if not target:
+                raise PlanError(
+                    f"{argument!r} belongs to no option; expected --r1-... options of pytest after the others"
+                )
+            for arguments in target:
+                arguments.append(argument)
+            continue
+        name = argument.partition("=")[0].removeprefix("--r1-")
+        if name in _OURS or argument in {"--r1-gate=sequential", "-m", "-n"}:
+            raise PlanError(f"{argument}: the batch scripts decide that; leave it out (see r1eval slurm submit --help)")
+        target = [share, judge] if name in _BOTH else [share] if name in _SHARES_ONLY else [judge]
+        for arguments in target:
+            arguments.append(argument)
+    if "sequential" in judge and judge[judge.index("sequential") - 1] == "--r1-gate":
+        raise PlanError("--r1-gate sequential: looks need the samples of all nodes while the run goes on; leave it out")
+    return PytestArguments(share=tuple(share), judge=tuple(judge))
+
+
+def share_script(job: Submission) -> str:
+    """Write the script of one share."""
+    pytest_words = [
+        *(job.python, "-m", "pytest", "-p", "no:cacheprovider", "-n", job.workers),
+        *("--r1-model", job.model, "-m", job.marks, *job.arguments.share),
+    ]
+    gpus = [f"--gres=gpu:{job.gpus_per_node}"] if job.gpus_per_node else []
+    time = [f"--time={job.time}"] if job.time else []
+    warning = f"--signal=B:USR1@{job.grace_s}"
+    options = [f"--array=1-{job.n_shares}", *gpus, *time, warning, f"--output={job.folder}/logs/share-%a.log"]
+    return f"""\
+#!/bin/bash
+{_directives(job, "share", options)}
+# One share of a run, of {job.n_shares}, on one node. By hand: SLURM_ARRAY_TASK_ID=1 bash {SHARE_SCRIPT}
+cd {shlex.quote(str(job.root))} || exit 2
+for name in $(compgen -e); do  # what is sampled may run programs: secrets are the judge's
+  case $name in R1_SERVER_API_KEY) ;; *_TOKEN|*_SECRET|*_PASSWORD|*_KEY) unset "$name" ;; esac
+done
+restarts=${{SLURM_RESTART_COUNT:-0}}
+share=${{SLURM_ARRAY_TASK_ID:?which share}}
+# Each start writes into a folder of its own and begins with a copy of the one before it:
+# an orphan that goes on writing on a lost node harms nothing.
+attempt={shlex.quote(str(job.folder / "shares"))}/$share/attempt-${{SLURM_ARRAY_JOB_ID:-0}}-$restarts
+echo "== share $share/{job.n_shares}, start $restarts, on $(hostname), GPUs ${{CUDA_VISIBLE_DEVICES:-none}}"
+resume=$({shlex.quote(job.python)} -m pytest_r1eval.slurm.handover "$attempt") || exit 2
+
+{shlex.join(pytest_words)} \\
+  --r1-shard "$share/{job.n_shares}" --r1-output-dir "$attempt" ${{resume:+"--r1-resume=$resume"}} &
+pytest=$!
+again=
+trap 'again="the time limit is near"; kill -TERM $pytest' USR1  # Slurm's warning (--signal)
+trap 'kill -TERM $pytest' TERM                                   # cancelled or preempted: Slurm decides what follows
+wait $pytest; code=$?
+while kill -0 $pytest 2>/dev/null; do wait $pytest; code=$?; done
+if [ -z "$again" ] && [ $code -eq 137 ]; then again="pytest was killed"; fi
+# A start that has been replaced meanwhile does not disturb the one that replaced it.
+if [ -n "$again" ] && scontrol show job "${{SLURM_JOB_ID:-0}}" | grep -q "Restarts=$restarts "; then
+  if [ "$restarts" -lt {MAX_RESTARTS} ]; then
+    echo "== $again: what is stored is kept, the share goes on in a new start"
+    scontrol requeue "$SLURM_JOB_ID" && exit 0
+  fi
+  echo "== $again, and this was start $restarts of {MAX_RESTARTS}"
+fi
+exit $code
+"""
+
+
+def judge_script(job: Submission) -> str:
+    """Write the script that merges and judges."""
+    pytest_words = [job.python, "-m", "pytest", "-p", "no:cacheprovider"]
+    gather_words = [
+        *(job.python, "-m", "pytest_r1eval.slurm.gathering", str(job.folder)),
+        *("--shares", str(job.n_shares), "--output-dir", str(job.output_dir)),
+    ]
+    return f"""\
+#!/bin/bash
+{_directives(job, "judge", [f"--output={job.folder}/logs/judge.log"])}
+# Merges the shares and judges the run. Submitted with --dependency=afterany:ARRAY_JOB. By hand: bash {JUDGE_SCRIPT}
+cd {shlex.quote(str(job.root))} || exit 2
+start=${{SLURM_JOB_ID:-0}}-${{SLURM_RESTART_COUNT:-0}}
+result={shlex.quote(str(job.folder / "results"))}/$start.json
+mkdir -p {shlex.quote(str(job.folder / "results"))}
+run=$({shlex.join(gather_words)} --start "$start"); code=$?
+if [ $code -eq 0 ]; then
+  {shlex.join(pytest_words)} --r1-judge-only "$run" --r1-output-dir {shlex.quote(str(job.output_dir))} \\
+    {shlex.join(job.arguments.judge)}
+  code=$?
+fi
+printf '{{"exit_code": %d, "run": "%s"}}\\n' $code "$run" > "$result.part" && mv "$result.part" "$result"
+exit $code
+"""
+
+
+def _directives(job: Submission, role: str, options: Sequence[str]) -> str:
+    name = job.model.rstrip("/").rpartition("/")[2]
+    common = [f"--job-name=r1eval-{role}-{name}", "--nodes=1", "--ntasks=1", "--requeue", "--open-mode=append"]
+    return "\n".join(f"#SBATCH {option}" for option in [*common, *options, *job.sbatch_arguments])
