@@ -293,7 +293,7 @@ class Pump:
         self._writer = SampleWriter(store.path.parent)
         self._exams: dict[str, _OpenExam] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._n_grading = 0
+        self._n_finishing = 0
         self._slot_freed = asyncio.Event()
         self._next_shortcut = 0.0
         self._n_workers = n_workers
@@ -325,7 +325,7 @@ class Pump:
 
     def _fill(self) -> None:
         n_expected = self._n_workers if time.monotonic() < self._all_ready_by else 1
-        while len(self._tasks) - self._n_grading < self._engine.n_concurrent:
+        while len(self._tasks) - self._n_finishing < self._engine.n_concurrent:
             claimed = self._store.claim(owner=self._owner, n_expected=n_expected)
             if claimed is None:
                 return
@@ -357,16 +357,16 @@ class Pump:
         request = exam.request(problem, index)
         ungraded = self._store.ungraded(claimed.benchmark, problem_id=problem.id, index=index)
         generation = await self._engine.generate(request) if ungraded is None else Generation(response=ungraded)
-        self._n_grading += 1
+        self._n_finishing += 1
         self._slot_freed.set()
         try:
             grade = generation.grade or await self._graded(exam.benchmark, problem, generation.response)
+            sample = Sample(
+                problem_id=problem.id, index=index, seed=request.seed, response=generation.response, grade=grade
+            )
+            await self._writer.add(claimed, sample)
         finally:
-            self._n_grading -= 1
-        sample = Sample(
-            problem_id=problem.id, index=index, seed=request.seed, response=generation.response, grade=grade
-        )
-        await self._writer.add(claimed, sample)
+            self._n_finishing -= 1
 
     async def _graded(self, benchmark: Benchmark, problem: Problem, response: Response) -> Grade:
         if self._pool is None:

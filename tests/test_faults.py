@@ -199,14 +199,14 @@ class TestInterrupt:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system that a run of these tests does not fit in."""
+    """Mount a file system of a quarter of a megabyte."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = shutil.which("mount")
     if os.geteuid() or mount is None:
         pytest.skip("mounting a small file system needs root")
     done = subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], check=False, capture_output=True, text=True
+        [mount, "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], check=False, capture_output=True, text=True
     )
     if done.returncode:
         pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
