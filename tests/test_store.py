@@ -28,13 +28,13 @@ from pytest_r1eval.errors import StoreError
 from pytest_r1eval.store import (
     FILE_NAME,
     LEASE_S,
-    SCHEMA_VERSION,
     BenchmarkState,
     ClaimedUnit,
     Progress,
     RunHeader,
     Store,
 )
+from pytest_r1eval.store_schema import SCHEMA_VERSION
 from tests.recordings import HARNESS, make_exam
 
 HEADER = RunHeader(

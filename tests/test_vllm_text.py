@@ -61,6 +61,7 @@ def test_special_tokens_are_left_out() -> None:
     """What ends an answer is no part of it."""
     tokenizer = byte_level()
     end = tokenizer.token_to_id("<end>")
+    assert end is not None
     assert decoded(tokenizer, [*tokenizer.encode("7").ids, end], after=[end]) == "7"
 
 
