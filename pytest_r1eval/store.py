@@ -570,8 +570,8 @@ class Store:
                 _insert(db, name, sample, packed(sample.response.text))
             db.execute(
                 "UPDATE unit SET done = 1 WHERE benchmark = ? AND done = 0"
-                " AND last - first = (SELECT count(*) FROM sample WHERE sample.benchmark = unit.benchmark AND sample.problem_id = unit.problem_id"
-                " AND idx >= first AND idx < last)",
+                " AND last - first = (SELECT count(*) FROM sample WHERE sample.benchmark = unit.benchmark"
+                " AND sample.problem_id = unit.problem_id AND idx >= first AND idx < last)",
                 (name,),
             )
 
