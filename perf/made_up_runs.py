@@ -50,7 +50,7 @@ def exam_of(n_problems: int) -> Exam:
     return Exam(benchmark=BENCHMARK, problems=problems, dataset="made up")
 
 
-def planned_run(folder: Path, *, n_problems: int, n_samples: int) -> Store:
+def planned_run(folder: Path, *, n_problems: int, n_samples: int, has_worker: bool = True) -> Store:
     """Create a run that is planned and has no samples."""
     identity = ModelIdentity(weights="w", tokenizer="t", chat_template="c")
     created = "2026-01-01T00:00:00+00:00"
@@ -67,7 +67,8 @@ def planned_run(folder: Path, *, n_problems: int, n_samples: int) -> Store:
         sampling=Sampling(),
     )
     store.write_plan(exam, tuple((1, 2, 3) for _ in exam.problems), plan)
-    store.add_worker("made-up", HARNESS)
+    if has_worker:
+        store.add_worker("made-up", HARNESS)
     return store
 
 

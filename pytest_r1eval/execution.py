@@ -34,6 +34,8 @@ POLL_S = 0.1
 """How often a waiting item or an idle worker looks into the store."""
 STAGGER_S = 60.0
 """How long a worker that is ready leaves their shares to those still loading; after that the absent get none."""
+MAX_FINISHING = 2
+"""Answers that wait for a grade or for the store, in engines' fill; more would only pile up in memory."""
 SHORTCUT_INTERVAL_S = 1.0
 """How often a worker looks into an incomplete round; the exact test of 500 problems takes tens of milliseconds."""
 
@@ -293,6 +295,7 @@ class Pump:
         self._writer = SampleWriter(store.path.parent)
         self._exams: dict[str, _OpenExam] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._finished: list[asyncio.Task[None]] = []
         self._n_finishing = 0
         self._slot_freed = asyncio.Event()
         self._next_shortcut = 0.0
@@ -325,13 +328,20 @@ class Pump:
 
     def _fill(self) -> None:
         n_expected = self._n_workers if time.monotonic() < self._all_ready_by else 1
-        while len(self._tasks) - self._n_finishing < self._engine.n_concurrent:
+        n_slots = self._engine.n_concurrent
+        while len(self._tasks) - self._n_finishing < n_slots and self._n_finishing < MAX_FINISHING * n_slots:
             claimed = self._store.claim(owner=self._owner, n_expected=n_expected)
             if claimed is None:
                 return
             exam = self._open(claimed.benchmark)
             for index in claimed.missing:
-                self._tasks.add(asyncio.create_task(self._answer(claimed, exam, index), name=claimed.benchmark))
+                task = asyncio.create_task(self._answer(claimed, exam, index), name=claimed.benchmark)
+                self._tasks.add(task)
+                task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._finished.append(task)
+        self._slot_freed.set()
 
     def _look(self) -> None:
         """Take the looks that are due, and drop what is under way for benchmarks that need no more."""
@@ -389,8 +399,8 @@ class Pump:
         return self._exams[name]
 
     def _raise_failed(self) -> None:
-        finished = {task for task in self._tasks if task.done()}
-        self._tasks -= finished
+        finished, self._finished = self._finished, []
+        self._tasks.difference_update(finished)
         # All are asked, so that asyncio does not complain of the ones nobody looked at.
         errors = [error for task in finished if not task.cancelled() and (error := task.exception()) is not None]
         if errors:

@@ -1,12 +1,21 @@
-"""The queue balances a run: the simulation in perf/ with the rules that are shipped."""
+"""The measurements in perf/ work at small sizes, and the queue that one of them simulates balances a run."""
 
 from __future__ import annotations
 
+import json
 import statistics
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
+from perf import growth, start_up, store, tail
+from perf.generation import Load, Row, roofline, table_lines
+from perf.made_up_runs import Writer
 from perf.queue_balance import Engine, Setting, efficiency
+from perf.random_checkpoint import SHAPES, prompt_texts, prompt_tokens, write_checkpoint
+from pytest_r1eval.checkpoint import inspect_checkpoint
+from pytest_r1eval.core.sizes import ModelSize
 
 SEEDS = range(4)
 
@@ -22,3 +31,77 @@ def test_shares_are_what_balances() -> None:
     """Without them the first engine that is ready takes most of the run."""
     setting = Setting(benchmark="aime24", is_shared=False)
     assert efficiency(setting, seed=0) < 0.5
+
+
+def test_store_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two writers store every sample without an error, and the run they wrote is judged."""
+    store.main(["--samples", "256", "--chars", "2000", "--writers", "2", "--dry"])
+    printed = capsys.readouterr().out
+    assert "256 of 256 samples of 2,000 characters, 2 writers" in printed
+    assert f"{'errors':34}{0:>12}" in printed
+
+
+def test_growth_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs of three sizes are recorded, replayed and judged."""
+    growth.main(["--samples", "64", "128", "256", "--dry"])
+    assert "slope of log time over log samples" in capsys.readouterr().out
+
+
+def test_idle_plugin_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both collections work, with the plugin and without it."""
+    start_up.main(["--pairs", "1", "--no-engine", "--dry"])
+    assert "idle plugin, ms" in capsys.readouterr().out
+
+
+def test_busy_time_is_a_union() -> None:
+    """Answers side by side count once, and nothing counts after the end."""
+    timeline = tail.Timeline(begun_s=[0.0, 1.0, 5.0], ended_s=[2.0, 3.0, 9.0])
+    assert timeline.busy_s(until_s=7.0) == 5.0
+
+
+def test_made_up_text_differs_and_compresses_like_prose() -> None:
+    """Two texts of one writer are different, of the length asked for."""
+    writer = Writer(1)
+    first, second = writer.text(4000), writer.text(4000)
+    assert len(first) == len(second) == 4000
+    assert first != second
+
+
+def test_random_checkpoint_is_a_checkpoint(tmp_path: Path) -> None:
+    """The plugin takes it for one of its true size, and its prompts are one token a digit."""
+    folder = write_checkpoint(tmp_path / "random" / "tiny", SHAPES["tiny"])
+    found = inspect_checkpoint(str(folder), revision=None)
+    assert isinstance(found.size, ModelSize)
+    assert found.size.n_parameters == SHAPES["tiny"].n_parameters
+    tokenizer = pytest.importorskip("tokenizers").Tokenizer.from_file(str(folder / "tokenizer.json"))
+    (text,) = prompt_texts(n_prompts=1, n_tokens=20)
+    assert tokenizer.encode(text).ids == prompt_tokens(text)
+    assert json.loads((folder / "config.json").read_text())["eos_token_id"] == SHAPES["tiny"].vocabulary
+
+
+def test_roofline_is_memory_traffic() -> None:
+    """One answer at a time reads all weights for every token; many share them and read their caches."""
+    shape = SHAPES["1.5B"]
+    alone = roofline(shape, Load(n_tokens=1, n_samples=1, n_prompts=1), n_in_flight=1)
+    assert alone == pytest.approx(4.8e12 / (shape.step_bytes + 300.5 * shape.cache_bytes_per_token))
+    assert roofline(shape, Load(n_tokens=256), n_in_flight=1024) > 100 * alone
+
+
+def test_lognormal_lengths_have_the_mean_asked_for() -> None:
+    """Within two per cent, over 1,920 answers."""
+    lengths = Load(n_tokens=2048, is_lognormal=True).lengths()
+    assert statistics.mean(lengths) == pytest.approx(2048, rel=0.02)
+    assert len(set(lengths)) > 1000
+
+
+def test_table_sets_rows_beside_lighteval() -> None:
+    """The ratio is to LightEval's row of the same model and lengths, and missing where there is none."""
+    base = Row(
+        what="LightEval", model="1.5B", load="256", n_engines=1, n_in_flight=128, n_tokens=1, wall_s=1.0,
+        tokens_per_s=1000, roofline_tokens_per_s=10_000, machine="m",
+    )  # fmt: skip
+    rows = [base, Row(**{**asdict(base), "what": "plugin", "tokens_per_s": 8000}), Row(**{**asdict(base), "load": "9"})]
+    machine, _, first, second, third = table_lines(rows)
+    assert machine == "m"
+    assert (first.split()[6], second.split()[6]) == ("1.0", "8.0")
+    assert third.split()[6] == "1.0"

