@@ -114,7 +114,7 @@ def is_reached(path: Path, stage: str) -> bool:
 
 
 def idle_ms(folder: Path, environment: Mapping[str, str], *, n_pairs: int) -> tuple[float, float, float]:
-    """Return the median milliseconds of an unrelated collection without and with the plugin, and of their difference."""
+    """Return median milliseconds of an unrelated collection: without the plugin, with it, and of the difference."""
     (folder / "test_unrelated.py").write_text("def test_nothing():\n    assert True\n", encoding="utf-8")
     without = [sys.executable, "-m", "pytest", "--co", "-q", "-p", "no:cacheprovider"]
     with_it = [*without, "-p", "pytest_r1eval.plugin"]
