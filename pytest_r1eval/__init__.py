@@ -1,20 +1,30 @@
 """
 The gate that decides whether a reasoning model's checkpoint may ship.
 
-Public names are what another plugin needs to contribute benchmarks; the version
-is looked up when somebody asks.
+Public names are `evaluate`, for scripts and notebooks, and what another plugin needs to
+contribute benchmarks. What is slow to import is imported when somebody asks for it: every
+pytest on the machine imports this module.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pytest_r1eval.core.benchmarks import Benchmark, PlanningConstants, Sampling
 
-__all__ = ["Benchmark", "PlanningConstants", "Sampling", "__version__"]
+if TYPE_CHECKING:
+    from pytest_r1eval.evaluation import evaluate
+
+__all__ = ["Benchmark", "PlanningConstants", "Sampling", "__version__", "evaluate"]
 
 
-def __getattr__(name: str) -> str:
-    if name != "__version__":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib.metadata import version  # noqa: PLC0415 - a slow import, and few ask
+def __getattr__(name: str) -> object:
+    if name == "evaluate":
+        from pytest_r1eval.evaluation import evaluate  # noqa: PLC0415 - imports the statistics
 
-    return version("pytest-r1eval")
+        return evaluate
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - a slow import, and few ask
+
+        return version("pytest-r1eval")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_r1eval.core.baselines import BaselineFile, MeasuredBaseline, PublishedBaseline, dumps, loads, with_measured
-from pytest_r1eval.core.blessings import lineage_from, step_of
+from pytest_r1eval.core.lineage import lineage_from, step_of
 from pytest_r1eval.errors import BaselineError, R1EvalError
 from pytest_r1eval.hub_baselines import HUB_PREFIX, commit_of, fetch
 from pytest_r1eval.store import FILE_NAME
@@ -38,6 +38,7 @@ class BaselineShelf:
         model_name: ``org/name`` of the candidate.
         output_dir: Where runs are kept, for ``previous``.
         run: The run that asks, which is not its own previous one.
+        step: The candidate's training step; None to read it off its name.
     """
 
     root: Path
@@ -45,6 +46,7 @@ class BaselineShelf:
     model_name: str
     output_dir: Path | None = None
     run: Path | None = None
+    step: int | None = None
 
     def find(self, benchmark: str) -> FoundBaseline | None:
         """
@@ -68,7 +70,7 @@ class BaselineShelf:
 
     def _blessed_before(self, benchmark: str) -> FoundBaseline | None:
         """Find the blessed baseline of the same training with the highest step below the candidate's."""
-        own = step_of(self.model_name)
+        own = step_of(self.model_name) if self.step is None else self.step
         if own is None:
             return None
         organisation = self.model_name.partition("/")[0]

@@ -58,5 +58,9 @@ class ReportError(R1EvalError):
     """A report cannot be written."""
 
 
+class EvaluationError(R1EvalError):
+    """An evaluation that was started from Python, or by a training, ended without a verdict."""
+
+
 class SandboxError(ScoringError):
     """The sandbox failed or does not hold. Never a wrong answer."""

@@ -70,13 +70,18 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Delivery:
-    """Files for one repository: a path of this machine or bytes, by the path there."""
+    """
+    Files for one repository: a path of this machine or bytes, by the path there.
+
+    A package or a branch may make the repository, and a branch itself; None is the main one.
+    """
 
     repo: str
     kind: Literal["dataset", "model"]
     files: Mapping[str, Path | bytes]
     title: str
     package: Package | None = None
+    branch: str | None = None
 
 
 def publish(
@@ -128,6 +133,32 @@ def publish_page(
         f".eval_results/r1eval-{score.dataset.rpartition('/')[2]}.yaml": _page_file(score, source) for score in scores
     }
     delivery = _Delivery(repo=model, kind="model", files=files, title="Scores measured by pytest-r1eval")
+    return _delivered(delivery, patience=patience or Patience(), sleep=sleep)
+
+
+def publish_checkpoint(
+    folder: Path,
+    repo: str,
+    *,
+    branch: str,
+    patience: Patience | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Receipt:
+    """
+    Push a checkpoint to a branch of a model repository, which is made, private, where there is none.
+
+    Args:
+        folder: The checkpoint; every file in it is pushed.
+        repo: The model repository.
+        branch: The branch; it begins at the main one.
+        patience: How long it is tried.
+        sleep: Waits some seconds.
+
+    Raises:
+        UploadError: If it cannot be done, with what to do about it.
+    """
+    files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
+    delivery = _Delivery(repo=repo, kind="model", files=files, title=f"Checkpoint {folder.name}", branch=branch)
     return _delivered(delivery, patience=patience or Patience(), sleep=sleep)
 
 
@@ -208,9 +239,12 @@ def _attempted(api: HfApi, delivery: _Delivery) -> Receipt:
     from huggingface_hub import CommitOperationAdd  # noqa: PLC0415 - see _demand_client
 
     repo, kind, package = delivery.repo, delivery.kind, delivery.package
-    if package is not None:
-        api.create_repo(repo, repo_type=kind, private=not package.wishes.is_public, exist_ok=True)
-    info = api.repo_info(repo, repo_type=kind)
+    if package is not None or delivery.branch is not None:
+        is_public = package is not None and package.wishes.is_public
+        api.create_repo(repo, repo_type=kind, private=not is_public, exist_ok=True)
+    if delivery.branch is not None:
+        api.create_branch(repo, branch=delivery.branch, repo_type=kind, exist_ok=True)
+    info = api.repo_info(repo, repo_type=kind, revision=delivery.branch)
     head = str(info.sha)
     url = f"{api.endpoint}/{'' if kind == 'model' else 'datasets/'}{repo}"
     if package is not None and info.private is False and not package.wishes.is_public:
@@ -228,7 +262,14 @@ def _attempted(api: HfApi, delivery: _Delivery) -> Receipt:
         CommitOperationAdd(path_in_repo=path, path_or_fileobj=source if isinstance(source, bytes) else str(source))
         for path, source in sources.items()
     ]
-    commit = api.create_commit(repo, operations, commit_message=delivery.title, repo_type=kind, parent_commit=head)
+    commit = api.create_commit(
+        repo,
+        operations,
+        commit_message=delivery.title,
+        repo_type=kind,
+        revision=delivery.branch,
+        parent_commit=head,
+    )
     return Receipt(url=url, commit=str(commit.oid), is_new=True)
 
 

@@ -81,6 +81,7 @@ def _header(settings: Settings, checkpoint: Checkpoint) -> RunHeader:
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         seed=seed_of(settings, checkpoint),
         share=settings.share,
+        lineage=settings.lineage,
     )
 
 

@@ -208,6 +208,7 @@ def measured_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) ->
             n_no_answer=sum(tally.n_no_answer for tally in tallies),
             n_tokens=sum(tally.n_tokens for tally in tallies),
         ),
+        lineage=header.lineage,
     )
 
 

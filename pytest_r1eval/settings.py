@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from pytest_r1eval.core.benchmarks import Benchmark, CodeGrader, Sampling
+from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.plans import Share
 from pytest_r1eval.core.uploads import UploadLayout, UploadWhen, UploadWishes, checked_repo
 
@@ -179,6 +180,12 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(name="save-baseline", metavar="NAME", help="record this run as baselines/NAME.json"),
     Option(
+        name="lineage",
+        metavar="KEY=VALUE",
+        is_repeatable=True,
+        help="where the checkpoint stands in its training: step=N, parent=ORG/NAME, commit=SHA; stored with the run",
+    ),
+    Option(
         name="gate", choices=tuple(kind.value for kind in GateKind), default="fixed", help="when the verdict is reached"
     ),
     Option(
@@ -301,6 +308,7 @@ class Settings:
     data: Path | None = None
     baseline: str | None = None
     save_baseline: str | None = None
+    lineage: Lineage | None = None
     gate: GateKind = GateKind.FIXED
     max_samples: MaxSamples = MaxSamples.CAPPED
     family: Family = Family.NONE
@@ -400,6 +408,7 @@ def settings_from(config: pytest.Config) -> Settings:
         data=read.optional("data", _folder(config)),
         baseline=read.text("baseline"),
         save_baseline=read.text("save-baseline"),
+        lineage=_lineage(read.texts("lineage")),
         gate=GateKind(read.choice("gate")),
         max_samples=MaxSamples(read.choice("max-samples")),
         family=Family(read.choice("family")),
@@ -629,6 +638,24 @@ def _samples(text: str) -> tuple[str, int]:
         raise pytest.UsageError(
             f"--r1-samples is {text!r}; expected BENCH=K with K 1 or more, as in aime24=64"
         ) from error
+
+
+def _lineage(texts: list[str]) -> Lineage | None:
+    """Read what is known of a checkpoint's place in its training; None where nothing is."""
+    known = dict(_lineage_part(text) for text in texts)
+    try:
+        return Lineage(**known) if known else None  # type: ignore[arg-type]  # a number where it is one
+    except ValueError as error:
+        raise pytest.UsageError(f"--r1-lineage: {error}") from error
+
+
+def _lineage_part(text: str) -> tuple[str, str | int]:
+    key, _, value = text.partition("=")
+    if key == "step" and value.isdecimal():
+        return key, int(value)
+    if key in {"parent", "commit"} and value.strip():
+        return key, value.strip()
+    raise pytest.UsageError(f"--r1-lineage is {text!r}; expected step=N, parent=ORG/NAME or commit=SHA")
 
 
 def _engine_arg(text: str) -> tuple[str, Any]:

@@ -33,6 +33,7 @@ _DRAWING = (
     "max-model-len",
     "system-prompt",
     "seed",
+    "lineage",
     "gate",
     "max-samples",
     "resume",

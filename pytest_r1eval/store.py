@@ -29,6 +29,7 @@ from typing import Any
 
 from pytest_r1eval.core.benchmarks import Exam, Problem, Sampling
 from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
+from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.plans import Plan, Share, Unit
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, ProblemTally, Response, Sample
 from pytest_r1eval.errors import StoreError
@@ -73,6 +74,7 @@ class RunHeader:
         created: ISO date and time, UTC.
         seed: The run's seed.
         share: Which part of the plans this store draws; None for all of it.
+        lineage: Where the checkpoint stands in its training; None if nobody said.
     """
 
     model: str
@@ -81,6 +83,7 @@ class RunHeader:
     created: str
     seed: int
     share: Share | None = None
+    lineage: Lineage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,12 +197,13 @@ class Store:
         with self._reading() as db:
             (text,) = db.execute("SELECT value FROM run WHERE key = 'header'").fetchone()
         fields = json.loads(text)
-        share = fields.get("share")
+        share, lineage = fields.get("share"), fields.get("lineage")
         return RunHeader(
             **{
                 **fields,
                 "identity": ModelIdentity(**fields["identity"]),
                 "share": None if share is None else Share(**share),
+                "lineage": None if lineage is None else Lineage(**lineage),
             }
         )
 

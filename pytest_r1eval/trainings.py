@@ -8,8 +8,8 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pytest_r1eval.core.blessings import step_of
 from pytest_r1eval.core.decoding import decoded
+from pytest_r1eval.core.lineage import step_of
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.judge import GateResult
 from pytest_r1eval.store import FILE_NAME, Store
@@ -43,7 +43,7 @@ class Point:
 
 def history(folder: Path) -> dict[str, tuple[Point, ...]]:
     """
-    Read every judged run below a folder whose checkpoint's name says its step; by benchmark, ascending.
+    Read every judged run below a folder whose step is known, from its lineage or its name; by benchmark, ascending.
 
     Of several runs of one step the newest counts. Runs that stopped early have no score and are left out.
 
@@ -56,8 +56,8 @@ def history(folder: Path) -> dict[str, tuple[Point, ...]]:
             found.setdefault(name, {})[point.step] = point
     if not found:
         raise RunError(
-            f"{folder} holds no judged run of a checkpoint whose name ends in its step, such as checkpoint-200; "
-            "expected the output folder of such runs"
+            f"{folder} holds no judged run of a known training step; expected the output folder of runs with "
+            "--r1-lineage step=N, or of checkpoints whose name ends in it, such as checkpoint-200"
         )
     return {name: tuple(points[step] for step in sorted(points)) for name, points in found.items()}
 
@@ -70,9 +70,9 @@ def dumps(found: dict[str, tuple[Point, ...]]) -> str:
 
 def _points(run: Path) -> Iterable[tuple[str, Point]]:
     with closing(Store.open(run)) as store:
-        model = store.header.model_name
+        header = store.header
         verdicts = {name: text for name in store.selected if (text := store.verdict(name)) is not None}
-    step = step_of(model)
+    step = header.lineage.step if header.lineage and header.lineage.step is not None else step_of(header.model_name)
     if step is None:
         return
     for name, text in verdicts.items():
@@ -83,7 +83,7 @@ def _points(run: Path) -> Iterable[tuple[str, Point]]:
                 name,
                 Point(
                     step=step,
-                    model=model,
+                    model=header.model_name,
                     run=str(run),
                     mean=estimate.mean,
                     standard_error=estimate.standard_error,

@@ -30,6 +30,10 @@ class Client:
         """Upload a run's folder; say what came of it, and how long it would have waited."""
         return self._ask("upload", run=str(run), wishes=asdict(wishes), patience=patience)
 
+    def push(self, folder: Path, repo: str, *, branch: str, **patience: float) -> dict[str, Any]:
+        """Push a checkpoint; say what came of it."""
+        return self._ask("push", folder=str(folder), repo=repo, branch=branch, patience=patience)
+
     def load(self, repo: str, config: str, split: str) -> list[dict[str, Any]]:
         """Load a split through datasets, as anybody would."""
         rows: list[dict[str, Any]] = self._ask("load", repo=repo, config=config, split=split)["rows"]
@@ -96,6 +100,19 @@ def _upload(run: str, wishes: dict[str, Any], patience: dict[str, Any]) -> dict[
     return {"error": None, "receipt": asdict(receipt), "page": page and asdict(page), "slept": slept}
 
 
+def _push(folder: str, repo: str, branch: str, patience: dict[str, Any]) -> dict[str, Any]:
+    from pytest_r1eval import hub  # noqa: PLC0415 - not in the tests' process
+    from pytest_r1eval.errors import R1EvalError  # noqa: PLC0415
+
+    slept: list[float] = []
+    try:
+        how = hub.Patience(**patience)
+        receipt = hub.publish_checkpoint(Path(folder), repo, branch=branch, patience=how, sleep=slept.append)
+    except R1EvalError as error:
+        return {"error": str(error), "receipt": None, "slept": slept}
+    return {"error": None, "receipt": asdict(receipt), "slept": slept}
+
+
 def _load(repo: str, config: str, split: str) -> dict[str, Any]:
     import datasets  # noqa: PLC0415 - not in the tests' process
 
@@ -108,7 +125,12 @@ def _splits(repo: str, config: str) -> dict[str, Any]:
     return {"splits": datasets.get_dataset_split_names(repo, config)}
 
 
-_COMMANDS: Mapping[str, Callable[..., dict[str, Any]]] = {"upload": _upload, "load": _load, "splits": _splits}
+_COMMANDS: Mapping[str, Callable[..., dict[str, Any]]] = {
+    "upload": _upload,
+    "push": _push,
+    "load": _load,
+    "splits": _splits,
+}
 
 
 if __name__ == "__main__":

@@ -32,12 +32,13 @@ class Commit:
 
 @dataclass(slots=True, kw_only=True)
 class Repo:
-    """A repository of one branch."""
+    """A repository; branches beside the main one begin at its head."""
 
     kind: str
     name: str
     is_private: bool = False
     commits: list[Commit] = field(default_factory=list)
+    branches: dict[str, list[Commit]] = field(default_factory=dict)
 
     @property
     def head(self) -> Commit:
@@ -45,23 +46,29 @@ class Repo:
         return self.commits[-1]
 
     def at(self, revision: str) -> Commit | None:
-        """Find a commit by the name of the branch or by its id."""
-        if revision in {"main", "refs/heads/main"}:
-            return self.head
-        return next((commit for commit in self.commits if commit.oid == revision), None)
+        """Find a commit by the name of its branch or by its id."""
+        if (line := self.line(revision.removeprefix("refs/heads/"))) is not None:
+            return line[-1]
+        commits = [commit for line in (self.commits, *self.branches.values()) for commit in line]
+        return next((commit for commit in commits if commit.oid == revision), None)
 
-    def add(self, title: str, changes: dict[str, Blob | None]) -> Commit:
+    def line(self, branch: str) -> list[Commit] | None:
+        """Return a branch's commits; None where there is no such branch."""
+        return self.commits if branch == "main" else self.branches.get(branch)
+
+    def add(self, title: str, changes: dict[str, Blob | None], *, branch: str = "main") -> Commit:
         """Commit changes; None deletes a file."""
-        tree = dict(self.head.tree) if self.commits else {}
+        line = self.commits if branch == "main" else self.branches[branch]
+        tree = dict(line[-1].tree) if line else {}
         for path, blob in changes.items():
             if blob is None:
                 tree.pop(path, None)
             else:
                 tree[path] = blob
-        content = [self.name, len(self.commits), title, sorted((path, blob.oid) for path, blob in tree.items())]
+        content = [self.name, branch, len(line), title, sorted((path, blob.oid) for path, blob in tree.items())]
         oid = hashlib.sha1(json.dumps(content).encode(), usedforsecurity=False).hexdigest()
-        self.commits.append(Commit(oid=oid, title=title, tree=tree))
-        return self.head
+        line.append(Commit(oid=oid, title=title, tree=tree))
+        return line[-1]
 
     def read(self, path: str) -> bytes:
         """Return a file of the newest commit, as far as its bytes came here."""

@@ -300,7 +300,9 @@ class _Handler(BaseHTTPRequestHandler):
             case None | "revision":
                 return self._info(repo, rest or "main")
             case "refs":
-                return _json({"branches": [_ref("main", repo.head.oid)], "tags": [], "converts": []})
+                heads = {"main": repo.head, **{name: line[-1] for name, line in repo.branches.items()}}
+                branches = [_ref(name, commit.oid) for name, commit in heads.items()]
+                return _json({"branches": branches, "tags": [], "converts": []})
             case "commits":
                 rows = [
                     {"id": commit.oid, "title": commit.title, "message": "", "authors": [], "date": _DATE}
@@ -315,7 +317,12 @@ class _Handler(BaseHTTPRequestHandler):
             case "preupload":
                 return _json({"files": [_mode(repo, file) for file in json.loads(body)["files"]]})
             case "commit":
-                return self._commit(repo, CommitRequest.loads(body), is_pull_request="create_pr" in query)
+                return self._commit(repo, CommitRequest.loads(body), branch=rest, is_pull_request="create_pr" in query)
+            case "branch":
+                if repo.line(rest) is not None:
+                    return _error(409, f"the branch {rest} exists")
+                repo.branches[rest] = [repo.head]
+                return _json({})
             case "xet-write-token" | "xet-read-token":
                 return _json(
                     {"casUrl": self._xet_url, "exp": int(time.time()) + 3600, "accessToken": "xet"}, **self._xet_headers
@@ -364,10 +371,13 @@ class _Handler(BaseHTTPRequestHandler):
             return _no_revision(revision)
         return _json([_entry(path, commit.tree[path]) for path in paths if path in commit.tree])
 
-    def _commit(self, repo: Repo, wanted: CommitRequest, *, is_pull_request: bool) -> _Reply:
+    def _commit(self, repo: Repo, wanted: CommitRequest, *, branch: str, is_pull_request: bool) -> _Reply:
         if not self._is_known():
             return _expired()
-        if wanted.parent is not None and wanted.parent != repo.head.oid:
+        head = repo.at(branch)
+        if head is None:
+            return _no_revision(branch)
+        if wanted.parent is not None and wanted.parent != head.oid:
             return _error(412, "A commit has happened since. Please refresh and try again.")
         changes: dict[str, Blob | None] = {path: blob_of(content) for path, content in wanted.files.items()}
         for path, (sha256, size) in wanted.lfs_files.items():
@@ -377,7 +387,7 @@ class _Handler(BaseHTTPRequestHandler):
         if is_pull_request:
             pull = {"pullRequestUrl": f"{base}/discussions/1"}
             return _json({"success": True, "commitOid": repo.head.oid, "commitUrl": f"{base}/commit/pr", **pull})
-        commit = repo.add(wanted.title, changes)
+        commit = repo.add(wanted.title, changes, branch=branch)
         return _json({"success": True, "commitOid": commit.oid, "commitUrl": f"{base}/commit/{commit.oid}"})
 
     def _batch(self, wanted: dict[str, Any]) -> _Reply:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_r1eval.core.benchmarks import CodeGrader
+from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.plans import Share
 from pytest_r1eval.core.uploads import UploadLayout, UploadWhen, UploadWishes
 from pytest_r1eval.sandbox import Limits
@@ -51,6 +52,8 @@ def usage_error(read: Read, *arguments: str, environment: dict[str, str] | None 
 
 LIMITS: list[dict[str, Any]] = [{"cpu_s": 1.0}, {"wall_s": 2.5}, {"n_threads": 3}]
 
+LINEAGES: list[dict[str, Any]] = [{"step": 1}, {"parent": "a/b"}, {"commit": "c"}]
+
 KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("model", "a/a", "b/b", "c/c", ("a/a", "b/b", "c/c")),
     ("revision", "r1", "r2", "r3", ("r1", "r2", "r3")),
@@ -73,6 +76,7 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("sandbox-limit", "cpu_s=1", "wall_s=2.5", "n_threads=3", tuple(Limits(**each) for each in LIMITS)),
     ("baseline", "published", "previous", "a/b.json", ("published", "previous", "a/b.json")),
     ("save-baseline", "a/a", "b/b", "c/c", ("a/a", "b/b", "c/c")),
+    ("lineage", "step=1", "parent=a/b", "commit=c", tuple(Lineage(**each) for each in LINEAGES)),
     ("gate", "sequential", "fixed", "sequential", tuple(map(GateKind, ("sequential", "fixed", "sequential")))),
     ("max-samples", "auto", "k", "auto", tuple(map(MaxSamples, ("auto", "k", "auto")))),
     ("family", "holm", "none", "holm", tuple(map(Family, ("holm", "none", "holm")))),
@@ -108,6 +112,7 @@ DEFAULTS: dict[str, object] = {
     "data": None,
     "baseline": None,
     "save_baseline": None,
+    "lineage": None,
     "gate": GateKind.FIXED,
     "max_samples": MaxSamples.CAPPED,
     "family": Family.NONE,

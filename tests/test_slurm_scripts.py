@@ -11,9 +11,9 @@ import pytest
 
 from pytest_r1eval import run_benchmarks
 from pytest_r1eval.cli import main
-from pytest_r1eval.commands.slurm import marks
 from pytest_r1eval.core.plans import Share
 from pytest_r1eval.errors import PlanError, RunError
+from pytest_r1eval.selection import mark_expression
 from pytest_r1eval.settings import OPTIONS
 from pytest_r1eval.slurm import scripts
 from pytest_r1eval.slurm.attempts import attempts, copy_run, gather, hand_over
@@ -213,7 +213,7 @@ class TestCommands:
     def test_unknown_benchmark(self) -> None:
         """What there is, is listed."""
         with pytest.raises(PlanError, match="--benchmarks aime42: no such benchmark; expected some of aime24, "):
-            marks(["aime42"], tasks=None)
+            mark_expression(["aime42"], tasks=None)
 
     def test_no_submission(self, tmp_path: Path) -> None:
         """Any other folder is refused."""

@@ -176,13 +176,16 @@ def _measured(
     """Read what a run measured; a run that stopped early, or is not whole, is refused with the reason."""
     from dataclasses import replace
 
-    from pytest_r1eval.core.blessings import lineage_from
+    from pytest_r1eval.core.lineage import lineage_from
     from pytest_r1eval.runs import StoredRun, chosen_benchmarks
 
     stored = StoredRun(folder=run)
-    lineage = lineage_from(stored.model_name, parent=parent, step=step, commit=commit)
+    said = lineage_from(stored.model_name, parent=parent, step=step, commit=commit)
     names = chosen_benchmarks(stored, asked=benchmarks or ())
-    return [replace(stored.measured(name), lineage=lineage) for name in names]
+    measured = [stored.measured(name) for name in names]
+    if (parent, step, commit) == (None, None, None):  # what the run itself says, else what the name does
+        return [replace(entry, lineage=entry.lineage or said) for entry in measured]
+    return [replace(entry, lineage=said) for entry in measured]
 
 
 def _rows(file: BaselineFile, path: Path) -> list[dict[str, object]]:

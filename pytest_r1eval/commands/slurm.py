@@ -40,6 +40,7 @@ def submit(  # noqa: PLR0913 - a command's options
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the scripts, submit and write nothing")] = False,
 ) -> int:
     """Submit a gate. Other options go to pytest: drawing to the shares, gate, report and upload to the judge."""
+    from pytest_r1eval.selection import mark_expression
     from pytest_r1eval.slurm.jobs import submit as submitted
     from pytest_r1eval.slurm.scripts import Submission, divided, judge_script, share_script
 
@@ -50,7 +51,7 @@ def submit(  # noqa: PLR0913 - a command's options
         root=Path.cwd(),
         python=sys.executable,
         model=str(Path(model).resolve()) if Path(model).exists() else model,
-        marks=marks(benchmarks.split(","), tasks=_tasks(context.args)),
+        marks=mark_expression(benchmarks.split(","), tasks=_tasks(context.args)),
         n_shares=nodes,
         gpus_per_node=gpus_per_node,
         workers=workers,
@@ -133,29 +134,6 @@ def cancel(folder: Submitted) -> int:
     cancel_jobs(jobs.judge_job, jobs.array_job)
     show(f"cancelled jobs {jobs.array_job} and {jobs.judge_job}; go on with r1eval slurm resubmit {folder}")
     return EXIT_PASSED
-
-
-def marks(names: Sequence[str], *, tasks: Path | None) -> str:
-    """
-    Return the expression of -m for benchmarks, by their names here or in open-r1.
-
-    Raises:
-        PlanError: If there is no such benchmark.
-    """
-    from pytest_r1eval.catalog import build_catalog
-    from pytest_r1eval.errors import PlanError
-    from pytest_r1eval.items import marks_of
-
-    catalog = build_catalog(tasks=tasks, pyproject=Path("pyproject.toml"), contributed=())
-    chosen = [OPEN_R1_NAMES.get(name.strip(), name.strip()) for name in names]
-    unknown = [name for name in chosen if name not in catalog]
-    if unknown:
-        raise PlanError(f"--benchmarks {unknown[0]}: no such benchmark; expected some of {', '.join(catalog)}")
-    return " or ".join(dict.fromkeys(marks_of(catalog[name])[-1] for name in chosen))
-
-
-OPEN_R1_NAMES = {"math_500": "math500"}
-"""Benchmarks that open-r1 calls by another name."""
 
 
 def _tasks(extra: Sequence[str]) -> Path | None:

@@ -30,6 +30,7 @@ from typing import TypeAlias, TypeVar
 
 from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.fingerprints import Fingerprint, Harness, ModelIdentity, Question
+from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import BaselineError
 
@@ -179,32 +180,6 @@ class HealthCounts:
         _require("n_truncated", self.n_truncated, of_samples)
         _require("n_no_answer", self.n_no_answer, of_samples)
         _require("n_tokens", self.n_tokens, _NOT_NEGATIVE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lineage:
-    """
-    Where a checkpoint stands in a training.
-
-    Attributes:
-        parent: ``org/name`` of the checkpoint it was trained from; None if nobody said.
-        step: Its training step; None if nobody said.
-        commit: The commit of the training code; None if nobody said.
-
-    Raises:
-        ValueError: If the step is negative, or a text is empty.
-    """
-
-    parent: str | None = None
-    step: int | None = None
-    commit: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.step is not None:
-            _require("step", self.step, _NOT_NEGATIVE)
-        for field, text in (("parent", self.parent), ("commit", self.commit)):
-            if text is not None:
-                _require_label(field, text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

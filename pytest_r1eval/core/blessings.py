@@ -9,33 +9,10 @@ the file, where a reviewer sees them.
 from __future__ import annotations
 
 import datetime as dt
-import re
 from dataclasses import replace
 
-from pytest_r1eval.core.baselines import BaselineFile, Blessing, Lineage, MeasuredBaseline, with_measured
+from pytest_r1eval.core.baselines import BaselineFile, Blessing, MeasuredBaseline, with_measured
 from pytest_r1eval.errors import BaselineError
-
-_STEP = re.compile(r"(?:checkpoint|global_?step|step|iter(?:ation)?)[-_]?([0-9]+)", re.IGNORECASE)
-
-
-def step_of(name: str) -> int | None:
-    """Read the training step off a checkpoint's name, such as ``run/checkpoint-200``; None where it names none."""
-    found = _STEP.fullmatch(name.rpartition("/")[2])
-    return None if found is None else int(found[1])
-
-
-def lineage_from(name: str, *, parent: str | None, step: int | None, commit: str | None) -> Lineage | None:
-    """
-    Put together what is known of a checkpoint's place in its training; None where nothing is.
-
-    Args:
-        name: ``org/name`` of the checkpoint, which may end in its step.
-        parent: The checkpoint it was trained from.
-        step: Its training step; None takes the name's.
-        commit: The commit of the training code.
-    """
-    found = step_of(name) if step is None else step
-    return None if (parent, found, commit) == (None, None, None) else Lineage(parent=parent, step=found, commit=commit)
 
 
 def recorded(file: BaselineFile, measured: MeasuredBaseline) -> BaselineFile:

@@ -85,15 +85,19 @@ class Result:
     run: str
 
 
-def submit(job: Submission) -> Submitted:
+def submit(job: Submission, *, environment: Mapping[str, str] = os.environ) -> Submitted:
     """
     Write the scripts and submit them.
+
+    Args:
+        job: What is submitted.
+        environment: What the jobs inherit; the shares' without its secrets.
 
     Raises:
         RunError: If Slurm refuses; nothing stays submitted then.
     """
     write(job)
-    return resubmit(job.folder, model=job.model, n_shares=job.n_shares)
+    return resubmit(job.folder, model=job.model, n_shares=job.n_shares, environment=environment)
 
 
 def write(job: Submission) -> None:
@@ -103,16 +107,16 @@ def write(job: Submission) -> None:
     (job.folder / JUDGE_SCRIPT).write_text(judge_script(job))
 
 
-def resubmit(folder: Path, *, model: str, n_shares: int) -> Submitted:
+def resubmit(folder: Path, *, model: str, n_shares: int, environment: Mapping[str, str] = os.environ) -> Submitted:
     """
     Submit the scripts that lie in a folder; shares go on with what is stored.
 
     Raises:
         RunError: If Slurm refuses; nothing stays submitted then.
     """
-    array_job = _sbatch(folder / SHARE_SCRIPT, environment=without_secrets(os.environ))
+    array_job = _sbatch(folder / SHARE_SCRIPT, environment=without_secrets(environment))
     try:
-        judge_job = _sbatch(folder / JUDGE_SCRIPT, f"--dependency=afterany:{array_job}", environment=os.environ)
+        judge_job = _sbatch(folder / JUDGE_SCRIPT, f"--dependency=afterany:{array_job}", environment=environment)
     except RunError:
         cancel_jobs(array_job)
         raise

@@ -40,6 +40,7 @@ _SHARES_ONLY = frozenset(
         "max-model-len",
         "system-prompt",
         "seed",
+        "lineage",
     }
 )
 """Options about drawing, which the stored run decides for the judge."""

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_r1eval.core.baselines import BaselineFile, Blessing, Lineage, MeasuredBaseline, dumps, loads
-from pytest_r1eval.core.blessings import blessed, lineage_from, recorded, step_of
+from pytest_r1eval.core.baselines import BaselineFile, Blessing, MeasuredBaseline, dumps, loads
+from pytest_r1eval.core.blessings import blessed, recorded
+from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import BaselineError
 from tests.core.test_baselines import MEASURED
@@ -94,27 +95,3 @@ def test_a_stored_fall_without_a_reason_is_refused() -> None:
         BaselineError, match=r"measured\[0\]\.history\[0\]\.reason: found null; expected why the number"
     ):
         loads(text, name="f")
-
-
-@pytest.mark.parametrize(
-    ("name", "step"),
-    [
-        ("run/checkpoint-200", 200),
-        ("run/step_2000", 2000),
-        ("run/global_step7", 7),
-        ("run/iter-0003", 3),
-        ("org/Model-7B", None),
-        ("org/step-by-step", None),
-    ],
-)
-def test_the_step_is_read_off_the_name(name: str, step: int | None) -> None:
-    """Where trainers write it; a model's size is none."""
-    assert step_of(name) == step
-
-
-def test_lineage_is_what_is_known() -> None:
-    """Given, or from the name; nothing known is no lineage."""
-    known = lineage_from("run/checkpoint-2", parent="org/base", step=None, commit="abc")
-    assert known == Lineage(parent="org/base", step=2, commit="abc")
-    assert lineage_from("run/checkpoint-2", parent=None, step=3, commit=None) == Lineage(step=3)
-    assert lineage_from("org/model", parent=None, step=None, commit=None) is None

@@ -1,0 +1,278 @@
+"""
+A gate on every checkpoint of a training, for trainers of transformers and TRL.
+
+    trainer.add_callback(R1EvalCallback(trainer, benchmarks=["aime24"], gpus=[7], on_regression="stop"))
+
+Decisions:
+
+- Training never waits for a gate before its end, and never falls with one: what goes wrong with an
+  evaluation is logged as `r1eval/error`.
+- Results arrive steps after their checkpoint was saved. They are logged under the checkpoint's own step,
+  so that W&B, TensorBoard and trackio, which all go by the trainer's state, put them where they belong.
+- Some of these close their logs when training ends, so this callback comes before them in the trainer's list.
+- With several processes the first one judges; whether to stop is agreed on by all, because one that leaves
+  the loop alone would leave the others waiting for it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeAlias, Unpack
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from pytest_r1eval.checkpoint_gates import PREVIOUS, Gate, GateOrder, LocalGate, SlurmGate, SlurmPlace
+from pytest_r1eval.checkpoint_queue import (
+    CheckpointQueue,
+    GatedCheckpoint,
+    SavedCheckpoint,
+    WhenBusy,
+    kept_copy,
+)
+from pytest_r1eval.core.verdicts import Verdict
+from pytest_r1eval.errors import PlanError, R1EvalError
+from pytest_r1eval.evaluation import EvaluationOptions, Workers, arguments_of
+from pytest_r1eval.run_reports import RunReport
+
+__all__ = ["GatedCheckpoint", "R1EvalCallback", "SlurmPlace"]
+
+OnRegression: TypeAlias = Literal["log", "stop"] | Callable[[GatedCheckpoint], bool | None]
+"""What a fallen checkpoint does: nothing more, stop the training, or call something that says whether to stop."""
+
+AGREEMENT_STEPS = 10
+"""How often several processes agree on whether to stop; each time they wait for each other."""
+LOOK_S = 60.0
+"""How often the log says that training is over and gates are not."""
+_LOGGER = logging.getLogger(__name__)
+
+
+class R1EvalCallback(TrainerCallback):
+    """
+    Judges every checkpoint that a trainer saves, beside the training.
+
+    Args:
+        trainer: The trainer that it is added to.
+        benchmarks: Names, as in `["aime24", "math500"]`.
+        workers: Engines, as of `pytest_r1eval.evaluate`.
+        gpus: GPUs for it, which the training leaves alone; None for those that the training sees, () for none.
+        slurm: Where a cluster judges; None for a process on this machine.
+        on_regression: What a checkpoint that regressed does: "log", "stop", or a function that is given the
+            `GatedCheckpoint` and stops the training by returning True.
+        when_busy: "queue" judges every checkpoint in turn, "latest" skips those that a newer one overtakes.
+        first_baseline: What the first checkpoint is compared with; later ones with the last that held.
+        push_to: A model repository; each checkpoint is pushed to a branch of it, `step-000000200`, before it is judged.
+        wait_at_end_s: Seconds that the end of the training waits for gates; None for as long as they take.
+        options: Any option of the command line, as of `pytest_r1eval.evaluate`. `baseline` other than "previous"
+            compares every checkpoint with that; `output_dir` is `r1eval` in the trainer's output folder.
+
+    Raises:
+        PlanError: If a benchmark does not exist, or options contradict each other.
+        TypeError: If there is no such option.
+    """
+
+    def __init__(  # noqa: PLR0913 - what, where, and what then
+        self,
+        trainer: Trainer,
+        *,
+        benchmarks: Sequence[str],
+        workers: Workers = None,
+        gpus: Sequence[int | str] | None = None,
+        slurm: SlurmPlace | None = None,
+        on_regression: OnRegression = "log",
+        when_busy: Literal["queue", "latest"] = "queue",
+        first_baseline: str | None = None,
+        push_to: str | None = None,
+        wait_at_end_s: float | None = None,
+        **options: Unpack[EvaluationOptions],
+    ) -> None:
+        arguments_of(options)
+        self._trainer = trainer
+        self._on_regression = on_regression
+        self._wait_at_end_s = wait_at_end_s
+        self._output_dir = Path(options.get("output_dir") or Path(_output_dir(trainer)) / "r1eval").resolve()
+        order = GateOrder(
+            benchmarks=tuple(benchmarks),
+            output_dir=self._output_dir,
+            folder=Path.cwd(),
+            options=dict(options),
+            first_baseline=first_baseline,
+            commit=_commit(),
+        )
+        _check(order, on_regression)
+        self._push = None if push_to is None else partial(_push, repo=push_to)
+        self._when_busy = WhenBusy(when_busy)
+        self._gate: Gate = SlurmGate(order, slurm) if slurm else LocalGate(order, workers=workers, gpus=gpus)
+        self._queue = self._new_queue()
+        self._is_to_stop = False
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Move before those who close their logs, and leave nothing behind if training ends by an error."""
+        self._queue, self._is_to_stop = self._new_queue(), False
+        callbacks = self._trainer.callback_handler.callbacks
+        callbacks.insert(0, callbacks.pop(callbacks.index(self)))
+        atexit.register(self.close)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        """Let the checkpoint be judged; returns at once."""
+        if not state.is_world_process_zero:
+            return
+        checkpoint = Path(_output_dir(self._trainer)) / f"checkpoint-{state.global_step}"
+        kept = self._output_dir / "checkpoints" / checkpoint.parent.name / checkpoint.name
+        saved = SavedCheckpoint(step=state.global_step, epoch=state.epoch, folder=kept)
+        try:
+            kept_copy(checkpoint, to=kept)
+        except R1EvalError as error:
+            self._take(GatedCheckpoint(saved=saved, reason=str(error)), control)
+        else:
+            self._queue.add(saved)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Log what has been judged since the last step, and stop if that is what it asks for."""
+        self._collect(control)
+        if self._is_agreed(args, state):
+            control.should_training_stop = True
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Wait for the gates that are still open, and log them."""
+        end = None if self._wait_at_end_s is None else time.monotonic() + self._wait_at_end_s
+        is_done = self._queue.wait(0)
+        while not is_done and (end is None or time.monotonic() < end):
+            _LOGGER.warning("r1eval: training is over, checkpoints are still being judged in %s", self._output_dir)
+            is_done = self._queue.wait(LOOK_S if end is None else min(LOOK_S, max(0.0, end - time.monotonic())))
+        self.close()
+        self._collect(control)
+
+    def close(self) -> None:
+        """End what is under way; what is drawn stays stored, and a later gate of that checkpoint can go on with it."""
+        atexit.unregister(self.close)
+        self._queue.close()
+        self._gate.stop()
+        self._queue.wait(None)
+
+    def _new_queue(self) -> CheckpointQueue:
+        return CheckpointQueue(self._gate.judge, when_busy=self._when_busy, before=self._push)
+
+    def _collect(self, control: TrainerControl) -> None:
+        for gated in self._queue.collect():
+            self._take(gated, control)
+
+    def _take(self, gated: GatedCheckpoint, control: TrainerControl) -> None:
+        with _as_of(self._trainer.state, gated.saved, control):
+            # Trainers of TRL add what they have gathered since their last log, which is no part of that step.
+            Trainer.log(self._trainer, log_values(gated))  # type: ignore[arg-type]  # integrations take words too
+        if gated.remark is not None:
+            _LOGGER.warning("r1eval: step %s: %s", gated.saved.step, gated.remark)
+        if gated.reason is not None:
+            _LOGGER.warning("r1eval: no verdict on step %s: %s", gated.saved.step, gated.reason)
+        if gated.report is None or not has_regressed(gated.report):
+            return
+        _LOGGER.warning("r1eval: step %s regressed, see %s", gated.saved.step, gated.report.run)
+        if callable(self._on_regression):
+            self._is_to_stop |= bool(self._on_regression(gated))
+        else:
+            self._is_to_stop |= self._on_regression == "stop"
+
+    def _is_agreed(self, args: TrainingArguments, state: TrainerState) -> bool:
+        """Whether all processes are to stop now."""
+        if args.world_size == 1 or self._on_regression == "log":
+            return self._is_to_stop
+        if state.global_step % AGREEMENT_STEPS:
+            return False
+        said = torch.tensor(int(self._is_to_stop), device=args.device)
+        torch.distributed.all_reduce(said, op=torch.distributed.ReduceOp.MAX)
+        return bool(said.item())
+
+
+def log_values(gated: GatedCheckpoint) -> dict[str, float | str]:
+    """
+    Return what is logged of a checkpoint: per benchmark pass@1, its standard error, z and the verdict.
+
+    What there is no number of is left out. A sequential run that stopped early has no score, so its pass@1
+    stands under another name.
+    """
+    errors = [text for text in (gated.remark, gated.reason) if text is not None]
+    values: dict[str, float | str] = {"r1eval/error": " ".join(errors)} if errors else {}
+    for gate in () if gated.report is None else gated.report.gates:
+        judgement, name = gate.result.judgement, f"r1eval/{gate.result.benchmark}"
+        values[f"{name}/verdict"] = judgement.verdict.name
+        values[f"{name}/passes"] = float(gate.result.passes)
+        if judgement.estimate is not None:
+            score = "pass_at_1_at_stop" if gate.result.is_at_stop else "pass_at_1"
+            values[f"{name}/{score}"] = judgement.estimate.mean
+            values[f"{name}/standard_error"] = judgement.estimate.standard_error
+        if judgement.z is not None:
+            values[f"{name}/z"] = judgement.z
+    return values
+
+
+def has_regressed(report: RunReport) -> bool:
+    """Whether any benchmark fell; one that could not be judged is no regression, and is in the log."""
+    return any(gate.verdict is Verdict.FAIL_REGRESSED for gate in report.gates)
+
+
+@contextmanager
+def _as_of(state: TrainerState, saved: SavedCheckpoint, control: TrainerControl) -> Iterator[None]:
+    """Let a log entry be of the checkpoint's step, and leave the log that is due at this step due."""
+    step, epoch, is_due = state.global_step, state.epoch, control.should_log
+    state.global_step, state.epoch = saved.step, saved.epoch
+    try:
+        yield
+    finally:
+        state.global_step, state.epoch, control.should_log = step, epoch, is_due
+
+
+def _output_dir(trainer: Trainer) -> str:
+    """Return the trainer's output folder, which its arguments always name."""
+    return str(trainer.args.output_dir)
+
+
+def _push(saved: SavedCheckpoint, *, repo: str) -> None:
+    """Push a checkpoint to a branch of its own, named as open-r1 names them."""
+    from pytest_r1eval import hub  # noqa: PLC0415 - only where something is pushed
+
+    hub.publish_checkpoint(saved.folder, repo, branch=f"step-{saved.step:09d}")
+
+
+def _check(order: GateOrder, on_regression: OnRegression) -> None:
+    """
+    Refuse before the training what would fail at every checkpoint.
+
+    Raises:
+        PlanError: With the reason.
+    """
+    order.marks  # noqa: B018 - raises for a benchmark that does not exist
+    if on_regression not in ("log", "stop") and not callable(on_regression):
+        raise PlanError(f"on_regression is {on_regression!r}; expected 'log', 'stop' or a function")
+    if order.options.get("gate") == "sequential" and order.options.get("baseline", PREVIOUS) == PREVIOUS:
+        raise PlanError(
+            "gate='sequential' with the previous checkpoint as baseline: a run that stops early is no baseline for the "
+            "next one; name a fixed baseline, as in baseline='org/name', or leave gate out"
+        )
+
+
+def _commit() -> str | None:
+    """Return the commit of the code in the current folder; None where there is none, or no git."""
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],  # noqa: S607 - the user's own git
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+        return done.stdout.strip() or None
+    return None

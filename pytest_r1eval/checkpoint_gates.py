@@ -1,0 +1,203 @@
+"""
+Where a training's checkpoints are judged: in a process on this machine, or as jobs of a Slurm cluster.
+
+A checkpoint is compared with the one before it: the judged run of the highest step below its own that
+did not regress. It is looked up in the stored runs, so a training that is resumed goes on from there,
+and a checkpoint that fell never becomes what the next one is measured by.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pytest_r1eval.checkpoint_queue import SavedCheckpoint
+from pytest_r1eval.core.verdicts import Verdict
+from pytest_r1eval.errors import EvaluationError, RunError
+from pytest_r1eval.evaluation import EvaluationProcess, Workers, arguments_of
+from pytest_r1eval.run_reports import RunReport, read_report
+from pytest_r1eval.selection import mark_expression
+from pytest_r1eval.slurm.jobs import Submitted, cancel_jobs, submit
+from pytest_r1eval.slurm.scripts import Submission, divided
+from pytest_r1eval.slurm.standings import awaited
+from pytest_r1eval.training_environment import without_training
+from pytest_r1eval.trainings import Point, history
+
+PREVIOUS = "previous"
+_REFERENCES = frozenset({Verdict.PASS.name, Verdict.INCONCLUSIVE.name, Verdict.SUSPICIOUS_IMPROVED.name})
+"""Verdicts of checkpoints that may be a reference; the first of a training has nothing to be compared with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlurmPlace:
+    """
+    Where a cluster judges a checkpoint; as of `r1eval slurm submit`.
+
+    Attributes:
+        nodes: Shares, each on a node of its own.
+        gpus_per_node: GPUs of each; 0 asks for none.
+        workers: Engines on each node, or auto.
+        time: Slurm's time limit of a start.
+        sbatch_arguments: Further options of sbatch.
+        interval_s: Seconds from one look at the jobs to the next.
+    """
+
+    nodes: int = 1
+    gpus_per_node: int = 8
+    workers: str = "auto"
+    time: str | None = None
+    sbatch_arguments: tuple[str, ...] = ()
+    interval_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateOrder:
+    """
+    How every checkpoint of a training is judged.
+
+    Attributes:
+        benchmarks: By name.
+        output_dir: Where runs are kept, absolute.
+        folder: Where baselines and relative paths are looked for.
+        options: Options of the command line, as of `pytest_r1eval.evaluate`.
+        first_baseline: What the first checkpoint is compared with where `baseline` is the previous one.
+        commit: The commit of the training code; None if nobody knows.
+    """
+
+    benchmarks: tuple[str, ...]
+    output_dir: Path
+    folder: Path
+    options: Mapping[str, object]
+    first_baseline: str | None = None
+    commit: str | None = None
+
+    @property
+    def marks(self) -> str:
+        """The expression of pytest's -m."""
+        tasks = self.options.get("tasks")
+        return mark_expression(
+            self.benchmarks, tasks=None if tasks is None else self.folder / str(tasks), folder=self.folder
+        )
+
+    def arguments(self, saved: SavedCheckpoint) -> list[str]:
+        """Return pytest's arguments for one checkpoint: what was asked for, its lineage and its baseline."""
+        before = self._reference(saved)
+        baseline = self.options.get("baseline", PREVIOUS)
+        if baseline == PREVIOUS:
+            baseline = self.first_baseline if before is None else before.run
+        said = self.options.get("lineage", {})
+        lineage: dict[str, object] = {"step": saved.step}
+        lineage |= {} if before is None else {"parent": before.model}
+        lineage |= {} if self.commit is None else {"commit": self.commit}
+        lineage |= dict(said) if isinstance(said, Mapping) else {}
+        return arguments_of({**self.options, "baseline": baseline, "lineage": lineage, "output_dir": self.output_dir})
+
+    def _reference(self, saved: SavedCheckpoint) -> Point | None:
+        """Find the last checkpoint of this training that held, on every benchmark."""
+        training = saved.folder.parent.name
+        try:
+            found = history(self.output_dir)
+        except RunError:
+            return None
+        runs: dict[str, list[Point]] = {}
+        for points in found.values():
+            for point in points:
+                if point.step < saved.step and point.model.partition("/")[0] == training:
+                    runs.setdefault(point.run, []).append(point)
+        held = [
+            points[0]
+            for points in runs.values()
+            if len(points) >= len(self.benchmarks) and all(point.verdict in _REFERENCES for point in points)
+        ]
+        return max(held, key=lambda point: point.step, default=None)
+
+
+class Gate(Protocol):
+    """Judges checkpoints, one at a time."""
+
+    def judge(self, saved: SavedCheckpoint) -> RunReport:
+        """
+        Judge one; takes as long as that takes.
+
+        Raises:
+            R1EvalError: If there is no verdict.
+        """
+        ...
+
+    def stop(self) -> None:
+        """End what is under way, from another thread; what is drawn stays stored."""
+        ...
+
+
+class LocalGate:
+    """Judges on this machine, in a process that inherits nothing of the training's environment."""
+
+    def __init__(self, order: GateOrder, *, workers: Workers, gpus: Sequence[int | str] | None) -> None:
+        self._order = order
+        self._workers = workers
+        self._gpus = gpus
+        self._process: EvaluationProcess | None = None
+
+    def judge(self, saved: SavedCheckpoint) -> RunReport:
+        """Run pytest and wait for it."""
+        order = self._order
+        arguments = ["-m", order.marks, *([] if self._workers is None else ["-n", str(self._workers)])]
+        arguments += order.arguments(saved)
+        with EvaluationProcess.started(str(saved.folder), arguments, folder=order.folder, gpus=self._gpus) as process:
+            self._process = process
+            return process.report()
+
+    def stop(self) -> None:
+        """End pytest as Ctrl-C does."""
+        if self._process is not None:
+            self._process.stop()
+
+
+class SlurmGate:
+    """Judges as jobs of a cluster; the checkpoint has to lie where its nodes can read it."""
+
+    def __init__(self, order: GateOrder, place: SlurmPlace) -> None:
+        self._order = order
+        self._place = place
+        self._submitted: Submitted | None = None
+
+    def judge(self, saved: SavedCheckpoint) -> RunReport:
+        """Submit and wait for the judge's word."""
+        place, order = self._place, self._order
+        name = f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-step-{saved.step}-{secrets.token_hex(2)}"
+        folder = order.output_dir / "slurm" / name
+        job = Submission(
+            folder=folder,
+            output_dir=order.output_dir,
+            root=order.folder,
+            python=sys.executable,
+            model=str(saved.folder),
+            marks=order.marks,
+            n_shares=place.nodes,
+            gpus_per_node=place.gpus_per_node,
+            workers=place.workers,
+            time=place.time,
+            sbatch_arguments=place.sbatch_arguments,
+            arguments=divided([word for word in order.arguments(saved) if not word.startswith("--r1-output-dir=")]),
+        )
+        self._submitted = submit(job, environment=without_training(os.environ))
+        result = awaited(folder, interval_s=place.interval_s)
+        if result.exit_code > 1 or not result.run:
+            raise EvaluationError(
+                f"the cluster's jobs ended without a verdict (exit code {result.exit_code}): see r1eval slurm logs "
+                f"{folder}, and go on with r1eval slurm resubmit {folder}"
+            )
+        return read_report(Path(result.run))
+
+    def stop(self) -> None:
+        """Cancel the jobs."""
+        if self._submitted is not None:
+            with suppress(RunError):  # they end by themselves then
+                cancel_jobs(self._submitted.judge_job, self._submitted.array_job)
