@@ -54,7 +54,7 @@ LOOK_S = 60.0
 _LOGGER = logging.getLogger(__name__)
 
 
-class R1EvalCallback(TrainerCallback):
+class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers says nothing of its types
     """
     Judges every checkpoint that a trainer saves, beside the training.
 
@@ -173,7 +173,7 @@ class R1EvalCallback(TrainerCallback):
     def _take(self, gated: GatedCheckpoint, control: TrainerControl) -> None:
         with _as_of(self._trainer.state, gated.saved, control):
             # Trainers of TRL add what they have gathered since their last log, which is no part of that step.
-            Trainer.log(self._trainer, log_values(gated))  # type: ignore[arg-type]  # integrations take words too
+            Trainer.log(self._trainer, log_values(gated))
         if gated.remark is not None:
             _LOGGER.warning("r1eval: step %s: %s", gated.saved.step, gated.remark)
         if gated.reason is not None:

@@ -27,7 +27,7 @@ _TRAINERS_OWN = (
 
 
 class WhenBusy(StrEnum):
-    """What becomes of a checkpoint that is saved while another is judged: it waits, or takes the waiting one's place."""
+    """What a checkpoint does that is saved while another is judged: wait, or take the place of the one that waits."""
 
     QUEUE = "queue"
     LATEST = "latest"

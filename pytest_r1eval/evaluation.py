@@ -221,11 +221,11 @@ class EvaluationProcess:
         return read_report(Path(json.loads(written.read_text(encoding="utf-8"))["run"]))
 
     def stop(self) -> None:
-        """End it if it runs: first as Ctrl-C does, which stores what is drawn."""
+        """End it if it runs: first as a terminal's Ctrl-C does, workers included, which stores what is drawn."""
         if self._process.poll() is not None:
             return
         with suppress(ProcessLookupError):
-            os.kill(self._process.pid, signal.SIGINT)
+            os.killpg(self._process.pid, signal.SIGINT)
         end = time.monotonic() + STOP_S
         while self._process.poll() is None and time.monotonic() < end:
             with suppress(subprocess.TimeoutExpired):
@@ -237,7 +237,7 @@ class EvaluationProcess:
     def _reason(self) -> str:
         """Return what pytest said was wrong, else its last words."""
         lines = (self._scratch / "pytest.log").read_text(encoding="utf-8", errors="replace").splitlines()
-        found = [match[1] for line in lines if (match := re.match(r"(?:ERROR|\S+: error): (?!usage: )(.+)", line))]
+        found = [match[1] for line in lines if (match := re.match(r"(?:ERROR|[^:]+: error): (?!usage: )(.+)", line))]
         return found[-1] if found else "\n".join(["pytest's last words were:", *lines[-_N_WORDS:]])
 
 

@@ -294,7 +294,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.make_repo(name, kind=kind).is_private = wanted.get("visibility") == "private"
         return _json({"url": url, "name": name})
 
-    def _api(self, repo: Repo, match: re.Match[str], query: dict[str, list[str]], body: bytes) -> _Reply:  # noqa: PLR0911
+    def _api(  # noqa: C901, PLR0911 - a table of routes
+        self, repo: Repo, match: re.Match[str], query: dict[str, list[str]], body: bytes
+    ) -> _Reply:
         rest = match["rest"] or ""
         match match["route"]:
             case None | "revision":

@@ -169,8 +169,31 @@ def cancelled(cluster: Cluster) -> Left:
     return verdict(cluster, folder, n_before=n_before, more=more)
 
 
+TRAINING = """
+from pathlib import Path
+from pytest_r1eval.checkpoint_gates import GateOrder, SlurmGate, SlurmPlace
+from pytest_r1eval.checkpoint_queue import SavedCheckpoint
+here = Path.cwd()
+order = GateOrder(benchmarks=("smoke",), output_dir=here / "training", folder=here, commit="abc",
+                  options={"engine": "replay", "samples": {"smoke": 8}}, first_baseline="local/toy")
+place = SlurmPlace(gpus_per_node=0, workers="1", sbatch_arguments=("--nodelist=n1",), interval_s=0.5)
+report = SlurmGate(order, place).judge(SavedCheckpoint(step=20, epoch=None, folder=here / "base"))
+print("folder:", *(here / "training" / "slurm").iterdir())
+print("run:", report.run)
+print("verdict:", report["smoke"].verdict.name, report.header.lineage)
+"""
+
+
+def trained(cluster: Cluster) -> Left:
+    """A training on the cluster gates its checkpoint there, from one of its own ranks."""
+    variables = {"RANK": "0", "WORLD_SIZE": "8", "SLURM_JOB_ID": "1", "SLURM_NTASKS": "8", "SLURM_MEM_PER_NODE": "1"}
+    done = cluster.run(sys.executable, "-c", TRAINING, **variables)
+    (folder,) = re.findall(r"^folder: (.+)$", done.stdout, re.MULTILINE) or [str(cluster.folder)]
+    return Left(code=done.returncode, said=done.stdout + done.stderr, folder=Path(folder))
+
+
 Scenario: TypeAlias = Callable[[Cluster], Left]
-SCENARIOS: tuple[Scenario, ...] = (lost, requeued, killed, warned, cancelled, array)
+SCENARIOS: tuple[Scenario, ...] = (lost, requeued, killed, warned, cancelled, array, trained)
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +209,7 @@ def cluster() -> Iterator[Cluster]:
         record_run(cluster.folder / "good", n_problems=12, n_samples=16, seed=3, weights="w3")
         record_run(cluster.folder / "worse", seed=2, weights="w2", solve_rate=0.1)
         (cluster.folder / "conftest.py").write_text(
-            "import os\n\ndef pytest_report_header():\n    return [f\"probe: token {os.environ.get('HF_TOKEN')}\"]\n"
+            "import os\n\ndef pytest_report_header():\n    return [f\"probe: token {os.environ.get('HF_TOKEN')}, rank {os.environ.get('RANK')}\"]\n"
         )
         own(cluster, cluster.folder)
         judged = ("-m", "pytest", "--r1-judge-only", "base", "--r1-save-baseline", "local/toy")
@@ -241,6 +264,16 @@ class TestArray:
         assert re.search(r"^judge .* exit code 1$", status, re.MULTILINE), status
         logs = cluster.r1eval("slurm", "logs", str(left.folder), "--share", "2").stdout
         assert logs.startswith(f"== {left.folder}/logs/share-2.log\n")
+
+
+class TestTraining:
+    def test_checkpoint_is_judged_as_jobs(self, running: dict[str, Future[Left]]) -> None:
+        """The report comes back, with the lineage; neither jobs nor scripts take themselves for a rank."""
+        left = running["trained"].result()
+        assert left.code == 0, left.said
+        assert "verdict: PASS Lineage(parent=None, step=20, commit='abc')" in left.said
+        assert left.merged.is_relative_to(left.folder.parents[1])
+        assert "rank None" in left.log("share-1")
 
 
 class TestRestarts:
