@@ -171,6 +171,9 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
             self._take(gated, control)
 
     def _take(self, gated: GatedCheckpoint, control: TrainerControl) -> None:
+        if gated.is_skipped:
+            _LOGGER.info("r1eval: step %s is not judged: %s", gated.saved.step, gated.reason)
+            return
         with _as_of(self._trainer.state, gated.saved, control):
             # Trainers of TRL add what they have gathered since their last log, which is no part of that step.
             Trainer.log(self._trainer, log_values(gated))

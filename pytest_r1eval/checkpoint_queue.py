@@ -59,12 +59,14 @@ class GatedCheckpoint:
         report: The judged run; None where there is no verdict.
         reason: Why there is none; None where there is one.
         remark: What else went wrong; None for nothing.
+        is_skipped: Whether a newer checkpoint took its place, as was asked for.
     """
 
     saved: SavedCheckpoint
     report: RunReport | None = None
     reason: str | None = None
     remark: str | None = None
+    is_skipped: bool = False
 
 
 class CheckpointQueue:
@@ -100,7 +102,8 @@ class CheckpointQueue:
             if self._when_busy is WhenBusy.LATEST:
                 while self._waiting:
                     older = self._waiting.popleft()
-                    self._finish(GatedCheckpoint(saved=older, reason=f"step {saved.step} was saved before its turn"))
+                    reason = f"step {saved.step} was saved before its turn"
+                    self._finish(GatedCheckpoint(saved=older, reason=reason, is_skipped=True))
             self._waiting.append(saved)
             if self._thread.ident is None:
                 self._thread.start()

@@ -41,7 +41,8 @@ class RecordingTrainer(Trainer):  # type: ignore[misc]  # transformers says noth
         folder, step = Path(output_dir or ""), self.state.global_step
         solve_rate = 0.1 if step >= self.falls_at else 0.6
         name = f"{folder.parent.name}/{folder.name}"
-        record_run(folder, solve_rate=solve_rate, seed=step, weights=f"w{step}", model_name=name, n_samples=16)
+        if self.args.should_save:
+            record_run(folder, solve_rate=solve_rate, seed=step, weights=f"w{step}", model_name=name, n_samples=16)
         super().save_model(output_dir, _internal_call)
 
 
@@ -146,7 +147,7 @@ class TestLog:
 
 def scalars(path: Path) -> Iterator[tuple[int, str, float]]:
     """Read the numbers of a TensorBoard log: records of length, checksum, event, checksum."""
-    from tensorboardX.proto import event_pb2  # noqa: PLC0415 - protobuf's, where it is read
+    from tensorboardX.proto import event_pb2  # type: ignore[import-untyped]  # noqa: PLC0415 - protobuf's, where it is read
 
     content = path.read_bytes()
     while content:
@@ -194,6 +195,16 @@ class TestRegression:
         assert told[0].saved.step == 4
         assert told[0].report is not None
         assert not told[0].report.passes
+
+    def test_what_is_skipped_is_no_error(self, tmp_path: Path) -> None:
+        """With "latest" the log holds those that were judged, the newest among them."""
+        trainer = trainer_in(tmp_path, max_steps=20)
+        gate = R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=(), when_busy="latest")
+        trainer.add_callback(gate)
+        trainer.train()
+        assert gated_steps(trainer)[-1] == 20
+        assert len(logged(trainer)) < 10
+        assert not [entry for entry in logged(trainer).values() if "r1eval/error" in entry]
 
     def test_logging_only_is_the_default(self, tmp_path: Path) -> None:
         """Training goes to its end."""
@@ -295,8 +306,8 @@ from pytest_r1eval.callback import R1EvalCallback
 from tests.recordings import record_run
 from tests.test_callback import Patient, logged, trainer_in
 folder = Path('{folder}')
-trainer = trainer_in(folder, max_steps=40, save_steps=2)
-trainer.falls_at = 2
+trainer = trainer_in(folder, max_steps=40, save_steps=14)
+trainer.falls_at = 14
 gate = R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=(), on_regression="stop",
                       baseline=folder / "baseline", when_busy="latest")
 trainer.add_callback(gate)
@@ -313,7 +324,7 @@ def test_all_processes_of_a_training_stop_together(tmp_path: Path) -> None:
     record_run(tmp_path / "baseline", n_samples=16)
     script = tmp_path / "train.py"
     script.write_text(RANKS.format(root=Path(__file__).parents[1], folder=tmp_path))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", str(script)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, env=dict(os.environ))
     assert done.returncode == 0, done.stderr[-3000:]
     first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in (0, 1))

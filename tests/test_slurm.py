@@ -209,7 +209,8 @@ def cluster() -> Iterator[Cluster]:
         record_run(cluster.folder / "good", n_problems=12, n_samples=16, seed=3, weights="w3")
         record_run(cluster.folder / "worse", seed=2, weights="w2", solve_rate=0.1)
         (cluster.folder / "conftest.py").write_text(
-            "import os\n\ndef pytest_report_header():\n    return [f\"probe: token {os.environ.get('HF_TOKEN')}, rank {os.environ.get('RANK')}\"]\n"
+            "import os\n\ndef pytest_report_header():\n"
+            "    return ['probe: ' + ', '.join(f'{name} {os.environ.get(name)}' for name in ('HF_TOKEN', 'RANK'))]\n"
         )
         own(cluster, cluster.folder)
         judged = ("-m", "pytest", "--r1-judge-only", "base", "--r1-save-baseline", "local/toy")
@@ -252,8 +253,8 @@ class TestArray:
     def test_secrets_reach_the_judge_alone(self, running: dict[str, Future[Left]]) -> None:
         """What is sampled cannot read a token that only an upload needs."""
         left = running["array"].result()
-        assert "probe: token None" in left.log("share-1")
-        assert "probe: token hf_secret" in left.log("judge")
+        assert "probe: HF_TOKEN None" in left.log("share-1")
+        assert "probe: HF_TOKEN hf_secret" in left.log("judge")
         assert "hf_secret" not in "".join(path.read_text() for path in left.folder.glob("*.sbatch"))
 
     def test_status_and_logs(self, running: dict[str, Future[Left]], cluster: Cluster) -> None:
@@ -273,7 +274,7 @@ class TestTraining:
         assert left.code == 0, left.said
         assert "verdict: PASS Lineage(parent=None, step=20, commit='abc')" in left.said
         assert left.merged.is_relative_to(left.folder.parents[1])
-        assert "rank None" in left.log("share-1")
+        assert "RANK None" in left.log("share-1")
 
 
 class TestRestarts:
