@@ -209,3 +209,16 @@ class TestStopping:
         assert sorted(report.exit_code for report in found) == [0, 1]
         assert len({report.run for report in found}) == 2
         assert folder == Path.cwd()
+
+
+def test_the_example_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands in examples/, on a recorded run."""
+    monkeypatch.setenv("R1_ENGINE", "replay")
+    monkeypatch.setenv("R1_BASELINE", "good")
+    example = Path(__file__).parents[1] / "examples" / "evaluate_checkpoint.py"
+    done = subprocess.run(
+        [sys.executable, str(example), "worse", "smoke"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.startswith("smoke: FAIL_REGRESSED. ")
+    assert "hardest problem: p0" in done.stdout

@@ -174,6 +174,41 @@ class TestCommit:
         assert "pass@1 over 4 samples per problem, temperature 0.6, top-p 0.95, 64 new tokens" in " ".join(page.split())
 
 
+class TestCheckpoint:
+    @pytest.fixture
+    def checkpoint(self, tmp_path: Path) -> Path:
+        """Make a checkpoint with a large and a small file."""
+        folder = tmp_path / "checkpoint-200"
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(bytes(range(256)) * 64)
+        (folder / "config.json").write_text("{}")
+        return folder
+
+    def test_it_is_pushed_to_a_branch(self, hub: StandInHub, lfs: Client, checkpoint: Path) -> None:
+        """Of a private repository that is made for it; the main branch stays as it was, a second time is no commit."""
+        first = lfs.push(checkpoint, "acme/model", branch="step-000000200")
+        again = lfs.push(checkpoint, "acme/model", branch="step-000000200")
+        repo = hub.repo("acme/model", kind="model")
+        assert (first["error"], first["receipt"]["is_new"], again["receipt"]["is_new"]) == (None, True, False)
+        assert repo.is_private
+        assert {"config.json", "model.safetensors"} <= {*repo.branches["step-000000200"][-1].tree}
+        assert "config.json" not in repo.head.tree
+
+    @pytest.mark.parametrize("trouble", [Trouble.BROKEN, Trouble.DROPPED, Trouble.OVERTAKEN])
+    def test_troubles_pass(self, hub: StandInHub, lfs: Client, checkpoint: Path, trouble: Trouble) -> None:
+        """As those of a run's upload."""
+        hub.fail("commit", trouble)
+        assert lfs.push(checkpoint, "acme/model", branch="step-1")["error"] is None
+        assert "config.json" in hub.repo("acme/model", kind="model").branches["step-1"][-1].tree
+
+    def test_no_permission(self, hub: StandInHub, lfs: Client, checkpoint: Path) -> None:
+        """Said in one line, without the token."""
+        hub.fail("commit", Trouble.FORBIDDEN)
+        said = lfs.push(checkpoint, "acme/model", branch="step-1")["error"]
+        assert said.startswith("acme/model: the token may not write there")
+        assert TOKEN not in said
+
+
 class TestTransientTroubles:
     @pytest.mark.parametrize(
         ("route", "trouble", "slept"),

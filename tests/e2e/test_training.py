@@ -1,0 +1,57 @@
+"""
+The training callback with nothing replaced: the real Trainer fine-tunes the small checkpoint, vLLM samples each save.
+
+The example of the README is the test: a training whose learning rate goes wrong between two saves.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_r1eval.run_reports import read_report
+from pytest_r1eval.store import FILE_NAME
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Run the training; return its output folder and what it printed."""
+    out = tmp_path_factory.mktemp("training") / "tuned"
+    command = [sys.executable, str(EXAMPLES / "gate_training.py"), "--out", str(out), "--regress"]
+    done = subprocess.run(command, cwd=EXAMPLES.parent, capture_output=True, text=True, check=False, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out, done.stdout
+
+
+def entries(text: str) -> dict[int, dict[str, Any]]:
+    """Read what was logged of checkpoints, by step."""
+    found = [ast.literal_eval(line) for line in text.splitlines() if line.startswith("{'r1eval/") and "'step'" in line]
+    return {entry["step"]: entry for entry in found}
+
+
+def test_each_save_is_judged_and_the_fallen_one_stops_the_training(said: tuple[Path, str]) -> None:
+    """The first holds against the shipped baseline; the second falls against the first."""
+    first, second = entries(said[1]).values()
+    assert (first["step"], first["r1eval/smoke/verdict"]) == (3, "PASS")
+    assert 0.55 < first["r1eval/smoke/pass_at_1"] < 0.75
+    assert (second["step"], second["r1eval/smoke/verdict"]) == (6, "FAIL_REGRESSED")
+    assert second["r1eval/smoke/z"] < -10
+    ended = re.search(r"ended at step (\d+) of 600", said[1])
+    assert ended is not None
+    assert int(ended[1]) < 600
+
+
+def test_runs_hold_their_lineage(said: tuple[Path, str]) -> None:
+    """Step, parent and the commit of the training code, in the run itself."""
+    (run,) = (said[0] / "r1eval" / "tuned" / "checkpoint-6").glob(f"*/{FILE_NAME}")
+    lineage = read_report(run.parent).header.lineage
+    assert lineage is not None
+    assert (lineage.step, lineage.parent) == (6, "tuned/checkpoint-3")
