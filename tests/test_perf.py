@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perf import growth, start_up, store, tail
+from perf import growth, pump, start_up, store, tail
 from perf.generation import Load, Row, roofline, table_lines
 from perf.made_up_runs import Writer
 from perf.queue_balance import Engine, Setting, efficiency
@@ -51,6 +51,13 @@ def test_idle_plugin_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     """Both collections work, with the plugin and without it."""
     start_up.main(["--pairs", "1", "--no-engine", "--dry"])
     assert "idle plugin, ms" in capsys.readouterr().out
+
+
+def test_pump_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """A worker draws what the engine alone draws, answers of one length and of several."""
+    pump.main(["--pairs", "1", "--problems", "4", "--samples", "8", "--tokens", "16", "--processes", "1", "--dry"])
+    printed = capsys.readouterr().out
+    assert printed.count("32 answers of 16 tokens") == printed.count("median ratio") == 2
 
 
 def test_busy_time_is_a_union() -> None:
