@@ -34,7 +34,7 @@ from tokenizers import Tokenizer
 from perf.generation import LOGNORMAL_SIGMA, MAX_OVER_MEAN
 from perf.machine import machine_line, publish
 from perf.made_up_runs import BENCHMARK, HARNESS, planned_run
-from perf.random_checkpoint import SHAPES, write_checkpoint
+from perf.random_checkpoint import SHAPES, Shape, write_checkpoint
 from perf.tail import warmed
 from pytest_r1eval.assembly import N_SCORING_PROCESSES_PER_WORKER
 from pytest_r1eval.baseline_files import BaselineShelf
@@ -255,6 +255,11 @@ def through_plugin(run: Path, tokenizer: Tokenizer, setting: Setting) -> Taken:
     return engine.taken(stored_s=stored_s)
 
 
+def tokenizer_of(folder: Path, shape: Shape) -> Tokenizer:
+    """Make the tokenizer of a random checkpoint."""
+    return Tokenizer.from_file(str(write_checkpoint(folder / "model", shape) / "tokenizer.json"))
+
+
 def line_of(name: str, taken: Taken) -> str:
     """Set a measurement out."""
     tokens_per_s = taken.n_tokens / taken.stored_s
@@ -263,7 +268,7 @@ def line_of(name: str, taken: Taken) -> str:
 
 def lines_of(folder: Path, setting: Setting, *, n_pairs: int) -> Iterator[str]:
     """Measure pairs."""
-    tokenizer = Tokenizer.from_file(str(write_checkpoint(folder / "model", SHAPES["1.5B"]) / "tokenizer.json"))
+    tokenizer = tokenizer_of(folder, SHAPES["1.5B"])
     words = f"{setting.n_tokens} tokens{' on average, log-normal' if setting.is_lognormal else ''}"
     n = setting.n_problems * setting.n_samples
     yield f"{n:,} answers of {words}, {N_SLOTS:,} at once, {setting.n_processes} scoring processes"

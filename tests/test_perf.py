@@ -53,11 +53,14 @@ def test_idle_plugin_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert "idle plugin, ms" in capsys.readouterr().out
 
 
-def test_pump_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    """A worker draws what the engine alone draws, answers of one length and of several."""
-    pump.main(["--pairs", "1", "--problems", "4", "--samples", "8", "--tokens", "16", "--processes", "1", "--dry"])
-    printed = capsys.readouterr().out
-    assert printed.count("32 answers of 16 tokens") == printed.count("median ratio") == 2
+def test_pump_is_measured(tmp_path: Path) -> None:
+    """A worker draws, grades and stores as many tokens as are drawn of the engine alone."""
+    setting = pump.Setting(n_problems=4, n_samples=8, n_tokens=16, n_processes=1, is_lognormal=True)
+    tokenizer = pump.tokenizer_of(tmp_path, SHAPES["tiny"])
+    direct = pump.asked_directly(tmp_path / "direct", tokenizer, setting)
+    through = pump.through_plugin(tmp_path / "through", tokenizer, setting)
+    assert direct.n_tokens == through.n_tokens > 32
+    assert 0 < through.generated_s < through.stored_s
 
 
 def test_busy_time_is_a_union() -> None:
