@@ -16,7 +16,10 @@ As many as the largest count needs are started together and the others idle; eve
 engine serves a load before anything is timed, because its first is up to twice as slow.
 The plugin is `pytest --r1-model` with a benchmark in front of the measured ones that
 does the same for it. Its tokens/s are counted from the first claim of a benchmark to its
-last stored and graded sample; start-up and the time after it stand beside them.
+last stored and graded sample; start-up and the time after it stand beside them. An engine
+with a free slot claims from the next benchmark, so the one in front must end with a full
+engine: it has 32 problems, and samples for whole waves of 1,024 short answers. With several
+engines it also has to last until the last of them is loaded.
 
 The roofline is the time that memory traffic alone takes: a decode step reads the weights
 once and each running answer's keys and values. It counts nothing else, not even logits.
@@ -66,6 +69,10 @@ LIGHTEVAL = {"enforce_eager": True, "max_num_seqs": 128, "max_num_batched_tokens
 """What LightEval 0.13.0 passes to `vllm.LLM` whatever the model (`VLLMModel._create_auto_model`)."""
 TUNED = {"max_num_seqs": 1024, "max_num_batched_tokens": 8192, "max_cudagraph_capture_size": 1024}
 WARM = "perf_warm"
+N_WARM_PROMPTS = 32
+"""A wave of 1,024 answers is 32 of each."""
+N_WARM_SAMPLES = 1024
+"""For several engines: 32,768 answers of 32 tokens keep the first busy while the others load."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -484,12 +491,20 @@ class Watcher:
 
 def measure_plugin(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
     """Measure `pytest --r1-model` for every number of workers."""
-    tasks = [Task(name=f"perf_{n}", samples_per_problem=asked.samples, max_new_tokens=n) for n in asked.tokens]
-    first = Task(name=WARM, samples_per_problem=asked.warm_samples, max_new_tokens=asked.warm_tokens)
+    tasks = [
+        Task(name=f"perf_{n}", samples_per_problem=asked.samples, max_new_tokens=n, n_prompts=asked.prompts)
+        for n in asked.tokens
+    ]
     for n_workers in asked.workers:
+        first = Task(
+            name=WARM,
+            samples_per_problem=asked.warm_samples or (64 if n_workers == 1 else N_WARM_SAMPLES),
+            max_new_tokens=asked.warm_tokens,
+            n_prompts=N_WARM_PROMPTS,
+        )
         with tempfile.TemporaryDirectory() as name:
             work = Path(name)
-            write_exam(work, [first, *tasks], n_prompts=asked.prompts)
+            write_exam(work, [first, *tasks])
             yield from _plugin_rows(asked, folder, work, tasks, n_workers)
 
 
@@ -650,8 +665,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--engines", nargs="+", type=int, default=[1])
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["ours"])
     parser.add_argument("--workers", nargs="+", type=int, default=[1])
-    parser.add_argument("--warm-samples", type=int, default=64)
-    parser.add_argument("--warm-tokens", type=int, default=256)
+    parser.add_argument("--warm-samples", type=int, help="of each of 32 prompts (64, with several engines 1,024)")
+    parser.add_argument("--warm-tokens", type=int, default=32)
     parser.add_argument("--engine-arg", nargs="*", default=[], metavar="KEY=JSON", help="an engine argument more")
     parser.add_argument("--gpu-gib", type=float, default=96.0, help="all caches together, where engines share")
     parser.add_argument("--memory", type=float, default=0.8, help="gpu_memory_utilization")

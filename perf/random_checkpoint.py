@@ -135,11 +135,12 @@ def prompt_tokens(text: str) -> list[int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A benchmark of the random checkpoint: how many samples, of how many tokens."""
+    """A benchmark of the random checkpoint: how many problems and samples, of how many tokens."""
 
     name: str
     samples_per_problem: int
     max_new_tokens: int
+    n_prompts: int = N_PROMPTS
 
 
 _TASK_FILE = '''\
@@ -158,7 +159,7 @@ def prompt_function(line, task_name):
 
 def task(name):
     return LightevalTaskConfig(
-        name=name, prompt_function=prompt_function, hf_repo=str(Path(__file__).parent / "exam"), hf_subset="default",
+        name=name, prompt_function=prompt_function, hf_repo=str(Path(__file__).parent / name), hf_subset="default",
         hf_avail_splits=("test",), evaluation_splits=("test",), few_shots_split=None, few_shots_select=None,
         generation_size=None, metrics=(Metrics.exact_match,), version=1,
     )
@@ -168,11 +169,12 @@ TASKS_TABLE = [{table}]
 '''
 
 
-def write_exam(folder: Path, tasks: list[Task], *, n_prompts: int = N_PROMPTS) -> None:
-    """Write an exam, its LightEval tasks, and a pyproject.toml that makes them benchmarks with their lengths."""
-    (folder / "exam").mkdir(parents=True, exist_ok=True)
-    rows = [json.dumps({"problem": text}) for text in prompt_texts(n_prompts=n_prompts)]
-    (folder / "exam" / "test.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+def write_exam(folder: Path, tasks: list[Task]) -> None:
+    """Write exams, their LightEval tasks, and a pyproject.toml that makes them benchmarks with their lengths."""
+    for task in tasks:
+        (folder / task.name).mkdir(parents=True, exist_ok=True)
+        rows = [json.dumps({"problem": text}) for text in prompt_texts(n_prompts=task.n_prompts)]
+        (folder / task.name / "test.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
     table = ", ".join(f'task("{task.name}")' for task in tasks)
     (folder / "tasks.py").write_text(_TASK_FILE.replace("{table}", table), encoding="utf-8")
     tables = [

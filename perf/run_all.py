@@ -19,6 +19,7 @@ FULL = {
     "store": ("--samples", "100000"),
     "growth": ("--samples", "1000", "10000", "100000", "1000000"),
     "tail": (),
+    "pump": (),
     "start_up": (),
     "tokens_per_verdict": (),
 }
@@ -26,6 +27,7 @@ QUICK = {
     "store": ("--samples", "1000", "--dry"),
     "growth": ("--samples", "200", "1000", "2000", "--dry"),
     "tail": ("--problems", "4", "--samples", "8", "--median", "0.2", "--dry"),
+    "pump": ("--pairs", "1", "--problems", "4", "--samples", "8", "--tokens", "16", "--dry"),
     "start_up": ("--pairs", "3", "--no-engine", "--dry"),
 }
 

@@ -66,9 +66,9 @@ def write(run: Path, number: int, n_chars: int, pause_s: float) -> Written:
             store.transactions_s = []
             while True:
                 claimed = store.claim(owner=f"writer-{number}", n_expected=1)
-                claims_s.append(store.transactions_s.pop())
                 if claimed is None:
                     break
+                claims_s.append(store.transactions_s.pop())
                 unit = claimed.unit
                 drawn = [
                     (

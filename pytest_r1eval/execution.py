@@ -329,10 +329,10 @@ class Pump:
     def _fill(self) -> None:
         n_expected = self._n_workers if time.monotonic() < self._all_ready_by else 1
         n_slots = self._engine.n_concurrent
-        while len(self._tasks) - self._n_finishing < n_slots and self._n_finishing < MAX_FINISHING * n_slots:
-            claimed = self._store.claim(owner=self._owner, n_expected=n_expected)
-            if claimed is None:
-                return
+        n_free = n_slots - (len(self._tasks) - self._n_finishing)
+        if n_free <= 0 or self._n_finishing >= MAX_FINISHING * n_slots:
+            return
+        for claimed in self._store.claim_samples(n_free, owner=self._owner, n_expected=n_expected):
             exam = self._open(claimed.benchmark)
             for index in claimed.missing:
                 task = asyncio.create_task(self._answer(claimed, exam, index), name=claimed.benchmark)

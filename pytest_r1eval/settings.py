@@ -120,7 +120,7 @@ OPTIONS: tuple[Option, ...] = (
         name="engines-per-gpu",
         metavar="auto|N",
         default="auto",
-        help="engines that share a GPU under -n auto; auto decides by the model's size",
+        help="engines that share a GPU under -n auto; auto is one, because several were slower",
     ),
     Option(
         name="grader",

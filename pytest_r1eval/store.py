@@ -424,17 +424,36 @@ class Store:
             owner: Who asks.
             n_expected: Workers that are going to ask; those that hold units count in any case.
         """
-        now = time.monotonic()
+        return next(iter(self.claim_samples(1, owner=owner, n_expected=n_expected)), None)
+
+    def claim_samples(self, n_samples: int, *, owner: str, n_expected: int = 1) -> tuple[ClaimedUnit, ...]:
+        """
+        Lease units as `claim` does, by one transaction, until so many samples are claimed or nothing is free.
+
+        Whoever finds nothing has only read: a full engine asks with every answer, and is in no writer's way.
+        """
+        now, claimed = time.monotonic(), []
+        with self._reading() as db:
+            if self._next_free(db, owner=owner, n_expected=n_expected, now=now) is None:
+                return ()
         with self._transaction() as db:
-            row = self._next_free(db, owner=owner, n_expected=n_expected, now=now)
-            if row is None:
-                return None
-            id_, benchmark, number, problem_id, first, last = row
-            db.execute("UPDATE unit SET owner = ?, lease_until = ? WHERE id = ?", (owner, now + LEASE_S, id_))
-            stored = db.execute(
-                "SELECT idx FROM sample WHERE benchmark = ? AND problem_id = ? AND idx >= ? AND idx < ?",
-                (benchmark, problem_id, first, last),
-            ).fetchall()
+            while n_samples > 0:
+                row = self._next_free(db, owner=owner, n_expected=n_expected, now=now)
+                if row is None:
+                    break
+                claimed.append(self._leased(db, row, owner=owner, until=now + LEASE_S))
+                n_samples -= len(claimed[-1].missing)
+        return tuple(claimed)
+
+    def _leased(
+        self, db: sqlite3.Connection, row: tuple[int, str, int, str, int, int], *, owner: str, until: float
+    ) -> ClaimedUnit:
+        id_, benchmark, number, problem_id, first, last = row
+        db.execute("UPDATE unit SET owner = ?, lease_until = ? WHERE id = ?", (owner, until, id_))
+        stored = db.execute(
+            "SELECT idx FROM sample WHERE benchmark = ? AND problem_id = ? AND idx >= ? AND idx < ?",
+            (benchmark, problem_id, first, last),
+        ).fetchall()
         unit = Unit(round=number, problem_id=problem_id, first=first, last=last)
         missing = tuple(sorted(set(unit.indices) - {index for (index,) in stored}))
         return ClaimedUnit(id=id_, benchmark=benchmark, unit=unit, missing=missing)

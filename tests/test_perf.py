@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perf import growth, start_up, store, tail
+from perf import growth, pump, start_up, store, tail
 from perf.generation import Load, Row, roofline, table_lines
 from perf.made_up_runs import Writer
 from perf.queue_balance import Engine, Setting, efficiency
@@ -51,6 +51,16 @@ def test_idle_plugin_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     """Both collections work, with the plugin and without it."""
     start_up.main(["--pairs", "1", "--no-engine", "--dry"])
     assert "idle plugin, ms" in capsys.readouterr().out
+
+
+def test_pump_is_measured(tmp_path: Path) -> None:
+    """A worker draws, grades and stores as many tokens as are drawn of the engine alone."""
+    setting = pump.Setting(n_problems=4, n_samples=8, n_tokens=16, n_processes=1, is_lognormal=True)
+    tokenizer = pump.tokenizer_of(tmp_path, SHAPES["tiny"])
+    direct = pump.asked_directly(tmp_path / "direct", tokenizer, setting)
+    through = pump.through_plugin(tmp_path / "through", tokenizer, setting)
+    assert direct.n_tokens == through.n_tokens > 32
+    assert 0 < through.generated_s < through.stored_s
 
 
 def test_busy_time_is_a_union() -> None:

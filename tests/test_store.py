@@ -26,6 +26,7 @@ from pytest_r1eval.core.plans import MAX_SAMPLES_PER_UNIT, Plan
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, ProblemTally, Response, Sample
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.store import (
+    BUSY_TIMEOUT_S,
     FILE_NAME,
     LEASE_S,
     BenchmarkState,
@@ -528,6 +529,30 @@ class TestClaims:
 
         assert store.claim(owner="w1") is not None
         assert len(claimed_units(store, owner="w2")) == 4
+
+    def test_samples_are_claimed_by_whole_units(self, store: Store) -> None:
+        """As many as were asked for, and the rest of the last unit; no more than a share."""
+        open_benchmark(store, "smoke", n_problems=8, rounds=(2,))
+
+        first = store.claim_samples(3, owner="w1", n_expected=2)
+        rest = store.claim_samples(100, owner="w1", n_expected=2)
+
+        assert [unit.unit.problem_id for unit in first] == ["p000", "p001"]
+        assert [unit.unit.problem_id for unit in rest] == ["p002", "p003"]
+        assert store.claim_samples(100, owner="w1", n_expected=2) == ()
+
+    def test_whoever_finds_nothing_waits_for_nobody(self, run: Path, store: Store) -> None:
+        """A full engine asks with every answer; a writer's transaction must not hold it up."""
+        open_benchmark(store, "smoke", n_problems=1)
+        claim(store)
+
+        with closing(sqlite3.connect(run / FILE_NAME, isolation_level=None)) as writer:
+            writer.execute("BEGIN IMMEDIATE")
+            started = time.monotonic()
+            assert store.claim(owner="w1") is None
+            writer.execute("ROLLBACK")
+
+        assert time.monotonic() - started < BUSY_TIMEOUT_S / 2
 
     def test_held_units_are_counted(self, store: Store) -> None:
         """Until they are done or given back."""

@@ -34,6 +34,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from multiprocessing.connection import Pipe
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from pytest_r1eval.core.records import Grade, Outcome
@@ -53,6 +54,8 @@ _SECRET = re.compile(r"TOKEN(?!IZERS)|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?K
 """Names of variables that hold secrets; a name that ends in _PATH holds a place instead."""
 _HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _PROGRAM = "from pytest_r1eval.scoring.server import main; main()"
+_MAX_REQUESTS_AT_ONCE = 64
+"""In one message; an answer of 32,768 tokens is 100 KB."""
 _END_TIMEOUT_S = 5
 """Between asking the server's process group to end and killing it."""
 
@@ -268,9 +271,11 @@ class _Server:
             start_new_session=True,
         )
         theirs.close()
-        self._send_lock = threading.Lock()
         self._open: dict[int, Future[Any]] = {}
         self._is_lost = threading.Event()
+        self._outbox: SimpleQueue[Request | None] = SimpleQueue()
+        self._sender = threading.Thread(target=self._send, name="r1eval-scoring-requests", daemon=True)
+        self._sender.start()
         self._reader = threading.Thread(target=self._read, name="r1eval-scoring-replies", daemon=True)
         self._reader.start()
 
@@ -279,15 +284,16 @@ class _Server:
         return self._is_lost.is_set()
 
     def ask(self, request: Request) -> Future[Any]:
-        """Send a request; its future cannot be cancelled, so that a reply always finds it open."""
+        """
+        Send a request; its future cannot be cancelled, so that a reply always finds it open.
+
+        It is sent by a thread: who asks is the event loop that feeds the engine, and the
+        pipe is full after some dozens of a thousand answers that end together.
+        """
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
         self._open[request.id] = future
-        try:
-            with self._send_lock:
-                self._connection.send(request)
-        except OSError:
-            self._lose()
+        self._outbox.put(request)
         if self.is_lost:
             self._fail_open()
         return future
@@ -300,6 +306,8 @@ class _Server:
         except subprocess.TimeoutExpired:
             self._signal(signal.SIGKILL)
             self._process.wait()
+        self._outbox.put(None)
+        self._sender.join()
         self._reader.join()
         self._connection.close()
         self._errors.close()
@@ -307,6 +315,20 @@ class _Server:
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
+
+    def _send(self) -> None:
+        """Send what waits, several requests at once: they share a benchmark and problems, which are written once."""
+        try:
+            while (request := self._outbox.get()) is not None:
+                batch = [request]
+                with contextlib.suppress(Empty):
+                    while len(batch) < _MAX_REQUESTS_AT_ONCE and (request := self._outbox.get_nowait()) is not None:
+                        batch.append(request)
+                self._connection.send(batch)
+                if request is None:
+                    return
+        except OSError:
+            self._lose()
 
     def _read(self) -> None:
         while True:

@@ -68,7 +68,8 @@ def main() -> None:
     threading.Thread(target=dispatcher.run, args=(requests,), daemon=True).start()
     while True:  # takes requests off the pipe at once: the sender may be an event loop, and the first fork is slow
         try:
-            requests.put(connection.recv())
+            for request in connection.recv():
+                requests.put(request)
         except (EOFError, OSError):
             _end_group()
 

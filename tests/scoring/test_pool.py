@@ -105,6 +105,27 @@ class TestFailures:
         time.sleep(0.5)  # pebble looks for dead workers ten times a second
         assert answer(pool, "value 1") == "1"
 
+    def test_whoever_asks_does_not_wait_for_the_pipe(self, pool: GradingPool) -> None:
+        """A thousand answers end together, and the loop that asks has an engine to feed."""
+        server = os.getsid(int(answer(pool, "pid")))
+        waking = threading.Timer(5, os.kill, (server, signal.SIGCONT))
+
+        async def gather() -> tuple[float, list[Grade]]:
+            started = time.monotonic()
+            large = said("value 1" + " " * 20_000)
+            grades = [asyncio.create_task(pool.grade(PROBES, PROBE, large)) for _ in range(100)]
+            await asyncio.sleep(0)  # all of them ask before this returns
+            taken_s = time.monotonic() - started
+            os.kill(server, signal.SIGCONT)
+            return taken_s, await asyncio.gather(*grades)
+
+        os.kill(server, signal.SIGSTOP)
+        waking.start()
+        taken_s, grades = asyncio.run(gather())
+        waking.cancel()
+        assert taken_s < 5
+        assert {grade.outcome for grade in grades} == {Outcome.CORRECT}
+
     def test_an_error_of_ours_arrives_as_it_was_raised(self, pool: GradingPool) -> None:
         """Type and words; a pool that swallowed it would report thousands of failed samples instead of one cause."""
         with pytest.raises(ExamError, match="no task 'toy:typo' in") as caught:
