@@ -8,10 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_r1eval.baseline_files import BaselineShelf
-from pytest_r1eval.core.verdicts import GateRule
+from pytest_r1eval.core import sequential
+from pytest_r1eval.core.gates import SequentialGate
+from pytest_r1eval.core.stats import Design
+from pytest_r1eval.core.verdicts import GateRule, Tau
 from pytest_r1eval.judge import GateResult, Judge, write_verdicts
 from pytest_r1eval.result_files import write_run_files
 from pytest_r1eval.run_files import RunFiles
+from pytest_r1eval.runs import StoredRun
 from pytest_r1eval.store import Store
 from tests.recordings import record_run
 from tests.toys import BUILT_IN_BY_NAME, toy
@@ -30,6 +34,20 @@ def judged(run: Path, *, root: Path | None = None) -> tuple[GateResult, ...]:
             save_as=name,
         )
         return judge.judge([BUILT_IN_BY_NAME.get(held) or replace(toy(held), name=held) for held in store.selected])
+
+
+def judged_against(run: Path, root: Path, *, choice: str | None = "local/toy") -> tuple[GateResult, ...]:
+    """Judge a recorded run against the baselines below a folder; None takes the model's own, or records it."""
+    with closing(Store.open(run)) as store:
+        shelf = BaselineShelf(root=root, choice=choice, model_name=store.header.model_name)
+        return Judge(store=store, shelf=shelf, rule=GateRule()).judge([toy(name) for name in store.selected])
+
+
+def sequential_gate(base: Path, *, n_samples: int) -> SequentialGate:
+    """Plan a sequential gate against a recorded run."""
+    counts = StoredRun(folder=base).measured("smoke").counts
+    plan = sequential.plan(Design.from_baseline(counts, n_samples=n_samples), paired=True, rule=GateRule())
+    return SequentialGate(plan=plan, reference=counts, tau=Tau(value=0.0, source="one harness"), baseline="the base")
 
 
 def judged_run(folder: Path, *, k_at_stop: int | None = None, **details: object) -> RunFiles:

@@ -15,7 +15,7 @@ from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, S
 from pytest_r1eval.reports.page import Embedding, page, visible
 from pytest_r1eval.run_reports import RunReport, read_report
 from pytest_r1eval.store import Store
-from tests.judged_runs import judged
+from tests.judged_runs import judged, judged_against
 from tests.recordings import record_run
 
 ATTACK = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u202egnp.exe"
@@ -50,8 +50,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> RunReport:
     )
     with closing(Store.open(fallen)) as store:
         store.add_samples("smoke", [_strange(index, text) for (_, index), text in strange.items()])
-    results = judged_against(fallen, folder / "root")
-    assert not results
+    (result,) = judged_against(fallen, folder / "root")
+    assert not result.passes
     return read_report(fallen)
 
 
@@ -61,19 +61,6 @@ def _strange(index: int, text: str) -> Sample:
     outcome = Outcome.TRUNCATED if is_cut else Outcome.NO_ANSWER
     response = Response(text=text, n_tokens=5000 if is_cut else 9, finish_reason=reason)
     return Sample(problem_id="p000", index=index, seed=index, response=response, grade=Grade(outcome=outcome))
-
-
-def judged_against(run: Path, root: Path) -> bool:
-    """Judge a run against the baseline below a folder; return whether it passes."""
-    from pytest_r1eval.baseline_files import BaselineShelf  # noqa: PLC0415 - only here
-    from pytest_r1eval.core.verdicts import GateRule  # noqa: PLC0415 - only here
-    from pytest_r1eval.judge import Judge  # noqa: PLC0415 - only here
-    from tests.toys import toy  # noqa: PLC0415 - only here
-
-    with closing(Store.open(run)) as store:
-        shelf = BaselineShelf(root=root, choice=None, model_name="local/toy")
-        (result,) = Judge(store=store, shelf=shelf, rule=GateRule()).judge([toy("smoke")])
-    return result.passes
 
 
 @pytest.fixture
