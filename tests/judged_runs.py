@@ -10,6 +10,7 @@ from pathlib import Path
 from pytest_r1eval.baseline_files import BaselineShelf
 from pytest_r1eval.core import sequential
 from pytest_r1eval.core.gates import SequentialGate
+from pytest_r1eval.core.records import Outcome
 from pytest_r1eval.core.stats import Design
 from pytest_r1eval.core.verdicts import GateRule, Tau
 from pytest_r1eval.judge import GateResult, Judge, write_verdicts
@@ -65,3 +66,27 @@ def judged_run(folder: Path, *, k_at_stop: int | None = None, **details: object)
         results = tuple(replace(result, is_at_stop=True, samples_per_problem=k_at_stop) for result in results)
     write_verdicts(folder, results)
     return write_run_files(folder, results, tasks=TASKS)
+
+
+def judged_examples(folder: Path) -> Mapping[str, Path]:
+    """
+    Record and judge a run of every ending, against one baseline, and write their files.
+
+    Returns:
+        Folders by name: ``base``, ``green``, ``red`` (with health), ``holes`` (INVALID) and ``stopped`` (at a look).
+    """
+    base = record_run(folder / "base", seed=1, n_problems=20, n_samples=16)
+    judged(base)
+    gate = sequential_gate(base, n_samples=16)
+    details: Mapping[str, Mapping[str, object]] = {
+        "green": {"seed": 2},
+        "red": {"seed": 3, "weights": "w2", "outcome": Outcome.NO_ANSWER},
+        "holes": {"seed": 4, "skip": frozenset({("p003", 5)})},
+        "stopped": {"seed": 5, "weights": "w3", "solve_rate": 0.1, "gate": gate},
+    }
+    for name, more in details.items():
+        run = record_run(folder / name, n_problems=20, n_samples=16, **more)  # type: ignore[arg-type]
+        results = judged_against(run, folder / "root")
+        write_verdicts(run, results)
+        write_run_files(run, results, tasks=TASKS)
+    return {name: folder / name for name in ("base", *details)}
