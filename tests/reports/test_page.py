@@ -6,7 +6,9 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -20,6 +22,31 @@ from tests.recordings import record_run
 
 ATTACK = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u202egnp.exe"
 MAX_BYTES = 150_000
+CONTRASTS = """() => {
+  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => {
+    const [r, g, b] = channels(colour).slice(0, 3).map((c) => c / 255)
+      .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      if ((channels(colour)[3] ?? 1) > 0) return colour;
+    }
+  };
+  const found = {};
+  for (const element of document.querySelectorAll("body *")) {
+    const text = [...element.childNodes].filter((node) => node.nodeType === 3).map((node) => node.data).join("").trim();
+    if (!text || !element.getClientRects().length) continue;
+    const style = getComputedStyle(element);
+    const [a, b] = [light(element.closest("svg") ? style.fill : style.color), light(ground(element))];
+    const name = `${element.tagName}.${element.getAttribute("class")}: ${text.slice(0, 30)}`;
+    found[name] = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  }
+  return found;
+}"""
+"""Return the contrast of every text that is shown with what it stands on."""
 CHROMIUM = shutil.which("chromium")
 
 
@@ -131,6 +158,31 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(opened: Page) -> None:
     """The table scrolls in its own box."""
     opened.set_viewport_size({"width": 380, "height": 800})
     assert opened.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(opened: Page, scheme: Literal["light", "dark"]) -> None:
+    """By 4.5 to 1 at least, which is WCAG's AA for text of any size, in either scheme, pictures included."""
+    opened.emulate_media(color_scheme=scheme)
+    opened.click("summary")
+    ratios: dict[str, float] = opened.evaluate(CONTRASTS)
+    assert len(ratios) > 10
+    assert {text: ratio for text, ratio in ratios.items() if ratio < 4.5} == {}
+
+
+def test_pictures_can_be_read_on_a_telephone(opened: Page) -> None:
+    """They shrink with the screen, and their letters do not."""
+    opened.set_viewport_size({"width": 400, "height": 800})
+    boxes = [text.bounding_box() for text in opened.locator("svg text").all()]
+    assert min(box["height"] for box in boxes if box) >= 10
+
+
+def test_what_to_do_is_quoted_as_it_is(report: RunReport) -> None:
+    """A path in it keeps its capital letters."""
+    (gate,) = report.gates
+    judgement = replace(gate.result.judgement, next_step="Review Baselines/Org/Model.json.")
+    other = replace(report, gates=(replace(gate, result=replace(gate.result, judgement=judgement)),))
+    assert '<p class="next">Next: Review Baselines/Org/Model.json.</p>' in page(other)
 
 
 def test_pictures_speak(opened: Page) -> None:
