@@ -30,8 +30,8 @@ import pytest
 from pytest_r1eval.progress import (
     LEGEND,
     Seen,
-    Standing,
     Watcher,
+    dumps,
     eta_text,
     looks_text,
     score_name,
@@ -120,6 +120,31 @@ class Lines:
         start = "\n" if self._is_mid_line() else ""
         self._stream.write(start + "".join(f"{self._prefix}{line}\n" for line in lines))
         self._stream.flush()
+
+
+class JsonLines:
+    """
+    An object a line, at the first look and now and then: for programs.
+
+    Args:
+        stream: Where they go; not closed.
+        interval_s: Seconds between two.
+    """
+
+    def __init__(self, stream: TextIO, *, interval_s: float) -> None:
+        self._stream = stream
+        self._interval_s = interval_s
+        self._shown_at_s: float | None = None
+
+    def show(self, seen: Sequence[Seen], *, at_s: float) -> None:
+        """Write the state if it is time."""
+        if self._shown_at_s is None or at_s - self._shown_at_s >= self._interval_s:
+            self._shown_at_s = at_s
+            self._stream.write(f"{dumps(seen)}\n")
+            self._stream.flush()
+
+    def close(self) -> None:
+        """Nothing was changed."""
 
 
 class Table:
@@ -355,7 +380,7 @@ def watch(
     interval_s: float = REFRESH_S,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> tuple[Standing, ...]:
+) -> tuple[Seen, ...]:
     """
     Show a run that another process works on until it is finished: all settled, all judged.
 
@@ -373,7 +398,7 @@ def watch(
                 sleep(interval_s)
         finally:
             display.close()
-    return tuple(one.standing for one in seen)
+    return seen
 
 
 def is_finished(seen: Sequence[Seen]) -> bool:

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import pytest
+from _pytest._code.code import TerminalRepr
 
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.errors import R1EvalError
 
 if TYPE_CHECKING:
-    from _pytest._code.code import ExceptionInfo, TerminalRepr
+    from _pytest._code.code import ExceptionInfo
+    from _pytest._io import TerminalWriter
 
 ANCHOR = Path(__file__).parent / "benchmarks.r1eval"
 """The file that stands for all benchmarks; pytest collects files, not ideas."""
@@ -137,6 +140,36 @@ class Ending(Enum):
         return cls.PASSED if passes else cls.FAILED
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Headline:
+    """What pytest puts into one line of a summary; only the message is asked for."""
+
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class RedWords(TerminalRepr):
+    """
+    What a red gate says: all of it where failures are shown, its first line where pytest wants one line.
+
+    A report whose text is a plain string has no first line: in CI, and under ``-vv``, pytest repeats every line of it
+    in its short summary.
+    """
+
+    def __init__(self, words: str) -> None:
+        self._words = words
+        self.reprcrash = _Headline(message=words.partition("\n")[0])
+
+    def __str__(self) -> str:
+        return self._words
+
+    def toterminal(self, tw: TerminalWriter) -> None:
+        """Write all of it."""
+        tw.line(self._words)
+
+
 def gate_reports(
     benchmark: Benchmark,
     gate: str,
@@ -189,7 +222,7 @@ def _reports(
             location=(ROOT_ID, None, name),
             keywords=dict.fromkeys((name, *marks, ROOT_ID), 1),
             outcome=outcome,
-            longrepr={"passed": None, "failed": words, "skipped": (ROOT_ID, 0, words)}[outcome],
+            longrepr={"passed": None, "failed": RedWords(words), "skipped": (ROOT_ID, 0, words)}[outcome],
             when=phase,
             user_properties=list(properties) if phase == "teardown" else [],
             sections=[("r1eval", words)] if phase == "call" and outcome == "passed" else [],

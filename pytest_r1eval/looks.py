@@ -27,17 +27,23 @@ def advance(store: Store, name: str, gate: SequentialGate, *, shortcut: bool) ->
     """
     Take every look that a benchmark's stored samples allow, and close it where one decides.
 
+    A look that has decided is the last. Samples of the next rounds may be there already, drawn while it was taken; a
+    verdict that could still change with them would have been looked for more often than the plan paid for.
+
     Samples that could not be graded close it as well where they are too many, or where the look hangs on them: its
     verdict can only be INVALID.
 
     Args:
         store: The run.
-        name: A benchmark that is still open.
+        name: A benchmark with such a gate, whether it is open or closed.
         gate: Its gate.
         shortcut: Whether to look into the incomplete round too, for a verdict that no completion can change.
     """
+    taken = store.looks(name)
+    if taken and json.loads(taken[-1])["verdict"] is not None:
+        return
     n_complete = store.n_complete_rounds(name)
-    for number in range(len(store.looks(name)) + 1, len(gate.plan.ks) + 1):
+    for number in range(len(taken) + 1, len(gate.plan.ks) + 1):
         if number > n_complete and not shortcut:
             return
         tallies = store.tallies(name, k=gate.plan.ks[number - 1])

@@ -15,7 +15,7 @@ import datetime as dt
 import json
 from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, ProblemTally
@@ -246,6 +246,20 @@ class Watcher:
             Seen(standing=standing, rates=self._paces.setdefault(standing.benchmark, Pace()).rates(standing, at_s=at_s))
             for standing in standings
         )
+
+
+def dumps(seen: Sequence[Seen]) -> str:
+    """Write what was seen as JSON in one line; scores are fractions, and what is not known is null."""
+    benchmarks = [
+        {
+            **asdict(one.standing),
+            "is_finished": one.standing.is_finished,
+            "is_at_stop": one.standing.is_at_stop,
+            **asdict(one.rates),
+        }
+        for one in seen
+    ]
+    return json.dumps({"schema_version": 1, "benchmarks": benchmarks}, allow_nan=False)
 
 
 def standing_line(seen: Seen) -> str:

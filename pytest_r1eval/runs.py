@@ -172,8 +172,10 @@ def ungraded_run(store: Store, plan: Plan, tallies: Sequence[ProblemTally], *, w
 
 
 def _first_error(store: Store, name: str) -> str:
+    """Quote a grader in one line: it may quote a model, and a line of its own could be a command to a CI's runner."""
     samples = (sample for sample in store.samples(name) if sample.grade.outcome is Outcome.ERROR)
-    return next((sample.grade.detail for sample in samples if sample.grade.detail), "no detail recorded")
+    detail = next((sample.grade.detail for sample in samples if sample.grade.detail), "no detail recorded")
+    return " ".join(detail.split())
 
 
 def graded_rows(tallies: Iterable[ProblemTally]) -> list[tuple[str, int, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -50,3 +50,11 @@ def recorded(pytester: pytest.Pytester) -> Callable[..., Path]:
         return record_run(pytester.path / name, **details)  # type: ignore[arg-type]
 
     return record
+
+
+@pytest.fixture(scope="session")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Record and judge one run of every ending, once; nobody writes to them."""
+    from tests.judged_runs import judged_examples  # noqa: PLC0415 - imports the statistics
+
+    return judged_examples(tmp_path_factory.mktemp("examples"))

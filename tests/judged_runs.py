@@ -8,10 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_r1eval.baseline_files import BaselineShelf
-from pytest_r1eval.core.verdicts import GateRule
+from pytest_r1eval.core import sequential
+from pytest_r1eval.core.gates import SequentialGate
+from pytest_r1eval.core.records import Outcome
+from pytest_r1eval.core.stats import Design
+from pytest_r1eval.core.verdicts import GateRule, Tau
 from pytest_r1eval.judge import GateResult, Judge, write_verdicts
 from pytest_r1eval.result_files import write_run_files
 from pytest_r1eval.run_files import RunFiles
+from pytest_r1eval.runs import StoredRun
 from pytest_r1eval.store import Store
 from tests.recordings import record_run
 from tests.toys import BUILT_IN_BY_NAME, toy
@@ -32,6 +37,20 @@ def judged(run: Path, *, root: Path | None = None) -> tuple[GateResult, ...]:
         return judge.judge([BUILT_IN_BY_NAME.get(held) or replace(toy(held), name=held) for held in store.selected])
 
 
+def judged_against(run: Path, root: Path, *, choice: str | None = "local/toy") -> tuple[GateResult, ...]:
+    """Judge a recorded run against the baselines below a folder; None takes the model's own, or records it."""
+    with closing(Store.open(run)) as store:
+        shelf = BaselineShelf(root=root, choice=choice, model_name=store.header.model_name)
+        return Judge(store=store, shelf=shelf, rule=GateRule()).judge([toy(name) for name in store.selected])
+
+
+def sequential_gate(base: Path, *, n_samples: int) -> SequentialGate:
+    """Plan a sequential gate against a recorded run."""
+    counts = StoredRun(folder=base).measured("smoke").counts
+    plan = sequential.plan(Design.from_baseline(counts, n_samples=n_samples), paired=True, rule=GateRule())
+    return SequentialGate(plan=plan, reference=counts, tau=Tau(value=0.0, source="one harness"), baseline="the base")
+
+
 def judged_run(folder: Path, *, k_at_stop: int | None = None, **details: object) -> RunFiles:
     """
     Record a run, judge it and write its files.
@@ -47,3 +66,27 @@ def judged_run(folder: Path, *, k_at_stop: int | None = None, **details: object)
         results = tuple(replace(result, is_at_stop=True, samples_per_problem=k_at_stop) for result in results)
     write_verdicts(folder, results)
     return write_run_files(folder, results, tasks=TASKS)
+
+
+def judged_examples(folder: Path) -> Mapping[str, Path]:
+    """
+    Record and judge a run of every ending, against one baseline, and write their files.
+
+    Returns:
+        Folders by name: ``base``, ``green``, ``red`` (with health), ``holes`` (INVALID) and ``stopped`` (at a look).
+    """
+    base = record_run(folder / "base", seed=1, n_problems=20, n_samples=16)
+    judged(base)
+    gate = sequential_gate(base, n_samples=16)
+    details: Mapping[str, Mapping[str, object]] = {
+        "green": {"seed": 2},
+        "red": {"seed": 3, "weights": "w2", "outcome": Outcome.NO_ANSWER},
+        "holes": {"seed": 4, "skip": frozenset({("p003", 5)})},
+        "stopped": {"seed": 5, "weights": "w3", "solve_rate": 0.1, "gate": gate},
+    }
+    for name, more in details.items():
+        run = record_run(folder / name, n_problems=20, n_samples=16, **more)  # type: ignore[arg-type]
+        results = judged_against(run, folder / "root")
+        write_verdicts(run, results)
+        write_run_files(run, results, tasks=TASKS)
+    return {name: folder / name for name in ("base", *details)}

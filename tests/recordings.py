@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from pytest_r1eval.core import gates
 from pytest_r1eval.core.benchmarks import Exam, Problem, Sampling
 from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
+from pytest_r1eval.core.gates import SequentialGate
 from pytest_r1eval.core.plans import Plan, sample_seed
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
 from pytest_r1eval.store import RunHeader, Store
@@ -42,11 +44,13 @@ def record_run(
     n_tokens: int = 20,
     same_text: bool = False,
     ungraded: frozenset[tuple[str, int]] = frozenset(),
+    gate: SequentialGate | None = None,
 ) -> Path:
     """
     Write a run whose samples are correct with the given rate.
 
-    `skip` leaves (problem id, index) pairs out; on `ungraded` ones the grader failed.
+    `skip` leaves (problem id, index) pairs out; on `ungraded` ones the grader failed. With a `gate` the samples are
+    planned in its rounds; all are there, and no look is taken.
     """
     identity = ModelIdentity(weights=weights, tokenizer="t", chat_template="c")
     header = RunHeader(
@@ -62,11 +66,12 @@ def record_run(
             benchmark=name,
             exam=exam.digest,
             problem_ids=tuple(problem.id for problem in exam.problems),
-            rounds=(n_samples,),
+            rounds=(n_samples,) if gate is None else gate.plan.ks,
             seed=seed,
             sampling=Sampling(max_new_tokens=64, max_model_length=256),
         )
-        store.write_plan(exam, tuple((1, 2, 3) for _ in exam.problems), plan)
+        gate_text = None if gate is None else gates.dumps(gate)
+        store.write_plan(exam, tuple((1, 2, 3) for _ in exam.problems), plan, gate=gate_text)
         # Drawn before any claim, so that what is recorded does not depend on the order of the units.
         is_correct = {(id_, index): rng.random() < solve_rate for id_ in plan.problem_ids for index in range(n_samples)}
         while (claimed := store.claim(owner="recorder")) is not None:

@@ -193,7 +193,7 @@ class TestSequential:
         judge(pytester, "base", "--r1-save-baseline", "local/toy")
         result = judge(pytester, "same", "--r1-gate", "sequential", *mode)
         assert result.ret == 0
-        result.stdout.fnmatch_lines(["smoke * PASS (at stop)", "*samples: 240 of 1920*", "*at stop, biased*"])
+        result.stdout.fnmatch_lines(["smoke * PASS (at stop)", "*samples: 120 of 1920*", "*at stop, biased*"])
 
     def test_regression_stops_early_too(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """A broken model fails at an early look."""
@@ -202,9 +202,9 @@ class TestSequential:
         judge(pytester, "base", "--r1-save-baseline", "local/toy")
         result = judge(pytester, "worse", "--r1-gate", "sequential")
         assert result.ret == 1
-        result.stdout.fnmatch_lines(["smoke * FAIL_REGRESSED (at stop)"])
+        result.stdout.fnmatch_lines(["*samples: 120 of 1920*", "smoke * FAIL_REGRESSED (at stop)"])
         store = Store.open(runs_of(pytester)[-1])
-        assert store.progress("smoke").n_stored <= 30 * 12
+        assert store.progress("smoke").n_stored < 30 * 32  # some were under way while the look was taken
         store.close()
 
     def test_at_stop_is_no_baseline_until_it_is_completed(self, pytester: pytest.Pytester, recorded: Record) -> None:

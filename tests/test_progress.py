@@ -268,7 +268,7 @@ class TestLiveProgress:
         (ended,) = watch(
             store.path.parent, display=Lines(stream, interval_s=1.0), interval_s=1.0, clock=clock, sleep=sleep
         )
-        assert ended.verdict == "PASS"
+        assert ended.standing.verdict == "PASS"
         assert "smoke: 2/6 samples, running pass@1 100.0" in stream.getvalue()
 
     def test_watcher_shows_what_it_is_asked_for(self, store: Store) -> None:

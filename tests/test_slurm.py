@@ -7,6 +7,7 @@ of them left.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -92,8 +93,7 @@ def disturbed(cluster: Cluster, *arguments: str, pace: tuple[str, ...] = SLOW) -
 
 def n_samples(folder: Path) -> int:
     """Count what the newest attempt of the only share has stored."""
-    (said, *_) = [*stored(folder / "shares" / "1"), "smoke 0/0"]
-    return int(said.removeprefix("smoke ").partition("/")[0])
+    return sum(one.n_samples for one in stored(folder / "shares" / "1"))
 
 
 def pytest_of(folder: Path) -> int:
@@ -263,6 +263,9 @@ class TestArray:
         status = cluster.r1eval("slurm", "status", str(left.folder)).stdout
         assert re.search(r"^share 2/2 .* smoke 48/48$", status, re.MULTILINE), status
         assert re.search(r"^judge .* exit code 1$", status, re.MULTILINE), status
+        jobs = json.loads(cluster.r1eval("slurm", "status", str(left.folder), "--json").stdout)["jobs"]
+        assert jobs[1]["samples"] == [{"benchmark": "smoke", "n_samples": 48, "n_planned": 48}]
+        assert jobs[2]["exit_code"] == 1
         logs = cluster.r1eval("slurm", "logs", str(left.folder), "--share", "2").stdout
         assert logs.startswith(f"== {left.folder}/logs/share-2.log\n")
 

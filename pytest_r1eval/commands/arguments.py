@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -75,3 +77,8 @@ Benchmarks: TypeAlias = Annotated[
 def show(text: str) -> None:
     """Print a command's answer."""
     sys.stdout.write(f"{text}\n")
+
+
+def show_json(content: Mapping[str, object]) -> None:
+    """Print a command's answer for other programs, with the version of its form."""
+    show(json.dumps({"schema_version": 1, **content}, allow_nan=False, indent=2))

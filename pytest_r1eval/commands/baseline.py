@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import json as json_format
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from pytest_r1eval.commands.arguments import EXIT_FAILED, EXIT_PASSED, Benchmarks, Json, Run, show
+from pytest_r1eval.commands.arguments import EXIT_FAILED, EXIT_PASSED, Benchmarks, Json, Run, show, show_json
 from pytest_r1eval.errors import BaselineError
 
 if TYPE_CHECKING:
@@ -38,16 +37,18 @@ def record(  # noqa: PLR0913 - a command's options
     parent: Parent = None,
     step: Step = None,
     commit: Commit = None,
+    json: Json = False,
 ) -> int:
     """Record a stored run as a first baseline; one that is there is replaced by bless alone."""
     from pytest_r1eval.baseline_files import write_file
     from pytest_r1eval.core.blessings import recorded
 
     path, file = _file_of(name)
-    for measured in _measured(run, benchmark, parent=parent, step=step, commit=commit):
+    entries = _measured(run, benchmark, parent=parent, step=step, commit=commit)
+    for measured in entries:
         file = recorded(file, measured)
     write_file(path, file)
-    show(f"recorded in {path}: review it and commit it")
+    _show_written("recorded", path, file, names=[entry.benchmark for entry in entries], json=json)
     return EXIT_PASSED
 
 
@@ -63,6 +64,7 @@ def bless(  # noqa: PLR0913 - a command's options
     parent: Parent = None,
     step: Step = None,
     commit: Commit = None,
+    json: Json = False,
 ) -> int:
     """Replace a baseline by a stored run: a higher number freely, a lower one by a new run and with a reason."""
     from pytest_r1eval.baseline_files import write_file
@@ -70,10 +72,11 @@ def bless(  # noqa: PLR0913 - a command's options
 
     path, file = _file_of(name)
     now = dt.datetime.now(dt.UTC).replace(microsecond=0)
-    for measured in _measured(run, benchmark, parent=parent, step=step, commit=commit):
+    entries = _measured(run, benchmark, parent=parent, step=step, commit=commit)
+    for measured in entries:
         file = blessed(file, measured, when=now, reason=reason)
     write_file(path, file)
-    show(f"blessed in {path}: review it and commit it")
+    _show_written("blessed", path, file, names=[entry.benchmark for entry in entries], json=json)
     return EXIT_PASSED
 
 
@@ -85,7 +88,7 @@ def list_(*, json: Json = False) -> int:
     paths = BaselineShelf(root=Path.cwd(), choice=None, model_name="").paths()
     rows = [row for path in paths for row in _rows(read_file(path), path)]
     if json:
-        show(json_format.dumps({"schema_version": 1, "baselines": rows}, allow_nan=False, indent=2))
+        show_json({"baselines": rows})
         return EXIT_PASSED
     for row in rows:
         number = f"{100 * float(str(row['pass_at_1'])):5.1f}"
@@ -138,8 +141,7 @@ def verify(
         raise BaselineError("no baseline to verify; expected baselines/ORG/MODEL.json here, or a NAME")
     wrong = {str(path): mistake for path in paths if (mistake := _mistake(path, run)) is not None}
     if json:
-        content = {"schema_version": 1, "checked": [str(path) for path in paths], "wrong": wrong}
-        show(json_format.dumps(content, indent=2))
+        show_json({"checked": [str(path) for path in paths], "wrong": wrong})
     else:
         show("\n".join([*(f"{path}: {mistake}" for path, mistake in wrong.items()), f"{len(paths)} files checked"]))
     return EXIT_FAILED if wrong else EXIT_PASSED
@@ -186,6 +188,15 @@ def _measured(
     if (parent, step, commit) == (None, None, None):  # what the run itself says, else what the name does
         return [replace(entry, lineage=entry.lineage or said) for entry in measured]
     return [replace(entry, lineage=said) for entry in measured]
+
+
+def _show_written(done: str, path: Path, file: BaselineFile, *, names: Sequence[str], json: bool) -> None:
+    """Say which baselines of a file were written, as text or as rows of `list`."""
+    if json:
+        written = [row for row in _rows(file, path) if row["kind"] == "measured" and row["benchmark"] in names]
+        show_json({"file": str(path), "baselines": written})
+    else:
+        show(f"{done} in {path}: review it and commit it")
 
 
 def _rows(file: BaselineFile, path: Path) -> list[dict[str, object]]:

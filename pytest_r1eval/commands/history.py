@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, show
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, show, show_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,10 @@ def history(
     if out is not None:
         sections = [(name, _picture(points)) for name, points in found.items()]
         out.write_text(history_page(folder, sections), encoding="utf-8")
-        show(f"written to {out}")
+        if json:
+            show_json({"folder": str(folder), "page": str(out)})
+        else:
+            show(f"written to {out}")
     elif json:
         show(dumps(found))
     else:

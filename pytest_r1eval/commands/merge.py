@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import json as json_format
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, show
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, show, show_json
 
 
 def merge(
@@ -25,8 +24,7 @@ def merge(
 
     merged = merged_from(runs, out=out)
     if json:
-        content = {"schema_version": 1, "run": str(merged.run), "n_shares": merged.n_shares}
-        show(json_format.dumps({**content, "n_samples": dict(merged.n_samples)}, indent=2))
+        show_json({"run": str(merged.run), "n_shares": merged.n_shares, "n_samples": dict(merged.n_samples)})
         return EXIT_PASSED
     held = ", ".join(f"{name}: {n_samples} samples" for name, n_samples in merged.n_samples.items())
     show(f"{merged.n_shares} shares merged into {merged.run} ({held})\nnext: pytest --r1-judge-only {merged.run}")

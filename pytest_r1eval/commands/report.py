@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Run, show
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Run, show, show_json
 
 
 class Format(StrEnum):
@@ -40,7 +40,11 @@ def report(
 
     found, embedding = read_report(run), Embedding(n_samples=samples)
     if out is not None:
-        show(f"written to {write_report(found, out, embedding=embedding)}")
+        written = write_report(found, out, embedding=embedding)
+        if json:
+            show_json({"run": str(run), "report": str(written)})
+        else:
+            show(f"written to {written}")
         return EXIT_PASSED
     kind = Format.JSON if json else form
     text = page(found, embedding=embedding) if kind is Format.HTML else FORMATS[kind.value](found)

@@ -7,13 +7,18 @@ import datetime as dt
 import secrets
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from pytest_r1eval.commands.arguments import EXIT_PASSED, above_zero, show
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, above_zero, show, show_json
+
+if TYPE_CHECKING:
+    from pytest_r1eval.slurm import jobs as slurm_jobs
+    from pytest_r1eval.slurm.scripts import Submission
 
 app = typer.Typer(name="slurm", help="Run a gate on a Slurm cluster: an array of shares, then a job that judges.")
 
@@ -38,11 +43,12 @@ def submit(  # noqa: PLR0913 - a command's options
     sbatch_arg: Annotated[list[str] | None, typer.Option(metavar="ARG", help="option of sbatch; repeatable")] = None,
     output_dir: Annotated[Path, typer.Option(metavar="DIR", help="where runs are kept")] = Path("data/evals"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the scripts, submit and write nothing")] = False,
+    json: Json = False,
 ) -> int:
     """Submit a gate. Other options go to pytest: drawing to the shares, gate, report and upload to the judge."""
     from pytest_r1eval.selection import mark_expression
     from pytest_r1eval.slurm.jobs import submit as submitted
-    from pytest_r1eval.slurm.scripts import Submission, divided, judge_script, share_script
+    from pytest_r1eval.slurm.scripts import Submission, divided
 
     started = f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     job = Submission(
@@ -61,15 +67,14 @@ def submit(  # noqa: PLR0913 - a command's options
         arguments=divided(context.args),
     )
     if dry_run:
-        show(f"{share_script(job)}\n{judge_script(job)}".rstrip())
-        return EXIT_PASSED
-    jobs = submitted(job)
-    show(_submitted_words(job.folder, array_job=jobs.array_job, judge_job=jobs.judge_job))
+        _show_scripts(job, json=json)
+    else:
+        _show_submitted(job.folder, submitted(job), json=json)
     return EXIT_PASSED
 
 
 @app.command()
-def resubmit(folder: Submitted) -> int:
+def resubmit(folder: Submitted, *, json: Json = False) -> int:
     """Submit the same scripts again, after they failed or were cancelled: nothing that is stored is drawn twice."""
     from pytest_r1eval.errors import RunError
     from pytest_r1eval.slurm.jobs import jobs_of, submitted_in
@@ -79,16 +84,20 @@ def resubmit(folder: Submitted) -> int:
     if any(not job.is_ended for job in jobs_of(before)):
         raise RunError(f"the jobs of {folder} have not ended; wait for them, or r1eval slurm cancel {folder} first")
     jobs = resubmitted(folder.resolve(), model=before.model, n_shares=before.n_shares)
-    show(_submitted_words(folder, array_job=jobs.array_job, judge_job=jobs.judge_job))
+    _show_submitted(folder, jobs, json=json)
     return EXIT_PASSED
 
 
 @app.command()
-def status(folder: Submitted) -> int:
+def status(folder: Submitted, *, json: Json = False) -> int:
     """Show each job, and what each share has stored."""
     from pytest_r1eval.slurm.standings import standings
 
-    show("\n".join(standing.line for standing in standings(folder)))
+    found = standings(folder)
+    if json:
+        show_json({"folder": str(folder), "jobs": [asdict(standing) for standing in found]})
+    else:
+        show("\n".join(standing.line for standing in found))
     return EXIT_PASSED
 
 
@@ -99,12 +108,17 @@ def wait(
     interval: Annotated[
         float, typer.Option(parser=above_zero, metavar="S", help="seconds from one look to the next")
     ] = "5",  # type: ignore[assignment]  # typer parses defaults too
+    json: Json = False,
 ) -> int:
     """Wait for the verdict, print the judge's log, and exit as the gate does."""
-    from pytest_r1eval.slurm.standings import awaited, log_lines
+    from pytest_r1eval.slurm.standings import awaited, log_ends
 
     result = awaited(folder, interval_s=interval)
-    show("\n".join(log_lines(folder, names=("judge",), n_lines=200)))
+    logs = log_ends(folder, names=("judge",), n_lines=200)
+    if json:
+        show_json({"folder": str(folder), **asdict(result), "logs": [asdict(log) for log in logs]})
+    else:
+        show("\n".join(map(str, logs)))
     return result.exit_code
 
 
@@ -115,23 +129,31 @@ def logs(
     share: Annotated[int | None, typer.Option(metavar="I", min=1, help="only this share's")] = None,
     judge: Annotated[bool, typer.Option("--judge", help="only the judge's")] = False,
     lines: Annotated[int, typer.Option(metavar="N", min=1, help="of the end of each")] = 40,
+    json: Json = False,
 ) -> int:
     """Print the ends of the logs, each under its path."""
-    from pytest_r1eval.slurm.standings import log_lines
+    from pytest_r1eval.slurm.standings import log_ends
 
     names = [f"share-{share}"] if share is not None else [] if judge else ["share-*"]
     names += ["judge"] if judge or share is None else []
-    show("\n".join(log_lines(folder, names=names, n_lines=lines)))
+    found = log_ends(folder, names=names, n_lines=lines)
+    if json:
+        show_json({"folder": str(folder), "logs": [asdict(log) for log in found]})
+    else:
+        show("\n".join(map(str, found)))
     return EXIT_PASSED
 
 
 @app.command()
-def cancel(folder: Submitted) -> int:
+def cancel(folder: Submitted, *, json: Json = False) -> int:
     """Cancel every job of a submission; what is stored is kept."""
     from pytest_r1eval.slurm.jobs import cancel_jobs, submitted_in
 
     jobs = submitted_in(folder)
     cancel_jobs(jobs.judge_job, jobs.array_job)
+    if json:
+        show_json({"folder": str(folder), "cancelled": [jobs.array_job, jobs.judge_job]})
+        return EXIT_PASSED
     show(f"cancelled jobs {jobs.array_job} and {jobs.judge_job}; go on with r1eval slurm resubmit {folder}")
     return EXIT_PASSED
 
@@ -145,8 +167,20 @@ def _tasks(extra: Sequence[str]) -> Path | None:
     return None
 
 
-def _submitted_words(folder: Path, *, array_job: int, judge_job: int) -> str:
-    return (
-        f"shares: job {array_job}\njudge: job {judge_job}, after them\nfolder: {folder}\n"
+def _show_scripts(job: Submission, *, json: bool) -> None:
+    from pytest_r1eval.slurm.scripts import JUDGE_SCRIPT, SHARE_SCRIPT, judge_script, share_script
+
+    if json:
+        show_json({"folder": str(job.folder), SHARE_SCRIPT: share_script(job), JUDGE_SCRIPT: judge_script(job)})
+    else:
+        show(f"{share_script(job)}\n{judge_script(job)}".rstrip())
+
+
+def _show_submitted(folder: Path, submitted: slurm_jobs.Submitted, *, json: bool) -> None:
+    if json:
+        show_json({"folder": str(folder), **asdict(submitted)})
+        return
+    show(
+        f"shares: job {submitted.array_job}\njudge: job {submitted.judge_job}, after them\nfolder: {folder}\n"
         f"next: r1eval slurm wait {folder}"
     )

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pytest_r1eval.commands.arguments import EXIT_INTERRUPTED, EXIT_PASSED, Run, above_zero, show
+from pytest_r1eval.commands.arguments import EXIT_INTERRUPTED, EXIT_PASSED, Json, Run, above_zero, show
 
 
 def watch(
@@ -20,18 +20,25 @@ def watch(
         typer.Option(parser=above_zero, metavar="S", help="seconds from one state to the next (30; on a terminal 1)"),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="print the state and end, whether or not the run has")] = False,
+    json: Json = False,
 ) -> int:
-    """Show how far a run is."""
+    """Show how far a run is; as JSON, an object a line for each state."""
     from pytest_r1eval import display
-    from pytest_r1eval.progress import settled_line, standing_line
+    from pytest_r1eval.progress import dumps, settled_line, standing_line
 
     if once:
-        show("\n".join(map(standing_line, display.look_once(run))) or "no benchmark is selected yet")
+        seen = display.look_once(run)
+        show(dumps(seen) if json else "\n".join(map(standing_line, seen)) or "no benchmark is selected yet")
         return EXIT_PASSED
-    shown = display.display_on(sys.stdout, environ=os.environ, interval_s=interval or display.LINES_INTERVAL_S)
+    every_s = interval or display.LINES_INTERVAL_S
+    shown = (
+        display.JsonLines(sys.stdout, interval_s=every_s)
+        if json
+        else display.display_on(sys.stdout, environ=os.environ, interval_s=every_s)
+    )
     try:
         ended = display.watch(run, display=shown, interval_s=interval or display.REFRESH_S)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    show("\n".join(map(settled_line, ended)))
+    show(dumps(ended) if json else "\n".join(settled_line(one.standing) for one in ended))
     return EXIT_PASSED

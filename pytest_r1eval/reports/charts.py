@@ -69,14 +69,14 @@ def looks(rows: Sequence[LookRow], ks: Sequence[int], fails: Sequence[float | No
     everything: list[float] = [*drawn, *passes, *(bound for bound in fails if bound is not None)]
     low: float = min(everything) - 0.5
     high: float = max(everything) + 0.5
-    height, top = 260, 16
+    height, top, floor = 280, 16, 232
 
     def x(k: float) -> float:
         return _LEFT + (WIDTH - _LEFT - _RIGHT) * (k / ks[-1])
 
     def y(z: float) -> float:
         above: float = (high - z) / (high - low)
-        return top + (height - top - 36) * above
+        return top + (floor - top) * above
 
     fail_points = [(x(k), y(bound)) for k, bound in zip(ks, fails, strict=True) if bound is not None]
     pass_points = [(x(k), y(bound)) for k, bound in zip(ks, passes, strict=True)]
@@ -85,8 +85,10 @@ def looks(rows: Sequence[LookRow], ks: Sequence[int], fails: Sequence[float | No
         _area("pass", [*pass_points, (x(ks[-1]), y(high)), (pass_points[0][0], y(high))]),
         f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>',
         f'<text class="tick" x="{_LEFT - 8}" y="{y(0) + 4:.1f}" text-anchor="end">z = 0</text>',
-        *(f'<text class="tick" x="{x(k):.1f}" y="{height - 14}" text-anchor="middle">{k}</text>' for k in ks),
-        f'<text class="tick" x="{WIDTH - _RIGHT}" y="{height - 1}" text-anchor="end">samples per problem</text>',
+        f'<text class="passes" x="{WIDTH - _RIGHT - 10}" y="{top + 24}" text-anchor="end">PASS</text>',
+        f'<text class="fails" x="{WIDTH - _RIGHT - 10}" y="{floor - 12}" text-anchor="end">FAIL</text>',
+        *(f'<text class="tick" x="{x(k):.1f}" y="{floor + 20}" text-anchor="middle">{k}</text>' for k in ks),
+        f'<text class="tick" x="{WIDTH - _RIGHT}" y="{floor + 43}" text-anchor="end">samples per problem</text>',
     ]
     points = [(x(row.samples_per_problem), y(row.z), row) for row in rows if row.z is not None]
     body.append(f'<polyline class="path" points="{" ".join(f"{a:.1f},{b:.1f}" for a, b, _ in points)}"/>')

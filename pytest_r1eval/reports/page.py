@@ -107,7 +107,12 @@ def _summary(report: RunReport) -> str:
     family = " ".join(family_words([gate.result for gate in report.gates]))
     caption = f"pass@1 in points, with the standard error on these problems. {family}"
     table = f"<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
-    return f'<div class="scroll"><table>{table}</table></div>'
+    return _scrolling(table, label="Verdicts")
+
+
+def _scrolling(table: str, *, label: str) -> str:
+    """Let a table scroll in a box of its own where the screen is narrow; the keyboard reaches it."""
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{_text(label)}"><table>{table}</table></div>'
 
 
 def _number_class(name: str) -> str:
@@ -123,7 +128,7 @@ def _section(report: RunReport, gate: GateReport, *, embedding: Embedding) -> st
     parts = [
         f'<section aria-labelledby="{name}"><h2 id="{name}">{name} {verdict}</h2>',
         f"<p>{_text(first.partition('. ')[2])}</p>",
-        f'<p class="next">{_text(next_step.strip().capitalize())}</p>',
+        f'<p class="next">{_text(_sentence(next_step))}</p>',
         *(f'<p class="soft">{_text(word.strip())}</p>' for word in (*words, *health)),
         *_pictures(gate),
         _problem_table(gate),
@@ -131,6 +136,12 @@ def _section(report: RunReport, gate: GateReport, *, embedding: Embedding) -> st
         "</section>",
     ]
     return "".join(parts)
+
+
+def _sentence(words: str) -> str:
+    """Begin with a capital letter; what follows may be a path and stays as it is."""
+    stripped = words.strip()
+    return stripped[:1].upper() + stripped[1:]
 
 
 def _pictures(gate: GateReport) -> Iterator[str]:
@@ -175,12 +186,14 @@ def _problem_table(gate: GateReport) -> str:
         )
     hidden = len(gate.problems) - len(shown)
     more = f" ({hidden} more are in the run)" if hidden else ""
-    return (
-        '<details><summary>The numbers, problem by problem</summary><div class="scroll"><table>'
+    table = (
         f'<caption>Correct samples{more}</caption><thead><tr><th scope="col">problem</th>'
         '<th scope="col" class="number">this run</th><th scope="col" class="number">baseline</th>'
-        '<th scope="col"></th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div></details>"
+        f'<th scope="col">change</th></tr></thead><tbody>{"".join(rows)}</tbody>'
+    )
+    return (
+        f"<details><summary>The numbers, problem by problem</summary>"
+        f"{_scrolling(table, label=f'Problems of {gate.result.benchmark}')}</details>"
     )
 
 

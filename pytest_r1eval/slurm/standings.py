@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,29 +19,56 @@ VISIBLE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """How many of a benchmark's planned samples a share has."""
+
+    benchmark: str
+    n_samples: int
+    n_planned: int
+
+    def __str__(self) -> str:
+        return f"{self.benchmark} {self.n_samples}/{self.n_planned}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """The end of a job's log."""
+
+    path: str
+    lines: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join([f"== {self.path}", *self.lines])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """
-    One job of a submission, for people.
+    One job of a submission.
 
     Attributes:
         name: ``share 1/4`` or ``judge``.
         state: Slurm's word; None where squeue has forgotten it.
         restarts: How often it was started again.
         where: Its node, or why it waits.
-        samples: What its newest attempt has stored, per benchmark.
+        samples: What its newest attempt has stored.
+        exit_code: What the judge's pytest ended with; None where it has not, and for a share.
     """
 
     name: str
     state: str | None
     restarts: int = 0
     where: str = ""
-    samples: str = ""
+    samples: tuple[Stored, ...] = ()
+    exit_code: int | None = None
 
     @property
     def line(self) -> str:
-        """All of it."""
+        """All of it, for people."""
         restarts = f"start {self.restarts + 1}" if self.restarts else ""
-        return f"{self.name:<12} {self.state or 'ended':<12} {restarts:<8} {self.where:<16} {self.samples}".rstrip()
+        left = [str(one) for one in self.samples]
+        left += [] if self.exit_code is None else [f"exit code {self.exit_code}"]
+        return f"{self.name:<12} {self.state or 'ended':<12} {restarts:<8} {self.where:<16} {', '.join(left)}".rstrip()
 
 
 def standings(folder: Path) -> tuple[Standing, ...]:
@@ -56,15 +83,15 @@ def standings(folder: Path) -> tuple[Standing, ...]:
     found = []
     for number in range(1, submitted.n_shares + 1):
         job = _task(jobs, submitted.array_job, number)
-        samples = ", ".join(stored(folder / SHARES / str(number)))
-        found.append(_standing(f"share {number}/{submitted.n_shares}", job, samples=samples))
+        standing_now = _standing(f"share {number}/{submitted.n_shares}", job)
+        found.append(replace(standing_now, samples=stored(folder / SHARES / str(number))))
     judge = next((job for job in jobs if job.id == submitted.judge_job), None)
     result = result_of(folder, submitted)
-    said = "" if result is None else f"exit code {result.exit_code}"
-    return (*found, _standing("judge", judge, samples=said))
+    exit_code = None if result is None else result.exit_code
+    return (*found, replace(_standing("judge", judge), exit_code=exit_code))
 
 
-def stored(share: Path) -> list[str]:
+def stored(share: Path) -> tuple[Stored, ...]:
     """Say how much the newest attempt of a share has stored; read from a copy, another host may be writing it."""
     for attempt in reversed(attempts(share)):
         if attempt.run is None:
@@ -72,8 +99,11 @@ def stored(share: Path) -> list[str]:
         with TemporaryDirectory(prefix="r1eval-") as scratch:
             copy = Path(scratch) / "run"
             if copy_run(attempt.run, to=copy):
-                return [f"{result.benchmark} {result.n_samples}/{result.n_planned}" for result in standing(copy)]
-    return []
+                return tuple(
+                    Stored(benchmark=result.benchmark, n_samples=result.n_samples, n_planned=result.n_planned)
+                    for result in standing(copy)
+                )
+    return ()
 
 
 def awaited(folder: Path, *, interval_s: float) -> Result:
@@ -110,9 +140,9 @@ def awaited(folder: Path, *, interval_s: float) -> Result:
     return result
 
 
-def log_lines(folder: Path, *, names: Iterable[str], n_lines: int) -> list[str]:
+def log_ends(folder: Path, *, names: Iterable[str], n_lines: int) -> tuple[Log, ...]:
     """
-    Return the ends of logs, each under its path.
+    Return the ends of logs.
 
     Raises:
         RunError: If there is none yet.
@@ -120,10 +150,9 @@ def log_lines(folder: Path, *, names: Iterable[str], n_lines: int) -> list[str]:
     found = [path for name in names for path in sorted((folder / "logs").glob(f"{name}.log"), key=_order)]
     if not found:
         raise RunError(f"no log in {folder / 'logs'} yet; see r1eval slurm status {folder}")
-    lines: list[str] = []
-    for path in found:
-        lines += [f"== {path}", *path.read_text(errors="replace").splitlines()[-n_lines:]]
-    return lines
+    return tuple(
+        Log(path=str(path), lines=tuple(path.read_text(errors="replace").splitlines()[-n_lines:])) for path in found
+    )
 
 
 def _order(path: Path) -> tuple[int, str]:
@@ -138,8 +167,8 @@ def _task(jobs: Iterable[Job], array_job: int, number: int) -> Job | None:
     return next(iter([*own, *waiting]), None)
 
 
-def _standing(name: str, job: Job | None, *, samples: str) -> Standing:
+def _standing(name: str, job: Job | None) -> Standing:
     if job is None:
-        return Standing(name=name, state=None, samples=samples)
+        return Standing(name=name, state=None)
     where = job.nodes or ("" if job.reason in {"", "None"} or job.is_ended else f"({job.reason})")
-    return Standing(name=name, state=job.state, restarts=job.restarts, where=where, samples=samples)
+    return Standing(name=name, state=job.state, restarts=job.restarts, where=where)

@@ -6,7 +6,9 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -15,11 +17,36 @@ from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, S
 from pytest_r1eval.reports.page import Embedding, page, visible
 from pytest_r1eval.run_reports import RunReport, read_report
 from pytest_r1eval.store import Store
-from tests.judged_runs import judged
+from tests.judged_runs import judged, judged_against
 from tests.recordings import record_run
 
 ATTACK = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u202egnp.exe"
 MAX_BYTES = 150_000
+CONTRASTS = """() => {
+  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => {
+    const [r, g, b] = channels(colour).slice(0, 3).map((c) => c / 255)
+      .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      if ((channels(colour)[3] ?? 1) > 0) return colour;
+    }
+  };
+  const found = {};
+  for (const element of document.querySelectorAll("body *")) {
+    const text = [...element.childNodes].filter((node) => node.nodeType === 3).map((node) => node.data).join("").trim();
+    if (!text || !element.getClientRects().length) continue;
+    const style = getComputedStyle(element);
+    const [a, b] = [light(element.closest("svg") ? style.fill : style.color), light(ground(element))];
+    const name = `${element.tagName}.${element.getAttribute("class")}: ${text.slice(0, 30)}`;
+    found[name] = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  }
+  return found;
+}"""
+"""Return the contrast of every text that is shown with what it stands on."""
 CHROMIUM = shutil.which("chromium")
 
 
@@ -50,8 +77,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> RunReport:
     )
     with closing(Store.open(fallen)) as store:
         store.add_samples("smoke", [_strange(index, text) for (_, index), text in strange.items()])
-    results = judged_against(fallen, folder / "root")
-    assert not results
+    (result,) = judged_against(fallen, folder / "root")
+    assert not result.passes
     return read_report(fallen)
 
 
@@ -61,19 +88,6 @@ def _strange(index: int, text: str) -> Sample:
     outcome = Outcome.TRUNCATED if is_cut else Outcome.NO_ANSWER
     response = Response(text=text, n_tokens=5000 if is_cut else 9, finish_reason=reason)
     return Sample(problem_id="p000", index=index, seed=index, response=response, grade=Grade(outcome=outcome))
-
-
-def judged_against(run: Path, root: Path) -> bool:
-    """Judge a run against the baseline below a folder; return whether it passes."""
-    from pytest_r1eval.baseline_files import BaselineShelf  # noqa: PLC0415 - only here
-    from pytest_r1eval.core.verdicts import GateRule  # noqa: PLC0415 - only here
-    from pytest_r1eval.judge import Judge  # noqa: PLC0415 - only here
-    from tests.toys import toy  # noqa: PLC0415 - only here
-
-    with closing(Store.open(run)) as store:
-        shelf = BaselineShelf(root=root, choice=None, model_name="local/toy")
-        (result,) = Judge(store=store, shelf=shelf, rule=GateRule()).judge([toy("smoke")])
-    return result.passes
 
 
 @pytest.fixture
@@ -144,6 +158,31 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(opened: Page) -> None:
     """The table scrolls in its own box."""
     opened.set_viewport_size({"width": 380, "height": 800})
     assert opened.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(opened: Page, scheme: Literal["light", "dark"]) -> None:
+    """By 4.5 to 1 at least, which is WCAG's AA for text of any size, in either scheme, pictures included."""
+    opened.emulate_media(color_scheme=scheme)
+    opened.click("summary")
+    ratios: dict[str, float] = opened.evaluate(CONTRASTS)
+    assert len(ratios) > 10
+    assert {text: ratio for text, ratio in ratios.items() if ratio < 4.5} == {}
+
+
+def test_pictures_can_be_read_on_a_telephone(opened: Page) -> None:
+    """They shrink with the screen, and their letters do not."""
+    opened.set_viewport_size({"width": 400, "height": 800})
+    boxes = [text.bounding_box() for text in opened.locator("svg text").all()]
+    assert min(box["height"] for box in boxes if box) >= 10
+
+
+def test_what_to_do_is_quoted_as_it_is(report: RunReport) -> None:
+    """A path in it keeps its capital letters."""
+    (gate,) = report.gates
+    judgement = replace(gate.result.judgement, next_step="Review Baselines/Org/Model.json.")
+    other = replace(report, gates=(replace(gate, result=replace(gate.result, judgement=judgement)),))
+    assert '<p class="next">Next: Review Baselines/Org/Model.json.</p>' in page(other)
 
 
 def test_pictures_speak(opened: Page) -> None:

@@ -1,0 +1,55 @@
+"""The gate as Markdown: a table that stays a table, whatever stands in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_r1eval.judge import GateResult
+from pytest_r1eval.reports.markdown import markdown
+from pytest_r1eval.run_reports import read_report
+
+Runs = Mapping[str, Path]
+
+
+def result_of(run: Path) -> GateResult:
+    """Return the run's only verdict."""
+    (gate,) = read_report(run).gates
+    return gate.result
+
+
+def test_a_row_for_each_gate_and_the_words_behind_it(examples: Runs) -> None:
+    """The verdict has a sign of its own; the words are folded away."""
+    results = [result_of(examples[name]) for name in ("green", "red", "holes", "stopped")]
+    lines = markdown(results, title="org/model: may it ship?").splitlines()
+    assert lines[:4] == [
+        "### org/model: may it ship?",
+        "",
+        "| benchmark | pass@1 | baseline | difference | z | MDE80 | verdict |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    verdicts = [line.rpartition(" | ")[2] for line in lines[4:8]]
+    assert verdicts == ["🟢 PASS |", "🔴 FAIL_REGRESSED |", "⛔ INVALID |", "🔴 FAIL_REGRESSED (at stop) |"]
+    assert lines[6] == "| smoke | - | - | - | - | - | ⛔ INVALID |"
+    assert {line.count(" | ") for line in lines[4:8]} == {6}
+    assert lines[9].startswith("An unchanged model turns one of these 3 gates red with probability 0.0040")
+    assert len([line for line in lines if line.startswith("<details><summary>smoke: ")]) == 4
+    assert lines.count("</details>") == 4
+    assert lines.count("```") == 8
+
+
+def test_what_others_wrote_is_no_markup(examples: Runs) -> None:
+    """A bar ends no cell, a tag opens nothing, three backticks close no block, and a line stays in its row."""
+    base = result_of(examples["green"])
+    strange = "a|b <img src=x>\n```\n| c |"
+    judgement = replace(base.judgement, reason=strange)
+    result = replace(base, benchmark=strange, baseline=strange, judgement=judgement)
+    text = markdown([result], title=strange)
+    lines = text.splitlines()
+    assert lines[0] == "### a\\|b &lt;img src=x> ``` \\| c \\|"
+    assert lines[4].startswith("| a\\|b &lt;img src=x> ``` \\| c \\| | ")
+    (summary,) = [line for line in lines if line.startswith("<details>")]
+    assert summary.endswith("</summary>")
+    assert summary.count("<") == 3
+    assert lines.count("```") == 2

@@ -1,0 +1,98 @@
+"""What is read from a judged run's folder: the stored verdicts, and what a report shows beside them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.core.records import ProblemCounts
+from pytest_r1eval.core.verdicts import Verdict
+from pytest_r1eval.errors import RunError, StoreError
+from pytest_r1eval.run_reports import read_report, samples_of
+from tests.judged_runs import judged
+from tests.recordings import HARNESS, record_run
+
+Runs = Mapping[str, Path]
+
+
+def test_a_green_run(examples: Runs) -> None:
+    """Its problems beside the baseline's, in the exam's order, and every response's length."""
+    report = read_report(examples["green"])
+    gate = report["smoke"]
+    assert (report.passes, report.exit_code, report.harnesses) == (True, 0, (HARNESS,))
+    assert (gate.verdict, gate.dataset, gate.looks) == (Verdict.PASS, "made up", ())
+    assert [problem.id for problem in gate.problems] == [f"p{number:03d}" for number in range(20)]
+    assert {problem.n_samples for problem in gate.problems} == {16}
+    baseline = read_report(examples["base"])["smoke"].problems
+    assert [problem.baseline for problem in gate.problems] == [
+        ProblemCounts(problem_id=problem.id, n_correct=problem.n_correct, n_samples=16) for problem in baseline
+    ]
+    assert gate.lengths.stopped == (20,) * 320
+    assert gate.lengths.cut_off == ()
+
+
+def test_a_red_run(examples: Runs) -> None:
+    """The problems that fell are marked; exit code 1."""
+    report = read_report(examples["red"])
+    gate = report["smoke"]
+    assert (report.passes, report.exit_code, gate.verdict) == (False, 1, Verdict.FAIL_REGRESSED)
+    fallen = {problem.id for problem in gate.problems if problem.has_fallen}
+    assert gate.result.fallen is not None
+    assert fallen == {row.candidate.problem_id for row in gate.result.fallen.problems}
+    assert len(fallen) > 10
+
+
+def test_an_invalid_run(examples: Runs) -> None:
+    """A missing sample leaves no score, and no health either; what is there is still shown."""
+    report = read_report(examples["holes"])
+    result = report["smoke"].result
+    assert (report.passes, report["smoke"].verdict) == (False, Verdict.INVALID)
+    assert (result.judgement.estimate, result.health, result.n_samples) == (None, None, 319)
+    assert [problem.n_samples for problem in report["smoke"].problems][2:5] == [16, 15, 16]
+
+
+def test_a_run_that_stopped_early(examples: Runs) -> None:
+    """Problems, lengths and samples are those of the last look, however much more was drawn."""
+    gate = read_report(examples["stopped"])["smoke"]
+    last = gate.looks[-1]
+    assert gate.result.is_at_stop
+    assert last.verdict == gate.verdict.value == "fail_regressed"
+    assert [look.number for look in gate.looks] == list(range(1, last.number + 1))
+    k = last.samples_per_problem
+    assert k < 16
+    assert k == gate.result.samples_per_problem
+    assert {problem.n_samples for problem in gate.problems} == {k}
+    assert len(gate.lengths.stopped) == 20 * k
+    assert {sample.index for sample in samples_of(examples["stopped"], "smoke", k=k)} == set(range(k))
+
+
+def test_several_gates(tmp_path: Path) -> None:
+    """In the run's order, by name, with what several gates do to an unchanged model."""
+    run = record_run(tmp_path / "run", benchmarks=("smoke", "aime24"))
+    judged(run)
+    report = read_report(run)
+    assert [gate.result.benchmark for gate in report.gates] == ["smoke", "aime24"]
+    assert report["aime24"] is report.gates[1]
+    with pytest.raises(KeyError, match="was judged on smoke, aime24"):
+        report["gpqa"]
+    assert report.family_wise_error is None  # nothing was compared yet
+    judged(run)
+    assert read_report(run).family_wise_error == pytest.approx(0.0027, abs=1e-4)
+
+
+def test_no_verdict_yet(tmp_path: Path) -> None:
+    """A run that goes on has no report, and the reader is told how to get one."""
+    run = record_run(tmp_path / "run")
+    with pytest.raises(RunError, match=r"was not judged yet; judge it with pytest --r1-judge-only"):
+        read_report(run)
+
+
+def test_no_run(tmp_path: Path, examples: Runs) -> None:
+    """Neither is made by looking."""
+    with pytest.raises(StoreError, match="no run at"):
+        read_report(tmp_path / "nowhere")
+    shutil.copytree(examples["green"], tmp_path / "copy")
+    assert read_report(tmp_path / "copy").gates == read_report(examples["green"]).gates

@@ -1,0 +1,103 @@
+"""`r1eval history`: pass@1 over the steps of a training, from several judged runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.cli import main
+from pytest_r1eval.errors import RunError
+from pytest_r1eval.runs import StoredRun
+from pytest_r1eval.trainings import history
+from tests.judged_runs import judged, judged_against, sequential_gate
+from tests.recordings import record_run
+
+RATES = {100: 0.3, 200: 0.5, 1000: 0.7}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Judge a training: three steps, one of them twice; one that stopped early, one INVALID, one of another model."""
+    root = tmp_path_factory.mktemp("training")
+    base = record_run(root / "base", solve_rate=0.4, n_samples=16)
+    judged(base)
+    for step, rate in RATES.items():
+        name = f"org/checkpoint-{step}"
+        run = record_run(
+            root / "runs" / f"b{step:04d}", seed=step, weights=f"w{step}", solve_rate=rate, model_name=name
+        )
+        judged_against(run, root / "root")
+    rows: dict[str, dict[str, object]] = {
+        "a-older": {"model_name": "org/checkpoint-200", "weights": "old", "solve_rate": 0.0},
+        "c-stopped": {
+            "model_name": "org/checkpoint-300",
+            "n_samples": 16,
+            "solve_rate": 0.0,
+            "gate": sequential_gate(base, n_samples=16),
+        },
+        "d-no-step": {"model_name": "org/model"},
+        "e-invalid": {"model_name": "org/checkpoint-400", "skip": frozenset({("p000", 0)})},
+    }
+    for number, (name, details) in enumerate(rows.items()):
+        judged_against(record_run(root / "runs" / name, seed=number + 2, **details), root / "root")  # type: ignore[arg-type]
+    record_run(root / "runs" / "f-running", model_name="org/checkpoint-500", n_samples=2)
+    return root / "runs"
+
+
+def test_steps_ascend_and_the_newest_run_of_a_step_counts(folder: Path) -> None:
+    """By number, not by name; what stopped early, is INVALID, still runs or has no step is left out."""
+    (points,) = history(folder).values()
+    assert [point.step for point in points] == [100, 200, 1000]
+    assert [Path(point.run).name for point in points] == ["b0100", "b0200", "b1000"]
+    for point in points:
+        measured = StoredRun(folder=Path(point.run)).measured("smoke")
+        assert point.mean == pytest.approx(measured.pass_at_1)
+        assert point.standard_error > 0
+        assert point.model == f"org/checkpoint-{point.step}"
+        assert point.baseline is not None
+        assert point.baseline.startswith("baselines/local/toy.json, run base")
+    assert [point.verdict for point in points] == ["PASS", "PASS", "SUSPICIOUS_IMPROVED"]
+
+
+def test_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same points, in fractions."""
+    assert main(["history", str(folder), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    (points,) = history(folder).values()
+    assert content["schema_version"] == 1
+    assert [(row["step"], row["mean"]) for row in content["benchmarks"]["smoke"]] == [
+        (point.step, point.mean) for point in points
+    ]
+
+
+def test_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A row for each step, in points."""
+    assert main(["history", str(folder)]) == 0
+    name, head, _, *rows = capsys.readouterr().out.splitlines()
+    assert (name, head.split()) == ("smoke", ["step", "pass@1", "baseline", "verdict"])
+    assert [row.split()[0] for row in rows if row] == ["100", "200", "1000"]
+    assert " ± " in rows[0]
+
+
+def test_page(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A point with an error bar for each step, a dashed line for the baseline, and nothing from elsewhere."""
+    path = tmp_path / "history.html"
+    assert main(["history", str(folder), "--out", str(path)]) == 0
+    assert capsys.readouterr().out == f"written to {path}\n"
+    text = path.read_text("utf-8")
+    assert text.count('class="dot run"') == text.count('class="bar own run"') == 3
+    assert text.count('class="baseline"') == 1
+    assert "http" not in text.replace("http-equiv", "")
+    assert main(["history", str(folder), "--out", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"schema_version": 1, "folder": str(folder), "page": str(path)}
+
+
+def test_nothing_to_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder without runs, and one whose only run has no step: one line with what was expected."""
+    with pytest.raises(RunError, match="holds no judged run of a checkpoint whose name ends in its step"):
+        history(tmp_path)
+    judged(record_run(tmp_path / "run"))
+    assert main(["history", str(tmp_path)]) == 2
+    assert "such as checkpoint-200; expected the output folder" in capsys.readouterr().err
