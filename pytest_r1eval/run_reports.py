@@ -7,7 +7,7 @@ The verdicts are those that were stored; nothing is judged here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from pytest_r1eval.core.decoding import decoded
 from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.multiplicity import family_wise_error
 from pytest_r1eval.core.plans import Plan
-from pytest_r1eval.core.records import FinishReason, ProblemCounts, Sample
+from pytest_r1eval.core.records import FinishReason, Outcome, ProblemCounts, Sample
 from pytest_r1eval.core.stats import alpha_of
 from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.errors import RunError
@@ -163,20 +163,29 @@ def read_report(run: Path) -> RunReport:
         )
 
 
-def samples_of(run: Path, benchmark: str, *, k: int) -> Iterator[Sample]:
+def outcomes_of(run: Path, benchmark: str, *, k: int) -> Iterator[tuple[str, int, Outcome]]:
     """
-    Yield the samples that a verdict is computed from: the first k of every problem.
-
-    Args:
-        run: The run's folder.
-        benchmark: The benchmark.
-        k: Samples per problem.
+    Yield problem id, index and outcome of the samples that a verdict is computed from: the first k of every problem.
 
     Raises:
         StoreError: If the run cannot be read.
     """
     with closing(Store.open(run)) as store:
-        yield from (sample for sample in store.samples(benchmark) if sample.index < k)
+        yield from store.outcomes(benchmark, k=k)
+
+
+def samples_at(run: Path, benchmark: str, places: Iterable[tuple[str, int]]) -> Iterator[Sample]:
+    """
+    Yield the samples of some problem ids and indices: a run holds gigabytes, and nobody reads them all.
+
+    Raises:
+        StoreError: If the run cannot be read.
+    """
+    with closing(Store.open(run)) as store:
+        for problem_id, index in places:
+            sample = store.sample(benchmark, problem_id=problem_id, index=index)
+            if sample is not None:
+                yield sample
 
 
 def _gate(store: Store, name: str, text: str) -> GateReport:

@@ -638,6 +638,13 @@ class Store:
             for row in rows:
                 yield _sample(row)
 
+    def outcomes(self, name: str, *, k: int) -> Iterator[tuple[str, int, Outcome]]:
+        """(problem id, index, outcome) of the first k samples of every problem; no text is read."""
+        with self._reading() as db:
+            query = "SELECT problem_id, idx, outcome FROM sample WHERE benchmark = ? AND idx < ?"
+            for problem_id, index, outcome in db.execute(query, (name, k)):
+                yield problem_id, index, Outcome(outcome)
+
     def sample(self, name: str, *, problem_id: str, index: int) -> Sample | None:
         """Return one stored sample; None if it is not there."""
         with self._reading() as db:

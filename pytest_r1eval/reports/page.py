@@ -23,7 +23,7 @@ from pathlib import Path
 from pytest_r1eval.core.records import FinishReason, Outcome, Sample
 from pytest_r1eval.reports import charts
 from pytest_r1eval.reports.terminal import TABLE_HEAD, family_words, gate_row, gate_words, health_words
-from pytest_r1eval.run_reports import GateReport, RunReport, samples_of
+from pytest_r1eval.run_reports import GateReport, RunReport, outcomes_of, samples_at
 
 _HERE = Path(__file__).parent
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
@@ -233,24 +233,19 @@ def _chosen(report: RunReport, gate: GateReport, *, k: int, n_samples: int) -> t
     """Choose the samples that a page carries, in the exam's order: what went wrong first, then the lowest indices."""
     fallen = {problem.id for problem in gate.problems if problem.has_fallen}
     order = {problem.id: place for place, problem in enumerate(gate.problems)}
+    name = gate.result.benchmark
     ranked = sorted(
-        (_rank(sample, fallen), sample.index, order[sample.problem_id])
-        for sample in samples_of(report.run, gate.result.benchmark, k=k)
+        (_rank(outcome, is_of_fallen=problem_id in fallen), index, order[problem_id], problem_id)
+        for problem_id, index, outcome in outcomes_of(report.run, name, k=k)
     )
-    kept = {(place, index) for _, index, place in ranked[:n_samples]}
-    found = [
-        sample
-        for sample in samples_of(report.run, gate.result.benchmark, k=k)
-        if (order[sample.problem_id], sample.index) in kept
-    ]
-    return found, len(ranked)
+    kept = sorted((place, index, problem_id) for _, index, place, problem_id in ranked[:n_samples])
+    return [*samples_at(report.run, name, ((problem_id, index) for _, index, problem_id in kept))], len(ranked)
 
 
-def _rank(sample: Sample, fallen: set[str]) -> int:
-    if sample.grade.outcome is Outcome.CORRECT:
+def _rank(outcome: Outcome, *, is_of_fallen: bool) -> int:
+    if outcome is Outcome.CORRECT:
         return 2
-    is_telling = sample.problem_id in fallen or sample.grade.outcome is not Outcome.WRONG
-    return 0 if is_telling else 1
+    return 0 if is_of_fallen or outcome is not Outcome.WRONG else 1
 
 
 def _embedded(sample: Sample, gate: GateReport, *, n_characters: int) -> dict[str, object]:
