@@ -137,7 +137,7 @@ class BaselineShelf:
         if self.choice is not None and self.choice != "published":
             if self.choice.startswith(HUB_PREFIX):
                 fetched = fetch(self.choice)
-                return [(fetched, read_file(fetched))]
+                return [(fetched, read_file(fetched, name=self.choice))]
             named = self.root / self.choice
             if named.suffix == ".json":
                 if not named.is_file():
@@ -165,18 +165,23 @@ class BaselineShelf:
         return f"{shown}, run {run}"
 
 
-def read_file(path: Path) -> BaselineFile:
+def read_file(path: Path, *, name: str | None = None) -> BaselineFile:
     """
     Read a baseline file.
+
+    Args:
+        path: The file.
+        name: What messages call it; None for its path.
 
     Raises:
         BaselineError: If it cannot be read, or is malformed.
     """
+    shown = name or str(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BaselineError(f"cannot read the baseline {path}: {error}; expected a JSON file in UTF-8") from error
-    return loads(text, name=str(path))
+        raise BaselineError(f"cannot read the baseline {shown}: {error}; expected a JSON file in UTF-8") from error
+    return loads(text, name=shown)
 
 
 def write_file(path: Path, file: BaselineFile) -> None:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_r1eval.core import uploads
 from pytest_r1eval.errors import UploadError
+from pytest_r1eval.hub_errors import causes, scrubbed
 from pytest_r1eval.packages import Package, PageScore
 
 if TYPE_CHECKING:
@@ -352,8 +353,8 @@ class _Failure:
 def _failure(error: Exception, delivery: _Delivery) -> _Failure:
     from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled  # noqa: PLC0415 - see _demand_client
 
-    chain = tuple(_causes(error))
-    what = _scrubbed(error)
+    chain = tuple(causes(error))
+    what = scrubbed(error)
     if any(isinstance(cause, OfflineModeIsEnabled) for cause in chain):
         return _Failure(repo=delivery.repo, what="HF_HUB_OFFLINE is set", advice="unset it where runs are uploaded")
     if isinstance(error, HFValidationError):
@@ -391,19 +392,3 @@ def _refusal(status: int, headers: Mapping[str, str], what: str, delivery: _Deli
         case _:
             advice = "see what the Hub says, and mend it"
     return _Failure(repo=delivery.repo, what=what, advice=advice, wait_s=wait_s)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
-
-
-def _scrubbed(error: BaseException) -> str:
-    """Name an error in one line, without the token."""
-    from huggingface_hub import get_token  # noqa: PLC0415 - see _demand_client
-
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    token = get_token()
-    return (text.replace(token, "(the token)") if token else text)[:300]

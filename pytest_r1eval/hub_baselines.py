@@ -7,12 +7,21 @@ The file comes through the Hub's own client and cache; the commit it came from i
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_r1eval.errors import BaselineError
+from pytest_r1eval.hub_errors import causes, scrubbed, status_of
 
 HUB_PREFIX = "hf://"
 _PLACE = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<path>.+\.json)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    repo: str
+    revision: str | None
+    path: str
 
 
 def fetch(place: str) -> Path:
@@ -25,19 +34,54 @@ def fetch(place: str) -> Path:
     found = _PLACE.fullmatch(place)
     if found is None:
         raise BaselineError(
-            f"--r1-baseline {place}: expected hf://datasets/ORG/REPO/PATH.json, with @REVISION after REPO if you like"
+            f"{place}: not a place of a baseline; expected hf://datasets/ORG/REPO/PATH.json, with @REVISION after REPO "
+            "if you like"
         )
-    from huggingface_hub import hf_hub_download  # noqa: PLC0415 - slow to import, and few ask
-
-    repo, revision, path = found["repo"], found["revision"], found["path"]
     try:
-        return Path(hf_hub_download(repo, path, repo_type="dataset", revision=revision))
-    except Exception as error:  # the client, its transport and the file system share no base class
-        cause = " ".join(str(error).split())[:200]
+        from huggingface_hub import hf_hub_download  # noqa: PLC0415 - slow to import, and few ask
+    except ImportError as error:
         raise BaselineError(
-            f"--r1-baseline {place}: cannot be had from the Hub ({type(error).__name__}: {cause}); expected the file "
-            f"{path} in the data set {repo}. Check the name, the network, and HF_TOKEN if it is private"
+            f"{place}: a baseline on the Hub needs huggingface_hub, which cannot be imported ({error}); install "
+            "pytest-r1eval[hub], or name a local file"
         ) from error
+
+    asked = _Place(repo=found["repo"], revision=found["revision"], path=found["path"])
+    try:
+        return Path(hf_hub_download(asked.repo, asked.path, repo_type="dataset", revision=asked.revision))
+    except Exception as error:  # noqa: BLE001 - the client, its transport and the file system share no base class
+        # No cause is attached: it may quote the request, and the request holds the token.
+        raise BaselineError(f"{place}: {_refusal(error, asked)}") from None
+
+
+def _refusal(error: Exception, asked: _Place) -> str:
+    """Say why a file cannot be had, and what to do."""
+    from huggingface_hub import errors  # noqa: PLC0415 - it is imported by now
+
+    repo, revision = f"the data set {asked.repo}", asked.revision
+    kinds: dict[type[BaseException], str] = {
+        errors.GatedRepoError: f"{repo} is gated; ask for access on its page, with the account that HF_TOKEN is of",
+        errors.RevisionNotFoundError: f"{repo} has no revision {revision}; name a branch, a tag or a commit of it",
+        errors.RepositoryNotFoundError: (
+            f"there is no data set {asked.repo}, or the token may not see it; check the name, and set HF_TOKEN "
+            "(or hf auth login) if it is private"
+        ),
+        errors.RemoteEntryNotFoundError: f"{repo} has no file {asked.path} at {revision or 'main'}; check the path",
+        errors.OfflineModeIsEnabled: (
+            "it is not in the cache, and HF_HUB_OFFLINE is set; fetch it once with a network, or name a local file"
+        ),
+    }
+    statuses = {
+        401: "the Hub does not take the token: expired or revoked; log in anew (hf auth login), or set HF_TOKEN",
+        403: f"the token may not read {repo}; use one that may (huggingface.co/settings/tokens)",
+    }
+    for kind, words in kinds.items():
+        if any(isinstance(cause, kind) for cause in causes(error)):
+            return words
+    status = status_of(error)
+    if status in statuses:
+        return statuses[status]
+    answer = "nobody answers" if status is None else f"the Hub answers {status}"
+    return f"{answer} ({scrubbed(error)}); expected the file {asked.path}. Try again later, or name a local file"
 
 
 def commit_of(path: Path) -> str:

@@ -7,12 +7,13 @@ cannot run in the tests' own process; one process serves a whole module of tests
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -39,6 +40,15 @@ class Client:
         rows: list[dict[str, Any]] = self._ask("load", repo=repo, config=config, split=split)["rows"]
         return rows
 
+    def fetch(self, place: str) -> dict[str, Any]:
+        """Fetch a baseline from the Hub; say what is in it and of which commit it is."""
+        return self._ask("fetch", place=place)
+
+    def r1eval(self, folder: Path, *arguments: str) -> tuple[int, str]:
+        """Run the command in a folder; return its exit code and what it printed, on either stream."""
+        answer = self._ask("r1eval", folder=str(folder), arguments=arguments)
+        return answer["code"], answer["printed"]
+
     def splits(self, repo: str, config: str) -> list[str]:
         """List the splits that datasets finds."""
         found: list[str] = self._ask("splits", repo=repo, config=config)["splits"]
@@ -56,7 +66,7 @@ class Client:
         return answer
 
 
-@contextmanager
+@contextlib.contextmanager
 def client(environment: Mapping[str, str]) -> Iterator[Client]:
     """Start a client; `environment` is added to the usual one."""
     process = subprocess.Popen(
@@ -125,11 +135,33 @@ def _splits(repo: str, config: str) -> dict[str, Any]:
     return {"splits": datasets.get_dataset_split_names(repo, config)}
 
 
+def _fetch(place: str) -> dict[str, Any]:
+    from pytest_r1eval.errors import R1EvalError  # noqa: PLC0415 - not in the tests' process
+    from pytest_r1eval.hub_baselines import commit_of, fetch  # noqa: PLC0415
+
+    try:
+        path = fetch(place)
+    except R1EvalError as error:
+        return {"error": str(error), "causes": [repr(error.__cause__)]}
+    return {"error": None, "text": path.read_text(encoding="utf-8"), "commit": commit_of(path)}
+
+
+def _r1eval(folder: str, arguments: list[str]) -> dict[str, Any]:
+    from pytest_r1eval.cli import main  # noqa: PLC0415 - not in the tests' process
+
+    printed = io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        code = main(arguments)
+    return {"code": code, "printed": printed.getvalue()}
+
+
 _COMMANDS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "upload": _upload,
     "push": _push,
     "load": _load,
     "splits": _splits,
+    "fetch": _fetch,
+    "r1eval": _r1eval,
 }
 
 

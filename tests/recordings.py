@@ -9,7 +9,7 @@ from pytest_r1eval.core import gates
 from pytest_r1eval.core.benchmarks import Exam, Problem, Sampling
 from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
 from pytest_r1eval.core.gates import SequentialGate
-from pytest_r1eval.core.plans import Plan, sample_seed
+from pytest_r1eval.core.plans import Plan, Share, sample_seed
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
 from pytest_r1eval.store import RunHeader, Store
 
@@ -45,16 +45,22 @@ def record_run(
     same_text: bool = False,
     ungraded: frozenset[tuple[str, int]] = frozenset(),
     gate: SequentialGate | None = None,
+    share: Share | None = None,
 ) -> Path:
     """
     Write a run whose samples are correct with the given rate.
 
     `skip` leaves (problem id, index) pairs out; on `ungraded` ones the grader failed. With a `gate` the samples are
-    planned in its rounds; all are there, and no look is taken.
+    planned in its rounds; all are there, and no look is taken. A `share` holds its part of them.
     """
     identity = ModelIdentity(weights=weights, tokenizer="t", chat_template="c")
     header = RunHeader(
-        model="toy", model_name=model_name, identity=identity, created="2025-01-20T00:00:00+00:00", seed=seed
+        model="toy",
+        model_name=model_name,
+        identity=identity,
+        created="2025-01-20T00:00:00+00:00",
+        seed=seed,
+        share=share,
     )
     store = Store.create(folder, header)
     store.select(benchmarks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import json
 import os
 import pty
 import re
@@ -22,7 +23,7 @@ from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.fingerprints import ModelIdentity
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
-from pytest_r1eval.display import Lines, LiveProgress, Table, table_rows, watch
+from pytest_r1eval.display import JsonLines, Lines, LiveProgress, Table, table_rows, watch
 from pytest_r1eval.progress import (
     LEGEND,
     Pace,
@@ -270,6 +271,23 @@ class TestLiveProgress:
         )
         assert ended.standing.verdict == "PASS"
         assert "smoke: 2/6 samples, running pass@1 100.0" in stream.getvalue()
+
+    def test_json_is_an_object_a_line(self, store: Store) -> None:
+        """At the first look and then at its time; what is not known yet is null."""
+        write_plan(store)
+        stream = io.StringIO()
+        display, watcher = JsonLines(stream, interval_s=10.0), Watcher(store)
+        for at_s in (0.0, 5.0, 10.0):
+            display.show(watcher.look(at_s=at_s), at_s=at_s)
+            add_unit(store)
+        display.close()
+        first, last = (json.loads(line)["benchmarks"] for line in stream.getvalue().splitlines())
+        assert (first[0]["n_stored"], first[0]["score"], first[0]["tokens_per_s"]) == (0, None, None)
+        assert (last[0]["n_stored"], last[0]["score"], last[0]["is_finished"]) == (
+            4,
+            {"mean": 1.0, "standard_error": None},
+            False,
+        )
 
     def test_watcher_shows_what_it_is_asked_for(self, store: Store) -> None:
         """A resumed run may hold more than is selected now."""

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="baseline", help="Record, list, show, compare, check and replace baselines.")
 
-Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="org/name, or a file", show_default=False)]
+Name: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="org/name, a file, or hf://datasets/ORG/REPO/PATH.json to look at", show_default=False
+    ),
+]
 Parent: TypeAlias = Annotated[
     str | None, typer.Option(metavar="NAME", help="the checkpoint that this one was trained from")
 ]
@@ -148,6 +153,13 @@ def verify(
 
 
 def _place_of(name: str) -> Path:
+    """Say where a baseline lies, or would lie, as a file here."""
+    from pytest_r1eval.hub_baselines import HUB_PREFIX
+
+    if name.startswith(HUB_PREFIX):
+        raise BaselineError(
+            f"{name}: expected org/name or a file here; what lies on the Hub can be shown, compared and judged against"
+        )
     return Path(name) if name.endswith(".json") else Path("baselines") / f"{name}.json"
 
 
@@ -155,7 +167,10 @@ def _file_of(name: str, *, must_exist: bool = False) -> tuple[Path, BaselineFile
     """Return a name's file and what it holds; nothing where it is not there yet, or the shipped one to look at."""
     from pytest_r1eval.baseline_files import BaselineShelf, read_file
     from pytest_r1eval.core.baselines import BaselineFile
+    from pytest_r1eval.hub_baselines import HUB_PREFIX, fetch
 
+    if must_exist and name.startswith(HUB_PREFIX):
+        return (fetched := fetch(name)), read_file(fetched, name=name)
     path = _place_of(name)
     if path.is_file():
         return path, read_file(path)

@@ -27,7 +27,7 @@ def compare(  # noqa: PLR0913 - a command's options
         str,
         typer.Argument(
             metavar="RUN|BASELINE",
-            help="another run's folder, org/name, a baseline's file, or published",
+            help="another run's folder, org/name, a baseline's file or place on the Hub (hf://...), or published",
             show_default=False,
         ),
     ],

@@ -130,7 +130,7 @@ def _fallen_words(fallen: FallenProblems) -> list[str]:
 
 def _rearrangement_words(result: GateResult) -> list[str]:
     moved = result.rearrangement
-    if moved is None or moved.p_value > REARRANGED_P or not result.judgement.passes:
+    if moved is None or moved.p_value > REARRANGED_P or result.judgement.verdict is not Verdict.PASS:
         return []
     note = f"problems moved more than chance moves them (p = {moved.p_value:.2g}): same score, different model"
     return [f"  note: the mean is in bounds, but {note}"]

@@ -1,0 +1,30 @@
+"""What the Hub's client raised, in words that never hold the token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+MAX_CHARS = 300
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it was raised from, innermost last."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status behind an error; None where nobody answered."""
+    responses = (getattr(cause, "response", None) for cause in causes(error))
+    return next((int(response.status_code) for response in responses if response is not None), None)
+
+
+def scrubbed(error: BaseException) -> str:
+    """Name an error in one line, without the token."""
+    from huggingface_hub import get_token  # noqa: PLC0415 - slow to import; whoever has an error of its has it already
+
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    token = get_token()
+    return (text.replace(token, "(the token)") if token else text)[:MAX_CHARS]

@@ -1,0 +1,24 @@
+"""The words behind a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.core.verdicts import Verdict
+from pytest_r1eval.reports.terminal import gate_words
+from pytest_r1eval.run_reports import read_report
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_moved_problems_are_a_note_where_the_mean_is_in_bounds(examples: Mapping[str, Path], verdict: Verdict) -> None:
+    """A score that is too good or too low is said already; "same score, different model" would be wrong of it."""
+    (gate,) = read_report(examples["green"]).gates
+    assert gate.result.rearrangement is not None
+    moved = replace(gate.result.rearrangement, p_value=1e-9)
+    judgement = replace(gate.result.judgement, verdict=verdict, passes=True)
+    words = "\n".join(gate_words(replace(gate.result, rearrangement=moved, judgement=judgement)))
+    assert ("same score, different model" in words) == (verdict is Verdict.PASS)
