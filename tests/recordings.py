@@ -42,6 +42,7 @@ def record_run(
     skip: frozenset[tuple[str, int]] = frozenset(),
     outcome: Outcome | None = None,
     n_tokens: int = 20,
+    n_random_bytes: int = 0,
     same_text: bool = False,
     ungraded: frozenset[tuple[str, int]] = frozenset(),
     gate: SequentialGate | None = None,
@@ -51,7 +52,8 @@ def record_run(
     Write a run whose samples are correct with the given rate.
 
     `skip` leaves (problem id, index) pairs out; on `ungraded` ones the grader failed. With a `gate` the samples are
-    planned in its rounds; all are there, and no look is taken. A `share` holds its part of them.
+    planned in its rounds; all are there, and no look is taken. A `share` holds its part of them. Random bytes behind
+    each text, in hexadecimal, take as much room in a store: they cannot be compressed.
     """
     identity = ModelIdentity(weights=weights, tokenizer="t", chat_template="c")
     header = RunHeader(
@@ -86,12 +88,15 @@ def record_run(
                 grade = outcome or (Outcome.CORRECT if is_solved else Outcome.WRONG)
                 if (claimed.unit.problem_id, index) in ungraded:
                     grade = Outcome.ERROR
+                text = (
+                    f"{index} {sample_seed(seed, claimed.unit.problem_id, index)}{rng.randbytes(n_random_bytes).hex()}"
+                )
                 sample = Sample(
                     problem_id=claimed.unit.problem_id,
                     index=index,
                     seed=sample_seed(seed, claimed.unit.problem_id, index),
                     response=Response(
-                        text="again" if same_text else f"{index} {sample_seed(seed, claimed.unit.problem_id, index)}",
+                        text="again" if same_text else text,
                         n_tokens=n_tokens,
                         finish_reason=FinishReason.STOP,
                     ),

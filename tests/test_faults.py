@@ -214,17 +214,23 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", disk], check=True)  # noqa: S607 - beside the mount found above
 
 
-@pytest.mark.usefixtures("baseline")
+@pytest.fixture
+def bulky(baseline: None, recorded: Record) -> None:  # noqa: ARG001 - it is judged against the baseline
+    """Record a candidate of 240 samples that passes and whose texts take half a megabyte, however they are packed."""
+    recorded("bulky", seed=2, n_problems=12, n_samples=20, n_random_bytes=2000)
+
+
+@pytest.mark.usefixtures("bulky")
 class TestDisk:
     def test_full_disk(self, pytester: pytest.Pytester, small_disk: Path, spread: tuple[str, ...]) -> None:
         """A run that fills its disk is no pass, says so, and is completed when there is room."""
-        result = judge(pytester, "same", "--r1-output-dir", str(small_disk), *spread)
+        result = judge(pytester, "bulky", "--r1-output-dir", str(small_disk), *spread)
         assert result.ret in {EXIT_FAILED, EXIT_USAGE}
         assert "database or disk is full" in result.stdout.str() + result.stderr.str()
         (run,) = (path.parent for path in small_disk.glob(f"*/*/*/{FILE_NAME}"))
         before = stored_samples(run)
         subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)  # noqa: S607
-        assert judge(pytester, "same", "--r1-resume", str(run), *spread).ret == EXIT_PASSED
+        assert judge(pytester, "bulky", "--r1-resume", str(run), *spread).ret == EXIT_PASSED
         assert before < stored_samples(run)
 
     def test_file_size_limit(self, pytester: pytest.Pytester) -> None:
@@ -234,13 +240,13 @@ class TestDisk:
         def limited() -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
-        with started(pytester.path, "same", before=limited) as process:
+        with started(pytester.path, "bulky", before=limited) as process:
             output = ended(process)
         assert process.returncode in {EXIT_FAILED, EXIT_USAGE}, output
         assert "cannot be used: disk I/O error" in output
         run = run_of(pytester.path)
         before = stored_samples(run)
-        assert judge(pytester, "same", "--r1-resume", str(run)).ret == EXIT_PASSED
+        assert judge(pytester, "bulky", "--r1-resume", str(run)).ret == EXIT_PASSED
         assert before < stored_samples(run)
 
     def test_read_only_folder(self, pytester: pytest.Pytester, small_disk: Path) -> None:

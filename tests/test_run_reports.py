@@ -11,7 +11,7 @@ import pytest
 from pytest_r1eval.core.records import ProblemCounts
 from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.errors import RunError, StoreError
-from pytest_r1eval.run_reports import read_report, samples_of
+from pytest_r1eval.run_reports import outcomes_of, read_report, samples_at
 from tests.judged_runs import judged
 from tests.recordings import HARNESS, record_run
 
@@ -66,7 +66,14 @@ def test_a_run_that_stopped_early(examples: Runs) -> None:
     assert k == gate.result.samples_per_problem
     assert {problem.n_samples for problem in gate.problems} == {k}
     assert len(gate.lengths.stopped) == 20 * k
-    assert {sample.index for sample in samples_of(examples["stopped"], "smoke", k=k)} == set(range(k))
+    assert {index for _, index, _ in outcomes_of(examples["stopped"], "smoke", k=k)} == set(range(k))
+
+
+def test_samples_are_read_where_they_are_asked_for(examples: Runs) -> None:
+    """In the order asked; one that was never drawn is left out."""
+    places = [("p003", 2), ("p001", 0), ("p001", 99)]
+    found = [(sample.problem_id, sample.index) for sample in samples_at(examples["green"], "smoke", places)]
+    assert found == places[:2]
 
 
 def test_several_gates(tmp_path: Path) -> None:
