@@ -21,6 +21,10 @@ with a free slot claims from the next benchmark, so the one in front must end wi
 engine: it has 32 problems, and samples for whole waves of 1,024 short answers. With several
 engines it also has to last until the last of them is loaded.
 
+Where time on a GPU is dear, all of them load side by side on one, each told the size of
+its cache (`--engine-arg kv_cache_memory_bytes=...`), and are measured in turn: `--after`
+lets one that is loaded wait for a file.
+
 The roofline is the time that memory traffic alone takes: a decode step reads the weights
 once and each running answer's keys and values. It counts nothing else, not even logits.
 """
@@ -63,8 +67,8 @@ LOAD_TIMEOUT_S = 560
 LOGNORMAL_SIGMA = 0.7
 """SD of the logarithm of answers' lengths; their mean is the number of tokens asked for."""
 MAX_OVER_MEAN = 8
-H200_BYTES_PER_S = 4.8e12
-"""The data sheet's; a copy on the device, reads and writes counted, was measured at 4.3e12."""
+MEMORY_BYTES_PER_S = {"H200": 4.8e12, "H100": 3.35e12}
+"""The data sheets', of the SXM parts; copies on the device, reads and writes counted, were measured at 4.3 and 3.0."""
 LIGHTEVAL = {"enforce_eager": True, "max_num_seqs": 128, "max_num_batched_tokens": 2048, "seed": 1234}
 """What LightEval 0.13.0 passes to `vllm.LLM` whatever the model (`VLLMModel._create_auto_model`)."""
 TUNED = {"max_num_seqs": 1024, "max_num_batched_tokens": 8192, "max_cudagraph_capture_size": 1024}
@@ -168,7 +172,7 @@ class Row:
     n_tokens: int
     wall_s: float
     tokens_per_s: float
-    roofline_tokens_per_s: float
+    roofline_tokens_per_s: int | None
     front_cpus: float | None = None
     core_cpus: float | None = None
     start_s: float | None = None
@@ -347,12 +351,15 @@ def timed(connections: Sequence[Connection], load: Load, variant: Variant) -> tu
     return time.perf_counter() - started, [one for one in served if isinstance(one, Served)]
 
 
-def roofline(shape: Shape, load: Load, *, n_in_flight: int) -> float:
-    """Return the tokens per second at which reading weights and caches alone fills an H200's memory."""
+def roofline(shape: Shape, load: Load, *, n_in_flight: int, machine: str) -> int | None:
+    """Return the tokens per second at which reading weights and caches alone fills the memory of the GPU named."""
+    bytes_per_s = next((rate for name, rate in MEMORY_BYTES_PER_S.items() if name in machine), None)
+    if bytes_per_s is None:
+        return None
     lengths = load.lengths()
     context = N_PROMPT_TOKENS + sum(length**2 for length in lengths) / sum(lengths) / 2
     n_running = min(n_in_flight, len(lengths))
-    return H200_BYTES_PER_S / (shape.step_bytes / n_running + context * shape.cache_bytes_per_token)
+    return round(bytes_per_s / (shape.step_bytes / n_running + context * shape.cache_bytes_per_token))
 
 
 def rows_of(  # noqa: PLR0913 - what is measured, and what it is called
@@ -362,6 +369,7 @@ def rows_of(  # noqa: PLR0913 - what is measured, and what it is called
     wall_s, served = timed(connections, load, variant)
     n_tokens, n = sum(one.n_tokens for one in served), len(connections)
     n_in_flight = min(variant.n_in_flight, slots * n)
+    machine = machine_words()
     yield Row(
         what=what,
         model=model,
@@ -371,18 +379,19 @@ def rows_of(  # noqa: PLR0913 - what is measured, and what it is called
         n_tokens=n_tokens,
         wall_s=round(wall_s, 2),
         tokens_per_s=round(n_tokens / wall_s),
-        roofline_tokens_per_s=round(roofline(SHAPES[model], load, n_in_flight=n_in_flight)),
+        roofline_tokens_per_s=roofline(SHAPES[model], load, n_in_flight=n_in_flight, machine=machine),
         front_cpus=round(sum(one.front_s for one in served) / wall_s / n, 2),
         core_cpus=round(sum(one.core_s for one in served) / wall_s / n, 2),
-        machine=machine_words(),
+        machine=machine,
     )
 
 
 def measure_lighteval(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
     """Measure LightEval's arguments."""
-    fields = engine_fields(asked, folder, arguments={**LIGHTEVAL, "enable_prefix_caching": True})
+    fields = engine_fields(asked, folder, arguments={**LIGHTEVAL, "enable_prefix_caching": True, **given(asked)})
     with fleet(serve_lighteval, 1, fields) as connections:
         timed(connections, Load(n_tokens=16, n_samples=4), Variant())
+        wait_for(asked.after)
         for load in loads_of(asked):
             yield from rows_of(connections, load, Variant(), what="LightEval", model=asked.model, slots=128)
 
@@ -390,15 +399,14 @@ def measure_lighteval(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
 def measure_bare(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
     """Measure bare engines: every variant with one, `ours` with several."""
     n_most = max(asked.engines)
-    arguments: dict[str, object] = {**TUNED, **dict(pair.split("=", 1) for pair in asked.engine_arg)}
-    if n_most > 1:
-        arguments["kv_cache_memory_bytes"] = int(asked.gpu_gib / n_most * 2**30)
-    arguments = {key: json.loads(value) if isinstance(value, str) else value for key, value in arguments.items()}
+    shared = {} if n_most == 1 else {"kv_cache_memory_bytes": int(asked.gpu_gib / n_most * 2**30)}
+    arguments = {**TUNED, **shared, **given(asked)}
     fields = engine_fields(asked, folder, arguments={**arguments, "disable_log_stats": True})
     slots = int(str(arguments["max_num_seqs"]))
     with fleet(serve_async, n_most, fields) as connections:
         for _ in range(2):
             timed(connections, Load(n_tokens=32, n_samples=asked.samples), Variant())
+        wait_for(asked.after)
         for load in loads_of(asked):
             for count in asked.engines:
                 for name in asked.variants if count == min(asked.engines) else asked.variants[:1]:
@@ -416,6 +424,17 @@ def engine_fields(asked: argparse.Namespace, folder: Path, *, arguments: dict[st
     """Return the arguments that every engine gets, and its own."""
     common = {"model": str(folder), "load_format": "dummy", "dtype": "bfloat16", "max_model_len": asked.max_model_len}
     return {**common, "gpu_memory_utilization": asked.memory, **arguments}
+
+
+def given(asked: argparse.Namespace) -> dict[str, object]:
+    """Return the engine arguments of the command line."""
+    return {key: json.loads(value) for key, value in (pair.split("=", 1) for pair in asked.engine_arg)}
+
+
+def wait_for(path: Path | None) -> None:
+    """Wait until another measurement has left its file."""
+    while path is not None and not path.exists():
+        time.sleep(0.1)
 
 
 def loads_of(asked: argparse.Namespace) -> list[Load]:
@@ -547,6 +566,7 @@ def plugin_command(asked: argparse.Namespace, folder: Path, tasks: Sequence[Task
 def _plugin_row(asked: argparse.Namespace, task: Task, seen: Seen, n_workers: int) -> Row:
     load = Load(n_tokens=task.max_new_tokens, n_samples=task.samples_per_problem, n_prompts=asked.prompts)
     n_in_flight = min(1024 * n_workers, len(load.lengths()))
+    machine = machine_words()
     return Row(
         what="plugin",
         model=asked.model,
@@ -556,10 +576,10 @@ def _plugin_row(asked: argparse.Namespace, task: Task, seen: Seen, n_workers: in
         n_tokens=seen.n_tokens,
         wall_s=round(seen.wall_s, 2),
         tokens_per_s=round(seen.n_tokens / seen.wall_s),
-        roofline_tokens_per_s=round(roofline(SHAPES[asked.model], load, n_in_flight=n_in_flight)),
+        roofline_tokens_per_s=roofline(SHAPES[asked.model], load, n_in_flight=n_in_flight, machine=machine),
         front_cpus=round((seen.after.front - seen.before.front) / seen.wall_s / n_workers, 2),
         core_cpus=round((seen.after.core - seen.before.core) / seen.wall_s / n_workers, 2),
-        machine=machine_words(),
+        machine=machine,
     )
 
 
@@ -642,7 +662,7 @@ def table_lines(rows: Sequence[Row]) -> Iterator[str]:
         cells = [
             f"{row.what:18}{row.model:>6}{row.load:>17}{row.n_engines:>8}{row.n_in_flight:>10}{row.tokens_per_s:>10,}",
             f"{'' if against is None else f'{row.tokens_per_s / against:.1f}':>12}",
-            f"{row.tokens_per_s / row.roofline_tokens_per_s:>9.2f}",
+            f"{row.tokens_per_s / row.roofline_tokens_per_s:>9.2f}" if row.roofline_tokens_per_s else " " * 9,
             *(f"{'' if value is None else value:>{width}}" for value, width in _optional(row)),
         ]
         yield "".join(cells).rstrip()
@@ -671,6 +691,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--gpu-gib", type=float, default=96.0, help="all caches together, where engines share")
     parser.add_argument("--memory", type=float, default=0.8, help="gpu_memory_utilization")
     parser.add_argument("--max-model-len", type=int, default=32768)
+    parser.add_argument("--after", type=Path, help="load, then wait for this file before measuring (not the plugin)")
     parser.add_argument("--out", type=Path, default=None, help="append JSON lines here")
     parser.add_argument("--log", type=Path, default=Path(), help="folder for pytest's and the engines' output")
     return parser.parse_args(arguments)

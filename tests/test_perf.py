@@ -92,9 +92,13 @@ def test_random_checkpoint_is_a_checkpoint(tmp_path: Path) -> None:
 def test_roofline_is_memory_traffic() -> None:
     """One answer at a time reads all weights for every token; many share them and read their caches."""
     shape = SHAPES["1.5B"]
-    alone = roofline(shape, Load(n_tokens=1, n_samples=1, n_prompts=1), n_in_flight=1)
-    assert alone == pytest.approx(4.8e12 / (shape.step_bytes + 300.5 * shape.cache_bytes_per_token))
-    assert roofline(shape, Load(n_tokens=256), n_in_flight=1024) > 100 * alone
+    one = Load(n_tokens=1, n_samples=1, n_prompts=1)
+    alone = roofline(shape, one, n_in_flight=1, machine="NVIDIA H200, 16 CPUs")
+    assert alone == round(4.8e12 / (shape.step_bytes + 300.5 * shape.cache_bytes_per_token))
+    many = roofline(shape, Load(n_tokens=256), n_in_flight=1024, machine="NVIDIA H200, 16 CPUs")
+    assert many is not None
+    assert many > 100 * alone
+    assert roofline(shape, one, n_in_flight=1, machine="no GPU") is None
 
 
 def test_lognormal_lengths_have_the_mean_asked_for() -> None:
