@@ -56,6 +56,7 @@ class TestReport:
         report = pytest_r1eval.evaluate(
             model="good", benchmarks=["smoke"], engine="replay", baseline="good", lineage={"step": 3, "commit": "abc"}
         )
+        assert isinstance(report, pytest_r1eval.RunReport)
         assert report.passes
         assert report["smoke"].verdict is Verdict.PASS
         assert report["smoke"].result.judgement.z == 0.0
