@@ -10,14 +10,17 @@ Decisions:
 - Results arrive steps after their checkpoint was saved. They are logged under the checkpoint's own step,
   so that W&B, TensorBoard and trackio, which all go by the trainer's state, put them where they belong.
 - Some of these close their logs when training ends, so this callback comes before them in the trainer's list.
-- With several processes the first one judges; whether to stop is agreed on by all, because one that leaves
-  the loop alone would leave the others waiting for it.
+- With several processes the first one judges; whether to stop, and when the end has been waited for, is agreed
+  on by all: one that went its own way would leave the others waiting in a collective operation until that times out.
+- A training that is killed takes its evaluation with it. The one that goes on from a checkpoint judges what was
+  left without a verdict.
 """
 
 from __future__ import annotations
 
 import atexit
 import logging
+import math
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +39,7 @@ from pytest_r1eval.checkpoint_queue import (
     SavedCheckpoint,
     WhenBusy,
     kept_copy,
+    left_over,
 )
 from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.errors import PlanError, R1EvalError
@@ -49,8 +53,8 @@ OnRegression: TypeAlias = Literal["log", "stop"] | Callable[[GatedCheckpoint], b
 
 AGREEMENT_STEPS = 10
 """How often several processes agree on whether to stop; each time they wait for each other."""
-LOOK_S = 60.0
-"""How often the log says that training is over and gates are not."""
+LOOK_S = 10.0
+"""How often they agree on whether to wait on at the end, much less than a collective operation may take."""
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -109,28 +113,31 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
         _check(order, on_regression)
         self._push = None if push_to is None else partial(_push, repo=push_to)
         self._when_busy = WhenBusy(when_busy)
-        self._gate: Gate = SlurmGate(order, slurm) if slurm else LocalGate(order, workers=workers, gpus=gpus)
-        self._queue = self._new_queue()
-        self._is_to_stop = False
+        self._new_gate: Callable[[], Gate] = (
+            partial(SlurmGate, order, slurm) if slurm else partial(LocalGate, order, workers=workers, gpus=gpus)
+        )
+        self._begin()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Move before those who close their logs, and leave nothing behind if training ends by an error."""
-        self._queue, self._is_to_stop = self._new_queue(), False
+        self._begin()
         callbacks = self._trainer.callback_handler.callbacks
         callbacks.insert(0, callbacks.pop(callbacks.index(self)))
         atexit.register(self.close)
+        if state.is_world_process_zero:
+            for saved in left_over(self._kept, last_step=state.global_step):
+                self._queue.add(saved)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         """Let the checkpoint be judged; returns at once."""
         if not state.is_world_process_zero:
             return
         checkpoint = Path(_output_dir(self._trainer)) / f"checkpoint-{state.global_step}"
-        kept = self._output_dir / "checkpoints" / checkpoint.parent.name / checkpoint.name
-        saved = SavedCheckpoint(step=state.global_step, epoch=state.epoch, folder=kept)
+        saved = SavedCheckpoint(step=state.global_step, epoch=state.epoch, folder=self._kept / checkpoint.name)
         try:
-            kept_copy(checkpoint, to=kept)
+            kept_copy(checkpoint, to=saved.folder)
         except R1EvalError as error:
             self._take(GatedCheckpoint(saved=saved, reason=str(error)), control)
         else:
@@ -141,18 +148,21 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
     ) -> None:
         """Log what has been judged since the last step, and stop if that is what it asks for."""
         self._collect(control)
-        if self._is_agreed(args, state):
+        if args.world_size > 1 and (self._on_regression == "log" or state.global_step % AGREEMENT_STEPS):
+            return
+        if _is_said_by_any(args, said=self._is_to_stop):
             control.should_training_stop = True
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Wait for the gates that are still open, and log them."""
-        end = None if self._wait_at_end_s is None else time.monotonic() + self._wait_at_end_s
-        is_done = self._queue.wait(0)
-        while not is_done and (end is None or time.monotonic() < end):
+        """Wait for the gates that are still open, all processes together, and log them."""
+        end = math.inf if self._wait_at_end_s is None else time.monotonic() + self._wait_at_end_s
+        is_over = self._queue.wait(0)
+        if not is_over:
             _LOGGER.warning("r1eval: training is over, checkpoints are still being judged in %s", self._output_dir)
-            is_done = self._queue.wait(LOOK_S if end is None else min(LOOK_S, max(0.0, end - time.monotonic())))
+        while not _is_said_by_any(args, said=state.is_world_process_zero and is_over):
+            is_over = self._queue.wait(max(0.0, min(LOOK_S, end - time.monotonic()))) or time.monotonic() >= end
         self.close()
         self._collect(control)
 
@@ -163,8 +173,16 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
         self._gate.stop()
         self._queue.wait(None)
 
-    def _new_queue(self) -> CheckpointQueue:
-        return CheckpointQueue(self._gate.judge, when_busy=self._when_busy, before=self._push)
+    @property
+    def _kept(self) -> Path:
+        """Where copies of checkpoints are kept until they are judged."""
+        return self._output_dir / "checkpoints" / Path(_output_dir(self._trainer)).name
+
+    def _begin(self) -> None:
+        """Forget what an earlier training with this callback left."""
+        self._gate = self._new_gate()
+        self._queue = CheckpointQueue(self._gate.judge, when_busy=self._when_busy, before=self._push)
+        self._is_to_stop = False
 
     def _collect(self, control: TrainerControl) -> None:
         for gated in self._queue.collect():
@@ -184,20 +202,25 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
         if gated.report is None or not has_regressed(gated.report):
             return
         _LOGGER.warning("r1eval: step %s regressed, see %s", gated.saved.step, gated.report.run)
-        if callable(self._on_regression):
-            self._is_to_stop |= bool(self._on_regression(gated))
-        else:
-            self._is_to_stop |= self._on_regression == "stop"
+        self._is_to_stop |= self._stops(gated)
 
-    def _is_agreed(self, args: TrainingArguments, state: TrainerState) -> bool:
-        """Whether all processes are to stop now."""
-        if args.world_size == 1 or self._on_regression == "log":
-            return self._is_to_stop
-        if state.global_step % AGREEMENT_STEPS:
+    def _stops(self, gated: GatedCheckpoint) -> bool:
+        if not callable(self._on_regression):
+            return self._on_regression == "stop"
+        try:
+            return bool(self._on_regression(gated))
+        except Exception:
+            _LOGGER.exception("r1eval: on_regression failed on step %s; the training goes on", gated.saved.step)
             return False
-        said = torch.tensor(int(self._is_to_stop), device=args.device)
-        torch.distributed.all_reduce(said, op=torch.distributed.ReduceOp.MAX)
-        return bool(said.item())
+
+
+def _is_said_by_any(args: TrainingArguments, *, said: bool) -> bool:
+    """Whether any process of the training says so, each its own; all have to ask."""
+    if args.world_size == 1:
+        return said
+    n_saying = torch.tensor(int(said), device=args.device)
+    torch.distributed.all_reduce(n_saying, op=torch.distributed.ReduceOp.MAX)
+    return bool(n_saying.item())
 
 
 def log_values(gated: GatedCheckpoint) -> dict[str, float | str]:

@@ -3,34 +3,39 @@ Where a training's checkpoints are judged: in a process on this machine, or as j
 
 A checkpoint is compared with the one before it: the judged run of the highest step below its own that
 did not regress. It is looked up in the stored runs, so a training that is resumed goes on from there,
-and a checkpoint that fell never becomes what the next one is measured by.
+and a checkpoint that fell never becomes what the next one is measured by. Runs of a cluster's shares are
+not looked at: another host may have them open.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import os
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pytest_r1eval.checkpoint_queue import SavedCheckpoint
+from pytest_r1eval.checkpoint_queue import ENDED, SavedCheckpoint
 from pytest_r1eval.core.verdicts import Verdict
-from pytest_r1eval.errors import EvaluationError, RunError
+from pytest_r1eval.errors import EvaluationError, RunError, StoreError
 from pytest_r1eval.evaluation import EvaluationProcess, Workers, arguments_of
 from pytest_r1eval.run_reports import RunReport, read_report
 from pytest_r1eval.selection import mark_expression
 from pytest_r1eval.slurm.jobs import Submitted, cancel_jobs, submit
 from pytest_r1eval.slurm.scripts import Submission, divided
 from pytest_r1eval.slurm.standings import awaited
+from pytest_r1eval.store import FILE_NAME
 from pytest_r1eval.training_environment import without_training
-from pytest_r1eval.trainings import Point, history
+from pytest_r1eval.trainings import Point, points_of
 
 PREVIOUS = "previous"
+_LOGGER = logging.getLogger(__name__)
 _REFERENCES = frozenset({Verdict.PASS.name, Verdict.INCONCLUSIVE.name, Verdict.SUSPICIOUS_IMPROVED.name})
 """Verdicts of checkpoints that may be a reference; the first of a training has nothing to be compared with."""
 
@@ -101,26 +106,29 @@ class GateOrder:
 
     def _reference(self, saved: SavedCheckpoint) -> Point | None:
         """Find the last checkpoint of this training that held, on every benchmark."""
-        training = saved.folder.parent.name
-        try:
-            found = history(self.output_dir)
-        except RunError:
-            return None
-        runs: dict[str, list[Point]] = {}
-        for points in found.values():
-            for point in points:
-                if point.step < saved.step and point.model.partition("/")[0] == training:
-                    runs.setdefault(point.run, []).append(point)
+        newest: dict[int, tuple[Point, ...]] = {}
+        for path in sorted(self._runs(saved), key=lambda path: path.parent.name):
+            try:
+                points = tuple(points_of(path.parent).values())
+            except StoreError as error:  # a run that was killed at its start must not end all gates after it
+                _LOGGER.warning("r1eval: passed over as a baseline: %s", error)
+                continue
+            if points and points[0].step < saved.step:
+                newest[points[0].step] = points
         held = [
             points[0]
-            for points in runs.values()
-            if len(points) >= len(self.benchmarks) and all(point.verdict in _REFERENCES for point in points)
+            for points in newest.values()
+            if len(points) >= len(set(self.benchmarks)) and all(point.verdict in _REFERENCES for point in points)
         ]
         return max(held, key=lambda point: point.step, default=None)
 
+    def _runs(self, saved: SavedCheckpoint) -> Iterator[Path]:
+        """Find the runs of this training: they lie below its folder's name, as their checkpoints do."""
+        return (self.output_dir / saved.folder.parent.name).glob(f"*/*/{FILE_NAME}")
+
 
 class Gate(Protocol):
-    """Judges checkpoints, one at a time."""
+    """Judges the checkpoints of one start of a training, one at a time."""
 
     def judge(self, saved: SavedCheckpoint) -> RunReport:
         """
@@ -132,7 +140,7 @@ class Gate(Protocol):
         ...
 
     def stop(self) -> None:
-        """End what is under way, from another thread; what is drawn stays stored."""
+        """End what is under way, from another thread, and judge nothing more; what is drawn stays stored."""
         ...
 
 
@@ -144,18 +152,24 @@ class LocalGate:
         self._workers = workers
         self._gpus = gpus
         self._process: EvaluationProcess | None = None
+        self._is_stopped = threading.Event()
 
     def judge(self, saved: SavedCheckpoint) -> RunReport:
         """Run pytest and wait for it."""
         order = self._order
+        if self._is_stopped.is_set():
+            raise EvaluationError(ENDED)
         arguments = ["-m", order.marks, *([] if self._workers is None else ["-n", str(self._workers)])]
         arguments += order.arguments(saved)
         with EvaluationProcess.started(str(saved.folder), arguments, folder=order.folder, gpus=self._gpus) as process:
             self._process = process
+            if self._is_stopped.is_set():  # since it was asked above; `stop` may not have seen the process
+                process.stop()
             return process.report()
 
     def stop(self) -> None:
         """End pytest as Ctrl-C does."""
+        self._is_stopped.set()
         if self._process is not None:
             self._process.stop()
 
@@ -167,10 +181,13 @@ class SlurmGate:
         self._order = order
         self._place = place
         self._submitted: Submitted | None = None
+        self._is_stopped = threading.Event()
 
     def judge(self, saved: SavedCheckpoint) -> RunReport:
         """Submit and wait for the judge's word."""
         place, order = self._place, self._order
+        if self._is_stopped.is_set():
+            raise EvaluationError(ENDED)
         name = f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-step-{saved.step}-{secrets.token_hex(2)}"
         folder = order.output_dir / "slurm" / name
         job = Submission(
@@ -188,6 +205,8 @@ class SlurmGate:
             arguments=divided([word for word in order.arguments(saved) if not word.startswith("--r1-output-dir=")]),
         )
         self._submitted = submit(job, environment=without_training(os.environ))
+        if self._is_stopped.is_set():  # since it was asked above; `stop` may not have seen the jobs
+            self.stop()
         result = awaited(folder, interval_s=place.interval_s)
         if result.exit_code > 1 or not result.run:
             raise EvaluationError(
@@ -198,6 +217,7 @@ class SlurmGate:
 
     def stop(self) -> None:
         """Cancel the jobs."""
+        self._is_stopped.set()
         if self._submitted is not None:
             with suppress(RunError):  # they end by themselves then
                 cancel_jobs(self._submitted.judge_job, self._submitted.array_job)

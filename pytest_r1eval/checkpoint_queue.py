@@ -25,6 +25,11 @@ _TRAINERS_OWN = (
 )  # fmt: skip
 """What a checkpoint holds for going on with the training; often three times as large as the model."""
 
+ENDED = "the training ended before its turn"
+"""Why there is no verdict on a checkpoint that nobody waits for any more."""
+_PART = ".part-"
+"""In front of the name of a copy that is not whole yet."""
+
 
 class WhenBusy(StrEnum):
     """What a checkpoint does that is saved while another is judged: wait, or take the place of the one that waits."""
@@ -126,9 +131,7 @@ class CheckpointQueue:
         with self._changed:
             self._is_closed = True
             while self._waiting:
-                self._finish(
-                    GatedCheckpoint(saved=self._waiting.popleft(), reason="the training ended before its turn")
-                )
+                self._finish(GatedCheckpoint(saved=self._waiting.popleft(), reason=ENDED))
             self._changed.notify_all()
 
     def _work(self) -> None:
@@ -150,18 +153,20 @@ class CheckpointQueue:
         try:
             if self._before is not None:
                 self._before(saved)
-        except R1EvalError as error:
-            remark = str(error)
+        except Exception as error:  # noqa: BLE001 - as below
+            remark = _words(error)
         try:
             return GatedCheckpoint(saved=saved, report=self._gate(saved), remark=remark)
-        except R1EvalError as error:
-            return GatedCheckpoint(saved=saved, reason=str(error), remark=remark)
-        except Exception as error:  # noqa: BLE001 - handed to the training, which must not end for it
-            return GatedCheckpoint(saved=saved, reason=f"{type(error).__name__}: {error}", remark=remark)
+        except Exception as error:  # noqa: BLE001 - handed to the training, which neither ends for it nor waits for ever
+            return GatedCheckpoint(saved=saved, reason=_words(error), remark=remark)
 
     def _finish(self, gated: GatedCheckpoint) -> None:
         shutil.rmtree(gated.saved.folder, ignore_errors=True)
         self._gated.append(gated)
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, R1EvalError) else f"{type(error).__name__}: {error}"
 
 
 def kept_copy(checkpoint: Path, *, to: Path) -> Path:
@@ -175,18 +180,42 @@ def kept_copy(checkpoint: Path, *, to: Path) -> Path:
     Raises:
         EvaluationError: If it cannot be read, or there is no room.
     """
+    part = to.with_name(f"{_PART}{to.name}")
     try:
-        shutil.rmtree(to, ignore_errors=True)
-        to.mkdir(parents=True)
+        for old in (part, to):
+            shutil.rmtree(old, ignore_errors=True)
+        part.mkdir(parents=True)
         for path in sorted(checkpoint.iterdir()):
             if path.is_file() and not any(path.match(pattern) for pattern in _TRAINERS_OWN):
-                _linked(path, to / path.name)
+                _linked(path, part / path.name)
+        part.rename(to)
     except OSError as error:
         raise EvaluationError(
             f"the checkpoint {checkpoint} cannot be kept for its gate: {error.strerror or error}; expected a folder "
             f"that can be read, and room in {to.parent}"
         ) from error
     return to
+
+
+def left_over(folder: Path, *, last_step: int) -> tuple[SavedCheckpoint, ...]:
+    """
+    Find the copies that a training which was killed left without a verdict.
+
+    Args:
+        folder: Where its copies are kept.
+        last_step: The step from which it goes on; copies of later ones, which it will save anew, are removed.
+
+    Returns:
+        The others, in order.
+    """
+    found = []
+    for copy in [*folder.iterdir()] if folder.is_dir() else []:
+        name, _, step = copy.name.rpartition("-")
+        if name == "checkpoint" and step.isdigit() and int(step) <= last_step:
+            found.append(SavedCheckpoint(step=int(step), epoch=None, folder=copy))
+        else:
+            shutil.rmtree(copy, ignore_errors=True)
+    return tuple(sorted(found, key=lambda saved: saved.step))
 
 
 def _linked(path: Path, to: Path) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict, Unpack
 
 from pytest_r1eval.errors import EvaluationError
+from pytest_r1eval.lifeline import tied
 from pytest_r1eval.run_reports import RunReport, read_report
 from pytest_r1eval.selection import mark_expression
 from pytest_r1eval.settings import OPTIONS, Option
@@ -162,7 +163,7 @@ def _words(option: Option, value: object) -> Iterator[str]:
 
 
 class EvaluationProcess:
-    """A run of pytest in a process of its own, which leaves nothing of itself behind."""
+    """A run of pytest in a process of its own, which leaves nothing of itself behind and does not outlive this one."""
 
     def __init__(self, process: subprocess.Popen[bytes], scratch: Path) -> None:
         self._process = process
@@ -191,7 +192,7 @@ class EvaluationProcess:
             command += ["--r1-model", model, *arguments, f"--r1-report={scratch / 'report.json'}"]
             with (scratch / "pytest.log").open("wb") as log:
                 process = subprocess.Popen(  # noqa: S603 - this interpreter, and arguments that are checked there
-                    command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    tied(command), cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                     start_new_session=True,
                 )  # fmt: skip
             started = cls(process, scratch)

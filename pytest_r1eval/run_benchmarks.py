@@ -46,8 +46,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--benchmarks", nargs="+", default=["all"], help="names, or all")
     add("--list-benchmarks", "--list_benchmarks", action="store_true", help="print the names and end")
     add("--system-prompt", "--system_prompt", help="a system message before every problem")
-    add("--trust-remote-code", "--trust_remote_code", action="store_true", help="let the model's own code run")
+    add(
+        *("--trust-remote-code", "--trust_remote_code"), nargs="?", const=True, default=False, type=_is_true,
+        metavar="True|False", help="let the model's own code run",
+    )  # fmt: skip
     return parser
+
+
+def _is_true(word: str) -> bool:
+    """Read a flag's value, which open-r1's own parser takes too."""
+    if word.lower() not in {"true", "false"}:
+        raise argparse.ArgumentTypeError(f"{word!r}; expected True or False")
+    return word.lower() == "true"
 
 
 if __name__ == "__main__":

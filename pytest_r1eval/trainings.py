@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,7 +51,7 @@ def history(folder: Path) -> dict[str, tuple[Point, ...]]:
     """
     found: dict[str, dict[int, Point]] = {}
     for path in sorted(folder.rglob(FILE_NAME), key=lambda path: path.parent.name):
-        for name, point in _points(path.parent):
+        for name, point in points_of(path.parent).items():
             found.setdefault(name, {})[point.step] = point
     if not found:
         raise RunError(
@@ -68,27 +67,32 @@ def dumps(found: dict[str, tuple[Point, ...]]) -> str:
     return json.dumps({"schema_version": 1, "benchmarks": benchmarks}, allow_nan=False, indent=2)
 
 
-def _points(run: Path) -> Iterable[tuple[str, Point]]:
+def points_of(run: Path) -> dict[str, Point]:
+    """
+    Return what one run says of its checkpoint, by benchmark; nothing where it has no step, no verdict or no score.
+
+    Raises:
+        StoreError: If it cannot be read.
+    """
     with closing(Store.open(run)) as store:
         header = store.header
         verdicts = {name: text for name in store.selected if (text := store.verdict(name)) is not None}
     step = header.lineage.step if header.lineage and header.lineage.step is not None else step_of(header.model_name)
+    found: dict[str, Point] = {}
     if step is None:
-        return
+        return found
     for name, text in verdicts.items():
         result = decoded(GateResult, json.loads(text))
         estimate = result.judgement.estimate
         if estimate is not None and not result.is_at_stop:
-            yield (
-                name,
-                Point(
-                    step=step,
-                    model=header.model_name,
-                    run=str(run),
-                    mean=estimate.mean,
-                    standard_error=estimate.standard_error,
-                    verdict=result.judgement.verdict.name,
-                    baseline=result.baseline,
-                    baseline_mean=result.judgement.baseline_mean,
-                ),
+            found[name] = Point(
+                step=step,
+                model=header.model_name,
+                run=str(run),
+                mean=estimate.mean,
+                standard_error=estimate.standard_error,
+                verdict=result.judgement.verdict.name,
+                baseline=result.baseline,
+                baseline_mean=result.judgement.baseline_mean,
             )
+    return found

@@ -89,7 +89,7 @@ def wait_for_samples(run: Path, n_samples: int) -> None:
     waited(enough, LookupError)
 
 
-def waited(read: Callable[[], T], error: type[Exception]) -> T:
+def waited(read: Callable[[], T], error: type[Exception] | tuple[type[Exception], ...]) -> T:
     """Try until it works."""
     end = time.monotonic() + TIMEOUT_S
     while True:
@@ -132,6 +132,20 @@ def wait_until_gone(pids: list[int]) -> None:
     def gone() -> bool:
         if any(is_alive(pid) for pid in pids):
             raise LookupError
+        return True
+
+    waited(gone, LookupError)
+
+
+def wait_for_none_with(variable: str, value: str) -> None:
+    """Wait until no process has a variable of the environment, which everything inherits that one started."""
+    entry = f"{variable}={value}".encode()
+
+    def gone() -> bool:
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):  # ended meanwhile, or somebody else's
+                if entry in path.read_bytes().split(b"\0") and is_alive(int(path.parent.name)):
+                    raise LookupError((path.parent / "cmdline").read_text())
         return True
 
     waited(gone, LookupError)

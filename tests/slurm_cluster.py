@@ -1,4 +1,8 @@
-"""A real Slurm of two nodes with four pretended GPUs each, run by an ordinary user for one test session."""
+"""
+A real Slurm of three nodes with four pretended GPUs each, run by an ordinary user for one test session.
+
+One node is shared by two partitions: what is submitted to `urgent` takes it from what runs in `spare`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ T = TypeVar("T")
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
 USER = "slurm"
 """The ordinary user that Debian's package makes; the tests' own where they do not run as root."""
-NODES = ("n1", "n2")
+NODES = ("n1", "n2", "n3")
 TIMEOUT_S = 150.0
 """Far more than anything takes on a machine that does nothing else."""
 
@@ -148,7 +152,7 @@ def _configuration(folder: Path, user: str) -> str:
     nodes = "\n".join(
         f"NodeName={node} NodeHostname={socket.gethostname()} NodeAddr=127.0.0.1 Port={port} "
         f"CPUs=16 Gres=gpu:4 Weight={weight}"
-        for node, port, weight in zip(NODES, ports, (2, 1), strict=True)
+        for node, port, weight in zip(NODES, ports, (2, 1, 3), strict=True)
     )
     return f"""\
 ClusterName=tests
@@ -167,6 +171,8 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 GresTypes=gpu
 ReturnToService=2
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 KillWait=5
 SlurmdTimeout=20
 SlurmdParameters=config_overrides
@@ -178,7 +184,9 @@ SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdLogFile={folder}/slurmd-%n.log
 SlurmctldLogFile={folder}/slurmctld.log
 {nodes}
-PartitionName=all Nodes={",".join(NODES)} Default=YES State=UP
+PartitionName=all Nodes=n1,n2 Default=YES State=UP
+PartitionName=spare Nodes=n3 PriorityTier=1 State=UP
+PartitionName=urgent Nodes=n3 PriorityTier=2 State=UP
 """
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.errors import PlanError
 from pytest_r1eval.run_reports import read_report
 from pytest_r1eval.store import FILE_NAME
+from tests.processes import wait_for_none_with
 from tests.recordings import record_run
 
 pytestmark = pytest.mark.filterwarnings("default")  # torch's and transformers' own are not ours to mend
@@ -250,12 +252,54 @@ class TestTroubles:
     def test_a_training_that_fails_leaves_no_evaluation_behind(self, tmp_path: Path) -> None:
         """Its process ends, and with it what it started."""
         script = tmp_path / "train.py"
-        script.write_text(FAILING.format(root=Path(__file__).parents[1], folder=tmp_path))
+        end = 'raise RuntimeError("out of data")'
+        script.write_text(ENDING.format(root=Path(__file__).parents[1], folder=tmp_path, end=end))
         done = subprocess.run(
             [sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=TIMEOUT_S
         )
         assert "RuntimeError: out of data" in done.stderr
         assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if _mentions(path, f"{tmp_path}/out")]
+
+    def test_a_training_that_is_killed_takes_its_evaluation_along(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As torchrun ends them; the one that goes on judges what was left without a verdict, and no more."""
+        script = tmp_path / "train.py"
+        end = "os.kill(os.getpid(), signal.SIGTERM)"
+        script.write_text(ENDING.format(root=Path(__file__).parents[1], folder=tmp_path, end=end))
+        monkeypatch.setenv("STARTED_IN", str(tmp_path))
+        done = subprocess.run([sys.executable, str(script)], check=False, timeout=TIMEOUT_S)
+        monkeypatch.delenv("STARTED_IN")
+        assert done.returncode == -signal.SIGTERM
+        wait_for_none_with("STARTED_IN", str(tmp_path))
+        left = tmp_path / "out" / "r1eval" / "checkpoints" / "out"
+        assert [path.name for path in left.iterdir()] == ["checkpoint-2"]
+
+        trainer = trainer_in(tmp_path, max_steps=4)
+        trainer.add_callback(R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=()))
+        trainer.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-2"))
+        assert gated_steps(trainer) == [2, 4]
+        assert [*left.iterdir()] == []
+
+    def test_a_function_that_fails_does_not_touch_training(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """At the end it would take away what comes after the training, such as saving the model."""
+
+        def decide(_: GatedCheckpoint) -> bool:
+            raise LookupError("nobody to tell")
+
+        trainer = trainer_in(tmp_path, max_steps=2)
+        trainer.falls_at = 0
+        baseline = record_run(tmp_path / "baseline", n_samples=16)
+        gate = R1EvalCallback(
+            trainer, benchmarks=["smoke"], engine="replay", gpus=(), on_regression=decide, baseline=baseline
+        )
+        trainer.add_callback(gate)
+        trainer.train()
+        assert logged(trainer)[2]["r1eval/smoke/verdict"] == "FAIL_REGRESSED"
+        assert "on_regression failed on step 2; the training goes on" in caplog.text
+        assert "nobody to tell" in caplog.text
 
     @pytest.mark.parametrize(
         ("options", "words"),
@@ -278,25 +322,25 @@ def _mentions(path: Path, text: str) -> bool:
         return False
 
 
-FAILING = """
-import sys, time
-sys.path.insert(0, {root!r})
+ENDING = """
+import os, signal, sys, time
+sys.path.insert(0, '{root}')
 from pathlib import Path
 from transformers import TrainerCallback
 from pytest_r1eval.callback import R1EvalCallback
 from tests.test_callback import trainer_in
-class Failing(TrainerCallback):
+class Ending(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step == 3:
-            while not list(Path({folder!r}).glob("out/r1eval/out/*/*/run.sqlite")):
+            while not list(Path('{folder}').glob("out/r1eval/out/*/*/run.sqlite")):
                 time.sleep(0.1)
-            raise RuntimeError("out of data")
-trainer = trainer_in(Path({folder!r}), max_steps=9)
+            {end}
+trainer = trainer_in(Path('{folder}'), max_steps=9)
 slow = {{"delay_s": 5.0, "n_concurrent": 1}}
 trainer.add_callback(R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=(), engine_arg=slow))
-trainer.add_callback(Failing())
+trainer.add_callback(Ending())
 trainer.train()
-""".replace("{root!r}", "'{root}'").replace("{folder!r}", "'{folder}'")
+"""
 
 RANKS = """
 import json, sys
@@ -306,21 +350,27 @@ from pytest_r1eval.callback import R1EvalCallback
 from tests.recordings import record_run
 from tests.test_callback import Patient, logged, trainer_in
 folder = Path('{folder}')
-trainer = trainer_in(folder, max_steps=40, save_steps=14)
-trainer.falls_at = 14
+trainer = trainer_in(folder, max_steps=40, save_steps=9)
+trainer.falls_at = 9
 gate = R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=(), on_regression="stop",
                       baseline=folder / "baseline", when_busy="latest")
 trainer.add_callback(gate)
 if trainer.is_world_process_zero():
-    trainer.add_callback(Patient(trainer, {{15: 1}}))
+    trainer.add_callback(Patient(trainer, {{11: 1}}))
 trainer.train()
+is_judged = bool(list(folder.glob(f"out/r1eval/out/checkpoint-18/*/verdicts.json")))
 rank = trainer.args.process_index
-(folder / f"rank-{{rank}}.json").write_text(json.dumps([trainer.state.global_step, len(logged(trainer))]))
+left = [trainer.state.global_step, len(logged(trainer)), is_judged]
+(folder / f"rank-{{rank}}.json").write_text(json.dumps(left))
 """
 
 
 def test_all_processes_of_a_training_stop_together(tmp_path: Path) -> None:
-    """Two ranks under torchrun: the first judges, both leave the loop at the same step, and none waits for ever."""
+    """
+    Two ranks under torchrun: the first judges, both leave the loop at the same step, and none waits for ever.
+
+    At the end the second waits too: a collective operation that follows would time out before a gate is through.
+    """
     record_run(tmp_path / "baseline", n_samples=16)
     script = tmp_path / "train.py"
     script.write_text(RANKS.format(root=Path(__file__).parents[1], folder=tmp_path))
@@ -331,3 +381,5 @@ def test_all_processes_of_a_training_stop_together(tmp_path: Path) -> None:
     assert first[0] == second[0] == 20
     assert first[1] >= 1
     assert second[1] == 0
+    assert first[2]
+    assert second[2]

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.checkpoint_gates import GateOrder, LocalGate
+from pytest_r1eval.checkpoint_gates import Gate, GateOrder, LocalGate, SlurmGate, SlurmPlace
 from pytest_r1eval.checkpoint_queue import SavedCheckpoint
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.errors import EvaluationError
 from pytest_r1eval.run_reports import RunReport
+from pytest_r1eval.store import FILE_NAME
 from tests.processes import wait_for_samples
 from tests.recordings import record_run
 
@@ -82,6 +83,15 @@ def test_a_resumed_training_goes_on_from_its_runs(training: Training) -> None:
     assert again["smoke"].result.baseline == f"run {first.run}"
 
 
+def test_a_run_that_was_killed_at_its_start_is_passed_over(training: Training) -> None:
+    """Its file holds nothing yet; the gates after it go on with the one before it."""
+    first = training.judged(training.checkpoint(100))
+    torn = training.folder / "r1eval" / "out" / "checkpoint-150" / "run"
+    torn.mkdir(parents=True)
+    (torn / FILE_NAME).touch()
+    assert training.judged(training.checkpoint(200))["smoke"].result.baseline == f"run {first.run}"
+
+
 def test_a_fixed_baseline_stays(training: Training) -> None:
     """Somebody who names one means it, at every step."""
     reference = record_run(training.folder / "reference", n_samples=16)
@@ -100,6 +110,17 @@ def test_an_evaluation_that_cannot_run_says_why(training: Training) -> None:
     """With pytest's own reason."""
     with pytest.raises(EvaluationError, match="--r1-sigmas is '0'"):
         training.judged(training.checkpoint(100), sigmas=0)
+
+
+@pytest.mark.parametrize("place", [None, SlurmPlace()])
+def test_a_gate_that_was_stopped_begins_nothing(training: Training, place: SlurmPlace | None) -> None:
+    """The end of a training may come between two checkpoints, when there is nothing yet to end."""
+    order = training.order()
+    gate: Gate = SlurmGate(order, place) if place else LocalGate(order, workers=None, gpus=())
+    gate.stop()
+    with pytest.raises(EvaluationError, match="the training ended before its turn"):
+        gate.judge(training.checkpoint(100))
+    assert not (training.folder / "r1eval").exists()
 
 
 def test_stopping_ends_the_run(training: Training) -> None:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.checkpoint_queue import CheckpointQueue, GatedCheckpoint, SavedCheckpoint, WhenBusy, kept_copy
+from pytest_r1eval.checkpoint_queue import (
+    CheckpointQueue,
+    GatedCheckpoint,
+    SavedCheckpoint,
+    WhenBusy,
+    kept_copy,
+    left_over,
+)
 from pytest_r1eval.errors import EvaluationError, UploadError
 from pytest_r1eval.run_reports import RunReport, read_report
 from tests.judged_runs import judged_run
@@ -110,13 +118,16 @@ class TestQueue:
 
     def test_a_push_that_fails_is_remarked(self, report: RunReport, tmp_path: Path) -> None:
         """The checkpoint is judged all the same."""
+        errors = [UploadError("the Hub failed"), OSError("no route")]
 
         def push(_: SavedCheckpoint) -> None:
-            raise UploadError("the Hub failed")
+            raise errors.pop(0)
 
         queue = CheckpointQueue(lambda _: report, when_busy=WhenBusy.QUEUE, before=push)
-        queue.add(saved(tmp_path, 10))
-        assert [(one.report, one.remark) for one in all_of(queue)] == [(report, "the Hub failed")]
+        for step in (10, 20):
+            queue.add(saved(tmp_path, step))
+        found = [(one.report, one.remark) for one in all_of(queue)]
+        assert found == [(report, "the Hub failed"), (report, "OSError: no route")]
 
     def test_a_closed_queue_judges_nothing_more(self, report: RunReport, tmp_path: Path) -> None:
         """What waits is given up, and said."""
@@ -166,6 +177,31 @@ class TestKeptCopy:
         kept = kept_copy(tmp_path / "checkpoint", to=tmp_path / "kept")
         assert not (kept / "config.json").samefile(tmp_path / "checkpoint" / "config.json")
         assert (kept / "config.json").read_text() == "{}"
+
+    def test_half_a_copy_is_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever is killed or runs out of room in the middle leaves nothing under the name."""
+
+        def refuse(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "link", refuse)
+        monkeypatch.setattr(shutil, "copy2", refuse)
+        (tmp_path / "checkpoint").mkdir()
+        (tmp_path / "checkpoint" / "config.json").write_text("{}")
+        with pytest.raises(EvaluationError, match="No space left on device"):
+            kept_copy(tmp_path / "checkpoint", to=tmp_path / "kept" / "checkpoint-10")
+        assert not (tmp_path / "kept" / "checkpoint-10").exists()
+        assert left_over(tmp_path / "kept", last_step=10) == ()
+        assert [*(tmp_path / "kept").iterdir()] == []
+
+    def test_what_was_left_without_a_verdict(self, tmp_path: Path) -> None:
+        """Up to the step that the training goes on from, in order; what it will save anew is removed."""
+        for step in (1000, 20, 300, 400):
+            (tmp_path / f"checkpoint-{step}").mkdir()
+        found = left_over(tmp_path, last_step=300)
+        assert [(one.step, one.folder.name) for one in found] == [(20, "checkpoint-20"), (300, "checkpoint-300")]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-20", "checkpoint-300"]
+        assert left_over(tmp_path / "nothing", last_step=300) == ()
 
     def test_a_checkpoint_that_is_not_there(self, tmp_path: Path) -> None:
         """Said, with what was expected."""

@@ -23,7 +23,7 @@ from pytest_r1eval.evaluation import EvaluationOptions, arguments_of, evaluate
 from pytest_r1eval.run_reports import RunReport
 from pytest_r1eval.settings import OPTIONS
 from pytest_r1eval.store import Store
-from tests.processes import TIMEOUT_S, n_stored, run_of, wait_for_samples
+from tests.processes import TIMEOUT_S, n_stored, run_of, wait_for_none_with, wait_for_samples
 from tests.recordings import record_run
 
 SLOW = {"delay_s": 1.0, "n_concurrent": 1}
@@ -56,6 +56,7 @@ class TestReport:
         report = pytest_r1eval.evaluate(
             model="good", benchmarks=["smoke"], engine="replay", baseline="good", lineage={"step": 3, "commit": "abc"}
         )
+        assert isinstance(report, pytest_r1eval.RunReport)
         assert report.passes
         assert report["smoke"].verdict is Verdict.PASS
         assert report["smoke"].result.judgement.z == 0.0
@@ -195,6 +196,21 @@ class TestStopping:
         stored = n_stored(run)
         time.sleep(0.5)
         assert stored == n_stored(run) < 96
+
+    def test_a_caller_that_is_killed_leaves_no_run_behind(self, folder: Path) -> None:
+        """It runs no handler; the run, its workers and graders end all the same, and what was drawn is stored."""
+        script = (
+            "import pytest_r1eval\n"
+            "pytest_r1eval.evaluate('good', ['smoke'], workers=2, engine='replay', baseline='good',"
+            " engine_arg={'delay_s': 1.0, 'n_concurrent': 1})\n"
+        )
+        environment = {**os.environ, "STARTED_IN": str(folder)}
+        with subprocess.Popen([sys.executable, "-c", script], cwd=folder, env=environment) as process:
+            run = run_of(folder)
+            wait_for_samples(run, 2)
+            process.kill()
+        wait_for_none_with("STARTED_IN", str(folder))
+        assert 2 <= n_stored(run) < 96
 
     def test_two_at_once(self, folder: Path) -> None:
         """Runs of one process do not disturb each other."""

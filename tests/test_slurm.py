@@ -107,15 +107,23 @@ def pytest_of(folder: Path) -> int:
 
 
 def array(cluster: Cluster) -> Left:
-    """Two shares on one node, two GPUs each, of a checkpoint that is worse than its baseline."""
+    """Two shares on one node, two GPUs each, of a checkpoint that is worse than its baseline; names want quoting."""
     arguments = ("--nodes", "2", "--gpus-per-node", "2", "--sbatch-arg", "--nodelist=n1", "--junitxml", "gate.xml")
-    return verdict(cluster, submit(cluster, "worse", *SLOW, *arguments, HF_TOKEN="hf_secret"))  # noqa: S106 - made up
+    place = ("--output-dir", 'data/it\'s %j "here" #1')
+    return verdict(cluster, submit(cluster, "worse", *SLOW, *arguments, *place, HF_TOKEN="hf_secret"))  # noqa: S106 - made up
 
 
 def requeued(cluster: Cluster) -> Left:
     """An operator, or preemption, starts a share again."""
     folder, job, n_before = disturbed(cluster, "--sbatch-arg", "--nodelist=n1")
     assert cluster.run("scontrol", "requeue", str(job)).returncode == 0
+    return verdict(cluster, folder, n_before=n_before)
+
+
+def preempted(cluster: Cluster) -> Left:
+    """A job of a partition that goes before takes the GPUs."""
+    folder, _, n_before = disturbed(cluster, "--sbatch-arg", "--partition=spare", "--gpus-per-node", "4")
+    assert cluster.run("sbatch", "--partition=urgent", "--gres=gpu:4", "--wrap=sleep 1").returncode == 0
     return verdict(cluster, folder, n_before=n_before)
 
 
@@ -193,7 +201,7 @@ def trained(cluster: Cluster) -> Left:
 
 
 Scenario: TypeAlias = Callable[[Cluster], Left]
-SCENARIOS: tuple[Scenario, ...] = (lost, requeued, killed, warned, cancelled, array, trained)
+SCENARIOS: tuple[Scenario, ...] = (lost, requeued, preempted, killed, warned, cancelled, array, trained)
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +289,7 @@ class TestTraining:
 
 
 class TestRestarts:
-    @pytest.mark.parametrize("scenario", ["requeued", "killed", "warned"])
+    @pytest.mark.parametrize("scenario", ["requeued", "preempted", "killed", "warned"])
     def test_share_goes_on_with_what_is_stored(self, running: dict[str, Future[Left]], scenario: str) -> None:
         """A second start has a folder of its own, takes the first one's samples over, and the verdict is the same."""
         left = running[scenario].result()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,7 +87,11 @@ class TestScripts:
             (["--r1-shard", "1/2"], "the batch scripts decide that"),
             (["--r1-gate", "sequential"], "looks need the samples of all nodes"),
             (["--r1-gate=sequential"], "the batch scripts decide that"),
+            (["-maime"], "the batch scripts decide that"),
             (["aime"], "'aime' belongs to no option"),
+            (["--r1-engine-arg", "trust_remote_code=true", "True"], "'True' belongs to no option"),
+            (["--r1-margin=2", "aime"], "'aime' belongs to no option"),
+            (["--r1-unsafe-code", "aime"], "'aime' belongs to no option"),
         ],
     )
     def test_refusals(self, extra: list[str], words: str) -> None:
@@ -100,6 +106,25 @@ class TestScripts:
                 folder=job.folder, output_dir=job.output_dir, root=job.root, python="p", model="m", marks="m",
                 sbatch_arguments=("--qos=a\nrm",),
             )  # fmt: skip
+
+    @pytest.mark.parametrize("time", ["2", "1:59", "0:02:00", "0-0:2"])
+    def test_a_limit_within_the_grace_is_refused(self, job: Submission, time: str) -> None:
+        """Every start would be told to stop before it has begun."""
+        with pytest.raises(PlanError, match=r"--time .* is 1\d\d? s, and a share stops 120 s before it"):
+            replace(job, time=time)
+
+    @pytest.mark.parametrize("time", ["0", "3", "2:01", "1:00:00", "1-0", "0-0:2:1", "UNLIMITED", None])
+    def test_other_limits_are_slurms_to_read(self, job: Submission, time: str | None) -> None:
+        """Minutes where there is one number, none at all where that is 0, and what only Slurm can read."""
+        assert replace(job, time=time).time == time
+
+    def test_directives_are_read_as_they_were_meant(self, job: Submission) -> None:
+        """Slurm unquotes words as a shell does, and puts numbers for a % and a letter; the paths want neither."""
+        job = replace(job, folder=job.folder.parent / '%j "1"')
+        lines = [line.removeprefix("#SBATCH ") for line in share_script(job).splitlines() if line.startswith("#SBATCH")]
+        words = [shlex.split(line, comments=True) for line in lines]
+        assert ["--job-name=r1eval-share-it's"] in words
+        assert [f'--output={job.folder.parent}/%%j "1"/logs/share-%a.log'] in words
 
     def test_secrets(self) -> None:
         """Names that end like a secret's are dropped; a server's key is needed to ask it."""
@@ -196,7 +221,7 @@ class TestGathering:
         self.record_share(tmp_path / "s", 1, "attempt-7-0", skip=frozenset({("p000", 0)}))
         with pytest.raises(RunError, match=r"share 1/1 is not whole: smoke: share 1/1, 95 of 96 samples.*resubmit"):
             gather(tmp_path / "s", out=tmp_path / "out", n_shares=1)
-        with pytest.raises(RunError, match=r"share 1/1 is not whole: nothing is stored"):
+        with pytest.raises(RunError, match=r"share 1/1 is not whole: nothing is stored\. See"):
             gather(tmp_path / "nothing", out=tmp_path / "out", n_shares=1)
 
 
@@ -220,6 +245,13 @@ class TestCommands:
         with pytest.raises(RunError, match="is no submission"):
             submitted_in(tmp_path)
 
+    def test_a_place_that_cannot_be_written(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """One line, before anything is submitted."""
+        (tmp_path / "file").touch()
+        arguments = ["slurm", "submit", "--model", "org/m", "--benchmarks", "smoke"]
+        assert main([*arguments, "--output-dir", str(tmp_path / "file")]) == 2
+        assert "cannot be written: Not a directory; name another folder with --output-dir" in capsys.readouterr().err
+
     def test_no_slurm_here(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         """One line, and what to do instead."""
         monkeypatch.setenv("PATH", "/nowhere")
@@ -241,6 +273,17 @@ class TestOpenR1:
         for words in ("-m 'aime24 or math500'", "--r1-revision v1", "'--r1-system-prompt=Be brief'"):
             assert words in said
         assert "--r1-engine-arg trust_remote_code=true" in said
+
+    @pytest.mark.parametrize(("words", "is_passed_on"), [(["true"], True), (["False"], False)])
+    def test_trust_may_be_spelled_out(
+        self,
+        words: list[str],
+        is_passed_on: bool,  # noqa: FBT001
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """As its own parser takes it."""
+        assert run_benchmarks.main(["--model-id", "org/m", "--trust_remote_code", *words, "--dry-run"]) == 0
+        assert ("trust_remote_code=true" in capsys.readouterr().out) == is_passed_on
 
     def test_model_is_needed(self, capsys: pytest.CaptureFixture[str]) -> None:
         """Without one there is nothing to do."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -40,12 +41,20 @@ def submit(  # noqa: PLR0913 - a command's options
         str | None, typer.Option(metavar="TIME", help="time limit of a start; a share goes on in the next one")
     ] = None,
     grace: Annotated[int, typer.Option(metavar="S", min=1, help="seconds before the limit at which it stops")] = 120,
-    sbatch_arg: Annotated[list[str] | None, typer.Option(metavar="ARG", help="option of sbatch; repeatable")] = None,
+    sbatch_arg: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ARG", help="option of sbatch, as in --sbatch-arg=--cpus-per-task=64; repeatable"),
+    ] = None,
     output_dir: Annotated[Path, typer.Option(metavar="DIR", help="where runs are kept")] = Path("data/evals"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the scripts, submit and write nothing")] = False,
     json: Json = False,
 ) -> int:
-    """Submit a gate. Other options go to pytest: drawing to the shares, gate, report and upload to the judge."""
+    """
+    Submit a gate. Other options go to pytest: drawing to the shares, gate, report and upload to the judge.
+
+    What the environment holds of secrets (HF_TOKEN and its like) reaches the judge alone: a share that downloads a
+    model or data set which is not public needs them cached before, or the login of hf auth login.
+    """
     from pytest_r1eval.selection import mark_expression
     from pytest_r1eval.slurm.jobs import submit as submitted
     from pytest_r1eval.slurm.scripts import Submission, divided
@@ -110,7 +119,12 @@ def wait(
     ] = "5",  # type: ignore[assignment]  # typer parses defaults too
     json: Json = False,
 ) -> int:
-    """Wait for the verdict, print the judge's log, and exit as the gate does."""
+    """
+    Wait for the verdict, print the judge's log, and exit as the gate does.
+
+    0 if every benchmark passes, 1 if one does not, 2 to 5 if there is no verdict: pytest's codes, and 2 for shares
+    that are not whole, jobs that ended or were cancelled, and a Slurm that does not answer.
+    """
     from pytest_r1eval.slurm.standings import awaited, log_ends
 
     result = awaited(folder, interval_s=interval)
@@ -154,7 +168,8 @@ def cancel(folder: Submitted, *, json: Json = False) -> int:
     if json:
         show_json({"folder": str(folder), "cancelled": [jobs.array_job, jobs.judge_job]})
         return EXIT_PASSED
-    show(f"cancelled jobs {jobs.array_job} and {jobs.judge_job}; go on with r1eval slurm resubmit {folder}")
+    again = f"r1eval slurm resubmit {shlex.quote(str(folder))}"
+    show(f"cancelled jobs {jobs.array_job} and {jobs.judge_job}; go on with {again}")
     return EXIT_PASSED
 
 
@@ -182,5 +197,5 @@ def _show_submitted(folder: Path, submitted: slurm_jobs.Submitted, *, json: bool
         return
     show(
         f"shares: job {submitted.array_job}\njudge: job {submitted.judge_job}, after them\nfolder: {folder}\n"
-        f"next: r1eval slurm wait {folder}"
+        f"next: r1eval slurm wait {shlex.quote(str(folder))}"
     )

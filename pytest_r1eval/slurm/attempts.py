@@ -169,7 +169,7 @@ def gather(submission: Path, *, out: Path, n_shares: int) -> Merged:
 
 def _whole_run(submission: Path, number: int, *, n_shares: int, to: Path) -> Path:
     """Copy the newest whole attempt of a share."""
-    said = "nothing is stored"
+    said = "nothing is stored."
     for attempt in reversed(attempts(submission / SHARES / str(number))):
         copy = to / attempt.folder.name
         if attempt.run is None or not copy_run(attempt.run, to=copy):
@@ -178,8 +178,8 @@ def _whole_run(submission: Path, number: int, *, n_shares: int, to: Path) -> Pat
         unfit = [result.words[0] for result in results if result.refusal is not None]
         if results and not unfit:
             return copy
-        if said == "nothing is stored":
-            said = unfit[0] if unfit else "no benchmark was begun"
+        if said == "nothing is stored.":
+            said = unfit[0] if unfit else "no benchmark was begun."
     raise RunError(
         f"share {number}/{n_shares} is not whole: {said} See r1eval slurm logs {submission} --share {number}; go on "
         f"with r1eval slurm resubmit {submission}, nothing is drawn twice"

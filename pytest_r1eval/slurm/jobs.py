@@ -94,17 +94,28 @@ def submit(job: Submission, *, environment: Mapping[str, str] = os.environ) -> S
         environment: What the jobs inherit; the shares' without its secrets.
 
     Raises:
-        RunError: If Slurm refuses; nothing stays submitted then.
+        RunError: If the scripts cannot be written, or Slurm refuses; nothing stays submitted then.
     """
     write(job)
     return resubmit(job.folder, model=job.model, n_shares=job.n_shares, environment=environment)
 
 
 def write(job: Submission) -> None:
-    """Write both scripts into the submission's folder."""
-    (job.folder / "logs").mkdir(parents=True)
-    (job.folder / SHARE_SCRIPT).write_text(share_script(job))
-    (job.folder / JUDGE_SCRIPT).write_text(judge_script(job))
+    """
+    Write both scripts into the submission's folder.
+
+    Raises:
+        RunError: If it cannot be written.
+    """
+    try:
+        (job.folder / "logs").mkdir(parents=True)
+        (job.folder / SHARE_SCRIPT).write_text(share_script(job))
+        (job.folder / JUDGE_SCRIPT).write_text(judge_script(job))
+    except OSError as error:
+        raise RunError(
+            f"{job.folder} cannot be written: {error.strerror}; name another folder with --output-dir, one that all "
+            "nodes see"
+        ) from error
 
 
 def resubmit(folder: Path, *, model: str, n_shares: int, environment: Mapping[str, str] = os.environ) -> Submitted:
@@ -174,9 +185,12 @@ def jobs_of(submitted: Submitted) -> tuple[Job, ...]:
 
 def result_of(folder: Path, submitted: Submitted) -> Result | None:
     """Return what the newest start of the judge's job wrote; None until it has."""
-    files = (folder / "results").glob(f"{submitted.judge_job}-*.json")
+    files = (folder / "results").glob(f"{submitted.judge_job}-*.txt")
     newest = max(files, key=lambda path: int(path.stem.rpartition("-")[2]), default=None)
-    return None if newest is None else Result(**json.loads(newest.read_text()))
+    if newest is None:
+        return None
+    exit_code, run = newest.read_text().split("\n", 1)
+    return Result(exit_code=int(exit_code), run=run.removesuffix("\n"))
 
 
 def _job(entry: Mapping[str, Any]) -> Job:
@@ -214,7 +228,7 @@ def _slurm(program: str, *arguments: str, environment: Mapping[str, str] | None 
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RunError(
             f"{program} cannot be run ({error}); expected Slurm's commands on this machine: log in to the cluster, or "
-            "write the scripts with --dry-run"
+            "print the scripts with --dry-run"
         ) from error
     if done.returncode:
         raise RunError(f"{program} refused (exit {done.returncode}): {done.stderr.strip() or done.stdout.strip()}")

@@ -6,12 +6,14 @@ They are the whole of what happens on the cluster; `r1eval slurm` only writes, s
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_r1eval.errors import PlanError
+from pytest_r1eval.settings import OPTIONS
 
 SHARE_SCRIPT = "share.sbatch"
 JUDGE_SCRIPT = "judge.sbatch"
@@ -45,6 +47,8 @@ _SHARES_ONLY = frozenset(
 )
 """Options about drawing, which the stored run decides for the judge."""
 _BOTH = frozenset({"tasks", "data"})
+_FLAGS = frozenset(option.flag for option in OPTIONS if option.is_flag)
+"""Options that take no value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +100,28 @@ class Submission:
                 raise PlanError(
                     f"--sbatch-arg {argument!r}; expected one option of sbatch, as in --sbatch-arg=--qos=low"
                 )
+        limit_s = None if self.time is None else time_limit_s(self.time)
+        if limit_s and limit_s <= self.grace_s:  # 0 is no limit
+            raise PlanError(
+                f"--time {self.time} is {limit_s} s, and a share stops {self.grace_s} s before it (--grace): every "
+                "start would end at once; give more time, or less grace"
+            )
+
+
+def time_limit_s(time: str) -> int | None:
+    """
+    Read a time limit as sbatch does, to whole seconds; None where it is none of its forms.
+
+    These are minutes, minutes:seconds, hours:minutes:seconds, days-hours and days-hours:minutes[:seconds].
+    """
+    if not (found := re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", time)):
+        return None
+    days, first, second, third = (None if part is None else int(part) for part in found.groups())
+    if days is not None:
+        return 60 * (60 * (24 * days + (first or 0)) + (second or 0)) + (third or 0)
+    if third is not None:
+        return 60 * (60 * (first or 0) + (second or 0)) + third
+    return 60 * (first or 0) + (second or 0)
 
 
 def divided(extra: Sequence[str]) -> PytestArguments:
@@ -111,6 +137,7 @@ def divided(extra: Sequence[str]) -> PytestArguments:
     share: list[str] = []
     judge: list[str] = []
     target: list[list[str]] = []
+    is_foreign = False
     for argument in extra:
         if not argument.startswith("-"):
             if not target:
@@ -119,13 +146,18 @@ def divided(extra: Sequence[str]) -> PytestArguments:
                 )
             for arguments in target:
                 arguments.append(argument)
+            target = target if is_foreign else []
             continue
-        name = argument.partition("=")[0].removeprefix("--r1-")
-        if name in _OURS or argument in {"--r1-gate=sequential", "-m", "-n"}:
+        flag, is_given, _ = argument.partition("=")
+        name = flag.removeprefix("--r1-")
+        if name in _OURS or argument == "--r1-gate=sequential" or re.match(r"-[mn]|--numprocesses\b", argument):
             raise PlanError(f"{argument}: the batch scripts decide that; leave it out (see r1eval slurm submit --help)")
         target = [share, judge] if name in _BOTH else [share] if name in _SHARES_ONLY else [judge]
         for arguments in target:
             arguments.append(argument)
+        is_foreign = not flag.startswith("--r1-")
+        if is_given or flag in _FLAGS:
+            target = []
     if "sequential" in judge and judge[judge.index("sequential") - 1] == "--r1-gate":
         raise PlanError("--r1-gate sequential: looks need the samples of all nodes while the run goes on; leave it out")
     return PytestArguments(share=tuple(share), judge=tuple(judge))
@@ -140,11 +172,12 @@ def share_script(job: Submission) -> str:
     gpus = [f"--gres=gpu:{job.gpus_per_node}"] if job.gpus_per_node else []
     time = [f"--time={job.time}"] if job.time else []
     warning = f"--signal=B:USR1@{job.grace_s}"
-    options = [f"--array=1-{job.n_shares}", *gpus, *time, warning, f"--output={job.folder}/logs/share-%a.log"]
+    options = [f"--array=1-{job.n_shares}", *gpus, *time, warning, _log_option(job, "share-%a")]
     return f"""\
 #!/bin/bash
 {_directives(job, "share", options)}
-# One share of a run, of {job.n_shares}, on one node. By hand: SLURM_ARRAY_TASK_ID=1 bash {SHARE_SCRIPT}
+# One share of a run, of {job.n_shares}, on one node. By hand: {_by_hand(job, "")}
+# Without Slurm: SLURM_ARRAY_TASK_ID=1 bash {SHARE_SCRIPT}
 cd {shlex.quote(str(job.root))} || exit 2
 for name in $(compgen -e); do  # what is sampled may run programs: secrets are the judge's
   case $name in R1_SERVER_API_KEY) ;; *_TOKEN|*_SECRET|*_PASSWORD|*_KEY) unset "$name" ;; esac
@@ -162,12 +195,12 @@ resume=$({shlex.quote(job.python)} -m pytest_r1eval.slurm.handover "$attempt") |
 pytest=$!
 again=
 trap 'again="the time limit is near"; kill -TERM $pytest' USR1  # Slurm's warning (--signal)
-trap 'kill -TERM $pytest' TERM                                   # cancelled or preempted: Slurm decides what follows
+trap 'kill -TERM $pytest' TERM INT                               # cancelled or preempted: Slurm decides what follows
 wait $pytest; code=$?
 while kill -0 $pytest 2>/dev/null; do wait $pytest; code=$?; done
 if [ -z "$again" ] && [ $code -eq 137 ]; then again="pytest was killed"; fi
 # A start that has been replaced meanwhile does not disturb the one that replaced it.
-if [ -n "$again" ] && scontrol show job "${{SLURM_JOB_ID:-0}}" | grep -q "Restarts=$restarts "; then
+if [ -n "$again" ] && [ $code -ne 0 ] && scontrol show job "${{SLURM_JOB_ID:-0}}" | grep -q "Restarts=$restarts "; then
   if [ "$restarts" -lt {MAX_RESTARTS} ]; then
     echo "== $again: what is stored is kept, the share goes on in a new start"
     scontrol requeue "$SLURM_JOB_ID" && exit 0
@@ -187,24 +220,38 @@ def judge_script(job: Submission) -> str:
     ]
     return f"""\
 #!/bin/bash
-{_directives(job, "judge", [f"--output={job.folder}/logs/judge.log"])}
-# Merges the shares and judges the run. Submitted with --dependency=afterany:ARRAY_JOB. By hand: bash {JUDGE_SCRIPT}
+{_directives(job, "judge", [_log_option(job, "judge")])}
+# Merges the shares and judges the run. By hand: {_by_hand(job, "--dependency=afterany:SHARES_JOB ")}
+# Without Slurm: bash {JUDGE_SCRIPT}
 cd {shlex.quote(str(job.root))} || exit 2
 start=${{SLURM_JOB_ID:-0}}-${{SLURM_RESTART_COUNT:-0}}
-result={shlex.quote(str(job.folder / "results"))}/$start.json
+result={shlex.quote(str(job.folder / "results"))}/$start.txt
 mkdir -p {shlex.quote(str(job.folder / "results"))}
-run=$({shlex.join(gather_words)} --start "$start"); code=$?
+run=$({shlex.join(gather_words)} --start "$start") && code=0 || code=2
 if [ $code -eq 0 ]; then
   {shlex.join(pytest_words)} --r1-judge-only "$run" --r1-output-dir {shlex.quote(str(job.output_dir))} \\
     {shlex.join(job.arguments.judge)}
   code=$?
 fi
-printf '{{"exit_code": %d, "run": "%s"}}\\n' $code "$run" > "$result.part" && mv "$result.part" "$result"
+# What a signal ended has said nothing: no result is left then.
+[ $code -lt 128 ] && printf '%s\\n' $code "$run" > "$result.part" && mv "$result.part" "$result"
 exit $code
 """
 
 
 def _directives(job: Submission, role: str, options: Sequence[str]) -> str:
     name = job.model.rstrip("/").rpartition("/")[2]
-    common = [f"--job-name=r1eval-{role}-{name}", "--nodes=1", "--ntasks=1", "--requeue", "--open-mode=append"]
+    title = shlex.quote(f"--job-name=r1eval-{role}-{name}")
+    common = [title, "--nodes=1", "--ntasks=1", "--requeue", "--open-mode=append"]
     return "\n".join(f"#SBATCH {option}" for option in [*common, *options, *job.sbatch_arguments])
+
+
+def _log_option(job: Submission, name: str) -> str:
+    """Return --output, in which Slurm reads quotes as a shell does, and a %% as one."""
+    folder = str(job.folder / "logs").replace("%", "%%")
+    return shlex.quote(f"--output={folder}/{name}.log")
+
+
+def _by_hand(job: Submission, options: str) -> str:
+    script = JUDGE_SCRIPT if options else SHARE_SCRIPT
+    return f"mkdir -p {shlex.quote(str(job.folder / 'logs'))} && sbatch {options}{script}"
