@@ -107,7 +107,7 @@ class GateOrder:
         except RunError:
             return None
         runs: dict[str, list[Point]] = {}
-        for points in found.values():
+        for points in found.points.values():
             for point in points:
                 if point.step < saved.step and point.model.partition("/")[0] == training:
                     runs.setdefault(point.run, []).append(point)
