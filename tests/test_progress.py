@@ -362,7 +362,7 @@ class TestPytest:
         output = on_terminal(command, cwd=pytester.path, environ=environ)
         assert "\x1b[1;37r" in output
         assert bool(re.search(r"\x1b\[[0-9;]*m", output)) == has_colour
-        assert ("\x1b[32msmoke " in output) == has_colour
+        assert ("\x1b[33msmoke " in output) == has_colour
 
 
 def on_terminal(command: list[str], *, cwd: Path, environ: Mapping[str, str] | None = None) -> str:
@@ -376,7 +376,7 @@ def on_terminal(command: list[str], *, cwd: Path, environ: Mapping[str, str] | N
     child = subprocess.Popen(command, cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     chunks: list[bytes] = []
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300  # of a machine that has much else to do; it ends when the command does
     try:
         while time.monotonic() < deadline:
             try:

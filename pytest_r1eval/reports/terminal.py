@@ -30,9 +30,9 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def colour_of(result: GateResult) -> dict[str, bool]:
     """Return pytest's markup of a verdict; pytest knows whether colours are wanted."""
-    if result.judgement.verdict is Verdict.PASS:
-        return {"green": True} if result.passes else {"red": True}
-    return {"yellow": True} if result.judgement.passes else {"red": True}
+    if not result.passes:
+        return {"red": True}
+    return {"green": True} if result.judgement.verdict is Verdict.PASS else {"yellow": True}
 
 
 def family_words(results: Sequence[GateResult]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.core.verdicts import Verdict
-from pytest_r1eval.reports.terminal import gate_row, gate_words
+from pytest_r1eval.reports.terminal import colour_of, gate_row, gate_words
 from pytest_r1eval.run_reports import read_report
 
 
@@ -28,4 +28,8 @@ def test_a_score_in_bounds_is_no_green_row_where_health_is_red(examples: Mapping
     """The exit code is 1, and the table says why."""
     (green,), (red,) = (read_report(examples[name]).gates for name in ("green", "red"))
     assert gate_row(green.result)[-1] == "PASS"
-    assert gate_row(replace(green.result, health=red.result.health))[-1] == "PASS, health FAIL"
+    unhealthy = replace(green.result, health=red.result.health)
+    assert gate_row(unhealthy)[-1] == "PASS, health FAIL"
+    odd = replace(unhealthy.judgement, verdict=Verdict.SUSPICIOUS_IMPROVED)
+    for result, colour in ((green.result, "green"), (unhealthy, "red"), (replace(unhealthy, judgement=odd), "red")):
+        assert colour_of(result) == {colour: True}
