@@ -109,7 +109,7 @@ class GateOrder:
         newest: dict[int, tuple[Point, ...]] = {}
         for path in sorted(self._runs(saved), key=lambda path: path.parent.name):
             try:
-                points = tuple(points_of(path.parent).values())
+                points = tuple(point for point in points_of(path.parent).values() if point is not None)
             except StoreError as error:  # a run that was killed at its start must not end all gates after it
                 _LOGGER.warning("r1eval: passed over as a baseline: %s", error)
                 continue

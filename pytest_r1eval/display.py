@@ -154,17 +154,19 @@ class Table:
     Args:
         stream: The terminal; not closed.
         size: Says how large it is.
+        has_colour: Whether bars are coloured and words bold.
     """
 
-    def __init__(self, stream: TextIO, *, size: Callable[[], os.terminal_size]) -> None:
+    def __init__(self, stream: TextIO, *, size: Callable[[], os.terminal_size], has_colour: bool = True) -> None:
         self._stream = stream
         self._size = size
+        self._has_colour = has_colour
         self._reserved: tuple[os.terminal_size, int] | None = None
 
     def show(self, seen: Sequence[Seen], *, at_s: float) -> None:  # noqa: ARG002 - drawn at every look
         """Draw the table anew; one write, so that nobody's output comes between."""
         size = self._size()
-        rows = table_rows(seen, width=size.columns)[: max(0, size.lines - MIN_ROWS_LEFT)]
+        rows = table_rows(seen, width=size.columns, has_colour=self._has_colour)[: max(0, size.lines - MIN_ROWS_LEFT)]
         text = ""
         if self._reserved != (size, len(rows)):
             text = self._released() + _reserving(size.lines, len(rows))
@@ -196,8 +198,8 @@ def _reserving(n_lines: int, n_rows: int) -> str:
     return "\x1bD" * n_rows + (f"\x1b[{n_rows}A" if n_rows else "") + f"\x1b7\x1b[1;{n_lines - n_rows}r\x1b8"
 
 
-def table_rows(seen: Sequence[Seen], *, width: int) -> list[str]:
-    """Draw the table for a terminal, one string per row, colours included."""
+def table_rows(seen: Sequence[Seen], *, width: int, has_colour: bool = True) -> list[str]:
+    """Draw the table for a terminal, one string per row, colours included where they are wanted."""
     from rich.console import Console  # noqa: PLC0415 - only where there is a terminal
     from rich.progress_bar import ProgressBar  # noqa: PLC0415
     from rich.table import Table as Grid  # noqa: PLC0415
@@ -218,7 +220,15 @@ def table_rows(seen: Sequence[Seen], *, width: int) -> list[str]:
         amount = f"{standing.n_stored}/{standing.n_planned}" if standing.n_planned else "planning"
         cells = (amount, _score_cell(one), tokens_text(one.rates), looks_text(standing), eta_text(one))
         grid.add_row(Text(standing.benchmark), bar, *(Text(cell) for cell in cells))
-    console = Console(file=io.StringIO(), force_terminal=True, width=width, height=len(seen) + 2, highlight=False)
+    console = Console(
+        file=io.StringIO(),
+        force_terminal=True,
+        color_system="auto" if has_colour else None,
+        no_color=not has_colour,
+        width=width,
+        height=len(seen) + 2,
+        highlight=False,
+    )
     with console.capture() as captured:
         console.print(grid)
         console.print(Text(LEGEND, style="dim"), overflow="ellipsis", no_wrap=True)
@@ -246,15 +256,19 @@ def display_on(
 
     Args:
         stream: The terminal, log or pipe.
-        environ: The environment; a terminal that calls itself dumb gets lines.
+        environ: The environment; a terminal that calls itself dumb gets lines, and NO_COLOR no colours [1]_.
         prefix: What each line begins with, where lines are written.
         interval_s: Seconds between lines.
         is_mid_line: Whether somebody else has left the cursor within a line.
+
+    References:
+        .. [1] https://no-color.org
     """
     if stream.isatty() and environ.get("TERM", "dumb") != "dumb":
         file_descriptor = stream.fileno()
         if os.get_terminal_size(file_descriptor).lines >= 2 * MIN_ROWS_LEFT:
-            return Table(stream, size=lambda: os.get_terminal_size(file_descriptor))
+            has_colour = not environ.get("NO_COLOR")
+            return Table(stream, size=lambda: os.get_terminal_size(file_descriptor), has_colour=has_colour)
     return Lines(stream, prefix=prefix, interval_s=interval_s, is_mid_line=is_mid_line)
 
 
@@ -358,7 +372,9 @@ def start_progress(config: pytest.Config, run: Path, *, benchmarks: Sequence[str
     cursor = Cursor(config)
     config.pluginmanager.register(cursor, "r1eval-cursor")
     own = duplicate_of(sys.stdout)
-    display = display_on(own or sys.stdout, environ=os.environ, prefix="r1eval: ", is_mid_line=cursor.is_mid_line)
+    uncoloured = {} if config.get_terminal_writer().hasmarkup else {"NO_COLOR": "as pytest was told"}
+    environ = {**os.environ, **uncoloured}
+    display = display_on(own or sys.stdout, environ=environ, prefix="r1eval: ", is_mid_line=cursor.is_mid_line)
     progress = LiveProgress(run, benchmarks=benchmarks, display=display, own_stream=own)
     progress.start()
     return progress

@@ -107,17 +107,19 @@ class RunReport:
         header: What the run is about.
         harnesses: What answered and graded; one where the run can be judged.
         gates: In the order in which they were judged.
+        unjudged: Benchmarks of the run that have no verdict yet.
     """
 
     run: Path
     header: RunHeader
     harnesses: tuple[Harness, ...]
     gates: tuple[GateReport, ...]
+    unjudged: tuple[str, ...] = ()
 
     @property
     def passes(self) -> bool:
-        """Whether every gate is green, health included."""
-        return bool(self.gates) and all(gate.result.passes for gate in self.gates)
+        """Whether every benchmark of the run was judged and every gate is green, health included."""
+        return bool(self.gates) and not self.unjudged and all(gate.result.passes for gate in self.gates)
 
     @property
     def exit_code(self) -> int:
@@ -160,6 +162,7 @@ def read_report(run: Path) -> RunReport:
             header=store.header,
             harnesses=store.harnesses,
             gates=tuple(_gate(store, name, text) for name, text in verdicts.items()),
+            unjudged=tuple(name for name in store.selected if name not in verdicts),
         )
 
 

@@ -106,9 +106,12 @@ def statements(script: str) -> list[str]:
     return [part.strip().removesuffix(";") for part in re.split(r"\n(?=[A-Z])", script.strip())]
 
 
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+
+
 def packed(text: str) -> str | bytes:
-    """Return what is stored of a text: compressed where that pays."""
-    if len(text) < MIN_COMPRESSED_CHARS:
+    """Return what is stored of a text: compressed where that pays, or where SQLite would refuse half a pair."""
+    if len(text) < MIN_COMPRESSED_CHARS and not _HALF_PAIR.search(text):
         return text
     return zlib.compress(text.encode("utf-8", "surrogatepass"), COMPRESSION_LEVEL)
 

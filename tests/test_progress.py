@@ -13,7 +13,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -343,17 +343,40 @@ class TestPytest:
         assert output.rindex("\x1b[r") > output.rindex("\x1b[1;37r")
         assert re.search(r"r1eval::smoke::pass@1 .*PASSED", output)
 
+    @pytest.mark.parametrize(
+        ("extra", "environ", "has_colour"),
+        [((), {}, True), (("--color=no",), {}, False), ((), {"NO_COLOR": "1"}, False)],
+        ids=["as-it-is", "color-no", "NO_COLOR"],
+    )
+    def test_colours(
+        self,
+        pytester: pytest.Pytester,
+        recorded: Record,
+        extra: tuple[str, ...],
+        environ: dict[str, str],
+        has_colour: bool,  # noqa: FBT001 - a parameter of the test
+    ) -> None:
+        """On a terminal, in the live table as well as in the gate's; none at all for who asks for none."""
+        recorded("run")
+        command = [sys.executable, "-m", "pytest", *arguments("--r1-save-baseline", "local/toy", *extra)]
+        output = on_terminal(command, cwd=pytester.path, environ=environ)
+        assert "\x1b[1;37r" in output
+        assert bool(re.search(r"\x1b\[[0-9;]*m", output)) == has_colour
+        assert ("\x1b[33msmoke " in output) == has_colour
 
-def on_terminal(command: list[str], *, cwd: Path) -> str:
+
+def on_terminal(command: list[str], *, cwd: Path, environ: Mapping[str, str] | None = None) -> str:
     """Run a command on a pseudo-terminal of 40 rows and return all that it wrote."""
     ours, theirs = pty.openpty()
     os.set_blocking(ours, False)
-    environment = {**os.environ, "TERM": "xterm-256color"}
+    colours = {"NO_COLOR", "FORCE_COLOR", "PY_COLORS"}
+    environment = {name: value for name, value in os.environ.items() if name not in colours}
+    environment |= {"TERM": "xterm-256color", **(environ or {})}
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     child = subprocess.Popen(command, cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     chunks: list[bytes] = []
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300  # of a machine that has much else to do; it ends when the command does
     try:
         while time.monotonic() < deadline:
             try:

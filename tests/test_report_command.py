@@ -27,7 +27,7 @@ def test_as_text(examples: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     lines = said.splitlines()
     assert lines[0].split() == ["benchmark", "pass@1", "baseline", "difference", "z", "MDE80", "verdict"]
-    assert lines[2].endswith(" FAIL_REGRESSED")
+    assert lines[2].endswith(" FAIL_REGRESSED, health FAIL")
     assert lines[4].startswith("smoke: FAIL_REGRESSED. pass@1 is ")
     assert [line for line in lines if line.startswith("smoke: health FAIL.")]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ import pytest
 from pytest_r1eval.core.records import ProblemCounts
 from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.errors import RunError, StoreError
+from pytest_r1eval.reports.files import report_json, report_text
 from pytest_r1eval.run_reports import outcomes_of, read_report, samples_at
+from pytest_r1eval.store import Store
 from tests.judged_runs import judged
 from tests.recordings import HARNESS, record_run
 
@@ -103,3 +107,17 @@ def test_no_run(tmp_path: Path, examples: Runs) -> None:
         read_report(tmp_path / "nowhere")
     shutil.copytree(examples["green"], tmp_path / "copy")
     assert read_report(tmp_path / "copy").gates == read_report(examples["green"]).gates
+
+
+def test_a_run_that_was_judged_in_part_does_not_pass(tmp_path: Path) -> None:
+    """A benchmark that was added to the run, or whose judge was killed, has no verdict; green would be a guess."""
+    run = record_run(tmp_path / "run")
+    judged(run)
+    judged(run)
+    assert read_report(run).passes
+    with closing(Store.open(run)) as store:
+        store.select(("aime24",))
+    report = read_report(run)
+    assert (report.unjudged, report.passes, report.exit_code) == (("aime24",), False, 1)
+    assert "aime24: not judged yet" in report_text(report)
+    assert json.loads(report_json(report))["unjudged"] == ["aime24"]

@@ -65,6 +65,20 @@ class TestWorkflows:
         if path.name != "ci.yml":
             assert kept
             assert all(str(step["if"]).startswith("always()") for step in kept)
+            assert all(step["with"]["overwrite"] is True for step in kept), "a second attempt could not keep its own"
+
+
+def test_another_label_cancels_no_gate() -> None:
+    """Every label starts the workflow, and what starts cancels what is in its group."""
+    content = loaded(ROOT / ".github/workflows/gate.yml")
+    assert content["concurrency"]["cancel-in-progress"] is True
+    assert "github.event.label.name" in content["concurrency"]["group"]
+
+
+def test_a_share_is_of_this_run_alone() -> None:
+    """A runner of one's own keeps its folders: an older share beside the new one would be merged with it."""
+    steps = loaded(ROOT / "examples/github/shards.yml")["jobs"]["draw"]["steps"]
+    assert steps[0]["env"]["R1_OUTPUT_DIR"] == steps[1]["with"]["path"] == "${{ runner.temp }}/share"
 
 
 @pytest.mark.parametrize("path", EVERYTHING, ids=lambda path: path.name)
@@ -128,6 +142,19 @@ class TestAction:
         assert code == 1, printed
         assert "FAIL_REGRESSED" in printed
         assert outputs.count("run=data/evals/local/toy/") == 2
+
+    def test_arguments_may_stand_on_several_lines(self, tmp_path: Path) -> None:
+        """None is dropped: the second could be what makes the gate strict."""
+        base = record_run(tmp_path / "base", seed=1)
+        code, printed, _ = self.run(tmp_path, base, "--r1-save-baseline\n  local/base\n--no-such-option\n")
+        assert (code, "--no-such-option" in printed) == (4, True), printed
+
+    def test_a_run_from_before_is_not_this_ones(self, tmp_path: Path) -> None:
+        """A runner of one's own keeps its folders; where nothing was drawn nothing is handed on."""
+        self.run(tmp_path, record_run(tmp_path / "base", seed=1), "--r1-save-baseline local/base")
+        (tmp_path / "outputs").unlink()
+        code, _, outputs = self.run(tmp_path, tmp_path / "nowhere")
+        assert (code, outputs) == (4, "run=\n")
 
     def test_an_input_is_data(self, tmp_path: Path) -> None:
         """A benchmark's name that is a command selects nothing and runs nothing."""

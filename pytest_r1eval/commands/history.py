@@ -23,42 +23,57 @@ def history(
     json: Json = False,
 ) -> int:
     """Show pass@1 over training steps, with error bars and baselines."""
-    from pytest_r1eval.reports.page import history_page
+    from pytest_r1eval.reports.files import write_text
+    from pytest_r1eval.reports.page import HistorySection, history_page
     from pytest_r1eval.reports.terminal import columns
     from pytest_r1eval.trainings import dumps
     from pytest_r1eval.trainings import history as history_of
 
-    found = history_of(folder)
+    training = history_of(folder)
     if out is not None:
-        sections = [(name, _picture(points)) for name, points in found.items()]
-        out.write_text(history_page(folder, sections), encoding="utf-8")
+        sections = [
+            HistorySection(benchmark=name, picture=_picture(points), table=_table(points))
+            for name, points in training.points.items()
+        ]
+        page = history_page(folder, sections, notes=training.notes)
+        write_text(out, page, again="name another file by --out")
         if json:
             show_json({"folder": str(folder), "page": str(out)})
         else:
             show(f"written to {out}")
     elif json:
-        show(dumps(found))
+        show(dumps(training))
     else:
-        for name, points in found.items():
-            rows = [("step", "pass@1", "baseline", "verdict"), *map(_row, points)]
-            show("\n".join([name, *columns(rows), ""]))
+        for name, points in training.points.items():
+            show("\n".join([name, *columns(_table(points)), ""]))
+        for note in training.notes:
+            show(f"note: {note}")
     return EXIT_PASSED
+
+
+def _table(points: Sequence[Point]) -> list[tuple[str, ...]]:
+    return [("step", "pass@1", "baseline", "verdict"), *map(_row, points)]
 
 
 def _row(point: Point) -> tuple[str, ...]:
     baseline = "-" if point.baseline_mean is None else f"{100 * point.baseline_mean:.1f}"
-    return str(point.step), f"{100 * point.mean:.1f} ± {100 * point.standard_error:.1f}", baseline, point.verdict
+    health = ", health FAIL" if point.verdict == "PASS" and not point.passes else ""
+    score = f"{100 * point.mean:.1f} ± {100 * point.standard_error:.1f}"
+    return str(point.step), score, baseline, point.verdict + health
 
 
 def _picture(points: Sequence[Point]) -> str:
     from pytest_r1eval.reports.charts import Estimated
     from pytest_r1eval.reports.charts import history as drawn
 
-    def estimated(label: str, mean: float, error: float | None) -> Estimated:
-        return Estimated(label=label, mean=mean, standard_error=error, exam_standard_error=None)
+    def estimated(label: str, mean: float, error: float | None, *, is_red: bool = False) -> Estimated:
+        return Estimated(label=label, mean=mean, standard_error=error, exam_standard_error=None, is_red=is_red)
 
-    means = {point.baseline_mean: point.baseline for point in points if point.baseline_mean is not None}
-    baselines = [estimated("baseline", mean, None) for mean in means]
+    means = sorted({point.baseline_mean for point in points if point.baseline_mean is not None})
     return drawn(
-        [(point.step, estimated(point.model, point.mean, point.standard_error)) for point in points], baselines
+        [
+            (point.step, estimated(point.model, point.mean, point.standard_error, is_red=not point.passes))
+            for point in points
+        ],
+        [estimated("baseline", mean, None) for mean in means],
     )

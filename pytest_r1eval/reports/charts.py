@@ -7,17 +7,19 @@ Every picture has a title and a description for who cannot see it, and every mar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.stats import pass_at_1
+from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.run_reports import GateReport, Lengths, LookRow, ProblemRow
 
 WIDTH = 720
 _LEFT, _RIGHT = 64, 24
-_CELL, _LARGE_CELL, _GAP = 15, 26, 3
+_CELL, _LARGE_CELL, _GAP = 16, 26, 3
+_ROW = 48
 _MANY_PROBLEMS = 100
 _N_SHADES = 5
 _N_BINS = 32
@@ -32,24 +34,36 @@ class Estimated:
     standard_error: float | None
     exam_standard_error: float | None
     is_baseline: bool = False
+    is_red: bool = False
 
 
-def svg(body: Iterable[str], *, height: float, title: str, description: str) -> str:
+def svg(body: Iterable[str], *, height: float, title: str, description: str, attributes: str = "") -> str:
     """Wrap marks into a picture."""
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" class="chart"><title>{escape(title)}</title>'
+        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" class="chart"{attributes}><title>{escape(title)}</title>'
         f"<desc>{escape(description)}</desc>{''.join(body)}</svg>"
     )
 
 
-def estimates(rows: Sequence[Estimated]) -> str:
-    """Draw numbers with both error bars: thick for these problems, thin for exams like this one."""
+def estimates(rows: Sequence[Estimated], *, fails_below: float | None = None) -> str:
+    """
+    Draw numbers with both error bars: thick for these problems, thin for exams like this one.
+
+    Args:
+        rows: From top to bottom.
+        fails_below: pass@1 at or below which the gate fails, drawn as an area; None where no one number decides.
+    """
     lows, highs = zip(*[_span(row) for row in rows], strict=True)
-    low, high = max(0.0, min(lows) - 0.02), min(1.0, max(highs) + 0.02)
-    scale = _Scale(low=low, high=high)
-    body = [*scale.grid(height=28 + 34 * len(rows))]
+    least = min(lows) if fails_below is None else min(*lows, fails_below)
+    low, high = max(0.0, least - 0.02), min(1.0, max(highs) + 0.02)
+    scale, floor = _Scale(low=low, high=high), 14 + _ROW * len(rows)
+    body = [*scale.grid(height=floor)]
+    if fails_below is not None and fails_below > low:
+        edge = scale.x(min(high, fails_below))
+        body.append(_area("fail", [(_LEFT, 8), (edge, 8), (edge, floor), (_LEFT, floor)]))
+        body.append(f'<text class="fails" x="{_LEFT + 8}" y="{floor - 6}">FAIL</text>')
     for number, row in enumerate(rows):
-        y = 34 + 34 * number
+        y = 36 + _ROW * number
         kind = "base" if row.is_baseline else "run"
         for error, name in ((row.exam_standard_error, "exam"), (row.standard_error, "own")):
             if error is not None:
@@ -57,10 +71,13 @@ def estimates(rows: Sequence[Estimated]) -> str:
                 body.append(f'<line class="bar {name} {kind}" x1="{left:.1f}" x2="{right:.1f}" y1="{y}" y2="{y}"/>')
         body.append(f'<circle class="dot {kind}" cx="{scale.x(row.mean):.1f}" cy="{y}" r="5.5"/>')
         own = "" if row.standard_error is None else f" ± {100 * row.standard_error:.1f}"
-        text = f"{row.label}: {100 * row.mean:.1f}{own}"
-        body.append(f'<text class="label" x="{_LEFT}" y="{y - 11}">{escape(text)}</text>')
+        text = f"{row.label} {100 * row.mean:.1f}{own}"
+        x = scale.x(row.mean)
+        anchor = "start" if x < WIDTH / 2 else "end"
+        body.append(f'<text class="label" x="{x:.1f}" y="{y - 12}" text-anchor="{anchor}">{escape(text)}</text>')
     words = "; ".join(f"{row.label} {100 * row.mean:.1f}" for row in rows)
-    return svg(body, height=44 + 34 * len(rows), title="pass@1 in points", description=words)
+    words += "" if fails_below is None else f"; the gate fails at {100 * fails_below:.1f} and below"
+    return svg(body, height=floor + 30, title="pass@1 in points", description=words)
 
 
 def looks(rows: Sequence[LookRow], ks: Sequence[int], fails: Sequence[float | None], passes: Sequence[float]) -> str:
@@ -83,8 +100,11 @@ def looks(rows: Sequence[LookRow], ks: Sequence[int], fails: Sequence[float | No
     body = [
         _area("fail", [*fail_points, (x(ks[-1]), y(low)), (fail_points[0][0], y(low))]) if fail_points else "",
         _area("pass", [*pass_points, (x(ks[-1]), y(high)), (pass_points[0][0], y(high))]),
-        f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>',
-        f'<text class="tick" x="{_LEFT - 8}" y="{y(0) + 4:.1f}" text-anchor="end">z = 0</text>',
+        *(
+            f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(z):.1f}" y2="{y(z):.1f}"/>'
+            f'<text class="tick" x="{_LEFT - 8}" y="{y(z) + 4:.1f}" text-anchor="end">{z or "z = 0"}</text>'
+            for z in _z_ticks(low, high)
+        ),
         f'<text class="passes" x="{WIDTH - _RIGHT - 10}" y="{top + 24}" text-anchor="end">PASS</text>',
         f'<text class="fails" x="{WIDTH - _RIGHT - 10}" y="{floor - 12}" text-anchor="end">FAIL</text>',
         *(f'<text class="tick" x="{x(k):.1f}" y="{floor + 20}" text-anchor="middle">{k}</text>' for k in ks),
@@ -100,74 +120,138 @@ def looks(rows: Sequence[LookRow], ks: Sequence[int], fails: Sequence[float | No
 
 
 def heat_map(problems: Sequence[ProblemRow]) -> str:
-    """Draw each problem as a square: its lower left half the run, its upper right half the baseline."""
+    """
+    Draw each problem as a square, by how often it is solved: its left half the baseline, its right half the run.
+
+    Squares of one shade are one path of strokes: a run has a thousand problems, and its page has to stay small.
+    """
     size = _CELL if len(problems) > _MANY_PROBLEMS else _LARGE_CELL
-    n_columns = (WIDTH - _GAP) // (size + _GAP)
+    pitch = size + _GAP
+    n_columns = (WIDTH - _GAP) // pitch
     n_rows = math.ceil(len(problems) / n_columns)
-    body = [_cell(problem, number % n_columns, number // n_columns, size) for number, problem in enumerate(problems)]
-    words = f"{len(problems)} problems in the exam's order; the table below has their numbers"
-    return svg(body, height=n_rows * (size + _GAP) + _GAP, title="Solve rate by problem", description=words)
-
-
-def _cell(problem: ProblemRow, column: int, row: int, size: int) -> str:
-    x, y = _GAP + column * (size + _GAP), _GAP + row * (size + _GAP)
-    tip = f"{problem.id}: {problem.n_correct}/{problem.n_samples}"
-    marks = f'<path class="s{_shade(problem.n_correct, problem.n_samples)}" d="M{x} {y}h{size}v{size}h-{size}z"/>'
-    if problem.baseline is not None:
+    strokes: list[list[str]] = [[] for _ in range(_N_SHADES)]
+    frames: list[str] = []
+    for number, problem in enumerate(problems):
+        x, y = _GAP + number % n_columns * pitch, _GAP + number // n_columns * pitch
+        middle = f"{y + size / 2:g}"
         base = problem.baseline
-        tip += f", baseline {base.n_correct}/{base.n_samples}"
-        marks += f'<path class="s{_shade(base.n_correct, base.n_samples)}" d="M{x} {y}h{size}v{size}z"/>'
-    if problem.has_fallen:
-        marks += f'<path class="fell" d="M{x} {y}h{size}v{size}h-{size}z"/>'
-    return f"<g><title>{escape(tip)}</title>{marks}</g>"
+        half = 0.0 if base is None else size / 2
+        if base is not None:
+            strokes[_shade(base.n_correct, base.n_samples)].append(f"M{x} {middle}h{half:g}")
+        strokes[_shade(problem.n_correct, problem.n_samples)].append(f"M{x + half:g} {middle}h{size - half:g}")
+        if problem.has_fallen:
+            frames.append(f"M{x} {y}h{size}v{size}h-{size}z")
+    body = [f'<path class="s{shade}" d="{"".join(drawn)}"/>' for shade, drawn in enumerate(strokes) if drawn]
+    body = [f'<g class="cells" stroke-width="{size}">{"".join(body)}</g>']
+    body += [f'<path class="fell" d="{"".join(frames)}"/>'] if frames else []
+    n_fallen = sum(problem.has_fallen for problem in problems)
+    words = f"{len(problems)} problems in the exam's order, {n_fallen} of them fell; the table below has their numbers"
+    legend = n_rows * pitch + 24
+    return svg(
+        [*body, *_shades(legend)],
+        height=legend + 12,
+        title="Solve rate by problem",
+        description=words,
+        attributes=f' data-pitch="{pitch}" data-columns="{n_columns}"',
+    )
+
+
+def _shades(y: float) -> Iterator[str]:
+    """Say what the shades mean."""
+    yield f'<text class="tick" x="{_GAP}" y="{y + 4:.0f}">never solved</text><g class="cells" stroke-width="16">'
+    yield from (f'<path class="s{shade}" d="M{150 + 22 * shade} {y:.0f}h20"/>' for shade in range(_N_SHADES))
+    yield f'</g><text class="tick" x="{150 + 22 * _N_SHADES + 10}" y="{y + 4:.0f}">always</text>'
 
 
 def _shade(n_correct: int, n_samples: int) -> int:
     return round((_N_SHADES - 1) * n_correct / n_samples) if n_samples else 0
 
 
-def lengths(found: Lengths) -> str:
-    """Draw how many tokens responses have, on a logarithmic axis; those that were cut off stand out."""
+def lengths(found: Lengths, *, means: Sequence[tuple[str, float]] = ()) -> str:
+    """
+    Draw how many tokens responses have, on a logarithmic axis; those that were cut off stand out.
+
+    Args:
+        found: The responses' lengths.
+        means: Mean lengths to mark, each with its name.
+    """
     everything = [max(1, n_tokens) for n_tokens in (*found.stopped, *found.cut_off)]
-    low, high = math.log(min(everything)), math.log(max(everything) + 1)
+    least, most = min(everything), max(everything)
+    low, high = math.log(least), math.log(most + 1)
     width = (high - low) / _N_BINS or 1.0
     stopped, cut = _binned(found.stopped, low, width), _binned(found.cut_off, low, width)
-    most = max(a + b for a, b in zip(stopped, cut, strict=True))
-    height, top, floor = 180, 10, 150
+    tallest = max(a + b for a, b in zip(stopped, cut, strict=True))
+    top = 20 + 22 * len(means)
+    height, floor = top + 176, top + 140
     step = (WIDTH - _LEFT - _RIGHT) / _N_BINS
-    body = [f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{floor}" y2="{floor}"/>']
+
+    def x(n_tokens: float) -> float:
+        share = (math.log(n_tokens) - low) / (width * _N_BINS)
+        return _LEFT + (WIDTH - _LEFT - _RIGHT) * min(1.0, max(0.0, share))
+
+    body = [
+        f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{floor}" y2="{floor}"/>',
+        f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{top}" y2="{top}"/>',
+        f'<text class="tick" x="{_LEFT - 8}" y="{top + 4}" text-anchor="end">{tallest:,}</text>',
+        f'<text class="tick" x="{_LEFT - 8}" y="{floor + 4}" text-anchor="end">0</text>',
+    ]
     for number, (n_stopped, n_cut) in enumerate(zip(stopped, cut, strict=True)):
         if not n_stopped + n_cut:
             continue
-        x, scale = _LEFT + number * step, (floor - top) / most
+        left, scale = _LEFT + number * step, (floor - top) / tallest
         start, end = math.exp(low + number * width), math.exp(low + (number + 1) * width)
         tip = f"{start:.0f} to {end:.0f} tokens: {n_stopped} ended, {n_cut} cut off"
-        body.append(
-            f"<g><title>{tip}</title>"
-            f'<rect class="ended" x="{x:.1f}" y="{floor - scale * n_stopped:.1f}" width="{step - 1.5:.1f}" '
-            f'height="{scale * n_stopped:.1f}"/>'
-            f'<rect class="cut" x="{x:.1f}" y="{floor - scale * (n_stopped + n_cut):.1f}" width="{step - 1.5:.1f}" '
-            f'height="{scale * n_cut:.1f}"/></g>'
+        bars = [("ended", floor - scale * n_stopped, n_stopped), ("cut", floor - scale * (n_stopped + n_cut), n_cut)]
+        drawn = "".join(
+            f'<rect class="{kind}" x="{left:.1f}" y="{y:.1f}" width="{step - 1.5:.1f}" height="{scale * count:.1f}"/>'
+            for kind, y, count in bars
+            if count
         )
-    ends = max(everything) > 2 * min(everything)
-    for share in (0, 0.25, 0.5, 0.75, 1) if ends else (0, 1):
-        n_tokens = math.exp(low + share * (high - low))
-        x = _LEFT + share * (WIDTH - _LEFT - _RIGHT)
-        body.append(f'<text class="tick" x="{x:.1f}" y="{floor + 18}" text-anchor="middle">{n_tokens:,.0f}</text>')
+        body.append(f"<g><title>{tip}</title>{drawn}</g>")
+    body += [_at_x(x(n_tokens), floor + 26, f"{n_tokens:,}") for n_tokens in _token_ticks(least, most)]
+    for number, (name, mean) in enumerate(sorted(means, key=lambda named: named[1])):
+        at, y = x(max(1.0, mean)), 20 + 22 * number
+        body.append(f'<line class="mean" x1="{at:.1f}" x2="{at:.1f}" y1="{y + 4}" y2="{floor}"/>')
+        text = f"{name} {mean:,.0f}"
+        anchor = "end" if (number == 0 and at > _room(text)) or at > WIDTH - _room(text) else "start"
+        body.append(f'<text class="tick" x="{at:.1f}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>')
     words = f"{len(found.stopped)} responses ended by themselves, {len(found.cut_off)} were cut off"
+    words += "".join(f"; {name} {mean:.0f}" for name, mean in means)
     return svg(body, height=height, title="Tokens of the responses", description=words)
 
 
+def _at_x(x: float, y: float, text: str) -> str:
+    """Write text below or above a place, within the picture."""
+    room = _room(text) / 2
+    anchor = "start" if x < room else "end" if x > WIDTH - room else "middle"
+    return f'<text class="tick" x="{x:.1f}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _room(text: str) -> float:
+    """Return the width of a text at the size that telephones get."""
+    return 12.0 * len(text) + 12
+
+
+def _token_ticks(least: int, most: int) -> list[int]:
+    """Return round numbers within a range; the range's own ends where it holds less than two."""
+    decades = math.log10(most / least)
+    digits = (1, 2, 5) if decades < 2 else (1,)
+    round_numbers = [digit * 10**power for power in range(10) for digit in digits]
+    ticks = [number for number in round_numbers if least <= number <= most]
+    return ticks if len(ticks) > 1 else sorted({least, most} if most > 1.2 * least else {most})
+
+
 def history(points: Sequence[tuple[int, Estimated]], baselines: Sequence[Estimated]) -> str:
-    """Draw pass@1 over training steps with error bars; baselines are lines."""
+    """Draw pass@1 over training steps with error bars, red where a gate was; baselines are lines."""
     everything = [*(estimate for _, estimate in points), *baselines]
     lows, highs = zip(*[_span(row, exam=False) for row in everything], strict=True)
     low, high = max(0.0, min(lows) - 0.02), min(1.0, max(highs) + 0.02)
     first, last = points[0][0], points[-1][0]
-    height, top, floor = 280, 16, 240
+    height, top, floor = 290, 26, 250
 
     def x(step: int) -> float:
-        return _LEFT + (WIDTH - _LEFT - _RIGHT) * ((step - first) / (last - first) if last > first else 0.5)
+        inner = WIDTH - _LEFT - _RIGHT - 40
+        return _LEFT + 20 + inner * ((step - first) / (last - first) if last > first else 0.5)
 
     def y(mean: float) -> float:
         return float(top + (floor - top) * (high - mean) / (high - low))
@@ -180,22 +264,34 @@ def history(points: Sequence[tuple[int, Estimated]], baselines: Sequence[Estimat
     for baseline in baselines:
         at = y(baseline.mean)
         body.append(f'<line class="baseline" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        label = escape(f"{baseline.label} {100 * baseline.mean:.1f}")
-        body.append(f'<text class="tick" x="{WIDTH - _RIGHT}" y="{at - 5:.1f}" text-anchor="end">{label}</text>')
     path = " ".join(f"{x(step):.1f},{y(estimate.mean):.1f}" for step, estimate in points)
     body.append(f'<polyline class="path" points="{path}"/>')
     for step, estimate in points:
-        error = estimate.standard_error or 0.0
+        error, kind = estimate.standard_error or 0.0, "red" if estimate.is_red else "run"
         ends = f'y1="{y(estimate.mean - error):.1f}" y2="{y(estimate.mean + error):.1f}"'
         tip = f"step {step}: {100 * estimate.mean:.1f} ± {100 * error:.1f}"
-        body.append(f'<line class="bar own run" x1="{x(step):.1f}" x2="{x(step):.1f}" {ends}/>')
+        body.append(f'<line class="bar own {kind}" x1="{x(step):.1f}" x2="{x(step):.1f}" {ends}/>')
         body.append(
-            f'<circle class="dot run" cx="{x(step):.1f}" cy="{y(estimate.mean):.1f}" r="5">'
+            f'<circle class="dot {kind}" cx="{x(step):.1f}" cy="{y(estimate.mean):.1f}" r="4">'
             f"<title>{escape(tip)}</title></circle>"
         )
-        body.append(f'<text class="tick" x="{x(step):.1f}" y="{floor + 20}" text-anchor="middle">{step}</text>')
+    body += [_at_x(x(step), floor + 20, str(step)) for step in _apart([step for step, _ in points], x)]
+    label_at = -math.inf
+    for baseline in sorted(baselines, key=lambda each: -each.mean):
+        label_at = max(y(baseline.mean) - 6, label_at + 18)
+        label = escape(f"{baseline.label} {100 * baseline.mean:.1f}")
+        body.append(f'<text class="tick" x="{WIDTH - _RIGHT}" y="{label_at:.1f}" text-anchor="end">{label}</text>')
     words = "; ".join(f"step {step}: {100 * estimate.mean:.1f}" for step, estimate in points)
     return svg(body, height=height, title="pass@1 over training steps", description=words)
+
+
+def _apart(steps: Sequence[int], x: Callable[[int], float]) -> list[int]:
+    """Leave out the steps whose labels would touch; the last one stays."""
+    kept = [steps[-1]]
+    for step in reversed(steps):
+        if x(kept[-1]) - x(step) >= 12 * len(str(kept[-1])) + 12:
+            kept.append(step)
+    return kept
 
 
 def gate_estimates(gate: GateReport) -> list[Estimated]:
@@ -227,6 +323,15 @@ def gate_estimates(gate: GateReport) -> list[Estimated]:
     return rows
 
 
+def fails_below(gate: GateReport) -> float | None:
+    """Return pass@1 at which a fixed gate fails, as its own error has it; None where something else decides."""
+    judgement = gate.result.judgement
+    mean, error, sigmas = judgement.baseline_mean, judgement.standard_error, judgement.sigmas
+    if gate.result.sequential_plan is not None or judgement.exact or judgement.verdict is Verdict.INCONCLUSIVE:
+        return None
+    return None if mean is None or error is None or sigmas is None else mean - sigmas * error
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scale:
     low: float
@@ -238,8 +343,13 @@ class _Scale:
     def grid(self, *, height: float) -> Iterable[str]:
         for value in _ticks(self.low, self.high):
             x = self.x(value)
-            yield f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="8" y2="{height - 8:.0f}"/>'
-            yield f'<text class="tick" x="{x:.1f}" y="{height + 8:.0f}" text-anchor="middle">{100 * value:.0f}</text>'
+            yield f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="8" y2="{height:.0f}"/>'
+            yield f'<text class="tick" x="{x:.1f}" y="{height + 20:.0f}" text-anchor="middle">{100 * value:.0f}</text>'
+
+
+def _z_ticks(low: float, high: float) -> list[int]:
+    step = 2 if high - low <= 12 else 5
+    return [z for z in range(math.ceil(low), math.floor(high) + 1) if z % step == 0]
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,13 +22,14 @@ def report_text(report: RunReport) -> str:
     """Write a run's verdicts as the terminal shows them."""
     results = [gate.result for gate in report.gates]
     words = [line for result in results for line in ("", *gate_words(result), *health_words(result))]
-    return "\n".join([*gate_table(results), *words, *family_words(results)]) + "\n"
+    missing = [f"{name}: not judged yet" for name in report.unjudged]
+    return "\n".join([*gate_table(results), *missing, *words, *family_words(results)]) + "\n"
 
 
 def report_markdown(report: RunReport) -> str:
     """Write a run's verdicts as Markdown."""
     title = f"{report.header.model_name}: may this checkpoint ship?"
-    return markdown([gate.result for gate in report.gates], title=title)
+    return markdown([gate.result for gate in report.gates], title=title, unjudged=report.unjudged)
 
 
 def report_json(report: RunReport) -> str:
@@ -49,6 +51,7 @@ def report_json(report: RunReport) -> str:
         "header": asdict(report.header),
         "harnesses": [asdict(harness) for harness in report.harnesses],
         "family_wise_error": report.family_wise_error,
+        "unjudged": list(report.unjudged),
         "gates": gates,
     }
     return json.dumps(content, allow_nan=False, indent=2) + "\n"
@@ -75,19 +78,34 @@ def write_report(report: RunReport, path: Path, *, embedding: Embedding | None =
         ReportError: If the suffix names no format, or the file cannot be written.
         StoreError: If the samples cannot be read.
     """
-    kind = path.suffix.removeprefix(".")
+    kind = path.suffix.removeprefix(".").lower()
     if kind not in FORMATS:
         raise ReportError(
             f"{path}: no report of that kind; expected one of {', '.join(f'.{known}' for known in FORMATS)}"
         )
     text = page(report, embedding=embedding) if kind == "html" else FORMATS[kind](report)
+    return write_text(path, text, again="r1eval report RUN writes it again")
+
+
+def write_text(path: Path, text: str, *, again: str) -> Path:
+    """
+    Write a report's text, whole or not at all; a folder that is not there is made.
+
+    Args:
+        path: The file.
+        text: What it says.
+        again: What to do where it cannot be written, in words.
+
+    Raises:
+        ReportError: If it cannot be written.
+    """
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # half a pair is no reason for no report
         partial.replace(path)
     except OSError as error:
-        raise ReportError(
-            f"cannot write the report {path}: {error.strerror}; r1eval report RUN writes it again"
-        ) from error
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise ReportError(f"cannot write the report {path}: {error.strerror}; {again}") from error
     return path

@@ -8,33 +8,36 @@ from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.judge import GateResult
 from pytest_r1eval.reports.terminal import TABLE_HEAD, family_words, gate_row, gate_words, health_words
 
-_SIGNS = {
-    Verdict.PASS: "🟢",
-    Verdict.FAIL_REGRESSED: "🔴",
-    Verdict.SUSPICIOUS_IMPROVED: "🟡",
-    Verdict.INCONCLUSIVE: "🟡",
-    Verdict.INVALID: "⛔",
-}
 
-
-def markdown(results: Sequence[GateResult], *, title: str) -> str:
+def markdown(results: Sequence[GateResult], *, title: str, unjudged: Sequence[str] = ()) -> str:
     """
     Write verdicts as Markdown: a table, then the words behind each.
 
     Args:
         results: The verdicts.
         title: What was judged.
+        unjudged: Benchmarks of the run that have no verdict yet.
     """
     lines = [f"### {_cell(title)}", "", f"| {' | '.join(TABLE_HEAD)} |", f"|{' --- |' * len(TABLE_HEAD)}"]
     for result in results:
         *cells, verdict = map(_cell, gate_row(result))
-        lines.append(f"| {' | '.join(cells)} | {_SIGNS[result.judgement.verdict]} {verdict} |")
+        lines.append(f"| {' | '.join(cells)} | {_sign(result)} {verdict} |")
+    lines += [f"| {_cell(name)} |{' - |' * (len(TABLE_HEAD) - 2)} ⛔ not judged yet |" for name in unjudged]
     lines += ["", *family_words(results)]
     for result in results:
         lines += ["", f"<details><summary>{_cell(gate_words(result)[0])}</summary>", "", "```"]
         lines += [line.replace("```", "'''") for line in (*gate_words(result)[1:], *health_words(result))]
         lines += ["```", "", "</details>"]
     return "\n".join(lines) + "\n"
+
+
+def _sign(result: GateResult) -> str:
+    """Red is whatever stops the checkpoint, health included; yellow was let through and wants a look."""
+    if result.judgement.verdict is Verdict.INVALID:
+        return "⛔"
+    if not result.passes:
+        return "🔴"
+    return "🟢" if result.judgement.verdict is Verdict.PASS else "🟡"
 
 
 def _cell(text: str) -> str:

@@ -8,8 +8,13 @@ for (const viewer of document.querySelectorAll(".viewer")) {
   const part = (name) => viewer.querySelector(`[data-part="${name}"]`);
   let filter = "all";
 
-  const fits = (sample) =>
-    filter === "all" || (filter === "fell" ? sample.fell : filter === "wrong" ? sample.outcome !== "correct" : sample.outcome === filter || (filter === "truncated" && sample.cut));
+  const tests = {
+    all: () => true,
+    wrong: (sample) => sample.outcome !== "correct",
+    fell: (sample) => sample.fell,
+    truncated: (sample) => sample.cut || sample.outcome === "truncated",
+    no_answer: (sample) => sample.outcome === "no_answer",
+  };
 
   function show(sample) {
     part("outcome").textContent = sample ? `${sample.outcome}${sample.cut ? ", cut off" : ""}, ${sample.tokens} tokens, seed ${sample.seed}` : "no sample fits";
@@ -20,7 +25,7 @@ for (const viewer of document.querySelectorAll(".viewer")) {
   }
 
   function fill() {
-    const fitting = samples.filter(fits);
+    const fitting = samples.filter(tests[filter]);
     chooser.replaceChildren(
       ...fitting.map((sample) => {
         const option = document.createElement("option");
@@ -34,6 +39,7 @@ for (const viewer of document.querySelectorAll(".viewer")) {
   }
 
   for (const button of buttons) {
+    button.append(` (${samples.filter(tests[button.dataset.filter]).length})`);
     button.addEventListener("click", () => {
       filter = button.dataset.filter;
       for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
@@ -42,4 +48,24 @@ for (const viewer of document.querySelectorAll(".viewer")) {
   }
   chooser.addEventListener("change", () => show(samples[Number(chooser.value)]));
   fill();
+}
+
+// The squares: the table below lists the problems in their order, so a square's place is a row.
+for (const box of document.querySelectorAll(".problems")) {
+  const picture = box.querySelector("svg");
+  const words = box.querySelector("[data-pointed]");
+  const rows = box.querySelectorAll("tbody tr");
+  const { pitch, columns } = picture.dataset;
+  words.hidden = false;
+  const speak = (event) => {
+    const shown = picture.getBoundingClientRect();
+    const scale = picture.viewBox.baseVal.width / shown.width;
+    const [column, row] = [event.clientX - shown.left, event.clientY - shown.top].map((at) => Math.floor((at * scale) / pitch));
+    const cells = column < columns ? rows[row * columns + column]?.cells : undefined;
+    if (!cells) return;
+    const [id, base, run, change] = [...cells].map((cell) => cell.textContent);
+    words.textContent = `${id}: this run ${run}${base === "-" ? "" : `, baseline ${base}`}${change ? `, ${change}` : ""}`;
+  };
+  picture.addEventListener("pointermove", speak);
+  picture.addEventListener("pointerdown", speak);
 }

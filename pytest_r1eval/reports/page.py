@@ -6,7 +6,7 @@ Decisions:
 - Nothing is loaded from anywhere, and the content security policy says so; the one style sheet and the one script are
   allowed by their hashes, so that whatever a model wrote can neither run nor fetch.
 - What a model wrote is escaped, or set as text by the script. It is shown as it is, control characters as pictures.
-- A page holds a bounded number of samples: first those that say why a gate is red, then some of every problem.
+- A page holds a bounded number of samples: mostly those that say why a gate is red, and some of all.
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ from html import escape
 from pathlib import Path
 
 from pytest_r1eval.core.records import FinishReason, Outcome, Sample
+from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.reports import charts
-from pytest_r1eval.reports.terminal import TABLE_HEAD, family_words, gate_row, gate_words, health_words
+from pytest_r1eval.reports.terminal import TABLE_HEAD, family_words, gate_row, gate_words, health_words, plan_words
 from pytest_r1eval.run_reports import GateReport, RunReport, outcomes_of, samples_at
 
 _HERE = Path(__file__).parent
-_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
-"""Control characters and those that turn the direction of text around."""
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
+)
+"""Control characters, those that nobody sees or that turn text around, and halves of a pair, which no file can hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +60,12 @@ def page(report: RunReport, *, embedding: Embedding | None = None) -> str:
         StoreError: If the samples cannot be read.
     """
     chosen = Embedding() if embedding is None else embedding
-    harness = "; ".join(f"{one.engine}, {one.dtype}, {one.device}, {one.grader}" for one in report.harnesses)
-    origin = f"run {report.run.name}, {report.header.created}, seed {report.header.seed}; {harness}"
     body = [
         "<header>",
         f'<p class="soft">May this checkpoint ship?</p><h1>{_text(report.header.model_name)}</h1>',
-        f'<p class="answer">{_answer(report)}</p>',
-        f'<p class="soft">{_text(origin)}</p></header><main>',
+        f'<p class="answer {_kind(report)}">{_text(_plain_answer(report))}</p>',
+        _reasons(report),
+        f'<p class="soft">{_text(_origin(report))}</p></header><main>',
         _summary(report),
         *(_section(report, gate, embedding=chosen) for gate in report.gates),
         "</main>",
@@ -83,36 +86,116 @@ def document(title: str, body: Iterable[str]) -> str:
     )
 
 
-def _answer(report: RunReport) -> str:
-    kind = "pass" if report.passes else "fail_regressed"
-    return f'<span class="verdict {kind}">{_plain_answer(report)}</span>'
+def _kind(report: RunReport) -> str:
+    """Colour the answer: red only where the checkpoint was judged and failed."""
+    if report.passes:
+        return "pass" if all(gate.verdict is Verdict.PASS for gate in report.gates) else "inconclusive"
+    return "inconclusive" if _is_undecided(report) else "fail_regressed"
+
+
+def _is_undecided(report: RunReport) -> bool:
+    red = [gate for gate in report.gates if not gate.result.passes]
+    return all(
+        gate.verdict in {Verdict.INVALID, Verdict.INCONCLUSIVE}
+        and (gate.result.health is None or gate.result.health.passes)
+        for gate in red
+    )
 
 
 def _plain_answer(report: RunReport) -> str:
-    if report.passes:
+    found = [_finding(gate) for gate in report.gates if gate.verdict is not Verdict.PASS or not gate.result.passes]
+    found += [f"{name} was not judged" for name in report.unjudged]
+    if not found:
         return "Yes: every gate is green."
-    red = [gate.result.benchmark for gate in report.gates if not gate.result.passes]
-    return f"No: {', '.join(red)} {'is' if len(red) == 1 else 'are'} not green."
+    start = "Yes, but look" if report.passes else "Not decided" if _is_undecided(report) else "No"
+    return f"{start}: {'; '.join(found)}."
+
+
+def _finding(gate: GateReport) -> str:
+    words = [] if gate.verdict is Verdict.PASS else [_FINDINGS[gate.verdict]]
+    if gate.result.health is not None and not gate.result.health.passes:
+        words.append("is unhealthy")
+    return f"{gate.result.benchmark} {' and '.join(words)}"
+
+
+_FINDINGS = {
+    Verdict.FAIL_REGRESSED: "regressed",
+    Verdict.SUSPICIOUS_IMPROVED: "is suspiciously good",
+    Verdict.INCONCLUSIVE: "is inconclusive",
+    Verdict.INVALID: "cannot be judged",
+}
+
+
+def _reasons(report: RunReport) -> str:
+    """Say above the table why gates are not green; of a single gate its section says so a few lines below."""
+    if len(report.gates) < 2:
+        return ""
+    reasons = [(gate.result.benchmark, reason) for gate in report.gates for reason in _red_words(gate)]
+    items = "".join(f"<li>{_text(name)}: {_text(reason)}</li>" for name, reason in reasons)
+    return f'<ul class="reasons">{items}</ul>' if items else ""
+
+
+def _red_words(gate: GateReport) -> Iterator[str]:
+    if gate.verdict is not Verdict.PASS:
+        yield gate.result.judgement.reason
+    if gate.result.health is not None:
+        judged = (gate.result.health.truncation, gate.result.health.no_answer)
+        yield from (rate.reason for rate in judged if rate.verdict is not Verdict.PASS)
+
+
+def _origin(report: RunReport) -> str:
+    header = report.header
+    words = [f"run {report.run.name}", header.created, f"weights {header.identity.weights[:12]}", f"seed {header.seed}"]
+    if header.lineage is not None:
+        said = {"step": header.lineage.step, "trained from": header.lineage.parent, "commit": header.lineage.commit}
+        words += [f"{name} {value}" for name, value in said.items() if value is not None]
+    for one in report.harnesses:
+        devices = one.device if one.n_devices == 1 else f"{one.n_devices} x {one.device}"
+        words.append("; ".join(filter(None, (one.engine, one.dtype, one.quantization, devices, one.grader))))
+    return ", ".join(words)
 
 
 def _summary(report: RunReport) -> str:
-    head = "".join(f'<th scope="col"{_number_class(name)}>{_text(name)}</th>' for name in TABLE_HEAD)
+    head = "".join(f'<th scope="col"{_number_class(name)}>{_text(name)}</th>' for name in _verdict_second(TABLE_HEAD))
     rows = []
     for gate in report.gates:
-        cells = gate_row(gate.result)
-        shown = [f"<td{_number_class(name)}>{_text(cell)}</td>" for name, cell in zip(TABLE_HEAD, cells, strict=True)]
-        shown[0] = f'<th scope="row"><a href="#{_text(gate.result.benchmark)}">{_text(cells[0])}</a></th>'
-        shown[-1] = f'<td><span class="verdict {gate.verdict.value}">{_text(cells[-1])}</span></td>'
-        rows.append(f"<tr>{''.join(shown)}</tr>")
+        cells = dict(zip(TABLE_HEAD, map(_text, gate_row(gate.result)), strict=True))
+        benchmark, verdict = cells.pop("benchmark"), cells.pop("verdict")
+        numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells.values())
+        rows.append(
+            f'<tr><th scope="row"><a href="#{_anchor(gate)}">{benchmark}</a></th>'
+            f'<td><span class="verdict {_colour(gate)}">{verdict}</span></td>{numbers}</tr>'
+        )
     family = " ".join(family_words([gate.result for gate in report.gates]))
-    caption = f"pass@1 in points, with the standard error on these problems. {family}"
-    table = f"<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
-    return _scrolling(table, label="Verdicts")
+    table = f"<caption>Verdicts, in points</caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+    return f'{_scrolling(table, label="Verdicts")}<p class="soft">{_SUMMARY} {_text(family)}</p>'
 
 
-def _scrolling(table: str, *, label: str) -> str:
+_SUMMARY = (
+    "pass@1 with its error on these problems; z: the difference in standard errors; "
+    "MDE80: the fall that is caught with 80 % power."
+)
+
+
+def _verdict_second(names: Sequence[str]) -> list[str]:
+    """Put the verdict where a narrow screen shows it."""
+    first, *numbers, verdict = names
+    return [first, verdict, *numbers]
+
+
+def _colour(gate: GateReport) -> str:
+    """Name the verdict's colour; a score in bounds is no green where the responses are not healthy."""
+    return gate.verdict.value if gate.result.passes or not gate.result.judgement.passes else "fail_regressed"
+
+
+def _anchor(gate: GateReport) -> str:
+    return re.sub(r"[^\w.-]", "_", gate.result.benchmark)
+
+
+def _scrolling(table: str, *, label: str, attributes: str = "") -> str:
     """Let a table scroll in a box of its own where the screen is narrow; the keyboard reaches it."""
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{_text(label)}"><table>{table}</table></div>'
+    box = f'class="scroll" tabindex="0" role="region" aria-label="{_text(label)}"'
+    return f"<div {box}><table{attributes}>{table}</table></div>"
 
 
 def _number_class(name: str) -> str:
@@ -122,16 +205,18 @@ def _number_class(name: str) -> str:
 def _section(report: RunReport, gate: GateReport, *, embedding: Embedding) -> str:
     result = gate.result
     first, *words, next_step = gate_words(result)
-    health = health_words(result)
-    name = _text(result.benchmark)
-    verdict = f'<span class="verdict {gate.verdict.value}">{gate.verdict.name}</span>'
+    plan = plan_words(result)
+    name, verdict = _anchor(gate), _text(gate_row(result)[-1])
+    heading = f'{_text(result.benchmark)} <span class="verdict {_colour(gate)}">{verdict}</span>'
     parts = [
-        f'<section aria-labelledby="{name}"><h2 id="{name}">{name} {verdict}</h2>',
+        f'<section aria-labelledby="{name}"><h2 id="{name}">{heading}</h2>',
         f"<p>{_text(first.partition('. ')[2])}</p>",
         f'<p class="next">{_text(_sentence(next_step))}</p>',
-        *(f'<p class="soft">{_text(word.strip())}</p>' for word in (*words, *health)),
+        _facts([*_asked(gate), *(word for word in words if word not in plan)]),
+        _plan(plan),
         *_pictures(gate),
-        _problem_table(gate),
+        _problems(gate),
+        *_health(gate),
         _viewer(report, gate, embedding=embedding),
         "</section>",
     ]
@@ -144,60 +229,113 @@ def _sentence(words: str) -> str:
     return stripped[:1].upper() + stripped[1:]
 
 
+def _asked(gate: GateReport) -> Iterator[str]:
+    """Say what was asked, and how answers were drawn."""
+    if gate.plan is not None:
+        sampling = gate.plan.sampling
+        at_most = "" if gate.result.sequential_plan is None else " at most"
+        yield f"exam: {len(gate.plan.problem_ids)} problems of {gate.dataset}"
+        yield (
+            f"drawn: {gate.plan.samples_per_problem} samples for each problem{at_most}, temperature "
+            f"{sampling.temperature:g}, top-p {sampling.top_p:g}, up to {sampling.max_new_tokens:,} tokens"
+        )
+
+
+def _facts(lines: Iterable[str]) -> str:
+    """Set lines of the form "what: words" as a list of terms; one without a term goes on with the last."""
+    rows: list[tuple[str, list[str]]] = []
+    for line in lines:
+        term, colon, words = line.strip().partition(": ")
+        if not colon and rows:
+            rows[-1][1].append(term)
+        elif rows and rows[-1][0] == term:
+            rows[-1][1].append(words)
+        else:
+            rows.append((term, [words]) if colon else ("note", [term]))
+    shown: list[str] = []
+    for term, texts in rows:
+        kind = ' class="warning"' if term == "warning" else ""
+        shown += [f"<dt>{_text(term)}</dt>", *(f"<dd{kind}>{_text(text)}</dd>" for text in texts)]
+    return f"<dl>{''.join(shown)}</dl>" if shown else ""
+
+
+def _plan(words: Sequence[str]) -> str:
+    if not words:
+        return ""
+    first, *rest = words
+    lines = "".join(f"<p>{_text(word.strip())}</p>" for word in rest)
+    return f'<details class="soft"><summary>{_text(_sentence(first).rstrip(":"))}</summary>{lines}</details>'
+
+
+def _health(gate: GateReport) -> Iterator[str]:
+    """Say how healthy the responses are, beside their lengths."""
+    health = gate.result.health
+    first, *words = health_words(gate.result)
+    if health is None:
+        yield f'<h3>Health</h3><p class="soft">{_text(_sentence(first.partition(": ")[2]))}</p>'
+    else:
+        kind, verdict = ("pass", "PASS") if health.passes else ("fail_regressed", "FAIL")
+        steps = [word for word in words if word.startswith("  next: ")]
+        yield f'<h3>Health <span class="verdict {kind}">{verdict}</span></h3>'
+        yield f"<p>{_text(health.truncation.reason)} {_text(health.no_answer.reason)}</p>"
+        yield from (f'<p class="next">{_text(_sentence(step))}</p>' for step in steps)
+        yield _facts([word for word in words if word not in steps])
+    if gate.lengths.stopped or gate.lengths.cut_off:
+        means = [] if health is None else [("mean", health.mean_tokens)]
+        if health is not None and health.baseline_mean_tokens is not None:
+            means.append(("baseline's mean", health.baseline_mean_tokens))
+        yield "<h4>Length of the responses</h4>"
+        yield _figure(
+            charts.lengths(gate.lengths, means=means),
+            "Responses by their tokens, on a logarithmic axis. Orange: cut off at the token limit.",
+        )
+
+
 def _pictures(gate: GateReport) -> Iterator[str]:
     rows = charts.gate_estimates(gate)
     if rows:
         yield "<h3>pass@1</h3>"
-        caption = "Thick: the error on these problems, which the gate uses. Thin: the error over exams like this one."
-        yield _figure(charts.estimates(rows), caption)
+        limit = charts.fails_below(gate)
+        caption = "In points. Thick: the error on these problems, which the gate uses. Thin: over exams like this one."
+        area = "" if limit is None else " Red area: where the gate fails."
+        yield _figure(charts.estimates(rows, fails_below=limit), caption + area)
     plan = gate.result.sequential_plan
     if plan is not None and any(look.z is not None for look in gate.looks):
         yield "<h3>The looks of the sequential gate</h3>"
         drawn = charts.looks(gate.looks, plan.ks, plan.fail_bounds, plan.pass_bounds)
         yield _figure(drawn, "In the upper area a look passes, in the lower one it fails; between them more is drawn.")
-    if gate.problems:
-        yield "<h3>Problems</h3>"
-        has_baseline = any(problem.baseline is not None for problem in gate.problems)
-        halves = " Lower left this run, upper right the baseline; framed: fell." if has_baseline else ""
-        yield _figure(charts.heat_map(gate.problems), f"A square for each problem, green where it is solved.{halves}")
-    if gate.lengths.stopped or gate.lengths.cut_off:
-        yield "<h3>Length of the responses</h3>"
-        yield _figure(
-            charts.lengths(gate.lengths), "Tokens, on a logarithmic axis. Orange: cut off at the token limit."
-        )
 
 
 def _figure(picture: str, caption: str) -> str:
     return f"<figure>{picture}<figcaption>{_text(caption)}</figcaption></figure>"
 
 
-def _problem_table(gate: GateReport) -> str:
+def _problems(gate: GateReport) -> str:
+    """Draw every problem, and list them in the same order: the script looks up there what it is pointed at."""
     if not gate.problems:
         return ""
-    shown = sorted(gate.problems, key=lambda problem: not problem.has_fallen)[:_MAX_TABLE_ROWS]
+    has_baseline = any(problem.baseline is not None for problem in gate.problems)
+    halves = " Left half the baseline, right half this run; framed: fell." if has_baseline else ""
+    caption = f"A square for each problem, by how often it is solved.{halves}"
     rows = []
-    for problem in shown:
+    for problem in gate.problems:
         base = problem.baseline
-        before = "-" if base is None else f"{base.n_correct} of {base.n_samples}"
+        before = "-" if base is None else f"{base.n_correct}/{base.n_samples}"
         fell = "fell" if problem.has_fallen else ""
-        rows.append(
-            f'<tr><th scope="row">{_text(problem.id)}</th><td class="number">{problem.n_correct} of '
-            f'{problem.n_samples}</td><td class="number">{before}</td><td>{fell}</td></tr>'
-        )
-    hidden = len(gate.problems) - len(shown)
-    more = f" ({hidden} more are in the run)" if hidden else ""
+        counts = f"{problem.n_correct}/{problem.n_samples}"
+        rows.append(f"<tr><th scope=row>{_text(problem.id)}<td>{before}<td>{counts}<td>{fell}")
     table = (
-        f'<caption>Correct samples{more}</caption><thead><tr><th scope="col">problem</th>'
-        '<th scope="col" class="number">this run</th><th scope="col" class="number">baseline</th>'
-        f'<th scope="col">change</th></tr></thead><tbody>{"".join(rows)}</tbody>'
+        '<caption>Correct samples</caption><thead><tr><th scope="col">problem</th><th scope="col">baseline</th>'
+        f'<th scope="col">this run</th><th scope="col">change</th></tr></thead><tbody>{"".join(rows)}</tbody>'
     )
+    boxed = _scrolling(table, label=f"Problems of {gate.result.benchmark}", attributes=' class="counts"')
     return (
-        f"<details><summary>The numbers, problem by problem</summary>"
-        f"{_scrolling(table, label=f'Problems of {gate.result.benchmark}')}</details>"
+        f'<h3>Problems</h3><div class="problems">{_figure(charts.heat_map(gate.problems), caption)}'
+        f'<p class="soft" data-pointed hidden>Point at a square to see its numbers.</p>'
+        f"<details><summary>The numbers, problem by problem</summary>{boxed}</details></div>"
     )
 
 
-_MAX_TABLE_ROWS = 200
 _FILTERS = {"all": "all", "wrong": "not correct", "fell": "fell", "truncated": "truncated", "no_answer": "no answer"}
 _PARTS = {"problem": "problem", "answer": "extracted answer", "gold": "right answer", "response": "response"}
 
@@ -206,7 +344,7 @@ def _viewer(report: RunReport, gate: GateReport, *, embedding: Embedding) -> str
     k = gate.result.samples_per_problem
     if k is None or not embedding.n_samples or not gate.result.n_samples:
         return ""
-    name = _text(gate.result.benchmark)
+    name = _anchor(gate)
     chosen, n_all = _chosen(report, gate, k=k, n_samples=embedding.n_samples)
     rows = [_embedded(sample, gate, n_characters=embedding.n_characters) for sample in chosen]
     data = json.dumps(rows, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
@@ -216,7 +354,8 @@ def _viewer(report: RunReport, gate: GateReport, *, embedding: Embedding) -> str
     )
     left_out = "" if len(chosen) == n_all else f" The page carries {len(chosen)} of {n_all}; the run holds them all."
     parts = "".join(
-        f'<h4 class="soft">{label}</h4><pre tabindex="0" data-part="{part}" aria-label="{label}"></pre>'
+        f'<h4 class="soft" id="{part}-{name}">{label}</h4>'
+        f'<pre tabindex="0" role="group" data-part="{part}" aria-labelledby="{part}-{name}"></pre>'
         for part, label in _PARTS.items()
     )
     return (
@@ -230,7 +369,12 @@ def _viewer(report: RunReport, gate: GateReport, *, embedding: Embedding) -> str
 
 
 def _chosen(report: RunReport, gate: GateReport, *, k: int, n_samples: int) -> tuple[list[Sample], int]:
-    """Choose the samples that a page carries, in the exam's order: what went wrong first, then the lowest indices."""
+    """
+    Choose the samples that a page carries, in the exam's order.
+
+    Two thirds are those that went wrong, if so many did; the others are the lowest indices, whatever became of them, so
+    that nobody takes the page for the run.
+    """
     fallen = {problem.id for problem in gate.problems if problem.has_fallen}
     order = {problem.id: place for place, problem in enumerate(gate.problems)}
     name = gate.result.benchmark
@@ -238,8 +382,10 @@ def _chosen(report: RunReport, gate: GateReport, *, k: int, n_samples: int) -> t
         (_rank(outcome, is_of_fallen=problem_id in fallen), index, order[problem_id], problem_id)
         for problem_id, index, outcome in outcomes_of(report.run, name, k=k)
     )
-    kept = sorted((place, index, problem_id) for _, index, place, problem_id in ranked[:n_samples])
-    return [*samples_at(report.run, name, ((problem_id, index) for _, index, problem_id in kept))], len(ranked)
+    n_wrong = 2 * n_samples // 3
+    kept = ranked[:n_wrong] + sorted(ranked[n_wrong:], key=lambda row: row[1:])[: n_samples - n_wrong]
+    places = sorted((place, index, problem_id) for _, index, place, problem_id in kept)
+    return [*samples_at(report.run, name, ((problem_id, index) for _, index, problem_id in places))], len(ranked)
 
 
 def _rank(outcome: Outcome, *, is_of_fallen: bool) -> int:
@@ -286,17 +432,36 @@ def _hash(content: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
 
 
-def history_page(folder: Path, sections: Sequence[tuple[str, str]]) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistorySection:
+    """One benchmark of a training: its name, its picture, and its table, whose first row is the header."""
+
+    benchmark: str
+    picture: str
+    table: Sequence[Sequence[str]]
+
+
+def history_page(folder: Path, sections: Iterable[HistorySection], *, notes: Sequence[str] = ()) -> str:
     """
     Write the page of several checkpoints of one training.
 
     Args:
         folder: Where the runs are.
-        sections: For each benchmark its name and its picture.
+        sections: One for each benchmark.
+        notes: What else a reader should know.
     """
-    body = [f'<header><p class="soft">{_text(str(folder))}</p><h1>pass@1 over training steps</h1></header><main>']
-    body += [f"<section><h2>{_text(name)}</h2>{_figure(picture, _HISTORY)}</section>" for name, picture in sections]
+    body = [f'<header><p class="soft">{_text(str(folder))}</p><h1>pass@1 over training steps</h1>']
+    body += [*(f'<p class="soft">{_text(note)}</p>' for note in notes), "</header><main>"]
+    for section in sections:
+        head, *rows = section.table
+        heads = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in head)
+        lines = "".join(f"<tr><td>{'<td>'.join(map(_text, row))}" for row in rows)
+        table = f"<caption>In points</caption><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody>"
+        body.append(
+            f"<section><h2>{_text(section.benchmark)}</h2>{_figure(section.picture, _HISTORY)}"
+            f"{_scrolling(table, label=f'Steps of {section.benchmark}')}</section>"
+        )
     return document("pass@1 over training steps", [*body, "</main>"])
 
 
-_HISTORY = "Bars: the standard error on these problems. Dashed: baselines."
+_HISTORY = "Bars: the standard error on these problems. Dashed: baselines. Red: a gate that was not green."

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_r1eval.core.multiplicity import FallenProblems, family_wise_error
-from pytest_r1eval.core.sequential import SequentialPlan
 from pytest_r1eval.core.stats import StandardErrorName, alpha_of
 from pytest_r1eval.core.verdicts import Judgement, Verdict
 from pytest_r1eval.judge import GateResult
@@ -31,9 +30,9 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def colour_of(result: GateResult) -> dict[str, bool]:
     """Return pytest's markup of a verdict; pytest knows whether colours are wanted."""
-    if result.judgement.verdict is Verdict.PASS:
-        return {"green": True} if result.passes else {"red": True}
-    return {"yellow": True} if result.judgement.passes else {"red": True}
+    if not result.passes:
+        return {"red": True}
+    return {"green": True} if result.judgement.verdict is Verdict.PASS else {"yellow": True}
 
 
 def family_words(results: Sequence[GateResult]) -> list[str]:
@@ -55,8 +54,14 @@ def gate_row(result: GateResult) -> tuple[str, ...]:
         _number(judgement.difference, sign=True),
         "-" if judgement.z is None else f"{judgement.z:+.2f}",
         _number(judgement.mde_80),
-        judgement.verdict.name + (" (at stop)" if result.is_at_stop else ""),
+        _verdict(result),
     )
+
+
+def _verdict(result: GateResult) -> str:
+    """Name the verdict; a score in bounds is no green where the responses are not healthy."""
+    name = result.judgement.verdict.name + (" (at stop)" if result.is_at_stop else "")
+    return name if result.health is None or result.health.passes else f"{name}, health FAIL"
 
 
 def _estimate(judgement: Judgement) -> str:
@@ -86,7 +91,7 @@ def gate_words(result: GateResult) -> list[str]:
         lines.append(f"  programs: graded by {result.grader}, in {result.sandbox or 'no sandbox that was recorded'}")
     if judgement.tau is not None and judgement.tau.value > 0:
         lines.append(f"  harness noise: tau {100 * judgement.tau.value:.1f} points, because {judgement.tau.source}")
-    lines += _plan_words(result.sequential_plan, digest=result.gate or "") if result.sequential_plan else []
+    lines += plan_words(result)
     lines += [f"  warning: {warning}" for warning in judgement.warnings]
     lines += _fallen_words(result.fallen) if result.fallen else []
     lines += _rearrangement_words(result)
@@ -94,11 +99,14 @@ def gate_words(result: GateResult) -> list[str]:
     return [*lines, f"  next: {judgement.next_step}"]
 
 
-def _plan_words(plan: SequentialPlan, *, digest: str) -> list[str]:
-    """Print what was fixed before the first token."""
+def plan_words(result: GateResult) -> list[str]:
+    """Print what was fixed before the first token; nothing for a fixed gate."""
+    plan = result.sequential_plan
+    if plan is None:
+        return []
     design, rule = plan.design, plan.rule
     return [
-        f"  sequential gate {digest[:12]}, fixed before the first token:",
+        f"  sequential gate {(result.gate or '')[:12]}, fixed before the first token:",
         f"    looks after {_series(plan.ks, '{}')} samples per problem",
         f"    FAIL at z of {_series(plan.fail_bounds, '{:.2f}')} or less",
         f"    PASS at z of {_series(plan.pass_bounds, '{:.2f}')} or more",

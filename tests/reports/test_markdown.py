@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.judge import GateResult
+from pytest_r1eval.reports.files import report_markdown
 from pytest_r1eval.reports.markdown import markdown
 from pytest_r1eval.run_reports import read_report
 
@@ -30,7 +32,12 @@ def test_a_row_for_each_gate_and_the_words_behind_it(examples: Runs) -> None:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     verdicts = [line.rpartition(" | ")[2] for line in lines[4:8]]
-    assert verdicts == ["🟢 PASS |", "🔴 FAIL_REGRESSED |", "⛔ INVALID |", "🔴 FAIL_REGRESSED (at stop) |"]
+    assert verdicts == [
+        "🟢 PASS |",
+        "🔴 FAIL_REGRESSED, health FAIL |",
+        "⛔ INVALID |",
+        "🔴 FAIL_REGRESSED (at stop) |",
+    ]
     assert lines[6] == "| smoke | - | - | - | - | - | ⛔ INVALID |"
     assert {line.count(" | ") for line in lines[4:8]} == {6}
     assert lines[9].startswith("An unchanged model turns one of these 3 gates red with probability 0.0040")
@@ -53,3 +60,23 @@ def test_what_others_wrote_is_no_markup(examples: Runs) -> None:
     assert summary.endswith("</summary>")
     assert summary.count("<") == 3
     assert lines.count("```") == 2
+
+
+def test_red_is_what_stops_the_checkpoint(examples: Runs) -> None:
+    """A green sign beside an exit code of 1 would be a lie: unhealthy is red, and so is inconclusive."""
+    base, unhealthy = result_of(examples["green"]), result_of(examples["red"]).health
+
+    def sign(result: GateResult) -> str:
+        return markdown([result], title="m").splitlines()[4].rpartition(" | ")[2].split()[0]
+
+    assert sign(base) == "🟢"
+    assert sign(replace(base, health=unhealthy)) == "🔴"
+    inconclusive = replace(base.judgement, verdict=Verdict.INCONCLUSIVE)
+    assert sign(replace(base, judgement=replace(inconclusive, passes=False))) == "🔴"
+    assert sign(replace(base, judgement=replace(inconclusive, passes=True))) == "🟡"
+
+
+def test_what_has_no_verdict_has_a_row(examples: Runs) -> None:
+    """A run that was judged in part is not green."""
+    report = replace(read_report(examples["green"]), unjudged=("gpqa",))
+    assert "| gpqa | - | - | - | - | - | ⛔ not judged yet |" in report_markdown(report).splitlines()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -14,14 +14,37 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
-from pytest_r1eval.reports.page import Embedding, page, visible
-from pytest_r1eval.run_reports import RunReport, read_report
+from pytest_r1eval.core.verdicts import Verdict
+from pytest_r1eval.reports.charts import Estimated, fails_below, history
+from pytest_r1eval.reports.page import Embedding, HistorySection, history_page, page, visible
+from pytest_r1eval.run_reports import GateReport, RunReport, read_report
 from pytest_r1eval.store import Store
 from tests.judged_runs import judged, judged_against
 from tests.recordings import record_run
 
-ATTACK = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u202egnp.exe"
+ATTACK = (
+    "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u202egnp.exe"
+    "<!--<script>\x00\x1b[2J\u2028\ud800\U000e0041 &lt;b&gt; ${document.title='owned'}"
+)
+"""Tags, comments that change how a script ends, controls, half a pair, letters that nobody sees."""
+HUGE = "A" + "<&\"'" * 500_000 + "Z"
 MAX_BYTES = 150_000
+CLASHES = """() => {
+  const found = [];
+  for (const picture of document.querySelectorAll("svg")) {
+    const edge = picture.getBoundingClientRect();
+    const boxes = [...picture.querySelectorAll("text")].map((text) => [text.textContent, text.getBoundingClientRect()]);
+    for (const [name, box] of boxes) {
+      if (box.left < edge.left - 1 || box.right > edge.right + 1) found.push(`${name} is cut off`);
+      if (box.top < edge.top - 2 || box.bottom > edge.bottom + 2) found.push(`${name} is cut off`);
+      for (const [other, its] of boxes)
+        if (name < other && box.left < its.right && its.left < box.right)
+          if (box.top + 3 < its.bottom && its.top + 3 < box.bottom) found.push(`${name} touches ${other}`);
+    }
+  }
+  return found;
+}"""
+"""Return the words in pictures that are cut off, or stand in each other's way."""
 CONTRASTS = """() => {
   const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
   const light = (colour) => {
@@ -71,7 +94,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> RunReport:
     """Judge a fallen run of AIME's shape, with an attack, a truncation and a missing answer among its samples."""
     folder = tmp_path_factory.mktemp("runs")
     judged(record_run(folder / "base", n_problems=30, n_samples=64, seed=1, solve_rate=0.8))
-    strange = {("p000", 0): ATTACK, ("p000", 1): "cut"}
+    strange = {("p000", 0): ATTACK, ("p000", 1): "cut", ("p000", 2): HUGE}
     fallen = record_run(
         folder / "fallen", n_problems=30, n_samples=64, seed=2, weights="w2", solve_rate=0.3, skip=frozenset(strange)
     )
@@ -85,16 +108,15 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> RunReport:
 def _strange(index: int, text: str) -> Sample:
     is_cut = text == "cut"
     reason = FinishReason.LENGTH if is_cut else FinishReason.STOP
-    outcome = Outcome.TRUNCATED if is_cut else Outcome.NO_ANSWER
+    outcome = {"cut": Outcome.TRUNCATED, HUGE: Outcome.WRONG}.get(text, Outcome.NO_ANSWER)
     response = Response(text=text, n_tokens=5000 if is_cut else 9, finish_reason=reason)
     return Sample(problem_id="p000", index=index, seed=index, response=response, grade=Grade(outcome=outcome))
 
 
-@pytest.fixture
-def opened(browser: Browser, report: RunReport, tmp_path: Path) -> Iterator[Page]:
-    """Open the page; whatever it asks of a network or says on the console is an error."""
-    path = tmp_path / "report.html"
-    path.write_text(page(report), encoding="utf-8")
+@contextmanager
+def showing(browser: Browser, text: str, path: Path) -> Iterator[Page]:
+    """Open a page; whatever it asks of a network or says on the console is an error."""
+    path.write_text(text, encoding="utf-8")
     context = browser.new_context()
     shown = context.new_page()
     complaints: list[str] = []
@@ -107,20 +129,134 @@ def opened(browser: Browser, report: RunReport, tmp_path: Path) -> Iterator[Page
     context.close()
 
 
+@pytest.fixture
+def opened(browser: Browser, report: RunReport, tmp_path: Path) -> Iterator[Page]:
+    """Open the fallen run's page."""
+    with showing(browser, page(report), tmp_path / "report.html") as shown:
+        yield shown
+
+
 def test_the_verdict_comes_first(opened: Page) -> None:
     """In the title, the first sentence and the table."""
-    assert opened.title() == "local/toy: No: smoke is not green."
-    assert "No: smoke is not green." in opened.inner_text("header")
-    assert opened.inner_text("tbody tr:first-child td:last-child") == "FAIL_REGRESSED"
+    assert opened.title() == "local/toy: No: smoke regressed."
+    assert "No: smoke regressed." in opened.inner_text("header")
+    assert opened.inner_text("tbody .verdict") == "FAIL_REGRESSED"
+
+
+def said(report: RunReport) -> str:
+    """Return the title's words behind the model's name."""
+    return page(report, embedding=Embedding(n_samples=0)).partition("<title>")[2].partition("</title>")[0][11:]
+
+
+def test_the_answer_is_a_persons(examples: Mapping[str, Path]) -> None:
+    """No for what failed, not decided for what could not be judged, yes with a look for what is odd."""
+    reports = {name: read_report(run) for name, run in examples.items()}
+    unhealthy = replace(reports["green"], gates=(with_health(reports["green"].gates[0], of=reports["red"].gates[0]),))
+    mixed = replace(reports["red"], gates=(*reports["red"].gates, *reports["holes"].gates))
+    assert {name: said(report) for name, report in reports.items() if name != "base"} == {
+        "green": "Yes: every gate is green.",
+        "red": "No: smoke regressed and is unhealthy.",
+        "holes": "Not decided: smoke cannot be judged.",
+        "stopped": "No: smoke regressed.",
+    }
+    assert said(unhealthy) == "No: smoke is unhealthy."
+    assert 'class="verdict fail_regressed">PASS, health FAIL<' in page(unhealthy)
+    assert said(mixed) == "No: smoke regressed and is unhealthy; smoke cannot be judged."
+    assert "<li>smoke: 1 of 320 planned samples are missing.</li>" in page(mixed)
+    assert said(replace(reports["green"], unjudged=("gpqa",))) == "Not decided: gpqa was not judged."
+
+
+def with_health(gate: GateReport, *, of: GateReport) -> GateReport:
+    """Return a gate with another's health."""
+    return replace(gate, result=replace(gate.result, health=of.result.health))
+
+
+@pytest.mark.parametrize("verdict", [Verdict.SUSPICIOUS_IMPROVED, Verdict.INCONCLUSIVE])
+def test_what_was_let_through_wants_a_look(examples: Mapping[str, Path], verdict: Verdict) -> None:
+    """It is a yes, and no plain one."""
+    report = read_report(examples["green"])
+    (gate,) = report.gates
+    judgement = replace(gate.result.judgement, verdict=verdict, passes=True)
+    through = replace(report, gates=(replace(gate, result=replace(gate.result, judgement=judgement)),))
+    assert said(through).startswith("Yes, but look: smoke is ")
+    assert '<p class="answer inconclusive">' in page(through)
+
+
+@pytest.mark.parametrize("name", ["green", "red"])
+def test_the_area_where_the_gate_fails_holds_the_run_that_failed(examples: Mapping[str, Path], name: str) -> None:
+    """And no other: its edge is the verdict's own."""
+    (gate,) = read_report(examples[name]).gates
+    limit, estimate = fails_below(gate), gate.result.judgement.estimate
+    assert limit is not None
+    assert estimate is not None
+    assert (estimate.mean <= limit) == (gate.verdict is Verdict.FAIL_REGRESSED)
+
+
+def test_the_path_of_looks_ends_where_the_run_did(examples: Mapping[str, Path]) -> None:
+    """A point for each look, joined; the bounds of all that were planned."""
+    report = read_report(examples["stopped"])
+    (gate,) = report.gates
+    text = page(report)
+    picture = text[text.index("The looks between FAIL") :].partition("</svg>")[0]
+    assert picture.count("<circle") == len(gate.looks) == picture.count("<title>look ")
+    assert f"look {len(gate.looks)}: z = {gate.looks[-1].z:.2f}" in picture
+    assert picture.count('class="area') == 2
+    assert "FAIL_REGRESSED (at stop)" in text
+    assert fails_below(gate) is None
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize("name", ["green", "red", "holes", "stopped", "history"])
+def test_no_words_in_pictures_clash(
+    browser: Browser, examples: Mapping[str, Path], tmp_path: Path, name: str, width: int
+) -> None:
+    """Nor are they cut off, on a telephone either."""
+    if name == "history":
+        steps = [(step, estimated(0.2 + step / 6000)) for step in range(100, 2600, 100)]
+        picture = history([*steps], [estimated(0.30), estimated(0.305)])
+        text = history_page(tmp_path, [HistorySection(benchmark="aime24", picture=picture, table=[("step",), ("1",)])])
+    else:
+        text = page(read_report(examples[name]))
+    with showing(browser, text, tmp_path / "report.html") as shown:
+        shown.set_viewport_size({"width": width, "height": 800})
+        assert shown.evaluate(CLASHES) == []
+
+
+def estimated(mean: float) -> Estimated:
+    """Make a number with an error bar."""
+    return Estimated(label="baseline", mean=mean, standard_error=0.01, exam_standard_error=None)
 
 
 def test_what_a_model_wrote_is_text(opened: Page) -> None:
     """A tag that closes the script, an image that runs one, and a character that turns the text around."""
     opened.click("button[data-filter=no_answer]")
-    assert opened.inner_text("[data-part=response]") == visible(ATTACK)
-    assert "<U+202E>" in opened.inner_text("[data-part=response]")
+    assert opened.text_content("[data-part=response]") == visible(ATTACK)
+    for hidden in ("202E", "0000", "001B", "2028", "D800", "E0041"):
+        assert f"<U+{hidden}>" in opened.inner_text("[data-part=response]")
     assert opened.title() != "owned"
     assert opened.query_selector("img") is None
+
+
+def test_a_huge_response_is_shortened(opened: Page) -> None:
+    """To its two ends, which is what a reader wants of it."""
+    opened.select_option("select", label="p000, sample 2: wrong")
+    shown = opened.text_content("[data-part=response]")
+    assert shown is not None
+    assert (shown[0], shown[-1]) == ("A", "Z")
+    assert len(shown) < 6100
+
+
+def test_a_square_that_is_pointed_at_says_its_numbers(opened: Page, report: RunReport) -> None:
+    """Those of the row in its place, with a mouse or a finger."""
+    problem = report["smoke"].problems[3]
+    assert problem.baseline is not None
+    opened.locator(".problems svg").scroll_into_view_if_needed()
+    box = opened.locator(".problems svg").bounding_box()
+    assert box is not None
+    scale = box["width"] / 720
+    opened.mouse.move(box["x"] + scale * (3 + 3 * 29 + 13), box["y"] + scale * 16)
+    words = f"p003: this run {problem.n_correct}/64, baseline {problem.baseline.n_correct}/64"
+    assert opened.inner_text("[data-pointed]") == words + (", fell" if problem.has_fallen else "")
 
 
 @pytest.mark.parametrize(("name", "outcome"), [("truncated", "truncated"), ("no_answer", "no_answer")])
@@ -157,6 +293,9 @@ def test_dark_mode_is_another_paper(opened: Page) -> None:
 def test_a_narrow_screen_needs_no_sideways_scrolling(opened: Page) -> None:
     """The table scrolls in its own box."""
     opened.set_viewport_size({"width": 380, "height": 800})
+    verdict = opened.locator("tbody .verdict").bounding_box()
+    assert verdict is not None
+    assert verdict["x"] + verdict["width"] <= 380
     assert opened.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
@@ -195,13 +334,16 @@ def test_pictures_speak(opened: Page) -> None:
 
 
 def test_without_samples_it_is_small(report: RunReport, tmp_path: Path) -> None:
-    """AIME's shape, and MATH-500's with its 500 problems beside a baseline."""
+    """AIME's shape, and four benchmarks of a thousand problems beside a baseline."""
     nothing = Embedding(n_samples=0)
     assert len(page(report, embedding=nothing).encode()) < MAX_BYTES
-    judged(record_run(tmp_path / "base", n_problems=500, n_samples=4))
-    math = record_run(tmp_path / "run", n_problems=500, n_samples=4, seed=2, weights="w2")
-    judged_against(math, tmp_path / "root")
-    assert len(page(read_report(math), embedding=nothing).encode()) < MAX_BYTES
+    names = ("smoke", "aime24", "gpqa", "lcb")
+    judged(record_run(tmp_path / "base", benchmarks=names, n_problems=250, n_samples=2))
+    wide = record_run(tmp_path / "run", benchmarks=names, n_problems=250, n_samples=2, seed=2, weights="w2")
+    judged_against(wide, tmp_path / "root")
+    text = page(read_report(wide), embedding=nothing)
+    assert len(text.encode()) < MAX_BYTES
+    assert text.count("<th scope=row>") == 1000
 
 
 def test_long_responses_are_shortened_and_say_so(report: RunReport) -> None:

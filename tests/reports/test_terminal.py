@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.core.verdicts import Verdict
-from pytest_r1eval.reports.terminal import gate_words
+from pytest_r1eval.reports.terminal import colour_of, gate_row, gate_words
 from pytest_r1eval.run_reports import read_report
 
 
@@ -22,3 +22,14 @@ def test_moved_problems_are_a_note_where_the_mean_is_in_bounds(examples: Mapping
     judgement = replace(gate.result.judgement, verdict=verdict, passes=True)
     words = "\n".join(gate_words(replace(gate.result, rearrangement=moved, judgement=judgement)))
     assert ("same score, different model" in words) == (verdict is Verdict.PASS)
+
+
+def test_a_score_in_bounds_is_no_green_row_where_health_is_red(examples: Mapping[str, Path]) -> None:
+    """The exit code is 1, and the table says why."""
+    (green,), (red,) = (read_report(examples[name]).gates for name in ("green", "red"))
+    assert gate_row(green.result)[-1] == "PASS"
+    unhealthy = replace(green.result, health=red.result.health)
+    assert gate_row(unhealthy)[-1] == "PASS, health FAIL"
+    odd = replace(unhealthy.judgement, verdict=Verdict.SUSPICIOUS_IMPROVED)
+    for result, colour in ((green.result, "green"), (unhealthy, "red"), (replace(unhealthy, judgement=odd), "red")):
+        assert colour_of(result) == {colour: True}
