@@ -389,8 +389,8 @@ class TestRetries:
         """Two hundred samples, each with its own mishaps: none lost, none doubled, none taken for another."""
         server = Misbehaving(faults=(drop, status(500)))
 
-        # A busy machine adds a dropped connection now and then: more failures in a row are borne with than are made.
-        assert answers(server, 200, patience=replace(HASTE, timeout_s=10, n_failures=10)) == expected_answers(200)
+        patience = replace(HASTE, timeout_s=30)  # on a busy machine two hundred at once take their time
+        assert answers(server, 200, patience=patience) == expected_answers(200)
         assert server.seen == {100 + index: 3 for index in range(200)}
 
     def test_retry_after_holds_everybody_back(self) -> None:
