@@ -389,7 +389,7 @@ class TestRetries:
         """Two hundred samples, each with its own mishaps: none lost, none doubled, none taken for another."""
         server = Misbehaving(faults=(drop, status(500)))
 
-        patience = replace(HASTE, timeout_s=30)  # on a busy machine two hundred at once take their time
+        patience = replace(HASTE, timeout_s=30, patience_s=30)  # on a busy machine two hundred at once take their time
         assert answers(server, 200, patience=patience) == expected_answers(200)
         assert server.seen == {100 + index: 3 for index in range(200)}
 
