@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from perf.machine import ENVIRONMENT, PYTEST, machine_line, publish
+from perf.machine import PYTEST, environment, machine_line, publish
 from perf.made_up_runs import BENCHMARK, recorded_run
 
 SAMPLES_PER_PROBLEM = 64
@@ -43,7 +43,7 @@ def replayed(recording: Path, folder: Path, *, n_samples: int) -> Cost:
     started = time.perf_counter()
     with (folder / "pytest.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - ours
-            command, cwd=folder, env=os.environ | ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT
+            command, cwd=folder, env=environment(), stdout=log, stderr=subprocess.STDOUT
         )
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
