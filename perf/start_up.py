@@ -31,6 +31,7 @@ STAGES = {
     "exam and prompts planned": "SELECT count(*) FROM benchmark WHERE plan IS NOT NULL",
     "engine ready": "SELECT count(*) FROM worker",
     "first answer graded": "SELECT count(*) FROM sample",
+    "verdict": "SELECT count(*) FROM verdict",
 }
 PARTS = {
     "import LightEval's graders": "import pytest_r1eval.scoring.lighteval",
@@ -44,7 +45,7 @@ with GradingPool(n_processes=1) as pool:
 import asyncio, pathlib
 from pytest_r1eval.engines.vllm import VllmEngine, VllmOptions
 async def load():
-    engine = VllmEngine(VllmOptions(model={model!r}, revision=None, dtype="bfloat16", max_model_length=256,
+    engine = VllmEngine(VllmOptions(model={model!r}, revision=None, dtype="bfloat16", max_model_length=4096,
         gpu_memory_utilization=0.8, tensor_parallel_size=1, arguments={{}}, log=pathlib.Path("engine.log")))
     await engine.start()
     print("ready", flush=True)
@@ -52,6 +53,8 @@ async def load():
 asyncio.run(load())
 """,
 }
+SUMMANDS = ("exam and prompts, import included", "engine, import included")
+"""What a program that does one thing after the other waits for; the graders' import is part of the exam's."""
 
 
 def seconds_of(command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> float:
@@ -98,7 +101,7 @@ def stages_s(folder: Path, environ: Mapping[str, str]) -> dict[str, float]:
             time.sleep(0.02)
     if len(reached) < len(STAGES):
         raise SystemExit(f"pytest ended with {process.returncode}:\n{(folder / 'pytest.log').read_text()}")
-    return reached | {"verdict": time.perf_counter() - started}
+    return reached | {"pytest ended": time.perf_counter() - started}
 
 
 def is_reached(path: Path, stage: str) -> bool:
@@ -148,8 +151,8 @@ def lines_of(folder: Path, *, n_pairs: int, has_engine: bool) -> Iterator[str]:
     parts = {name: part_s(program, folder, environ) for name, program in PARTS.items()}
     for name, taken_s in parts.items():
         yield f"{name + ', alone, s':44}{taken_s:>8.1f}"
-    total, together = sum(parts.values()), second["first answer graded"]
-    yield f"{'first answer / sum of the parts':44}{together:>8.1f}{total:>8.1f}  {together / total:.2f}"
+    total, together = sum(parts[name] for name in SUMMANDS), second["first answer graded"]
+    yield f"{'first answer again / exam + engine':44}{together:>8.1f}{total:>8.1f}  {together / total:.2f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

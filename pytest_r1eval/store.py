@@ -475,7 +475,7 @@ class Store:
         ).fetchall()
         for benchmark, number, n_open in rounds:
             (n_held,) = db.execute(
-                "SELECT coalesce(sum(last - first), 0) FROM unit"
+                "SELECT coalesce(sum(last - first), 0) FROM unit INDEXED BY unit_held"
                 " WHERE done = 0 AND owner = ? AND benchmark = ? AND round = ?",
                 (owner, benchmark, number),
             ).fetchone()

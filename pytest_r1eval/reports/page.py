@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import heapq
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -234,12 +235,14 @@ def _chosen(report: RunReport, gate: GateReport, *, k: int, n_samples: int) -> t
     fallen = {problem.id for problem in gate.problems if problem.has_fallen}
     order = {problem.id: place for place, problem in enumerate(gate.problems)}
     name = gate.result.benchmark
-    ranked = sorted(
+    ranked = (
         (_rank(outcome, is_of_fallen=problem_id in fallen), index, order[problem_id], problem_id)
         for problem_id, index, outcome in outcomes_of(report.run, name, k=k)
     )
-    kept = sorted((place, index, problem_id) for _, index, place, problem_id in ranked[:n_samples])
-    return [*samples_at(report.run, name, ((problem_id, index) for _, index, problem_id in kept))], len(ranked)
+    first = heapq.nsmallest(n_samples, ranked)  # the others, a million perhaps, are not kept
+    kept = sorted((place, index, problem_id) for _, index, place, problem_id in first)
+    chosen = samples_at(report.run, name, ((problem_id, index) for _, index, problem_id in kept))
+    return [*chosen], gate.result.n_samples
 
 
 def _rank(outcome: Outcome, *, is_of_fallen: bool) -> int:
