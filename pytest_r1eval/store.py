@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pytest_r1eval.core.benchmarks import Exam, Problem, Sampling
 from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
@@ -118,7 +118,7 @@ class Store:
         self.path = path
 
     @classmethod
-    def create(cls, folder: Path, header: RunHeader) -> Store:
+    def create(cls, folder: Path, header: RunHeader) -> Self:
         """
         Make the run's folder and its store.
 
@@ -141,7 +141,7 @@ class Store:
         return store
 
     @classmethod
-    def open(cls, folder: Path) -> Store:
+    def open(cls, folder: Path) -> Self:
         """
         Open an existing run.
 
