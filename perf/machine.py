@@ -13,10 +13,16 @@ from importlib import metadata
 from pathlib import Path
 
 PYTEST = (sys.executable, "-m", "pytest", "-p", "xdist", "-p", "pytest_r1eval.plugin", "-p", "no:cacheprovider")
-ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-"""With these, pytest loads what a user's would, and none of this repository's test plugins."""
+"""With `environment()`, this pytest loads what a user's would, and none of this repository's test plugins."""
 HERE = Path(__file__).parent
 ROOT = HERE.parent
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of what is measured: this repository, its bytecode kept as an installation keeps it."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
+    return kept | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def machine_line(*packages: str) -> str:

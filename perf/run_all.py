@@ -1,7 +1,7 @@
 """
 Every measurement that needs no GPU, one after the other; each prints its table and keeps it in perf/NAME.txt.
 
-    python perf/run_all.py            # about 10 minutes on 2 quiet cores
+    python perf/run_all.py            # about half an hour on 2 quiet cores
     python perf/run_all.py --quick    # sizes that only show that it works
 """
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing as mp
-import os
 import sqlite3
 import statistics
 import subprocess
@@ -23,7 +22,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from perf.machine import ENVIRONMENT, PYTEST, machine_line, publish
+from perf.machine import PYTEST, environment, machine_line, publish
 from perf.made_up_runs import BENCHMARK, Writer, planned_run, sample_of
 from pytest_r1eval.reports.files import PAGE_NAME
 from pytest_r1eval.store import FILE_NAME, Store
@@ -99,9 +98,8 @@ class Judged:
 def judged(run: Path) -> Judged:
     """Judge and report the run by pytest."""
     command = [*PYTEST, "-q", "-m", BENCHMARK, "--r1-judge-only", str(run)]
-    environment = os.environ | ENVIRONMENT
     started = time.time()
-    done = subprocess.run(command, cwd=run.parent, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    done = subprocess.run(command, cwd=run.parent, env=environment(), capture_output=True, text=True, check=False)  # noqa: S603 - ours
     ended = time.time()
     page = run / PAGE_NAME
     if "pass@1" not in done.stdout or not page.exists():

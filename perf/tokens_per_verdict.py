@@ -11,7 +11,6 @@ replay engine, once by either gate. Everything but the model's arithmetic is don
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shutil
 import statistics
@@ -22,7 +21,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from perf.machine import ENVIRONMENT, PYTEST, ROOT, machine_line, publish
+from perf.machine import PYTEST, ROOT, environment, machine_line, publish
 from pytest_r1eval.store import FILE_NAME, Store
 
 EXAMPLES = ROOT / "examples" / "r1eval"
@@ -44,8 +43,7 @@ def pytest_run(folder: Path, *arguments: str) -> str:
     (folder / "baselines" / "r1eval").mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "baselines" / f"{BASELINE}.json", folder / "baselines" / "r1eval")
     command = [*PYTEST, "-m", "smoke", "--r1-baseline", BASELINE, *arguments]
-    environment = os.environ | ENVIRONMENT
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False).stdout  # noqa: S603 - ours
+    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False).stdout  # noqa: S603 - ours
 
 
 def recording_of(name: str, folder: Path, *, n_samples: int, n_workers: int) -> Path:

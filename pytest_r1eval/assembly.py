@@ -26,7 +26,8 @@ from pytest_r1eval.core.placement import placement as placed
 from pytest_r1eval.devices import DeviceShare, device_share, this_machine
 from pytest_r1eval.errors import EngineError
 from pytest_r1eval.opening import share_words
-from pytest_r1eval.settings import NEWEST, EngineKind, Family, GateKind, InconclusivePolicy, Settings, sampling_for
+from pytest_r1eval.options import NEWEST
+from pytest_r1eval.settings import EngineKind, Family, GateKind, InconclusivePolicy, Settings, sampling_for
 from pytest_r1eval.store import FILE_NAME, Store
 
 if TYPE_CHECKING:

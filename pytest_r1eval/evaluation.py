@@ -23,9 +23,9 @@ from typing import Literal, TypeAlias, TypedDict, Unpack
 
 from pytest_r1eval.errors import EvaluationError
 from pytest_r1eval.lifeline import tied
+from pytest_r1eval.options import OPTIONS, Option
 from pytest_r1eval.run_reports import RunReport, read_report
 from pytest_r1eval.selection import mark_expression
-from pytest_r1eval.settings import OPTIONS, Option
 from pytest_r1eval.training_environment import without_training
 
 Workers: TypeAlias = int | Literal["auto"] | None

@@ -11,13 +11,12 @@ import os
 
 import pytest
 
-from pytest_r1eval import hookspecs, settings
-from pytest_r1eval.core.benchmarks import BUILT_IN
+from pytest_r1eval import hookspecs, options
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the ``--r1-...`` options."""
-    settings.add_options(parser)
+    options.add_options(parser)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -28,7 +27,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Let ``-n auto`` count engines where a model is judged; None leaves it to xdist, and to its own variable."""
-    if not settings.is_asked(config) or "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+    if not options.is_asked(config) or "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
     from pytest_r1eval.startup import auto_workers  # noqa: PLC0415 - only for a process that judges
 
@@ -38,9 +37,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marks, and the run if a model is to be judged."""
-    for mark in ("r1eval", "smoke", "smoke_code", *dict.fromkeys(benchmark.mark for benchmark in BUILT_IN)):
+    for mark in options.MARKS:
         config.addinivalue_line("markers", f"{mark}: a benchmark of pytest-r1eval; needs --r1-model")
-    if settings.is_asked(config):
+    if options.is_asked(config):
         from pytest_r1eval.startup import register  # noqa: PLC0415 - only for a process that judges
 
         register(config)

@@ -221,8 +221,7 @@ def _gate(store: Store, name: str, text: str) -> GateReport:
 
 
 def _lengths(store: Store, name: str, k: int) -> Lengths:
-    rows = store.lengths(name, k=k)
     return Lengths(
-        stopped=tuple(n_tokens for reason, n_tokens in rows if reason is FinishReason.STOP),
-        cut_off=tuple(n_tokens for reason, n_tokens in rows if reason is FinishReason.LENGTH),
+        stopped=store.lengths(name, k=k, reason=FinishReason.STOP),
+        cut_off=store.lengths(name, k=k, reason=FinishReason.LENGTH),
     )

@@ -2,7 +2,7 @@
 Options, environment and ini: read at this one edge, checked once, passed inward as a value.
 
 Every option `--r1-x-y` is also `R1_X_Y` in the environment and `r1_x_y` in an ini
-file, in that order of precedence. The table below is the single place where an
+file, in that order of precedence. The table in `options` is the single place where an
 option is named; `--help`, the parser and the README's list all come from it.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -23,10 +23,9 @@ from pytest_r1eval.core.benchmarks import Benchmark, CodeGrader, Sampling
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.plans import Share
 from pytest_r1eval.core.uploads import UploadLayout, UploadWhen, UploadWishes, checked_repo
+from pytest_r1eval.options import Reader
 
 if TYPE_CHECKING:
-    from _pytest.config.argparsing import OptionGroup
-
     from pytest_r1eval.sandbox import Limits
 
 T = TypeVar("T")
@@ -68,195 +67,6 @@ class InconclusivePolicy(StrEnum):
     PASS = "pass"  # noqa: S105 - a verdict, no password
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """One option, by its dashed name without the ``--r1-`` in front."""
-
-    name: str
-    help: str
-    metavar: str | None = None
-    default: str | None = None
-    choices: tuple[str, ...] = ()
-    is_flag: bool = False
-    is_repeatable: bool = False
-    is_bare_allowed: bool = False
-
-    @property
-    def dest(self) -> str:
-        """The name in pytest's namespace, and of the ini key."""
-        return "r1_" + self.name.replace("-", "_")
-
-    @property
-    def flag(self) -> str:
-        """The name on the command line."""
-        return f"--r1-{self.name}"
-
-
-OPTIONS: tuple[Option, ...] = (
-    Option(
-        name="model",
-        metavar="MODEL",
-        help="the checkpoint to judge, a folder or a Hub id; without it the plugin is silent",
-    ),
-    Option(name="revision", metavar="REV", help="Hub revision of the model"),
-    Option(
-        name="engine",
-        choices=tuple(kind.value for kind in EngineKind),
-        default="vllm",
-        help="what answers; replay takes a recorded run's folder as --r1-model",
-    ),
-    Option(
-        name="server-url",
-        metavar="URL",
-        help="the OpenAI-compatible server that --r1-engine server asks; its key stands in R1_SERVER_API_KEY",
-    ),
-    Option(
-        name="tp",
-        metavar="auto|N",
-        default="auto",
-        help="tensor-parallel size: GPUs one engine spans; auto spreads a model over several from 30B parameters up",
-    ),
-    Option(
-        name="engines-per-gpu",
-        metavar="auto|N",
-        default="auto",
-        help="engines that share a GPU under -n auto; auto is one, because several were slower",
-    ),
-    Option(
-        name="grader",
-        choices=tuple(grader.value for grader in CodeGrader),
-        default=CodeGrader.LIGHTEVAL.value,
-        help="the rule by which programs are right: LightEval's own scorer, or ours with a real stdin and stdout",
-    ),
-    Option(
-        name="sandbox-limit",
-        metavar="KEY=VALUE",
-        is_repeatable=True,
-        help="a limit of the programs that are run: cpu_s (6), wall_s (18), memory_mib (4096), n_threads (64), "
-        "output_mib (16)",
-    ),
-    Option(name="unsafe-code", is_flag=True, help="run programs even where no sandbox holds"),
-    Option(name="dtype", metavar="DTYPE", default="bfloat16", help="number format of the computation"),
-    Option(
-        name="gpu-memory-utilization",
-        metavar="SHARE",
-        default="0.8",
-        help="share of a GPU's memory one engine may take",
-    ),
-    Option(name="engine-arg", metavar="KEY=VALUE", is_repeatable=True, help="an argument passed through to the engine"),
-    Option(name="samples", metavar="BENCH=K", is_repeatable=True, help="samples per problem of one benchmark"),
-    Option(
-        name="subset",
-        metavar="N",
-        help="only N problems of each benchmark, drawn by hash; never gates against a full exam",
-    ),
-    Option(name="temperature", metavar="T", default="0.6", help="sampling temperature"),
-    Option(name="top-p", metavar="P", default="0.95", help="nucleus mass"),
-    Option(
-        name="max-new-tokens", metavar="N", help="tokens asked for per response (32768, or what the benchmark says)"
-    ),
-    Option(
-        name="max-model-len", metavar="N", help="tokens of prompt and response together (32768, or what the model can)"
-    ),
-    Option(name="system-prompt", metavar="TEXT", help="a system message before every problem"),
-    Option(
-        name="seed",
-        metavar="N",
-        help="the run's seed (from the checkpoint's digest: judging it again draws the same samples)",
-    ),
-    Option(
-        name="tasks",
-        metavar="FILE",
-        help="a LightEval custom-task module with TASKS_TABLE; each task becomes a benchmark",
-    ),
-    Option(
-        name="data", metavar="DIR", help="local copies of data sets, by folder name; nothing is downloaded for these"
-    ),
-    Option(
-        name="baseline",
-        metavar="WHICH",
-        help="published, previous, org/name, a file, or hf://datasets/ORG/REPO/PATH.json (the model's own: measured, "
-        "else published)",
-    ),
-    Option(name="save-baseline", metavar="NAME", help="record this run as baselines/NAME.json"),
-    Option(
-        name="lineage",
-        metavar="KEY=VALUE",
-        is_repeatable=True,
-        help="where the checkpoint stands in its training: step=N, parent=ORG/NAME, commit=SHA; stored with the run",
-    ),
-    Option(
-        name="gate", choices=tuple(kind.value for kind in GateKind), default="fixed", help="when the verdict is reached"
-    ),
-    Option(
-        name="max-samples",
-        choices=tuple(choice.value for choice in MaxSamples),
-        default="k",
-        help="where a sequential run ends at the latest: at k samples, or where it keeps the fixed gate's power",
-    ),
-    Option(
-        name="family",
-        choices=tuple(family.value for family in Family),
-        default="none",
-        help="whether all gates of the run share one error rate",
-    ),
-    Option(name="sigmas", metavar="S", default="3", help="how many standard deviations a drop must exceed"),
-    Option(
-        name="margin", metavar="POINTS", help="non-inferiority margin: a run that cannot resolve it is INCONCLUSIVE"
-    ),
-    Option(name="two-sided", is_flag=True, help="a score that is too good fails as well"),
-    Option(name="exact", is_flag=True, help="decide by the exact stratified test, not the normal approximation"),
-    Option(
-        name="inconclusive",
-        choices=tuple(policy.value for policy in InconclusivePolicy),
-        default="fail",
-        help="what INCONCLUSIVE does to the exit code",
-    ),
-    Option(
-        name="report",
-        metavar="FILE",
-        is_repeatable=True,
-        help="write a report there too: .html, .md, .json or .txt; a page lies in every run's folder",
-    ),
-    Option(name="output-dir", metavar="DIR", default="data/evals", help="where runs are kept"),
-    Option(
-        name="resume",
-        metavar="RUN",
-        is_bare_allowed=True,
-        help="go on with a stored run (the newest of this model if RUN is left out)",
-    ),
-    Option(
-        name="shard",
-        metavar="I/N",
-        help="this machine draws share I of N of every benchmark; r1eval merge brings them together",
-    ),
-    Option(name="judge-only", metavar="RUN", help="judge a stored run: no model, no engine, nothing is drawn"),
-    Option(
-        name="upload",
-        metavar="REPO",
-        help="upload the judged run to this data set on the Hub, privately; an organisation alone names it itself",
-    ),
-    Option(
-        name="upload-when",
-        choices=tuple(when.value for when in UploadWhen),
-        default="pass",
-        help="which runs are uploaded: those whose gates are all green, or all",
-    ),
-    Option(name="upload-required", is_flag=True, help="a failed upload is an error of the run, not a remark beside it"),
-    Option(name="upload-public", is_flag=True, help="everybody may read what is uploaded"),
-    Option(
-        name="upload-layout",
-        choices=tuple(layout.value for layout in UploadLayout),
-        default="lighteval",
-        help="whose names for repositories, folders and configs an upload uses",
-    ),
-    Option(
-        name="upload-model-page",
-        metavar="REPO",
-        help="put the scores into this model's .eval_results as well, for its page on the Hub",
-    ),
-)
-
 _SANDBOX_LIMITS: Mapping[str, tuple[str, int | None]] = {
     "cpu_s": ("cpu_s", None),
     "wall_s": ("wall_s", None),
@@ -265,9 +75,6 @@ _SANDBOX_LIMITS: Mapping[str, tuple[str, int | None]] = {
     "output_mib": ("output_bytes", 1 << 20),
 }
 """Keys of --r1-sandbox-limit: the field of `Limits`, and what one unit of a whole number is; None for seconds."""
-
-NEWEST = "newest"
-"""What a bare --r1-resume means."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,51 +133,6 @@ class Settings:
     upload_required: bool = False
 
 
-def add_options(parser: pytest.Parser) -> None:
-    """Put every option into pytest's parser and ini file."""
-    group = parser.getgroup("r1eval", "r1eval: may this checkpoint ship?")
-    for option in OPTIONS:
-        _add_option(group, option)
-        shown = f"{option.help} (as {option.flag})"
-        if option.is_repeatable:
-            parser.addini(option.dest, shown, type="linelist", default=None)
-        else:
-            parser.addini(option.dest, shown, type="string", default=None)
-
-
-def _add_option(group: OptionGroup, option: Option) -> None:
-    shown = f" [{option.default}]" if option.default else ""
-    arguments: dict[str, Any] = {"dest": option.dest, "default": None, "help": option.help.replace("%", "%%") + shown}
-    if option.is_flag:
-        arguments["action"] = "store_true"
-    else:
-        arguments["metavar"] = option.metavar
-        if option.choices:
-            arguments |= {"choices": option.choices, "metavar": "|".join(option.choices)}
-        if option.is_repeatable:
-            arguments["action"] = "append"
-        if option.is_bare_allowed:
-            arguments |= {"nargs": "?", "const": NEWEST}
-    group.addoption(option.flag, **arguments)
-
-
-def chosen_model(config: pytest.Config) -> str | None:
-    """Return the model that was asked for; None means that the plugin stays silent."""
-    value = _Reader(config, os.environ).text("model")
-    return value or None
-
-
-def is_asked(config: pytest.Config) -> bool:
-    """Whether there is anything to do: a model to sample, or a stored run to judge."""
-    return chosen_model(config) is not None or bool(_Reader(config, os.environ).text("judge-only"))
-
-
-def given(config: pytest.Config, names: Iterable[str]) -> tuple[str, ...]:
-    """Return which of some options, by their dashed names, stand on the command line itself, as flags."""
-    asked = [option for option in OPTIONS if option.name in set(names)]
-    return tuple(option.flag for option in asked if config.getoption(option.dest) is not None)
-
-
 def settings_from(config: pytest.Config) -> Settings:
     """
     Read and check every option.
@@ -378,7 +140,7 @@ def settings_from(config: pytest.Config) -> Settings:
     Raises:
         pytest.UsageError: If a value is not what it must be; the message names the option.
     """
-    read = _Reader(config, os.environ)
+    read = Reader(config, os.environ)
     margin = read.optional("margin", _positive_float)
     return Settings(
         model=read.text("model") or "",
@@ -439,59 +201,6 @@ def sampling_for(benchmark: Benchmark, settings: Settings, *, max_position: int 
     )
 
 
-class _Reader:
-    """Looks an option up on the command line, then in the environment, then in the ini file."""
-
-    def __init__(self, config: pytest.Config, environment: Mapping[str, str]) -> None:
-        self._config = config
-        self._environment = environment
-        self._options = {option.name: option for option in OPTIONS}
-
-    def text(self, name: str) -> str | None:
-        option = self._options[name]
-        given = self._config.getoption(option.dest)
-        if given is not None:
-            return str(given)
-        return self._environment.get(option.dest.upper()) or self._config.getini(option.dest) or option.default
-
-    def texts(self, name: str) -> list[str]:
-        option = self._options[name]
-        given = self._config.getoption(option.dest)
-        if given is not None:
-            return list(given)
-        from_environment = self._environment.get(option.dest.upper())
-        if from_environment:
-            return from_environment.split()
-        return list(self._config.getini(option.dest) or [])
-
-    def flag(self, name: str) -> bool:
-        text = (self.text(name) or "").lower()
-        if text not in {"", "true", "1", "yes", "on", "false", "0", "no", "off"}:
-            raise pytest.UsageError(f"--r1-{name} is {text!r}; expected true or false")
-        return text in {"true", "1", "yes", "on"}
-
-    def choice(self, name: str) -> str:
-        text = self.text(name) or ""
-        choices = self._options[name].choices
-        if text not in choices:
-            raise pytest.UsageError(f"--r1-{name} is {text!r}; expected one of {', '.join(choices)}")
-        return text
-
-    def optional(self, name: str, parse: Callable[[str], T]) -> T | None:
-        text = self.text(name)
-        return None if text is None else self._parsed(name, text, parse)
-
-    def required(self, name: str, parse: Callable[[str], T]) -> T:
-        return self._parsed(name, self.text(name) or "", parse)
-
-    def _parsed(self, name: str, text: str, parse: Callable[[str], T]) -> T:
-        try:
-            return parse(text)
-        except ValueError as error:
-            expected = str(error)
-            raise pytest.UsageError(f"--r1-{name} is {text!r}; expected {expected}") from error
-
-
 def _number(text: str, kind: Callable[[str], T], expected: str) -> T:
     try:
         return kind(text)
@@ -499,7 +208,7 @@ def _number(text: str, kind: Callable[[str], T], expected: str) -> T:
         raise ValueError(expected) from error
 
 
-def _server_url(read: _Reader) -> str | None:
+def _server_url(read: Reader) -> str | None:
     """Read the server's address, without the ``/v1`` that its paths begin with."""
     text = (read.text("server-url") or "").strip()
     if not text:
@@ -524,7 +233,7 @@ def _server_url(read: _Reader) -> str | None:
     return text.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
-def _upload_wishes(read: _Reader) -> UploadWishes | None:
+def _upload_wishes(read: Reader) -> UploadWishes | None:
     repo, page = read.optional("upload", checked_repo), read.optional("upload-model-page", checked_repo)
     if repo is None:
         if page is not None or read.flag("upload-required"):

@@ -16,8 +16,9 @@ from pytest_r1eval.checkpoint import Checkpoint
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.devices import this_machine
 from pytest_r1eval.errors import R1EvalError
+from pytest_r1eval.options import given
 from pytest_r1eval.session import RunSession, marks_hint
-from pytest_r1eval.settings import EngineKind, GateKind, Settings, given, settings_from
+from pytest_r1eval.settings import EngineKind, GateKind, Settings, settings_from
 from pytest_r1eval.store import Store
 
 _DRAWING = (

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pytest_r1eval.core.benchmarks import Exam, Problem, Sampling
 from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
@@ -118,7 +118,7 @@ class Store:
         self.path = path
 
     @classmethod
-    def create(cls, folder: Path, header: RunHeader) -> Store:
+    def create(cls, folder: Path, header: RunHeader) -> Self:
         """
         Make the run's folder and its store.
 
@@ -141,7 +141,7 @@ class Store:
         return store
 
     @classmethod
-    def open(cls, folder: Path) -> Store:
+    def open(cls, folder: Path) -> Self:
         """
         Open an existing run.
 
@@ -475,7 +475,7 @@ class Store:
         ).fetchall()
         for benchmark, number, n_open in rounds:
             (n_held,) = db.execute(
-                "SELECT coalesce(sum(last - first), 0) FROM unit"
+                "SELECT coalesce(sum(last - first), 0) FROM unit INDEXED BY unit_held"
                 " WHERE done = 0 AND owner = ? AND benchmark = ? AND round = ?",
                 (owner, benchmark, number),
             ).fetchone()
@@ -568,13 +568,14 @@ class Store:
         A sample that is there already stays: whoever finishes second after a
         lease was taken over drew the same one, by the same seed.
         """
-        rows = [(claimed, sample, packed(sample.response.text)) for claimed, sample in drawn]
+        # Texts are worked on before the transaction, which keeps all other writers waiting.
+        rows = [(claimed, sample, _stored(sample)) for claimed, sample in drawn]
         units = {claimed.id: claimed for claimed, _ in drawn}
         with self._transaction() as db:
-            for claimed, sample, text in rows:
+            for claimed, sample, stored in rows:
                 key = (claimed.benchmark, sample.problem_id, sample.index)
                 if db.execute(_IS_STORED, key).fetchone() is None:
-                    _insert(db, claimed.benchmark, sample, text)
+                    _insert(db, claimed.benchmark, sample, stored)
             db.executemany(
                 "UPDATE unit SET done = 1 WHERE id = ? AND done = 0 AND last - first ="
                 " (SELECT count(*) FROM sample WHERE benchmark = ? AND problem_id = ? AND idx >= first AND idx < last)",
@@ -590,7 +591,7 @@ class Store:
         """
         with self._transaction() as db:
             for sample in samples:
-                _insert(db, name, sample, packed(sample.response.text))
+                _insert(db, name, sample, _stored(sample))
             db.execute(
                 "UPDATE unit SET done = 1 WHERE benchmark = ? AND done = 0"
                 " AND last - first = (SELECT count(*) FROM sample WHERE sample.benchmark = unit.benchmark"
@@ -640,10 +641,11 @@ class Store:
 
     def outcomes(self, name: str, *, k: int) -> Iterator[tuple[str, int, Outcome]]:
         """(problem id, index, outcome) of the first k samples of every problem; no text is read."""
+        known = {outcome.value: outcome for outcome in Outcome}  # asking the enum takes longer than reading the row
         with self._reading() as db:
             query = "SELECT problem_id, idx, outcome FROM sample WHERE benchmark = ? AND idx < ?"
             for problem_id, index, outcome in db.execute(query, (name, k)):
-                yield problem_id, index, Outcome(outcome)
+                yield problem_id, index, known[outcome]
 
     def sample(self, name: str, *, problem_id: str, index: int) -> Sample | None:
         """Return one stored sample; None if it is not there."""
@@ -679,13 +681,11 @@ class Store:
             for id_, n_correct, n_no_answer, n_error, n_cut_off, n_tokens, n_samples in rows
         )
 
-    def lengths(self, name: str, *, k: int) -> tuple[tuple[FinishReason, int], ...]:
-        """Return (why it ended, generated tokens) of the first k samples of every problem."""
+    def lengths(self, name: str, *, k: int, reason: FinishReason) -> tuple[int, ...]:
+        """Return the generated tokens of those of the first k samples of every problem that ended for one reason."""
         with self._reading() as db:
-            rows = db.execute(
-                "SELECT finish_reason, n_tokens FROM sample WHERE benchmark = ? AND idx < ?", (name, k)
-            ).fetchall()
-        return tuple((FinishReason(reason), int(n_tokens)) for reason, n_tokens in rows)
+            query = "SELECT n_tokens FROM sample WHERE benchmark = ? AND idx < ? AND finish_reason = ?"
+            return tuple(n_tokens for (n_tokens,) in db.execute(query, (name, k, reason)))
 
     def n_complete_rounds(self, name: str) -> int:
         """Return how many rounds, from the first, have every sample."""
@@ -785,8 +785,20 @@ _SELECT_SAMPLE = (
 )
 
 
-def _insert(db: sqlite3.Connection, benchmark: str, sample: Sample, text: str | bytes) -> None:
-    response = db.execute("INSERT INTO response (text) VALUES (?)", (text,)).lastrowid
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """A sample's text as it lies in the file, and what tells equal texts."""
+
+    text: str | bytes
+    digest: bytes
+
+
+def _stored(sample: Sample) -> _Stored:
+    return _Stored(text=packed(sample.response.text), digest=digest(sample.response.text))
+
+
+def _insert(db: sqlite3.Connection, benchmark: str, sample: Sample, stored: _Stored) -> None:
+    response = db.execute("INSERT INTO response (text) VALUES (?)", (stored.text,)).lastrowid
     row = (
         benchmark,
         sample.problem_id,
@@ -797,7 +809,7 @@ def _insert(db: sqlite3.Connection, benchmark: str, sample: Sample, text: str | 
         sample.grade.detail,
         sample.response.finish_reason,
         sample.response.n_tokens,
-        digest(sample.response.text),
+        stored.digest,
         response,
     )
     db.execute(_INSERT_SAMPLE, row)

@@ -20,8 +20,8 @@ from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.errors import EvaluationError, PlanError
 from pytest_r1eval.evaluation import EvaluationOptions, arguments_of, evaluate
+from pytest_r1eval.options import OPTIONS
 from pytest_r1eval.run_reports import RunReport
-from pytest_r1eval.settings import OPTIONS
 from pytest_r1eval.store import Store
 from tests.processes import TIMEOUT_S, n_stored, run_of, wait_for_none_with, wait_for_samples
 from tests.recordings import record_run

@@ -11,6 +11,7 @@ import pytest
 
 from perf import growth, pump, start_up, store, tail
 from perf.generation import Load, Row, roofline, table_lines
+from perf.machine import HERE
 from perf.made_up_runs import Writer
 from perf.queue_balance import Engine, Setting, efficiency
 from perf.random_checkpoint import SHAPES, prompt_texts, prompt_tokens, write_checkpoint
@@ -119,3 +120,11 @@ def test_table_sets_rows_beside_lighteval() -> None:
     assert machine == "m"
     assert (first.split()[6], second.split()[6]) == ("1.0", "8.0")
     assert third.split()[6] == "1.0"
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted(HERE.glob("*.txt"))])
+def test_readme_quotes_the_tables(name: str) -> None:
+    """Word for word, or links to the file."""
+    readme = (HERE / "README.md").read_text(encoding="utf-8")
+    table = (HERE / name).read_text(encoding="utf-8")
+    assert f"<!-- {name} -->\n```\n{table}```\n" in readme or f"]({name})" in readme

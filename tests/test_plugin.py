@@ -497,7 +497,7 @@ class TestSilence:
         code = (
             "import sys, pytest; pytest.main(['-q', '-p', 'no:randomly'])\n"
             "heavy = {'torch', 'lighteval', 'vllm', 'numpy', 'scipy', 'transformers', 'sqlite3', 'pebble',"
-            " 'pytest_r1eval.session'}\n"
+            " 'pytest_r1eval.session', 'pytest_r1eval.settings', 'pytest_r1eval.core'}\n"
             "print('HEAVY', sorted(heavy & set(sys.modules)))"
         )
         done = subprocess.run(

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_r1eval.core.benchmarks import CodeGrader
+from pytest_r1eval.core.benchmarks import BUILT_IN, CodeGrader
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.plans import Share
 from pytest_r1eval.core.uploads import UploadLayout, UploadWhen, UploadWishes
+from pytest_r1eval.options import MARKS, NEWEST, OPTIONS, Option, chosen_model
 from pytest_r1eval.sandbox import Limits
 from pytest_r1eval.settings import (
-    NEWEST,
-    OPTIONS,
     EngineKind,
     Family,
     GateKind,
     InconclusivePolicy,
     MaxSamples,
-    Option,
     Settings,
-    chosen_model,
     settings_from,
 )
 
@@ -344,6 +342,32 @@ class TestBadValues:
         assert f"argument {option.flag}: invalid choice: 'neither' (choose from " in message
         assert all(choice in message for choice in option.choices)
         assert "Kind" not in message
+
+    @pytest.mark.parametrize(
+        ("name", "kinds"),
+        [
+            ("engine", EngineKind),
+            ("grader", CodeGrader),
+            ("gate", GateKind),
+            ("max-samples", MaxSamples),
+            ("family", Family),
+            ("inconclusive", InconclusivePolicy),
+            ("upload-when", UploadWhen),
+            ("upload-layout", UploadLayout),
+        ],
+    )
+    def test_choices_are_what_settings_know(self, name: str, kinds: type[StrEnum]) -> None:
+        """The table repeats the enums' values, so that nobody who judges nothing imports these."""
+        (option,) = [option for option in OPTIONS if option.name == name]
+        assert tuple(kinds) == option.choices
+
+    def test_every_choice_is_an_enum(self) -> None:
+        """The test above names all of them."""
+        assert len([option for option in OPTIONS if option.choices]) == 8
+
+    def test_marks_are_the_benchmarks(self) -> None:
+        """Registered without importing them."""
+        assert ("r1eval", "smoke", "smoke_code", *(benchmark.mark for benchmark in BUILT_IN)) == MARKS
 
     def test_bad_value_reaches_the_user_as_one_line(self, pytester: pytest.Pytester) -> None:
         """Exit code 4, no traceback."""

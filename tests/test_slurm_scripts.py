@@ -15,8 +15,8 @@ from pytest_r1eval import run_benchmarks
 from pytest_r1eval.cli import main
 from pytest_r1eval.core.plans import Share
 from pytest_r1eval.errors import PlanError, RunError
+from pytest_r1eval.options import OPTIONS
 from pytest_r1eval.selection import mark_expression
-from pytest_r1eval.settings import OPTIONS
 from pytest_r1eval.slurm import scripts
 from pytest_r1eval.slurm.attempts import attempts, copy_run, gather, hand_over
 from pytest_r1eval.slurm.jobs import submitted_in, without_secrets

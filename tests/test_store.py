@@ -554,6 +554,20 @@ class TestClaims:
 
         assert time.monotonic() - started < BUSY_TIMEOUT_S / 2
 
+    def test_claim_costs_the_same_in_any_run(self, tmp_path: Path) -> None:
+        """A claim looks at what its worker holds, not at all that is open: its steps in SQLite do not grow."""
+
+        def n_steps(n_problems: int) -> int:
+            steps = itertools.count()
+            with closing(Store.create(tmp_path / str(n_problems), HEADER)) as store:
+                open_benchmark(store, "smoke", n_problems=n_problems)
+                claim(store)
+                store._db.set_progress_handler(lambda: next(steps) < 0, 1)  # noqa: SLF001 - nobody else counts
+                claim(store)
+            return next(steps)
+
+        assert n_steps(400) < 1.1 * n_steps(40)
+
     def test_held_units_are_counted(self, store: Store) -> None:
         """Until they are done or given back."""
         open_benchmark(store, "smoke", n_problems=8, rounds=(2,))

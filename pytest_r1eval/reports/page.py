@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import heapq
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -378,14 +379,19 @@ def _chosen(report: RunReport, gate: GateReport, *, k: int, n_samples: int) -> t
     fallen = {problem.id for problem in gate.problems if problem.has_fallen}
     order = {problem.id: place for place, problem in enumerate(gate.problems)}
     name = gate.result.benchmark
-    ranked = sorted(
-        (_rank(outcome, is_of_fallen=problem_id in fallen), index, order[problem_id], problem_id)
-        for problem_id, index, outcome in outcomes_of(report.run, name, k=k)
-    )
-    n_wrong = 2 * n_samples // 3
-    kept = ranked[:n_wrong] + sorted(ranked[n_wrong:], key=lambda row: row[1:])[: n_samples - n_wrong]
+
+    def ranked() -> Iterator[tuple[int, int, int, str]]:
+        for problem_id, index, outcome in outcomes_of(report.run, name, k=k):
+            yield _rank(outcome, is_of_fallen=problem_id in fallen), index, order[problem_id], problem_id
+
+    # Twice through the run, and never all of it at once: it may hold a million samples.
+    worst = heapq.nsmallest(2 * n_samples // 3, ranked())
+    lowest = heapq.nsmallest(n_samples, ranked(), key=lambda row: row[1:])
+    chosen_already = set(worst)
+    kept = worst + [row for row in lowest if row not in chosen_already][: n_samples - len(worst)]
     places = sorted((place, index, problem_id) for _, index, place, problem_id in kept)
-    return [*samples_at(report.run, name, ((problem_id, index) for _, index, problem_id in places))], len(ranked)
+    chosen = samples_at(report.run, name, ((problem_id, index) for _, index, problem_id in places))
+    return [*chosen], gate.result.n_samples
 
 
 def _rank(outcome: Outcome, *, is_of_fallen: bool) -> int:

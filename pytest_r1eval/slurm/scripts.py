@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_r1eval.errors import PlanError
-from pytest_r1eval.settings import OPTIONS
+from pytest_r1eval.options import OPTIONS
 
 SHARE_SCRIPT = "share.sbatch"
 JUDGE_SCRIPT = "judge.sbatch"
