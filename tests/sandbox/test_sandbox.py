@@ -29,6 +29,7 @@ TRIES = (
     "listed a folder outside",
     "wrote a file outside",
     "emptied a file outside",
+    "opened a file outside for neither reading nor writing",
     "changed the mode of a file outside",
     "wrote below /tmp",
     "read the fork server's environment",

@@ -51,14 +51,17 @@ _CLONE_NEW_ANYTHING = 0x7E020080
 _AF_UNIX = 1
 _SOCK_STREAM = 1
 _SOCK_TYPE_MASK = 0xF
+_O_ACCMODE = 0o3
 _O_ACCMODE_AND_TRUNC = 0o1003
 _O_TRUNC = 0o1000
-_FCNTL_OWNERS = (8, 10, 15)
-"""F_SETOWN, F_SETSIG, F_SETOWN_EX: have the kernel send any signal to any process, past every rule on `kill`."""
+_FCNTL_DENIED = (8, 10, 15, 1024, 1026)
+"""F_SETOWN, F_SETSIG, F_SETOWN_EX: have the kernel send any signal to any process, past every rule on `kill`.
+F_SETLEASE, F_NOTIFY: hold up whoever writes to a file that a program may only read; news of a folder."""
 _IOCTL_DENIED = (0x8901, 0x8902, 0x5412, 0x541C)
 """FIOSETOWN and SIOCSPGRP, which do the same; TIOCSTI and TIOCLINUX, which type into a terminal."""
-_PRCTL_DENIED = (1, 0x59616D61)
-"""PR_SET_PDEATHSIG, to outlive the fork server; PR_SET_PTRACER."""
+_PRCTL_DENIED = (1, 4, 0x59616D61)
+"""PR_SET_PDEATHSIG, to outlive the fork server; PR_SET_DUMPABLE, to be traced, or to have the machine's crash handler
+write out all its memory, which RLIMIT_CORE does not forbid; PR_SET_PTRACER."""
 
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_SECCOMP = 22
@@ -312,7 +315,6 @@ def _deny_unless_equal(*values: int) -> list[_Instruction]:
 def _rules(own_pid: int) -> dict[str, list[_Instruction]]:
     """Instructions for each guarded call, from its arguments to an action."""
     own_signal = [_argument(0), *_deny_unless_equal(own_pid), _finish(_ALLOW)]
-    no_owner = [_argument(1), *_deny_if_equal(_FCNTL_OWNERS), _finish(_ALLOW)]
     return {
         "clone": [
             _argument(0),
@@ -336,17 +338,26 @@ def _rules(own_pid: int) -> dict[str, list[_Instruction]]:
             *_deny_unless_equal(_SOCK_STREAM),
             _finish(_ALLOW),
         ],
-        "fcntl": no_owner,
+        "fcntl": [_argument(1), *_deny_if_equal(_FCNTL_DENIED), _finish(_ALLOW)],
         "ioctl": [_argument(1), *_deny_if_equal(_IOCTL_DENIED), _finish(_ALLOW)],
         "prctl": [_argument(0), *_deny_if_equal(_PRCTL_DENIED), _finish(_ALLOW)],
-        # O_RDONLY | O_TRUNC empties a file, and Landlock before version 3 sees only the reading.
-        "open": _deny_truncation(1),
-        "openat": _deny_truncation(2),
+        "open": _deny_unseen_opening(1),
+        "openat": _deny_unseen_opening(2),
     }
 
 
-def _deny_truncation(flags_index: int) -> list[_Instruction]:
+def _deny_unseen_opening(flags_index: int) -> list[_Instruction]:
+    """
+    Deny what Landlock does not see, or only from some version on.
+
+    Access mode 3 opens for neither reading nor writing, so Landlock has nothing to check; but it empties a file with
+    O_TRUNC, and on a device it is enough for `ioctl`, which Landlock knows from version 5. O_RDONLY | O_TRUNC empties
+    a file too, and before version 3 Landlock sees only the reading.
+    """
     return [
+        _argument(flags_index),
+        _Instruction(_AND, _O_ACCMODE),
+        *_deny_if_equal((_O_ACCMODE,)),
         _argument(flags_index),
         _Instruction(_AND, _O_ACCMODE_AND_TRUNC),
         *_deny_if_equal((_O_TRUNC,)),
