@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pytest_r1eval import looks
 from pytest_r1eval.core import gates
-from pytest_r1eval.core.benchmarks import Benchmark, Problem
+from pytest_r1eval.core.benchmarks import Benchmark, Grader, Problem
 from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.gates import SequentialGate
 from pytest_r1eval.core.plans import Plan, room, sample_seed
@@ -137,6 +137,7 @@ class Worker:
                 self._pool.start()
             await self._plan_all(store, loading)
             if self._has_work(store):
+                await self._note_sandbox(store)
                 store.add_worker(self._owner, await loading)
                 await self._pump(store)
         finally:
@@ -194,6 +195,17 @@ class Worker:
                 store.write_plan(planned.exam, planned.prompts, planned.plan, gate=gate)
                 if planned.sandbox is not None:
                     store.note_sandbox(planned.sandbox)
+
+    async def _note_sandbox(self, store: Store) -> None:
+        """
+        Note what this worker's programs will run in, before it draws anything: the run may be planned elsewhere.
+
+        Raises:
+            SandboxError: If nothing confines them here, which was another's luck or another day's.
+        """
+        planned = [name for name in store.selected if store.state(name) is BenchmarkState.OPEN]
+        if self._pool is not None and any(self._benchmarks[name].grader is Grader.CODE for name in planned):
+            store.note_sandbox((await asyncio.wrap_future(self._pool.confirm_sandbox())).words)
 
     def _has_work(self, store: Store) -> bool:
         return any(store.state(name) in {BenchmarkState.SELECTED, BenchmarkState.OPEN} for name in store.selected)

@@ -213,6 +213,8 @@ def _fill(store: Store, parts: Sequence[_Part]) -> dict[str, int]:
     for part in parts:
         for number, harness in enumerate(part.store.harnesses, start=1):
             store.add_worker(f"share {part.share}, harness {number}", harness)
+        for words in part.store.sandboxes:
+            store.note_sandbox(words)
     n_samples = {}
     for name in first.selected:
         plan = _plan(parts[0], name)

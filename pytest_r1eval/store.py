@@ -258,16 +258,17 @@ class Store:
         return tuple(Harness(**json.loads(text)) for (text,) in rows)
 
     def note_sandbox(self, words: str) -> None:
-        """Note what stands between the programs that this run grades and the machine."""
+        """Note what stands between programs that this run grades and a machine that grades them; none is forgotten."""
         with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO run VALUES ('sandbox', ?)", (json.dumps(words),))
+            noted = _sandboxes(db)
+            if words not in noted:
+                db.execute("INSERT OR REPLACE INTO run VALUES ('sandbox', ?)", (json.dumps([*noted, words]),))
 
     @property
-    def sandbox(self) -> str | None:
-        """What programs ran in, in words; None where none ran."""
+    def sandboxes(self) -> tuple[str, ...]:
+        """What programs ran in, in words; several where workers, machines or sittings differed, none where none ran."""
         with self._reading() as db:
-            row = db.execute("SELECT value FROM run WHERE key = 'sandbox'").fetchone()
-        return None if row is None else str(json.loads(row[0]))
+            return _sandboxes(db)
 
     # Planning
 
@@ -783,6 +784,12 @@ _SELECT_SAMPLE = (
     "SELECT sample.problem_id, idx, seed, outcome, answer, detail, finish_reason, n_tokens, text"
     " FROM sample JOIN response ON response.id = sample.response"
 )
+
+
+def _sandboxes(db: sqlite3.Connection) -> tuple[str, ...]:
+    row = db.execute("SELECT value FROM run WHERE key = 'sandbox'").fetchone()
+    noted = [] if row is None else json.loads(row[0])
+    return (noted,) if isinstance(noted, str) else tuple(noted)  # older runs hold the last one alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

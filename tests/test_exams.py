@@ -22,7 +22,7 @@ from pytest_r1eval.errors import ExamError, ModelError, R1EvalError, ScoringErro
 from pytest_r1eval.exams import BuiltExam, task_names
 from pytest_r1eval.scoring.pool import GradingPool
 from tests.test_pickled_text import Attack
-from tests.toys import BUILT_IN_BY_NAME, DATA, HUB_COMMIT, SHARED_DATA, Hub, toy, write_tokenizer
+from tests.toys import BUILT_IN_BY_NAME, DATA, HUB_COMMIT, SECRETS, SHARED_DATA, Hub, toy, write_tokenizer
 
 pytest_plugins = ["tests.scoring_fixtures"]
 
@@ -413,6 +413,11 @@ def test_importing_the_modules_imports_nothing_heavy() -> None:
 
 
 def test_only_the_one_task_module_is_imported_and_only_the_builder_holds_the_token(builder: Builder) -> None:
-    """LightEval's Registry would import every task, and one of those downloads a file."""
+    """
+    LightEval's Registry would import every task, and one of those downloads a file.
+
+    The token, and a proxy's password, are for reading data sets; other secrets are for nobody.
+    """
     exam = builder.exam(dataclasses.replace(toy("toy:circumstances"), name="circumstances"))
-    assert exam.problems[0].query.endswith(" hf_made_up False")
+    access = f"{SECRETS['HF_TOKEN']} {SECRETS['HTTPS_PROXY']} None"
+    assert exam.problems[0].query.endswith(f" {access} False")

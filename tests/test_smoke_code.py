@@ -145,7 +145,11 @@ class TestVerdict:
 def test_resuming_grades_again_what_the_grader_failed_on(
     record: Callable[..., Path], judge: Callable[..., pytest.RunResult], pytester: pytest.Pytester
 ) -> None:
-    """The stored responses are graded; the engine, whose recording is empty by then, is asked for nothing."""
+    """
+    The stored responses are graded; the engine, whose recording is empty by then, is asked for nothing.
+
+    What the programs run in is noted, although the run was planned where none ran.
+    """
     broken = record("broken", grade=Outcome.ERROR)
     first = judge(broken, "--r1-engine-arg", "regrade=false")
     first.stdout.fnmatch_lines(["smoke_code: INVALID. The grader failed on 24 of 24 samples*"])
@@ -158,6 +162,7 @@ def test_resuming_grades_again_what_the_grader_failed_on(
     second = judge(broken, "--r1-resume", str(run))
     with closing(Store.open(run)) as store:
         assert texts == [sample.response.text for sample in store.samples("smoke_code")]
+        assert [words.split()[0] for words in store.sandboxes] in (["bubblewrap"], ["Landlock"]), second.stdout.str()
     assert outcomes(run) == {Outcome.CORRECT: len(TITLES) * N_SAMPLES}, second.stdout.str()
 
 

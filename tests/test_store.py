@@ -378,6 +378,16 @@ class TestRoundTrip:
         store.add_worker("w3", HARNESS)
         assert store.harnesses == (HARNESS,)
 
+    def test_no_sandbox_is_forgotten(self, store: Store) -> None:
+        """A sitting on another machine adds what it ran programs in, and hides nothing; older runs hold one alone."""
+        assert not store.sandboxes
+        with sqlite3.connect(store.path) as db:
+            db.execute("INSERT INTO run VALUES ('sandbox', '\"not a sandbox: forked\"')")
+        db.close()
+        store.note_sandbox("bubblewrap")
+        store.note_sandbox("bubblewrap")
+        assert store.sandboxes == ("not a sandbox: forked", "bubblewrap")
+
     def test_verdict(self, store: Store) -> None:
         """A judgement is kept as it is, and judging again replaces it."""
         assert store.verdict("smoke") is None

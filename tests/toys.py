@@ -28,6 +28,10 @@ SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "made up",
     "AWS_PROFILE": "made up",
     "DB_PASSWORD": "made up",
+    "DEPLOY_KEY": "made up",
+    "GH_PAT": "made up",
+    "SOME_CLIENTS_LOGIN": f"hf_{'madeup' * 5}",
+    "HTTPS_PROXY": "http://somebody:made-up@127.0.0.1:9",
 }
 """What the environment of the `pool` fixture holds and no scoring process may see."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from typing import TYPE_CHECKING, Self
@@ -12,6 +13,7 @@ from pytest_r1eval.sandbox.programs import Call, Program, Script
 if TYPE_CHECKING:
     from types import TracebackType
 
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 _STDERR_BYTES = 4096
 """The end of standard error: the last lines of a traceback say what happened."""
 
@@ -80,11 +82,17 @@ class JobFiles:
         return descriptor
 
     def _filled(self, content: bytes) -> int:
-        """Make a file and open it again for reading only, so that the program cannot write into it."""
-        written = os.memfd_create("r1eval")
+        """
+        Make a file that can only be read.
+
+        It is sealed, because a program can open what lies at its descriptor 0 once more; and it is opened again
+        itself, because before Linux 6.7 a sealed file that was opened for writing cannot be mapped.
+        """
+        written = os.memfd_create("r1eval", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             with open(written, "wb", closefd=False) as file:
                 file.write(content)
+            fcntl.fcntl(written, fcntl.F_ADD_SEALS, _SEALS)
             descriptor = os.open(f"/proc/self/fd/{written}", os.O_RDONLY)
         finally:
             os.close(written)

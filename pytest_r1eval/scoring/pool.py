@@ -50,9 +50,19 @@ if TYPE_CHECKING:
     from pytest_r1eval.sandbox import Confirmation
     from pytest_r1eval.scoring.grading import CodeGrading
 
-_SECRET = re.compile(r"TOKEN(?!IZERS)|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|^AWS_", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"TOKEN(?!IZERS)|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|^AWS_"
+    r"|_(?:KEY|PASS|PAT|AUTH|JWT|COOKIE)$",
+    re.IGNORECASE,
+)
 """Names of variables that hold secrets; a name that ends in _PATH holds a place instead."""
-_HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+_SECRET_VALUE = re.compile(
+    r"://[^/?#\s:@]*:[^/?#\s@]+@"
+    r"|(?<![\w/.-])(?:hf_|gh[pousr]_|github_pat_|glpat-|sk-(?:\w+-)*|xox[abp]-)[A-Za-z0-9]{20}"
+)
+"""What secrets look like under any name: a password in an address, a token of the Hub, GitHub, GitLab and others."""
+_FOR_THE_HUB = re.compile(r"HF_TOKEN|HUGGING_FACE_HUB_TOKEN|(?:https?|all)_proxy", re.IGNORECASE)
+"""Secrets that whoever reads a data set needs; a proxy's address may hold a password."""
 _PROGRAM = "from pytest_r1eval.scoring.server import main; main()"
 _MAX_REQUESTS_AT_ONCE = 64
 """In one message; an answer of 32,768 tokens is 100 KB."""
@@ -81,7 +91,7 @@ class SandboxRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExamRequest:
-    """Ask for an exam and its prompts; `hub_tokens` become environment variables of the process that builds it."""
+    """Ask for an exam and its prompts; `hub_access` becomes environment variables of the process that builds it."""
 
     id: int
     benchmark: Benchmark
@@ -89,7 +99,7 @@ class ExamRequest:
     model: str
     revision: str | None
     system_prompt: str | None
-    hub_tokens: Mapping[str, str]
+    hub_access: Mapping[str, str]
     tests: Path | None = None
 
 
@@ -195,7 +205,7 @@ class GradingPool:
             model=model,
             revision=revision,
             system_prompt=system_prompt,
-            hub_tokens={name: self._environ[name] for name in _HUB_TOKENS if name in self._environ},
+            hub_access={name: value for name, value in self._environ.items() if _FOR_THE_HUB.fullmatch(name)},
             tests=None if self._code is None else self._code.tests,
         )
         return cast("Future[BuiltExam]", self._ask(request))
@@ -243,12 +253,17 @@ def scoring_environment(environ: Mapping[str, str], *, search_path: list[str]) -
         environ: The environment to start from.
         search_path: Where this process finds modules, in order.
     """
-    kept = {name: value for name, value in environ.items() if name.endswith("_PATH") or not _SECRET.search(name)}
+    kept = {name: value for name, value in environ.items() if not _is_secret(name, value)}
     return kept | {
         "PYTHONPATH": os.pathsep.join(folder or str(Path.cwd()) for folder in search_path),
         "CUDA_VISIBLE_DEVICES": "",
         "TOKENIZERS_PARALLELISM": "false",  # tokenizers warns and may hang when its threads are forked
     }
+
+
+def _is_secret(name: str, value: str) -> bool:
+    is_named_so = not name.endswith("_PATH") and _SECRET_NAME.search(name) is not None
+    return is_named_so or _SECRET_VALUE.search(value) is not None
 
 
 class _ServerLostError(ScoringError):

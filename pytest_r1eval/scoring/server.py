@@ -191,7 +191,7 @@ def build_request(request: ExamRequest) -> BuiltExam:
     from pytest_r1eval import exams  # noqa: PLC0415 - only builders need it
     from pytest_r1eval.scoring import lighteval  # noqa: PLC0415 - the server itself must stay light
 
-    os.environ.update(request.hub_tokens)
+    os.environ.update(request.hub_access)
     if request.benchmark.grader is Grader.TASK:
         lighteval.scorer(request.benchmark)
     tests = None if request.tests is None else CodeTestCache(folder=request.tests)

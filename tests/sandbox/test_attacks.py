@@ -64,6 +64,9 @@ FILES = {
     "the plugin's own files": "open(P['home'] + '/../pytest_r1eval/errors.py').read()",
     "news from the home": "checked(libc.inotify_add_watch(libc.inotify_init(), P['home'].encode(), 0xFFF))",
     "attributes of a file": "os.listxattr(P['home'] + '/open.txt')",
+    "by an opening that neither reads nor writes": "os.open(P['home'] + '/open.txt', os.O_ACCMODE)",
+    "a device, opened for ioctl alone": "os.open('/dev/ptmx', os.O_ACCMODE)",
+    "news of a folder by a signal": "fcntl.fcntl(os.open(os.path.dirname(os.__file__), 0), fcntl.F_NOTIFY, 2)",
 }
 ENVIRONMENT = {
     "tokens": "nothing_in([n for n in os.environ if 'TOKEN' in n])",
@@ -100,6 +103,7 @@ WRITING = {
     "over an open file": "open(P['home'] + '/open.txt', 'w')",
     "at the end of an open file": "open(P['home'] + '/open.txt', 'a')",
     "by emptying a file it may only read": "os.open(P['home'] + '/open.txt', os.O_RDONLY | os.O_TRUNC)",
+    "by emptying a file it may neither read nor write": "os.open(P['home'] + '/open.txt', os.O_ACCMODE | os.O_TRUNC)",
     "by truncate": "os.truncate(P['home'] + '/open.txt', 0)",
     "by chmod": "os.chmod(P['secret'], 0o644)",
     "by chmod of a descriptor": "os.fchmod(os.open(P['secret'], os.O_PATH), 0o644)",
@@ -122,6 +126,9 @@ WRITING = {
     "a file without a name": "os.open('/tmp', os.O_TMPFILE | os.O_RDWR)",
     "a temporary file": "__import__('tempfile').TemporaryFile()",
     "its own input": "os.write(0, b'x')",
+    "its own input, opened again": "os.write(os.open('/proc/self/fd/0', os.O_RDWR), b'x')",
+    "its own input, made longer": "os.ftruncate(os.open('/proc/self/fd/0', os.O_RDWR), 9)",
+    "against whoever writes to a file it may read": "fcntl.fcntl(os.open(os.__file__, 0), fcntl.F_SETLEASE, 0)",
     "into the kernel's settings": "open('/proc/sys/kernel/core_pattern', 'w')",
 }
 OTHERS = {
@@ -139,6 +146,8 @@ OTHERS = {
     "signal by the owner of a descriptor, extended": "fcntl.fcntl(os.pipe()[0], 15, struct.pack('ii', 1, SERVER))",
     "signal by an ioctl": "fcntl.ioctl(socket.socketpair()[0], 0x8901, struct.pack('i', SERVER))",
     "outlive the fork server": "checked(libc.prctl(1, 0, 0, 0, 0))",
+    "be traced, and dumped by the crash handler": "checked(libc.prctl(4, 1, 0, 0, 0))",
+    "signal by a timer": "checked(libc.timer_create(0, struct.pack('Qiii44x', 0, 9, 4, SERVER), bytes(8)))",
     "trace the fork server": "call('ptrace', 16, SERVER, 0, 0)",
     "seize the host": "call('ptrace', 0x4206, P['pid'], 0, 0)",
     "read the fork server's memory": "call('process_vm_readv', SERVER, None, 0, None, 0, 0)",

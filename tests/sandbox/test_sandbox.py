@@ -29,6 +29,7 @@ TRIES = (
     "listed a folder outside",
     "wrote a file outside",
     "emptied a file outside",
+    "opened a file outside for neither reading nor writing",
     "changed the mode of a file outside",
     "wrote below /tmp",
     "read the fork server's environment",
@@ -88,9 +89,18 @@ def fork_server_of(sandbox: Sandbox) -> int | None:
 
 
 def runs_programs(sandbox: Sandbox, n_programs: int) -> bool:
-    """Tell whether so many programs are running."""
+    """Tell whether so many programs are running and wait: confined, and so beyond their beginning."""
     server = fork_server_of(sandbox)
-    return server is not None and len(below(server)) == n_programs
+    return server is not None and [waits_confined(pid) for pid in below(server)] == [True] * n_programs
+
+
+def waits_confined(pid: int) -> bool:
+    """Tell whether a process has its filter on and sleeps; before its program starts it does not sleep."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text("ascii")
+    except OSError:
+        return False
+    return "\nSeccomp:\t2\n" in status and "\nState:\tS" in status
 
 
 def kill_fork_server(sandbox: Sandbox) -> int:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from pytest_r1eval.sandbox.inside import seccomp
-from pytest_r1eval.sandbox.inside.seccomp import DENIED, GUARDED, MACHINES, Machine, filter_program
+from pytest_r1eval.sandbox.inside.seccomp import DENIED, GUARDED, MACHINES, Machine, assembled, filter_program
 
 PID = 4242
 ALLOW = 0x7FFF0000
@@ -33,7 +33,7 @@ class Instruction(NamedTuple):
 def verdict(machine: Machine, number: int, *arguments: int, architecture: int | None = None) -> int:
     """Run the filter as the kernel does and return its action."""
     program = [
-        Instruction(*fields) for fields in struct.iter_unpack("=HBBI", filter_program(machine=machine, own_pid=PID))
+        Instruction(*fields) for fields in struct.iter_unpack("=HBBI", filter_program(assembled(machine), own_pid=PID))
     ]
     padded = [*arguments, *[0] * (6 - len(arguments))]
     data = struct.pack("=IIQ6Q", number, architecture or machine.audit_architecture, 0, *padded)
@@ -128,14 +128,19 @@ def test_another_architecture(machine: Machine) -> None:
         ("fcntl", (5, 8), EPERM),
         ("fcntl", (5, 10), EPERM),
         ("fcntl", (5, 15), EPERM),
+        ("fcntl", (5, 1024), EPERM),
+        ("fcntl", (5, 1026), EPERM),
         ("ioctl", (5, 0x5401), ALLOW),
         ("ioctl", (5, 0x8901), EPERM),
         ("ioctl", (5, 0x5412), EPERM),
         ("prctl", (15,), ALLOW),
         ("prctl", (1,), EPERM),
+        ("prctl", (4,), EPERM),
         ("openat", (0, 0, 0), ALLOW),
         ("openat", (0, 0, 0o1101), ALLOW),
         ("openat", (0, 0, 0o1000), EPERM),
+        ("openat", (0, 0, 0o3), EPERM),
+        ("openat", (0, 0, 0o1003), EPERM),
     ],
 )
 def test_arguments_decide(machine: Machine, name: str, arguments: tuple[int, ...], action: int) -> None:
@@ -163,7 +168,16 @@ def test_numbers_are_the_kernels(machine: Machine) -> None:
     assert sum(number >= 0 for number in known.values()) > 100
 
 
+def test_a_filter_is_one_process_own(machine: Machine) -> None:
+    """What is assembled once differs between processes in the number of the process, and nowhere else."""
+    mine, others = (filter_program(assembled(machine), own_pid=pid) for pid in (PID, PID + 1))
+    steps = [list(struct.iter_unpack("=HBBI", packed)) for packed in (mine, others)]
+    different = [(one, other) for one, other in zip(*steps, strict=True) if one != other]
+    assert {(one[3], other[3]) for one, other in different} == {(PID, PID + 1)}
+    assert len(different) == 3
+
+
 def test_filter_fits_the_kernel(machine: Machine) -> None:
     """The kernel takes at most 4096 instructions; this is a fraction of it."""
-    assert len(filter_program(machine=machine, own_pid=PID)) // 8 < 500
+    assert len(filter_program(assembled(machine), own_pid=PID)) // 8 < 500
     assert seccomp.this_machine() in MACHINES.values()

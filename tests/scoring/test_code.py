@@ -21,7 +21,7 @@ from pytest_r1eval.sandbox import Limits
 from pytest_r1eval.scoring import code
 from pytest_r1eval.scoring.code import ProgramScorer, is_same_output
 from pytest_r1eval.scoring.grading import CodeGrading
-from tests.scoring.code_corpus import CORPUS, DOUBLE, Entry
+from tests.scoring.code_corpus import CALL, CORPUS, DOUBLE, Entry
 from tests.toys import said
 
 LIGHTEVALS_OWN = """
@@ -122,6 +122,14 @@ class TestMachinery:
         """By both rules, after the time of a test."""
         found = grade(scorer, cache, in_fences("while True: pass"))
         assert found.outcome is Outcome.WRONG
+
+    @pytest.mark.parametrize("written", ["b'[' * 100_000", "bytes([255])", "b'1' * 100_000", "b'[4'"])
+    def test_a_forged_result_that_cannot_be_read_is_wrong(
+        self, scorer: ProgramScorer, cache: CodeTestCache, written: str
+    ) -> None:
+        """Whatever a program writes where its result belongs is its answer, and no failure of the grader."""
+        program = f"import os\ndef shift(xs, by):\n    os.write(3, {written})\n    os._exit(0)"
+        assert grade(scorer, cache, in_fences(program), tests=CALL).outcome is Outcome.WRONG
 
     def test_lost_tests_are_an_error(self, scorer: ProgramScorer) -> None:
         """They say nothing of the program."""

@@ -63,11 +63,30 @@ class TestEnvironment:
             ("HF_TOKEN_PATH", True),
             ("HOME", True),
             ("KEYBOARD", True),
+            ("SSH_AUTH_SOCK", True),
         ],
     )
     def test_what_is_called_a_secret_is_left_out(self, name: str, is_kept: bool) -> None:  # noqa: FBT001
         """A place is no secret; the library that reads it needs it."""
-        assert (name in scoring_environment({name: "x"}, search_path=[])) is is_kept
+        assert (name in scoring_environment({name: SECRETS.get(name, "x")}, search_path=[])) is is_kept
+
+    @pytest.mark.parametrize(
+        ("value", "is_kept"),
+        [
+            ("http://me:pa55@proxy:8080", False),
+            ("redis://:pa55@cache", False),
+            ("--login=ghp_0123456789abcdefghij", False),
+            ("hf_0123456789abcdefghij", False),
+            ("sk-proj-0123456789abcdefghij", False),
+            ("http://proxy:8080/a:b@c", True),
+            ("me@host:/folder", True),
+            ("/opt/sk-0123456789abcdefghij/bin", True),
+            ("hf_transfer", True),
+        ],
+    )
+    def test_what_looks_like_a_secret_is_left_out_under_any_name(self, value: str, is_kept: bool) -> None:  # noqa: FBT001
+        """A password in an address, a token in an option."""
+        assert ("PLACE" in scoring_environment({"PLACE": value}, search_path=[])) is is_kept
 
     def test_modules_are_found_where_this_process_finds_them_and_gpus_are_not(self) -> None:
         """Also where the package is not installed, and in this order."""

@@ -39,10 +39,10 @@ _PENDING_SIGNALS = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confinement:
-    """What this kernel offers: a Landlock rule set, and a machine with a seccomp table; None where it has none."""
+    """What this kernel offers: a Landlock rule set, and an assembled seccomp filter; None where it has none."""
 
     rules: int | None
-    machine: seccomp.Machine | None
+    filter: bytes | None
 
     def put_on(self, job: Job, *, parent_pid: int) -> None:
         """
@@ -55,8 +55,8 @@ class Confinement:
         _limit_resources(job)
         if self.rules is not None:
             landlock.put_on(self.rules)
-        if self.machine is not None:
-            seccomp.install(self.machine, own_pid=os.getpid())
+        if self.filter is not None:
+            seccomp.install(self.filter, own_pid=os.getpid())
 
 
 def prepare_server() -> None:
@@ -80,9 +80,10 @@ def prepare_server() -> None:
 
 def available(readable: list[str]) -> Confinement:
     """Prepare what this kernel offers."""
+    machine = seccomp.this_machine() if seccomp.is_available() else None
     return Confinement(
         rules=landlock.ruleset(readable) if landlock.version() else None,
-        machine=seccomp.this_machine() if seccomp.is_available() else None,
+        filter=None if machine is None else seccomp.assembled(machine),
     )
 
 

@@ -224,7 +224,7 @@ def main() -> None:
     os.environ.pop("PWD", None)  # bubblewrap's addition to the environment that was written for it
     control = socket.socket(fileno=control_fd)
     setup = setup_from(control.recv(MESSAGE_BYTES))
-    confinement = Confinement(rules=None, machine=None)
+    confinement = Confinement(rules=None, filter=None)
     error = ""
     try:
         prepare_server()
@@ -234,7 +234,7 @@ def main() -> None:
         error = f"{type(problem).__name__}: {problem}"
     ready = Ready(
         landlock_version=landlock.version(),
-        has_seccomp=confinement.machine is not None,
+        has_seccomp=confinement.filter is not None,
         error=error,
     )
     control.send(dumps(ready))

@@ -35,6 +35,7 @@ def main() -> None:
         "listed a folder outside": lambda: list(canary.parent.iterdir()),
         "wrote a file outside": lambda: canary.with_name("written").write_text("written"),
         "emptied a file outside": lambda: os.close(os.open(canary, os.O_RDONLY | os.O_TRUNC)),
+        "opened a file outside for neither reading nor writing": lambda: os.close(os.open(canary, os.O_ACCMODE)),
         "changed the mode of a file outside": lambda: canary.chmod(0o600),
         "wrote below /tmp": lambda: Path(f"/tmp/{os.getpid()}").write_text("written"),  # noqa: S108 - that is the question
         "read the fork server's environment": Path(f"/proc/{server}/environ").read_bytes,
