@@ -140,7 +140,7 @@ def shelf_of(settings: Settings, checkpoint: Checkpoint, *, run: Path) -> Baseli
         model_name=checkpoint.name,
         output_dir=settings.output_dir,
         run=run,
-        step=None if settings.lineage is None else settings.lineage.step,
+        lineage=settings.lineage,
     )
 
 

@@ -7,11 +7,13 @@ one, so that a recorded baseline replaces a published number without a word.
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pytest_r1eval.core.baselines import BaselineFile, MeasuredBaseline, PublishedBaseline, dumps, loads, with_measured
-from pytest_r1eval.core.lineage import lineage_from, step_of
+from pytest_r1eval.core.baselines import BaselineFile, MeasuredBaseline, PublishedBaseline, dumps, loads
+from pytest_r1eval.core.blessings import kept
+from pytest_r1eval.core.lineage import Lineage, is_one_training, lineage_from
 from pytest_r1eval.errors import BaselineError, R1EvalError
 from pytest_r1eval.hub_baselines import HUB_PREFIX, commit_of, fetch
 from pytest_r1eval.store import FILE_NAME
@@ -38,7 +40,7 @@ class BaselineShelf:
         model_name: ``org/name`` of the candidate.
         output_dir: Where runs are kept, for ``previous``.
         run: The run that asks, which is not its own previous one.
-        step: The candidate's training step; None to read it off its name.
+        lineage: Where the candidate stands in its training; what it does not say is read off the name.
     """
 
     root: Path
@@ -46,7 +48,7 @@ class BaselineShelf:
     model_name: str
     output_dir: Path | None = None
     run: Path | None = None
-    step: int | None = None
+    lineage: Lineage | None = None
 
     def find(self, benchmark: str) -> FoundBaseline | None:
         """
@@ -69,18 +71,26 @@ class BaselineShelf:
         return None
 
     def _blessed_before(self, benchmark: str) -> FoundBaseline | None:
-        """Find the blessed baseline of the same training with the highest step below the candidate's."""
-        own = step_of(self.model_name) if self.step is None else self.step
-        if own is None:
+        """
+        Find the blessed baseline of the same training with the highest step below the candidate's.
+
+        Raises:
+            BaselineError: If a file of the candidate's organisation is malformed.
+        """
+        said = self.lineage or Lineage()
+        own = lineage_from(self.model_name, parent=said.parent, step=said.step, commit=said.commit)
+        if own is None or own.step is None:
             return None
         organisation = self.model_name.partition("/")[0]
+        files = [(path, read_file(path)) for path in sorted((self.root / "baselines" / organisation).glob("*.json"))]
         earlier = [
             (measured.lineage.step, path, measured)
-            for path in sorted((self.root / "baselines" / organisation).glob("*.json"))
-            if (measured := read_file(path).measured_for(benchmark)) is not None
+            for path, file in files
+            if (measured := file.measured_for(benchmark)) is not None
             and measured.lineage is not None
             and measured.lineage.step is not None
-            and measured.lineage.step < own
+            and measured.lineage.step < own.step
+            and is_one_training((self.model_name, own), (file.model, measured.lineage))
         ]
         if not earlier:
             return None
@@ -106,21 +116,18 @@ class BaselineShelf:
 
     def record(self, measured: MeasuredBaseline, *, name: str) -> Path:
         """
-        Put a measured baseline into ``baselines/NAME.json``, keeping the file's other entries.
+        Put a measured baseline into ``baselines/NAME.json``, keeping the file's other entries and what it replaces.
 
         Raises:
+            LowerBaselineError: If the number is lower than the one that is there.
             BaselineError: If the name is not org/name, or the file cannot be written.
         """
         path = self.root / "baselines" / f"{name}.json"
         try:
             file = read_file(path) if path.exists() else BaselineFile(model=name)
-            there = file.measured_for(measured.benchmark)
-            entry = replace(
-                measured,
-                lineage=measured.lineage or lineage_from(name, parent=None, step=None, commit=None),
-                history=() if there is None else there.history,
-            )
-            write_file(path, with_measured(file, entry))
+            lineage = measured.lineage or lineage_from(name, parent=None, step=None, commit=None)
+            now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+            write_file(path, kept(file, replace(measured, lineage=lineage), when=now))
         except ValueError as error:
             raise BaselineError(f"--r1-save-baseline {name}: {error}") from error
         return path

@@ -15,11 +15,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from pytest_r1eval.core.benchmarks import BUILT_IN
+from pytest_r1eval.devices import visible_gpus
 from pytest_r1eval.errors import R1EvalError
+from pytest_r1eval.hub_errors import status_of
+from pytest_r1eval.hub_session import quiet_client
 
 HUB_TIMEOUT_S = 5
 """For each question to the Hub; a machine without a network should hear so soon."""
@@ -34,9 +37,20 @@ KNOWN_TO_WORK: Mapping[str, str] = {
     "torch": "2.11.0, 2.13.0",
     "transformers": "5.19.0",
     "huggingface_hub": "2.4.0",
+    "datasets": "5.2.0",
+    "pyarrow": "26.0.1",
 }
 """Versions that the tests or the measurements in perf/ have run with."""
 _NEEDED = ("pytest", "pytest-xdist", "lighteval")
+_INSTALLED_WITH: Mapping[str, str] = {"lighteval": "lighteval", "huggingface_hub": "hub", "pyarrow": "hub"}
+DATA_SETS: Mapping[str, str] = {
+    "aime24": "HuggingFaceH4/aime_2024",
+    "aime25": "yentinglin/aime_2025",
+    "math500": "HuggingFaceH4/MATH-500",
+    "gpqa": "Idavidrein/gpqa",
+    "lcb": "lighteval/code_generation_lite",
+}
+"""Where LightEval 0.13.0 takes each benchmark's problems from; its tasks are slow to import."""
 
 
 class Standing(StrEnum):
@@ -76,11 +90,11 @@ def findings(environ: Mapping[str, str], *, folder: Path) -> Iterator[Finding]:
     yield _python()
     yield from map(_package, KNOWN_TO_WORK)
     yield _engine()
-    yield _gpus()
+    yield _gpus(environ)
     yield _disk(folder)
     yield _sandbox()
     yield _hub_login(environ)
-    yield _gated_data(environ)
+    yield from _data_sets(environ)
     yield _slurm()
 
 
@@ -110,7 +124,8 @@ def _package(name: str) -> Finding:
     found, known = _version(name), KNOWN_TO_WORK[name]
     if found is None:
         standing = Standing.BAD if name in _NEEDED else Standing.MISSING
-        advice = 'pip install "pytest-r1eval[lighteval]"' if name == "lighteval" else None
+        extra = _INSTALLED_WITH.get(name)
+        advice = None if extra is None else f'pip install "pytest-r1eval[{extra}]"'
         return Finding(what=name, standing=standing, found="not installed", advice=advice)
     words = f"{found} (known to work: {known})"
     if name == "lighteval" and found != known:
@@ -131,7 +146,7 @@ def _engine() -> Finding:
     return Finding(what="engine", standing=Standing.MISSING, found="no vLLM", advice=advice)
 
 
-def _gpus() -> Finding:
+def _gpus(environ: Mapping[str, str]) -> Finding:
     program = shutil.which("nvidia-smi")
     if program is None:
         return Finding(what="GPUs", standing=Standing.MISSING, found="none: no nvidia-smi", advice="the CPU is used")
@@ -142,7 +157,14 @@ def _gpus() -> Finding:
         advice = "see nvidia-smi's own message: nvidia-smi"
         return Finding(what="GPUs", standing=Standing.BAD, found=f"nvidia-smi failed ({error})", advice=advice)
     gpus = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-    return Finding(what="GPUs", standing=Standing.GOOD, found=f"{len(gpus)}: {'; '.join(dict.fromkeys(gpus))}")
+    found, visible = f"{len(gpus)}: {'; '.join(dict.fromkeys(gpus))}", environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return Finding(what="GPUs", standing=Standing.GOOD, found=found)
+    words = f"{found}; CUDA_VISIBLE_DEVICES={visible}"
+    if visible_gpus(environ):
+        return Finding(what="GPUs", standing=Standing.GOOD, found=words)
+    advice = "none is used as none is visible; unset CUDA_VISIBLE_DEVICES to use them"
+    return Finding(what="GPUs", standing=Standing.MISSING, found=words, advice=advice)
 
 
 def _disk(folder: Path) -> Finding:
@@ -179,35 +201,54 @@ def _hub_login(environ: Mapping[str, str]) -> Finding:
             return "not logged in"
         return f"logged in as {HfApi().whoami().get('name', 'somebody')}"
 
-    if environ.get("HF_HUB_OFFLINE") in {"1", "true", "TRUE", "ON", "YES"}:
+    if _is_offline(environ):
         return Finding(what="Hub", standing=Standing.MISSING, found="HF_HUB_OFFLINE is set", advice="nothing is asked")
-    found, error = _asked(ask)
-    advice: str | None
-    if error is not None:
-        advice = "set HF_TOKEN anew, or check the network; --r1-data and local models need no Hub"
-        return Finding(what="Hub", standing=Standing.MISSING, found=error, advice=advice)
-    advice = None if found.startswith("logged") else "hf auth login, or HF_TOKEN: for gated data sets and uploads"
-    standing = Standing.GOOD if advice is None else Standing.MISSING
-    return Finding(what="Hub", standing=standing, found=found, advice=advice)
+    answer = _asked(ask)
+    if answer.refusal is not None:
+        return Finding(what="Hub", standing=Standing.MISSING, found=answer.refusal, advice=answer.remedy)
+    if answer.words.startswith("logged"):
+        return Finding(what="Hub", standing=Standing.GOOD, found=answer.words)
+    advice = "hf auth login, or HF_TOKEN: for gated data sets and uploads"
+    return Finding(what="Hub", standing=Standing.MISSING, found=answer.words, advice=advice)
 
 
-def _gated_data(environ: Mapping[str, str]) -> Finding:
-    repo = "Idavidrein/gpqa"
-    (gpqa,) = (benchmark for benchmark in BUILT_IN if benchmark.name == "gpqa")
+def _data_sets(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Ask whether each benchmark's data set can be read; where nobody answers, ask no more."""
+    what, elsewhere = "data sets", "give local copies with --r1-data; smoke and smoke_code need none"
+    if _is_offline(environ):
+        found = "not asked: HF_HUB_OFFLINE is set"
+        yield Finding(what=what, standing=Standing.MISSING, found=found, advice=elsewhere)
+        return
+    readable: list[str] = []
+    for name, repo in DATA_SETS.items():
+        answer = _asked(partial(_readable, repo))
+        if answer.refusal is None:
+            readable.append(name)
+        elif not answer.is_of_the_hub:
+            advice = f"{answer.remedy}, or {elsewhere}"
+            yield Finding(what=what, standing=Standing.MISSING, found=answer.refusal, advice=advice)
+            return
+        else:
+            advice = f"see https://huggingface.co/datasets/{repo}: accept its terms if it is gated, and set HF_TOKEN"
+            yield Finding(
+                what=f"data of {name}", standing=Standing.MISSING, found=f"{repo}: {answer.refusal}", advice=advice
+            )
+    if readable:
+        found = f"the Hub lets you read those of {', '.join(readable)}"
+        yield Finding(what=what, standing=Standing.GOOD, found=found)
 
-    def ask() -> str:
-        from huggingface_hub import HfApi  # noqa: PLC0415 - slow to import
 
-        HfApi().auth_check(repo, repo_type="dataset")
-        return f"{repo} can be read, pinned to {str(gpqa.revision)[:12]}"
+def _readable(repo: str) -> str:
+    from huggingface_hub import HfApi  # noqa: PLC0415 - slow to import
 
-    if environ.get("HF_HUB_OFFLINE"):
-        return Finding(what="GPQA", standing=Standing.MISSING, found="not asked: HF_HUB_OFFLINE is set")
-    found, error = _asked(ask)
-    if error is None:
-        return Finding(what="GPQA", standing=Standing.GOOD, found=found)
-    advice = f"accept its licence at https://huggingface.co/datasets/{repo} and set HF_TOKEN; only gpqa needs it"
-    return Finding(what="GPQA", standing=Standing.MISSING, found=error, advice=advice)
+    HfApi().auth_check(repo, repo_type="dataset")
+    return repo
+
+
+def _is_offline(environ: Mapping[str, str]) -> bool:
+    """Whether the Hub's client would ask nobody, by the names and words that it takes."""
+    said = environ.get("HF_HUB_OFFLINE") or environ.get("TRANSFORMERS_OFFLINE") or ""
+    return said.upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def _slurm() -> Finding:
@@ -217,10 +258,33 @@ def _slurm() -> Finding:
     return Finding(what="Slurm", standing=Standing.MISSING, found="not here", advice="only a cluster needs it")
 
 
-def _asked(question: Callable[[], str]) -> tuple[str, str | None]:
-    """Ask the Hub; return the answer, or why there is none, without what it may quote of a token."""
-    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", str(HUB_TIMEOUT_S))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What came of a question to the Hub: words, or why there are none, whether the Hub itself said so, what to do."""
+
+    words: str = ""
+    refusal: str | None = None
+    remedy: str | None = None
+    is_of_the_hub: bool = True
+
+
+def _asked(question: Callable[[], str]) -> _Answer:
+    """Ask the Hub, in words that quote nothing of a token."""
     try:
-        return question(), None
+        with quiet_client(reply_timeout_s=HUB_TIMEOUT_S):
+            return _Answer(words=question())
+    except ImportError:
+        remedy = 'pip install "pytest-r1eval[hub]"'
+        return _Answer(refusal="huggingface_hub is not installed", remedy=remedy, is_of_the_hub=False)
     except Exception as error:  # noqa: BLE001 - the client, its transport and the system share no base class
-        return "", f"no answer ({type(error).__name__})"
+        match status_of(error):
+            case None:
+                refusal = f"no answer ({type(error).__name__})"
+                return _Answer(refusal=refusal, remedy="check the network and HF_ENDPOINT", is_of_the_hub=False)
+            case 401:
+                remedy = "set HF_TOKEN anew, or hf auth login"
+                return _Answer(refusal="the Hub does not take the token: expired or revoked", remedy=remedy)
+            case 403 | 404:
+                return _Answer(refusal="the token may not read it, or there is none", remedy="set HF_TOKEN")
+            case status:
+                return _Answer(refusal=f"the Hub answers {status}", remedy="try again later")

@@ -26,6 +26,10 @@ class BaselineError(R1EvalError):
     """A baseline file is malformed, or was made from another exam or another sampling."""
 
 
+class LowerBaselineError(BaselineError):
+    """A baseline would become lower, and nobody has said why."""
+
+
 class EngineError(R1EvalError):
     """The inference engine failed. Never a wrong answer."""
 

@@ -14,10 +14,9 @@ here only to keep it out of messages. Nothing local is ever deleted.
 from __future__ import annotations
 
 import hashlib
+import json
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_r1eval.core import uploads
 from pytest_r1eval.errors import UploadError
 from pytest_r1eval.hub_errors import causes, scrubbed
+from pytest_r1eval.hub_session import quiet_client
 from pytest_r1eval.packages import Package, PageScore
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ class Patience:
     Attributes:
         n_attempts: At most.
         first_wait_s: Before the second attempt; it doubles from one to the next.
-        longest_wait_s: No wait is longer, whatever the Hub asks for.
-        reply_timeout_s: The client itself would wait for a reply for ever.
+        longest_wait_s: No wait of ours is longer, whatever the Hub asks for; the client repeats some requests itself.
+        reply_timeout_s: For a reply to one request.
     """
 
     n_attempts: int = 6
@@ -198,7 +198,7 @@ def _delivered(delivery: _Delivery, *, patience: Patience, sleep: Callable[[floa
     api = HfApi()
     for attempt in range(1, patience.n_attempts + 1):
         try:
-            with _quiet(reply_timeout_s=patience.reply_timeout_s):
+            with quiet_client(reply_timeout_s=patience.reply_timeout_s):
                 return _attempted(api, delivery)
         except UploadError:
             raise
@@ -210,30 +210,6 @@ def _delivered(delivery: _Delivery, *, patience: Patience, sleep: Callable[[floa
             doubled = patience.first_wait_s * 2 ** (attempt - 1)
             sleep(min(failure.wait_s or doubled, patience.longest_wait_s))
     raise UploadError(f"{delivery.repo}: no attempt was allowed; expected one or more")
-
-
-@contextmanager
-def _quiet(*, reply_timeout_s: float) -> Iterator[None]:
-    """Bound every wait for a reply, and keep the client's progress bars and warnings out of pytest's output."""
-    from huggingface_hub import get_session  # noqa: PLC0415 - see _demand_client
-    from huggingface_hub.utils import (  # noqa: PLC0415
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
-
-    session, has_bars = get_session(), not are_progress_bars_disabled()
-    timeout, session.timeout = session.timeout, reply_timeout_s
-    if has_bars:
-        disable_progress_bars()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        session.timeout = timeout
-        if has_bars:
-            enable_progress_bars()
 
 
 def _attempted(api: HfApi, delivery: _Delivery) -> Receipt:
@@ -304,9 +280,9 @@ def _card(api: HfApi, package: Package, paths: Sequence[str], *, head: str) -> b
     Write the card anew: the configs of the head's card and this run's.
 
     Raises:
-        UploadError: If the repository holds details that another program wrote.
+        UploadError: If the repository holds details that another program wrote, or a card that cannot be read.
     """
-    from huggingface_hub import DatasetCard, DatasetCardData  # noqa: PLC0415 - see _demand_client
+    from huggingface_hub import DatasetCardData  # noqa: PLC0415 - see _demand_client
 
     foreign = uploads.foreign_details(paths)
     if foreign is not None:
@@ -317,13 +293,40 @@ def _card(api: HfApi, package: Package, paths: Sequence[str], *, head: str) -> b
     fields, text = dict[str, Any](), ""
     if _CARD in paths:
         path = api.hf_hub_download(package.repo, _CARD, repo_type="dataset", revision=head)
-        card = DatasetCard(Path(path).read_text(encoding="utf-8"), ignore_metadata_errors=True)
-        fields, text = card.data.to_dict(), card.text  # type: ignore[no-untyped-call]
+        fields, text = _read_card(Path(path), package.repo)
     configs = uploads.with_run(fields.get("configs") or [], package.tasks, package.key, package.wishes.layout)
     is_newest = not any(path > uploads.verdicts_path(package.key) for path in paths if path.startswith("verdicts_"))
     body = uploads.card_body(text, repo=package.repo, key=package.key, rows=package.rows, is_newest=is_newest)
     data = DatasetCardData(**{**fields, "configs": configs})
     return f"---\n{data.to_yaml()}\n---\n\n{body}".encode()
+
+
+def _read_card(path: Path, repo: str) -> tuple[dict[str, Any], str]:
+    """
+    Read the fields and the text of a card that somebody may have written by hand.
+
+    Raises:
+        UploadError: If it cannot be read: written anew without what it says, it would lose that.
+    """
+    import yaml  # noqa: PLC0415 - whoever asks has the client, which brings it
+    from huggingface_hub import DatasetCard  # noqa: PLC0415 - see _demand_client
+
+    try:
+        card = DatasetCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True)
+        fields: dict[str, Any] = card.data.to_dict()  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise _unreadable_card(repo, scrubbed(error)) from error
+    configs = fields.get("configs") or []
+    if not isinstance(configs, list) or not all(isinstance(config, dict) for config in configs):
+        raise _unreadable_card(repo, "its configs are no list of configs")
+    return fields, card.text
+
+
+def _unreadable_card(repo: str, why: str) -> UploadError:
+    return UploadError(
+        f"{repo}: its {_CARD} cannot be read ({why}); expected UTF-8 that begins with valid YAML. Mend it there, or "
+        "name another repository"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,7 +354,11 @@ class _Failure:
 
 
 def _failure(error: Exception, delivery: _Delivery) -> _Failure:
-    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled  # noqa: PLC0415 - see _demand_client
+    from huggingface_hub.errors import (  # noqa: PLC0415 - see _demand_client
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
 
     chain = tuple(causes(error))
     what = scrubbed(error)
@@ -362,7 +369,8 @@ def _failure(error: Exception, delivery: _Delivery) -> _Failure:
     response = next((cause.response for cause in chain if getattr(cause, "response", None) is not None), None)  # type: ignore[attr-defined]
     if response is not None:
         return _refusal(int(response.status_code), response.headers, what, delivery)
-    is_local = isinstance(error, FileNotFoundError | PermissionError | TypeError | ValueError)
+    is_remote = isinstance(error, LocalEntryNotFoundError | json.JSONDecodeError)  # no answer, or a portal's page
+    is_local = isinstance(error, FileNotFoundError | PermissionError | TypeError | ValueError) and not is_remote
     advice = "see that the run's files can be read" if is_local else None
     return _Failure(repo=delivery.repo, what=what, advice=advice)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 MAX_CHARS = 300
+_QUERY = re.compile(r"(?<=\S)\?[^\s'\"]+")
+"""Of an address: storage is written to by addresses that are signed there, and whoever has one may write."""
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -22,9 +25,9 @@ def status_of(error: BaseException) -> int | None:
 
 
 def scrubbed(error: BaseException) -> str:
-    """Name an error in one line, without the token."""
+    """Name an error in one line, without the token and without what signs an address."""
     from huggingface_hub import get_token  # noqa: PLC0415 - slow to import; whoever has an error of its has it already
 
     text = " ".join(f"{type(error).__name__}: {error}".split())
     token = get_token()
-    return (text.replace(token, "(the token)") if token else text)[:MAX_CHARS]
+    return _QUERY.sub("", text.replace(token, "(the token)") if token else text)[:MAX_CHARS]

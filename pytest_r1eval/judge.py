@@ -31,7 +31,7 @@ from pytest_r1eval.core.verdicts import (
     judge_published,
     under_holm,
 )
-from pytest_r1eval.errors import BaselineError, R1EvalError, StoreError
+from pytest_r1eval.errors import BaselineError, LowerBaselineError, R1EvalError, StoreError
 from pytest_r1eval.looks import advance, gate_of
 from pytest_r1eval.references import reference_for
 from pytest_r1eval.runs import (
@@ -127,7 +127,7 @@ class Judge:
         Raises:
             StoreError: If the run cannot be read or a verdict not written.
         """
-        results = tuple(self._with_grader(self._with_health(self._result(benchmark))) for benchmark in benchmarks)
+        results = tuple(self._with_grader(self._result(benchmark)) for benchmark in benchmarks)
         if self.is_holm and self.rule.family_size == 1:
             judged = under_holm([result.judgement for result in results], rule=self.rule)
             results = tuple(
@@ -144,8 +144,8 @@ class Judge:
             return result
         return replace(result, grader=plan.grader, sandbox=" and ".join(self.store.sandboxes) or None)
 
-    def _with_health(self, result: GateResult) -> GateResult:
-        """Add what is judged and shown beside pass@1, where there is a pass@1."""
+    def _with_health(self, result: GateResult, found: FoundBaseline | None) -> GateResult:
+        """Add what is judged and shown beside pass@1, where there is a pass@1, against what that was compared with."""
         k = result.samples_per_problem
         if k is None or result.judgement.estimate is None:
             return result
@@ -159,7 +159,6 @@ class Judge:
         counts = Counts.from_rows(
             (id_, n_correct, n_samples) for id_, n_correct, n_samples in graded_rows(tallies) if n_samples
         )
-        found = None if result.baseline is None else self.shelf.find(result.benchmark)
         baseline = None if found is None else found.baseline
         return with_diagnostics(result, observed=observed, counts=counts, baseline=baseline, rule=self.rule)
 
@@ -175,7 +174,7 @@ class Judge:
         tallies = self.store.tallies(benchmark.name, k=plan.samples_per_problem)
         judgement, found, recorded = self._judged(benchmark, plan, tallies)
         result = _with_samples(benchmark.name, plan, tallies, judgement)
-        return replace(result, baseline=found.source if found else None, recorded=recorded)
+        return self._with_health(replace(result, baseline=found.source if found else None, recorded=recorded), found)
 
     def _sequential(self, plan: Plan, gate: SequentialGate) -> GateResult:
         """Judge by the looks; the last one is taken here if the worker that would have is gone."""
@@ -195,7 +194,7 @@ class Judge:
                 judgement = replace(judgement, warnings=(*judgement.warnings, self._not_recorded()))
         elif judgement is None:
             judgement = missing_samples(self.store, plan, tallies)
-        return replace(
+        result = replace(
             _with_samples(plan.benchmark, plan, tallies, judgement),
             samples_per_problem=k,
             baseline=gate.baseline,
@@ -203,6 +202,7 @@ class Judge:
             gate=gate.digest,
             sequential_plan=gate.plan,
         )
+        return self._with_health(result, None if judgement.estimate is None else self.shelf.find(plan.benchmark))
 
     def _not_recorded(self) -> str:
         return (
@@ -224,13 +224,32 @@ class Judge:
             if not is_whole and name is not None:
                 why = "; a baseline holds none such"
                 return ungraded_run(self.store, plan, tallies, why=why), None, None
-            recorded = None if name is None else str(self.shelf.record(measured, name=name))
+            is_comparable = found is not None and is_same_question(measured, found)
+            recorded, notes = self._recorded(measured, name, is_judged=is_comparable)
         except R1EvalError as error:
             return invalid(str(error), "Mend the baseline and judge again with --r1-resume."), None, None
-        is_comparable = found is not None and is_same_question(measured, found)
         if found is None or (self.save_as is not None and not is_comparable):
             return self._without_baseline(measured, recorded), None, recorded
-        return self._decided(benchmark, plan, tallies, measured=measured, found=found), found, recorded
+        judgement = self._decided(benchmark, plan, tallies, measured=measured, found=found)
+        return replace(judgement, warnings=(*judgement.warnings, *notes)), found, recorded
+
+    def _recorded(
+        self, measured: MeasuredBaseline, name: str | None, *, is_judged: bool
+    ) -> tuple[str | None, tuple[str, ...]]:
+        """
+        Record a run under a name; where that would lower a baseline, say so beside the verdict.
+
+        Raises:
+            LowerBaselineError: If there is no verdict to say it beside.
+        """
+        if name is None:
+            return None, ()
+        try:
+            return str(self.shelf.record(measured, name=name)), ()
+        except LowerBaselineError as error:
+            if not is_judged:
+                raise
+            return None, (f"Not recorded. {error}.",)
 
     def _decided(
         self,

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Generator, Iterable
 from contextlib import closing, suppress
+from dataclasses import replace
 from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -307,9 +308,10 @@ class RunSession:
             return
         try:
             with closing(Store.open(self._run)) as store:
+                shelf = shelf_of(self._settings, self._checkpoint, run=self._run)
                 judge = Judge(
                     store=store,
-                    shelf=shelf_of(self._settings, self._checkpoint, run=self._run),
+                    shelf=replace(shelf, lineage=shelf.lineage or store.header.lineage),  # a run that is judged again
                     rule=rule_of(self._settings, n_gates=len(self._selected)),
                     save_as=self._settings.save_baseline,
                     is_holm=self._settings.family is Family.HOLM,

@@ -59,6 +59,8 @@ class Trouble(Enum):
     """404: no such repository."""
     FORBIDDEN = auto()
     """403: the token may not write."""
+    PORTAL = auto()
+    """200 with a page of somebody in between, and nothing was done."""
     TALKATIVE = auto()
     """400, and the reason quotes the request's Authorization header."""
 
@@ -69,7 +71,7 @@ class Fault:
     Trouble with the next requests of a route.
 
     Attributes:
-        route: ``create``, ``info``, ``preupload``, ``commit``, ``tree``, ``paths-info``, ``resolve``, ``lfs``.
+        route: ``create``, ``info``, ``preupload``, ``commit``, ``tree``, ``paths-info``, ``resolve``, ``lfs``, ``xet``.
         trouble: What goes wrong.
         times: How often.
         retry_after_s: What a BUSY Hub asks for.
@@ -233,12 +235,14 @@ class _Handler(BaseHTTPRequestHandler):
             if self.command != "HEAD":
                 self.wfile.write(reply.body)
 
-    def _refusal(self, fault: Fault, path: str) -> _Reply | None:  # noqa: PLR0911 - a table of troubles
+    def _refusal(self, fault: Fault, path: str) -> _Reply | None:  # noqa: C901, PLR0911 - a table of troubles
         match fault.trouble:
             case Trouble.BROKEN:
                 return _error(500, "the stand-in is broken")
             case Trouble.BUSY:
                 return _error(429, "too many requests", headers={"Retry-After": str(fault.retry_after_s)})
+            case Trouble.PORTAL:
+                return _Reply(200, b"<html>Welcome to our network</html>", {"Content-Type": "text/html"})
             case Trouble.EXPIRED:
                 return _error(401, "Invalid credentials in Authorization header")
             case Trouble.MISSING:
@@ -314,6 +318,8 @@ class _Handler(BaseHTTPRequestHandler):
             case "tree":
                 revision, _, folder = rest.partition("/")
                 return self._tree(repo, revision, folder, is_recursive="recursive" in query)
+            case "auth-check":
+                return _json({})
             case "paths-info":
                 return self._paths(repo, rest, parse_qs(body.decode())["paths"])
             case "preupload":
@@ -440,7 +446,8 @@ class _Handler(BaseHTTPRequestHandler):
 _DATE = "2025-01-20T00:00:00.000Z"
 _POINTER_BYTES = 134
 """Of a typical LFS pointer; the client only carries the number about."""
-_ROUTES = {"create": "create", "preupload": "preupload", "commit": "commit", "tree": "tree", "paths-info": "paths-info"}
+_ROUTES = {"create": "create", "preupload": "preupload", "commit": "commit", "tree": "tree", "paths-info": "paths-info",
+           "xet-write-token": "xet", "xet-read-token": "xet"}  # fmt: skip
 
 
 def _route(path: str) -> str:

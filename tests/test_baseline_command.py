@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pytest_r1eval.baseline_files import BaselineShelf
 from pytest_r1eval.cli import main
-from pytest_r1eval.core.baselines import loads
+from pytest_r1eval.core.baselines import PublishedBaseline, PublishedHarness, dumps, loads
+from pytest_r1eval.core.lineage import Lineage
+from pytest_r1eval.core.records import Counts
 from tests.recordings import record_run
 
 
@@ -85,13 +89,71 @@ def test_verify_finds_what_an_editor_did(capsys: pytest.CaptureFixture[str]) -> 
     measured = loads(good, name="f").measured[0].counts.problems[0]
     line = f"[{measured.n_correct}, 8]"
     path.write_text(good.replace(f'"{measured.problem_id}": {line}', f'"{measured.problem_id}": [8, 8]'))
-    assert "the counts are not those of the run base" in say(capsys, "verify", "--run", "base")[1]
+    code, words = say(capsys, "verify", "--run", "base")
+    assert (code, "smoke: counts not as in the run base" in words) == (1, True)
+    path.write_text(good.replace('"temperature": 0.6', '"temperature": 0.7'))
+    assert "smoke: fingerprint not as in the run base" in say(capsys, "verify", "--run", "base")[1]
     path.write_text(good.replace("  ", "\t"))
     code, words = say(capsys, "verify")
     assert (code, "not in the form that diffs well" in words) == (1, True)
     path.write_text("{")
     content = json.loads(say(capsys, "verify", "--json")[1])
     assert "no JSON" in content["wrong"][str(path)]
+
+
+def test_verify_says_where_it_had_nothing_to_check(capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that no file is said to be of verifies nothing."""
+    say(capsys, "record", "base", "org/model")
+    code, words = say(capsys, "verify", "--run", "better")
+    assert (code, "none of baselines/org/model.json holds the run better" in words) == (2, True)
+
+
+def test_verify_reads_the_history(capsys: pytest.CaptureFixture[str]) -> None:
+    """A number that was lowered by an editor, past bless, is not the one that the history ends with."""
+    say(capsys, "record", "base", "org/model")
+    say(capsys, "bless", "better", "org/model")
+    assert say(capsys, "verify") == (0, "1 files checked\n")
+    path = Path("baselines/org/model.json")
+    file = loads(path.read_text(), name="f")
+    (entry,) = file.measured
+    rows = [(problem.problem_id, 0, problem.n_samples) for problem in entry.counts.problems]
+    path.write_text(dumps(replace(file, measured=(replace(entry, counts=Counts.from_rows(rows)),))))
+    code, words = say(capsys, "verify")
+    assert (code, "smoke: 0.0 by its counts, " in words) == (1, True)
+    path.write_text(dumps(replace(file, measured=(replace(entry, run="base"),))))
+    code, words = say(capsys, "verify")
+    assert (code, "its history goes from run better to base" in words) == (1, True)
+
+
+def test_diff_says_what_else_was_edited(capsys: pytest.CaptureFixture[str]) -> None:
+    """Published numbers, a place in a training, or a seed of the same run: no edit is `no change`."""
+    say(capsys, "record", "base", "org/old", "--step", "1")
+    old = Path("baselines/org/old.json")
+    file = loads(old.read_text(), name="f")
+    number = PublishedBaseline(
+        benchmark="aime24",
+        pass_at_1=0.5,
+        rounding_unit=0.001,
+        harness=PublishedHarness.OTHER,
+        source="a paper",
+        date=None,
+        sampling=None,
+        samples_per_problem=None,
+        note=None,
+    )
+    edited = replace(file.measured[0], seed=9, lineage=Lineage(step=2, parent="org/base"))
+    old.write_text(dumps(replace(file, published=(number,))))
+    higher = replace(number, pass_at_1=0.6, note="from a table")
+    Path("new.json").write_text(dumps(replace(file, published=(higher,), measured=(edited,))))
+    assert say(capsys, "diff", "org/old", "new.json")[1].splitlines() == [
+        "aime24, published by a paper: 50.0 -> 60.0",
+        "  note: None -> from a table",
+        "smoke: 54.2 -> 54.2 (z = +0.00)",
+        "  seed is another, of the same run",
+        "  lineage: step 1 -> parent org/base, step 2",
+    ]
+    Path("less.json").write_text(dumps(file))
+    assert say(capsys, "diff", "org/old", "less.json")[1] == "aime24, published by a paper: 50.0 -> nothing\n"
 
 
 @pytest.mark.parametrize(
@@ -102,11 +164,14 @@ def test_verify_finds_what_an_editor_did(capsys: pytest.CaptureFixture[str]) -> 
         ("show org/nobody", "no such baseline"),
         ("verify", "no baseline to verify"),
         ("bless base", "Missing argument 'NAME'"),
+        ("bless base org/model --reason ''", "--reason is ''; expected some text"),
+        ("record base org/model --parent ''", "--parent is ''; expected some text"),
+        ("record base org/model --commit ' '", "--commit is ' '; expected some text"),
     ],
 )
 def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], arguments: str, words: str) -> None:
     """And exit code 2."""
-    code, said = say(capsys, *arguments.split())
+    code, said = say(capsys, *shlex.split(arguments))
     assert (code, said.count("\n"), words in said) == (2, 1, True), said
 
 
@@ -128,6 +193,16 @@ class TestLineage:
         say(capsys, "record", "base", "other/checkpoint-250", "--step", "250")
         assert self.find("train/checkpoint-300", tmp_path) == "baselines/train/checkpoint-200.json, run better"
         assert self.find("train/checkpoint-150", tmp_path) == "baselines/train/checkpoint-100.json, run base"
+
+    def test_another_training_of_the_organisation(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        """Models with names of their own are told apart by their parents, as the run itself says them."""
+        for run, name in (("base", "acme/llama"), ("better", "acme/qwen")):
+            say(capsys, "record", run, name, "--step", "100" if run == "base" else "200", "--parent", f"{name}-base")
+        place = Lineage(parent="acme/llama-base", step=300)
+        shelf = BaselineShelf(root=tmp_path, choice="previous", model_name="acme/llama-v2", lineage=place)
+        found = shelf.find("smoke")
+        assert found is not None
+        assert found.source == "baselines/acme/llama.json, run base"
 
     def test_without_a_lineage_the_newest_run_before_it(self, tmp_path: Path) -> None:
         """As for a checkpoint whose name says no step."""

@@ -21,7 +21,7 @@ from pytest_r1eval.core.baselines import (
 from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.fingerprints import Fingerprint, ModelIdentity, Question
 from pytest_r1eval.core.records import Counts
-from pytest_r1eval.errors import BaselineError
+from pytest_r1eval.errors import BaselineError, LowerBaselineError
 from tests.recordings import HARNESS
 
 SHIPPED = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
@@ -241,13 +241,25 @@ class TestRecord:
         """Published numbers and other benchmarks' runs are kept; the same benchmark's run is replaced."""
         other = replace(MEASURED, benchmark="gpqa", run="other")
         path = write(tmp_path, "org/name", published=True, measured=other)
-        newer = replace(MEASURED, run="newer")
+        newer = replace(MEASURED, run="newer", counts=Counts.from_mapping({"b": (4, 8), "a": (8, 8)}))
 
         shelf(tmp_path).record(MEASURED, name="org/name")
         shelf(tmp_path).record(newer, name="org/name")
 
+        found = loads(path.read_text(encoding="utf-8"), name="x")
+        (there, entry) = found.measured
         expected = BaselineFile(model="org/name", published=(PUBLISHED,), measured=(other, newer))
-        assert expected == loads(path.read_text(encoding="utf-8"), name="x")
+        assert expected == replace(found, measured=(there, replace(entry, history=())))
+        assert [(blessing.replaced_run, blessing.run) for blessing in entry.history] == [("first", "newer")]
+
+    def test_a_lower_number_is_not_recorded(self, tmp_path: Path) -> None:
+        """The file stays as it was."""
+        path = shelf(tmp_path).record(MEASURED, name="org/name")
+        before = path.read_bytes()
+        lower = replace(MEASURED, run="lower", counts=Counts.from_mapping({"b": (1, 8), "a": (8, 8)}))
+        with pytest.raises(LowerBaselineError, match="expected a number that is not lower"):
+            shelf(tmp_path).record(lower, name="org/name")
+        assert before == path.read_bytes()
 
     def test_shipped_file_is_not_touched(self, tmp_path: Path) -> None:
         """A record under a shipped name goes into the user's folder, and its numbers stay in force."""

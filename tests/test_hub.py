@@ -10,9 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import HfApi
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from pytest_r1eval.core.records import Outcome
 from pytest_r1eval.core.uploads import UploadLayout, UploadWishes
+from pytest_r1eval.errors import UploadError
+from pytest_r1eval.hub import Patience, publish
+from pytest_r1eval.hub_errors import scrubbed
+from pytest_r1eval.packages import pack
 from pytest_r1eval.run_files import RunFiles
 from tests.hub_client import Client, client
 from tests.hub_repos import Repo
@@ -113,11 +119,20 @@ class TestCommit:
         assert {row["n_samples"] for row in rows} == {4}
 
     def test_xet(self, hub: StandInHub, run: RunFiles, tmp_path: Path) -> None:
-        """The client's other way to send large files: the bytes never pass through the Hub."""
-        with client(hub.environment(tmp_path / "home", xet=True)) as xet:
+        """
+        The client's other way to send large files: the bytes never pass through the Hub.
+
+        A busy storage and a lost reply change nothing of it, and its logs hold no token.
+        """
+        home = tmp_path / "home"
+        with client(hub.environment(home, xet=True)) as xet:
+            hub.fail("xet", Trouble.BUSY)
+            hub.fail("commit", Trouble.DROPPED)
             assert xet.upload(run.folder, WISHES)["error"] is None
             assert xet.upload(run.folder, WISHES)["receipt"]["is_new"] is False
             rows = xet.load(REPO, "smoke_0", "latest")
+        assert n_runs(hub.repo(REPO)) == 1
+        assert not [path for path, content in content_of(home).items() if TOKEN.encode() in content]
         assert hub.objects == {}
         assert hub.n_requests("xet-write-token") > 0
         assert len(rows) == 3
@@ -219,9 +234,12 @@ class TestTransientTroubles:
             ("commit", Trouble.DROPPED, [2.0]),
             ("commit", Trouble.HUNG_UP, [2.0]),
             ("commit", Trouble.SILENT, [2.0]),
+            ("commit", Trouble.PORTAL, [2.0]),
             ("create", Trouble.BROKEN, [2.0]),
             ("create", Trouble.DROPPED, [2.0]),
             ("info", Trouble.BROKEN, [2.0]),
+            ("info", Trouble.SILENT, [2.0]),
+            ("tree", Trouble.SILENT, []),
             ("lfs", Trouble.BROKEN, []),
         ],
     )
@@ -252,6 +270,18 @@ class TestTransientTroubles:
         answer = lfs.upload(other.folder, WISHES)
         assert answer["slept"] == [2.0, 4.0, 8.0]
         assert len(lfs.splits(REPO, "smoke_0")) == 3
+
+    def test_no_answer_is_no_missing_file(self, run: RunFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The client calls a file that it could not ask for a missing one; it is asked for again."""
+
+        def unanswered(*_: object, **__: object) -> None:
+            raise LocalEntryNotFoundError("please check your connection")
+
+        monkeypatch.setattr(HfApi, "create_repo", unanswered)
+        slept: list[float] = []
+        with pytest.raises(UploadError, match=r", 2 times; expected the Hub to answer"):
+            publish(pack(run.folder, WISHES), patience=Patience(n_attempts=2), sleep=slept.append)
+        assert slept == [2.0]
 
     def test_an_end_to_patience(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:
         """A Hub that is down is given up, waits are bounded, and every local file is as it was."""
@@ -328,6 +358,31 @@ class TestRefusals:
         assert lfs.load(REPO, "notes", "train") == lfs.load(REPO, "results", "latest")
         assert len(lfs.load(REPO, "smoke_0", "latest")) == 3
 
+    @pytest.mark.parametrize(
+        "card",
+        [
+            b"---\nlicense: [mit\n---\n",
+            b"---\n- a\n---\n",
+            b"---\nconfigs: [a]\n---\n",
+            b"---\nlicense: mit\n---\n\xe9",
+        ],
+        ids=["yaml", "fields", "configs", "encoding"],
+    )
+    def test_a_card_that_cannot_be_read_is_kept(self, hub: StandInHub, lfs: Client, run: RunFiles, card: bytes) -> None:
+        """Written anew it would lose what it says; nothing is sent, and waiting would not mend it."""
+        repo = hub.make_repo(REPO, files={"README.md": card})
+        repo.is_private = True
+        answer = lfs.upload(run.folder, WISHES)
+        assert answer["error"].startswith(f"{REPO}: its README.md cannot be read (")
+        assert answer["error"].endswith("Mend it there, or name another repository")
+        assert (answer["slept"], repo.read("README.md")) == ([], card)
+
+    def test_a_token_that_may_not_make_repositories(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:
+        """Writes to the one that it is for."""
+        hub.make_repo(REPO).is_private = True
+        hub.fail("create", Trouble.FORBIDDEN)
+        assert lfs.upload(run.folder, WISHES)["receipt"]["is_new"]
+
     def test_a_run_that_was_not_judged(self, lfs: Client, run: RunFiles) -> None:
         """Nothing is uploaded that has no verdict."""
         run.results.unlink()
@@ -350,6 +405,13 @@ class TestToken:
         assert TOKEN not in said
 
 
+def test_a_signed_address_is_no_reader_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has one may write to the storage; it is cut off, and so is the token."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    error = ValueError(f"400 for url 'https://storage/x?X-Amz-Signature=abc&b=1' with {TOKEN}: why?")
+    assert scrubbed(error) == "ValueError: 400 for url 'https://storage/x' with (the token): why?"
+
+
 def pytest_run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     """Judge a recorded run as a user would."""
     command = ("--r1-engine", "replay", "-m", "smoke", "-p", "no:cacheprovider", "-p", "no:randomly")
@@ -366,11 +428,15 @@ class TestPlugin:
     def test_upload_on_pass_then_judge_only(
         self, pytester: pytest.Pytester, recorded: Record, hub: StandInHub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A green run is uploaded in either mode; judging it again finds it there."""
+        """A green run is uploaded in either mode, without a word of the client's; judging it again finds it there."""
         judged(recorded("base", seed=1), root=pytester.path)
         recorded("same", seed=2)
-        result = pytest_run(pytester, "--r1-model", "same", "--r1-upload", REPO, "-n2")
+        hub.fail("tree", Trouble.BROKEN)
+        log = ("--log-file", "log.txt", "--log-file-level", "DEBUG", "--showlocals")
+        result = pytest_run(pytester, "--r1-model", "same", "--r1-upload", REPO, "-n2", *log)
         assert result.ret == 0
+        assert "/api/datasets/" not in result.stdout.str() + result.stderr.str()
+        assert TOKEN.encode() not in b"".join(content_of(pytester.path).values())
         result.stdout.fnmatch_lines(["run: *", f"upload: {hub.url}/datasets/{REPO} (commit *)"])
         run = max((pytester.path / "data/evals/local/toy").iterdir())
         assert json.loads((run / "upload.json").read_text())["commit"] == hub.repo(REPO).head.oid

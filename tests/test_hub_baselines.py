@@ -38,7 +38,9 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def hub(served: StandInHub, content: bytes) -> StandInHub:
     """Put the baseline, and a file that is none, into a private data set."""
     served.reset()
-    repo = served.make_repo(REPO, files={"small/toy.json": content, "broken.json": b"{", "other.json": b"{}"})
+    repo = served.make_repo(
+        REPO, files={"small/toy.json": content, "broken.json": b"{", "other.json": b"{}", "late.json": b"{}"}
+    )
     repo.is_private = True
     return served
 
@@ -119,7 +121,7 @@ class TestFetch:
         with client({**hub.environment(home), "HF_HUB_OFFLINE": "1"}) as offline:
             answer = offline.fetch(PLACE)
             assert (answer["text"].encode(), answer["commit"]) == (content, fetched["commit"])
-            place = f"hf://datasets/{REPO}/other.json"
+            place = f"hf://datasets/{REPO}/late.json"
             assert offline.fetch(place)["error"] == (
                 f"{place}: it is not in the cache, and HF_HUB_OFFLINE is set; fetch it once with a network, or name a "
                 "local file"

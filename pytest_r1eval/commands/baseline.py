@@ -145,6 +145,11 @@ def verify(
     if not paths:
         raise BaselineError("no baseline to verify; expected baselines/ORG/MODEL.json here, or a NAME")
     wrong = {str(path): mistake for path in paths if (mistake := _mistake(path, run)) is not None}
+    if run is not None and not wrong and not any(_entries_of(run, path) for path in paths):
+        raise BaselineError(
+            f"none of {', '.join(map(str, paths))} holds the run {run.resolve().name}; expected the run that was "
+            "recorded there, in a folder of its name"
+        )
     if json:
         show_json({"checked": [str(path) for path in paths], "wrong": wrong})
     else:
@@ -197,7 +202,10 @@ def _measured(
     from pytest_r1eval.runs import StoredRun, chosen_benchmarks
 
     stored = StoredRun(folder=run)
-    said = lineage_from(stored.model_name, parent=parent, step=step, commit=commit)
+    try:
+        said = lineage_from(stored.model_name, parent=parent, step=step, commit=commit)
+    except ValueError as error:
+        raise BaselineError(f"--{error}") from error
     names = chosen_benchmarks(stored, asked=benchmarks or ())
     measured = [stored.measured(name) for name in names]
     if (parent, step, commit) == (None, None, None):  # what the run itself says, else what the name does
@@ -257,10 +265,35 @@ def _mistake(path: Path, run: Path | None) -> str | None:
         return str(error)
     if dumps(file) != path.read_text(encoding="utf-8"):
         return "is not in the form that diffs well; expected what r1eval writes (order, indentation, one number a line)"
-    if run is None:
-        return None
-    for entry in file.measured:
-        stored = StoredRun(folder=run)
-        if entry.benchmark in stored.benchmarks and stored.measured(entry.benchmark).counts != entry.counts:
-            return f"{entry.benchmark}: the counts are not those of the run {run}; expected the same numbers"
+    unlike = [words for entry in file.measured if (words := _broken_history(entry)) is not None]
+    if unlike or run is None:
+        return unlike[0] if unlike else None
+    stored = StoredRun(folder=run)
+    for entry in _entries_of(run, path):
+        measured = stored.measured(entry.benchmark)
+        names = ("recorded", "seed", "fingerprint", "counts", "health")
+        if other := [name for name in names if getattr(entry, name) != getattr(measured, name)]:
+            return f"{entry.benchmark}: {', '.join(other)} not as in the run {run}; expected the same"
+    return None
+
+
+def _entries_of(run: Path, path: Path) -> list[MeasuredBaseline]:
+    """List the entries of a file that a run is said to have measured."""
+    from pytest_r1eval.baseline_files import read_file
+
+    return [entry for entry in read_file(path).measured if entry.run == run.resolve().name]
+
+
+def _broken_history(entry: MeasuredBaseline) -> str | None:
+    """Say where an entry is not what its history leads to; None where it is."""
+    runs = [blessing.replaced_run for blessing in entry.history[1:]] + [entry.run]
+    for blessing, run in zip(entry.history, runs, strict=False):
+        if blessing.run != run:
+            return f"{entry.benchmark}: its history goes from run {blessing.run} to {run}; expected what bless writes"
+    if entry.history and entry.history[-1].pass_at_1 != entry.pass_at_1:
+        last = entry.history[-1].pass_at_1
+        return (
+            f"{entry.benchmark}: {100 * entry.pass_at_1:.1f} by its counts, {100 * last:.1f} by its history; expected "
+            "one number"
+        )
     return None

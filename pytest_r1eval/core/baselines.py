@@ -213,6 +213,8 @@ class Blessing:
             _require_label(field, text)
         _require("pass_at_1", self.pass_at_1, _FRACTION)
         _require("replaced_pass_at_1", self.replaced_pass_at_1, _FRACTION)
+        if self.reason is not None:
+            _require_label("reason", self.reason)
         if self.reason is None and self.pass_at_1 < self.replaced_pass_at_1:
             raise ValueError(f"pass_at_1 fell from {self.replaced_pass_at_1} to {self.pass_at_1} without a reason")
 

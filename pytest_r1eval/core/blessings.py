@@ -2,7 +2,7 @@
 How a measured baseline may change: a higher number freely, a lower one on new evidence and with a reason.
 
 Lowering a reference after each flaky failure is a ratchet that only goes down. So a lower
-number needs samples that were not there before, and somebody who says why; both stay in
+number needs samples that were not there when it was recorded, and somebody who says why; both stay in
 the file, where a reviewer sees them.
 """
 
@@ -12,7 +12,7 @@ import datetime as dt
 from dataclasses import replace
 
 from pytest_r1eval.core.baselines import BaselineFile, Blessing, MeasuredBaseline, with_measured
-from pytest_r1eval.errors import BaselineError
+from pytest_r1eval.errors import BaselineError, LowerBaselineError
 
 
 def recorded(file: BaselineFile, measured: MeasuredBaseline) -> BaselineFile:
@@ -30,6 +30,33 @@ def recorded(file: BaselineFile, measured: MeasuredBaseline) -> BaselineFile:
     return with_measured(file, measured)
 
 
+def kept(file: BaselineFile, measured: MeasuredBaseline, *, when: dt.datetime) -> BaselineFile:
+    """
+    Return the file with a benchmark's entry from a gate's run, where nobody is asked for a reason.
+
+    Args:
+        file: The model's baselines.
+        measured: The run.
+        when: The time of it, with its offset from UTC.
+
+    Raises:
+        LowerBaselineError: If the number is lower than the one that is there, for the same question.
+    """
+    there = file.measured_for(measured.benchmark)
+    if there is None:
+        return with_measured(file, measured)
+    if _evidence(there) == _evidence(measured) and there.counts == measured.counts:
+        return with_measured(file, replace(measured, history=there.history))  # judged once more
+    differences = _question_differences(there, measured)
+    if not differences and measured.pass_at_1 < there.pass_at_1:
+        raise LowerBaselineError(
+            f"{file.model}, {measured.benchmark}: the run {measured.run} has {100 * measured.pass_at_1:.1f}, the "
+            f"baseline {100 * there.pass_at_1:.1f}; expected a number that is not lower. Lower it on purpose, with "
+            "r1eval baseline bless RUN NAME --reason TEXT"
+        )
+    return _replaced(file, there, measured, when=when, reason=f"asked anew: {differences}" if differences else None)
+
+
 def blessed(file: BaselineFile, measured: MeasuredBaseline, *, when: dt.datetime, reason: str | None) -> BaselineFile:
     """
     Return the file with a benchmark's entry replaced, and what was replaced in its history.
@@ -41,8 +68,10 @@ def blessed(file: BaselineFile, measured: MeasuredBaseline, *, when: dt.datetime
         reason: Why; only a number that is not lower needs none.
 
     Raises:
-        BaselineError: If the number is lower and there is no reason, or the evidence is the same, or nothing is there.
+        BaselineError: If the number is lower without a reason or by an older run, or the evidence is the same.
     """
+    if reason is not None and not reason.strip():
+        raise BaselineError(f"--reason is {reason!r}; expected some text: why the baseline changes")
     there = file.measured_for(measured.benchmark)
     if there is None:
         return with_measured(file, measured)
@@ -51,17 +80,30 @@ def blessed(file: BaselineFile, measured: MeasuredBaseline, *, when: dt.datetime
             f"{file.model}, {measured.benchmark}: the run {measured.run} holds the samples that are the baseline "
             f"already ({_words(there)}); expected a new run. Draw one with another --r1-seed, or of another checkpoint"
         )
-    differences = measured.fingerprint.question.differences(there.fingerprint.question)
+    differences = _question_differences(there, measured)
     if differences and reason is None:
         raise BaselineError(
             f"{file.model}, {measured.benchmark}: the run was asked something else than the baseline "
-            f"({'; '.join(map(str, differences))}); expected the same, or --reason with why the question changed"
+            f"({differences}); expected the same, or --reason with why the question changed"
         )
-    if measured.pass_at_1 < there.pass_at_1 and reason is None:
-        raise BaselineError(
+    is_lower = measured.pass_at_1 < there.pass_at_1
+    if is_lower and reason is None:
+        raise LowerBaselineError(
             f"{file.model}, {measured.benchmark}: the run {measured.run} has {100 * measured.pass_at_1:.1f}, the "
             f"baseline {100 * there.pass_at_1:.1f}; expected a number that is not lower, or --reason with why it is"
         )
+    if is_lower and measured.recorded < there.recorded:
+        raise BaselineError(
+            f"{file.model}, {measured.benchmark}: the run {measured.run} is lower, and older than the baseline "
+            f"({measured.recorded.isoformat()}, {there.recorded.isoformat()}); expected a new run for a lower number"
+        )
+    return _replaced(file, there, measured, when=when, reason=reason)
+
+
+def _replaced(
+    file: BaselineFile, there: MeasuredBaseline, measured: MeasuredBaseline, *, when: dt.datetime, reason: str | None
+) -> BaselineFile:
+    """Put an entry in another's place, and that into its history."""
     blessing = Blessing(
         blessed=when,
         run=measured.run,
@@ -71,6 +113,11 @@ def blessed(file: BaselineFile, measured: MeasuredBaseline, *, when: dt.datetime
         reason=reason,
     )
     return with_measured(file, replace(measured, history=(*there.history, blessing)))
+
+
+def _question_differences(there: MeasuredBaseline, measured: MeasuredBaseline) -> str:
+    """Say in what the two were asked different things; nothing where they were asked the same."""
+    return "; ".join(map(str, measured.fingerprint.question.differences(there.fingerprint.question)))
 
 
 def _evidence(measured: MeasuredBaseline) -> tuple[str, int]:

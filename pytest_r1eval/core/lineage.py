@@ -52,3 +52,21 @@ def lineage_from(name: str, *, parent: str | None, step: int | None, commit: str
     """
     found = step_of(name) if step is None else step
     return None if (parent, found, commit) == (None, None, None) else Lineage(parent=parent, step=found, commit=commit)
+
+
+def is_one_training(one: tuple[str, Lineage], other: tuple[str, Lineage]) -> bool:
+    """
+    Whether two checkpoints of one organisation may belong to one training.
+
+    Trainers write checkpoints side by side, each named after its step: those do. What goes by names of its own
+    shares its organisation with other trainings; if both say what they were trained from, that must agree.
+
+    Args:
+        one: ``org/name`` of a checkpoint, and its place.
+        other: The same of one of an earlier step.
+    """
+    (name, place), (earlier_name, earlier_place) = one, other
+    if None not in {step_of(name), step_of(earlier_name)} or earlier_name in {name, place.parent}:
+        return True
+    parents = {place.parent, earlier_place.parent}
+    return None in parents or len(parents) == 1

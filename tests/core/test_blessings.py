@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from pytest_r1eval.core.baselines import BaselineFile, Blessing, MeasuredBaseline, dumps, loads
-from pytest_r1eval.core.blessings import blessed, recorded
+from pytest_r1eval.core.blessings import blessed, kept, recorded
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.records import Counts
-from pytest_r1eval.errors import BaselineError
+from pytest_r1eval.errors import BaselineError, LowerBaselineError
 from tests.core.test_baselines import MEASURED
 
 WHEN = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
@@ -42,6 +42,49 @@ def test_a_lower_number_needs_a_reason() -> None:
         blessed(FILE, another(10), when=WHEN, reason=None)
     (entry,) = blessed(FILE, another(10), when=WHEN, reason="the tokenizer was fixed").measured
     assert entry.history[0].reason == "the tokenizer was fixed"
+
+
+def test_an_older_run_is_no_new_evidence_for_a_lower_number() -> None:
+    """Whoever looks long enough finds one that was unlucky; a higher number may be of any day."""
+    older = MEASURED.recorded - dt.timedelta(seconds=1)
+    with pytest.raises(BaselineError, match=r"older than the baseline .* expected a new run for a lower number"):
+        blessed(FILE, replace(another(10), recorded=older), when=WHEN, reason="flaky")
+    assert blessed(FILE, replace(another(12), recorded=older), when=WHEN, reason=None).measured[0].run == "second"
+
+
+@pytest.mark.parametrize("reason", ["", " \n"])
+def test_an_empty_reason_is_none(reason: str) -> None:
+    """Neither in a command nor in a file, which could not be read again."""
+    with pytest.raises(BaselineError, match="expected some text: why the baseline changes"):
+        blessed(FILE, another(10), when=WHEN, reason=reason)
+    with pytest.raises(ValueError, match="reason is"):
+        Blessing(blessed=WHEN, run="b", pass_at_1=0.1, replaced_run="a", replaced_pass_at_1=0.2, reason=reason)
+
+
+class TestKept:
+    """What a gate's run records (`--r1-save-baseline`), with nobody there to give a reason."""
+
+    def test_a_higher_number_and_what_it_replaced(self) -> None:
+        """As by bless."""
+        assert kept(FILE, another(12), when=WHEN) == blessed(FILE, another(12), when=WHEN, reason=None)
+
+    def test_a_lower_number_is_refused(self) -> None:
+        """It says how it is lowered on purpose."""
+        with pytest.raises(LowerBaselineError, match=r"62\.5, the baseline 68\.8.*bless RUN NAME --reason TEXT"):
+            kept(FILE, another(10), when=WHEN)
+
+    def test_the_same_run_again_changes_nothing(self) -> None:
+        """Judged once more, it is no replacement of itself; its history stays."""
+        file = kept(FILE, another(12), when=WHEN)
+        assert kept(file, another(12), when=WHEN) == file
+
+    def test_a_new_question_is_its_own_reason(self) -> None:
+        """Numbers of different questions are neither higher nor lower, and the file says what was asked anew."""
+        question = replace(MEASURED.fingerprint.question, exam="other")
+        other = replace(another(4), fingerprint=replace(MEASURED.fingerprint, question=question))
+        (entry,) = kept(FILE, other, when=WHEN).measured
+        (blessing,) = entry.history
+        assert str(blessing.reason).startswith("asked anew: question.exam")
 
 
 @pytest.mark.parametrize("reason", [None, "flaky"])

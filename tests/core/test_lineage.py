@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_r1eval.core.lineage import Lineage, lineage_from, step_of
+from pytest_r1eval.core.lineage import Lineage, is_one_training, lineage_from, step_of
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,22 @@ def test_what_is_said_is_something(fields: dict[str, object], words: str) -> Non
     """A place in a training is no empty word."""
     with pytest.raises(ValueError, match=words):
         Lineage(**fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "parent", "earlier", "earlier_parent", "expected"),
+    [
+        ("run/checkpoint-200", "run/checkpoint-100", "run/checkpoint-100", "org/base", True),
+        ("acme/llama-math", "meta/Llama", "acme/llama-math", "meta/Llama", True),
+        ("acme/math-v2", "acme/math-v1", "acme/math-v1", "meta/Llama", True),
+        ("acme/math-v2", "meta/Llama", "acme/math-v1", "meta/Llama", True),
+        ("acme/math-v2", None, "acme/math-v1", "meta/Llama", True),
+        ("acme/llama-math", "meta/Llama", "acme/qwen-math", "Qwen/Qwen2.5", False),
+    ],
+)
+def test_trainings_of_one_organisation(
+    name: str, parent: str | None, earlier: str, earlier_parent: str | None, *, expected: bool
+) -> None:
+    """Are told apart by what they say that they were trained from."""
+    one, other = (name, Lineage(parent=parent, step=2)), (earlier, Lineage(parent=earlier_parent, step=1))
+    assert is_one_training(one, other) == expected
