@@ -69,8 +69,8 @@ def costs(sizes: Sequence[int], folder: Path) -> Iterator[Cost]:
 
 def slope(n_samples: Sequence[int], seconds: Sequence[float]) -> float:
     """Return the slope of log(time beyond the smallest run's) over log(samples), from the second size on."""
-    if len(n_samples) < 3:
-        return math.nan
+    if len(n_samples) < 3 or not seconds[0] < seconds[1] < seconds[-1]:
+        return math.nan  # too small to tell from noise
     grown = (seconds[-1] - seconds[0]) / (seconds[1] - seconds[0])
     return math.log(grown) / math.log((n_samples[-1] - n_samples[0]) / (n_samples[1] - n_samples[0]))
 

@@ -8,26 +8,28 @@ somebody asks for it: every pytest on the machine imports this module.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from pytest_r1eval.core.benchmarks import Benchmark, PlanningConstants, Sampling
-
 if TYPE_CHECKING:
+    from pytest_r1eval.core.benchmarks import Benchmark, PlanningConstants, Sampling
     from pytest_r1eval.evaluation import evaluate
     from pytest_r1eval.run_reports import RunReport
 
 __all__ = ["Benchmark", "PlanningConstants", "RunReport", "Sampling", "__version__", "evaluate"]
 
+_MODULES = {
+    "Benchmark": "core.benchmarks",
+    "PlanningConstants": "core.benchmarks",
+    "RunReport": "run_reports",
+    "Sampling": "core.benchmarks",
+    "evaluate": "evaluation",
+}
+
 
 def __getattr__(name: str) -> object:
-    if name == "evaluate":
-        from pytest_r1eval.evaluation import evaluate  # noqa: PLC0415 - imports the statistics
-
-        return evaluate
-    if name == "RunReport":
-        from pytest_r1eval.run_reports import RunReport  # noqa: PLC0415 - the same
-
-        return RunReport
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     if name == "__version__":
         from importlib.metadata import version  # noqa: PLC0415 - a slow import, and few ask
 

@@ -32,6 +32,8 @@ def main() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != int(parent):
         raise SystemExit(f"process {parent}, which started this one, has ended")
+    # A training behind nohup or a shell's & ignores Ctrl-C, and so would what it starts: nothing could stop it in time.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execv(command[0], command)  # noqa: S606 - no shell: the caller's own command
 
 

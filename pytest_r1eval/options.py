@@ -9,6 +9,7 @@ where a test holds the two together.
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ MARKS = ("r1eval", "smoke", "smoke_code", "aime", "aime25", "math500", "gpqa", "
 
 NEWEST = "newest"
 """What a bare --r1-resume means."""
+REQUIRED = "required"
+"""Of --r1-upload: no repository."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +244,8 @@ def _add_option(group: OptionGroup, option: Option) -> None:
             arguments["action"] = "append"
         if option.is_bare_allowed:
             arguments |= {"nargs": "?", "const": NEWEST}
+        if option.name == "upload":
+            arguments["action"] = _RepoOrRequired
     group.addoption(option.flag, **arguments)
 
 
@@ -318,3 +323,19 @@ class Reader:
         except ValueError as error:
             expected = str(error)
             raise pytest.UsageError(f"--r1-{name} is {text!r}; expected {expected}") from error
+
+
+class _RepoOrRequired(argparse.Action):
+    """A repository; the word ``required`` is none, but says `--r1-upload-required`, as people write it."""
+
+    def __call__(
+        self,
+        _parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        _option: str | None = None,
+    ) -> None:
+        if values == REQUIRED:
+            namespace.r1_upload_required = True
+        else:
+            setattr(namespace, self.dest, values)

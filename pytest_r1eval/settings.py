@@ -23,7 +23,7 @@ from pytest_r1eval.core.benchmarks import Benchmark, CodeGrader, Sampling
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.plans import Share
 from pytest_r1eval.core.uploads import UploadLayout, UploadWhen, UploadWishes, checked_repo
-from pytest_r1eval.options import Reader
+from pytest_r1eval.options import REQUIRED, Reader
 
 if TYPE_CHECKING:
     from pytest_r1eval.sandbox import Limits
@@ -240,6 +240,13 @@ def _upload_wishes(read: Reader) -> UploadWishes | None:
             flag = "--r1-upload-required" if page is None else "--r1-upload-model-page"
             raise pytest.UsageError(f"{flag} without --r1-upload: expected --r1-upload REPO, where the samples go")
         return None
+    if repo == REQUIRED:
+        raise pytest.UsageError(
+            "R1_UPLOAD (or r1_upload) is 'required'; expected a repository. R1_UPLOAD_REQUIRED=true makes a failed "
+            "upload an error"
+        )
+    if page is not None and "/" not in page:
+        raise pytest.UsageError(f"--r1-upload-model-page is {page!r}; expected org/name of the model")
     return UploadWishes(
         repo=repo,
         layout=UploadLayout(read.choice("upload-layout")),

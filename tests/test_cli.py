@@ -288,3 +288,14 @@ def test_no_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     said = Said(capsys)
     assert (said.code, said.err) == (2, "r1eval: error: Missing command.\n")
     assert "power" in Said(capsys, "--help").out
+
+
+def test_ctrl_c_is_no_traceback(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of any command."""
+
+    def interrupted(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "is_file", interrupted)
+    said = Said(capsys, "compare", "a", "b")
+    assert (said.code, said.out, said.err.strip()) == (130, "", "")

@@ -98,7 +98,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, examples: Runs) -> Path:
     for name in ("share.sbatch", "judge.sbatch"):
         (submitted / name).write_text("#!/bin/bash\n")
     (submitted / "job.json").write_text(json.dumps({"model": "m", "n_shares": 2, "array_job": 7, "judge_job": 8}))
-    (submitted / "results" / "8-0.json").write_text(json.dumps({"exit_code": 1, "run": "merged"}))
+    (submitted / "results" / "8-0.txt").write_text("1\nmerged\n")
     (submitted / "logs" / "judge.log").write_text("red\n")
     shutil.copytree(submitted, here / "again")
     return here
