@@ -13,7 +13,7 @@ from pytest_r1eval.baseline_files import BaselineShelf
 from pytest_r1eval.cli import main
 from pytest_r1eval.core.baselines import PublishedBaseline, PublishedHarness, dumps, loads
 from pytest_r1eval.core.lineage import Lineage
-from pytest_r1eval.core.records import Counts, Outcome
+from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.verdicts import Verdict
 from tests.judged_runs import judged
 from tests.recordings import record_run
@@ -227,15 +227,6 @@ class TestSaveBaseline:
         (warning,) = [words for words in result.judgement.warnings if words.startswith("Not recorded. ")]
         assert "r1eval baseline bless RUN NAME --reason TEXT" in warning
         assert path.read_bytes() == before
-
-    def test_health_is_judged_against_what_was_there(self, tmp_path: Path) -> None:
-        """Not against the run itself, which is in the file by then."""
-        record_run(Path("silent"), seed=4, weights="w4", solve_rate=0.6, outcome=Outcome.NO_ANSWER, n_samples=64)
-        judged(Path("base"), root=tmp_path)
-        (result,) = judged(Path("silent"), root=tmp_path)
-        assert result.recorded is not None
-        assert result.health is not None
-        assert not result.health.passes
 
     def test_a_higher_run_leaves_a_history(self, tmp_path: Path) -> None:
         """Judged twice it is replaced once."""
