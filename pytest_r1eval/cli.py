@@ -1,8 +1,8 @@
 """
 The `r1eval` command: its subcommands put together, and what ends them.
 
-Exit codes: 0, or 1 where a gate fails or is INVALID, or 2 for what cannot be done as asked, or 130 where Ctrl-C ended a
-watch. An error is one line on standard error; no traceback reaches a user.
+Exit codes: 0, or 1 where a gate fails or is INVALID, or 2 for what cannot be done as asked, or 130 where Ctrl-C ended
+it. An error is one line on standard error; no traceback reaches a user.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import typer
 
 from pytest_r1eval.commands import baseline, slurm
 from pytest_r1eval.commands.aggregate import aggregate
-from pytest_r1eval.commands.arguments import EXIT_USAGE
+from pytest_r1eval.commands.arguments import EXIT_INTERRUPTED, EXIT_USAGE
 from pytest_r1eval.commands.compare import compare
 from pytest_r1eval.commands.doctor import doctor
 from pytest_r1eval.commands.history import history
@@ -59,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refused(error.ctx.command_path if error.ctx else "r1eval", error.format_message())
     except R1EvalError as error:
         return _refused(" ".join(["r1eval", *arguments[:1]]), str(error))
+    except (typer.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
     return int(code or 0)
 
 

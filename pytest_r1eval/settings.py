@@ -8,6 +8,7 @@ option is named; `--help`, the parser and the README's list all come from it.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -268,6 +269,8 @@ _SANDBOX_LIMITS: Mapping[str, tuple[str, int | None]] = {
 
 NEWEST = "newest"
 """What a bare --r1-resume means."""
+REQUIRED = "required"
+"""Of --r1-upload: no repository."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,7 +354,25 @@ def _add_option(group: OptionGroup, option: Option) -> None:
             arguments["action"] = "append"
         if option.is_bare_allowed:
             arguments |= {"nargs": "?", "const": NEWEST}
+        if option.name == "upload":
+            arguments["action"] = _RepoOrRequired
     group.addoption(option.flag, **arguments)
+
+
+class _RepoOrRequired(argparse.Action):
+    """A repository; the word ``required`` is none, but says `--r1-upload-required`, as people write it."""
+
+    def __call__(
+        self,
+        _parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        _option: str | None = None,
+    ) -> None:
+        if values == REQUIRED:
+            namespace.r1_upload_required = True
+        else:
+            setattr(namespace, self.dest, values)
 
 
 def chosen_model(config: pytest.Config) -> str | None:
@@ -531,6 +552,13 @@ def _upload_wishes(read: _Reader) -> UploadWishes | None:
             flag = "--r1-upload-required" if page is None else "--r1-upload-model-page"
             raise pytest.UsageError(f"{flag} without --r1-upload: expected --r1-upload REPO, where the samples go")
         return None
+    if repo == REQUIRED:
+        raise pytest.UsageError(
+            "R1_UPLOAD (or r1_upload) is 'required'; expected a repository. R1_UPLOAD_REQUIRED=true makes a failed "
+            "upload an error"
+        )
+    if page is not None and "/" not in page:
+        raise pytest.UsageError(f"--r1-upload-model-page is {page!r}; expected org/name of the model")
     return UploadWishes(
         repo=repo,
         layout=UploadLayout(read.choice("upload-layout")),

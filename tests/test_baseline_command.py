@@ -14,6 +14,9 @@ from pytest_r1eval.cli import main
 from pytest_r1eval.core.baselines import PublishedBaseline, PublishedHarness, dumps, loads
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.records import Counts
+from pytest_r1eval.core.verdicts import Verdict
+from pytest_r1eval.runs import StoredRun
+from tests.judged_runs import judged
 from tests.recordings import record_run
 
 
@@ -148,7 +151,7 @@ def test_diff_says_what_else_was_edited(capsys: pytest.CaptureFixture[str]) -> N
     assert say(capsys, "diff", "org/old", "new.json")[1].splitlines() == [
         "aime24, published by a paper: 50.0 -> 60.0",
         "  note: None -> from a table",
-        "smoke: 54.2 -> 54.2 (z = +0.00)",
+        "smoke: 47.9 -> 47.9 (z = +0.00)",
         "  seed is another, of the same run",
         "  lineage: step 1 -> parent org/base, step 2",
     ]
@@ -209,3 +212,33 @@ class TestLineage:
         record_run(tmp_path / "a" / "b" / "run1", seed=5)
         assert self.find("train/checkpoint-300", tmp_path) == f"run {tmp_path / 'a' / 'b' / 'run1'}"
         assert self.find("org/model", tmp_path) == f"run {tmp_path / 'a' / 'b' / 'run1'}"
+
+
+class TestSaveBaseline:
+    """`--r1-save-baseline NAME`: what a judged run puts in a baseline's place."""
+
+    def test_a_fallen_run_lowers_nothing(self, tmp_path: Path) -> None:
+        """It fails, says that it was not recorded and how to lower a baseline on purpose, and leaves the file alone."""
+        judged(Path("base"), root=tmp_path)
+        path = tmp_path / "baselines/local/toy.json"
+        before = path.read_bytes()
+        (result,) = judged(Path("worse"), root=tmp_path)
+        assert result.judgement.verdict is Verdict.FAIL_REGRESSED
+        assert result.recorded is None
+        (warning,) = [words for words in result.judgement.warnings if words.startswith("Not recorded. ")]
+        assert "r1eval baseline bless RUN NAME --reason TEXT" in warning
+        assert path.read_bytes() == before
+
+    def test_all_is_judged_against_what_was_there(self, tmp_path: Path) -> None:
+        """Health and problems too; not against the run itself, which is in the file by then."""
+        judged(Path("base"), root=tmp_path)
+        (result,) = judged(Path("better"), root=tmp_path)
+        assert result.recorded is not None
+        assert result.reference == StoredRun(folder=Path("base")).measured("smoke").counts.problems
+
+    def test_a_higher_run_leaves_a_history(self, tmp_path: Path) -> None:
+        """Judged twice it is replaced once."""
+        for run in ("base", "better", "better"):
+            judged(Path(run), root=tmp_path)
+        (entry,) = loads((tmp_path / "baselines/local/toy.json").read_text(), name="f").measured
+        assert [(blessing.replaced_run, blessing.run) for blessing in entry.history] == [("base", "better")]

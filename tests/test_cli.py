@@ -12,6 +12,7 @@ import pytest
 
 from pytest_r1eval.cli import main
 from pytest_r1eval.store import Store
+from tests.judged_runs import judged
 from tests.recordings import record_run
 
 NAMES = "aime24, aime25, math500, gpqa, lcb, smoke, smoke_code (and lcb_v6, ...: other windows of LiveCodeBench)"
@@ -288,3 +289,23 @@ def test_no_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     said = Said(capsys)
     assert (said.code, said.err) == (2, "r1eval: error: Missing command.\n")
     assert "power" in Said(capsys, "--help").out
+
+
+def test_ctrl_c_is_no_traceback(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of any command."""
+
+    def interrupted(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "is_file", interrupted)
+    said = Said(capsys, "compare", "a", "b")
+    assert (said.code, said.out, said.err.strip()) == (130, "", "")
+
+
+def test_a_page_that_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Is one line."""
+    judged(record_run(tmp_path / "run", model_name="org/checkpoint-100"))
+    said = Said(capsys, "history", ".", "--out", "nowhere/page.html")
+    assert said.code == 2
+    expected = "cannot write nowhere/page.html: No such file or directory; name a file in a folder that is there\n"
+    assert said.err == f"r1eval history: error: {expected}"

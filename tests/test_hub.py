@@ -20,6 +20,7 @@ from pytest_r1eval.hub import Patience, publish
 from pytest_r1eval.hub_errors import scrubbed
 from pytest_r1eval.packages import pack
 from pytest_r1eval.run_files import RunFiles
+from pytest_r1eval.upload_records import UploadRecord, write_record
 from tests.hub_client import Client, client
 from tests.hub_repos import Repo
 from tests.hub_server import TOKEN, StandInHub, Trouble, serving
@@ -403,6 +404,21 @@ class TestToken:
         said = lfs.upload(run.folder, WISHES)["error"]
         assert "cannot take Bearer (the token)" in said
         assert TOKEN not in said
+
+
+def test_the_command_keeps_earlier_wishes(hub: StandInHub, lfs: Client, run: RunFiles, tmp_path: Path) -> None:
+    """Without a repository those of the last try, but for what is said now; with one, none of them."""
+    public = UploadWishes(repo=REPO, is_public=True)
+    write_record(run.folder, UploadRecord(wishes=public, error="the Hub was down"))
+    code, printed = lfs.r1eval(tmp_path, "upload", str(run.folder), "--layout", "open-r1", "--json")
+    assert code == 0, printed
+    wishes = json.loads(printed)["wishes"]
+    assert (wishes["repo"], wishes["layout"], wishes["is_public"]) == (REPO, "open-r1", True)
+    assert not hub.repo(REPO).is_private
+    assert lfs.r1eval(tmp_path, "upload", str(run.folder), "--repo", "acme/others")[0] == 0
+    assert hub.repo("acme/others").is_private
+    code, printed = lfs.r1eval(tmp_path, "upload", str(run.folder), "--repo", REPO, "--private")
+    assert (code, "is public, and the upload was to be private" in printed) == (2, True)
 
 
 def test_a_signed_address_is_no_reader_s(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -398,6 +398,27 @@ class TestUpload:
         assert wishes == found.upload
         assert (found.upload_when, found.upload_required) == (UploadWhen.ALWAYS, True)
 
+    def test_required_is_no_repository(self, read: Read) -> None:
+        """`--r1-upload required` says what `--r1-upload-required` says, wherever the repository stands."""
+        for arguments, environment in (
+            (("--r1-upload", "acme/runs", "--r1-upload", "required"), {}),
+            (("--r1-upload=required", "--r1-upload=acme/runs"), {}),
+            (("--r1-upload", "required"), {"R1_UPLOAD": "acme/runs"}),
+        ):
+            found = read(*arguments, environment=environment)
+            assert found.upload == UploadWishes(repo="acme/runs")
+            assert found.upload_required
+
+    def test_required_alone(self, read: Read) -> None:
+        """Goes nowhere."""
+        assert "without --r1-upload: expected --r1-upload REPO" in usage_error(read, "--r1-upload", "required")
+        assert "R1_UPLOAD_REQUIRED=true" in usage_error(read, environment={"R1_UPLOAD": "required"})
+
+    def test_a_page_is_a_models(self, read: Read) -> None:
+        """An organisation has none."""
+        said = usage_error(read, "--r1-upload=acme/runs", "--r1-upload-model-page=acme")
+        assert said == "--r1-upload-model-page is 'acme'; expected org/name of the model"
+
     @pytest.mark.parametrize("bad", ["a/b/c", "https://huggingface.co/a/b", "-a/b", "a b"])
     def test_a_repository_has_a_name(self, read: Read, bad: str) -> None:
         """A path or an address is none."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, show, show_json
+from pytest_r1eval.errors import ReportError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,10 @@ def history(
     found = history_of(folder)
     if out is not None:
         sections = [(name, _picture(points)) for name, points in found.items()]
-        out.write_text(history_page(folder, sections), encoding="utf-8")
+        try:
+            out.write_text(history_page(folder, sections), encoding="utf-8")
+        except OSError as error:
+            raise ReportError(f"cannot write {out}: {error.strerror}; name a file in a folder that is there") from error
         if json:
             show_json({"folder": str(folder), "page": str(out)})
         else:

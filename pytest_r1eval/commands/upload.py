@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json as json_format
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,11 +23,14 @@ def upload(  # noqa: PLR0913 - one argument an option
         typer.Option(metavar="REPO", help="org/name of a data set, or org alone (where the run was to go before)"),
     ] = None,
     layout: Annotated[
-        UploadLayout, typer.Option(help="whose names for repositories, folders and configs")
-    ] = UploadLayout.LIGHTEVAL,
-    public: Annotated[bool, typer.Option("--public", help="everybody may read it")] = False,
+        UploadLayout | None,
+        typer.Option(help="whose names for repositories, folders and configs (as before, or lighteval)"),
+    ] = None,
+    public: Annotated[
+        bool | None, typer.Option("--public/--private", help="who may read it (as before, or private)")
+    ] = None,
     model_page: Annotated[
-        str | None, typer.Option(metavar="REPO", help="put the scores on this model's page as well")
+        str | None, typer.Option(metavar="REPO", help="put the scores on this model's page as well (as before)")
     ] = None,
     json: Json = False,
 ) -> int:
@@ -35,15 +38,19 @@ def upload(  # noqa: PLR0913 - one argument an option
     from pytest_r1eval.finishing import upload as uploaded_run
     from pytest_r1eval.upload_records import SCHEMA_VERSION
 
-    wishes = _recorded_wishes(run)
-    if repo is not None:
-        try:
-            page = None if model_page is None else checked_repo(model_page)
-            wishes = UploadWishes(repo=checked_repo(repo), layout=layout, is_public=public, model_page=page)
-        except ValueError as error:
-            raise UploadError(f"--repo {repo}, --model-page {model_page}: expected {error}") from error
-    elif wishes is None:
+    try:  # what was wished for one repository need not be wished for another
+        wishes = _recorded_wishes(run) if repo is None else UploadWishes(repo=checked_repo(repo))
+        page = None if model_page is None else checked_repo(model_page)
+    except ValueError as error:
+        raise UploadError(f"--repo {repo}, --model-page {model_page}: expected {error}") from error
+    if wishes is None:
         raise UploadError(f"{run} was not to be uploaded so far; say where to with --repo REPO")
+    wishes = replace(
+        wishes,
+        layout=layout or wishes.layout,
+        is_public=wishes.is_public if public is None else public,
+        model_page=page or wishes.model_page,
+    )
     uploaded = uploaded_run(run, wishes)
     content = {"schema_version": SCHEMA_VERSION, "run": str(run), **asdict(uploaded.record)}
     show(json_format.dumps(content, indent=2) if json else "\n".join(uploaded.lines))
