@@ -15,6 +15,7 @@ from pytest_r1eval.core.baselines import PublishedBaseline, PublishedHarness, du
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.verdicts import Verdict
+from pytest_r1eval.runs import StoredRun
 from tests.judged_runs import judged
 from tests.recordings import record_run
 
@@ -227,6 +228,13 @@ class TestSaveBaseline:
         (warning,) = [words for words in result.judgement.warnings if words.startswith("Not recorded. ")]
         assert "r1eval baseline bless RUN NAME --reason TEXT" in warning
         assert path.read_bytes() == before
+
+    def test_all_is_judged_against_what_was_there(self, tmp_path: Path) -> None:
+        """Health and problems too; not against the run itself, which is in the file by then."""
+        judged(Path("base"), root=tmp_path)
+        (result,) = judged(Path("better"), root=tmp_path)
+        assert result.recorded is not None
+        assert result.reference == StoredRun(folder=Path("base")).measured("smoke").counts.problems
 
     def test_a_higher_run_leaves_a_history(self, tmp_path: Path) -> None:
         """Judged twice it is replaced once."""
