@@ -183,7 +183,8 @@ class TestStopping:
     def test_ctrl_c_ends_the_run_too(self, folder: Path) -> None:
         """A notebook's interrupt reaches the run, which leaves nothing behind but its file."""
         script = (
-            "import pytest_r1eval\n"
+            "import signal, pytest_r1eval\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
             "pytest_r1eval.evaluate('good', ['smoke'], workers=2, engine='replay', baseline='good',"
             " engine_arg={'delay_s': 1.0, 'n_concurrent': 1})\n"
         )
@@ -200,7 +201,8 @@ class TestStopping:
     def test_a_caller_that_is_killed_leaves_no_run_behind(self, folder: Path) -> None:
         """It runs no handler; the run, its workers and graders end all the same, and what was drawn is stored."""
         script = (
-            "import pytest_r1eval\n"
+            "import signal, pytest_r1eval\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
             "pytest_r1eval.evaluate('good', ['smoke'], workers=2, engine='replay', baseline='good',"
             " engine_arg={'delay_s': 1.0, 'n_concurrent': 1})\n"
         )
