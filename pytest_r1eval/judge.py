@@ -142,7 +142,7 @@ class Judge:
         plan = self.store.plan(result.benchmark)
         if plan is None or plan.grader is None:
             return result
-        return replace(result, grader=plan.grader, sandbox=" and ".join(self.store.sandboxes) or None)
+        return replace(result, grader=plan.grader, sandbox=self.store.sandbox)
 
     def _with_health(self, result: GateResult, found: FoundBaseline | None) -> GateResult:
         """Add what is judged and shown beside pass@1, where there is a pass@1, against what that was compared with."""

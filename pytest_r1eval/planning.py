@@ -168,7 +168,7 @@ class RecordedSource:
                 system_prompt=plan.system_prompt,
                 samples_per_problem=plan.samples_per_problem,
                 grader=grader or plan.grader,
-                sandbox=sandbox or " and ".join(store.sandboxes) or None,
+                sandbox=sandbox or store.sandbox,
             )
 
 

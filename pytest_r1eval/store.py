@@ -270,6 +270,11 @@ class Store:
         with self._reading() as db:
             return _sandboxes(db)
 
+    @property
+    def sandbox(self) -> str | None:
+        """All of them in one line; None where no program ran."""
+        return " and ".join(self.sandboxes) or None
+
     # Planning
 
     def claim_planning(self, name: str, *, owner: str) -> bool:

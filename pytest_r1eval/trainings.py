@@ -95,6 +95,8 @@ def history(folder: Path) -> Training:
                 found.setdefault(name, {})[point.step] = point
     if not found and n_stopped:
         raise RunError(f"{folder} holds only runs that stopped early ({n_stopped} verdicts): {_NO_SCORE}")
+    if not found and unreadable:
+        raise RunError(f"{folder} holds no run that can be read ({len(unreadable)} found): {unreadable[0]}")
     if not found:
         raise RunError(
             f"{folder} holds no judged run of a known training step; expected the output folder of runs with "

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.recordings import record_run
+
+if TYPE_CHECKING:
+    from tests.hub_server import StandInHub
 
 MODES = {"alone": (), "n0": ("-n0",), "n2": ("-n2",)}
 
@@ -58,3 +62,12 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     from tests.judged_runs import judged_examples  # noqa: PLC0415 - imports the statistics
 
     return judged_examples(tmp_path_factory.mktemp("examples"))
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandInHub]:
+    """Serve one Hub to a whole module; what it holds is the module's to say."""
+    from tests.hub_server import serving  # noqa: PLC0415 - three modules need it
+
+    with serving(tmp_path_factory.mktemp("hub")) as hub:
+        yield hub

@@ -23,7 +23,7 @@ from pytest_r1eval.diagnosis import (
     is_fit,
 )
 from tests.hub_client import Client, client
-from tests.hub_server import TOKEN, USER, StandInHub, Trouble, serving
+from tests.hub_server import TOKEN, USER, StandInHub, Trouble
 
 SECRET = "hf_made_up"  # noqa: S105 - made up
 
@@ -102,13 +102,6 @@ def test_gpus_that_are_hidden_are_not_there(
     found = {finding.what: finding for finding in findings(environ, folder=tmp_path)}["GPUs"]
     assert (found.standing, found.found) == (standing, words)
     assert (found.advice is None) == (standing is Standing.GOOD)
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandInHub]:
-    """Serve one Hub to the module."""
-    with serving(tmp_path_factory.mktemp("hub")) as hub:
-        yield hub
 
 
 @pytest.fixture

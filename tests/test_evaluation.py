@@ -50,6 +50,15 @@ def judged(model: str, *, baseline: str = "good") -> RunReport:
     return evaluate(model, ["smoke"], engine="replay", baseline=baseline)
 
 
+CALLER = (
+    "import signal, pytest_r1eval\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
+    "pytest_r1eval.evaluate('good', ['smoke'], workers=2, engine='replay', baseline='good',"
+    " engine_arg={'delay_s': 1.0, 'n_concurrent': 1})\n"
+)
+"""A script that judges for minutes."""
+
+
 class TestReport:
     def test_green(self, folder: Path) -> None:
         """The report of a run that passes, kept where the command line keeps it, with what was said of its lineage."""
@@ -182,13 +191,7 @@ class TestStopping:
 
     def test_ctrl_c_ends_the_run_too(self, folder: Path) -> None:
         """A notebook's interrupt reaches the run, which leaves nothing behind but its file."""
-        script = (
-            "import signal, pytest_r1eval\n"
-            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
-            "pytest_r1eval.evaluate('good', ['smoke'], workers=2, engine='replay', baseline='good',"
-            " engine_arg={'delay_s': 1.0, 'n_concurrent': 1})\n"
-        )
-        with subprocess.Popen([sys.executable, "-c", script], cwd=folder, stderr=subprocess.PIPE) as process:
+        with subprocess.Popen([sys.executable, "-c", CALLER], cwd=folder, stderr=subprocess.PIPE) as process:
             run = run_of(folder)
             wait_for_samples(run, 2)
             os.kill(process.pid, signal.SIGINT)
@@ -200,14 +203,8 @@ class TestStopping:
 
     def test_a_caller_that_is_killed_leaves_no_run_behind(self, folder: Path) -> None:
         """It runs no handler; the run, its workers and graders end all the same, and what was drawn is stored."""
-        script = (
-            "import signal, pytest_r1eval\n"
-            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
-            "pytest_r1eval.evaluate('good', ['smoke'], workers=2, engine='replay', baseline='good',"
-            " engine_arg={'delay_s': 1.0, 'n_concurrent': 1})\n"
-        )
         environment = {**os.environ, "STARTED_IN": str(folder)}
-        with subprocess.Popen([sys.executable, "-c", script], cwd=folder, env=environment) as process:
+        with subprocess.Popen([sys.executable, "-c", CALLER], cwd=folder, env=environment) as process:
             run = run_of(folder)
             wait_for_samples(run, 2)
             process.kill()

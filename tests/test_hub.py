@@ -23,20 +23,13 @@ from pytest_r1eval.run_files import RunFiles
 from pytest_r1eval.upload_records import UploadRecord, write_record
 from tests.hub_client import Client, client
 from tests.hub_repos import Repo
-from tests.hub_server import TOKEN, StandInHub, Trouble, serving
+from tests.hub_server import TOKEN, StandInHub, Trouble
 from tests.judged_runs import judged, judged_run
 
 REPO = "acme/runs"
 WISHES = UploadWishes(repo=REPO)
 R1EVAL = "from pytest_r1eval.cli import main; raise SystemExit(main())"
 Record = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandInHub]:
-    """Serve one Hub to the whole module."""
-    with serving(tmp_path_factory.mktemp("hub")) as hub:
-        yield hub
 
 
 @pytest.fixture

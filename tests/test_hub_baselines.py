@@ -11,19 +11,12 @@ import pytest
 from pytest_r1eval.hub_baselines import commit_of, fetch
 from pytest_r1eval.hub_errors import MAX_CHARS
 from tests.hub_client import Client, client
-from tests.hub_server import TOKEN, StandInHub, Trouble, serving
+from tests.hub_server import TOKEN, StandInHub, Trouble
 from tests.judged_runs import judged
 from tests.recordings import record_run
 
 REPO = "acme/baselines"
 PLACE = f"hf://datasets/{REPO}/small/toy.json"
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandInHub]:
-    """Serve one Hub to the whole module."""
-    with serving(tmp_path_factory.mktemp("hub")) as hub:
-        yield hub
 
 
 @pytest.fixture(scope="module")

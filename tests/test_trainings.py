@@ -129,6 +129,8 @@ def test_a_torn_run_hides_no_other(folder: Path, tmp_path: Path, capsys: pytest.
     assert len(history(runs).points["smoke"]) == len(RATES)
     assert main(["history", str(runs)]) == 0
     assert f"note: a run left out: the run store {runs / 'torn' / FILE_NAME} cannot be used" in capsys.readouterr().out
+    assert main(["history", str(runs / "torn")]) == 2
+    assert "holds no run that can be read (1 found): the run store" in capsys.readouterr().err
 
 
 def test_red_steps_are_red(folder: Path, tmp_path: Path) -> None:
