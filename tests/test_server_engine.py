@@ -476,10 +476,10 @@ class TestOutage:
                 await engine.start()
                 asking = [asyncio.create_task(engine.generate(request_for(index))) for index in range(40)]
                 await under_way(server, 40)
-            stopped = time.monotonic()
+                stopping = time.monotonic()
             with pytest.raises(EngineError) as caught:
                 await asyncio.gather(*asking)
-            seconds = time.monotonic() - stopped
+            seconds = time.monotonic() - stopping
             for task in asking:
                 task.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
