@@ -2,19 +2,19 @@
 Tokens per second on one GPU: LightEval's engine arguments, bare engines, and the plugin itself.
 
 The weights are random and every answer has the length asked for (`random_checkpoint`).
-30 prompts of 300 tokens, 64 samples each. Three commands append a JSON line for each
-measurement to a file, a fourth makes the table of such files:
+A load is so many tokens an answer and so many samples of each of 30 prompts of 300 tokens;
+with a `~` lengths are log-normal around that mean. Three commands append a JSON line for
+each measurement to a file, a fourth makes the table of such files:
 
-    python -m perf.generation lighteval --tokens 256
-    python -m perf.generation bare --engines 1 2 4 --tokens 256 --variants ours no-seed detokenized streamed
-    python -m perf.generation plugin --workers 1 2 4 --tokens 256
-    python -m perf.generation kernels
+    python -m perf.generation lighteval --load 256x64 256x64~ 2048x4
+    python -m perf.generation bare --load 256x64 --engines 1 2 4 --variants ours no-seed detokenized streamed
+    python -m perf.generation plugin --load 256x64 2048x64 --workers 1 2 4
     python -m perf.generation table results.jsonl
 
 A bare engine is vLLM's `AsyncLLM` in a process of its own, asked without the plugin.
 As many as the largest count needs are started together and the others idle; every
 engine serves a load before anything is timed, because its first is up to twice as slow.
-The plugin is `pytest --r1-model` with a benchmark in front of the measured ones that
+The plugin is `pytest --r1-model` with a benchmark in front of the measured one that
 does the same for it. Its tokens/s are counted from the first claim of a benchmark to its
 last stored and graded sample; start-up and the time after it stand beside them. An engine
 with a free slot claims from the next benchmark, so the one in front must end with a full
@@ -22,8 +22,9 @@ engine: it has 32 problems, and samples for whole waves of 1,024 short answers. 
 engines it also has to last until the last of them is loaded.
 
 Where time on a GPU is dear, all of them load side by side on one, each told the size of
-its cache (`--engine-arg kv_cache_memory_bytes=...`), and are measured in turn: `--after`
-lets one that is loaded wait for a file.
+its cache (`--engine-arg kv_cache_memory_bytes=...`), and are measured in turn: `--after
+FILE` lets one that is loaded write FILE.ready (the plugin's engines each FILE.ready-PID) and
+wait for FILE.
 
 The roofline is the time that memory traffic alone takes: a decode step reads the weights
 once and each running answer's keys and values. It counts nothing else, not even logits.
@@ -39,6 +40,7 @@ import math
 import multiprocessing as mp
 import os
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -73,10 +75,11 @@ LIGHTEVAL = {"enforce_eager": True, "max_num_seqs": 128, "max_num_batched_tokens
 """What LightEval 0.13.0 passes to `vllm.LLM` whatever the model (`VLLMModel._create_auto_model`)."""
 TUNED = {"max_num_seqs": 1024, "max_num_batched_tokens": 8192, "max_cudagraph_capture_size": 1024}
 WARM = "perf_warm"
+MEASURED = "perf_measured"
 N_WARM_PROMPTS = 32
 """A wave of 1,024 answers is 32 of each."""
 N_WARM_SAMPLES = 1024
-"""For several engines: 32,768 answers of 32 tokens keep the first busy while the others load."""
+"""For several engines that do not wait for each other: 32,768 answers keep the first busy while the others load."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +170,7 @@ class Row:
     what: str
     model: str
     load: str
+    n_answers: int
     n_engines: int
     n_in_flight: int
     n_tokens: int
@@ -374,6 +378,7 @@ def rows_of(  # noqa: PLR0913 - what is measured, and what it is called
         what=what,
         model=model,
         load=load.words,
+        n_answers=len(load.lengths()),
         n_engines=n,
         n_in_flight=n_in_flight,
         n_tokens=n_tokens,
@@ -397,7 +402,7 @@ def measure_lighteval(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
 
 
 def measure_bare(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
-    """Measure bare engines: every variant with one, `ours` with several."""
+    """Measure bare engines: every variant with the first load and the fewest engines, then the first variant alone."""
     n_most = max(asked.engines)
     shared = {} if n_most == 1 else {"kv_cache_memory_bytes": int(asked.gpu_gib / n_most * 2**30)}
     arguments = {**TUNED, **shared, **given(asked)}
@@ -405,11 +410,12 @@ def measure_bare(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
     slots = int(str(arguments["max_num_seqs"]))
     with fleet(serve_async, n_most, fields) as connections:
         for _ in range(2):
-            timed(connections, Load(n_tokens=32, n_samples=asked.samples), Variant())
+            timed(connections, Load(n_tokens=32), Variant())
         wait_for(asked.after)
-        for load in loads_of(asked):
+        for place, load in enumerate(loads_of(asked)):
             for count in asked.engines:
-                for name in asked.variants if count == min(asked.engines) else asked.variants[:1]:
+                is_first = place == 0 and count == min(asked.engines)
+                for name in asked.variants if is_first else asked.variants[:1]:
                     yield from rows_of(
                         connections[:count],
                         load,
@@ -432,19 +438,24 @@ def given(asked: argparse.Namespace) -> dict[str, object]:
 
 
 def wait_for(path: Path | None) -> None:
-    """Wait until another measurement has left its file."""
+    """Say that all is loaded, and wait until somebody leaves the file."""
+    if path is not None:
+        path.with_name(f"{path.name}.ready").touch()
     while path is not None and not path.exists():
         time.sleep(0.1)
 
 
+def load_from(word: str, *, n_prompts: int) -> Load:
+    """Read `256x64` or `256x64~`."""
+    found = re.fullmatch(r"(\d+)x(\d+)(~?)", word)
+    if found is None:
+        raise SystemExit(f"{word!r} is no load; expected tokens x samples, such as 256x64, or 256x64~ for log-normal")
+    return Load(n_tokens=int(found[1]), n_samples=int(found[2]), is_lognormal=found[3] == "~", n_prompts=n_prompts)
+
+
 def loads_of(asked: argparse.Namespace) -> list[Load]:
     """Return the loads that were asked for."""
-    kinds = (False, True) if asked.lognormal else (False,)
-    return [
-        Load(n_tokens=n, n_samples=asked.samples, is_lognormal=kind, n_prompts=asked.prompts)
-        for n in asked.tokens
-        for kind in kinds
-    ]
+    return [load_from(word, n_prompts=asked.prompts) for word in asked.load]
 
 
 # -- the plugin
@@ -509,68 +520,79 @@ class Watcher:
 
 
 def measure_plugin(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
-    """Measure `pytest --r1-model` for every number of workers."""
-    tasks = [
-        Task(name=f"perf_{n}", samples_per_problem=asked.samples, max_new_tokens=n, n_prompts=asked.prompts)
-        for n in asked.tokens
-    ]
-    for n_workers in asked.workers:
-        first = Task(
-            name=WARM,
-            samples_per_problem=asked.warm_samples or (64 if n_workers == 1 else N_WARM_SAMPLES),
-            max_new_tokens=asked.warm_tokens,
-            n_prompts=N_WARM_PROMPTS,
-        )
-        with tempfile.TemporaryDirectory() as name:
-            work = Path(name)
-            write_exam(work, [first, *tasks])
-            yield from _plugin_rows(asked, folder, work, tasks, n_workers)
+    """
+    Measure `pytest --r1-model` for every load and number of workers.
+
+    A run for each: in one run the free slots at a benchmark's end are the next one's.
+    """
+    for load in loads_of(asked):
+        for n_workers in asked.workers:
+            yield _plugin_row(asked, folder, load, n_workers)
 
 
-def _plugin_rows(
-    asked: argparse.Namespace, folder: Path, work: Path, tasks: Sequence[Task], n_workers: int
-) -> Iterator[Row]:
-    log = Path(asked.log) / f"plugin-{asked.model}-{n_workers}.log"
-    started = time.perf_counter()
-    with log.open("wb") as file:
-        process = subprocess.Popen(  # noqa: S603 - ours
-            plugin_command(asked, folder, tasks, n_workers), cwd=work, stdout=file, stderr=subprocess.STDOUT
-        )
-        watcher = Watcher(work / "evals", pid=process.pid)
-        while process.poll() is None:
-            watcher.look(time.perf_counter() - started)
-            time.sleep(0.05)
-    total_s = time.perf_counter() - started
-    watcher.close()
-    for logged in (work / "evals").rglob("engine-*.log"):
-        shutil.copy(logged, Path(asked.log) / f"plugin-{asked.model}-{n_workers}-{logged.name}")
-    for task in tasks:
-        seen = watcher.seen.get(task.name, Seen())
-        if seen.last_s is None:
-            raise SystemExit(f"pytest ended with {process.returncode} before {task.name} was finished: see {log}")
-        row = _plugin_row(asked, task, seen, n_workers)
-        yield replace(row, start_s=round(watcher.seen[WARM].first_s or 0.0, 1), total_s=round(total_s, 1))
+def _plugin_row(asked: argparse.Namespace, folder: Path, load: Load, n_workers: int) -> Row:
+    log = Path(asked.log) / f"plugin-{asked.model}-{load.words.replace(' ', '-')}-{n_workers}"
+    lengths = load.lengths()
+    measured = Task(
+        name=MEASURED,
+        samples_per_problem=load.n_samples,
+        max_new_tokens=max(lengths),
+        n_prompts=load.n_prompts,
+        lengths=tuple(lengths) if load.is_lognormal else None,
+    )
+    is_staggered = n_workers > 1 and asked.after is None
+    first = Task(
+        name=WARM,
+        samples_per_problem=asked.warm_samples or (N_WARM_SAMPLES if is_staggered else 64),
+        max_new_tokens=asked.warm_tokens,
+        n_prompts=N_WARM_PROMPTS,
+    )
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        write_exam(work, [first, measured])
+        started = time.perf_counter()
+        with log.with_suffix(".log").open("wb") as file:
+            process = subprocess.Popen(  # noqa: S603 - ours
+                plugin_command(asked, folder, n_workers),
+                cwd=work,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=os.environ if asked.after is None else {**os.environ, "PERF_AFTER": str(asked.after.absolute())},
+            )
+            watcher = Watcher(work / "evals", pid=process.pid)
+            while process.poll() is None:
+                watcher.look(time.perf_counter() - started)
+                time.sleep(0.05)
+        total_s = time.perf_counter() - started
+        watcher.close()
+        for logged in (work / "evals").rglob("engine-*.log"):
+            shutil.copy(logged, f"{log}-{logged.name}")
+    seen = watcher.seen.get(MEASURED, Seen())
+    if seen.last_s is None:
+        raise SystemExit(f"pytest ended with {process.returncode} before all was stored: see {log}.log")
+    row = _row_of(asked, load, seen, n_workers)
+    return replace(row, start_s=round(watcher.seen[WARM].first_s or 0.0, 1), total_s=round(total_s, 1))
 
 
-def plugin_command(asked: argparse.Namespace, folder: Path, tasks: Sequence[Task], n_workers: int) -> list[str]:
+def plugin_command(asked: argparse.Namespace, folder: Path, n_workers: int) -> list[str]:
     """Return the command line of a run; a random checkpoint has no baseline, so it ends red."""
     arguments = [word for pair in ("load_format=dummy", *asked.engine_arg) for word in ("--r1-engine-arg", pair)]
     return [
         *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--r1-model", str(folder), *arguments),
-        *("--r1-output-dir", "evals", "-m", " or ".join([WARM, *(task.name for task in tasks)])),
+        *("--r1-output-dir", "evals", "-m", f"{WARM} or {MEASURED}"),
         *("--r1-gpu-memory-utilization", str(asked.memory), "--r1-max-model-len", str(asked.max_model_len)),
         *(("-n", str(n_workers)) if n_workers > 1 else ()),
     ]
 
 
-def _plugin_row(asked: argparse.Namespace, task: Task, seen: Seen, n_workers: int) -> Row:
-    load = Load(n_tokens=task.max_new_tokens, n_samples=task.samples_per_problem, n_prompts=asked.prompts)
+def _row_of(asked: argparse.Namespace, load: Load, seen: Seen, n_workers: int) -> Row:
     n_in_flight = min(1024 * n_workers, len(load.lengths()))
     machine = machine_words()
     return Row(
         what="plugin",
         model=asked.model,
         load=load.words,
+        n_answers=len(load.lengths()),
         n_engines=n_workers,
         n_in_flight=n_in_flight,
         n_tokens=seen.n_tokens,
@@ -581,50 +603,6 @@ def _plugin_row(asked: argparse.Namespace, task: Task, seen: Seen, n_workers: in
         core_cpus=round((seen.after.core - seen.before.core) / seen.wall_s / n_workers, 2),
         machine=machine,
     )
-
-
-# -- what a step is made of
-
-
-def print_kernels(shape: Shape) -> None:
-    """Print how long the parts of one decode step that depend on the vocabulary take on this GPU, by batch."""
-    import torch  # noqa: PLC0415 - on a GPU alone
-    from vllm.v1.sample.ops.topk_topp_triton import apply_top_k_top_p_triton  # noqa: PLC0415
-
-    def milliseconds(function: object) -> float:
-        for _ in range(3):
-            function()  # type: ignore[operator]
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
-        for _ in range(10):
-            function()  # type: ignore[operator]
-        end.record()
-        torch.cuda.synchronize()
-        return float(start.elapsed_time(end)) / 10
-
-    head = torch.randn(shape.vocabulary, shape.hidden, device="cuda", dtype=torch.bfloat16)
-    print("batch  ms: output layer, to float32, top-p (Triton), softmax, draw with one generator, with one each")
-    for batch in (128, 256, 512, 1024):
-        hidden = torch.randn(batch, shape.hidden, device="cuda", dtype=torch.bfloat16)
-        logits = (hidden @ head.T * 0.01).float()
-        top_p = torch.full((batch,), 0.95, device="cuda")
-        probabilities = logits.softmax(-1)
-        noise = torch.empty_like(probabilities)
-        generators = [torch.Generator("cuda").manual_seed(number) for number in range(batch)]
-
-        def each(noise: object = noise, generators: object = generators) -> None:
-            for row, generator in enumerate(generators):  # type: ignore[arg-type, var-annotated]
-                noise[row].exponential_(generator=generator)  # type: ignore[index]
-
-        parts = (
-            lambda hidden=hidden: hidden @ head.T,
-            lambda logits=logits: logits.bfloat16().float(),
-            lambda logits=logits, top_p=top_p: apply_top_k_top_p_triton(logits.clone(), None, top_p),
-            lambda logits=logits: logits.softmax(-1),
-            lambda probabilities=probabilities, noise=noise: probabilities.div(noise.exponential_()).argmax(-1),
-            each,
-        )
-        print(f"{batch:5}  " + "  ".join(f"{milliseconds(part):8.2f}" for part in parts), flush=True)
 
 
 # -- results
@@ -647,8 +625,8 @@ def machine_words() -> str:
 
 
 HEADER = (
-    f"{'what':18}{'model':>6}{'tokens':>17}{'engines':>8}{'in flight':>10}{'tokens/s':>10}{'x LightEval':>12}"
-    f"{'roofline':>9}{'front':>7}{'core':>6}{'start s':>8}{'wall s':>8}{'total s':>8}"
+    f"{'what':18}{'model':>6}{'tokens':>17}{'answers':>8}{'engines':>8}{'in flight':>10}{'tokens/s':>10}"
+    f"{'x LightEval':>12}{'roofline':>9}{'front':>7}{'core':>6}{'start s':>8}{'wall s':>8}{'total s':>8}"
 )
 
 
@@ -660,7 +638,7 @@ def table_lines(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         against = base.get((row.model, row.load))
         cells = [
-            f"{row.what:18}{row.model:>6}{row.load:>17}{row.n_engines:>8}{row.n_in_flight:>10}{row.tokens_per_s:>10,}",
+            f"{row.what:18}{row.model:>6}{row.load:>17}{row.n_answers:>8,}{row.n_engines:>8}{row.n_in_flight:>10}{row.tokens_per_s:>10,}",
             f"{'' if against is None else f'{row.tokens_per_s / against:.1f}':>12}",
             f"{row.tokens_per_s / row.roofline_tokens_per_s:>9.2f}" if row.roofline_tokens_per_s else " " * 9,
             *(f"{'' if value is None else value:>{width}}" for value, width in _optional(row)),
@@ -675,13 +653,11 @@ def _optional(row: Row) -> tuple[tuple[float | None, int], ...]:
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
-    parser.add_argument("command", choices=["lighteval", "bare", "plugin", "kernels", "table"])
+    parser.add_argument("command", choices=["lighteval", "bare", "plugin", "table"])
     parser.add_argument("files", nargs="*", type=Path, help="JSON lines, for the table")
     parser.add_argument("--model", choices=SHAPES, default="1.5B")
-    parser.add_argument("--tokens", nargs="+", type=int, default=[256])
-    parser.add_argument("--samples", type=int, default=64, help="of each prompt")
+    parser.add_argument("--load", nargs="+", default=["256x64"], help="tokens x samples of a prompt; ~ for log-normal")
     parser.add_argument("--prompts", type=int, default=N_PROMPTS)
-    parser.add_argument("--lognormal", action="store_true", help="log-normal lengths too (not the plugin)")
     parser.add_argument("--engines", nargs="+", type=int, default=[1])
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["ours"])
     parser.add_argument("--workers", nargs="+", type=int, default=[1])
@@ -691,7 +667,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--gpu-gib", type=float, default=96.0, help="all caches together, where engines share")
     parser.add_argument("--memory", type=float, default=0.8, help="gpu_memory_utilization")
     parser.add_argument("--max-model-len", type=int, default=32768)
-    parser.add_argument("--after", type=Path, help="load, then wait for this file before measuring (not the plugin)")
+    parser.add_argument("--after", type=Path, help="load, write FILE.ready, wait for FILE")
     parser.add_argument("--out", type=Path, default=None, help="append JSON lines here")
     parser.add_argument("--log", type=Path, default=Path(), help="folder for pytest's and the engines' output")
     return parser.parse_args(arguments)
@@ -700,9 +676,6 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what was asked for, or set out what was measured."""
     asked = parsed(arguments)
-    if asked.command == "kernels":
-        print_kernels(SHAPES[asked.model])
-        return 0
     if asked.command == "table":
         lines = [line for path in asked.files for line in path.read_text(encoding="utf-8").splitlines()]
         print("\n".join(table_lines([Row(**json.loads(line)) for line in lines])))

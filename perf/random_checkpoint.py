@@ -135,12 +135,18 @@ def prompt_tokens(text: str) -> list[int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A benchmark of the random checkpoint: how many problems and samples, of how many tokens."""
+    """
+    A benchmark of the random checkpoint: how many problems and samples, of how many tokens.
+
+    Attributes:
+        lengths: Of every answer, the first sample of each prompt in turn, then the second; None for all alike.
+    """
 
     name: str
     samples_per_problem: int
     max_new_tokens: int
     n_prompts: int = N_PROMPTS
+    lengths: tuple[int, ...] | None = None
 
 
 _TASK_FILE = '''\
@@ -168,12 +174,64 @@ def task(name):
 TASKS_TABLE = [{table}]
 '''
 
+_CONFTEST = '''\
+"""
+Ends each answer at the length that lengths.json has for it: random weights have no lengths of their own.
+
+A loaded engine says so and waits for a file, where the environment names one.
+"""
+
+import asyncio
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_r1eval.engines.vllm import VllmEngine
+
+LENGTHS = json.loads((Path(__file__).parent / "lengths.json").read_text(encoding="utf-8"))
+AFTER = os.environ.get("PERF_AFTER")
+generate, start = VllmEngine.generate, VllmEngine.start
+
+
+async def start_and_wait(engine):
+    identity = await start(engine)
+    if AFTER is not None:
+        Path(f"{AFTER}.ready-{os.getpid()}").touch()
+        while not Path(AFTER).exists():
+            await asyncio.sleep(0.1)
+    return identity
+
+
+async def generate_to_length(engine, request):
+    lengths = LENGTHS.get(request.benchmark)
+    if lengths is None:
+        return await generate(engine, request)
+    digits = "".join(f"{token:x}" for token in request.prompt)
+    return await generate(engine, replace(request, max_new_tokens=lengths[digits][request.index]))
+
+
+VllmEngine.start, VllmEngine.generate = start_and_wait, generate_to_length
+'''
+
+
+def texts_of(task: Task) -> list[str]:
+    """Return the prompts of a benchmark."""
+    return prompt_texts(n_prompts=task.n_prompts)
+
 
 def write_exam(folder: Path, tasks: list[Task]) -> None:
     """Write exams, their LightEval tasks, and a pyproject.toml that makes them benchmarks with their lengths."""
+    lengths = {
+        task.name: {text: task.lengths[place :: task.n_prompts] for place, text in enumerate(texts_of(task))}
+        for task in tasks
+        if task.lengths is not None
+    }
+    _write(folder / "lengths.json", lengths)
+    (folder / "conftest.py").write_text(_CONFTEST, encoding="utf-8")
     for task in tasks:
         (folder / task.name).mkdir(parents=True, exist_ok=True)
-        rows = [json.dumps({"problem": text}) for text in prompt_texts(n_prompts=task.n_prompts)]
+        rows = [json.dumps({"problem": text}) for text in texts_of(task)]
         (folder / task.name / "test.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
     table = ", ".join(f'task("{task.name}")' for task in tasks)
     (folder / "tasks.py").write_text(_TASK_FILE.replace("{table}", table), encoding="utf-8")

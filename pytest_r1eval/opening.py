@@ -12,7 +12,9 @@ import hashlib
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 
 from pytest_r1eval.checkpoint import Checkpoint
 from pytest_r1eval.core.benchmarks import Benchmark
@@ -60,7 +62,11 @@ def open_run(
         lock = RunLock.take(run)
         undo.callback(lock.release)
         if not is_new:
+            # Reading gigabytes takes as long as importing the statistics that judge them.
+            importing = Thread(target=import_module, args=("pytest_r1eval.judge",))
+            importing.start()
             store.check()
+            importing.join()
         if settings.judge_only is not None:
             _check_judgeable(run, store.header.share)
         elif settings.resume is not None:

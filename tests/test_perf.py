@@ -112,14 +112,14 @@ def test_lognormal_lengths_have_the_mean_asked_for() -> None:
 def test_table_sets_rows_beside_lighteval() -> None:
     """The ratio is to LightEval's row of the same model and lengths, and missing where there is none."""
     base = Row(
-        what="LightEval", model="1.5B", load="256", n_engines=1, n_in_flight=128, n_tokens=1, wall_s=1.0,
+        what="LightEval", model="1.5B", load="256", n_answers=1, n_engines=1, n_in_flight=128, n_tokens=1, wall_s=1.0,
         tokens_per_s=1000, roofline_tokens_per_s=10_000, machine="m",
     )  # fmt: skip
     rows = [base, Row(**{**asdict(base), "what": "plugin", "tokens_per_s": 8000}), Row(**{**asdict(base), "load": "9"})]
     machine, _, first, second, third = table_lines(rows)
     assert machine == "m"
-    assert (first.split()[6], second.split()[6]) == ("1.0", "8.0")
-    assert third.split()[6] == "1.0"
+    assert (first.split()[7], second.split()[7]) == ("1.0", "8.0")
+    assert third.split()[7] == "1.0"
 
 
 @pytest.mark.parametrize("name", [path.name for path in sorted(HERE.glob("*.txt"))])

@@ -17,16 +17,19 @@ from pytest_r1eval.errors import PlanError
 GIB = 2**30
 LARGE_PARAMETERS = 30 * 10**9
 """From here up a model is spread over as many GPUs as its heads allow: one engine per GPU leaves no cache (design)."""
-N_ENGINES_PER_GPU = 1
+N_ENGINES_BY_PARAMETERS = ((2 * 10**9, 2),)
 """
-Engines of any size on each GPU, unless more are asked for.
+Engines that share one GPU, by the largest model they pay for; above, one.
 
-Of 1.5B on one H200, warm, 256 tokens an answer: one engine gave 57,194 tokens/s, two
-50,558, four 44,331; of log-normal lengths 30,946 and 27,156 (perf/README.md). They share
-the same processors and memory, and each batch is smaller.
+A small model is bound by the CPU that schedules its steps, and two engines have two. Two of
+1.5B gave 1.66 times one engine's tokens/s on an H100 beside slow cores, 1.58 times for
+log-normal lengths (perf/README.md); on an H200 beside fast ones 1.20 to 1.30 times in the middle
+of long answers and 0.88 times for answers of 256 tokens. With 7B it was 1.06 times.
 """
 ENGINE_BYTES = 3 * GIB
 """What an engine takes besides weights and cache; eight engines of 1.5B took 2.9 GB each on an H200."""
+MIN_CACHE_SHARE = 0.5
+"""GPUs are shared by choice only where this much of the memory is left for caches; a starved engine recomputes."""
 CPUS_PER_ENGINE = 2
 MAX_CPU_ENGINES = 4
 """One CPU engine uses all its cores: two on two cores were 1.04 times as fast as one, with the weights twice."""
@@ -198,11 +201,19 @@ def _check_asked(asked: int, n_heads: int | None, n_gpus: int) -> None:
 
 
 def _engines_per_place(demand: Demand, machine: Machine, size: int) -> int:
-    """Return how many engines pay on each place: asked for, one, or on a CPU by its cores."""
-    if machine.gpus:
-        return demand.engines_per_gpu or N_ENGINES_PER_GPU
-    most = demand.engines_per_gpu or min(MAX_CPU_ENGINES, max(1, len(machine.cpus) // CPUS_PER_ENGINE))
-    return next((n for n in range(most, 1, -1) if _fits(demand, machine, size, n_sharing=n)), 1)
+    """Return how many engines pay on each place: asked for, by the table, or on a CPU by its cores."""
+    if not machine.gpus:
+        most = demand.engines_per_gpu or min(MAX_CPU_ENGINES, max(1, len(machine.cpus) // CPUS_PER_ENGINE))
+        return next((n for n in range(most, 1, -1) if _fits(demand, machine, size, n_sharing=n)), 1)
+    if demand.engines_per_gpu is not None:
+        return demand.engines_per_gpu
+    n_parameters = demand.size.n_parameters
+    if n_parameters is None or size > 1:
+        return 1
+    most = next((n for largest, n in N_ENGINES_BY_PARAMETERS if n_parameters <= largest), 1)
+    one = _n_weight_bytes(demand, size) + ENGINE_BYTES
+    left = _smallest(machine)[0] * demand.utilization * (1 - MIN_CACHE_SHARE)
+    return next((n for n in range(most, 1, -1) if n * one <= left), 1)
 
 
 def _kv_cache_bytes(demand: Demand, machine: Machine, size: int, n_sharing: int) -> int | None:
