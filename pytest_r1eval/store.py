@@ -43,6 +43,7 @@ from pytest_r1eval.store_schema import (
     UNGRADED_FROM_1,
     digest,
     packed,
+    readable,
     statements,
     unpacked,
 )
@@ -817,8 +818,8 @@ def _insert(db: sqlite3.Connection, benchmark: str, sample: Sample, stored: _Sto
         sample.index,
         sample.seed,
         sample.grade.outcome,
-        sample.grade.answer,
-        sample.grade.detail,
+        readable(sample.grade.answer),
+        readable(sample.grade.detail),
         sample.response.finish_reason,
         sample.response.n_tokens,
         stored.digest,

@@ -121,6 +121,11 @@ def unpacked(stored: str | bytes) -> str:
     return stored if isinstance(stored, str) else zlib.decompress(stored).decode("utf-8", "surrogatepass")
 
 
+def readable(note: str | None) -> str | None:
+    """Return a grader's note with a replacement character for each half of a pair, which SQLite would refuse."""
+    return None if note is None else _HALF_PAIR.sub("\ufffd", note)
+
+
 def digest(text: str) -> bytes:
     """Return what equal texts share."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import sys
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -19,8 +20,9 @@ from pytest_r1eval.options import OPTIONS
 from pytest_r1eval.selection import mark_expression
 from pytest_r1eval.slurm import scripts
 from pytest_r1eval.slurm.attempts import attempts, copy_run, gather, hand_over
-from pytest_r1eval.slurm.jobs import submitted_in, without_secrets
+from pytest_r1eval.slurm.jobs import submitted_in
 from pytest_r1eval.slurm.scripts import Submission, divided, judge_script, share_script
+from pytest_r1eval.slurm.share_environment import share_environment
 from pytest_r1eval.store import Store
 from tests.recordings import record_run
 
@@ -127,11 +129,18 @@ class TestScripts:
         assert [f'--output={job.folder.parent}/%%j "1"/logs/share-%a.log'] in words
 
     def test_secrets(self) -> None:
-        """Names that end like a secret's are dropped; a server's key is needed to ask it."""
-        found = without_secrets(
-            {"HF_TOKEN": "a", "AWS_SECRET_ACCESS_KEY": "b", "R1_SERVER_API_KEY": "c", "TOKENIZERS_PARALLELISM": "d"}
-        )
-        assert found == {"R1_SERVER_API_KEY": "c", "TOKENIZERS_PARALLELISM": "d"}
+        """What is called or looks like one is dropped, but what a share needs to ask a server and to read data."""
+        kept = {
+            "R1_SERVER_API_KEY": "c",
+            "TOKENIZERS_PARALLELISM": "d",
+            "MAX_TOKENS": "512",
+            "https_proxy": "http://me:word@proxy:80",
+        }
+        environ = {"HF_TOKEN": "a", "AWS_SECRET_ACCESS_KEY": "b", "MIRROR": "https://me:word@host/", **kept}
+        assert share_environment(environ) == kept
+        command = [sys.executable, "-m", "pytest_r1eval.slurm.share_environment"]
+        found = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+        assert found.stdout.split() == ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "MIRROR"]
 
 
 class TestAttempts:

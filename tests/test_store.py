@@ -608,6 +608,19 @@ class TestClaims:
             store.renew(owner="slow")
             assert store.claim(owner="other") is None
 
+    def test_a_grade_with_half_a_pair_is_stored(self, store: Store) -> None:
+        """SQLite refuses what a server's JSON may hold; the response itself is kept as it came."""
+        open_benchmark(store, "smoke", n_problems=1)
+        claimed = claim(store, owner="w1")
+        sample = sample_of(claimed, 0)
+        grade = replace(sample.grade, answer="4\ud83d", detail="no number: \udfff")
+        store.add_sample(claimed, replace(sample, grade=grade, response=replace(sample.response, text="4\ud83d")))
+
+        (found,) = store.samples("smoke")
+
+        assert (found.grade.answer, found.grade.detail) == ("4\ufffd", "no number: \ufffd")
+        assert found.response.text == "4\ud83d"
+
     def test_expired_lease_is_taken_over(self, store: Store, clock: Clock) -> None:
         """A dead worker's units are done by the living, and what it stored is not drawn again."""
         open_benchmark(store, "smoke", n_problems=1, rounds=(4,))

@@ -38,6 +38,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from pytest_r1eval.core.records import Grade, Outcome
+from pytest_r1eval.core.secrets import without_secrets
 from pytest_r1eval.errors import R1EvalError, ScoringError
 
 if TYPE_CHECKING:
@@ -50,17 +51,6 @@ if TYPE_CHECKING:
     from pytest_r1eval.sandbox import Confirmation
     from pytest_r1eval.scoring.grading import CodeGrading
 
-_SECRET_NAME = re.compile(
-    r"TOKEN(?!IZERS)|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|^AWS_"
-    r"|_(?:KEY|PASS|PAT|AUTH|JWT|COOKIE)$",
-    re.IGNORECASE,
-)
-"""Names of variables that hold secrets; a name that ends in _PATH holds a place instead."""
-_SECRET_VALUE = re.compile(
-    r"://[^/?#\s:@]*:[^/?#\s@]+@"
-    r"|(?<![\w/.-])(?:hf_|gh[pousr]_|github_pat_|glpat-|sk-(?:\w+-)*|xox[abp]-)[A-Za-z0-9]{20}"
-)
-"""What secrets look like under any name: a password in an address, a token of the Hub, GitHub, GitLab and others."""
 _FOR_THE_HUB = re.compile(r"HF_TOKEN|HUGGING_FACE_HUB_TOKEN|(?:https?|all)_proxy", re.IGNORECASE)
 """Secrets that whoever reads a data set needs; a proxy's address may hold a password."""
 _PROGRAM = "from pytest_r1eval.scoring.server import main; main()"
@@ -253,17 +243,11 @@ def scoring_environment(environ: Mapping[str, str], *, search_path: list[str]) -
         environ: The environment to start from.
         search_path: Where this process finds modules, in order.
     """
-    kept = {name: value for name, value in environ.items() if not _is_secret(name, value)}
-    return kept | {
+    return without_secrets(environ) | {
         "PYTHONPATH": os.pathsep.join(folder or str(Path.cwd()) for folder in search_path),
         "CUDA_VISIBLE_DEVICES": "",
         "TOKENIZERS_PARALLELISM": "false",  # tokenizers warns and may hang when its threads are forked
     }
-
-
-def _is_secret(name: str, value: str) -> bool:
-    is_named_so = not name.endswith("_PATH") and _SECRET_NAME.search(name) is not None
-    return is_named_so or _SECRET_VALUE.search(value) is not None
 
 
 class _ServerLostError(ScoringError):

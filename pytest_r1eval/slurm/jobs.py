@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,12 +18,11 @@ from typing import Any
 
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.slurm.scripts import JUDGE_SCRIPT, SHARE_SCRIPT, Submission, judge_script, share_script
+from pytest_r1eval.slurm.share_environment import share_environment
 
 FILE_NAME = "job.json"
 COMMAND_TIMEOUT_S = 120.0
 """Slurm's own commands give a busy controller this long, in several tries."""
-_SECRET = re.compile(r"_(TOKEN|SECRET|PASSWORD|KEY)$")
-_NEEDED_TO_ASK = "R1_SERVER_API_KEY"
 _ENDED = {
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT",
 }  # fmt: skip
@@ -125,7 +123,7 @@ def resubmit(folder: Path, *, model: str, n_shares: int, environment: Mapping[st
     Raises:
         RunError: If Slurm refuses; nothing stays submitted then.
     """
-    array_job = _sbatch(folder / SHARE_SCRIPT, environment=without_secrets(environment))
+    array_job = _sbatch(folder / SHARE_SCRIPT, environment=share_environment(environment))
     try:
         judge_job = _sbatch(folder / JUDGE_SCRIPT, f"--dependency=afterany:{array_job}", environment=environment)
     except RunError:
@@ -152,13 +150,6 @@ def submitted_in(folder: Path) -> Submitted:
             f"{folder} is no submission ({error}); expected the folder that r1eval slurm submit printed, with "
             f"{FILE_NAME} in it"
         ) from error
-
-
-def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """Leave out what only the judge's job may know; a server's key is needed to ask it."""
-    return {
-        name: value for name, value in environment.items() if name == _NEEDED_TO_ASK or not _SECRET.search(name.upper())
-    }
 
 
 def cancel_jobs(*jobs: int) -> None:

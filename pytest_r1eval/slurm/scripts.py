@@ -179,9 +179,9 @@ def share_script(job: Submission) -> str:
 # One share of a run, of {job.n_shares}, on one node. By hand: {_by_hand(job, "")}
 # Without Slurm: SLURM_ARRAY_TASK_ID=1 bash {SHARE_SCRIPT}
 cd {shlex.quote(str(job.root))} || exit 2
-for name in $(compgen -e); do  # what is sampled may run programs: secrets are the judge's
-  case $name in R1_SERVER_API_KEY) ;; *_TOKEN|*_SECRET|*_PASSWORD|*_KEY) unset "$name" ;; esac
-done
+# What is sampled may run programs: secrets are the judge's.
+secrets=$({shlex.quote(job.python)} -m pytest_r1eval.slurm.share_environment) || exit 2
+for name in $secrets; do unset "$name"; done
 restarts=${{SLURM_RESTART_COUNT:-0}}
 share=${{SLURM_ARRAY_TASK_ID:?which share}}
 # Each start writes into a folder of its own and begins with a copy of the one before it:

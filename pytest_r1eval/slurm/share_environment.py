@@ -1,0 +1,28 @@
+"""The environment of a share's job: what is sampled may run programs, so secrets are the judge's alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+
+from pytest_r1eval.core.secrets import is_secret
+
+_NEEDED = re.compile(r"R1_SERVER_API_KEY|(?:https?|all)_proxy", re.IGNORECASE)
+"""A server's key is needed to ask it, and a proxy's address, which may hold a password, to read a data set."""
+
+
+def hidden(environ: Mapping[str, str]) -> list[str]:
+    """Return the names of the variables that a share must not see."""
+    return [name for name, value in environ.items() if is_secret(name, value) and not _NEEDED.fullmatch(name)]
+
+
+def share_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what a share may see of an environment."""
+    secrets = set(hidden(environ))
+    return {name: value for name, value in environ.items() if name not in secrets}
+
+
+if __name__ == "__main__":
+    sys.stdout.writelines(f"{name}\n" for name in hidden(os.environ))
