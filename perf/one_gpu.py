@@ -8,6 +8,7 @@ are ready nothing else runs, and one after the other is let go. A group holds wh
     python -m perf.one_gpu                     # 1.5B: all groups, about 25 minutes on one H100
     python -m perf.one_gpu workers long        # some of them
     python -m perf.one_gpu --model 7B
+    python -m perf.one_gpu --model tiny -- --max-model-len 2048    # what follows goes to perf.generation
 
 Rows go to `--out` as they come, so that a run that is cut short keeps what it has; the table is printed at the end.
 """
@@ -51,10 +52,13 @@ def lighteval(*loads: str, cache_gb: float) -> Entry:
     return Entry(words=("lighteval", "--prompts", "32", "--load", *loads), cache_gb=cache_gb)
 
 
-def bare(*loads: str, engines: Sequence[int] = (1,), variants: Sequence[str] = ("ours",), **more: float) -> Entry:
+def bare(
+    *loads: str, engines: Sequence[int] = (1,), variants: Sequence[str] = ("ours",), cache_gb: float | None = None
+) -> Entry:
     """Bare engines."""
     counts = (str(number) for number in engines)
-    return Entry(words=("bare", "--load", *loads, "--engines", *counts, "--variants", *variants), **more)
+    words = ("bare", "--load", *loads, "--engines", *counts, "--variants", *variants)
+    return Entry(words=words, n_engines=max(engines), cache_gb=cache_gb)
 
 
 def plugin(*loads: str, workers: int = 1, cache_gb: float | None = None) -> Entry:
@@ -140,7 +144,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", choices=GROUPS, default="1.5B")
     parser.add_argument("--out", type=Path, default=Path("rows.jsonl"), help="append JSON lines here")
     parser.add_argument("--log", type=Path, default=Path(), help="folder for the output of all processes")
-    asked, extra = parser.parse_known_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    place = words.index("--") if "--" in words else len(words)
+    asked, extra = parser.parse_args(words[:place]), words[place + 1 :]
     groups = GROUPS[asked.model]
     if unknown := set(asked.groups) - groups.keys():
         raise SystemExit(f"no such group: {', '.join(sorted(unknown))}; {asked.model} has {', '.join(groups)}")

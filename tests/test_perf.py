@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,8 +16,9 @@ from perf import growth, pump, start_up, store, tail
 from perf.generation import Load, Row, roofline, table_lines
 from perf.machine import HERE
 from perf.made_up_runs import Writer
+from perf.one_gpu import GB, GROUPS, wait_until_ready
 from perf.queue_balance import Engine, Setting, efficiency
-from perf.random_checkpoint import SHAPES, prompt_texts, prompt_tokens, write_checkpoint
+from perf.random_checkpoint import BYTES, SHAPES, prompt_texts, prompt_tokens, write_checkpoint
 from pytest_r1eval.checkpoint import inspect_checkpoint
 from pytest_r1eval.core.sizes import ModelSize
 
@@ -128,3 +132,26 @@ def test_readme_quotes_the_tables(name: str) -> None:
     readme = (HERE / "README.md").read_text(encoding="utf-8")
     table = (HERE / name).read_text(encoding="utf-8")
     assert f"<!-- {name} -->\n```\n{table}```\n" in readme or f"]({name})" in readme
+
+
+@pytest.mark.parametrize(("model", "group"), [(model, group) for model, groups in GROUPS.items() for group in groups])
+def test_what_loads_together_fits_80_gib(model: str, group: str) -> None:
+    """Weights, caches and 3 GB for each engine; whoever measures the GPU is alone on it."""
+    entries = GROUPS[model][group]
+    if len(entries) == 1 and entries[0].cache_gb is None:
+        return
+    each = SHAPES[model].n_parameters * BYTES / GB + 3
+    assert sum(entry.n_engines * (each + (entry.cache_gb or math.inf)) for entry in entries) < 80 * 2**30 / GB
+
+
+def test_loaded_engines_wait_for_their_turn(tmp_path: Path) -> None:
+    """Whoever is ready says so and starts with its file; one that died is not waited for."""
+    after = tmp_path / "go"
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        after.with_name("go.ready-1").touch()
+        after.with_name("go.ready-2").touch()
+        wait_until_ready(after, process, n_engines=2)
+        assert process.poll() is None
+        process.kill()
+        wait_until_ready(after, process, n_engines=3)
+    assert process.returncode != 0

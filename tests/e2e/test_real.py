@@ -243,6 +243,11 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def parent_of(pid: int) -> int:
+    """Return a process's parent, whichever of its threads started it."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def processes_writing_to(folder: Path) -> set[int]:
     """Return the processes that have a file below a folder open, as an engine has its log."""
     found = set()
@@ -287,35 +292,26 @@ def engine_cores(run: Path) -> list[int]:
     return [pid for pid in writing if Path(f"/proc/{pid}/comm").read_text().startswith("VLLM::EngineCor")]
 
 
-class TestFaults:
-    """Real vLLM, real signals: every sample is there once, the verdict stands, and no engine stays behind."""
+def test_killed_worker_and_killed_engine(tmp_path: Path) -> None:
+    """
+    One of two workers dies in mid-run, then the other one's engine, which is started once more.
 
-    @staticmethod
-    def check(process: subprocess.Popen[str], run: Path) -> None:
-        """Wait for the end and check that nothing is missing, and nothing left over."""
+    Real vLLM, real signals: every sample is there once, the verdict stands, and no engine stays behind.
+    """
+    with running_gate(tmp_path, "-n2") as process:
+        run = run_of(tmp_path)
+        assert awaited(lambda: n_stored(run) > 200, timeout_s=300)
+        killed, left = children_of(process.pid)[:2]
+        os.kill(killed, signal.SIGKILL)
+        assert awaited(lambda: n_stored(run) > 600, timeout_s=300)
+        (core,) = (core for core in engine_cores(run) if parent_of(core) == left)
+        os.kill(core, signal.SIGKILL)
         output, _ = process.communicate(timeout=600)
-        done = Done(code=process.returncode, output=output, run=run)
-        assert done.code == 0, output
-        assert len(done.samples("smoke")) == 2560
-        assert done.verdict("smoke")["verdict"] == Verdict.PASS
-        assert awaited(lambda: not processes_writing_to(run), timeout_s=30)
-
-    def test_killed_worker(self, tmp_path: Path) -> None:
-        """One of two workers dies in mid-run."""
-        with running_gate(tmp_path, "-n2") as process:
-            run = run_of(tmp_path)
-            assert awaited(lambda: n_stored(run) > 200, timeout_s=300)
-            os.kill(children_of(process.pid)[0], signal.SIGKILL)
-            self.check(process, run)
-
-    def test_killed_engine(self, tmp_path: Path) -> None:
-        """The engine's process dies in mid-run; it is started once more."""
-        with running_gate(tmp_path) as process:
-            run = run_of(tmp_path)
-            assert awaited(lambda: n_stored(run) > 200, timeout_s=300)
-            (core,) = engine_cores(run)
-            os.kill(core, signal.SIGKILL)
-            self.check(process, run)
+    done = Done(code=process.returncode, output=output, run=run)
+    assert done.code == 0, output
+    assert len(done.samples("smoke")) == 2560
+    assert done.verdict("smoke")["verdict"] == Verdict.PASS
+    assert awaited(lambda: not processes_writing_to(run), timeout_s=30)
 
 
 class TestRefusals:
