@@ -410,7 +410,7 @@ def measure_bare(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
     slots = int(str(arguments["max_num_seqs"]))
     with fleet(serve_async, n_most, fields) as connections:
         for _ in range(2):
-            timed(connections, Load(n_tokens=32), Variant())
+            timed(connections, Load(n_tokens=32), VARIANTS[asked.variants[0]])
         wait_for(asked.after)
         for place, load in enumerate(loads_of(asked)):
             for count in asked.engines:
