@@ -551,7 +551,7 @@ def _plugin_row(asked: argparse.Namespace, folder: Path, load: Load, n_workers: 
         work = Path(name)
         write_exam(work, [first, measured])
         started = time.perf_counter()
-        with log.with_suffix(".log").open("wb") as file:
+        with Path(f"{log}.log").open("wb") as file:
             process = subprocess.Popen(  # noqa: S603 - ours
                 plugin_command(asked, folder, n_workers),
                 cwd=work,
