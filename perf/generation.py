@@ -42,15 +42,17 @@ import os
 import random
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from perf.random_checkpoint import (
     N_PROMPT_TOKENS,
@@ -66,6 +68,7 @@ from perf.random_checkpoint import (
 
 START_TIMEOUT_S = 500
 LOAD_TIMEOUT_S = 560
+END_TIMEOUT_S = 30
 LOGNORMAL_SIGMA = 0.7
 """SD of the logarithm of answers' lengths; their mean is the number of tokens asked for."""
 MAX_OVER_MEAN = 8
@@ -311,14 +314,22 @@ def received(connection: Connection, timeout_s: float) -> object:
     return connection.recv()
 
 
+def in_own_group(serve: Callable[[Connection, dict[str, object]], None], *arguments: Any) -> None:  # noqa: ANN401
+    """Serve as the leader of a process group: vLLM's own processes may outlive whoever started them."""
+    os.setpgrp()
+    serve(*arguments)
+
+
 @contextlib.contextmanager
-def fleet(serve: object, n_engines: int, fields: dict[str, object]) -> Iterator[tuple[Connection, ...]]:
-    """Start engines together, wait for all, and end them."""
+def fleet(
+    serve: Callable[[Connection, dict[str, object]], None], n_engines: int, fields: dict[str, object]
+) -> Iterator[tuple[Connection, ...]]:
+    """Start engines together, wait for all, and end them with all that they started."""
     context = mp.get_context("spawn")
     connections, processes = [], []
     for _ in range(n_engines):
         ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, fields))  # type: ignore[arg-type]
+        process = context.Process(target=in_own_group, args=(serve, theirs, fields))
         process.start()
         theirs.close()
         connections.append(ours)
@@ -332,9 +343,10 @@ def fleet(serve: object, n_engines: int, fields: dict[str, object]) -> Iterator[
             with contextlib.suppress(OSError):
                 connection.send(None)
         for process in processes:
-            process.join(30)
-            if process.is_alive():
-                process.kill()
+            process.join(END_TIMEOUT_S)
+            if process.pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
 def timed(connections: Sequence[Connection], load: Load, variant: Variant) -> tuple[float, list[Served]]:
