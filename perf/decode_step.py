@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from perf.generation import MEMORY_BYTES_PER_S, TUNED, machine_words
+from perf.generation import TUNED, engine_fields, given, machine_words, memory_bytes_per_s
 from perf.random_checkpoint import N_PROMPT_TOKENS, SHAPES, prompt_texts, prompt_tokens, write_checkpoint
 
 N_ANSWERS = 1024
@@ -137,31 +137,25 @@ def lines_of(found: Steps, least_ms: float | None) -> Iterator[str]:
         yield f"    {spent / found.n_profiled:6.2f}  {name[:90]}"
 
 
-async def measured(model: str, contexts: Sequence[int], arguments: dict[str, object]) -> None:
+async def measured(asked: argparse.Namespace) -> None:
     """Start one engine and print every context length."""
     from vllm.config import ProfilerConfig  # noqa: PLC0415 - tens of seconds
     from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415
     from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
 
-    shape, machine = SHAPES[model], machine_words()
-    bytes_per_s = next((rate for name, rate in MEMORY_BYTES_PER_S.items() if name in machine), None)
+    shape, machine = SHAPES[asked.model], machine_words()
+    bytes_per_s = memory_bytes_per_s(machine)
     with tempfile.TemporaryDirectory() as folder:
         traces = Path(folder) / "traces"
         profiler = ProfilerConfig(
             profiler="torch", torch_profiler_dir=str(traces), torch_profiler_with_stack=False, ignore_frontend=True
         )
-        fields = {
-            "model": str(write_checkpoint(Path(folder) / "random" / model, shape)),
-            "load_format": "dummy",
-            "dtype": "bfloat16",
-            "disable_log_stats": True,
-            "profiler_config": profiler,
-            **TUNED,
-            **arguments,
-        }
+        checkpoint = write_checkpoint(Path(folder) / "random" / asked.model, shape)
+        arguments = {"disable_log_stats": True, "profiler_config": profiler, **TUNED, **given(asked)}
+        fields = engine_fields(asked, checkpoint, arguments=arguments)
         engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**fields))  # type: ignore[arg-type]
-        print(f"{machine}; {model}", flush=True)
-        for n_tokens in contexts:
+        print(f"{machine}; {asked.model}", flush=True)
+        for n_tokens in asked.context:
             found = await steps_of(engine, n_tokens, traces)
             read = shape.step_bytes + N_ANSWERS * n_tokens * shape.cache_bytes_per_token
             least_ms = None if bytes_per_s is None else 1000 * read / bytes_per_s
@@ -175,9 +169,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", choices=SHAPES, default="1.5B")
     parser.add_argument("--context", nargs="+", type=int, default=[428], help="tokens of prompt and answer")
     parser.add_argument("--engine-arg", nargs="*", default=[], metavar="KEY=JSON", help="an engine argument more")
-    asked = parser.parse_args(arguments)
-    given = {key: json.loads(value) for key, value in (pair.split("=", 1) for pair in asked.engine_arg)}
-    asyncio.run(measured(asked.model, asked.context, given))
+    parser.add_argument("--memory", type=float, default=0.8, help="gpu_memory_utilization")
+    parser.add_argument("--max-model-len", type=int, default=32768)
+    asyncio.run(measured(parser.parse_args(arguments)))
     return 0
 
 

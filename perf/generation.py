@@ -367,9 +367,14 @@ def timed(connections: Sequence[Connection], load: Load, variant: Variant) -> tu
     return time.perf_counter() - started, [one for one in served if isinstance(one, Served)]
 
 
+def memory_bytes_per_s(machine: str) -> float | None:
+    """Return the memory bandwidth of the GPU that a machine's words name."""
+    return next((rate for name, rate in MEMORY_BYTES_PER_S.items() if name in machine), None)
+
+
 def roofline(shape: Shape, load: Load, *, n_in_flight: int, machine: str) -> int | None:
     """Return the tokens per second at which reading weights and caches alone fills the memory of the GPU named."""
-    bytes_per_s = next((rate for name, rate in MEMORY_BYTES_PER_S.items() if name in machine), None)
+    bytes_per_s = memory_bytes_per_s(machine)
     if bytes_per_s is None:
         return None
     lengths = load.lengths()

@@ -98,7 +98,12 @@ class GateResult:
     @property
     def passes(self) -> bool:
         """Whether both gates, pass@1 and health, are green or were not judged."""
-        return self.judgement.passes and (self.health is None or self.health.passes)
+        return self.judgement.passes and self.is_healthy
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether nothing speaks against the responses; where they cannot be judged, nothing does."""
+        return self.health is None or self.health.passes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,9 +17,9 @@ from pytest_r1eval.errors import PlanError
 GIB = 2**30
 LARGE_PARAMETERS = 30 * 10**9
 """From here up a model is spread over as many GPUs as its heads allow: one engine per GPU leaves no cache (design)."""
-N_ENGINES_BY_PARAMETERS = ((2 * 10**9, 2),)
+SMALL_PARAMETERS = 2 * 10**9
 """
-Engines that share one GPU, by the largest model they pay for; above, one.
+Up to here two engines share one GPU; above, each has its own.
 
 A small model is bound by the CPU that schedules its steps, and two engines have two. Two of
 1.5B gave 1.66 times one engine's tokens/s on an H100 beside slow cores, 1.58 times for
@@ -201,7 +201,7 @@ def _check_asked(asked: int, n_heads: int | None, n_gpus: int) -> None:
 
 
 def _engines_per_place(demand: Demand, machine: Machine, size: int) -> int:
-    """Return how many engines pay on each place: asked for, by the table, or on a CPU by its cores."""
+    """Return how many engines pay on each place: asked for, two of a small model, or on a CPU by its cores."""
     if not machine.gpus:
         most = demand.engines_per_gpu or min(MAX_CPU_ENGINES, max(1, len(machine.cpus) // CPUS_PER_ENGINE))
         return next((n for n in range(most, 1, -1) if _fits(demand, machine, size, n_sharing=n)), 1)
@@ -210,10 +210,9 @@ def _engines_per_place(demand: Demand, machine: Machine, size: int) -> int:
     n_parameters = demand.size.n_parameters
     if n_parameters is None or size > 1:
         return 1
-    most = next((n for largest, n in N_ENGINES_BY_PARAMETERS if n_parameters <= largest), 1)
     one = _n_weight_bytes(demand, size) + ENGINE_BYTES
     left = _smallest(machine)[0] * demand.utilization * (1 - MIN_CACHE_SHARE)
-    return next((n for n in range(most, 1, -1) if n * one <= left), 1)
+    return 2 if n_parameters <= SMALL_PARAMETERS and 2 * one <= left else 1
 
 
 def _kv_cache_bytes(demand: Demand, machine: Machine, size: int, n_sharing: int) -> int | None:

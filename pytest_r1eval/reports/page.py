@@ -96,11 +96,7 @@ def _kind(report: RunReport) -> str:
 
 def _is_undecided(report: RunReport) -> bool:
     red = [gate for gate in report.gates if not gate.result.passes]
-    return all(
-        gate.verdict in {Verdict.INVALID, Verdict.INCONCLUSIVE}
-        and (gate.result.health is None or gate.result.health.passes)
-        for gate in red
-    )
+    return all(gate.verdict in {Verdict.INVALID, Verdict.INCONCLUSIVE} and gate.result.is_healthy for gate in red)
 
 
 def _plain_answer(report: RunReport) -> str:
@@ -114,7 +110,7 @@ def _plain_answer(report: RunReport) -> str:
 
 def _finding(gate: GateReport) -> str:
     words = [] if gate.verdict is Verdict.PASS else [_FINDINGS[gate.verdict]]
-    if gate.result.health is not None and not gate.result.health.passes:
+    if not gate.result.is_healthy:
         words.append("is unhealthy")
     return f"{gate.result.benchmark} {' and '.join(words)}"
 

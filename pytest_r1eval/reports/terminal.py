@@ -61,7 +61,7 @@ def gate_row(result: GateResult) -> tuple[str, ...]:
 def _verdict(result: GateResult) -> str:
     """Name the verdict; a score in bounds is no green where the responses are not healthy."""
     name = result.judgement.verdict.name + (" (at stop)" if result.is_at_stop else "")
-    return name if result.health is None or result.health.passes else f"{name}, health FAIL"
+    return name if result.is_healthy else f"{name}, health FAIL"
 
 
 def _estimate(judgement: Judgement) -> str:

@@ -15,7 +15,12 @@ _NEEDED = re.compile(r"R1_SERVER_API_KEY|(?:https?|all)_proxy", re.IGNORECASE)
 
 def hidden(environ: Mapping[str, str]) -> list[str]:
     """Return the names of the variables that a share must not see."""
-    return [name for name, value in environ.items() if is_secret(name, value) and not _NEEDED.fullmatch(name)]
+    return [name for name, value in environ.items() if is_secret(name, value) and not _is_needed(name, value)]
+
+
+def _is_needed(name: str, value: str) -> bool:
+    """Tell what a share cannot work without; a number of tokens is a setting of the engine."""
+    return _NEEDED.fullmatch(name) is not None or (name.endswith("_TOKENS") and value.isdigit())
 
 
 def share_environment(environ: Mapping[str, str]) -> dict[str, str]:
