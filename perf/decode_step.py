@@ -118,7 +118,11 @@ def kernels(traces: Path) -> tuple[dict[str, float], int]:
     for event in events:
         spent[event["name"]] += event["dur"] / 1000
     n_steps = sum("gumbel" in event["name"].lower() for event in events)
-    return dict(spent), max(1, n_steps)
+    if not n_steps:
+        raise SystemExit(
+            f"the trace holds {len(events)} GPU kernels, none of which draws tokens; expected vLLM on an NVIDIA GPU"
+        )
+    return dict(spent), n_steps
 
 
 def lines_of(found: Steps, least_ms: float | None) -> Iterator[str]:
