@@ -120,7 +120,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """How an engine is asked."""
+    """How every engine is asked."""
 
     is_seeded: bool = True
     is_detokenized: bool = False
@@ -133,8 +133,6 @@ VARIANTS = {
     "no-seed": Variant(is_seeded=False),
     "detokenized": Variant(is_detokenized=True),
     "streamed": Variant(is_detokenized=True, is_streamed=True),
-    "512": Variant(n_in_flight=512),
-    "256": Variant(n_in_flight=256),
 }
 """`ours` is how the plugin asks: a seed for every sample, text made once at the end, one message an answer."""
 
@@ -357,12 +355,11 @@ def timed(connections: Sequence[Connection], load: Load, variant: Variant) -> tu
         for number, n_tokens in enumerate(load.lengths())
     ]
     n = len(connections)
-    share = replace(variant, n_in_flight=max(1, variant.n_in_flight // n))
     started = time.perf_counter()
     for place, connection in enumerate(connections):
         # Prompts have 30 in a row: the n-th engine takes whole blocks of samples, so that it sees every prompt.
         mine = tuple(ask for number, ask in enumerate(asks) if (number // load.n_prompts) % n == place)
-        connection.send(Part(asks=mine, variant=share, prompts=prompts))
+        connection.send(Part(asks=mine, variant=variant, prompts=prompts))
     served = [received(connection, LOAD_TIMEOUT_S) for connection in connections]
     return time.perf_counter() - started, [one for one in served if isinstance(one, Served)]
 
@@ -389,7 +386,7 @@ def rows_of(  # noqa: PLR0913 - what is measured, and what it is called
     """Measure one load."""
     wall_s, served = timed(connections, load, variant)
     n_tokens, n = sum(one.n_tokens for one in served), len(connections)
-    n_in_flight = min(variant.n_in_flight, slots * n)
+    n_in_flight = min(n * min(variant.n_in_flight, slots), len(load.lengths()))
     machine = machine_words()
     yield Row(
         what=what,
@@ -427,20 +424,14 @@ def measure_bare(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
     slots = int(str(arguments["max_num_seqs"]))
     with fleet(serve_async, n_most, fields) as connections:
         for _ in range(2):
-            timed(connections, Load(n_tokens=32), VARIANTS[asked.variants[0]])
+            timed(connections, Load(n_tokens=32), replace(VARIANTS[asked.variants[0]], n_in_flight=slots))
         wait_for(asked.after)
         for place, load in enumerate(loads_of(asked)):
             for count in asked.engines:
                 is_first = place == 0 and count == min(asked.engines)
                 for name in asked.variants if is_first else asked.variants[:1]:
-                    yield from rows_of(
-                        connections[:count],
-                        load,
-                        VARIANTS[name],
-                        what=f"bare, {name}",
-                        model=asked.model,
-                        slots=slots,
-                    )
+                    variant, what = replace(VARIANTS[name], n_in_flight=slots), f"bare, {asked.label or name}"
+                    yield from rows_of(connections[:count], load, variant, what=what, model=asked.model, slots=slots)
 
 
 def engine_fields(asked: argparse.Namespace, folder: Path, *, arguments: dict[str, object]) -> dict[str, object]:
@@ -637,8 +628,10 @@ def machine_words() -> str:
     gpu = "no GPU"
     if program is not None:
         query = [program, "--query-gpu=name", "--format=csv,noheader"]
+        if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
+            query.append(f"--id={visible}")
         gpu = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip() or gpu  # noqa: S603 - fixed
-    return f"{gpu}, {os.cpu_count()} CPUs, {', '.join(versions)}"
+    return f"{gpu}, {len(os.sched_getaffinity(0))} CPUs, {', '.join(versions)}"
 
 
 HEADER = (
@@ -674,6 +667,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("files", nargs="*", type=Path, help="JSON lines, for the table")
     parser.add_argument("--model", choices=SHAPES, default="1.5B")
     parser.add_argument("--load", nargs="+", default=["256x64"], help="tokens x samples of a prompt; ~ for log-normal")
+    parser.add_argument("--label", help="what bare rows are called, for engine arguments of one's own")
     parser.add_argument("--prompts", type=int, default=N_PROMPTS)
     parser.add_argument("--engines", nargs="+", type=int, default=[1])
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["ours"])

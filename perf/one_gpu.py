@@ -5,7 +5,7 @@ Loading takes minutes and measuring seconds, so everything that fits the GPU tog
 together, each engine told the size of its cache, and waits (`perf.generation --after`). When all
 are ready nothing else runs, and one after the other is let go. A group holds what fits 80 GB.
 
-    python -m perf.one_gpu                     # 1.5B: all groups, about 25 minutes on one H100
+    python -m perf.one_gpu                     # 1.5B: all groups, about 40 minutes on one H100
     python -m perf.one_gpu workers long        # some of them
     python -m perf.one_gpu --model 7B
     python -m perf.one_gpu --model tiny -- --max-model-len 2048    # what follows goes to perf.generation
@@ -69,27 +69,27 @@ def plugin(*loads: str, workers: int = 1, cache_gb: float | None = None) -> Entr
 GROUPS: dict[str, dict[str, tuple[Entry, ...]]] = {
     "1.5B": {
         "short": (
-            lighteval("256x16", "256x32~", "2048x4", cache_gb=8),
+            lighteval("256x16", "256x32~", "2048x4", cache_gb=9),
             bare(
                 "256x64", "256x64~", engines=(1, 2), variants=("ours", "no-seed", "detokenized", "streamed"), cache_gb=9
             ),
             plugin("256x64", cache_gb=9),
         ),
-        "workers": (plugin("256x64", workers=2, cache_gb=7), plugin("256x64", workers=4, cache_gb=4)),
+        "workers": (plugin("256x64", workers=2, cache_gb=8), plugin("256x64", workers=4, cache_gb=4)),
         "six": (plugin("256x64", workers=6, cache_gb=4),),
         "eight": (plugin("256x64", workers=8, cache_gb=3),),
-        "lognormal": (plugin("256x64~", cache_gb=14), plugin("256x64~", workers=2, cache_gb=10)),
-        "long": (bare("2048x34"),),
-        "long-plugin": (plugin("2048x34"),),
-        "long-two": (plugin("2048x34", workers=2),),
+        "bare-four": (bare("256x64", "256x64~", engines=(4,), cache_gb=5),),
+        "bare-eight": (bare("256x64", engines=(6, 8), cache_gb=3),),
+        "lognormal": (plugin("256x64~", cache_gb=12), plugin("256x64~", workers=2, cache_gb=8)),
+        "long": (bare("2048x64"),),
+        "long-plugin": (plugin("2048x64"),),
+        "bare-long-two": (bare("2048x64", engines=(2,), cache_gb=29),),
+        "long-two": (plugin("2048x64", workers=2),),
     },
     "7B": {
-        "short": (
-            lighteval("256x8", cache_gb=4),
-            bare("256x64", cache_gb=10),
-            plugin("256x64", cache_gb=10),
-        ),
-        "two": (plugin("256x64", workers=2, cache_gb=10),),
+        "lighteval": (lighteval("256x8", "2048x4", cache_gb=18),),
+        "short": (bare("256x64", cache_gb=16), plugin("256x64", cache_gb=16)),
+        "two": (plugin("256x64", workers=2, cache_gb=9),),
         "long": (bare("2048x16"),),
         "long-plugin": (plugin("2048x16"),),
     },
@@ -108,12 +108,13 @@ def measure(model: str, entries: Sequence[Entry], *, out: Path, log: Path, extra
     """Load a group, let one after the other go, and say what became of each."""
     with tempfile.TemporaryDirectory() as name:
         started = time.perf_counter()
+        n_engines = sum(entry.n_engines for entry in entries)
         running = []
         for number, entry in enumerate(entries):
             after = Path(name) / f"go-{number}"
             file = (log / f"{model}-{entry.words[0]}-{number}-{int(time.time())}.log").open("wb")
             command = [sys.executable, "-m", "perf.generation", *entry.words, "--model", model, "--after", str(after)]
-            command += ["--out", str(out), "--log", str(log), *shares(entry, n_entries=len(entries)), *extra]
+            command += ["--out", str(out), "--log", str(log), *shares(entry, n_engines=n_engines), *extra]
             process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)  # noqa: S603 - ours
             running.append((entry, after, process))
         for entry, after, process in running:
@@ -125,12 +126,13 @@ def measure(model: str, entries: Sequence[Entry], *, out: Path, log: Path, extra
             print(f"[{time.perf_counter() - started:.0f} s] {' '.join(entry.words)}: exit code {code}", flush=True)
 
 
-def shares(entry: Entry, *, n_entries: int) -> Iterator[str]:
+def shares(entry: Entry, *, n_engines: int) -> Iterator[str]:
     """Say how much of the GPU an entry may take; with a neighbour, vLLM's own measure would count it."""
     if entry.cache_gb is None:
         yield from ("--memory", "0.9")
         return
-    yield from ("--memory", f"{0.9 / n_entries:.2f}")
+    n_own = entry.n_engines if entry.words[0] == "plugin" else 1  # the plugin divides its share among its engines
+    yield from ("--memory", f"{0.9 * n_own / n_engines:.3f}")
     yield from ("--engine-arg", f"kv_cache_memory_bytes={int(entry.cache_gb * GB)}")
 
 
