@@ -14,12 +14,12 @@ each measurement to a file, a fourth makes the table of such files:
 A bare engine is vLLM's `AsyncLLM` in a process of its own, asked without the plugin.
 As many as the largest count needs are started together and the others idle; every
 engine serves a load before anything is timed, because its first is up to twice as slow.
-The plugin is `pytest --r1-model` with a benchmark in front of the measured one that
-does the same for it. Its tokens/s are counted from the first claim of a benchmark to its
-last stored and graded sample; start-up and the time after it stand beside them. An engine
-with a free slot claims from the next benchmark, so the one in front must end with a full
-engine: it has 32 problems, and samples for whole waves of 1,024 short answers. With several
-engines it also has to last until the last of them is loaded.
+The plugin is `pytest --r1-model` with a benchmark for each load. Its engines are made warm
+in the same way, and a benchmark begins when all of them are and the one in front of it is
+stored; its tokens/s are counted from its first claim then to its last stored and graded
+sample. The time from pytest's start until the last engine was loaded stands beside them. A
+load that is asked for several times gives one line: the median, and how far apart the
+fastest and the slowest were.
 
 Where time on a GPU is dear, all of them load side by side on one, each told the size of
 its cache (`--engine-arg kv_cache_memory_bytes=...`), and are measured in turn: `--after
@@ -77,12 +77,7 @@ MEMORY_BYTES_PER_S = {"H200": 4.8e12, "H100": 3.35e12}
 LIGHTEVAL = {"enforce_eager": True, "max_num_seqs": 128, "max_num_batched_tokens": 2048, "seed": 1234}
 """What LightEval 0.13.0 passes to `vllm.LLM` whatever the model (`VLLMModel._create_auto_model`)."""
 TUNED = {"max_num_seqs": 1024, "max_num_batched_tokens": 8192, "max_cudagraph_capture_size": 1024}
-WARM = "perf_warm"
-MEASURED = "perf_measured"
-N_WARM_PROMPTS = 32
-"""A wave of 1,024 answers is 32 of each."""
-N_WARM_SAMPLES = 1024
-"""For several engines that do not wait for each other: 32,768 answers keep the first busy while the others load."""
+SPENT_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +176,6 @@ class Row:
     front_cpus: float | None = None
     core_cpus: float | None = None
     start_s: float | None = None
-    total_s: float | None = None
     machine: str = ""
 
 
@@ -473,7 +467,8 @@ def loads_of(asked: argparse.Namespace) -> list[Load]:
 class Seen:
     """When a benchmark's first unit was claimed and its last sample stored, seconds after pytest's start."""
 
-    first_s: float | None = None
+    first_s: float = 0.0
+    is_claimed: bool = False
     last_s: float | None = None
     n_tokens: int = 0
     before: Spent = Spent()
@@ -482,44 +477,81 @@ class Seen:
     @property
     def wall_s(self) -> float:
         """Between the two."""
-        return (self.last_s or 0.0) - (self.first_s or 0.0)
+        return (self.last_s or 0.0) - self.first_s
 
 
-class Watcher:
-    """Reads a run's store while pytest works on it; the store keeps no times."""
+class Conductor:
+    """
+    Lets one benchmark after the other begin, and reads from the run's store when each has ended.
 
-    def __init__(self, output: Path, *, pid: int) -> None:
+    Args:
+        output: Where the run is going to be.
+        names: The benchmarks, in order.
+        go: Path that `PERF_GO` names.
+        n_engines: How many must be warm before the first begins.
+        after: A file that must be there, too.
+    """
+
+    def __init__(self, output: Path, names: Sequence[str], *, go: Path, n_engines: int, after: Path | None) -> None:
         self._output = output
-        self._pid = pid
+        self._names = tuple(names)
+        self._go = go
+        self._n_engines = n_engines
+        self._after = after
         self._db: sqlite3.Connection | None = None
+        self._spent = (-math.inf, Spent())
+        self.loaded_s: float | None = None
         self.seen: dict[str, Seen] = {}
 
-    def look(self, at_s: float) -> None:
-        """Note what is new."""
-        with contextlib.suppress(sqlite3.Error):  # the file is there before its tables
-            for name, n_claimed, n_open in self._units():
-                seen = self.seen.setdefault(name, Seen())
-                if seen.first_s is None and n_claimed:
-                    seen.first_s, seen.before = at_s, spent_below(self._pid)
-                if seen.last_s is None and not n_open:
-                    seen.last_s, seen.after = at_s, spent_below(self._pid)
-                    seen.n_tokens = self._n_tokens(name)
+    def look(self, at_s: float, *, pid: int) -> None:
+        """Note what is new, and do what is due."""
+        if at_s - self._spent[0] >= SPENT_INTERVAL_S:
+            self._spent = (at_s, spent_below(pid))
+        if self.loaded_s is None and self._n_that_are("loaded") == self._n_engines:
+            self.loaded_s = at_s
+        if not self.seen:
+            if self._n_that_are("ready") == self._n_engines and (self._after is None or self._after.exists()):
+                self._begin(at_s, pid)
+            return
+        name = self._names[len(self.seen) - 1]
+        seen, (n_claimed, n_open) = self.seen[name], self._units(name)
+        if not seen.is_claimed and n_claimed:
+            seen.is_claimed, seen.first_s = True, at_s  # what was planned after the engine was there is start-up
+        if seen.last_s is not None or n_open or not n_claimed:
+            return
+        seen.last_s, seen.n_tokens, seen.after = at_s, self._n_tokens(name), spent_below(pid)
+        if seen.after.core < self._spent[1].core:  # engines end at once after the last benchmark: a look too late
+            seen.after = self._spent[1]
+        if len(self.seen) < len(self._names):
+            self._begin(at_s, pid)
 
-    def _units(self) -> list[tuple[str, int, int]]:
+    def _begin(self, at_s: float, pid: int) -> None:
+        name = self._names[len(self.seen)]
+        n_claimed, _ = self._units(name)
+        self.seen[name] = Seen(first_s=at_s, is_claimed=bool(n_claimed), before=spent_below(pid))
+        self._go.with_name(f"{self._go.name}-{name}").touch()
+
+    def _n_that_are(self, word: str) -> int:
+        return len(list(self._go.parent.glob(f"{self._go.name}.{word}-*")))
+
+    def _units(self, name: str) -> tuple[int, int]:
+        """Return how many units of a benchmark are or were claimed, and how many are not done."""
         if self._db is None:
             paths = list(self._output.rglob("run.sqlite"))
             if not paths:
-                return []
+                return 0, 0
             self._db = sqlite3.connect(f"file:{paths[0]}?mode=ro", uri=True, timeout=1)
-        return self._db.execute(
-            "SELECT benchmark, sum(owner IS NOT NULL OR done), sum(NOT done) FROM unit GROUP BY benchmark"
-        ).fetchall()
+        query = "SELECT total(owner IS NOT NULL OR done), total(NOT done) FROM unit WHERE benchmark = ?"
+        with contextlib.suppress(sqlite3.OperationalError):  # the file is there before its tables
+            n_claimed, n_open = self._db.execute(query, (name,)).fetchone()
+            return int(n_claimed), int(n_open)
+        return 0, 0
 
     def _n_tokens(self, name: str) -> int:
         if self._db is None:
             return 0
-        query = "SELECT sum(n_tokens) FROM sample WHERE benchmark = ?"
-        return int(self._db.execute(query, (name,)).fetchone()[0] or 0)
+        query = "SELECT total(n_tokens) FROM sample WHERE benchmark = ?"
+        return int(self._db.execute(query, (name,)).fetchone()[0])
 
     def close(self) -> None:
         """Let the file go."""
@@ -528,66 +560,59 @@ class Watcher:
 
 
 def measure_plugin(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
-    """
-    Measure `pytest --r1-model` for every load and number of workers.
-
-    A run for each: in one run the free slots at a benchmark's end are the next one's.
-    """
-    for load in loads_of(asked):
-        for n_workers in asked.workers:
-            yield _plugin_row(asked, folder, load, n_workers)
+    """Measure `pytest --r1-model` for every number of workers: one run, and a benchmark for each load."""
+    for n_workers in asked.workers:
+        yield from _plugin_rows(asked, folder, n_workers)
 
 
-def _plugin_row(asked: argparse.Namespace, folder: Path, load: Load, n_workers: int) -> Row:
-    log = Path(asked.log) / f"plugin-{asked.model}-{load.words.replace(' ', '-')}-{n_workers}"
-    lengths = load.lengths()
-    measured = Task(
-        name=MEASURED,
-        samples_per_problem=load.n_samples,
-        max_new_tokens=max(lengths),
-        n_prompts=load.n_prompts,
-        lengths=tuple(lengths) if load.is_lognormal else None,
-    )
-    is_staggered = n_workers > 1 and asked.after is None
-    first = Task(
-        name=WARM,
-        samples_per_problem=asked.warm_samples or (N_WARM_SAMPLES if is_staggered else 64),
-        max_new_tokens=asked.warm_tokens,
-        n_prompts=N_WARM_PROMPTS,
-    )
+def _plugin_rows(asked: argparse.Namespace, folder: Path, n_workers: int) -> Iterator[Row]:
+    log = Path(asked.log) / f"plugin-{asked.model}-{n_workers}-{os.getpid()}"
+    loads = loads_of(asked)
+    tasks = [
+        Task(
+            name=f"perf_{place}",
+            samples_per_problem=load.n_samples,
+            max_new_tokens=max(load.lengths()),
+            n_prompts=load.n_prompts,
+            lengths=tuple(load.lengths()) if load.is_lognormal else None,
+        )
+        for place, load in enumerate(loads)
+    ]
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        write_exam(work, [first, measured])
-        started = time.perf_counter()
+        write_exam(work, tasks)
+        go = work / "go" if asked.after is None else asked.after.absolute()
+        conductor = Conductor(
+            work / "evals", [task.name for task in tasks], go=go, n_engines=n_workers, after=asked.after
+        )
         with Path(f"{log}.log").open("wb") as file:
+            started = time.perf_counter()
             process = subprocess.Popen(  # noqa: S603 - ours
-                plugin_command(asked, folder, n_workers),
+                plugin_command(asked, folder, [task.name for task in tasks], n_workers),
                 cwd=work,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env=os.environ if asked.after is None else {**os.environ, "PERF_AFTER": str(asked.after.absolute())},
+                env={**os.environ, "PERF_GO": str(go)},
             )
-            watcher = Watcher(work / "evals", pid=process.pid)
             while process.poll() is None:
-                watcher.look(time.perf_counter() - started)
+                conductor.look(time.perf_counter() - started, pid=process.pid)
                 time.sleep(0.05)
-        total_s = time.perf_counter() - started
-        watcher.close()
+        conductor.close()
         for logged in (work / "evals").rglob("engine-*.log"):
             shutil.copy(logged, f"{log}-{logged.name}")
-    seen = watcher.seen.get(MEASURED, Seen())
-    if seen.last_s is None:
-        raise SystemExit(f"pytest ended with {process.returncode} before all was stored: see {log}.log")
-    row = _row_of(asked, load, seen, n_workers)
-    return replace(row, start_s=round(watcher.seen[WARM].first_s or 0.0, 1), total_s=round(total_s, 1))
+    for task, load in zip(tasks, loads, strict=True):
+        seen = conductor.seen.get(task.name)
+        if seen is None or seen.last_s is None:
+            raise SystemExit(f"pytest ended with {process.returncode} before all was stored: see {log}.log")
+        yield replace(_row_of(asked, load, seen, n_workers), start_s=round(conductor.loaded_s or 0.0, 1))
 
 
-def plugin_command(asked: argparse.Namespace, folder: Path, n_workers: int) -> list[str]:
+def plugin_command(asked: argparse.Namespace, folder: Path, names: Sequence[str], n_workers: int) -> list[str]:
     """Return the command line of a run; a random checkpoint has no baseline, so it ends red."""
     arguments = [word for pair in ("load_format=dummy", *asked.engine_arg) for word in ("--r1-engine-arg", pair)]
     return [
         *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--r1-model", str(folder), *arguments),
-        *("--r1-output-dir", "evals", "-m", f"{WARM} or {MEASURED}"),
+        *("--r1-output-dir", "evals", "-m", " or ".join(names)),
         *("--r1-gpu-memory-utilization", str(asked.memory), "--r1-max-model-len", str(asked.max_model_len)),
         *(("-n", str(n_workers)) if n_workers > 1 else ()),
     ]
@@ -597,7 +622,7 @@ def _row_of(asked: argparse.Namespace, load: Load, seen: Seen, n_workers: int) -
     n_in_flight = min(1024 * n_workers, len(load.lengths()))
     machine = machine_words()
     return Row(
-        what="plugin",
+        what=f"plugin, {asked.label}" if asked.label else "plugin",
         model=asked.model,
         load=load.words,
         n_answers=len(load.lengths()),
@@ -636,28 +661,34 @@ def machine_words() -> str:
 
 HEADER = (
     f"{'what':18}{'model':>6}{'tokens':>17}{'answers':>8}{'engines':>8}{'in flight':>10}{'tokens/s':>10}"
-    f"{'x LightEval':>12}{'roofline':>9}{'front':>7}{'core':>6}{'start s':>8}{'wall s':>8}{'total s':>8}"
+    f"{'x LightEval':>12}{'roofline':>9}{'front':>7}{'core':>6}{'start s':>8}{'wall s':>8}{'runs':>6}{'spread':>8}"
 )
 
 
 def table_lines(rows: Sequence[Row]) -> Iterator[str]:
-    """Set measurements out, each beside LightEval's of the same model and lengths."""
-    base = {(row.model, row.load): row.tokens_per_s for row in rows if row.what == "LightEval"}
+    """Set measurements out, the median of equal ones, each beside LightEval's of the same model and lengths."""
+    equal: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        key = (row.what, row.model, row.load, row.n_answers, row.n_engines, row.n_in_flight)
+        equal.setdefault(key, []).append(row)
+    medians = {key: sorted(found, key=lambda row: row.wall_s)[len(found) // 2] for key, found in equal.items()}
+    base = {(row.model, row.load): row.tokens_per_s for row in medians.values() if row.what == "LightEval"}
     yield from dict.fromkeys(row.machine for row in rows)
     yield HEADER
-    for row in rows:
-        against = base.get((row.model, row.load))
+    for key, row in medians.items():
+        against, walls = base.get((row.model, row.load)), [one.wall_s for one in equal[key]]
         cells = [
             f"{row.what:18}{row.model:>6}{row.load:>17}{row.n_answers:>8,}{row.n_engines:>8}{row.n_in_flight:>10}{row.tokens_per_s:>10,}",
             f"{'' if against is None else f'{row.tokens_per_s / against:.1f}':>12}",
             f"{row.tokens_per_s / row.roofline_tokens_per_s:>9.2f}" if row.roofline_tokens_per_s else " " * 9,
             *(f"{'' if value is None else value:>{width}}" for value, width in _optional(row)),
+            f"{len(walls):>6}{'' if len(walls) == 1 else f'{(max(walls) - min(walls)) / row.wall_s:.0%}':>8}",
         ]
         yield "".join(cells).rstrip()
 
 
 def _optional(row: Row) -> tuple[tuple[float | None, int], ...]:
-    return (row.front_cpus, 7), (row.core_cpus, 6), (row.start_s, 8), (row.wall_s, 8), (row.total_s, 8)
+    return (row.front_cpus, 7), (row.core_cpus, 6), (row.start_s, 8), (row.wall_s, 8)
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -667,14 +698,14 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("files", nargs="*", type=Path, help="JSON lines, for the table")
     parser.add_argument("--model", choices=SHAPES, default="1.5B")
     parser.add_argument("--load", nargs="+", default=["256x64"], help="tokens x samples of a prompt; ~ for log-normal")
-    parser.add_argument("--label", help="what bare rows are called, for engine arguments of one's own")
+    parser.add_argument("--label", help="what rows are called, for engine arguments of one's own")
     parser.add_argument("--prompts", type=int, default=N_PROMPTS)
     parser.add_argument("--engines", nargs="+", type=int, default=[1])
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["ours"])
     parser.add_argument("--workers", nargs="+", type=int, default=[1])
-    parser.add_argument("--warm-samples", type=int, help="of each of 32 prompts (64, with several engines 1,024)")
-    parser.add_argument("--warm-tokens", type=int, default=32)
-    parser.add_argument("--engine-arg", nargs="*", default=[], metavar="KEY=JSON", help="an engine argument more")
+    parser.add_argument(
+        "--engine-arg", nargs="*", action="extend", default=[], metavar="KEY=JSON", help="an engine argument more"
+    )
     parser.add_argument("--gpu-gib", type=float, default=96.0, help="all caches together, where engines share")
     parser.add_argument("--memory", type=float, default=0.8, help="gpu_memory_utilization")
     parser.add_argument("--max-model-len", type=int, default=32768)

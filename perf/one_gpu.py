@@ -6,7 +6,7 @@ together, each engine told the size of its cache, and waits (`perf.generation --
 are ready nothing else runs, and one after the other is let go. A group holds what fits 80 GB.
 
     python -m perf.one_gpu                     # 1.5B: all groups, about 40 minutes on one H100
-    python -m perf.one_gpu workers long        # some of them
+    python -m perf.one_gpu one two             # some of them
     python -m perf.one_gpu --model 7B
     python -m perf.one_gpu --model tiny -- --max-model-len 2048    # what follows goes to perf.generation
 
@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perf.generation import Row, table_lines
@@ -62,29 +62,41 @@ def bare(
 
 
 def plugin(*loads: str, workers: int = 1, cache_gb: float | None = None) -> Entry:
-    """Pytest with so many workers; every load is a run of its own, so that several loads cannot wait for a start."""
+    """Pytest with so many workers."""
     return Entry(words=("plugin", "--load", *loads, "--workers", str(workers)), n_engines=workers, cache_gb=cache_gb)
 
 
+def in_two_processes(entry: Entry) -> Entry:
+    """Run vLLM's scheduler in one process and its steps in another, as it does for several GPUs."""
+    words = ("--label", "mp", "--engine-arg", 'distributed_executor_backend="mp"')
+    return replace(entry, words=(*entry.words, *words))
+
+
+SHORT = ("256x64", "256x64", "256x64", "256x64~")
+VARIANTS = ("ours", "no-seed", "detokenized", "streamed")
 GROUPS: dict[str, dict[str, tuple[Entry, ...]]] = {
     "1.5B": {
-        "short": (
-            lighteval("256x16", "256x32~", "2048x4", cache_gb=9),
-            bare(
-                "256x64", "256x64~", engines=(1, 2), variants=("ours", "no-seed", "detokenized", "streamed"), cache_gb=9
-            ),
-            plugin("256x64", cache_gb=9),
+        "one": (
+            lighteval("256x16", "256x32~", "2048x4", cache_gb=8.3),
+            bare(*SHORT, variants=VARIANTS, cache_gb=8.3),
+            plugin(*SHORT, cache_gb=8.3),
+            in_two_processes(bare(*SHORT, cache_gb=8.3)),
+            in_two_processes(plugin(*SHORT, cache_gb=8.3)),
         ),
-        "workers": (plugin("256x64", workers=2, cache_gb=8), plugin("256x64", workers=4, cache_gb=4)),
-        "six": (plugin("256x64", workers=6, cache_gb=4),),
-        "eight": (plugin("256x64", workers=8, cache_gb=3),),
-        "bare-four": (bare("256x64", "256x64~", engines=(4,), cache_gb=5),),
-        "bare-eight": (bare("256x64", engines=(6, 8), cache_gb=3),),
-        "lognormal": (plugin("256x64~", cache_gb=12), plugin("256x64~", workers=2, cache_gb=8)),
-        "long": (bare("2048x64"),),
-        "long-plugin": (plugin("2048x64"),),
-        "bare-long-two": (bare("2048x64", engines=(2,), cache_gb=29),),
-        "long-two": (plugin("2048x64", workers=2),),
+        "two": (bare(*SHORT, engines=(2,), cache_gb=7.6), plugin(*SHORT, workers=2, cache_gb=7.6)),
+        "two-mp": (
+            in_two_processes(bare(*SHORT, engines=(2,), cache_gb=7.6)),
+            in_two_processes(plugin(*SHORT, workers=2, cache_gb=7.6)),
+        ),
+        "bare-four": (bare(*SHORT, engines=(4,), cache_gb=5),),
+        "four": (plugin(*SHORT, workers=4, cache_gb=5),),
+        "six": (plugin(*SHORT, workers=6, cache_gb=4),),
+        "bare-eight": (bare("256x64", "256x64", engines=(6, 8), cache_gb=3),),
+        "eight": (plugin(*SHORT, workers=8, cache_gb=3),),
+        "long": (bare("2048x34"),),
+        "long-plugin": (plugin("2048x34"),),
+        "long-two": (plugin("2048x34", workers=2),),
+        "long-two-mp": (in_two_processes(plugin("2048x34", workers=2)),),
     },
     "7B": {
         "lighteval": (lighteval("256x8", "2048x4", cache_gb=18),),
@@ -94,11 +106,12 @@ GROUPS: dict[str, dict[str, tuple[Entry, ...]]] = {
         "long-plugin": (plugin("2048x16"),),
     },
     "tiny": {
-        "short": (
+        "one": (
             lighteval("16x4", cache_gb=0.1),
             bare("16x4", variants=("no-seed",), cache_gb=0.1),
-            plugin("16x4", cache_gb=0.1),
-        )
+            plugin("16x4", "16x4", "32x4~", cache_gb=0.1),
+        ),
+        "two": (plugin("16x4", "16x4", "32x4~", workers=2, cache_gb=0.1),),
     },
 }
 """What is measured of each model; `tiny` shows on a CPU that it works (where vLLM splits no prompt with a seed)."""

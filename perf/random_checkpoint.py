@@ -176,9 +176,10 @@ TASKS_TABLE = [{table}]
 
 _CONFTEST = '''\
 """
-Ends each answer at the length that lengths.json has for it: random weights have no lengths of their own.
+Lets benchmarks begin when they are told to, on warm engines, and ends answers at the lengths that lengths.json has.
 
-A loaded engine says so and waits for a file, where the environment names one.
+PERF_GO is a path: an engine that is loaded leaves PERF_GO.loaded-PID, one that is warm
+PERF_GO.ready-PID, and a benchmark begins when PERF_GO-NAME is there.
 """
 
 import asyncio
@@ -187,23 +188,49 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from pytest_r1eval.core.benchmarks import Sampling
+from pytest_r1eval.engines.engine import Request
 from pytest_r1eval.engines.vllm import VllmEngine
 
-LENGTHS = json.loads((Path(__file__).parent / "lengths.json").read_text(encoding="utf-8"))
-AFTER = os.environ.get("PERF_AFTER")
+HERE = Path(__file__).parent
+GO = os.environ["PERF_GO"]
+NAMES, PROMPTS, LENGTHS = (json.loads((HERE / f"{name}.json").read_text()) for name in ("names", "prompts", "lengths"))
+WARM = Sampling(temperature=0.6, top_p=0.95, max_new_tokens=32, max_model_length=4096)
+BEGUN = {}
 generate, start = VllmEngine.generate, VllmEngine.start
 
 
 async def start_and_wait(engine):
     identity = await start(engine)
-    if AFTER is not None:
-        Path(f"{AFTER}.ready-{os.getpid()}").touch()
-        while not Path(AFTER).exists():
-            await asyncio.sleep(0.1)
+    Path(f"{GO}.loaded-{os.getpid()}").touch()
+    for turn in range(2):
+        await asyncio.gather(*(generate(engine, warm(turn, number)) for number in range(engine.n_concurrent)))
+    Path(f"{GO}.ready-{os.getpid()}").touch()
+    await begun(NAMES[0])
     return identity
 
 
+def warm(turn, number):
+    prompt = tuple(PROMPTS[number % len(PROMPTS)])
+    return Request(
+        benchmark="warm", problem_id=str(turn), index=number, prompt=prompt, seed=number, sampling=WARM,
+        max_new_tokens=WARM.max_new_tokens,
+    )
+
+
+async def begun(name):
+    if name not in BEGUN:
+        BEGUN[name] = asyncio.create_task(there(Path(f"{GO}-{name}")))  # one that looks, for a thousand that wait
+    await asyncio.shield(BEGUN[name])
+
+
+async def there(path):
+    while not path.exists():
+        await asyncio.sleep(0.02)
+
+
 async def generate_to_length(engine, request):
+    await begun(request.benchmark)
     lengths = LENGTHS.get(request.benchmark)
     if lengths is None:
         return await generate(engine, request)
@@ -227,6 +254,8 @@ def write_exam(folder: Path, tasks: list[Task]) -> None:
         for task in tasks
         if task.lengths is not None
     }
+    _write(folder / "names.json", [task.name for task in tasks])
+    _write(folder / "prompts.json", [prompt_tokens(text) for text in texts_of(tasks[0])])
     _write(folder / "lengths.json", lengths)
     (folder / "conftest.py").write_text(_CONFTEST, encoding="utf-8")
     for task in tasks:

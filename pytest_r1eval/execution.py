@@ -79,6 +79,7 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
+        self._is_said = False
 
     def start(self) -> None:
         """Begin to plan, load and generate in the background."""
@@ -93,12 +94,21 @@ class Worker:
         """
         store = Store.open(self._run)
         try:
-            while not self._is_settled(store, benchmark):
+            while not is_settled(store, benchmark):
                 if not self._thread.is_alive():
+                    self._is_said = True
                     raise self._error or EngineError(f"the worker ended before {benchmark} was finished")
                 time.sleep(POLL_S)
+            if store.state(benchmark) is BenchmarkState.FAILED:
+                raise R1EvalError(store.error(benchmark))
         finally:
             store.close()
+
+    def finish_all(self) -> BaseException | None:
+        """Wait until no benchmark has a unit left or this worker failed; return why, unless `finish` has raised it."""
+        while self._thread.is_alive():
+            self._thread.join(POLL_S)
+        return None if self._is_said else self._error
 
     def stop(self) -> None:
         """Give leases back, free the device and wait for the thread; safe to call twice."""
@@ -107,17 +117,6 @@ class Worker:
                 self._loop.call_soon_threadsafe(self._main.cancel)
         if self._thread.ident is not None:
             self._thread.join()
-
-    def _is_settled(self, store: Store, benchmark: str) -> bool:
-        match store.state(benchmark):
-            case BenchmarkState.FAILED:
-                raise R1EvalError(store.error(benchmark))
-            case BenchmarkState.SELECTED:
-                return False
-            case BenchmarkState.CLOSED:
-                return True
-            case BenchmarkState.OPEN:
-                return store.n_open_units(benchmark) == 0
 
     def _work(self) -> None:
         try:
@@ -130,6 +129,9 @@ class Worker:
     async def _session(self) -> None:
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
         store = Store.open(self._run)
+        if not self._has_work(store):
+            store.close()
+            return
         loading = asyncio.create_task(self._load())
         renewing = asyncio.create_task(self._renew(store))
         try:
@@ -208,7 +210,7 @@ class Worker:
             store.note_sandbox((await asyncio.wrap_future(self._pool.confirm_sandbox())).words)
 
     def _has_work(self, store: Store) -> bool:
-        return any(store.state(name) in {BenchmarkState.SELECTED, BenchmarkState.OPEN} for name in store.selected)
+        return not all(is_settled(store, name) for name in store.selected)
 
     async def _renew(self, store: Store) -> None:
         while True:
@@ -327,7 +329,7 @@ class Pump:
                 self._raise_failed()
                 self._look()
                 self._fill()
-                if not self._tasks and self._is_settled():
+                if not self._tasks and all(is_settled(self._store, name) for name in self._store.selected):
                     return
                 self._slot_freed.clear()
                 with suppress(TimeoutError):
@@ -418,12 +420,13 @@ class Pump:
         if errors:
             raise errors[0]
 
-    def _is_settled(self) -> bool:
-        return all(
-            self._store.state(name) is not BenchmarkState.SELECTED
-            and (self._store.state(name) is not BenchmarkState.OPEN or self._store.n_open_units(name) == 0)
-            for name in self._store.selected
-        )
+
+def is_settled(store: Store, benchmark: str) -> bool:
+    """Tell whether a benchmark needs nothing more: it failed, was closed, or has no unit left."""
+    state = store.state(benchmark)
+    if state is BenchmarkState.OPEN:
+        return store.n_open_units(benchmark) == 0
+    return state is not BenchmarkState.SELECTED
 
 
 class _Shielded:

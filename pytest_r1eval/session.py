@@ -179,9 +179,13 @@ class RunSession:
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
-        """Judge after the last item, whatever ended the loop but a Ctrl-C."""
-        if not self._role.judges or self._config.option.collectonly:
+        """Judge after the last item, whatever ended the loop but a Ctrl-C; under xdist, work until nothing is left."""
+        if self._config.option.collectonly:
             return (yield)
+        if self._role is Role.WORKER:
+            outcome = yield
+            self._work_on(session)
+            return outcome
         if self._role is Role.ALONE:
             self._begin([item.nodeid for item in session.items])
         try:
@@ -297,6 +301,21 @@ class RunSession:
                     target=stop_when_orphaned, args=(self._worker, os.getppid()), name="r1eval orphan", daemon=True
                 ).start()
         return self._worker
+
+    def _work_on(self, session: pytest.Session) -> None:
+        """
+        Keep the engine until no benchmark has a unit left, however few shards xdist gave this worker.
+
+        xdist deals shards as it likes: both of one benchmark to one worker, under loadfile all of them.
+        """
+        is_working = self._settings.judge_only is None and any(
+            isinstance(item, items.ShardItem) for item in session.items
+        )
+        error = self._start_worker().finish_all() if is_working else None
+        if error is not None:
+            place = self._config.workerinput["workerid"]  # type: ignore[attr-defined]  # xdist is untyped
+            warning = pytest.PytestWarning(f"r1eval: {place} gave up, and left its part to the others: {error}")
+            self._config.issue_config_time_warning(warning, stacklevel=1)
 
     def _judge(self) -> None:
         from pytest_r1eval.judge import Judge, write_verdicts  # noqa: PLC0415 - imports the statistics

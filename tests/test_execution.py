@@ -64,6 +64,13 @@ def worker_on(recorded: Path, run: Path, engine: DyingEngine) -> Worker:
         header = store.header
     with closing(Store.create(run, header)) as store:
         store.select((SMOKE.name,))
+    return worker_of(recorded, run, engine)
+
+
+def worker_of(recorded: Path, run: Path, engine: DyingEngine) -> Worker:
+    """Put one more worker together."""
+    with closing(Store.open(recorded)) as store:
+        header = store.header
     settings = Settings(model=str(recorded), root=run, output_dir=run)
     planner = Planner(
         settings=settings,
@@ -107,5 +114,33 @@ def test_engine_that_dies_twice_is_an_error(recorded: Path, tmp_path: Path) -> N
     worker.start()
     with pytest.raises(EngineDiedError, match="the engine died twice; the power went"):
         worker.finish(SMOKE.name)
+    assert worker.finish_all() is None
     worker.stop()
     assert n_stored(tmp_path / "run") == 70
+
+
+def test_failure_that_meets_no_item_is_returned(recorded: Path, tmp_path: Path) -> None:
+    """A worker that has no shard left says why it gave up, and nothing where it did not."""
+    failing = worker_on(recorded, tmp_path / "failing", DyingEngine(recorded, iter((40, 30))))
+    failing.start()
+    assert isinstance(failing.finish_all(), EngineDiedError)
+    failing.stop()
+    working = worker_on(recorded, tmp_path / "working", DyingEngine(recorded, iter((N_SAMPLES,))))
+    working.start()
+    assert working.finish_all() is None
+    working.stop()
+    assert n_stored(tmp_path / "working") == N_SAMPLES
+
+
+def test_finished_run_loads_no_engine(recorded: Path, tmp_path: Path) -> None:
+    """Whoever comes when all is stored has nothing to load a model for."""
+    first = worker_on(recorded, tmp_path / "run", DyingEngine(recorded, iter((N_SAMPLES,))))
+    first.start()
+    first.finish(SMOKE.name)
+    first.stop()
+    engine = DyingEngine(recorded, iter(()))
+    late = worker_of(recorded, tmp_path / "run", engine)
+    late.start()
+    late.finish(SMOKE.name)
+    late.stop()
+    assert engine.n_starts == 0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,15 @@ def stored_samples(run: Path) -> set[tuple[str, int, str]]:
     store = Store.open(run)
     found = {(sample.problem_id, sample.index, sample.response.text) for sample in store.samples("smoke")}
     store.close()
+    return found
+
+
+def drawn_by(run: Path) -> dict[str, list[int]]:
+    """Return how many units each worker did, by benchmark."""
+    found: dict[str, list[int]] = {}
+    with closing(sqlite3.connect(run / FILE_NAME)) as db:
+        for name, n_units in db.execute("SELECT benchmark, count(*) FROM unit WHERE done GROUP BY benchmark, owner"):
+            found.setdefault(name, []).append(n_units)
     return found
 
 
@@ -324,6 +335,18 @@ class TestModes:
         assert result.ret == 0
         result.stdout.fnmatch_lines(["aime24 *", "smoke *"])
         assert len(runs_of(pytester)) == 1
+
+    @pytest.mark.parametrize("dist", ["load", "loadfile", "worksteal"])
+    def test_no_engine_leaves_before_the_last_unit(
+        self, pytester: pytest.Pytester, recorded: Record, dist: str
+    ) -> None:
+        """However xdist deals the shards, every engine works on every benchmark until none has a unit left."""
+        recorded("run", benchmarks=("aime24", "smoke"), n_problems=8)
+        slowly = ("--r1-engine-arg", "n_concurrent=4", "--r1-engine-arg", "delay_s=0.2")
+        judge(pytester, "run", "-n2", f"--dist={dist}", *slowly, mark="smoke or aime")
+        shares = drawn_by(runs_of(pytester)[-1])
+        assert {name: len(n_units) for name, n_units in shares.items()} == {"aime24": 2, "smoke": 2}
+        assert all(min(n_units) >= 0.3 * sum(n_units) for n_units in shares.values()), shares
 
     def test_deselected_shards_do_not_lose_samples(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """One shard is enough: it works until its benchmark has no unit left."""
