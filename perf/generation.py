@@ -76,7 +76,13 @@ MEMORY_BYTES_PER_S = {"H200": 4.8e12, "H100": 3.35e12}
 """The data sheets', of the SXM parts; copies on the device, reads and writes counted, were measured at 4.3 and 3.0."""
 LIGHTEVAL = {"enforce_eager": True, "max_num_seqs": 128, "max_num_batched_tokens": 2048, "seed": 1234}
 """What LightEval 0.13.0 passes to `vllm.LLM` whatever the model (`VLLMModel._create_auto_model`)."""
-TUNED = {"max_num_seqs": 1024, "max_num_batched_tokens": 8192, "max_cudagraph_capture_size": 1024}
+TUNED = {
+    "max_num_seqs": 1024,
+    "max_num_batched_tokens": 8192,
+    "max_cudagraph_capture_size": 1024,
+    "distributed_executor_backend": "mp",
+}
+"""What the plugin sets on a GPU."""
 SPENT_INTERVAL_S = 0.5
 
 
@@ -424,8 +430,16 @@ def measure_bare(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
             for count in asked.engines:
                 is_first = place == 0 and count == min(asked.engines)
                 for name in asked.variants if is_first else asked.variants[:1]:
-                    variant, what = replace(VARIANTS[name], n_in_flight=slots), f"bare, {asked.label or name}"
+                    variant = replace(VARIANTS[name], n_in_flight=slots)
+                    what = f"bare, {called(name, asked.label)}"
                     yield from rows_of(connections[:count], load, variant, what=what, model=asked.model, slots=slots)
+
+
+def called(variant: str, label: str | None) -> str:
+    """Name a bare row: by its variant, and by the label of engine arguments of one's own."""
+    if label is None:
+        return variant
+    return label if variant == "ours" else f"{label} {variant}"
 
 
 def engine_fields(asked: argparse.Namespace, folder: Path, *, arguments: dict[str, object]) -> dict[str, object]:
@@ -660,7 +674,7 @@ def machine_words() -> str:
 
 
 HEADER = (
-    f"{'what':18}{'model':>6}{'tokens':>17}{'answers':>8}{'engines':>8}{'in flight':>10}{'tokens/s':>10}"
+    f"{'what':22}{'model':>6}{'tokens':>17}{'answers':>8}{'engines':>8}{'in flight':>10}{'tokens/s':>10}"
     f"{'x LightEval':>12}{'roofline':>9}{'front':>7}{'core':>6}{'start s':>8}{'wall s':>8}{'runs':>6}{'spread':>8}"
 )
 
@@ -678,7 +692,7 @@ def table_lines(rows: Sequence[Row]) -> Iterator[str]:
     for key, row in medians.items():
         against, walls = base.get((row.model, row.load)), [one.wall_s for one in equal[key]]
         cells = [
-            f"{row.what:18}{row.model:>6}{row.load:>17}{row.n_answers:>8,}{row.n_engines:>8}{row.n_in_flight:>10}{row.tokens_per_s:>10,}",
+            f"{row.what:22}{row.model:>6}{row.load:>17}{row.n_answers:>8,}{row.n_engines:>8}{row.n_in_flight:>10}{row.tokens_per_s:>10,}",
             f"{'' if against is None else f'{row.tokens_per_s / against:.1f}':>12}",
             f"{row.tokens_per_s / row.roofline_tokens_per_s:>9.2f}" if row.roofline_tokens_per_s else " " * 9,
             *(f"{'' if value is None else value:>{width}}" for value, width in _optional(row)),

@@ -66,9 +66,9 @@ def plugin(*loads: str, workers: int = 1, cache_gb: float | None = None) -> Entr
     return Entry(words=("plugin", "--load", *loads, "--workers", str(workers)), n_engines=workers, cache_gb=cache_gb)
 
 
-def in_two_processes(entry: Entry) -> Entry:
-    """Run vLLM's scheduler in one process and its steps in another, as it does for several GPUs."""
-    words = ("--label", "mp", "--engine-arg", 'distributed_executor_backend="mp"')
+def in_one_process(entry: Entry) -> Entry:
+    """Let vLLM schedule steps and launch them in one process, as it does by itself where an engine has one GPU."""
+    words = ("--label", "uni", "--engine-arg", 'distributed_executor_backend="uni"')
     return replace(entry, words=(*entry.words, *words))
 
 
@@ -78,25 +78,27 @@ GROUPS: dict[str, dict[str, tuple[Entry, ...]]] = {
     "1.5B": {
         "one": (
             lighteval("256x16", "256x32~", "2048x4", cache_gb=8.3),
-            bare(*SHORT, variants=VARIANTS, cache_gb=8.3),
+            in_one_process(bare(*SHORT, variants=VARIANTS, cache_gb=8.3)),
+            in_one_process(plugin(*SHORT, cache_gb=8.3)),
+            bare(*SHORT, cache_gb=8.3),
             plugin(*SHORT, cache_gb=8.3),
-            in_two_processes(bare(*SHORT, cache_gb=8.3)),
-            in_two_processes(plugin(*SHORT, cache_gb=8.3)),
         ),
         "two": (bare(*SHORT, engines=(2,), cache_gb=7.6), plugin(*SHORT, workers=2, cache_gb=7.6)),
-        "two-mp": (
-            in_two_processes(bare(*SHORT, engines=(2,), cache_gb=7.6)),
-            in_two_processes(plugin(*SHORT, workers=2, cache_gb=7.6)),
+        "two-uni": (
+            in_one_process(bare(*SHORT, engines=(2,), cache_gb=7.6)),
+            in_one_process(plugin(*SHORT, workers=2, cache_gb=7.6)),
         ),
-        "bare-four": (bare(*SHORT, engines=(4,), cache_gb=5),),
-        "four": (plugin(*SHORT, workers=4, cache_gb=5),),
-        "six": (plugin(*SHORT, workers=6, cache_gb=4),),
-        "bare-eight": (bare("256x64", "256x64", engines=(6, 8), cache_gb=3),),
-        "eight": (plugin(*SHORT, workers=8, cache_gb=3),),
+        "bare-four": (in_one_process(bare(*SHORT, engines=(4,), cache_gb=5)),),
+        "four": (in_one_process(plugin(*SHORT, workers=4, cache_gb=5)),),
+        "six": (in_one_process(plugin(*SHORT, workers=6, cache_gb=4)),),
+        "bare-eight": (in_one_process(bare("256x64", "256x64", engines=(6, 8), cache_gb=3)),),
+        "eight": (in_one_process(plugin(*SHORT, workers=8, cache_gb=3)),),
         "long": (bare("2048x34"),),
+        "long-uni": (in_one_process(bare("2048x34")),),
         "long-plugin": (plugin("2048x34"),),
+        "long-plugin-uni": (in_one_process(plugin("2048x34")),),
         "long-two": (plugin("2048x34", workers=2),),
-        "long-two-mp": (in_two_processes(plugin("2048x34", workers=2)),),
+        "long-two-uni": (in_one_process(plugin("2048x34", workers=2)),),
     },
     "7B": {
         "lighteval": (lighteval("256x8", "2048x4", cache_gb=18),),

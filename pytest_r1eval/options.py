@@ -83,7 +83,7 @@ OPTIONS: tuple[Option, ...] = (
         name="engines-per-gpu",
         metavar="auto|N",
         default="auto",
-        help="engines that share a GPU under -n auto; auto is two up to 2B parameters, else one",
+        help="engines that share a GPU under -n auto; auto is one",
     ),
     Option(
         name="grader",

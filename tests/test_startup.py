@@ -54,15 +54,15 @@ class TestAutoWorkers:
     @pytest.mark.parametrize(
         ("arguments", "expected"),
         [
-            ((), 16),
-            (("--r1-engines-per-gpu", "1"), 8),
-            (("--r1-engines-per-gpu", "auto", "--r1-tp", "auto"), 16),
+            ((), 8),
+            (("--r1-engines-per-gpu", "2"), 16),
+            (("--r1-engines-per-gpu", "auto", "--r1-tp", "auto"), 8),
             (("--r1-tp", "4"), 2),
             (("--r1-engine", "server", "--r1-server-url", "http://localhost:8000"), 1),
         ],
     )
     def test_engines_that_fit(self, pytester: pytest.Pytester, arguments: tuple[str, ...], expected: int) -> None:
-        """Two of a small model on each GPU, unless something else is asked for; a server needs one worker."""
+        """One on each GPU, unless something else is asked for; a server needs one worker."""
         assert expected == auto(pytester, "--r1-model", MODEL, *arguments)
 
     @pytest.mark.usefixtures("checkpoint", "eight_gpus")
@@ -70,7 +70,7 @@ class TestAutoWorkers:
         """A job that was given two GPUs fills two."""
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,7")
 
-        assert auto(pytester, "--r1-model", MODEL) == 4
+        assert auto(pytester, "--r1-model", MODEL) == 2
 
     @pytest.mark.usefixtures("checkpoint")
     def test_cpu(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +84,7 @@ class TestAutoWorkers:
     @pytest.mark.usefixtures("checkpoint", "eight_gpus")
     def test_left_to_xdist(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without a model, and where xdist's own variable says a number."""
-        assert auto(pytester) != 16
+        assert auto(pytester, "--r1-engines-per-gpu", "50") != 400
         monkeypatch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", "3")
 
         assert auto(pytester, "--r1-model", MODEL) == 3

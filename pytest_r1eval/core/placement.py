@@ -17,19 +17,8 @@ from pytest_r1eval.errors import PlanError
 GIB = 2**30
 LARGE_PARAMETERS = 30 * 10**9
 """From here up a model is spread over as many GPUs as its heads allow: one engine per GPU leaves no cache (design)."""
-SMALL_PARAMETERS = 2 * 10**9
-"""
-Up to here two engines share one GPU; above, each has its own.
-
-A small model is bound by the CPU that schedules its steps, and two engines have two. Two of
-1.5B gave 1.66 times one engine's tokens/s on an H100 beside slow cores, 1.58 times for
-log-normal lengths (perf/README.md); on an H200 beside fast ones 1.20 to 1.30 times in the middle
-of long answers and 0.88 times for answers of 256 tokens. With 7B it was 1.06 times.
-"""
 ENGINE_BYTES = 3 * GIB
 """What an engine takes besides weights and cache; eight engines of 1.5B took 2.9 GB each on an H200."""
-MIN_CACHE_SHARE = 0.5
-"""GPUs are shared by choice only where this much of the memory is left for caches; a starved engine recomputes."""
 CPUS_PER_ENGINE = 2
 MAX_CPU_ENGINES = 4
 """One CPU engine uses all its cores: two on two cores were 1.04 times as fast as one, with the weights twice."""
@@ -201,18 +190,16 @@ def _check_asked(asked: int, n_heads: int | None, n_gpus: int) -> None:
 
 
 def _engines_per_place(demand: Demand, machine: Machine, size: int) -> int:
-    """Return how many engines pay on each place: asked for, two of a small model, or on a CPU by its cores."""
-    if not machine.gpus:
-        most = demand.engines_per_gpu or min(MAX_CPU_ENGINES, max(1, len(machine.cpus) // CPUS_PER_ENGINE))
-        return next((n for n in range(most, 1, -1) if _fits(demand, machine, size, n_sharing=n)), 1)
-    if demand.engines_per_gpu is not None:
-        return demand.engines_per_gpu
-    n_parameters = demand.size.n_parameters
-    if n_parameters is None or size > 1:
-        return 1
-    one = _n_weight_bytes(demand, size) + ENGINE_BYTES
-    left = _smallest(machine)[0] * demand.utilization * (1 - MIN_CACHE_SHARE)
-    return 2 if n_parameters <= SMALL_PARAMETERS and 2 * one <= left else 1
+    """
+    Return how many engines pay on each place: asked for, one on GPUs, or on a CPU by its cores.
+
+    Two engines of 1.5B on one GPU gave 1.17 times one's tokens/s for short answers of equal length, and 0.91 times for
+    log-normal ones as R1's are, whose longest answers wait for the other engine's steps (perf/README.md).
+    """
+    if machine.gpus:
+        return demand.engines_per_gpu or 1
+    most = demand.engines_per_gpu or min(MAX_CPU_ENGINES, max(1, len(machine.cpus) // CPUS_PER_ENGINE))
+    return next((n for n in range(most, 1, -1) if _fits(demand, machine, size, n_sharing=n)), 1)
 
 
 def _kv_cache_bytes(demand: Demand, machine: Machine, size: int, n_sharing: int) -> int | None:
