@@ -308,10 +308,13 @@ class RunSession:
 
         xdist deals shards as it likes: both of one benchmark to one worker, under loadfile all of them.
         """
-        is_working = self._settings.judge_only is None and any(
+        if session.shouldfail or session.shouldstop:  # as by -x: xdist's loop returns, where pytest's own raises
+            return
+        if self._settings.judge_only is not None or not any(
             isinstance(item, items.ShardItem) for item in session.items
-        )
-        error = self._start_worker().finish_all() if is_working else None
+        ):
+            return
+        error = self._start_worker().finish_all()
         if error is not None:
             place = self._config.workerinput["workerid"]  # type: ignore[attr-defined]  # xdist is untyped
             warning = pytest.PytestWarning(f"r1eval: {place} gave up, and left its part to the others: {error}")
