@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import sqlite3
 import statistics
 import subprocess
 import sys
-from dataclasses import asdict
+from contextlib import closing
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from perf import growth, pump, start_up, store, tail
-from perf.generation import Load, Row, roofline, table_lines
+from perf.generation import Conductor, Load, Row, roofline, table_lines
 from perf.machine import HERE
 from perf.made_up_runs import Writer
 from perf.one_gpu import GB, GROUPS, wait_until_ready
@@ -21,6 +24,8 @@ from perf.queue_balance import Engine, Setting, efficiency
 from perf.random_checkpoint import BYTES, SHAPES, prompt_texts, prompt_tokens, write_checkpoint
 from pytest_r1eval.checkpoint import inspect_checkpoint
 from pytest_r1eval.core.sizes import ModelSize
+from pytest_r1eval.store import FILE_NAME
+from tests.recordings import record_run
 
 SEEDS = range(4)
 
@@ -124,6 +129,47 @@ def test_table_sets_rows_beside_lighteval() -> None:
     assert machine == "m"
     assert (first.split()[7], second.split()[7]) == ("1.0", "8.0")
     assert third.split()[7] == "1.0"
+
+
+def test_equal_measurements_are_one_line() -> None:
+    """The median, how many there were and how far apart."""
+    first = Row(
+        what="plugin", model="1.5B", load="256", n_answers=1, n_engines=2, n_in_flight=2, n_tokens=100, wall_s=10.0,
+        tokens_per_s=10, roofline_tokens_per_s=None, machine="m",
+    )  # fmt: skip
+    rows = [first, *(replace(first, wall_s=wall, tokens_per_s=round(100 / wall)) for wall in (5.0, 8.0))]
+    _, _, line = table_lines(rows)
+    assert line.split()[5:] == ["2", "12", "8.0", "3", "62%"]
+
+
+def test_benchmarks_of_a_measurement_follow_each_other(tmp_path: Path) -> None:
+    """The first begins when every engine is warm, the next when all units of the one in front are done."""
+    run = record_run(tmp_path / "evals" / "run", benchmarks=("smoke", "aime24"), n_problems=2, n_samples=2)
+    go, after = tmp_path / "go", tmp_path / "after"
+    conductor = Conductor(tmp_path / "evals", ["smoke", "aime24"], go=go, n_engines=2, after=after)
+    with closing(sqlite3.connect(run / FILE_NAME)) as db:
+        db.execute("UPDATE unit SET done = 0, owner = NULL")
+        db.commit()
+        for name in ("go.loaded-1", "go.loaded-2", "go.ready-1"):
+            (tmp_path / name).touch()
+        conductor.look(1.0, pid=os.getpid())
+        (tmp_path / "go.ready-2").touch()
+        conductor.look(2.0, pid=os.getpid())
+        assert not conductor.seen
+        after.touch()
+        conductor.look(3.0, pid=os.getpid())
+        assert (tmp_path / "go-smoke").exists()
+        db.execute("UPDATE unit SET owner = 'w'")
+        db.commit()
+        conductor.look(4.0, pid=os.getpid())
+        assert not (tmp_path / "go-aime24").exists()
+        db.execute("UPDATE unit SET done = 1 WHERE benchmark = 'smoke'")
+        db.commit()
+        conductor.look(9.0, pid=os.getpid())
+    conductor.close()
+    assert conductor.loaded_s == 1.0
+    assert (conductor.seen["smoke"].wall_s, conductor.seen["smoke"].n_tokens) == (5.0, 80)
+    assert (tmp_path / "go-aime24").exists()
 
 
 @pytest.mark.parametrize("name", [path.name for path in sorted(HERE.glob("*.txt"))])
