@@ -314,7 +314,10 @@ class RunSession:
             isinstance(item, items.ShardItem) for item in session.items
         ):
             return
-        error = self._start_worker().finish_all()
+        try:
+            error = self._start_worker().finish_all()
+        except R1EvalError as refusal:
+            error = refusal
         if error is not None:
             place = self._config.workerinput["workerid"]  # type: ignore[attr-defined]  # xdist is untyped
             warning = pytest.PytestWarning(f"r1eval: {place} gave up, and left its part to the others: {error}")

@@ -348,6 +348,14 @@ class TestModes:
         assert {name: len(n_units) for name, n_units in shares.items()} == {"aime24": 2, "smoke": 2}
         assert all(min(n_units) >= 0.3 * sum(n_units) for n_units in shares.values()), shares
 
+    def test_engine_without_a_shard_says_why_it_gave_up(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """Under loadfile the second worker has none, so no item can fail of it."""
+        recorded("run", skip=frozenset({("p000", 0)}))
+        result = judge(pytester, "run", "-n2", "--dist=loadfile")
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        result.stdout.fnmatch_lines(["*r1eval: gw? gave up, and left its part to the others: * holds no sample 0 of *"])
+        assert "INTERNALERROR" not in result.stdout.str()
+
     def test_deselected_shards_do_not_lose_samples(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """One shard is enough: it works until its benchmark has no unit left."""
         recorded("run")
