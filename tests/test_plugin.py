@@ -336,7 +336,7 @@ class TestModes:
         result.stdout.fnmatch_lines(["aime24 *", "smoke *"])
         assert len(runs_of(pytester)) == 1
 
-    @pytest.mark.parametrize("dist", ["load", "loadfile", "worksteal"])
+    @pytest.mark.parametrize("dist", ["load", "loadfile"])
     def test_no_engine_leaves_before_the_last_unit(
         self, pytester: pytest.Pytester, recorded: Record, dist: str
     ) -> None:

@@ -26,6 +26,15 @@ time.sleep(600)
 TITLED = "import time, setproctitle; time.sleep(1); setproctitle.setproctitle('engine ' + 'x' * 4000); time.sleep(600)"
 """What vLLM's processes do after their imports: the title is written over the environment."""
 
+SHARING = """
+import time
+from multiprocessing.shared_memory import SharedMemory
+segment = SharedMemory(create=True, size=4096)
+print(segment.name, flush=True)
+time.sleep(600)
+"""
+"""An engine whose processes talk through shared memory, as vLLM's scheduler and worker do."""
+
 
 def comes_true(condition: Callable[[], bool], *, timeout_s: float = 20) -> bool:
     """Wait for something that happens in another process."""
@@ -58,6 +67,25 @@ def test_killed_parent_leaves_no_engine(number: signal.Signals) -> None:
     parent.wait()
     parent.stdout.close()
     assert comes_true(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def test_killed_parent_leaves_no_shared_memory() -> None:
+    """What the killed engine had in /dev/shm goes with it."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT.format(engine=f"test-{os.getpid()}-shared", code=SHARING)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    words = sorted((parent.stdout.readline().strip(), parent.stdout.readline().strip()))
+    segment = Path("/dev/shm") / words[1]  # noqa: S108 - where Linux keeps it
+    assert segment.exists()
+    time.sleep(1)  # the reaper has seen the engine, and what it started
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert comes_true(lambda: not Path(f"/proc/{words[0]}").exists())
+    assert comes_true(lambda: not segment.exists())
 
 
 def test_stopping_ends_what_is_left_and_only_that(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,8 @@ from pathlib import Path
 MARKER = "R1EVAL_ENGINE"
 """The environment variable that an engine's processes inherit."""
 _PROGRAM = "from pytest_r1eval.engines.reaper import main; main()"
+_TRACKER = b"multiprocessing.resource_tracker"
+"""Python's own helper: it ends by itself when the others have, and unlinks the shared memory that they left."""
 _END_TIMEOUT_S = 10
 POLL_S = 0.2
 """A process is looked at once, this long after its start at the latest; an engine imports for seconds first."""
@@ -116,7 +118,8 @@ def marked_processes(engine: str, *, seen: set[str]) -> set[Process]:
             continue
         seen.add(folder.name)
         try:
-            if entry in (folder / "environ").read_bytes().split(b"\0"):
+            is_marked = entry in (folder / "environ").read_bytes().split(b"\0")
+            if is_marked and _TRACKER not in (folder / "cmdline").read_bytes():
                 found.add(Process.of(folder))
         except OSError:  # ended meanwhile, or somebody else's
             continue
