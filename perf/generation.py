@@ -380,13 +380,11 @@ def roofline(shape: Shape, load: Load, *, n_in_flight: int, machine: str) -> int
     return round(bytes_per_s / (shape.step_bytes / n_running + context * shape.cache_bytes_per_token))
 
 
-def rows_of(  # noqa: PLR0913 - what is measured, and what it is called
-    connections: Sequence[Connection], load: Load, variant: Variant, *, what: str, model: str, slots: int
-) -> Iterator[Row]:
+def rows_of(connections: Sequence[Connection], load: Load, variant: Variant, *, what: str, model: str) -> Iterator[Row]:
     """Measure one load."""
     wall_s, served = timed(connections, load, variant)
     n_tokens, n = sum(one.n_tokens for one in served), len(connections)
-    n_in_flight = min(n * min(variant.n_in_flight, slots), len(load.lengths()))
+    n_in_flight = min(n * variant.n_in_flight, len(load.lengths()))
     machine = machine_words()
     yield Row(
         what=what,
@@ -408,11 +406,12 @@ def rows_of(  # noqa: PLR0913 - what is measured, and what it is called
 def measure_lighteval(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
     """Measure LightEval's arguments."""
     fields = engine_fields(asked, folder, arguments={**LIGHTEVAL, "enable_prefix_caching": True, **given(asked)})
+    variant = Variant(n_in_flight=int(LIGHTEVAL["max_num_seqs"]))
     with fleet(serve_lighteval, 1, fields) as connections:
-        timed(connections, Load(n_tokens=16, n_samples=4), Variant())
+        timed(connections, Load(n_tokens=16, n_samples=4), variant)
         wait_for(asked.after)
         for load in loads_of(asked):
-            yield from rows_of(connections, load, Variant(), what="LightEval", model=asked.model, slots=128)
+            yield from rows_of(connections, load, variant, what="LightEval", model=asked.model)
 
 
 def measure_bare(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
@@ -422,17 +421,17 @@ def measure_bare(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
     arguments = {**TUNED, **shared, **given(asked)}
     fields = engine_fields(asked, folder, arguments={**arguments, "disable_log_stats": True})
     slots = int(str(arguments["max_num_seqs"]))
+    variants = {name: replace(VARIANTS[name], n_in_flight=slots) for name in asked.variants}
     with fleet(serve_async, n_most, fields) as connections:
         for _ in range(2):
-            timed(connections, Load(n_tokens=32), replace(VARIANTS[asked.variants[0]], n_in_flight=slots))
+            timed(connections, Load(n_tokens=32), variants[asked.variants[0]])
         wait_for(asked.after)
         for place, load in enumerate(loads_of(asked)):
             for count in asked.engines:
                 is_first = place == 0 and count == min(asked.engines)
                 for name in asked.variants if is_first else asked.variants[:1]:
-                    variant = replace(VARIANTS[name], n_in_flight=slots)
                     what = f"bare, {called(name, asked.label)}"
-                    yield from rows_of(connections[:count], load, variant, what=what, model=asked.model, slots=slots)
+                    yield from rows_of(connections[:count], load, variants[name], what=what, model=asked.model)
 
 
 def called(variant: str, label: str | None) -> str:

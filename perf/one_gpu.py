@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from perf.generation import Row, table_lines
+from perf.generation import VARIANTS, Row, table_lines
 
 GB = 10**9
 READY_TIMEOUT_S = 400
@@ -73,12 +73,11 @@ def in_one_process(entry: Entry) -> Entry:
 
 
 SHORT = ("256x64", "256x64", "256x64", "256x64~")
-VARIANTS = ("ours", "no-seed", "detokenized", "streamed")
 GROUPS: dict[str, dict[str, tuple[Entry, ...]]] = {
     "1.5B": {
         "one": (
             lighteval("256x16", "256x32~", "2048x4", cache_gb=8.3),
-            in_one_process(bare(*SHORT, variants=VARIANTS, cache_gb=8.3)),
+            in_one_process(bare(*SHORT, variants=tuple(VARIANTS), cache_gb=8.3)),
             in_one_process(plugin(*SHORT, cache_gb=8.3)),
             bare(*SHORT, cache_gb=8.3),
             plugin(*SHORT, cache_gb=8.3),

@@ -129,7 +129,7 @@ class Worker:
     async def _session(self) -> None:
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
         store = Store.open(self._run)
-        if not self._has_work(store):
+        if is_finished(store):
             store.close()
             return
         loading = asyncio.create_task(self._load())
@@ -138,7 +138,7 @@ class Worker:
             if self._pool is not None:
                 self._pool.start()
             await self._plan_all(store, loading)
-            if self._has_work(store):
+            if not is_finished(store):
                 await self._note_sandbox(store)
                 store.add_worker(self._owner, await loading)
                 await self._pump(store)
@@ -208,9 +208,6 @@ class Worker:
         planned = [name for name in store.selected if store.state(name) is BenchmarkState.OPEN]
         if self._pool is not None and any(self._benchmarks[name].grader is Grader.CODE for name in planned):
             store.note_sandbox((await asyncio.wrap_future(self._pool.confirm_sandbox())).words)
-
-    def _has_work(self, store: Store) -> bool:
-        return not all(is_settled(store, name) for name in store.selected)
 
     async def _renew(self, store: Store) -> None:
         while True:
@@ -329,7 +326,7 @@ class Pump:
                 self._raise_failed()
                 self._look()
                 self._fill()
-                if not self._tasks and all(is_settled(self._store, name) for name in self._store.selected):
+                if not self._tasks and is_finished(self._store):
                     return
                 self._slot_freed.clear()
                 with suppress(TimeoutError):
@@ -427,6 +424,11 @@ def is_settled(store: Store, benchmark: str) -> bool:
     if state is BenchmarkState.OPEN:
         return store.n_open_units(benchmark) == 0
     return state is not BenchmarkState.SELECTED
+
+
+def is_finished(store: Store) -> bool:
+    """Tell whether no benchmark of the run needs anything more."""
+    return all(is_settled(store, name) for name in store.selected)
 
 
 class _Shielded:

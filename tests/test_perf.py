@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from perf import growth, pump, start_up, store, tail
-from perf.generation import Conductor, Load, Row, roofline, table_lines
+from perf.generation import TUNED, Conductor, Load, Row, roofline, table_lines
 from perf.machine import HERE
 from perf.made_up_runs import Writer
 from perf.one_gpu import GB, GROUPS, wait_until_ready
@@ -24,6 +24,7 @@ from perf.queue_balance import Engine, Setting, efficiency
 from perf.random_checkpoint import BYTES, SHAPES, prompt_texts, prompt_tokens, write_checkpoint
 from pytest_r1eval.checkpoint import inspect_checkpoint
 from pytest_r1eval.core.sizes import ModelSize
+from pytest_r1eval.engines import vllm
 from pytest_r1eval.store import FILE_NAME
 from tests.recordings import record_run
 
@@ -129,6 +130,16 @@ def test_table_sets_rows_beside_lighteval() -> None:
     assert machine == "m"
     assert (first.split()[7], second.split()[7]) == ("1.0", "8.0")
     assert third.split()[7] == "1.0"
+
+
+def test_bare_engines_get_the_plugins_arguments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Else the ratio to them would compare settings."""
+    monkeypatch.setattr(vllm, "_device", lambda: ("NVIDIA H100", False))
+    options = vllm.VllmOptions(
+        model="m", revision=None, dtype="bfloat16", max_model_length=32768, gpu_memory_utilization=0.8,
+        tensor_parallel_size=1, arguments={}, log=tmp_path / "log",
+    )  # fmt: skip
+    assert vllm._device_arguments(options) == TUNED  # noqa: SLF001 - what no public name gives without a GPU
 
 
 def test_equal_measurements_are_one_line() -> None:
