@@ -443,7 +443,7 @@ def called(variant: str, label: str | None) -> str:
 
 def engine_fields(asked: argparse.Namespace, folder: Path, *, arguments: dict[str, object]) -> dict[str, object]:
     """Return the arguments that every engine gets, and its own."""
-    common = {"model": str(folder), "load_format": "dummy", "dtype": "bfloat16", "max_model_len": asked.max_model_len}
+    common = {"model": str(folder), "dtype": "bfloat16", "max_model_len": asked.max_model_len}
     return {**common, "gpu_memory_utilization": asked.memory, **arguments}
 
 
@@ -622,7 +622,7 @@ def _plugin_rows(asked: argparse.Namespace, folder: Path, n_workers: int) -> Ite
 
 def plugin_command(asked: argparse.Namespace, folder: Path, names: Sequence[str], n_workers: int) -> list[str]:
     """Return the command line of a run; a random checkpoint has no baseline, so it ends red."""
-    arguments = [word for pair in ("load_format=dummy", *asked.engine_arg) for word in ("--r1-engine-arg", pair)]
+    arguments = [word for pair in asked.engine_arg for word in ("--r1-engine-arg", pair)]
     return [
         *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--r1-model", str(folder), *arguments),
         *("--r1-output-dir", "evals", "-m", " or ".join(names)),
@@ -673,7 +673,7 @@ def machine_words() -> str:
 
 
 HEADER = (
-    f"{'what':22}{'model':>6}{'tokens':>17}{'answers':>8}{'engines':>8}{'in flight':>10}{'tokens/s':>10}"
+    f"{'what':26}{'model':>6}{'tokens':>17}{'answers':>8}{'engines':>8}{'in flight':>10}{'tokens/s':>10}"
     f"{'x LightEval':>12}{'roofline':>9}{'front':>7}{'core':>6}{'start s':>8}{'wall s':>8}{'runs':>6}{'spread':>8}"
 )
 
@@ -691,7 +691,7 @@ def table_lines(rows: Sequence[Row]) -> Iterator[str]:
     for key, row in medians.items():
         against, walls = base.get((row.model, row.load)), [one.wall_s for one in equal[key]]
         cells = [
-            f"{row.what:22}{row.model:>6}{row.load:>17}{row.n_answers:>8,}{row.n_engines:>8}{row.n_in_flight:>10}{row.tokens_per_s:>10,}",
+            f"{row.what:26}{row.model:>6}{row.load:>17}{row.n_answers:>8,}{row.n_engines:>8}{row.n_in_flight:>10}{row.tokens_per_s:>10,}",
             f"{'' if against is None else f'{row.tokens_per_s / against:.1f}':>12}",
             f"{row.tokens_per_s / row.roofline_tokens_per_s:>9.2f}" if row.roofline_tokens_per_s else " " * 9,
             *(f"{'' if value is None else value:>{width}}" for value, width in _optional(row)),

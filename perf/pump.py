@@ -34,7 +34,7 @@ from tokenizers import Tokenizer
 from perf.generation import LOGNORMAL_SIGMA, MAX_OVER_MEAN
 from perf.machine import machine_line, publish
 from perf.made_up_runs import BENCHMARK, HARNESS, exam_of, planned_run
-from perf.random_checkpoint import SHAPES, Shape, write_checkpoint
+from perf.random_checkpoint import SHAPES, Shape, write_tokenizer
 from perf.tail import warmed
 from pytest_r1eval.assembly import N_SCORING_PROCESSES_PER_WORKER
 from pytest_r1eval.baseline_files import BaselineShelf
@@ -279,7 +279,7 @@ def graded_s(tokenizer: Tokenizer, setting: Setting, *, n_answers: int) -> float
 
 def tokenizer_of(folder: Path, shape: Shape) -> Tokenizer:
     """Make the tokenizer of a random checkpoint."""
-    return Tokenizer.from_file(str(write_checkpoint(folder / "model", shape) / "tokenizer.json"))
+    return Tokenizer.from_file(str(write_tokenizer(folder / "model", shape)))
 
 
 def line_of(name: str, taken: Taken) -> str:

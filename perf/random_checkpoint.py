@@ -1,17 +1,21 @@
 """
 Checkpoints with random weights, and an exam for them: enough to measure speed, and nothing else.
 
-Speed depends on shapes alone, so the weights are made by the engine
-(`load_format=dummy`) and the tokenizer is written on the spot. Its end-of-sequence
-token is one past the last logit: it can never be drawn, so every answer has exactly
-the length that was asked for, in the plugin as in a bare engine, and neither needs
-an option for it.
+Weights are drawn as Qwen2's are before training, but for the last matrix: it makes the next
+token as certain as a reasoning model's (`LIKELY_LOGIT_SD`), because the time to draw
+one depends on how many are likely.
+
+The tokenizer is written on the spot, too. Its end-of-sequence token is one past the
+last logit: it can never be drawn, so every answer has exactly the length that was asked
+for, in the plugin as in a bare engine, and neither needs an option for it.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import random
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,18 +28,28 @@ VOCABULARY = 151_936
 BYTES = 2
 """Of a bfloat16 number."""
 HEAD = 128
+WEIGHT_SD = 0.02
+"""Of Qwen2's weights before training (`initializer_range`)."""
+LOGIT_SD = 2.5
+"""Of the logits of nearly all tokens, which are never drawn."""
+LIKELY_EVERY = 128
+LIKELY_LOGIT_SD = 18.0
+"""
+Of the logits of every 128th token. Among so many, the next is as certain as in a reasoning model: of what the 1.5B
+shape generates, a fifth of the tokens have an entropy above 0.67 nat at temperature 1, and half have 0.12 at most. In
+Qwen3-8B's reasoning a fifth have above 0.672, and half under 0.01 (Wang et al. 2025, arXiv 2506.01939, section 3).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """The sizes of a Qwen2 model."""
+    """The sizes of a Qwen2 model whose last matrix is not its first, as in all of DeepSeek-R1-Distill-Qwen."""
 
     hidden: int
     layers: int
     heads: int
     kv_heads: int
     intermediate: int
-    is_tied: bool
     vocabulary: int = VOCABULARY
 
     @property
@@ -44,17 +58,37 @@ class Shape:
         return self.hidden // self.heads
 
     @property
+    def layer_tensors(self) -> dict[str, tuple[int, ...]]:
+        """Names and dimensions of a layer's tensors."""
+        keys = self.kv_heads * self.head
+        outputs = {"q": self.hidden, "k": keys, "v": keys}
+        return {
+            "input_layernorm.weight": (self.hidden,),
+            **{f"self_attn.{name}_proj.weight": (size, self.hidden) for name, size in outputs.items()},
+            **{f"self_attn.{name}_proj.bias": (size,) for name, size in outputs.items()},
+            "self_attn.o_proj.weight": (self.hidden, self.hidden),
+            "post_attention_layernorm.weight": (self.hidden,),
+            "mlp.gate_proj.weight": (self.intermediate, self.hidden),
+            "mlp.up_proj.weight": (self.intermediate, self.hidden),
+            "mlp.down_proj.weight": (self.hidden, self.intermediate),
+        }
+
+    @property
+    def end_tensors(self) -> dict[str, tuple[int, ...]]:
+        """Names and dimensions of what is in front of the layers and behind them."""
+        matrix = (self.vocabulary, self.hidden)
+        return {"model.embed_tokens.weight": matrix, "model.norm.weight": (self.hidden,), "lm_head.weight": matrix}
+
+    @property
     def n_parameters(self) -> int:
-        """All weights; biases and norms, a ten-thousandth, are left out."""
-        attention = self.hidden * (self.heads + 2 * self.kv_heads) * self.head + self.hidden**2
-        layer = attention + 3 * self.hidden * self.intermediate
-        return self.layers * layer + (1 if self.is_tied else 2) * self.vocabulary * self.hidden
+        """All weights."""
+        sizes = [*self.end_tensors.values(), *(self.layers * list(self.layer_tensors.values()))]
+        return sum(math.prod(size) for size in sizes)
 
     @property
     def step_bytes(self) -> int:
-        """Weights that every decode step reads: all of them, but of an untied embedding only a few rows."""
-        untied = 0 if self.is_tied else self.vocabulary * self.hidden
-        return (self.n_parameters - untied) * BYTES
+        """Weights that every decode step reads: all of them, but of the embedding only a few rows."""
+        return (self.n_parameters - self.vocabulary * self.hidden) * BYTES
 
     @property
     def cache_bytes_per_token(self) -> int:
@@ -63,20 +97,17 @@ class Shape:
 
 
 SHAPES = {
-    "tiny": Shape(hidden=64, layers=2, heads=2, kv_heads=2, intermediate=128, is_tied=True, vocabulary=1024),
-    "0.5B": Shape(hidden=896, layers=24, heads=14, kv_heads=2, intermediate=4864, is_tied=True),
-    "1.5B": Shape(hidden=1536, layers=28, heads=12, kv_heads=2, intermediate=8960, is_tied=True),
-    "3B": Shape(hidden=2048, layers=36, heads=16, kv_heads=2, intermediate=11008, is_tied=True),
-    "7B": Shape(hidden=3584, layers=28, heads=28, kv_heads=4, intermediate=18944, is_tied=False),
-    "14B": Shape(hidden=5120, layers=48, heads=40, kv_heads=8, intermediate=13824, is_tied=False),
+    "tiny": Shape(hidden=64, layers=2, heads=2, kv_heads=2, intermediate=128, vocabulary=1024),
+    "1.5B": Shape(hidden=1536, layers=28, heads=12, kv_heads=2, intermediate=8960),
+    "7B": Shape(hidden=3584, layers=28, heads=28, kv_heads=4, intermediate=18944),
+    "14B": Shape(hidden=5120, layers=48, heads=40, kv_heads=8, intermediate=13824),
 }
 """DeepSeek-R1-Distill-Qwen's sizes, and one for tests on a CPU."""
 
 
 def write_checkpoint(folder: Path, shape: Shape) -> Path:
-    """Write a folder that vLLM and the plugin take for a checkpoint; only the weights are missing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    end = shape.vocabulary
+    """Write a checkpoint: configuration, tokenizer, and a file of weights for each layer."""
+    write_tokenizer(folder, shape)
     config = {
         "architectures": ["Qwen2ForCausalLM"],
         "model_type": "qwen2",
@@ -86,17 +117,53 @@ def write_checkpoint(folder: Path, shape: Shape) -> Path:
         "num_key_value_heads": shape.kv_heads,
         "intermediate_size": shape.intermediate,
         "vocab_size": shape.vocabulary,
-        "tie_word_embeddings": shape.is_tied,
+        "tie_word_embeddings": False,
         "hidden_act": "silu",
         "rms_norm_eps": 1e-6,
         "rope_theta": 1e6,
         "max_position_embeddings": 32768,
-        "eos_token_id": end,
+        "eos_token_id": shape.vocabulary,
         "torch_dtype": "bfloat16",
     }
     _write(folder / "config.json", config)
-    _write(folder / "generation_config.json", {"eos_token_id": end})
-    end_token = {"id": end, "content": "<|end|>", "special": True, "single_word": False, "lstrip": False}
+    _write(folder / "generation_config.json", {"eos_token_id": shape.vocabulary})
+    layers = [
+        {f"model.layers.{number}.{name}": size for name, size in shape.layer_tensors.items()}
+        for number in range(shape.layers)
+    ]
+    files = [shape.end_tensors, *layers]
+    names = [f"model-{number + 1:05}-of-{len(files):05}.safetensors" for number in range(len(files))]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(_write_weights, [folder / name for name in names], files, range(len(files))))
+    weight_map = {tensor: name for name, tensors in zip(names, files, strict=True) for tensor in tensors}
+    index = {"metadata": {"total_size": shape.n_parameters * BYTES}, "weight_map": weight_map}
+    _write(folder / "model.safetensors.index.json", index)
+    return folder
+
+
+def _write_weights(path: Path, tensors: dict[str, tuple[int, ...]], seed: int) -> None:
+    """Draw a file's tensors."""
+    import torch  # noqa: PLC0415 - seconds
+    from safetensors.torch import save_file  # noqa: PLC0415
+
+    chance = torch.Generator().manual_seed(seed)
+
+    def drawn(name: str, size: tuple[int, ...]) -> torch.Tensor:
+        if len(size) == 1:
+            return torch.full(size, 0.0 if name.endswith("bias") else 1.0, dtype=torch.bfloat16)
+        matrix = torch.empty(size).normal_(0.0, WEIGHT_SD, generator=chance)
+        if name == "lm_head.weight":  # what it multiplies has a variance of 1
+            matrix *= LOGIT_SD / (WEIGHT_SD * math.sqrt(size[1]))
+            matrix[::LIKELY_EVERY] *= LIKELY_LOGIT_SD / LOGIT_SD
+        return matrix.bfloat16()
+
+    save_file({name: drawn(name, size) for name, size in tensors.items()}, path, metadata={"format": "pt"})
+
+
+def write_tokenizer(folder: Path, shape: Shape) -> Path:
+    """Write a tokenizer of one word for each token."""
+    folder.mkdir(parents=True, exist_ok=True)
+    end_token = {"id": shape.vocabulary, "content": "<|end|>", "special": True, "single_word": False, "lstrip": False}
     model = {"type": "BPE", "vocab": {_word(number): number for number in range(shape.vocabulary)}, "merges": []}
     tokenizer = {
         "version": "1.0",
@@ -104,13 +171,11 @@ def write_checkpoint(folder: Path, shape: Shape) -> Path:
         "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False},
         "model": model,
     }
-    _write(folder / "tokenizer.json", tokenizer)
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|end|>"}
     _write(folder / "tokenizer_config.json", {**settings, "chat_template": "{{ messages[-1]['content'] }}"})
-    sizes = {"total_parameters": shape.n_parameters, "total_size": shape.n_parameters * BYTES}
-    _write(folder / "model.safetensors.index.json", {"metadata": sizes, "weight_map": {}})
-    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
-    return folder
+    path = folder / "tokenizer.json"
+    _write(path, tokenizer)
+    return path
 
 
 def _word(number: int) -> str:

@@ -21,7 +21,16 @@ from perf.machine import HERE
 from perf.made_up_runs import Writer
 from perf.one_gpu import GB, GROUPS, wait_until_ready
 from perf.queue_balance import Engine, Setting, efficiency
-from perf.random_checkpoint import BYTES, SHAPES, prompt_texts, prompt_tokens, write_checkpoint
+from perf.random_checkpoint import (
+    BYTES,
+    LIKELY_EVERY,
+    LIKELY_LOGIT_SD,
+    LOGIT_SD,
+    SHAPES,
+    prompt_texts,
+    prompt_tokens,
+    write_checkpoint,
+)
 from pytest_r1eval.checkpoint import inspect_checkpoint
 from pytest_r1eval.core.sizes import ModelSize
 from pytest_r1eval.engines import vllm
@@ -98,6 +107,20 @@ def test_random_checkpoint_is_a_checkpoint(tmp_path: Path) -> None:
     (text,) = prompt_texts(n_prompts=1, n_tokens=20)
     assert tokenizer.encode(text).ids == prompt_tokens(text)
     assert json.loads((folder / "config.json").read_text())["eos_token_id"] == SHAPES["tiny"].vocabulary
+
+
+def test_random_checkpoint_has_few_likely_tokens(tmp_path: Path) -> None:
+    """The last matrix makes logits of the SDs that are promised, from what a normalization lets through."""
+    torch = pytest.importorskip("torch")
+    folder, shape = write_checkpoint(tmp_path / "tiny", SHAPES["tiny"]), SHAPES["tiny"]
+    name = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]["lm_head.weight"]
+    matrix = pytest.importorskip("safetensors.torch").load_file(folder / name)["lm_head.weight"].float()
+    hidden = torch.randn(500, shape.hidden, generator=torch.Generator().manual_seed(0))
+    normalized = torch.nn.functional.rms_norm(hidden, (shape.hidden,))
+    logits = normalized @ matrix.T
+    likely = torch.arange(shape.vocabulary) % LIKELY_EVERY == 0
+    assert float(logits[:, likely].std()) == pytest.approx(LIKELY_LOGIT_SD, rel=0.2)
+    assert float(logits[:, ~likely].std()) == pytest.approx(LOGIT_SD, rel=0.05)
 
 
 def test_roofline_is_memory_traffic() -> None:
