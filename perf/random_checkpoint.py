@@ -27,7 +27,6 @@ VOCABULARY = 151_936
 """Qwen2's; sampling goes over this many logits for every token."""
 BYTES = 2
 """Of a bfloat16 number."""
-HEAD = 128
 WEIGHT_SD = 0.02
 """Of Qwen2's weights before training (`initializer_range`)."""
 LOGIT_SD = 2.5
