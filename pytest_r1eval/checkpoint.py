@@ -31,7 +31,9 @@ MAX_HEADER_BYTES = 100_000_000
 """What the safetensors library takes at most."""
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
-_NO_WEIGHTS = frozenset({"training_args.bin"})
+_ADAPTER_WEIGHTS = frozenset({"adapter_model.safetensors", "adapter_model.bin"})
+_NO_WEIGHTS = frozenset({"training_args.bin", "optimizer.bin", "scheduler.bin"}) | _ADAPTER_WEIGHTS
+"""What trainers save beside a model's weights."""
 """What the transformers trainer leaves beside the weights under one of their suffixes."""
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json")
 
@@ -86,12 +88,16 @@ def _inspected(model: str, *, revision: str | None) -> Checkpoint:
 
 
 def _from_folder(folder: Path) -> Checkpoint:
-    config = _json(folder / "config.json", folder)
     weights = sorted(path for pattern in _WEIGHTS for path in folder.glob(pattern) if path.name not in _NO_WEIGHTS)
+    if not weights and any((folder / name).is_file() for name in _ADAPTER_WEIGHTS):
+        raise ModelError(
+            f"{folder} holds an adapter (LoRA) without its model; expected a whole checkpoint: merge the adapter into "
+            "its model (merge_and_unload of PEFT) and save that with its tokenizer"
+        )
+    config = _json(folder / "config.json", folder)
     if not weights:
         raise ModelError(
-            f"{folder} has a config.json but no weights; expected {', '.join(_WEIGHTS)} "
-            "(was the save interrupted, or is this a LoRA adapter to be merged first?)"
+            f"{folder} has a config.json but no weights; expected {', '.join(_WEIGHTS)} (was the save interrupted?)"
         )
     return Checkpoint(
         model=str(folder),

@@ -132,5 +132,8 @@ def _page_line(model: str, scores: Sequence[PageScore], *, url: str) -> str:
 
     if not scores:
         return f"model page: nothing for {model}: no score of a whole benchmark from the Hub"
-    receipt = hub.publish_page(model, scores, source=url)
+    try:
+        receipt = hub.publish_page(model, scores, source=url)
+    except UploadError as error:
+        raise UploadError(f"the samples are at {url}, but not the scores on the model's page: {error}") from error
     return f"model page: {receipt.url} ({len(scores)} scores, commit {receipt.commit[:12]})"

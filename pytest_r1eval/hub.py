@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_r1eval.core import uploads
 from pytest_r1eval.errors import UploadError
-from pytest_r1eval.hub_errors import causes, scrubbed
+from pytest_r1eval.hub_errors import causes, is_signed, scrubbed
 from pytest_r1eval.hub_session import quiet_client
 from pytest_r1eval.packages import Package, PageScore
 
 if TYPE_CHECKING:
+    from httpx import Response
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile, RepoFolder
 
@@ -368,22 +369,25 @@ def _failure(error: Exception, delivery: _Delivery) -> _Failure:
         return _Failure(repo=delivery.repo, what=what, advice="expected org/name")
     response = next((cause.response for cause in chain if getattr(cause, "response", None) is not None), None)  # type: ignore[attr-defined]
     if response is not None:
-        return _refusal(int(response.status_code), response.headers, what, delivery)
+        return _refusal(response, what, delivery)
     is_remote = isinstance(error, LocalEntryNotFoundError | json.JSONDecodeError)  # no answer, or a portal's page
     is_local = isinstance(error, FileNotFoundError | PermissionError | TypeError | ValueError) and not is_remote
     advice = "see that the run's files can be read" if is_local else None
     return _Failure(repo=delivery.repo, what=what, advice=advice)
 
 
-def _refusal(status: int, headers: Mapping[str, str], what: str, delivery: _Delivery) -> _Failure:
+def _refusal(response: Response, what: str, delivery: _Delivery) -> _Failure:
     wait_s = None
     advice: str | None = None
-    if headers.get("X-Error-Code") == "RepoNotFound":
+    status = response.status_code
+    if response.headers.get("X-Error-Code") == "RepoNotFound":
         status = 404  # the Hub says 401 to somebody it does not know
     match status:
         case 401:
             what = "the Hub does not take the token: expired, revoked, or there is none"
             advice = "log in anew (hf auth login), or set HF_TOKEN"
+        case 403 if is_signed(str(response.url)):
+            what = "storage refused an address that the Hub had signed (403)"
         case 403:
             what = "the token may not write there"
             advice = "use one with write access to it (huggingface.co/settings/tokens), or name another repository"
@@ -393,7 +397,7 @@ def _refusal(status: int, headers: Mapping[str, str], what: str, delivery: _Deli
         case 412:
             what = "somebody else committed at the same time"
         case 429:
-            what, asked = "the Hub has had too many requests (429)", headers.get("Retry-After", "")
+            what, asked = "the Hub has had too many requests (429)", response.headers.get("Retry-After", "")
             wait_s = float(asked) if asked.isdecimal() else None
         case _ if status >= 500 or status == 408:
             what = f"the Hub failed ({status})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 MAX_CHARS = 300
 _QUERY = re.compile(r"(?<=\S)\?[^\s'\"]+")
@@ -16,6 +17,11 @@ def causes(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.__cause__ or cause.__context__
+
+
+def is_signed(address: str) -> bool:
+    """Whether an address lets in by itself, for a while: storage takes no token, and refuses one that has run out."""
+    return "signature=" in urlsplit(address).query.lower()
 
 
 def status_of(error: BaseException) -> int | None:

@@ -58,7 +58,7 @@ class Trouble(Enum):
     MISSING = auto()
     """404: no such repository."""
     FORBIDDEN = auto()
-    """403: the token may not write."""
+    """403: the token may not write, or an address has run out."""
     PORTAL = auto()
     """200 with a page of somebody in between, and nothing was done."""
     TALKATIVE = auto()
@@ -71,7 +71,8 @@ class Fault:
     Trouble with the next requests of a route.
 
     Attributes:
-        route: ``create``, ``info``, ``preupload``, ``commit``, ``tree``, ``paths-info``, ``resolve``, ``lfs``, ``xet``.
+        route: ``create``, ``info``, ``preupload``, ``commit``, ``tree``, ``paths-info``, ``resolve``, ``lfs``,
+            ``storage``, ``xet``.
         trouble: What goes wrong.
         times: How often.
         retry_after_s: What a BUSY Hub asks for.
@@ -402,8 +403,9 @@ class _Handler(BaseHTTPRequestHandler):
         objects = []
         for item in wanted["objects"]:
             sha256, size = item["oid"], item["size"]
-            there = {} if sha256 in self.hub.objects else {"upload": {"href": f"{self.hub.url}/lfs/{sha256}"}}
-            objects.append({"oid": sha256, "size": size, **({"actions": there} if there else {})})
+            signed = f"{self.hub.url}/lfs/{sha256}?X-Amz-Signature=ab"
+            missing = {} if sha256 in self.hub.objects else {"actions": {"upload": {"href": signed}}}
+            objects.append({"oid": sha256, "size": size, **missing})
         return _json({"transfer": "basic", "objects": objects})
 
     def _lfs_object(self, sha256: str, body: bytes) -> _Reply:
@@ -452,7 +454,9 @@ _ROUTES = {"create": "create", "preupload": "preupload", "commit": "commit", "tr
 
 def _route(path: str) -> str:
     """Name the route of a path, as faults do."""
-    if path.startswith("/lfs/") or _BATCH.match(path):
+    if path.startswith("/lfs/"):
+        return "storage"
+    if _BATCH.match(path):
         return "lfs"
     if _FILE.match(path):
         return "resolve"

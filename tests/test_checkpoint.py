@@ -280,10 +280,11 @@ class TestDigests:
         assert len(found) == 5
 
     def test_what_a_trainer_leaves_behind_does_not_count(self, folder: Path) -> None:
-        """Optimizer states and training arguments beside the weights are no weights."""
+        """Optimizer states, training arguments and adapters beside the weights are no weights."""
         before = inspected(folder)
 
-        for name in ("training_args.bin", "optimizer.pt", "trainer_state.json", "README.md"):
+        names = ("training_args.bin", "optimizer.pt", "optimizer.bin", "trainer_state.json", "README.md")
+        for name in (*names, "adapter_model.safetensors"):
             (folder / name).write_text("x")
 
         assert before == inspected(folder)
@@ -344,8 +345,11 @@ NO_TEMPLATE = (
     "Reasoning models are asked through theirs: copy it from the base model's tokenizer"
 )
 NO_WEIGHTS = (
-    "{folder} has a config.json but no weights; expected *.safetensors, *.bin, *.gguf "
-    "(was the save interrupted, or is this a LoRA adapter to be merged first?)"
+    "{folder} has a config.json but no weights; expected *.safetensors, *.bin, *.gguf (was the save interrupted?)"
+)
+ADAPTER = (
+    "{folder} holds an adapter (LoRA) without its model; expected a whole checkpoint: merge the adapter into its model "
+    "(merge_and_unload of PEFT) and save that with its tokenizer"
 )
 
 
@@ -363,6 +367,15 @@ class TestIncomplete:
             (
                 lambda folder: (folder / "model.safetensors").rename(folder / "training_args.bin"),
                 NO_WEIGHTS,
+            ),
+            (
+                lambda folder: (folder / "model.safetensors").rename(folder / "adapter_model.safetensors"),
+                ADAPTER,
+            ),
+            (
+                lambda folder: (folder / "config.json").rename(folder / "adapter_model.bin")
+                and (folder / "model.safetensors").unlink(),
+                ADAPTER,
             ),
             (
                 _without("tokenizer.json", "tokenizer_config.json"),

@@ -158,14 +158,7 @@ class TestCommit:
     def test_model_page(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:
         """A score of a whole benchmark goes to the model's page, in points, with how it was measured."""
         hub.make_repo("acme/model", kind="model")
-        path = run.results
-        content = json.loads(path.read_text())
-        content["r1eval"]["benchmarks"]["smoke"] |= {
-            "task": "gpqa:diamond|0",
-            "n_problems": 198,
-            "dataset": f"Idavidrein/gpqa@{'1' * 40}",
-        }
-        path.write_text(json.dumps(content))
+        content = called_gpqa(run)
         wishes = UploadWishes(repo=REPO, model_page="acme/model")
         assert lfs.upload(run.folder, wishes)["page"]["is_new"]
         assert lfs.upload(run.folder, wishes)["page"]["is_new"] is False
@@ -181,6 +174,18 @@ class TestCommit:
         ):
             assert line in page.splitlines()
         assert "pass@1 over 4 samples per problem, temperature 0.6, top-p 0.95, 64 new tokens" in " ".join(page.split())
+
+    def test_a_model_page_that_is_not_there(self, hub: StandInHub, lfs: Client, run: RunFiles, tmp_path: Path) -> None:
+        """The samples are uploaded all the same, and that is said."""
+        called_gpqa(run)
+        command = ("upload", str(run.folder), "--repo", REPO, "--model-page", "acme/model")
+        code, printed = lfs.r1eval(tmp_path, *command)
+        assert code == 2
+        where = (
+            f"the samples are at {hub.url}/datasets/{REPO}, but not the scores on the model's page: acme/model: there"
+        )
+        assert where in " ".join(printed.split())
+        assert n_runs(hub.repo(REPO)) == 1
 
 
 class TestCheckpoint:
@@ -235,6 +240,8 @@ class TestTransientTroubles:
             ("info", Trouble.SILENT, [2.0]),
             ("tree", Trouble.SILENT, []),
             ("lfs", Trouble.BROKEN, []),
+            ("storage", Trouble.BROKEN, []),
+            ("storage", Trouble.FORBIDDEN, [2.0]),
         ],
     )
     def test_one_commit_in_the_end(  # noqa: PLR0917 - three fixtures, three values
@@ -419,6 +426,18 @@ def test_a_signed_address_is_no_reader_s(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     error = ValueError(f"400 for url 'https://storage/x?X-Amz-Signature=abc&b=1' with {TOKEN}: why?")
     assert scrubbed(error) == "ValueError: 400 for url 'https://storage/x' with (the token): why?"
+
+
+def called_gpqa(run: RunFiles) -> dict[str, Any]:
+    """Let the run's results be those of a whole benchmark from the Hub."""
+    content: dict[str, Any] = json.loads(run.results.read_text())
+    content["r1eval"]["benchmarks"]["smoke"] |= {
+        "task": "gpqa:diamond|0",
+        "n_problems": 198,
+        "dataset": f"Idavidrein/gpqa@{'1' * 40}",
+    }
+    run.results.write_text(json.dumps(content))
+    return content
 
 
 def pytest_run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
