@@ -5,7 +5,7 @@ Loading takes minutes and measuring seconds, so everything that fits the GPU tog
 together, each engine told the size of its cache, and waits (`perf.generation --after`). When all
 are ready nothing else runs, and one after the other is let go. A group holds what fits 80 GB.
 
-    python -m perf.one_gpu                     # 1.5B: all groups, about 50 minutes on one H100
+    python -m perf.one_gpu                     # 1.5B: all groups, about 45 minutes on one H100
     python -m perf.one_gpu one two             # some of them
     python -m perf.one_gpu --model 7B
     python -m perf.one_gpu --model tiny -- --max-model-len 2048    # what follows goes to perf.generation
