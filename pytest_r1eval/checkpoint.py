@@ -31,10 +31,10 @@ MAX_HEADER_BYTES = 100_000_000
 """What the safetensors library takes at most."""
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
-_ADAPTER_WEIGHTS = frozenset({"adapter_model.safetensors", "adapter_model.bin"})
-_NO_WEIGHTS = frozenset({"training_args.bin", "optimizer.bin", "scheduler.bin"}) | _ADAPTER_WEIGHTS
-"""What trainers save beside a model's weights."""
-"""What the transformers trainer leaves beside the weights under one of their suffixes."""
+_ADAPTER = frozenset({"adapter_model.safetensors", "adapter_model.bin", "adapter_config.json"})
+"""What PEFT saves of a LoRA adapter; of one on the Hub only the last is fetched."""
+_NO_WEIGHTS = frozenset({"training_args.bin", "optimizer.bin", "scheduler.bin"}) | _ADAPTER
+"""What trainers leave beside the weights under one of their suffixes."""
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json")
 
 
@@ -89,11 +89,8 @@ def _inspected(model: str, *, revision: str | None) -> Checkpoint:
 
 def _from_folder(folder: Path) -> Checkpoint:
     weights = sorted(path for pattern in _WEIGHTS for path in folder.glob(pattern) if path.name not in _NO_WEIGHTS)
-    if not weights and any((folder / name).is_file() for name in _ADAPTER_WEIGHTS):
-        raise ModelError(
-            f"{folder} holds an adapter (LoRA) without its model; expected a whole checkpoint: merge the adapter into "
-            "its model (merge_and_unload of PEFT) and save that with its tokenizer"
-        )
+    if not weights:
+        _refuse_adapter(folder, name=str(folder))
     config = _json(folder / "config.json", folder)
     if not weights:
         raise ModelError(
@@ -111,6 +108,15 @@ def _from_folder(folder: Path) -> Checkpoint:
         max_position=_max_position(config),
         size=_size(config, folder),
     )
+
+
+def _refuse_adapter(folder: Path, *, name: str) -> None:
+    """Say of a folder that lacks a model whether it is an adapter."""
+    if any((folder / file).is_file() for file in _ADAPTER):
+        raise ModelError(
+            f"{name} holds an adapter (LoRA) without its model; expected a whole checkpoint: merge the adapter into "
+            "its model (merge_and_unload of PEFT) and save that with its tokenizer"
+        )
 
 
 def _name(folder: Path) -> str:
@@ -138,6 +144,8 @@ def _from_hub(model: str, *, revision: str | None) -> Checkpoint:
             f"--r1-model {model}: no such folder, and the Hub did not give it ({_first_line(error)}); "
             "check the name, the network, and HF_TOKEN if the model is gated"
         ) from error
+    if not (folder / "config.json").is_file():
+        _refuse_adapter(folder, name=model)
     config = _json(folder / "config.json", folder)
     return Checkpoint(
         model=model,

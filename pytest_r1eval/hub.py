@@ -23,12 +23,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_r1eval.core import uploads
 from pytest_r1eval.errors import UploadError
-from pytest_r1eval.hub_errors import causes, is_signed, scrubbed
+from pytest_r1eval.hub_errors import Reply, causes, is_lapsed, reply_behind, scrubbed
 from pytest_r1eval.hub_session import quiet_client
 from pytest_r1eval.packages import Package, PageScore
 
 if TYPE_CHECKING:
-    from httpx import Response
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile, RepoFolder
 
@@ -361,32 +360,31 @@ def _failure(error: Exception, delivery: _Delivery) -> _Failure:
         OfflineModeIsEnabled,
     )
 
-    chain = tuple(causes(error))
     what = scrubbed(error)
-    if any(isinstance(cause, OfflineModeIsEnabled) for cause in chain):
+    if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes(error)):
         return _Failure(repo=delivery.repo, what="HF_HUB_OFFLINE is set", advice="unset it where runs are uploaded")
     if isinstance(error, HFValidationError):
         return _Failure(repo=delivery.repo, what=what, advice="expected org/name")
-    response = next((cause.response for cause in chain if getattr(cause, "response", None) is not None), None)  # type: ignore[attr-defined]
-    if response is not None:
-        return _refusal(response, what, delivery)
+    reply = reply_behind(error)
+    if reply is not None:
+        return _refusal(reply, what, delivery)
     is_remote = isinstance(error, LocalEntryNotFoundError | json.JSONDecodeError)  # no answer, or a portal's page
     is_local = isinstance(error, FileNotFoundError | PermissionError | TypeError | ValueError) and not is_remote
     advice = "see that the run's files can be read" if is_local else None
     return _Failure(repo=delivery.repo, what=what, advice=advice)
 
 
-def _refusal(response: Response, what: str, delivery: _Delivery) -> _Failure:
+def _refusal(reply: Reply, what: str, delivery: _Delivery) -> _Failure:
     wait_s = None
     advice: str | None = None
-    status = response.status_code
-    if response.headers.get("X-Error-Code") == "RepoNotFound":
+    status = reply.status_code
+    if reply.headers.get("X-Error-Code") == "RepoNotFound":
         status = 404  # the Hub says 401 to somebody it does not know
     match status:
         case 401:
             what = "the Hub does not take the token: expired, revoked, or there is none"
             advice = "log in anew (hf auth login), or set HF_TOKEN"
-        case 403 if is_signed(str(response.url)):
+        case 403 if is_lapsed(reply):
             what = "storage refused an address that the Hub had signed (403)"
         case 403:
             what = "the token may not write there"
@@ -397,7 +395,7 @@ def _refusal(response: Response, what: str, delivery: _Delivery) -> _Failure:
         case 412:
             what = "somebody else committed at the same time"
         case 429:
-            what, asked = "the Hub has had too many requests (429)", response.headers.get("Retry-After", "")
+            what, asked = "the Hub has had too many requests (429)", reply.headers.get("Retry-After", "")
             wait_s = float(asked) if asked.isdecimal() else None
         case _ if status >= 500 or status == 408:
             what = f"the Hub failed ({status})"

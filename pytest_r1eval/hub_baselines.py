@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_r1eval.errors import BaselineError
-from pytest_r1eval.hub_errors import causes, scrubbed, status_of
+from pytest_r1eval.hub_errors import causes, is_lapsed, reply_behind, scrubbed
 
 HUB_PREFIX = "hf://"
 _PLACE = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<path>.+\.json)")
@@ -77,10 +77,10 @@ def _refusal(error: Exception, asked: _Place) -> str:
     for kind, words in kinds.items():
         if any(isinstance(cause, kind) for cause in causes(error)):
             return words
-    status = status_of(error)
-    if status in statuses:
-        return statuses[status]
-    answer = "nobody answers" if status is None else f"the Hub answers {status}"
+    reply = reply_behind(error)
+    if reply is not None and reply.status_code in statuses and not is_lapsed(reply):
+        return statuses[reply.status_code]
+    answer = "nobody answers" if reply is None else f"the Hub answers {reply.status_code}"
     return f"{answer} ({scrubbed(error)}); expected the file {asked.path}. Try again later, or name a local file"
 
 

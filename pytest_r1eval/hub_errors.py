@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Protocol
 from urllib.parse import urlsplit
 
 MAX_CHARS = 300
 _QUERY = re.compile(r"(?<=\S)\?[^\s'\"]+")
 """Of an address: storage is written to by addresses that are signed there, and whoever has one may write."""
+
+
+class Reply(Protocol):
+    """What is asked of a reply; the client has changed its HTTP library more than once."""
+
+    @property
+    def status_code(self) -> int: ...  # noqa: D102
+    @property
+    def headers(self) -> Mapping[str, str]: ...  # noqa: D102
+    @property
+    def url(self) -> object: ...  # noqa: D102
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -19,15 +32,20 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
-def is_signed(address: str) -> bool:
-    """Whether an address lets in by itself, for a while: storage takes no token, and refuses one that has run out."""
-    return "signature=" in urlsplit(address).query.lower()
+def reply_behind(error: BaseException) -> Reply | None:
+    """Return the reply behind an error; None where nobody answered."""
+    return next((cause.response for cause in causes(error) if getattr(cause, "response", None) is not None), None)  # type: ignore[attr-defined]
 
 
 def status_of(error: BaseException) -> int | None:
     """Return the HTTP status behind an error; None where nobody answered."""
-    responses = (getattr(cause, "response", None) for cause in causes(error))
-    return next((int(response.status_code) for response in responses if response is not None), None)
+    reply = reply_behind(error)
+    return None if reply is None else reply.status_code
+
+
+def is_lapsed(reply: Reply) -> bool:
+    """Whether storage refused an address that the Hub had signed: it has run out, and the token has no part in it."""
+    return reply.status_code == HTTPStatus.FORBIDDEN and "signature=" in urlsplit(str(reply.url)).query.lower()
 
 
 def scrubbed(error: BaseException) -> str:

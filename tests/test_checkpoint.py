@@ -15,6 +15,7 @@ import pytest
 from pytest_r1eval.checkpoint import BLOCK_BYTES, N_BLOCKS, WHOLE_FILE_BYTES, Checkpoint, inspect_checkpoint
 from pytest_r1eval.core.sizes import model_size
 from pytest_r1eval.errors import ModelError
+from tests.hub_server import StandInHub
 
 TOKENIZER_FILES = "tokenizer.json, tokenizer.model, vocab.json, merges.txt, tokenizer_config.json"
 
@@ -447,6 +448,27 @@ class TestIncomplete:
         assert expected == model_error(model)
 
 
+def said_of(model: str, environment: dict[str, str]) -> str:
+    """Inspect a Hub id in a process with such an environment, and return what it prints: the error."""
+    script = (
+        "import sys\n"
+        "from pytest_r1eval.checkpoint import inspect_checkpoint\n"
+        "from pytest_r1eval.errors import ModelError\n"
+        "try: inspect_checkpoint(sys.argv[1], revision=None)\n"
+        "except ModelError as error: print(error)\n"
+    )
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    child = subprocess.run(
+        [sys.executable, "-c", script, model],
+        env={**inherited, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return child.stdout
+
+
 class TestHub:
     """A Hub id needs a network or a copy; without either the answer is one sentence."""
 
@@ -455,25 +477,17 @@ class TestHub:
     )
     def test_no_network(self, tmp_path: Path, environment: dict[str, str]) -> None:
         """Nothing is retried for minutes, and nothing of ours is on the screen but the sentence."""
-        script = (
-            "from pytest_r1eval.checkpoint import inspect_checkpoint\n"
-            "from pytest_r1eval.errors import ModelError\n"
-            "try: inspect_checkpoint('made-up/model', revision=None)\n"
-            "except ModelError as error: print(error)\n"
-        )
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        child = subprocess.run(
-            [sys.executable, "-c", script],
-            env={**inherited, "HF_HOME": str(tmp_path), **environment},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        )
+        said = said_of("made-up/model", {"HF_HOME": str(tmp_path), **environment})
 
-        assert child.stdout.startswith("--r1-model made-up/model: no such folder, and the Hub did not give it (")
-        assert child.stdout.endswith("; check the name, the network, and HF_TOKEN if the model is gated\n")
-        assert child.stdout.count("\n") == 1
+        assert said.startswith("--r1-model made-up/model: no such folder, and the Hub did not give it (")
+        assert said.endswith("; check the name, the network, and HF_TOKEN if the model is gated\n")
+        assert said.count("\n") == 1
+
+    def test_an_adapter(self, served: StandInHub, tmp_path: Path) -> None:
+        """It has no config.json there either, and its weights are not fetched to see that."""
+        served.reset()
+        served.make_repo("acme/lora", kind="model", files={"adapter_config.json": b"{}", "tokenizer.json": b"{}"})
+        assert said_of("acme/lora", served.environment(tmp_path)) == ADAPTER.format(folder="acme/lora") + "\n"
 
     def test_impossible_id(self) -> None:
         """A name that the Hub would not take is refused without asking it."""

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
+import huggingface_hub
 import pytest
+from huggingface_hub.errors import HfHubHTTPError
 
+from pytest_r1eval.errors import BaselineError
 from pytest_r1eval.hub_baselines import commit_of, fetch
 from pytest_r1eval.hub_errors import MAX_CHARS
 from tests.hub_client import Client, client
@@ -126,6 +131,19 @@ class TestFetch:
         """Is refused before anybody is asked."""
         with pytest.raises(Exception, match=r"expected hf://datasets/ORG/REPO/PATH\.json, with @REVISION after REPO"):
             fetch(place)
+
+
+def test_an_address_that_has_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large files come from storage, by an address that the Hub signs; when it refuses, the token is not to blame."""
+
+    def refused(*_: object, **__: object) -> None:
+        request = httpx.Request("GET", "https://storage/toy.json?Expires=1&Signature=ab")
+        reply: Any = httpx.Response(403, request=request)  # whichever httpx the client has
+        raise HfHubHTTPError("403", response=reply)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refused)
+    with pytest.raises(BaselineError, match=r"toy\.json: the Hub answers 403 \(.*\. Try again later"):
+        fetch(PLACE)
 
 
 def test_the_commit_of_a_file_that_is_no_download() -> None:
