@@ -17,6 +17,7 @@ from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline
 from pytest_r1eval.core.fingerprints import Fingerprint, Question
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, Outcome, ProblemTally
+from pytest_r1eval.core.texts import is_loop, quoted
 from pytest_r1eval.core.verdicts import Judgement, invalid
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.store import FILE_NAME, BenchmarkState, Store
@@ -28,7 +29,13 @@ whether all of them are counted wrong or right. One crash in a night of grading 
 gate.
 """
 MIN_TOKENS_OF_A_REPEAT = 256
-"""Two draws of one short answer agree by chance; of this many tokens, at any temperature above 0, they do not."""
+"""
+Two draws of one short answer agree by chance; of this many tokens, at a temperature above 0, they do not.
+
+Two kinds of response prove nothing about seeds, whatever their length, and are the model's own failure: one that the
+token limit ended (a model stuck on one token fills it the same way each time), and one that says a short piece again
+and again. Such a model is judged, and its health or pass@1 is red.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,19 +154,32 @@ def unfit_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Ju
     n_samples, n_errors = sum(tally.n_samples for tally in tallies), sum(tally.n_error for tally in tallies)
     if n_errors > MAX_UNGRADED_SHARE * n_samples:
         return ungraded_run(store, plan, tallies, why="")
-    repeated = store.repeated_responses(plan.benchmark, min_tokens=MIN_TOKENS_OF_A_REPEAT)
-    if repeated and plan.sampling.temperature > 0:
-        return invalid(
-            f"Problem {repeated[0][0]} has one response of {MIN_TOKENS_OF_A_REPEAT} tokens or more "
-            f"{repeated[0][1]} times, as {len(repeated)} responses of the run: seeds were reused.",
-            "Samples that repeat each other are no evidence; check the engine's seeds and start a new run.",
-        )
+    if plan.sampling.temperature > 0 and (repeated := repeated_samples(store, plan)) is not None:
+        return repeated
     if len(store.harnesses) != 1:
         return invalid(
             f"The run's workers answered with {len(store.harnesses)} different harnesses.",
             "Use one engine version, dtype and kind of device per run.",
         )
     return None
+
+
+def repeated_samples(store: Store, plan: Plan) -> Judgement | None:
+    """Refuse a run in which one problem has one long response several times, which only equal seeds draw."""
+    found = [
+        (repeated, sample.response)
+        for repeated in store.repeated_responses(plan.benchmark, min_tokens=MIN_TOKENS_OF_A_REPEAT)
+        if (sample := store.sample(plan.benchmark, problem_id=repeated.problem_id, index=repeated.first_index))
+        and not is_loop(sample.response.text)
+    ]
+    if not found:
+        return None
+    repeated, response = found[0]
+    return invalid(
+        f"Problem {repeated.problem_id} has one response of {response.n_tokens} tokens {repeated.n_samples} times, "
+        f"which begins {quoted(response.text)}; the run has {len(found)} such: seeds were reused.",
+        "Samples that repeat each other are no evidence; check the engine's seeds and start a new run.",
+    )
 
 
 def ungraded_run(store: Store, plan: Plan, tallies: Sequence[ProblemTally], *, why: str) -> Judgement:

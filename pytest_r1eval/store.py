@@ -106,6 +106,15 @@ class Progress:
     n_open_units: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatedResponse:
+    """One problem's samples that have one text: how many, and the index of the first of them."""
+
+    problem_id: str
+    first_index: int
+    n_samples: int
+
+
 class Store:
     """
     One connection to a run store; every thread opens its own.
@@ -721,15 +730,18 @@ class Store:
             rows = db.execute("SELECT content FROM look WHERE benchmark = ? ORDER BY number", (name,)).fetchall()
         return tuple(content for (content,) in rows)
 
-    def repeated_responses(self, name: str, *, min_tokens: int) -> tuple[tuple[str, int], ...]:
-        """Return (problem id, samples) of each response of `min_tokens` or more that one problem has several times."""
+    def repeated_responses(self, name: str, *, min_tokens: int) -> tuple[RepeatedResponse, ...]:
+        """Return each response of `min_tokens` or more that ended by itself and that one problem has several times."""
         with self._reading() as db:
             rows = db.execute(
-                "SELECT problem_id, count(*) FROM sample WHERE benchmark = ? AND n_tokens >= ?"
+                "SELECT problem_id, min(idx), count(*) FROM sample"
+                " WHERE benchmark = ? AND n_tokens >= ? AND finish_reason = ?"
                 " GROUP BY problem_id, digest HAVING count(*) > 1",
-                (name, min_tokens),
+                (name, min_tokens, FinishReason.STOP),
             ).fetchall()
-        return tuple((id_, int(n_samples)) for id_, n_samples in rows)
+        return tuple(
+            RepeatedResponse(problem_id=id_, first_index=index, n_samples=n_samples) for id_, index, n_samples in rows
+        )
 
     def write_verdict(self, name: str, content: str) -> None:
         """Store the judgement of a benchmark, as JSON."""

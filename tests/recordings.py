@@ -44,6 +44,11 @@ def record_run(
     n_tokens: int = 20,
     n_random_bytes: int = 0,
     same_text: bool = False,
+    text: str | None = None,
+    answer: str | None = "4",
+    detail: str | None = None,
+    finish_reason: FinishReason = FinishReason.STOP,
+    temperature: float = 0.6,
     ungraded: frozenset[tuple[str, int]] = frozenset(),
     gate: SequentialGate | None = None,
     share: Share | None = None,
@@ -53,7 +58,7 @@ def record_run(
 
     `skip` leaves (problem id, index) pairs out; on `ungraded` ones the grader failed. With a `gate` the samples are
     planned in its rounds; all are there, and no look is taken. A `share` holds its part of them. Random bytes behind
-    each text, in hexadecimal, take as much room in a store: they cannot be compressed.
+    each text, in hexadecimal, take as much room in a store: they cannot be compressed. A `text` is every sample's.
     """
     identity = ModelIdentity(weights=weights, tokenizer="t", chat_template="c")
     header = RunHeader(
@@ -76,7 +81,7 @@ def record_run(
             problem_ids=tuple(problem.id for problem in exam.problems),
             rounds=(n_samples,) if gate is None else gate.plan.ks,
             seed=seed,
-            sampling=Sampling(max_new_tokens=64, max_model_length=256),
+            sampling=Sampling(temperature=temperature, max_new_tokens=64, max_model_length=256),
         )
         gate_text = None if gate is None else gates.dumps(gate)
         store.write_plan(exam, tuple((1, 2, 3) for _ in exam.problems), plan, gate=gate_text)
@@ -88,7 +93,7 @@ def record_run(
                 grade = outcome or (Outcome.CORRECT if is_solved else Outcome.WRONG)
                 if (claimed.unit.problem_id, index) in ungraded:
                     grade = Outcome.ERROR
-                text = (
+                own_text = (
                     f"{index} {sample_seed(seed, claimed.unit.problem_id, index)}{rng.randbytes(n_random_bytes).hex()}"
                 )
                 sample = Sample(
@@ -96,11 +101,11 @@ def record_run(
                     index=index,
                     seed=sample_seed(seed, claimed.unit.problem_id, index),
                     response=Response(
-                        text="again" if same_text else text,
+                        text=text or ("again" if same_text else own_text),
                         n_tokens=n_tokens,
-                        finish_reason=FinishReason.STOP,
+                        finish_reason=finish_reason,
                     ),
-                    grade=Grade(outcome=grade, answer="4"),
+                    grade=Grade(outcome=grade, answer=answer, detail=detail),
                 )
                 if (claimed.unit.problem_id, index) not in skip:
                     store.add_sample(claimed, sample)

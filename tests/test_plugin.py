@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.core.records import Outcome
+from pytest_r1eval.core.records import FinishReason, Outcome
 from pytest_r1eval.looks import gate_of
 from pytest_r1eval.store import FILE_NAME, Store
 
@@ -189,6 +189,19 @@ class TestHealth:
         result = judge(pytester, "echo")
         assert result.ret == 1
         result.stdout.fnmatch_lines(["*INVALID. Problem * seeds were reused.*"])
+
+    def test_a_model_stuck_on_one_token_is_red_for_that(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """Responses that fill the token limit with one token are a regression and truncation, not reused seeds."""
+        recorded("base", seed=1)
+        stuck = {"text": "the " * 300, "n_tokens": 300, "finish_reason": FinishReason.LENGTH}
+        recorded("stuck", seed=2, weights="w2", outcome=Outcome.TRUNCATED, **stuck)
+        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        result = judge(pytester, "stuck")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(
+            ["FAILED r1eval::smoke::pass@1 - smoke: FAIL_REGRESSED.*", "FAILED r1eval::smoke::health - *health FAIL.*"]
+        )
+        assert "INVALID" not in result.stdout.str()
 
     def test_health_is_skipped_where_nothing_was_judged(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """An INVALID gate has one error, not two."""

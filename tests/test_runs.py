@@ -10,7 +10,7 @@ import pytest
 from pytest_r1eval.core.baselines import MeasuredBaseline
 from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.plans import Plan
-from pytest_r1eval.core.records import Outcome, ProblemTally
+from pytest_r1eval.core.records import FinishReason, Outcome, ProblemTally
 from pytest_r1eval.core.verdicts import Judgement, Verdict
 from pytest_r1eval.errors import RunError, StoreError
 from pytest_r1eval.runs import StoredRun, chosen_benchmarks, stopped_early
@@ -136,3 +136,46 @@ class TestChoice:
         with pytest.raises(RunError) as caught:
             chosen_benchmarks(run, asked=("smoky",))
         assert str(caught.value) == f"{run.folder} holds no smoky; expected one of smoke"
+
+
+class TestRepeatedText:
+    REASONING = "\n".join(
+        f"Step {n}: {n * n * 7919} less {n * 104729} leaves {n * n * 7919 - n * 104729}." for n in range(60)
+    )
+
+    def test_a_model_stuck_on_one_token_is_judged(self, tmp_path: Path) -> None:
+        """Equal responses that the token limit ended prove nothing about seeds: the model measured is a bad one."""
+        stuck = record_run(
+            tmp_path / "stuck",
+            text="the " * 256,
+            n_tokens=256,
+            finish_reason=FinishReason.LENGTH,
+            outcome=Outcome.WRONG,
+        )
+        measured = StoredRun(folder=stuck).measured("smoke")
+        assert sum(problem.n_correct for problem in measured.counts.problems) == 0
+        assert measured.health.n_truncated == 96
+
+    def test_a_loop_that_ends_by_itself_is_judged(self, tmp_path: Path) -> None:
+        """A text that says a short piece again and again agrees with itself without equal seeds."""
+        looping = record_run(tmp_path / "run", text="Wait, let me check. " * 80, n_tokens=300, outcome=Outcome.WRONG)
+        assert StoredRun(folder=looping).measured("smoke").health.n_samples == 96
+
+    def test_equal_reasoning_is_reused_seeds(self, tmp_path: Path) -> None:
+        """A long response that says something and that one problem has twice is no evidence; the message shows it."""
+        run = StoredRun(folder=record_run(tmp_path / "run", text=f"{self.REASONING}\x1b[2J", n_tokens=900))
+        assert refusal(run) == (
+            "Problem p000 has one response of 900 tokens 8 times, which begins "
+            '"Step 0: 0 less 0 leaves 0. Step 1: 7919 less 104729 leave..."; the run has 12 such: seeds were reused.'
+        )
+
+    def test_the_shown_start_is_one_harmless_line(self, tmp_path: Path) -> None:
+        """Control characters and a runner's commands within the text are escaped."""
+        text = f"\x1b[2J\n::error::##[group]{self.REASONING}"
+        reason = refusal(StoredRun(folder=record_run(tmp_path / "run", text=text, n_tokens=900)))
+        assert r'"\x1b[2J : :error: :# #[group]Step 0' in reason
+
+    def test_equal_responses_at_temperature_0_are_expected(self, tmp_path: Path) -> None:
+        """Greedy decoding draws the same text each time."""
+        run = record_run(tmp_path / "run", text=self.REASONING, n_tokens=900, temperature=0.0)
+        assert StoredRun(folder=run).measured("smoke").health.n_samples == 96

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_r1eval.core.benchmarks import Problem, Sampling
 from pytest_r1eval.core.plans import Plan
-from pytest_r1eval.store import FILE_NAME, Progress, Store
+from pytest_r1eval.store import FILE_NAME, Progress, RepeatedResponse, Store
 from pytest_r1eval.store_schema import SCHEMA_VERSION, TABLES, packed, statements, unpacked
 from tests.recordings import record_run
 
@@ -67,7 +67,8 @@ def test_older_run_is_converted(tmp_path: Path, schema: int) -> None:
     with closing(Store.open(old_run(tmp_path / "run", schema=schema))) as store:
         read = [(sample.problem_id, sample.index, sample.response.text) for sample in store.samples("smoke")]
         assert read == [("p", 0, LONG), ("p", 1, LONG), ("q", 1, "short")]
-        assert store.repeated_responses("smoke", min_tokens=1) == (("p", 2),)
+        repeated = RepeatedResponse(problem_id="p", first_index=0, n_samples=2)
+        assert store.repeated_responses("smoke", min_tokens=1) == (repeated,)
         assert store.progress("smoke") == Progress(n_stored=3, n_planned=4, n_open_units=1)
         claimed = store.claim(owner="me")
         assert claimed is not None

@@ -1,0 +1,68 @@
+"""
+Text from elsewhere, made fit for what reads it: one rule for halves of a pair, one for control characters.
+
+Decisions:
+
+- A run's store keeps what an engine answered as it came, half a surrogate pair included (a server's JSON can hold
+  one). Parquet, UTF-8 files and terminals cannot hold it, so everything that leaves the store is `whole`.
+- What a user, a plugin or a file names is refused where it holds a control character (`hidden_in`): a newline in a
+  name is a line of a batch script, of ``GITHUB_OUTPUT`` or of a CI's log.
+- What a model or a data set says cannot be refused. It is `escaped` where people and CI runners read it.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+REPLACEMENT = "\ufffd"
+"""Unicode's sign for what cannot be read."""
+
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+_BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+_HIDDEN = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029{_BIDI}\ud800-\udfff]")
+"""C0 and C1 control characters, both line separators, what turns text around, and halves of a pair."""
+_COMMAND = re.compile(r"##(?=(?:vso)?\[)|::", re.IGNORECASE)
+"""How a line becomes a command to a CI's runner: GitHub's ``::error`` and ``##[group]``, Azure's ``##vso[``."""
+
+_MIN_LOOP_RATIO = 8
+"""zlib leaves 0.44 of reasoning text and 0.3 of code; of one phrase said again and again less than an eighth."""
+
+
+def has_half_pair(text: str) -> bool:
+    """Whether a text holds half a surrogate pair, which UTF-8 cannot."""
+    return _HALF_PAIR.search(text) is not None
+
+
+def whole(text: str) -> str:
+    """Return a text with the replacement character for each half of a pair."""
+    return _HALF_PAIR.sub(REPLACEMENT, text)
+
+
+def hidden_in(text: str) -> str | None:
+    """Return the first character of a text that no printed name may hold, as Python writes it; None without one."""
+    found = _HIDDEN.search(text)
+    return None if found is None else ascii(found[0])
+
+
+def escaped(text: str) -> str:
+    r"""
+    Return a text of one line, in which nothing is a command to a terminal or to a CI's runner.
+
+    A control character becomes its escape, such as ``\n`` or ``\x1b``. A space parts what a runner would take for
+    a command.
+    """
+    visible = _HIDDEN.sub(lambda found: ascii(found[0])[1:-1], text)
+    return _COMMAND.sub(lambda found: " ".join(found[0]), visible)
+
+
+def quoted(text: str, *, max_chars: int = 60) -> str:
+    """Return the start of a text in quotes, escaped, on one line."""
+    start = escaped(" ".join(text.split()))
+    return f'"{start}"' if len(start) <= max_chars else f'"{start[: max_chars - 3]}..."'
+
+
+def is_loop(text: str) -> bool:
+    """Whether a text says one short piece again and again, so that two draws of it agree by themselves."""
+    raw = text.encode("utf-8", "surrogatepass")
+    return len(zlib.compress(raw)) * _MIN_LOOP_RATIO < len(raw)
