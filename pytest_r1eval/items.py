@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pytest
 from _pytest._code.code import TerminalRepr
@@ -107,7 +107,22 @@ class ShardItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Path | str, int | None, str]:
         """Show the benchmark, not the file behind it."""
-        return ROOT_ID, None, self.name
+        return self.config.rootpath / ROOT_ID, None, self.name
+
+
+def show_ids(config: pytest.Config) -> None:
+    """
+    Let pytest print our node ids as they are, however far below rootdir the user is.
+
+    It takes what is before the ``::`` for a file and prints it relative to the user's folder, as in
+    ``../r1eval::aime24``: another id on each machine.
+    """
+    relative: Callable[[Any], Any] = config.cwd_relative_nodeid
+
+    def shown(nodeid: Any) -> Any:  # noqa: ANN401 - a text, or a NodeId since pytest 9.2
+        return nodeid if str(nodeid).partition("::")[0] == ROOT_ID else relative(nodeid)
+
+    config.cwd_relative_nodeid = shown  # type: ignore[method-assign]  # there is no hook
 
 
 def marks_of(benchmark: Benchmark) -> tuple[str, ...]:

@@ -260,6 +260,13 @@ def is_asked(config: pytest.Config) -> bool:
     return chosen_model(config) is not None or bool(Reader(config, os.environ).text("judge-only"))
 
 
+def is_named(arguments: Iterable[str], environment: Mapping[str, str]) -> bool:
+    """Whether a command line or an environment names one of our options; cheap, and before anything is parsed."""
+    return any(argument.startswith("--r1-") for argument in arguments) or any(
+        option.dest.upper() in environment for option in OPTIONS
+    )
+
+
 def given(config: pytest.Config, names: Iterable[str]) -> tuple[str, ...]:
     """Return which of some options, by their dashed names, stand on the command line itself, as flags."""
     asked = [option for option in OPTIONS if option.name in set(names)]

@@ -8,6 +8,7 @@ heavy is imported, and a test says so.
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 
 import pytest
 
@@ -22,6 +23,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """Let other plugins contribute benchmarks."""
     pluginmanager.add_hookspecs(hookspecs)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None, object, object]:
+    """Read the ini file of the user's folder where pytest read one above a model; before any other plugin looks."""
+    if options.is_named(args, os.environ):
+        from pytest_r1eval.rootdir import settle  # noqa: PLC0415 - only for a process that judges
+
+        settle(early_config, parser, args)
+    return (yield)
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)

@@ -84,7 +84,7 @@ class Settings:
 
     Attributes are the options of the same names; `samples` maps a benchmark's name
     to its samples per problem, `margin` is a fraction, `root` is where the user's
-    baselines and pyproject.toml live (pytest's own rootdir moves with the paths among
+    baselines and pyproject.toml live (pytest's own rootdir moves with the test paths among
     its arguments), `n_workers` the number of shards, `share` is `--r1-shard`.
     """
 
@@ -420,8 +420,7 @@ def _root(config: pytest.Config) -> Path:
     """
     Return the folder of the ini file that the user stands below, else where they stand.
 
-    pytest takes the model's path for a test path and may find an ini file above the
-    *model*, in somebody else's repository.
+    A test path or a -c among the arguments moves pytest's own rootdir to another folder; the user's baselines stay.
     """
     here = config.invocation_params.dir
     if config.inipath is not None and here.is_relative_to(config.inipath.parent):

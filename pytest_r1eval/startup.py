@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_r1eval import items
+from pytest_r1eval import items, rootdir
 from pytest_r1eval.assembly import checkpoint_of, placement_of, run_folder
 from pytest_r1eval.catalog import build_catalog, names_of
 from pytest_r1eval.checkpoint import Checkpoint
@@ -73,6 +73,8 @@ def register(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: If it cannot be done, with the reason in one line.
     """
+    rootdir.check(config)
+    items.show_ids(config)
     settings = settings_from(config)
     try:
         catalog = _catalog(config, settings)
