@@ -6,16 +6,17 @@ BIN := $(VENV)/bin
 STACK ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
 LOCK := requirements-$(STACK).lock
 STAMP := $(VENV)/.$(STACK).stamp
+NOT_RUN := $(CURDIR)/$(VENV)/not-run.jsonl
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 GOOD := examples/r1eval/tiny-arithmetic
 REGRESSED := examples/r1eval/tiny-arithmetic-regressed
 BASELINE := r1eval/tiny-arithmetic
 
-.PHONY: help demo test quality style evaluate gate slurm environment clean
+.PHONY: help demo test bare-test quality style evaluate gate slurm environment clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 environment: $(STAMP) ## make .venv and install the locked stack (cpu, or gpu if there is one)
 
@@ -42,11 +43,17 @@ demo: $(STAMP) ## judge the shipped checkpoint (green), then the regressed one (
 	if [ $$code -eq 1 ]; then echo "== the gate turned red (exit code 1), as it should: demo complete"; \
 	else echo "== expected exit code 1 (the gate turns red), got $$code"; exit 1; fi
 
-test: $(STAMP) ## run the whole test suite
+test: $(STAMP) ## run the whole test suite; installs what it runs for real where it may (R1_INSTALL=no leaves that out)
+	@tests/programs.sh
+	@rm -f $(NOT_RUN)
 	@echo "== everything but engines, on two workers"
-	$(BIN)/pytest tests --ignore tests/e2e -n 2 --dist loadfile
+	R1_NOT_RUN=$(NOT_RUN) $(BIN)/pytest tests --ignore tests/e2e -n 2 --dist loadfile
 	@echo "== end to end, with real vLLM and LightEval"
-	$(BIN)/pytest tests/e2e
+	R1_NOT_RUN=$(NOT_RUN) $(BIN)/pytest tests/e2e
+	@$(BIN)/python -m tests.requirements $(NOT_RUN)
+
+bare-test: $(STAMP) ## run the whole test suite as on a machine without bubblewrap, Chromium and Slurm
+	@PATH=$$($(BIN)/python -m tests.bare_path $(VENV)/bare-path) R1_INSTALL=no $(MAKE) --no-print-directory test
 
 quality: $(STAMP) ## check format, lint, types, layers and GitHub workflows
 	@echo "== format"; $(BIN)/ruff format --check .

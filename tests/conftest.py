@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.recordings import record_run
+from tests.requirements import pytest_unconfigure  # noqa: F401 - a hook: closes the suite with what was not run
 
 if TYPE_CHECKING:
     from tests.hub_server import StandInHub

@@ -23,17 +23,11 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
 USER = "slurm"
 """The ordinary user that Debian's package makes; the tests' own where they do not run as root."""
 NODES = ("n1", "n2", "n3")
 TIMEOUT_S = 150.0
 """Far more than anything takes on a machine that does nothing else."""
-
-
-def missing() -> list[str]:
-    """Return Slurm's programs that are not installed."""
-    return [name for name in PROGRAMS if shutil.which(name) is None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

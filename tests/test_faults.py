@@ -33,6 +33,7 @@ from tests.processes import (
     workers_of,
 )
 from tests.recordings import record_run
+from tests.requirements import MOUNTS, ROOT, lacking
 from tests.test_plugin import judge, runs_of, stored_samples, verdict_of
 
 Record = Callable[..., Path]
@@ -204,12 +205,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk.mkdir()
     mount = shutil.which("mount")
     if os.geteuid() or mount is None:
-        pytest.skip("mounting a small file system needs root")
+        lacking(ROOT, detail="to mount a small file system")
     done = subprocess.run(
         [mount, "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], check=False, capture_output=True, text=True
     )
     if done.returncode:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+        lacking(MOUNTS, detail=done.stderr.strip())
     yield disk
     subprocess.run(["umount", "--lazy", disk], check=True)  # noqa: S607 - beside the mount found above
 

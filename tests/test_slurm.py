@@ -26,7 +26,8 @@ from pytest_r1eval.slurm.jobs import submitted_in
 from pytest_r1eval.slurm.standings import stored
 from pytest_r1eval.store import Store
 from tests.recordings import record_run
-from tests.slurm_cluster import TIMEOUT_S, Cluster, missing, own, started_cluster
+from tests.requirements import SLURM, need
+from tests.slurm_cluster import TIMEOUT_S, Cluster, own, started_cluster
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -206,12 +207,8 @@ SCENARIOS: tuple[Scenario, ...] = (lost, requeued, preempted, killed, warned, ca
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """Start the cluster and record what it judges; where there is no Slurm, CI fails and others skip."""
-    if absent := missing():
-        reason = f"Slurm is not installed ({', '.join(absent)}); apt-get install slurm-wlm"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    """Start the cluster and record what it judges."""
+    need(SLURM)
     with started_cluster() as cluster:
         record_run(cluster.folder / "base", n_problems=12)
         record_run(cluster.folder / "good", n_problems=12, n_samples=16, seed=3, weights="w3")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -21,6 +20,7 @@ from pytest_r1eval.run_reports import GateReport, RunReport, read_report
 from pytest_r1eval.store import Store
 from tests.judged_runs import judged, judged_against
 from tests.recordings import record_run
+from tests.requirements import CHROMIUM, need
 
 ATTACK = (
     "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u202egnp.exe"
@@ -70,19 +70,15 @@ CONTRASTS = """() => {
   return found;
 }"""
 """Return the contrast of every text that is shown with what it stands on."""
-CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Start Chromium once; in CI it has to be there."""
-    if CHROMIUM is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("chromium is not here, and in CI the page must be looked at (apt-get install chromium)")
-        pytest.skip("chromium is not here")
+    """Start Chromium once."""
+    need(CHROMIUM)
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(
-            executable_path=CHROMIUM,
+            executable_path=shutil.which("chromium"),
             args=["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
         )
         yield launched

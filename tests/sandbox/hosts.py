@@ -20,6 +20,7 @@ import pytest
 
 from pytest_r1eval.sandbox.inside import seccomp
 from pytest_r1eval.sandbox.programs import Ending
+from tests.requirements import CONFINEMENT, ORDINARY_PYTHON, ROOT, lacking, need_bubblewrap
 
 SECRET = "hf_this_must_never_be_seen"  # noqa: S105 - the canary
 EXPECTED = "the-expected-output-2718281828"
@@ -146,7 +147,7 @@ class Host:
             assert self.process.stderr is not None
             words = self.process.stderr.read()
             if "nothing on this machine confines" in words:
-                missing(words.splitlines()[-1])
+                lacking(CONFINEMENT, detail=words.splitlines()[-1])
             pytest.fail(f"the host died: {self.process.wait()} {words}")
         return json.loads(line)
 
@@ -154,13 +155,6 @@ class Host:
 def _seen(answer: dict[str, object]) -> Seen:
     stdout = base64.b64decode(str(answer.pop("stdout"))).decode(errors="replace")
     return Seen(**{**answer, "ending": Ending(str(answer["ending"])), "stdout": stdout})  # type: ignore[arg-type]
-
-
-def missing(reason: str) -> None:
-    """Fail where the suite must run, skip elsewhere."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{reason}; in CI the attack suite must run")
-    pytest.skip(reason)
 
 
 def interpreter_for_everybody() -> str:
@@ -172,17 +166,16 @@ def interpreter_for_everybody() -> str:
                 return candidate
         except OSError:
             continue
-    missing("no Python 3.11 that an ordinary user can run (apt-get install python3)")
-    raise AssertionError
+    return lacking(ORDINARY_PYTHON)
 
 
 @contextmanager
 def host_of(way: Way) -> Iterator[Host]:
     """Start a host, and end all of it."""
-    if way.level == "bubblewrap" and shutil.which("bwrap") is None:
-        missing("bubblewrap is not installed (apt-get install bubblewrap)")
+    if way.level == "bubblewrap":
+        need_bubblewrap()
     if way.is_root and os.geteuid() != 0:
-        pytest.skip("needs root")
+        lacking(ROOT)
     interpreter = sys.executable if way.is_root else interpreter_for_everybody()
     with tempfile.TemporaryDirectory(prefix="r1eval-attacked-") as name, socket.socket(socket.AF_UNIX) as abstract:
         folder = Path(name)

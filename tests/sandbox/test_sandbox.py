@@ -20,7 +20,8 @@ import pytest
 from pytest_r1eval.errors import SandboxError
 from pytest_r1eval.sandbox import Call, Completion, Ending, Imports, Limits, Sandbox, SandboxLevel, Script
 from pytest_r1eval.sandbox.probing import leaks_found
-from tests.sandbox.hosts import comes_true_within, missing
+from tests.requirements import CONFINEMENT, lacking, need_bubblewrap
+from tests.sandbox.hosts import comes_true_within
 
 LEVELS = [SandboxLevel.BUBBLEWRAP, SandboxLevel.LANDLOCK]
 MIB = 1 << 20
@@ -61,10 +62,12 @@ def sandbox(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     module = tmp_path_factory.mktemp("module") / "doubling.py"
     module.write_text(MODULE, "utf-8")
     sandbox = Sandbox(n_parallel=4, imports=Imports(preloaded={"doubling": module}), levels=(request.param,))
+    if request.param is SandboxLevel.BUBBLEWRAP:
+        need_bubblewrap()
     try:
         sandbox.start()
     except SandboxError as error:
-        missing(str(error))
+        lacking(CONFINEMENT, detail=str(error))
     yield sandbox
     sandbox.close()
 
@@ -417,8 +420,10 @@ class TestLevels:
     )
     def test_poorer_kernels(self, features: list[str], words: str) -> None:
         """Each kernel gives the best level that holds on it; one that gives none is refused."""
+        if words.startswith("bubblewrap"):
+            need_bubblewrap()
         command = [sys.executable, "-m", "tests.sandbox.crippled", *features]
         done = subprocess.run(command, capture_output=True, check=True, text=True, cwd=Path(__file__).parents[2])
         if done.stdout.startswith("refused") and not words.startswith("refused"):
-            missing(done.stdout)
+            lacking(CONFINEMENT, detail=done.stdout)
         assert done.stdout.startswith(words)
