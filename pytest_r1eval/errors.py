@@ -14,6 +14,10 @@ class ModelError(R1EvalError):
     """The checkpoint cannot be judged as it lies there: missing, incomplete, without a chat template."""
 
 
+class InstallationError(R1EvalError):
+    """An installed package does not fit, or one that a run needs is missing."""
+
+
 class ExamError(R1EvalError):
     """A benchmark's problems cannot be had: unreadable data set, no network and no local copy, unknown task."""
 

@@ -16,6 +16,8 @@ from pytest_r1eval.checkpoint import Checkpoint
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.devices import this_machine
 from pytest_r1eval.errors import R1EvalError
+from pytest_r1eval.installation import Needs
+from pytest_r1eval.installation import check as check_installation
 from pytest_r1eval.options import given
 from pytest_r1eval.session import RunSession, marks_hint
 from pytest_r1eval.settings import EngineKind, GateKind, Settings, settings_from
@@ -88,6 +90,7 @@ def register(config: pytest.Config) -> None:
             placement = placement_of(
                 settings, checkpoint, machine=this_machine(os.environ), n_workers=settings.n_workers
             )
+            check_installation(_needs(settings))
     except R1EvalError as error:
         raise pytest.UsageError(str(error)) from error
     for benchmark in catalog.values():
@@ -141,6 +144,17 @@ def _check_choice(config: pytest.Config, settings: Settings, catalog: dict[str, 
         ReplayOptions.parse(settings.engine_args)
     if not (config.option.markexpr or config.option.keyword or config.option.collectonly):
         raise pytest.UsageError(f"--r1-model without -m would run everything; {marks_hint(catalog)}")
+
+
+def _needs(settings: Settings) -> Needs:
+    """Say what this machine has to have for a run: a stored one nothing, and an engine elsewhere the grader alone."""
+    if settings.judge_only is not None:
+        return Needs(engine=False, grader=False)
+    if settings.engine is EngineKind.REPLAY:
+        from pytest_r1eval.engines.replay import ReplayOptions  # noqa: PLC0415 - only where it is the engine
+
+        return Needs(engine=False, grader=ReplayOptions.parse(settings.engine_args).regrade)
+    return Needs(engine=settings.engine is EngineKind.VLLM, grader=True)
 
 
 def _held(run: Path, catalog: dict[str, Benchmark]) -> dict[str, Benchmark]:
