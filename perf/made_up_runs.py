@@ -52,7 +52,7 @@ def exam_of(n_problems: int) -> Exam:
 
 def planned_run(folder: Path, *, n_problems: int, n_samples: int, has_worker: bool = True) -> Store:
     """Create a run that is planned and has no samples."""
-    identity = ModelIdentity(weights="w", tokenizer="t", chat_template="c")
+    identity = ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all")
     created = "2026-01-01T00:00:00+00:00"
     header = RunHeader(model="made-up", model_name="local/made-up", identity=identity, created=created, seed=SEED)
     store = Store.create(folder, header)

@@ -175,15 +175,19 @@ def _from_group(benchmark: str, group: AddedRuns, *, n_samples: int) -> Aggregat
 
 def _differing(fingerprints: Sequence[Fingerprint]) -> tuple[str, ...]:
     first, *others = fingerprints
-    weights = ["model.weights" for other in others if other.model.weights != first.model.weights]
+    judged = [
+        f"model.{name}"
+        for name in ("weights", "checkpoint")
+        if any(getattr(other.model, name) != getattr(first.model, name) for other in others)
+    ]
     fields = [difference.field for other in others for difference in first.differences(other)]
-    return tuple(dict.fromkeys([*weights, *fields]))
+    return tuple(dict.fromkeys([*judged[:1], *fields]))
 
 
 def _warnings(runs: Sequence[MeasuredRun], groups: Sequence[AddedRuns], total: Pooled) -> tuple[str, ...]:
     warnings = list[str]()
-    draws = Counter((run.measured.fingerprint.model.weights, run.measured.seed) for run in runs)
-    n_checkpoints = len({weights for weights, _ in draws})
+    draws = Counter((run.measured.fingerprint.model.checkpoint, run.measured.seed) for run in runs)
+    n_checkpoints = len({checkpoint for checkpoint, _ in draws})
     if n_checkpoints > 1:
         warnings.append(f"The runs are of {n_checkpoints} checkpoints: this number describes none of them alone.")
     warnings += [

@@ -2,8 +2,8 @@
 What a checkpoint is, read from its files without loading a weight.
 
 A folder that is written over keeps its name, so names say nothing: LightEval's
-cache answers for the new checkpoint with the old one's responses. The digest here
-covers file names, sizes, safetensors headers and sampled content.
+cache answers for the new checkpoint with the old one's responses. The digests here
+cover file names, sizes, safetensors headers and sampled content.
 """
 
 from __future__ import annotations
@@ -15,26 +15,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
-from pytest_r1eval.core.fingerprints import ModelIdentity
+from pytest_r1eval.checkpoint_files import ADAPTER, WEIGHTS, folder_digests, header_bytes, weights_of
+from pytest_r1eval.core.fingerprints import ModelIdentity, checkpoint_digest
 from pytest_r1eval.core.sizes import ModelSize, model_size
 from pytest_r1eval.errors import ModelError
-
-WHOLE_FILE_BYTES = 64 * 2**20
-"""Files up to this size are hashed whole."""
-N_BLOCKS = 256
-BLOCK_BYTES = 64 * 2**10
-"""Larger files: 256 blocks of 64 KiB evenly spread, so 16 MiB a file; any training step changes all of them."""
 
 MAX_HEADER_BYTES = 100_000_000
 """What the safetensors library takes at most."""
 
-_WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
-_ADAPTER = frozenset({"adapter_model.safetensors", "adapter_model.bin", "adapter_config.json"})
-"""What PEFT saves of a LoRA adapter; of one on the Hub only the last is fetched."""
-_NO_WEIGHTS = frozenset({"training_args.bin", "optimizer.bin", "scheduler.bin"}) | _ADAPTER
-"""What trainers leave beside the weights under one of their suffixes."""
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json")
 
 
@@ -88,22 +77,26 @@ def _inspected(model: str, *, revision: str | None) -> Checkpoint:
 
 
 def _from_folder(folder: Path) -> Checkpoint:
-    weights = sorted(path for pattern in _WEIGHTS for path in folder.glob(pattern) if path.name not in _NO_WEIGHTS)
+    weights = weights_of(folder)
     if not weights:
         _refuse_adapter(folder, name=str(folder))
     config = _json(folder / "config.json", folder)
     if not weights:
         raise ModelError(
-            f"{folder} has a config.json but no weights; expected {', '.join(_WEIGHTS)} (was the save interrupted?)"
+            f"{folder} has a config.json but no weights; expected {', '.join(WEIGHTS)} (was the save interrupted?)"
         )
+    tokenizer, chat_template = _tokenizer_digest(folder), _digest([_chat_template(folder).encode()])
+    digests = folder_digests(folder)
     return Checkpoint(
         model=str(folder),
         revision=None,
         name=_name(folder),
         identity=ModelIdentity(
-            weights=_weights_digest(weights),
-            tokenizer=_tokenizer_digest(folder),
-            chat_template=_digest([_chat_template(folder).encode()]),
+            weights=digests.weights,
+            tokenizer=tokenizer,
+            chat_template=chat_template,
+            checkpoint=checkpoint_digest(digests.files),
+            files=digests.files,
         ),
         max_position=_max_position(config),
         size=_size(config, folder),
@@ -112,7 +105,7 @@ def _from_folder(folder: Path) -> Checkpoint:
 
 def _refuse_adapter(folder: Path, *, name: str) -> None:
     """Say of a folder that lacks a model whether it is an adapter."""
-    if any((folder / file).is_file() for file in _ADAPTER):
+    if any((folder / file).is_file() for file in ADAPTER):
         raise ModelError(
             f"{name} holds an adapter (LoRA) without its model; expected a whole checkpoint: merge the adapter into "
             "its model (merge_and_unload of PEFT) and save that with its tokenizer"
@@ -155,40 +148,11 @@ def _from_hub(model: str, *, revision: str | None) -> Checkpoint:
             weights=f"hub:{folder.name}",
             tokenizer=_tokenizer_digest(folder),
             chat_template=_digest([_chat_template(folder).encode()]),
+            checkpoint=f"hub:{folder.name}",
         ),
         max_position=_max_position(config),
         size=_size(config, folder),
     )
-
-
-def _weights_digest(paths: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        size = path.stat().st_size
-        digest.update(f"{path.name}\0{size}\0".encode())
-        with path.open("rb") as file:
-            for block in _blocks(file, size, header=_header_bytes(path)):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def _blocks(file: BinaryIO, size: int, *, header: int) -> Iterable[bytes]:
-    if size <= WHOLE_FILE_BYTES:
-        yield file.read()
-        return
-    yield file.read(header)
-    step = (size - header - BLOCK_BYTES) // (N_BLOCKS - 1)
-    for number in range(N_BLOCKS):
-        file.seek(header + number * step)
-        yield file.read(BLOCK_BYTES)
-
-
-def _header_bytes(path: Path) -> int:
-    """Length of a safetensors header, its own length field included; 0 for other formats."""
-    if path.suffix != ".safetensors":
-        return 0
-    with path.open("rb") as file:
-        return min(8 + int.from_bytes(file.read(8), "little"), path.stat().st_size)
 
 
 def _tokenizer_digest(folder: Path) -> str:
@@ -241,7 +205,7 @@ def _size(config: dict[str, object], folder: Path) -> ModelSize:
 
 def _header_counts(path: Path) -> tuple[int, int]:
     """Count the numbers and the bytes that a safetensors header lists; nothing where it is no such header."""
-    n_bytes = _header_bytes(path)
+    n_bytes = header_bytes(path)
     if n_bytes > MAX_HEADER_BYTES:
         return 0, 0
     with path.open("rb") as file:

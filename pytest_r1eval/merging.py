@@ -109,10 +109,13 @@ def _check_headers(parts: Sequence[_Part]) -> None:
     expected = first.store.header
     for part in parts[1:]:
         header = part.store.header
-        found = {**asdict(header.identity), "model's name": header.model_name, "seed": header.seed}
-        wanted = {**asdict(expected.identity), "model's name": expected.model_name, "seed": expected.seed}
-        for what, value in wanted.items():
-            _check_equal(part, first, f"the {what.replace('_', ' ')}", found[what], value)
+        if changes := header.identity.changes_since(expected.identity):
+            raise RunError(
+                f"{part.run}: it drew another checkpoint than {first.run}: {changes}; "
+                "expected shares of one checkpoint: draw the one that is wrong again"
+            )
+        _check_equal(part, first, "the model's name", header.model_name, expected.model_name)
+        _check_equal(part, first, "the seed", header.seed, expected.seed)
         _check_equal(part, first, "the benchmarks", ", ".join(part.store.selected), ", ".join(first.store.selected))
 
 

@@ -115,10 +115,10 @@ def _check_judgeable(run: Path, share: Share | None) -> None:
 
 
 def _check_resumable(run: Path, header: RunHeader, *, settings: Settings, checkpoint: Checkpoint) -> None:
-    if header.identity != checkpoint.identity:
+    if changes := checkpoint.identity.changes_since(header.identity):
         raise PlanError(
-            f"--r1-resume {run}: the run judged another checkpoint ({header.model}, weights "
-            f"{header.identity.weights[:12]}, here {checkpoint.identity.weights[:12]}); start a new run"
+            f"--r1-resume {run}: the run judged another checkpoint ({header.model}): {changes}; "
+            "put back what it was started with, or start a new run"
         )
     if header.share != settings.share:
         raise PlanError(

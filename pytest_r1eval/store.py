@@ -28,19 +28,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from pytest_r1eval.core.benchmarks import Exam, Problem, Sampling
-from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
+from pytest_r1eval.core.fingerprints import FileDigest, Harness, ModelIdentity
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.plans import Plan, Share, Unit
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, ProblemTally, Response, Sample
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.store_schema import (
-    CONVERTIBLE,
     COUNTS,
     SAMPLES,
-    SAMPLES_FROM_2,
     SCHEMA_VERSION,
     TABLES,
-    UNGRADED_FROM_1,
     digest,
     packed,
     readable,
@@ -166,8 +163,6 @@ class Store:
         store = cls(_connect(path), path)
         with store._closing_on_error():
             found = store._schema()
-            if found in CONVERTIBLE:
-                found = store._converted()
             if found != SCHEMA_VERSION:
                 raise StoreError(
                     f"{path} has store schema {json.dumps(found)}, this version reads {SCHEMA_VERSION}; "
@@ -180,20 +175,6 @@ class Store:
         with self._reading() as db:
             (schema,) = db.execute("SELECT value FROM run WHERE key = 'schema'").fetchone() or ("null",)
         return json.loads(schema)
-
-    def _converted(self) -> object:
-        """Bring an older file up to date, all of it or nothing; return the schema that it has then."""
-        self._db.create_function("packed", 1, packed, deterministic=True)
-        self._db.create_function("digest", 1, digest, deterministic=True)
-        with self._transaction() as db:
-            if self._schema() not in CONVERTIBLE:  # another process was faster
-                return self._schema()
-            db.execute("ALTER TABLE sample RENAME TO older_sample")
-            for script in (UNGRADED_FROM_1, SAMPLES, SAMPLES_FROM_2, COUNTS):
-                for statement in statements(script):
-                    db.execute(statement)
-            db.execute("UPDATE run SET value = ? WHERE key = 'schema'", (json.dumps(SCHEMA_VERSION),))
-        return SCHEMA_VERSION
 
     def close(self) -> None:
         """Close the connection; the file stays."""
@@ -211,7 +192,7 @@ class Store:
         return RunHeader(
             **{
                 **fields,
-                "identity": ModelIdentity(**fields["identity"]),
+                "identity": _identity(fields["identity"]),
                 "share": None if share is None else Share(**share),
                 "lineage": None if lineage is None else Lineage(**lineage),
             }
@@ -854,6 +835,10 @@ def _sample(row: tuple[Any, ...]) -> Sample:
 def _problem(content: str) -> Problem:
     fields = json.loads(content)
     return Problem(**{**fields, "choices": tuple(fields["choices"])})
+
+
+def _identity(content: dict[str, Any]) -> ModelIdentity:
+    return ModelIdentity(**{**content, "files": tuple(FileDigest(**file) for file in content["files"])})
 
 
 def _unwritable(folder: Path, error: OSError) -> str:

@@ -1,5 +1,5 @@
 """
-What stands in a run's file, and how older files become new ones.
+What a run's file holds.
 
 Decisions:
 
@@ -9,8 +9,7 @@ Decisions:
   level 6 leaves 0.39 and takes three times as long. zstd is as small and twice as fast, and one dependency more.
 - Open work is counted per round by triggers. Whoever claims, waits or looks asks a handful of rows, where it would add
   up all units of a run: the cost of a sample must not grow with the number of samples.
-- An older file is converted where it lies, by one transaction, when it is opened; an older version of the plugin then
-  refuses it by name.
+- A file of another schema is refused by its number. No release wrote one, so none is converted.
 """
 
 from __future__ import annotations
@@ -19,8 +18,7 @@ import hashlib
 import re
 import zlib
 
-SCHEMA_VERSION = 3
-CONVERTIBLE = (1, 2)
+SCHEMA_VERSION = 4
 COMPRESSION_LEVEL = 1
 MIN_COMPRESSED_CHARS = 256
 """Shorter texts gain nothing."""
@@ -83,21 +81,6 @@ CREATE TRIGGER unit_removed AFTER DELETE ON unit BEGIN
         n_open = n_open - iif(OLD.done, 0, OLD.last - OLD.first), n_open_units = n_open_units - (OLD.done = 0)
         WHERE benchmark = OLD.benchmark AND number = OLD.round;
     DELETE FROM round WHERE benchmark = OLD.benchmark AND number = OLD.round AND n_samples = 0; END
-"""
-
-UNGRADED_FROM_1 = """
-CREATE TABLE IF NOT EXISTS ungraded (
-    benchmark TEXT NOT NULL, problem_id TEXT NOT NULL, idx INTEGER NOT NULL,
-    finish_reason TEXT NOT NULL, n_tokens INTEGER NOT NULL, text BLOB NOT NULL, PRIMARY KEY (benchmark, problem_id, idx)
-)
-"""
-
-SAMPLES_FROM_2 = """
-DROP INDEX unit_open;
-INSERT INTO response SELECT rowid, packed(text) FROM older_sample ORDER BY rowid;
-INSERT INTO sample SELECT benchmark, problem_id, idx, seed, outcome, answer, detail, finish_reason, n_tokens,
-    digest(text), rowid FROM older_sample;
-DROP TABLE older_sample
 """
 
 

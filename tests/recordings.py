@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytest_r1eval.core import gates
 from pytest_r1eval.core.benchmarks import Exam, Problem, Sampling
-from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
+from pytest_r1eval.core.fingerprints import FileDigest, Harness, ModelIdentity, checkpoint_digest
 from pytest_r1eval.core.gates import SequentialGate
 from pytest_r1eval.core.plans import Plan, Share, sample_seed
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
@@ -29,6 +29,14 @@ def make_exam(name: str, n_problems: int) -> Exam:
     return Exam(benchmark=name, problems=problems, dataset="made up")
 
 
+def identity_of(*, weights: str, config: str = "c1") -> ModelIdentity:
+    """Make up a checkpoint's identity from the digests of two files."""
+    files = (FileDigest(name="config.json", digest=config), FileDigest(name="model.safetensors", digest=weights))
+    return ModelIdentity(
+        weights=weights, tokenizer="t", chat_template="c", checkpoint=checkpoint_digest(files), files=files
+    )
+
+
 def record_run(
     folder: Path,
     *,
@@ -39,6 +47,7 @@ def record_run(
     seed: int = 1,
     model_name: str = "local/toy",
     weights: str = "w1",
+    config: str = "c1",
     skip: frozenset[tuple[str, int]] = frozenset(),
     outcome: Outcome | None = None,
     n_tokens: int = 20,
@@ -60,11 +69,10 @@ def record_run(
     planned in its rounds; all are there, and no look is taken. A `share` holds its part of them. Random bytes behind
     each text, in hexadecimal, take as much room in a store: they cannot be compressed. A `text` is every sample's.
     """
-    identity = ModelIdentity(weights=weights, tokenizer="t", chat_template="c")
     header = RunHeader(
         model="toy",
         model_name=model_name,
-        identity=identity,
+        identity=identity_of(weights=weights, config=config),
         created="2025-01-20T00:00:00+00:00",
         seed=seed,
         share=share,

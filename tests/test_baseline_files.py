@@ -32,7 +32,7 @@ MEASURED = MeasuredBaseline(
     run="first",
     seed=7,
     fingerprint=Fingerprint(
-        model=ModelIdentity(weights="w", tokenizer="t", chat_template="c"),
+        model=ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all"),
         question=Question(exam="e", sampling=Sampling(), system_prompt=None),
         harness=HARNESS,
     ),

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.checkpoint import BLOCK_BYTES, N_BLOCKS, WHOLE_FILE_BYTES, Checkpoint, inspect_checkpoint
+from pytest_r1eval.checkpoint import Checkpoint, inspect_checkpoint
+from pytest_r1eval.checkpoint_files import BLOCK_BYTES, N_BLOCKS, WHOLE_FILE_BYTES
+from pytest_r1eval.core import baselines
 from pytest_r1eval.core.sizes import model_size
 from pytest_r1eval.errors import ModelError
 from tests.hub_server import StandInHub
@@ -289,6 +291,25 @@ class TestDigests:
             (folder / name).write_text("x")
 
         assert before == inspected(folder)
+
+    def test_every_other_file_is_part_of_the_checkpoint(self, folder: Path) -> None:
+        """An edited config.json leaves the weights' digest as it was, and is another checkpoint that names it."""
+        before = inspected(folder).identity
+
+        (folder / "config.json").write_text('{"max_position_embeddings": 4096, "rope_theta": 1}')
+
+        after = inspected(folder).identity
+        assert before.weights == after.weights
+        assert before != after
+        assert after.changes_since(before) == "config.json changed"
+
+    def test_shipped_baseline_names_the_shipped_checkpoint(self) -> None:
+        """The digests in the small checkpoint's baseline are those of its files."""
+        root = Path(__file__).parents[1]
+        path = root / "baselines/r1eval/tiny-arithmetic.json"
+        (measured,) = baselines.loads(path.read_text(), name=path.name).measured
+
+        assert measured.fingerprint.model == inspected(root / "examples/r1eval/tiny-arithmetic").identity
 
     @pytest.mark.parametrize("name", ["pytorch_model.bin", "model-Q4_K_M.gguf"])
     def test_other_formats(self, folder: Path, name: str) -> None:

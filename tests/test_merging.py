@@ -18,7 +18,7 @@ from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, S
 from pytest_r1eval.errors import R1EvalError
 from pytest_r1eval.merging import merge
 from pytest_r1eval.store import RunHeader, Store
-from tests.recordings import HARNESS, make_exam, record_run
+from tests.recordings import HARNESS, identity_of, make_exam, record_run
 from tests.test_plugin import judge, runs_of, stored_samples, verdict_of
 
 Record = Callable[..., Path]
@@ -154,20 +154,21 @@ class TestRefusals:
         [
             ({"seed": 7}, "the seed is 7, and 1 in"),
             ({"model_name": "a/b"}, "the model's name is a/b, and local/toy in"),
-            ({"weights": "w2"}, "the weights is w2, and w1 in"),
+            ({"identity": identity_of(weights="w2")}, "another checkpoint than {first}: model.safetensors changed"),
+            (
+                {"identity": identity_of(weights="w1", config="c2")},
+                "another checkpoint than {first}: config.json changed",
+            ),
         ],
     )
     def test_another_header(
         self, shares: list[Path], header: RunHeader, plan: Plan, change: dict[str, object], words: str
     ) -> None:
         """Checkpoint and seed agree, or the shares are not of one run."""
-        weights = change.pop("weights", None)
         other = replace(header, **change)  # type: ignore[arg-type]  # one field of the parameters above
-        if weights is not None:
-            other = replace(other, identity=replace(header.identity, weights=str(weights)))
         shutil.rmtree(shares[1])
         draw_share(shares[1], Share(number=2, total=3), header=other, plan=plan)
-        self.refuse(shares, str(shares[1]), words, "draw the one that is wrong again")
+        self.refuse(shares, str(shares[1]), words.format(first=shares[0]), "draw the one that is wrong again")
 
     def test_another_plan(self, shares: list[Path], header: RunHeader, plan: Plan) -> None:
         """Plans agree, and the first difference is named."""

@@ -304,13 +304,15 @@ class TestResume:
         assert len(stored_samples(run)) == 96
 
     def test_another_checkpoint_is_refused(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """A run goes on with the weights it was started with, or not at all."""
+        """A run goes on with the files it was started with, or not at all; the one that changed is named."""
         recorded("base", seed=1)
         recorded("other", seed=2, weights="w2")
+        recorded("edited", seed=1, config="c2")
         judge(pytester, "base")
-        result = judge(pytester, "other", "--r1-resume")
-        assert result.ret == pytest.ExitCode.USAGE_ERROR
-        result.stderr.fnmatch_lines(["*the run judged another checkpoint*start a new run*"])
+        for run, file in (("other", "model.safetensors"), ("edited", "config.json")):
+            result = judge(pytester, run, "--r1-resume")
+            assert result.ret == pytest.ExitCode.USAGE_ERROR
+            result.stderr.fnmatch_lines([f"*the run judged another checkpoint*: {file} changed; *start a new run*"])
 
     def test_another_plan_is_refused(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """A plan that changed is named, with both values."""

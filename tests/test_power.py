@@ -45,7 +45,7 @@ def measured(*counts: tuple[int, int]) -> FoundBaseline:
         run="base",
         seed=1,
         fingerprint=Fingerprint(
-            model=ModelIdentity(weights="w", tokenizer="t", chat_template="c"),
+            model=ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all"),
             question=Question(exam="e", sampling=Sampling(), system_prompt=None),
             harness=HARNESS,
         ),

@@ -73,7 +73,7 @@ class Clock:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """Open a run of 3 problems with 2 samples each, planned and not begun."""
-    identity = ModelIdentity(weights="w", tokenizer="t", chat_template="c")
+    identity = ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all")
     header = RunHeader(
         model="toy", model_name="local/toy", identity=identity, created="2025-01-20T00:00:00+00:00", seed=1
     )

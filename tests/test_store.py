@@ -41,7 +41,7 @@ from tests.recordings import HARNESS, make_exam
 HEADER = RunHeader(
     model="toy",
     model_name="local/toy",
-    identity=ModelIdentity(weights="w", tokenizer="t", chat_template="c"),
+    identity=ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all"),
     created="2025-01-20T00:00:00+00:00",
     seed=2**63 - 1,
 )
@@ -156,7 +156,7 @@ class TestCreateAndOpen:
         assert expected == str(caught.value)
         assert list(tmp_path.iterdir()) == []
 
-    @pytest.mark.parametrize("found", ["0", "4", "null", '"1"'])
+    @pytest.mark.parametrize("found", ["0", "5", "null", '"4"'])
     def test_other_schema_is_refused(self, run: Path, found: str) -> None:
         """A store of another version of the plugin is not guessed at."""
         with closing(sqlite3.connect(run / FILE_NAME)) as db:
@@ -178,7 +178,7 @@ class TestCreateAndOpen:
             db.execute("DELETE FROM run WHERE key = 'schema'")
             db.commit()
 
-        with pytest.raises(StoreError, match="has store schema null, this version reads 3"):
+        with pytest.raises(StoreError, match=f"has store schema null, this version reads {SCHEMA_VERSION}"):
             Store.open(run)
 
     @pytest.mark.parametrize(

@@ -40,6 +40,9 @@ The newest version of the file format. Version 2 added lineage and history; a fi
 version 1, byte for byte as before.
 """
 
+_MODEL_DIGESTS = ("weights", "tokenizer", "chat_template", "checkpoint")
+"""What is kept of a checkpoint's identity; the digests of its files one by one stay with the run."""
+
 _Json: TypeAlias = "bool | int | float | str | list[_Json] | dict[str, _Json] | None"
 _T = TypeVar("_T")
 
@@ -431,7 +434,7 @@ def _blessing_json(blessing: Blessing) -> _Json:
 def _fingerprint_json(fingerprint: Fingerprint) -> _Json:
     model, question, harness = fingerprint.model, fingerprint.question, fingerprint.harness
     return {
-        "model": {"weights": model.weights, "tokenizer": model.tokenizer, "chat_template": model.chat_template},
+        "model": {name: getattr(model, name) for name in _MODEL_DIGESTS},
         "question": {
             "exam": question.exam,
             "sampling": {
@@ -639,13 +642,14 @@ def _health(node: _Node, *, n_samples: int) -> HealthCounts:
 
 def _fingerprint(node: _Node) -> Fingerprint:
     fields = node.fields(*Fingerprint.__dataclass_fields__)
-    model = fields["model"].fields(*ModelIdentity.__dataclass_fields__)
+    model = fields["model"].fields(*_MODEL_DIGESTS)
     question = fields["question"].fields(*Question.__dataclass_fields__)
     return Fingerprint(
         model=ModelIdentity(
             weights=model["weights"].text(),
             tokenizer=model["tokenizer"].text(),
             chat_template=model["chat_template"].text(),
+            checkpoint=model["checkpoint"].text(),
         ),
         question=Question(
             exam=question["exam"].text(),

@@ -5,24 +5,88 @@ A fingerprint has three parts, because a difference means something else in each
 the model (what is being judged), the question (exam, sampling, system prompt:
 must match a measured baseline) and the harness (engine, hardware, grader: may
 differ, at the price of tau).
+
+A checkpoint is its whole folder: an edited ``rope_theta`` in config.json changes the
+answers as a training step does, and leaves the weights as they were.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 
 from pytest_r1eval.core.benchmarks import Sampling
+
+MAX_NAMED_FILES = 3
+"""How many files a message names; a new training step changes all of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileDigest:
+    """One file of a checkpoint: its path within the folder, and its digest."""
+
+    name: str
+    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelIdentity:
-    """Digests of the checkpoint: weights, tokenizer files, chat template."""
+    """
+    Digests of a checkpoint.
+
+    Attributes:
+        weights: Of the weights alone.
+        tokenizer: Of the tokenizer's files.
+        chat_template: Of the chat template.
+        checkpoint: Of every file that can change an answer; ``hub:COMMIT`` for a model on the Hub.
+        files: Those files one by one, so that a message names the one that differs; empty for a model on the Hub and
+            in a baseline. Not compared: `checkpoint` is their digest.
+    """
 
     weights: str
     tokenizer: str
     chat_template: str
+    checkpoint: str
+    files: tuple[FileDigest, ...] = field(default=(), compare=False)
+
+    def changes_since(self, earlier: ModelIdentity) -> str:
+        """Say in words what became of an earlier checkpoint's files, nothing where the two are equal."""
+        if self == earlier:
+            return ""
+        if not self.files or not earlier.files:
+            return self._changed_parts(earlier)
+        ours, theirs = ({file.name: file.digest for file in each.files} for each in (self, earlier))
+        changes = [
+            f"{name} {_change(ours.get(name), theirs.get(name))}"
+            for name in sorted({*ours, *theirs})
+            if ours.get(name) != theirs.get(name)
+        ]
+        n_more = len(changes) - MAX_NAMED_FILES
+        return ", ".join([*changes[:MAX_NAMED_FILES], *([f"and {n_more} more files"] if n_more > 0 else [])])
+
+    def _changed_parts(self, earlier: ModelIdentity) -> str:
+        parts = {"weights": "weights", "tokenizer": "tokenizer", "chat_template": "chat template"}
+        digests = {words: (getattr(earlier, name), getattr(self, name)) for name, words in parts.items()}
+        changed = {words: pair for words, pair in digests.items() if pair[0] != pair[1]}
+        changed = changed or {"whole checkpoint": (earlier.checkpoint, self.checkpoint)}
+        return ", ".join(
+            f"the digest of the {words} was {_shortened(before)} and is {_shortened(now)}"
+            for words, (before, now) in changed.items()
+        )
+
+
+def _change(ours: str | None, theirs: str | None) -> str:
+    if theirs is None:
+        return "is new"
+    return "is gone" if ours is None else "changed"
+
+
+def checkpoint_digest(files: Iterable[FileDigest]) -> str:
+    """Return the digest of a whole checkpoint from those of its files, in any order."""
+    lines = sorted(f"{file.name}\0{file.digest}\n" for file in files)
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +141,12 @@ class Fingerprint:
     harness: Harness
 
     def differences(self, other: Fingerprint) -> tuple[Difference, ...]:
-        """List the fields in which two fingerprints differ, weights left out: they are what is judged."""
+        """List the fields in which two fingerprints differ, what is judged left out: weights and checkpoint."""
         ours, theirs = asdict(self), asdict(other)
-        found = [difference for part in ours for difference in _differences(part, ours[part], theirs[part])]
-        return tuple(difference for difference in found if difference.field != "model.weights")
+        for model in (ours["model"], theirs["model"]):
+            for judged in ("weights", "checkpoint", "files"):
+                del model[judged]
+        return tuple(difference for part in ours for difference in _differences(part, ours[part], theirs[part]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

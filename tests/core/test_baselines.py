@@ -46,7 +46,7 @@ SOURCES = {
 }
 
 FINGERPRINT = Fingerprint(
-    model=ModelIdentity(weights="w", tokenizer="t", chat_template="c"),
+    model=ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all"),
     question=Question(exam="e", sampling=Sampling(), system_prompt=None),
     harness=Harness(
         engine="vllm 1", dtype="bfloat16", quantization=None, device="H100", n_devices=1, grader="lighteval 1"
@@ -254,7 +254,14 @@ OFFSETS = st.integers(min_value=-24 * 60 + 1, max_value=24 * 60 - 1).map(
 )
 FINGERPRINTS = st.builds(
     Fingerprint,
-    model=st.builds(ModelIdentity, weights=st.text(), tokenizer=st.text(), chat_template=st.text()),
+    model=st.builds(
+        ModelIdentity,
+        weights=st.text(),
+        tokenizer=st.text(),
+        chat_template=st.text(),
+        checkpoint=st.text(),
+        files=st.just(()),
+    ),
     question=st.builds(
         Question,
         exam=st.text(),

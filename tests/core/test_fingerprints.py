@@ -7,10 +7,19 @@ from dataclasses import fields, replace
 import pytest
 
 from pytest_r1eval.core.benchmarks import Sampling
-from pytest_r1eval.core.fingerprints import Difference, Fingerprint, Harness, ModelIdentity, Question
+from pytest_r1eval.core.fingerprints import (
+    MAX_NAMED_FILES,
+    Difference,
+    FileDigest,
+    Fingerprint,
+    Harness,
+    ModelIdentity,
+    Question,
+    checkpoint_digest,
+)
 
 FINGERPRINT = Fingerprint(
-    model=ModelIdentity(weights="w", tokenizer="t", chat_template="c"),
+    model=ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all"),
     question=Question(exam="e", sampling=Sampling(), system_prompt=None),
     harness=Harness(
         engine="vllm 1", dtype="bfloat16", quantization=None, device="H100", n_devices=1, grader="lighteval 1"
@@ -29,6 +38,7 @@ HARNESS_CHANGES: dict[str, object] = {
     "n_devices": 2,
     "grader": "lighteval 2",
 }
+JUDGED = {"weights": "new", "checkpoint": "new", "files": (FileDigest(name="config.json", digest="new"),)}
 MODEL_CHANGES: dict[str, object] = {"tokenizer": "other", "chat_template": "other"}
 
 
@@ -41,7 +51,7 @@ def test_changes_below_cover_every_field() -> None:
     """A field that is added to a fingerprint is added to these tests."""
     assert {field.name for field in fields(Question)} == set(QUESTION_CHANGES)
     assert {field.name for field in fields(Harness)} == set(HARNESS_CHANGES)
-    assert {field.name for field in fields(ModelIdentity)} == {*MODEL_CHANGES, "weights"}
+    assert {field.name for field in fields(ModelIdentity)} == {*MODEL_CHANGES, *JUDGED}
 
 
 def test_equal_fingerprints_do_not_differ() -> None:
@@ -66,15 +76,64 @@ def test_one_changed_field_is_one_difference(part: str, name: str, value: object
     assert (part == "question") == difference.is_question
 
 
-def test_weights_are_what_is_judged() -> None:
-    """New weights are the reason for the comparison, not an obstacle to it."""
-    assert FINGERPRINT.differences(with_changed("model", "weights", "new")) == ()
+@pytest.mark.parametrize(("name", "value"), JUDGED.items())
+def test_the_checkpoint_is_what_is_judged(name: str, value: object) -> None:
+    """New weights or another file of the checkpoint are the reason for the comparison, not an obstacle to it."""
+    assert FINGERPRINT.differences(with_changed("model", name, value)) == ()
+
+
+def identity(**digests: str) -> ModelIdentity:
+    """Make the identity of a folder of these files; an underscore in a keyword is the dot of the file's name."""
+    files = tuple(FileDigest(name=name.replace("_", "."), digest=digest) for name, digest in digests.items())
+    return ModelIdentity(
+        weights="w", tokenizer="t", chat_template="c", checkpoint=checkpoint_digest(files), files=files
+    )
+
+
+def test_changed_files_are_named() -> None:
+    """Each file that changed, came or went is named, in the files' order."""
+    before = identity(a_json="1", b_json="1", d_json="1")
+
+    assert identity(a_json="1", b_json="1", d_json="1").changes_since(before) == ""
+    assert identity(a_json="1", b_json="2", c_json="1").changes_since(before) == (
+        "b.json changed, c.json is new, d.json is gone"
+    )
+
+
+def test_many_changed_files_are_counted() -> None:
+    """A training step changes every shard; three are named and the rest is counted."""
+    before, after = (identity(**{f"shard{number}": value for number in range(9)}) for value in ("1", "2"))
+
+    expected = f"shard0 changed, shard1 changed, shard2 changed, and {9 - MAX_NAMED_FILES} more files"
+    assert expected == after.changes_since(before)
+
+
+def test_order_of_files_does_not_matter() -> None:
+    """The digest of a checkpoint is that of its files in any order, and a renamed file changes it."""
+    one, other = FileDigest(name="a", digest="1"), FileDigest(name="b", digest="2")
+
+    assert checkpoint_digest([one, other]) == checkpoint_digest([other, one])
+    assert checkpoint_digest([one, other]) != checkpoint_digest([one, replace(other, name="c")])
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"weights": "v", "checkpoint": "other"}, "the digest of the weights was w and is v"),
+        ({"checkpoint": "hub:b"}, "the digest of the whole checkpoint was hub:a and is hub:b"),
+    ],
+)
+def test_a_model_on_the_hub_has_no_files_to_name(changed: dict[str, str], expected: str) -> None:
+    """Of a commit and of a baseline only digests are known; the part that differs is named."""
+    before = ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="hub:a")
+
+    assert expected == replace(before, **changed).changes_since(before)  # type: ignore[arg-type]  # digests alone
 
 
 def test_differences_come_in_the_fingerprints_order() -> None:
     """Model, question, harness: a report reads the same each time."""
     other = Fingerprint(
-        model=ModelIdentity(weights="w2", tokenizer="t2", chat_template="c"),
+        model=ModelIdentity(weights="w2", tokenizer="t2", chat_template="c", checkpoint="all2"),
         question=replace(FINGERPRINT.question, exam="e2"),
         harness=replace(FINGERPRINT.harness, engine="vllm 2", device="H200"),
     )

@@ -1,0 +1,132 @@
+"""
+Which files of a folder are the checkpoint, and their digests.
+
+Every file of the folder counts but the by-products that no engine reads: one that is
+unknown here may change an answer. Of sub-folders only additional chat templates count:
+transformers reads custom code from the folder itself, and a trainer keeps older
+checkpoints, logs and its own state below it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import BinaryIO
+
+from pytest_r1eval.core.fingerprints import FileDigest
+
+WHOLE_FILE_BYTES = 64 * 2**20
+"""Files up to this size are hashed whole."""
+N_BLOCKS = 256
+BLOCK_BYTES = 64 * 2**10
+"""Larger files: 256 blocks of 64 KiB evenly spread, so 16 MiB a file; any training step changes all of them."""
+
+WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+ADAPTER = frozenset({"adapter_model.safetensors", "adapter_model.bin", "adapter_config.json"})
+"""What PEFT saves of a LoRA adapter; of one on the Hub only the last is fetched."""
+
+_NO_WEIGHTS = frozenset({"training_args.bin", "optimizer.bin", "scheduler.bin"}) | ADAPTER
+"""What trainers leave beside the weights under one of their suffixes."""
+_TEMPLATES = "additional_chat_templates"
+_BY_PRODUCTS = (
+    ".*",
+    "*.md",
+    "*.log",
+    "*.lock",
+    "*.jsonl",
+    "*.csv",
+    "*.html",
+    "*.pdf",
+    "*.png",
+    "*.jpg",
+    "LICENSE*",
+    "NOTICE*",
+    "events.out.tfevents.*",
+    # Accelerate, the Trainer and DeepSpeed
+    "*_results.json",
+    "latest",
+    "optimizer*",
+    "rng_state*",
+    "random_states_*",
+    "sampler*.bin",
+    "scaler.pt",
+    "scheduler*",
+    "trainer_state.json",
+    "training_args.bin",
+    "zero_to_fp32.py",
+    *ADAPTER,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderDigests:
+    """
+    Digests of a folder.
+
+    Attributes:
+        files: Of each file that counts, by name.
+        weights: Of the weights alone.
+    """
+
+    files: tuple[FileDigest, ...]
+    weights: str
+
+
+def weights_of(folder: Path) -> list[Path]:
+    """Return the files that hold weights, by name."""
+    return sorted(path for pattern in WEIGHTS for path in folder.glob(pattern) if path.name not in _NO_WEIGHTS)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Return the files that can change an answer, by name."""
+    own = [path for path in folder.iterdir() if not any(fnmatchcase(path.name, pattern) for pattern in _BY_PRODUCTS)]
+    return sorted(path for path in [*own, *folder.glob(f"{_TEMPLATES}/*.jinja")] if path.is_file())
+
+
+def folder_digests(folder: Path) -> FolderDigests:
+    """
+    Read the digests of a folder: names, sizes, safetensors headers and sampled content.
+
+    Raises:
+        OSError: If a file cannot be read.
+    """
+    weights, all_weights = set(weights_of(folder)), hashlib.sha256()
+    files = []
+    for path in files_of(folder):
+        digest = hashlib.sha256()
+        for part in _parts(path):
+            digest.update(part)
+            if path in weights:
+                all_weights.update(part)
+        files.append(FileDigest(name=path.relative_to(folder).as_posix(), digest=digest.hexdigest()))
+    return FolderDigests(files=tuple(files), weights=all_weights.hexdigest())
+
+
+def header_bytes(path: Path) -> int:
+    """Length of a safetensors header, its own length field included; 0 for other formats."""
+    if path.suffix != ".safetensors":
+        return 0
+    with path.open("rb") as file:
+        return min(8 + int.from_bytes(file.read(8), "little"), path.stat().st_size)
+
+
+def _parts(path: Path) -> Iterable[bytes]:
+    """Return what a file's digest covers, one piece after the other."""
+    size = path.stat().st_size
+    yield f"{path.name}\0{size}\0".encode("utf-8", "surrogateescape")
+    with path.open("rb") as file:
+        yield from _blocks(file, size, header=header_bytes(path))
+
+
+def _blocks(file: BinaryIO, size: int, *, header: int) -> Iterable[bytes]:
+    if size <= WHOLE_FILE_BYTES:
+        yield file.read()
+        return
+    yield file.read(header)
+    step = (size - header - BLOCK_BYTES) // (N_BLOCKS - 1)
+    for number in range(N_BLOCKS):
+        file.seek(header + number * step)
+        yield file.read(BLOCK_BYTES)
