@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.real_data import BESIDE, ENVIRON, TEST_DATA, real_data_in
 from tests.recordings import record_run
-from tests.requirements import pytest_unconfigure  # noqa: F401 - a hook: closes the suite with what was not run
+from tests.requirements import (
+    REAL_DATA,
+    lacking,
+    pytest_unconfigure,  # noqa: F401 - a hook: closes the suite with what was not run
+)
 
 if TYPE_CHECKING:
     from tests.hub_server import StandInHub
@@ -55,6 +60,13 @@ def recorded(pytester: pytest.Pytester) -> Callable[..., Path]:
         return record_run(pytester.path / name, **details)  # type: ignore[arg-type]
 
     return record
+
+
+@pytest.fixture(scope="session")
+def real_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Name the folder of AIME 2024 and MATH-500, as `--r1-data` takes it."""
+    found = real_data_in(tmp_path_factory.mktemp("data"), given=TEST_DATA, beside=BESIDE, environ=ENVIRON)
+    return lacking(REAL_DATA, detail=found) if isinstance(found, str) else found
 
 
 @pytest.fixture(scope="session")

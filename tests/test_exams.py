@@ -22,11 +22,9 @@ from pytest_r1eval.errors import ExamError, ModelError, R1EvalError, ScoringErro
 from pytest_r1eval.exams import BuiltExam, task_names
 from pytest_r1eval.scoring.pool import GradingPool
 from tests.test_pickled_text import Attack
-from tests.toys import BUILT_IN_BY_NAME, DATA, HUB_COMMIT, SECRETS, SHARED_DATA, Hub, toy, write_tokenizer
+from tests.toys import BUILT_IN_BY_NAME, DATA, HUB_COMMIT, SECRETS, Hub, toy, write_tokenizer
 
 pytest_plugins = ["tests.scoring_fixtures"]
-
-needs_shared_data = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=f"no data sets in {SHARED_DATA}")
 
 
 class Builder:
@@ -78,22 +76,20 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 class TestDataSets:
     """Where problems come from, and what becomes of their rows."""
 
-    @needs_shared_data
     @pytest.mark.parametrize(
         ("name", "n_problems", "digest"), [("aime24", 30, "c17a5e5d7ba1"), ("math500", 500, "3c52e5e68fdf")]
     )
     def test_a_real_exam_is_whole_and_its_digest_is_the_one_baselines_were_made_with(
-        self, builder: Builder, name: str, n_problems: int, digest: str
+        self, builder: Builder, real_data: Path, name: str, n_problems: int, digest: str
     ) -> None:
         """A digest that changes makes every stored baseline INVALID; change it knowingly."""
-        exam = builder.exam(BUILT_IN_BY_NAME[name], data_dir=SHARED_DATA)
+        exam = builder.exam(BUILT_IN_BY_NAME[name], data_dir=real_data)
         assert (len(exam.problems), exam.digest[:12]) == (n_problems, digest)
 
-    @needs_shared_data
-    def test_the_order_is_the_data_sets(self, builder: Builder) -> None:
+    def test_the_order_is_the_data_sets(self, builder: Builder, real_data: Path) -> None:
         """LightEval shuffles with a seed; a position in the exam means something here."""
-        exam = builder.exam(BUILT_IN_BY_NAME["aime24"], data_dir=SHARED_DATA)
-        answers = [row["answer"] for row in rows_of(SHARED_DATA / "aime_2024" / "train.jsonl")]
+        exam = builder.exam(BUILT_IN_BY_NAME["aime24"], data_dir=real_data)
+        answers = [row["answer"] for row in rows_of(real_data / "aime_2024" / "train.jsonl")]
         assert [problem.choices for problem in exam.problems] == [(answer,) for answer in answers]
 
     def test_a_task_beside_its_data_needs_no_folder_of_copies(self, builder: Builder) -> None:

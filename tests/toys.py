@@ -13,8 +13,6 @@ from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, Problem
 from pytest_r1eval.core.records import FinishReason, Response
 
 DATA = Path(__file__).parent / "data"
-SHARED_DATA = Path(__file__).parents[1].parent / "shared" / "data"
-"""AIME 2024 and MATH-500 in the Hub's columns; beside the checkout, not in it."""
 HUB_COMMIT = "0123456789abcdef0123456789abcdef01234567"
 """The commit of every data set on the `hub` fixture."""
 BUILT_IN_BY_NAME = {benchmark.name: benchmark for benchmark in BUILT_IN}

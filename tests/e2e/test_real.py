@@ -37,15 +37,10 @@ from pytest_r1eval.store import FILE_NAME, RunHeader, Store
 from tests.processes import n_stored, run_of
 
 REPOSITORY = Path(__file__).parents[2]
-SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 GOOD = REPOSITORY / "examples" / "r1eval" / "tiny-arithmetic"
 REGRESSED = REPOSITORY / "examples" / "r1eval" / "tiny-arithmetic-regressed"
 TOY_TASKS = REPOSITORY / "tests" / "data" / "toy_tasks.py"
 N_SEEDS = 10
-
-needs_shared_data = pytest.mark.skipif(
-    not SHARED_DATA.is_dir(), reason="the AIME 2024 copy lies outside the repository"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +72,7 @@ class Done:
 def run_gate(folder: Path, *arguments: str) -> Done:
     """Judge the good checkpoint as a user would, in a folder without any test file."""
     folder.mkdir()
-    command = [sys.executable, "-m", "pytest", "--r1-model", str(GOOD), "-p", "no:cacheprovider", "-v", *arguments]
+    command = [sys.executable, "-m", "pytest", f"--r1-model={GOOD}", "-p", "no:cacheprovider", "-v", *arguments]
     done = subprocess.run(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=900
     )
@@ -86,24 +81,23 @@ def run_gate(folder: Path, *arguments: str) -> Done:
 
 
 MAIN_JOB = (
-    "-m", "smoke or aime or toy_pass", "--r1-tasks", str(TOY_TASKS), "--r1-data", str(SHARED_DATA),
+    "-m", "smoke or aime or toy_pass", "--r1-tasks", str(TOY_TASKS),
     "--r1-samples", "aime24=2", "--r1-max-new-tokens", "64", "--r1-dtype", "float32",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Done:
+def alone(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Done:
     """The main job in one process."""
-    return run_gate(tmp_path_factory.mktemp("alone") / "folder", *MAIN_JOB)
+    return run_gate(tmp_path_factory.mktemp("alone") / "folder", *MAIN_JOB, f"--r1-data={real_data}")
 
 
 @pytest.fixture(scope="module")
-def spread(tmp_path_factory: pytest.TempPathFactory) -> Done:
+def spread(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Done:
     """The main job over two workers."""
-    return run_gate(tmp_path_factory.mktemp("spread") / "folder", *MAIN_JOB, "-n2")
+    return run_gate(tmp_path_factory.mktemp("spread") / "folder", *MAIN_JOB, f"--r1-data={real_data}", "-n2")
 
 
-@needs_shared_data
 class TestMainJob:
     def test_all_real_aime_problems_are_judged_honestly(self, alone: Done) -> None:
         """30 problems, 2 samples each, about none right, and a gate that fails for want of a baseline."""
@@ -269,7 +263,7 @@ def awaited(condition: Callable[[], bool], *, timeout_s: float) -> bool:
 @contextmanager
 def running_gate(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Start a long smoke run of the good checkpoint, and leave nothing of it behind."""
-    command = [sys.executable, "-m", "pytest", "--r1-model", str(GOOD), "-p", "no:cacheprovider", "-m", "smoke"]
+    command = [sys.executable, "-m", "pytest", f"--r1-model={GOOD}", "-p", "no:cacheprovider", "-m", "smoke"]
     process = subprocess.Popen(
         [*command, "--r1-samples", "smoke=64", "--r1-seed", "5", *arguments],
         cwd=folder,
@@ -318,7 +312,7 @@ class TestRefusals:
     def test_collecting_takes_no_time(self, tmp_path: Path) -> None:
         """`--collect-only` with a real checkpoint answers in under two seconds, and loads nothing."""
         plugins = ["-p", "xdist", "-p", "pytest_r1eval.plugin"]  # hypothesis alone takes longer than all of this
-        command = [sys.executable, "-m", "pytest", *plugins, "--r1-model", str(GOOD), "--collect-only", "-q"]
+        command = [sys.executable, "-m", "pytest", *plugins, f"--r1-model={GOOD}", "--collect-only", "-q"]
         alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         seconds = []
         for _ in range(3):
@@ -338,7 +332,7 @@ class TestRefusals:
     def test_what_cannot_be_planned_is_one_line(self, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
         """A context too short, and a data set that neither the network nor the disk has."""
         environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-        command = [sys.executable, "-m", "pytest", "--r1-model", str(GOOD), "-p", "no:cacheprovider", *arguments]
+        command = [sys.executable, "-m", "pytest", f"--r1-model={GOOD}", "-p", "no:cacheprovider", *arguments]
         done = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300
         )

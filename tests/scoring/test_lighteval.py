@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -13,12 +14,11 @@ from pytest_r1eval.core.benchmarks import Benchmark, Problem
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response
 from pytest_r1eval.errors import ScoringError
 from pytest_r1eval.scoring.pool import GradingPool
-from tests.toys import BUILT_IN_BY_NAME, DATA, PROBE, SHARED_DATA, said, toy
+from tests.toys import BUILT_IN_BY_NAME, DATA, PROBE, said, toy
 
 pytest_plugins = ["tests.scoring_fixtures"]
 
 SPIDERS = Problem(id="spiders", query="How many legs?", instruction=None, choices=("16",), gold_index=0)
-needs_shared_data = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=f"no data sets in {SHARED_DATA}")
 
 
 def grades_of(pool: GradingPool, benchmark: Benchmark, answers: Iterable[tuple[Problem, Response]]) -> list[Grade]:
@@ -127,15 +127,14 @@ class TestOutcomes:
 
 
 @pytest.fixture(scope="module")
-def aime(pool: GradingPool, tokenizer: str) -> tuple[Problem, ...]:
+def aime(pool: GradingPool, tokenizer: str, real_data: Path) -> tuple[Problem, ...]:
     """Build AIME 2024."""
     future = pool.build_exam(
-        BUILT_IN_BY_NAME["aime24"], data_dir=SHARED_DATA, model=tokenizer, revision=None, system_prompt=None
+        BUILT_IN_BY_NAME["aime24"], data_dir=real_data, model=tokenizer, revision=None, system_prompt=None
     )
     return future.result().exam.problems
 
 
-@needs_shared_data
 class TestRealGolds:
     """LightEval accepts the published answers, as far as it does."""
 
@@ -155,15 +154,17 @@ class TestRealGolds:
             Outcome.WRONG: 30
         }
 
-    def test_golds_of_math_500_are_right_when_a_model_says_them(self, pool: GradingPool, tokenizer: str) -> None:
+    def test_golds_of_math_500_are_right_when_a_model_says_them(
+        self, pool: GradingPool, tokenizer: str, real_data: Path
+    ) -> None:
         """All 500 are, with LightEval 0.13.0; every fifth is asked here."""
         benchmark = BUILT_IN_BY_NAME["math500"]
         problems = (
-            pool.build_exam(benchmark, data_dir=SHARED_DATA, model=tokenizer, revision=None, system_prompt=None)
+            pool.build_exam(benchmark, data_dir=real_data, model=tokenizer, revision=None, system_prompt=None)
             .result()
             .exam.problems
         )
-        lines = (SHARED_DATA / "MATH-500" / "test.jsonl").read_text().splitlines()
+        lines = (real_data / "MATH-500" / "test.jsonl").read_text().splitlines()
         golds = [json.loads(line)["answer"] for line in lines]
         answers = [
             (problem, said(f"ANSWER: $\\boxed{{{gold}}}$")) for problem, gold in zip(problems, golds, strict=True)
