@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Thread
 
 from pytest_r1eval.checkpoint import Checkpoint
-from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.benchmarks import Benchmark, Grader
 from pytest_r1eval.core.plans import Share
 from pytest_r1eval.errors import PlanError
 from pytest_r1eval.run_lock import RunLock
@@ -146,6 +146,10 @@ def _check_unchanged(
     if not is_replay:
         wanted["sampling"] = sampling_for(benchmark, settings, max_position=max_position)
         found["sampling"] = plan.sampling
+    if benchmark.grader is Grader.CODE and not is_replay:
+        from pytest_r1eval.scoring.grading import grader_name  # noqa: PLC0415 - imports the sandbox's limits
+
+        wanted["grader of programs"], found["grader of programs"] = grader_name(settings.grader), plan.grader
     if settings.gate is GateKind.FIXED and (not is_replay or name in settings.samples):
         wanted["samples per problem"] = settings.samples.get(name, benchmark.samples_per_problem)
         found["samples per problem"] = plan.samples_per_problem

@@ -13,7 +13,7 @@ import argparse
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import pytest
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from _pytest.config.argparsing import OptionGroup
 
 T = TypeVar("T")
+
+Phase: TypeAlias = Literal["draw", "grade", "judge", "upload", "both"]
+"""What an option decides: samples, the grades of programs, the verdict, the upload, or something in every part."""
 
 MARKS = ("r1eval", "smoke", "smoke_code", "aime", "aime25", "math500", "gpqa", "lcb")
 """Of all shards, of the two small benchmarks, and of the built-in ones."""
@@ -33,9 +36,17 @@ REQUIRED = "required"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """One option, by its dashed name without the ``--r1-`` in front."""
+    """
+    One option, by its dashed name without the ``--r1-`` in front.
+
+    Attributes:
+        name: The name.
+        phase: The part of a run that it is about; a stored run is judged without what decided its drawing.
+        help: What it does, in a line.
+    """
 
     name: str
+    phase: Phase
     help: str
     metavar: str | None = None
     default: str | None = None
@@ -58,161 +69,223 @@ class Option:
 OPTIONS: tuple[Option, ...] = (
     Option(
         name="model",
+        phase="draw",
         metavar="MODEL",
         help="the checkpoint to judge, a folder or a Hub id; without it the plugin is silent",
     ),
-    Option(name="revision", metavar="REV", help="Hub revision of the model"),
+    Option(name="revision", phase="draw", metavar="REV", help="Hub revision of the model"),
     Option(
         name="engine",
+        phase="draw",
         choices=("vllm", "server", "replay"),
         default="vllm",
         help="what answers; replay takes a recorded run's folder as --r1-model",
     ),
     Option(
         name="server-url",
+        phase="draw",
         metavar="URL",
         help="the OpenAI-compatible server that --r1-engine server asks; its key stands in R1_SERVER_API_KEY",
     ),
     Option(
         name="tp",
+        phase="draw",
         metavar="auto|N",
         default="auto",
         help="tensor-parallel size: GPUs one engine spans; auto spreads a model over several from 30B parameters up",
     ),
     Option(
         name="engines-per-gpu",
+        phase="draw",
         metavar="auto|N",
         default="auto",
         help="engines that share a GPU under -n auto; auto is one",
     ),
     Option(
         name="grader",
+        phase="grade",
         choices=("lighteval", "strict"),
         default="lighteval",
         help="the rule by which programs are right: LightEval's own scorer, or ours with a real stdin and stdout",
     ),
     Option(
         name="sandbox-limit",
+        phase="grade",
         metavar="KEY=VALUE",
         is_repeatable=True,
         help="a limit of the programs that are run: cpu_s (6), wall_s (18), memory_mib (4096), n_threads (64), "
         "output_mib (16)",
     ),
-    Option(name="unsafe-code", is_flag=True, help="run programs even where no sandbox holds"),
-    Option(name="dtype", metavar="DTYPE", default="bfloat16", help="number format of the computation"),
+    Option(name="unsafe-code", phase="grade", is_flag=True, help="run programs even where no sandbox holds"),
+    Option(name="dtype", phase="draw", metavar="DTYPE", default="bfloat16", help="number format of the computation"),
     Option(
         name="gpu-memory-utilization",
+        phase="draw",
         metavar="SHARE",
         default="0.8",
         help="share of a GPU's memory one engine may take",
     ),
-    Option(name="engine-arg", metavar="KEY=VALUE", is_repeatable=True, help="an argument passed through to the engine"),
-    Option(name="samples", metavar="BENCH=K", is_repeatable=True, help="samples per problem of one benchmark"),
+    Option(
+        name="engine-arg",
+        phase="draw",
+        metavar="KEY=VALUE",
+        is_repeatable=True,
+        help="an argument passed through to the engine",
+    ),
+    Option(
+        name="samples", phase="draw", metavar="BENCH=K", is_repeatable=True, help="samples per problem of one benchmark"
+    ),
     Option(
         name="subset",
+        phase="draw",
         metavar="N",
         help="only N problems of each benchmark, drawn by hash; never gates against a full exam",
     ),
-    Option(name="temperature", metavar="T", default="0.6", help="sampling temperature"),
-    Option(name="top-p", metavar="P", default="0.95", help="nucleus mass"),
+    Option(name="temperature", phase="draw", metavar="T", default="0.6", help="sampling temperature"),
+    Option(name="top-p", phase="draw", metavar="P", default="0.95", help="nucleus mass"),
     Option(
-        name="max-new-tokens", metavar="N", help="tokens asked for per response (32768, or what the benchmark says)"
+        name="max-new-tokens",
+        phase="draw",
+        metavar="N",
+        help="tokens asked for per response (32768, or what the benchmark says)",
     ),
     Option(
-        name="max-model-len", metavar="N", help="tokens of prompt and response together (32768, or what the model can)"
+        name="max-model-len",
+        phase="draw",
+        metavar="N",
+        help="tokens of prompt and response together (32768, or what the model can)",
     ),
-    Option(name="system-prompt", metavar="TEXT", help="a system message before every problem"),
+    Option(name="system-prompt", phase="draw", metavar="TEXT", help="a system message before every problem"),
     Option(
         name="seed",
+        phase="draw",
         metavar="N",
         help="the run's seed (from the checkpoint's digest: judging it again draws the same samples)",
     ),
     Option(
         name="tasks",
+        phase="both",
         metavar="FILE",
         help="a LightEval custom-task module with TASKS_TABLE; each task becomes a benchmark",
     ),
     Option(
-        name="data", metavar="DIR", help="local copies of data sets, by folder name; nothing is downloaded for these"
+        name="data",
+        phase="draw",
+        metavar="DIR",
+        help="local copies of data sets, by folder name; nothing is downloaded for these",
     ),
     Option(
         name="baseline",
+        phase="judge",
         metavar="WHICH",
         help="published, previous, org/name, a file, or hf://datasets/ORG/REPO/PATH.json (the model's own: measured, "
         "else published)",
     ),
-    Option(name="save-baseline", metavar="NAME", help="record this run as baselines/NAME.json"),
+    Option(name="save-baseline", phase="judge", metavar="NAME", help="record this run as baselines/NAME.json"),
     Option(
         name="lineage",
+        phase="draw",
         metavar="KEY=VALUE",
         is_repeatable=True,
         help="where the checkpoint stands in its training: step=N, parent=ORG/NAME, commit=SHA; stored with the run",
     ),
-    Option(name="gate", choices=("fixed", "sequential"), default="fixed", help="when the verdict is reached"),
+    Option(
+        name="gate", phase="draw", choices=("fixed", "sequential"), default="fixed", help="when the verdict is reached"
+    ),
     Option(
         name="max-samples",
+        phase="draw",
         choices=("k", "auto"),
         default="k",
         help="where a sequential run ends at the latest: at k samples, or where it keeps the fixed gate's power",
     ),
     Option(
         name="family",
+        phase="judge",
         choices=("none", "holm"),
         default="none",
         help="whether all gates of the run share one error rate",
     ),
-    Option(name="sigmas", metavar="S", default="3", help="how many standard deviations a drop must exceed"),
     Option(
-        name="margin", metavar="POINTS", help="non-inferiority margin: a run that cannot resolve it is INCONCLUSIVE"
+        name="sigmas", phase="judge", metavar="S", default="3", help="how many standard deviations a drop must exceed"
     ),
-    Option(name="two-sided", is_flag=True, help="a score that is too good fails as well"),
-    Option(name="exact", is_flag=True, help="decide by the exact stratified test, not the normal approximation"),
+    Option(
+        name="margin",
+        phase="judge",
+        metavar="POINTS",
+        help="non-inferiority margin: a run that cannot resolve it is INCONCLUSIVE",
+    ),
+    Option(name="two-sided", phase="judge", is_flag=True, help="a score that is too good fails as well"),
+    Option(
+        name="exact",
+        phase="judge",
+        is_flag=True,
+        help="decide by the exact stratified test, not the normal approximation",
+    ),
     Option(
         name="inconclusive",
+        phase="judge",
         choices=("fail", "pass"),
         default="fail",
         help="what INCONCLUSIVE does to the exit code",
     ),
     Option(
         name="report",
+        phase="judge",
         metavar="FILE",
         is_repeatable=True,
         help="write a report there too: .html, .md, .json or .txt; a page lies in every run's folder",
     ),
-    Option(name="output-dir", metavar="DIR", default="data/evals", help="where runs are kept"),
+    Option(name="output-dir", phase="both", metavar="DIR", default="data/evals", help="where runs are kept"),
     Option(
         name="resume",
+        phase="draw",
         metavar="RUN",
         is_bare_allowed=True,
         help="go on with a stored run (the newest of this model if RUN is left out)",
     ),
     Option(
         name="shard",
+        phase="draw",
         metavar="I/N",
         help="this machine draws share I of N of every benchmark; r1eval merge brings them together",
     ),
-    Option(name="judge-only", metavar="RUN", help="judge a stored run: no model, no engine, nothing is drawn"),
+    Option(
+        name="judge-only",
+        phase="judge",
+        metavar="RUN",
+        help="judge a stored run: no model, no engine, nothing is drawn; --r1-grader grades its programs again",
+    ),
     Option(
         name="upload",
+        phase="upload",
         metavar="REPO",
         help="upload the judged run to this data set on the Hub, privately; an organisation alone names it itself",
     ),
     Option(
         name="upload-when",
+        phase="upload",
         choices=("pass", "always"),
         default="pass",
         help="which runs are uploaded: those whose gates are all green, or all",
     ),
-    Option(name="upload-required", is_flag=True, help="a failed upload is an error of the run, not a remark beside it"),
-    Option(name="upload-public", is_flag=True, help="everybody may read what is uploaded"),
+    Option(
+        name="upload-required",
+        phase="upload",
+        is_flag=True,
+        help="a failed upload is an error of the run, not a remark beside it",
+    ),
+    Option(name="upload-public", phase="upload", is_flag=True, help="everybody may read what is uploaded"),
     Option(
         name="upload-layout",
+        phase="upload",
         choices=("lighteval", "open-r1"),
         default="lighteval",
         help="whose names for repositories, folders and configs an upload uses",
     ),
     Option(
         name="upload-model-page",
+        phase="upload",
         metavar="REPO",
         help="put the scores into this model's .eval_results as well, for its page on the Hub",
     ),
@@ -265,6 +338,11 @@ def is_named(arguments: Iterable[str], environment: Mapping[str, str]) -> bool:
     return any(argument.startswith("--r1-") for argument in arguments) or any(
         option.dest.upper() in environment for option in OPTIONS
     )
+
+
+def names_in(*phases: Phase) -> frozenset[str]:
+    """Return the dashed names of the options of some phases."""
+    return frozenset(option.name for option in OPTIONS if option.phase in phases)
 
 
 def given(config: pytest.Config, names: Iterable[str]) -> tuple[str, ...]:

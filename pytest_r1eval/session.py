@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_r1eval import items
-from pytest_r1eval.assembly import build_worker, rule_of, shelf_of
+from pytest_r1eval.assembly import N_SCORING_PROCESSES_PER_WORKER, build_worker, code_grading_of, rule_of, shelf_of
 from pytest_r1eval.catalog import names_of
 from pytest_r1eval.checkpoint import Checkpoint
 from pytest_r1eval.core.benchmarks import LIVECODEBENCH_WINDOWS, Benchmark
@@ -97,6 +97,7 @@ class RunSession:
         self._lock: RunLock | None = None
         self._progress: LiveProgress | None = None
         self._closing_words: tuple[str, ...] = ()
+        self._regraded: tuple[str, ...] = ()
         self._is_interrupted = False
         self._is_counted = False
 
@@ -123,6 +124,8 @@ class RunSession:
     def pytest_report_header(self) -> list[str]:
         """Say what is judged and where the run is kept."""
         lines = [f"r1eval: {self._checkpoint.name} ({self._checkpoint.model})", f"r1eval: run {self._run}"]
+        if self._settings.regrades:
+            lines.append(f"r1eval: nothing is drawn; programs are graded again by --r1-grader {self._settings.grader}")
         if self._placement is not None:
             lines += [f"r1eval: {line}" for line in self._placement.remarks]
         if self._settings.share is not None:
@@ -240,7 +243,7 @@ class RunSession:
         colours = [{}, {}, *map(colour_of, self._results)]
         for line, colour in zip(gate_table(self._results), colours, strict=True):
             terminalreporter.write_line(line, **colour)
-        for line in family_words(self._results):
+        for line in (*family_words(self._results), *self._regraded):
             terminalreporter.write_line(line)
         passed = [result for result in self._results if result.judgement.passes]
         for line in [line for result in passed for line in ("", *gate_words(result))]:
@@ -333,6 +336,8 @@ class RunSession:
             return
         try:
             with closing(Store.open(self._run)) as store:
+                if self._settings.regrades:
+                    self._regrade(store)
                 shelf = shelf_of(self._settings, self._checkpoint, run=self._run)
                 judge = Judge(
                     store=store,
@@ -349,6 +354,18 @@ class RunSession:
             self._report(result)
         self._finish()
         self._tell_github()
+
+    def _regrade(self, store: Store) -> None:
+        """Let `--r1-grader` grade a stored run's programs again, and say so."""
+        from pytest_r1eval.regrading import regrade  # noqa: PLC0415 - only where it is asked for
+
+        regraded = regrade(
+            store,
+            [self._catalog[name] for name in self._selected],
+            code=code_grading_of(self._settings),
+            n_processes=N_SCORING_PROCESSES_PER_WORKER,
+        )
+        self._regraded = tuple(one.line for one in regraded)
 
     def _finish(self) -> None:
         """Write and upload what is kept of the run; a failure stands beside the verdicts."""

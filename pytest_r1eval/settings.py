@@ -23,7 +23,7 @@ from pytest_r1eval.core.benchmarks import Benchmark, CodeGrader, Sampling
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.plans import Share
 from pytest_r1eval.core.uploads import UploadLayout, UploadWhen, UploadWishes, checked_repo
-from pytest_r1eval.options import REQUIRED, Reader
+from pytest_r1eval.options import REQUIRED, Reader, given
 
 if TYPE_CHECKING:
     from pytest_r1eval.sandbox import Limits
@@ -85,7 +85,8 @@ class Settings:
     Attributes are the options of the same names; `samples` maps a benchmark's name
     to its samples per problem, `margin` is a fraction, `root` is where the user's
     baselines and pyproject.toml live (pytest's own rootdir moves with the test paths among
-    its arguments), `n_workers` the number of shards, `share` is `--r1-shard`.
+    its arguments), `n_workers` the number of shards, `share` is `--r1-shard`;
+    `regrades` says that `--r1-grader` grades a stored run again.
     """
 
     model: str
@@ -128,6 +129,7 @@ class Settings:
     resume: str | None = None
     share: Share | None = None
     judge_only: Path | None = None
+    regrades: bool = False
     upload: UploadWishes | None = None
     upload_when: UploadWhen = UploadWhen.PASS
     upload_required: bool = False
@@ -142,6 +144,7 @@ def settings_from(config: pytest.Config) -> Settings:
     """
     read = Reader(config, os.environ)
     margin = read.optional("margin", _positive_float)
+    judge_only = read.optional("judge-only", _folder(config))
     return Settings(
         model=read.text("model") or "",
         root=_root(config),
@@ -182,7 +185,8 @@ def settings_from(config: pytest.Config) -> Settings:
         reports=tuple(_report(config, text) for text in read.texts("report")),
         resume=read.text("resume"),
         share=read.optional("shard", _machine_share),
-        judge_only=read.optional("judge-only", _folder(config)),
+        judge_only=judge_only,
+        regrades=judge_only is not None and bool(given(config, ("grader",))),
         upload=_upload_wishes(read),
         upload_when=UploadWhen(read.choice("upload-when")),
         upload_required=read.flag("upload-required"),

@@ -13,37 +13,15 @@ from pytest_r1eval import items, rootdir
 from pytest_r1eval.assembly import checkpoint_of, placement_of, run_folder
 from pytest_r1eval.catalog import build_catalog, names_of
 from pytest_r1eval.checkpoint import Checkpoint
-from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.benchmarks import Benchmark, Grader
 from pytest_r1eval.devices import this_machine
 from pytest_r1eval.errors import R1EvalError
 from pytest_r1eval.installation import Needs
 from pytest_r1eval.installation import check as check_installation
-from pytest_r1eval.options import given
+from pytest_r1eval.options import given, names_in
 from pytest_r1eval.session import RunSession, marks_hint
 from pytest_r1eval.settings import EngineKind, GateKind, Settings, settings_from
 from pytest_r1eval.store import Store
-
-_DRAWING = (
-    "model",
-    "revision",
-    "engine",
-    "engine-arg",
-    "samples",
-    "subset",
-    "temperature",
-    "top-p",
-    "max-new-tokens",
-    "max-model-len",
-    "system-prompt",
-    "seed",
-    "lineage",
-    "gate",
-    "max-samples",
-    "resume",
-    "shard",
-)
-"""Options about what is drawn, which a stored run has decided already."""
-
 
 _CHECKPOINT = pytest.StashKey[Checkpoint]()
 """What ``-n auto`` inspected before the run was registered; weights are hashed once."""
@@ -136,7 +114,7 @@ def _check_choice(config: pytest.Config, settings: Settings, catalog: dict[str, 
         )
     _check_share(settings)
     if settings.judge_only is not None:
-        _check_judging(config, settings.judge_only)
+        _check_judging(config, settings, settings.judge_only, catalog)
         return
     if settings.engine is EngineKind.REPLAY:
         from pytest_r1eval.engines.replay import ReplayOptions  # noqa: PLC0415 - only where it is the engine
@@ -185,10 +163,18 @@ def _check_share(settings: Settings) -> None:
         )
 
 
-def _check_judging(config: pytest.Config, run: Path) -> None:
-    drawing = given(config, _DRAWING)
-    if drawing:
+def _check_judging(config: pytest.Config, settings: Settings, run: Path, catalog: dict[str, Benchmark]) -> None:
+    """Refuse what a stored run has decided; on the command line alone, because an ini file is written for all runs."""
+    decided = names_in("draw") if settings.regrades else names_in("draw", "grade")
+    if refused := given(config, decided):
+        about_grading = given(config, names_in("grade"))
+        again = "grade its programs again by --r1-grader" if refused[0] in about_grading else "go on by --r1-resume"
         raise pytest.UsageError(
-            f"{drawing[0]} with --r1-judge-only {run}: nothing is drawn, the stored run decided that when it was "
-            f"started; leave {drawing[0]} out, or go on with the run by --r1-resume"
+            f"{refused[0]} with --r1-judge-only {run}: nothing is drawn, the stored run decided that when it was "
+            f"started; leave {refused[0]} out, or {again}"
+        )
+    if settings.regrades and not any(benchmark.grader is Grader.CODE for benchmark in catalog.values()):
+        raise pytest.UsageError(
+            f"--r1-grader {settings.grader} with --r1-judge-only {run}: the run holds {names_of(catalog)}, and only "
+            "programs are graded by --r1-grader; leave it out"
         )

@@ -43,6 +43,10 @@ CREATE TABLE ungraded (
     benchmark TEXT NOT NULL, problem_id TEXT NOT NULL, idx INTEGER NOT NULL,
     finish_reason TEXT NOT NULL, n_tokens INTEGER NOT NULL, text BLOB NOT NULL, PRIMARY KEY (benchmark, problem_id, idx)
 );
+CREATE TABLE grade (
+    benchmark TEXT NOT NULL, problem_id TEXT NOT NULL, idx INTEGER NOT NULL, grader TEXT NOT NULL,
+    outcome TEXT NOT NULL, answer TEXT, detail TEXT, PRIMARY KEY (benchmark, problem_id, idx, grader)
+) WITHOUT ROWID;
 CREATE TABLE worker (owner TEXT PRIMARY KEY, harness TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE look (
     benchmark TEXT NOT NULL, number INTEGER NOT NULL, content TEXT NOT NULL, PRIMARY KEY (benchmark, number)

@@ -78,10 +78,18 @@ class TestScripts:
         assert job.arguments.share == ("--r1-temperature", "0.7", "--r1-tasks=t.py")
         assert job.arguments.judge == ("--r1-tasks=t.py", "--r1-sigmas", "4", "--r1-new-flag", "--junitxml=g")
 
-    def test_named_options_exist(self) -> None:
-        """Every option that is told apart by name is one of pytest's."""
-        named = scripts._OURS | scripts._SHARES_ONLY | scripts._BOTH  # noqa: SLF001 - no other use
-        assert set() == named - {option.name for option in OPTIONS}
+    def test_every_option_goes_to_the_job_of_its_phase(self) -> None:
+        """Drawing and grading are the shares', verdict and upload the judge's; no option is left out."""
+        jobs = {"draw": (1, 0), "grade": (1, 0), "judge": (0, 1), "upload": (0, 1), "both": (1, 1)}
+        for option in OPTIONS:
+            if option.name not in scripts._OURS:  # noqa: SLF001 - no other use
+                word = option.flag if option.is_flag else f"{option.flag}=x"
+                found = divided([word])
+                assert (len(found.share), len(found.judge)) == jobs[option.phase], option.name
+
+    def test_options_that_the_scripts_decide_exist(self) -> None:
+        """Every one is one of pytest's."""
+        assert set() == scripts._OURS - {option.name for option in OPTIONS}  # noqa: SLF001 - no other use
 
     @pytest.mark.parametrize(
         ("extra", "words"),

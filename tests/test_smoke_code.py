@@ -166,6 +166,33 @@ def test_resuming_grades_again_what_the_grader_failed_on(
     assert outcomes(run) == {Outcome.CORRECT: len(TITLES) * N_SAMPLES}, second.stdout.str()
 
 
+def test_a_stored_run_is_graded_again(
+    record: Callable[..., Path], judge: Callable[..., pytest.RunResult], pytester: pytest.Pytester
+) -> None:
+    """`--r1-judge-only RUN --r1-grader strict` runs the stored programs; the first grades stay beside the new ones."""
+    del judge  # its cache of tests alone
+    run = record("good")
+    again = ("--r1-judge-only", "good", "--r1-grader", "strict", "-p", "no:randomly", "-p", "no:cacheprovider")
+    first = pytester.runpytest_subprocess(*again, "--r1-save-baseline", "local/code")
+    n_samples = len(TITLES) * N_SAMPLES
+    assert outcomes(run) == {Outcome.CORRECT: n_samples}, first.stdout.str()
+    first.stdout.fnmatch_lines(
+        [
+            "r1eval: nothing is drawn; programs are graded again by --r1-grader strict",
+            f"smoke_code: {n_samples} programs are graded by strict 1, {n_samples} of them otherwise than by *",
+        ]
+    )
+    with closing(sqlite3.connect(run / "run.sqlite")) as store:
+        kept = "SELECT grader, outcome, count(*) FROM grade GROUP BY grader, outcome ORDER BY grader"
+        assert store.execute(kept).fetchall() == [
+            ("recorded", "no_answer", n_samples),
+            ("strict 1", "correct", n_samples),
+        ]
+    second = pytester.runpytest_subprocess(*again, "-n2")
+    second.stdout.fnmatch_lines(["smoke_code: the programs had been graded by strict 1 already; *"])
+    assert outcomes(run) == {Outcome.CORRECT: n_samples}
+
+
 def test_limits_that_no_program_fits_in_are_refused(
     record: Callable[..., Path],
     judge: Callable[..., pytest.RunResult],

@@ -14,6 +14,16 @@ REASONING_TAGS = [("<think>", "</think>")]
 """What LightEval's pipeline removes from a response before anything reads it, by default."""
 
 
+def grader_name(grader: CodeGrader) -> str:
+    """Return name and version of a rule, as the fingerprint records it."""
+    match grader:
+        case CodeGrader.LIGHTEVAL:
+            return f"lighteval-run_test {metadata.version('lighteval')}"
+        case CodeGrader.STRICT:
+            return "strict 1"
+    assert_never(grader)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeGrading:
     """
@@ -34,9 +44,4 @@ class CodeGrading:
     @property
     def name(self) -> str:
         """Name and version of the rule, as the fingerprint records it."""
-        match self.grader:
-            case CodeGrader.LIGHTEVAL:
-                return f"lighteval-run_test {metadata.version('lighteval')}"
-            case CodeGrader.STRICT:
-                return "strict 1"
-        assert_never(self.grader)
+        return grader_name(self.grader)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_r1eval.errors import PlanError
-from pytest_r1eval.options import OPTIONS
+from pytest_r1eval.options import OPTIONS, names_in
 
 SHARE_SCRIPT = "share.sbatch"
 JUDGE_SCRIPT = "judge.sbatch"
@@ -21,32 +21,9 @@ MAX_RESTARTS = 20
 """Times a share starts itself again; more is a share that does not come forward."""
 
 _OURS = frozenset({"model", "output-dir", "resume", "shard", "judge-only"})
-_SHARES_ONLY = frozenset(
-    {
-        "revision",
-        "engine",
-        "server-url",
-        "tp",
-        "engines-per-gpu",
-        "grader",
-        "sandbox-limit",
-        "unsafe-code",
-        "dtype",
-        "gpu-memory-utilization",
-        "engine-arg",
-        "samples",
-        "subset",
-        "temperature",
-        "top-p",
-        "max-new-tokens",
-        "max-model-len",
-        "system-prompt",
-        "seed",
-        "lineage",
-    }
-)
-"""Options about drawing, which the stored run decides for the judge."""
-_BOTH = frozenset({"tasks", "data"})
+_SHARES_ONLY = names_in("draw", "grade")
+"""Options about drawing and grading, which the stored run decides for the judge."""
+_BOTH = names_in("both")
 _FLAGS = frozenset(option.flag for option in OPTIONS if option.is_flag)
 """Options that take no value."""
 
@@ -128,8 +105,8 @@ def divided(extra: Sequence[str]) -> PytestArguments:
     """
     Say which job needs an argument that is passed through.
 
-    Drawing is the shares', everything else the judge's: gates, reports, uploads, and
-    what another plugin or a later version adds.
+    Drawing and grading are the shares', as the table of options has it, everything else the judge's: gates,
+    reports, uploads, and what another plugin or a later version adds.
 
     Raises:
         PlanError: If it is one that the scripts decide.
@@ -158,7 +135,7 @@ def divided(extra: Sequence[str]) -> PytestArguments:
         is_foreign = not flag.startswith("--r1-")
         if is_given or flag in _FLAGS:
             target = []
-    if "sequential" in judge and judge[judge.index("sequential") - 1] == "--r1-gate":
+    if "sequential" in share and share[share.index("sequential") - 1] == "--r1-gate":
         raise PlanError("--r1-gate sequential: looks need the samples of all nodes while the run goes on; leave it out")
     return PytestArguments(share=tuple(share), judge=tuple(judge))
 
