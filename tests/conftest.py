@@ -21,6 +21,24 @@ if TYPE_CHECKING:
     from tests.hub_server import StandInHub
 
 MODES = {"alone": (), "n0": ("-n0",), "n2": ("-n2",)}
+LEAN = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin,pytest_r1eval.plugin"}
+"""The plugins that a gate needs. The others of the test environment, hypothesis first, take longer than a gate."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _lean_inner_runs() -> Iterator[None]:
+    """Load in the pytest processes that tests start only what a gate needs; `all_plugins` loads what is installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in LEAN.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture
+def all_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the pytest processes of a test load every installed plugin, ours through its entry point."""
+    for name in LEAN:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(autouse=True)

@@ -334,10 +334,11 @@ class TestPytestOptions:
     @pytest.mark.parametrize("method", ["signal", "thread"])
     def test_timeout_that_strikes_is_no_pass(self, pytester: pytest.Pytester, method: str) -> None:
         """pytest-timeout ends a shard before its samples are there: red, by the gate or by the abort."""
-        result = judge(pytester, "same", "--timeout=1", f"--timeout-method={method}", *SLOW)
+        result = judge(pytester, "same", "-p", "timeout", "--timeout=1", f"--timeout-method={method}", *SLOW)
         assert result.ret != EXIT_PASSED
         assert "PASS" not in result.stdout.str()
 
+    @pytest.mark.usefixtures("all_plugins")
     @pytest.mark.parametrize(
         "arguments", [("--timeout=60",), ("--timeout=60", "-n2"), ("-p", "randomly", "-p", "no:timeout", "-n2")]
     )
@@ -345,9 +346,9 @@ class TestPytestOptions:
         """pytest-timeout with time to spare, and pytest-randomly, change nothing."""
         assert judge(pytester, "same", *arguments).ret == EXIT_PASSED
 
-    @pytest.mark.parametrize("arguments", [("--reruns=2",), ("--reruns=2", "-n2")])
+    @pytest.mark.parametrize("arguments", [(), ("-n2",)])
     def test_reruns_are_refused(self, pytester: pytest.Pytester, arguments: tuple[str, ...]) -> None:
         """A gate that is rerun until it passes has no error rate."""
-        result = judge(pytester, "same", *arguments)
+        result = judge(pytester, "same", "-p", "rerunfailures", "--reruns=2", *arguments)
         assert result.ret == EXIT_USAGE
         result.stderr.fnmatch_lines(["*--reruns with --r1-model*"])

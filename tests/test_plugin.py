@@ -505,7 +505,7 @@ class TestRefusals:
                 "*--r1-samples smokey=...: no such benchmark; expected one of aime24*",
             ),
             (
-                ("--r1-model", "run", "--r1-engine", "replay", "-m", "smoke", "--reruns", "2"),
+                ("--r1-model", "run", "--r1-engine", "replay", "-m", "smoke", "-p", "rerunfailures", "--reruns", "2"),
                 "*--reruns with --r1-model: a gate that is rerun until it passes has no error rate*",
             ),
             (
@@ -536,6 +536,7 @@ class TestRefusals:
         assert "Traceback" not in result.stderr.str() + result.stdout.str()
 
 
+@pytest.mark.usefixtures("all_plugins")
 class TestSilence:
     def test_nothing_heavy_is_imported_without_a_model(self, pytester: pytest.Pytester) -> None:
         """A pytest run that judges nothing does not pay for the plugin."""

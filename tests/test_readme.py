@@ -12,6 +12,7 @@ from pytest_r1eval.cli import main
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("all_plugins")
 def test_options_are_those_of_help(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """The options in the README are the ones that `--help` lists in a terminal of 110 columns."""
     monkeypatch.setenv("COLUMNS", "110")

@@ -244,6 +244,7 @@ class TestPrecedence:
 class TestWorkers:
     """The number of shards is the number of workers, as xdist counts them."""
 
+    @pytest.mark.usefixtures("all_plugins")
     @pytest.mark.parametrize(
         ("arguments", "expected"),
         [
