@@ -64,7 +64,7 @@ def write_details(  # noqa: PLR0913 - one benchmark of one run, named at the onl
     pa, _ = _pyarrow()
     rows = _rows(store, benchmark, task=task, k=k, has_score=has_score)
     try:
-        with replacing(path) as part:
+        with replacing(path, run=files.folder) as part:
             _write(part, rows, metadata=metadata)
     except pa.ArrowException as error:
         raise DetailsError(
@@ -89,7 +89,7 @@ def _link_for_the_loader(path: Path, *, files: RunFiles, task: str) -> None:
         os.link(path, second)
 
 
-def write_results_table(path: Path, columns: Mapping[str, str]) -> None:
+def write_results_table(path: Path, *, run: Path, columns: Mapping[str, str]) -> None:
     """
     Write results as LightEval does for the Hub's viewer: one row, a column of JSON for each part.
 
@@ -97,7 +97,7 @@ def write_results_table(path: Path, columns: Mapping[str, str]) -> None:
         DetailsError: If it cannot be written.
     """
     pa, parquet = _pyarrow()
-    with replacing(path) as part:
+    with replacing(path, run=run) as part:
         parquet.write_table(pa.table({name: [text] for name, text in columns.items()}), part)
 
 

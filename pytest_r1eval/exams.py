@@ -366,13 +366,14 @@ def _problem(doc: Doc, *, id_: str, benchmark: Benchmark) -> Problem:
         raise ExamError(f"{benchmark.name}: problem {id_} carries images or few-shot examples; expected text alone")
     return Problem(
         id=id_, query=doc.query, instruction=doc.instruction, choices=tuple(doc.choices), gold_index=golds[0]
-    )
+    ).whole
 
 
 def _row_digest(row: Row) -> str:
     """Hash a row's content; a column without a value counts as absent, as files differ in that."""
     content = {name: value for name, value in row.items() if value is not None}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @contextmanager

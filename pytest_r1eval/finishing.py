@@ -1,19 +1,22 @@
 """
-What happens to a run after its verdicts: details and results files, then the upload.
+What happens to a run after its verdicts: its files, then the upload.
 
-A step that fails is said beside the verdicts and changes none of them. Files that could
-not be written are not uploaded either: older ones would belong to other verdicts.
+A step that fails is reported beside the verdicts and changes none of them, nor the exit code, whatever it raises: a
+verdict cost hours of a GPU, and no file is worth one. Files that could not be written are not uploaded either: older
+ones would belong to other verdicts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_r1eval.core.texts import escaped
 from pytest_r1eval.core.uploads import UploadWhen, UploadWishes
 from pytest_r1eval.errors import R1EvalError, UploadError
-from pytest_r1eval.judge import GateResult
+from pytest_r1eval.judge import GateResult, write_verdicts
 from pytest_r1eval.packages import PageScore, pack
 from pytest_r1eval.reports.files import PAGE_NAME, write_report
 from pytest_r1eval.result_files import write_run_files
@@ -66,33 +69,53 @@ def finish(  # noqa: PLR0913 - the steps' wishes, named at the only call
         when: Which runs are.
         reports: Files to write a report to, beside the page in the run's folder.
     """
-    written = _write_reports(run, reports)
     lines: list[str] = []
-    try:
+    with noted("verdicts.json", lines):
+        write_verdicts(run, results)
+    written = _write_reports(run, reports)
+    with noted("details", lines):
         write_run_files(run, results, tasks=tasks)
-    except R1EvalError as error:
-        lines.append(f"details: not written: {error}")
     if wishes is None:
         return Finished(reports=written, lines=tuple(lines), is_uploaded=None)
     if when is UploadWhen.PASS and not all(result.passes for result in results):
         note = "upload: none, as a gate is not green (--r1-upload-when always uploads every run)"
         return Finished(reports=written, lines=(*lines, note), is_uploaded=None)
-    try:
+    failures: list[str] = []
+    with noted("upload", failures, failed="FAILED."):
         uploaded = upload(run, wishes)
-    except R1EvalError as error:
-        lines += [f"upload: FAILED. {error}", f"  nothing is lost; try again with: r1eval upload {run}"]
-        return Finished(reports=written, lines=tuple(lines), is_uploaded=False)
+    if failures:
+        again = f"  nothing is lost; try again with: r1eval upload {run}"
+        return Finished(reports=written, lines=(*lines, *failures, again), is_uploaded=False)
     return Finished(reports=written, lines=(*lines, *uploaded.lines), is_uploaded=True)
+
+
+@contextmanager
+def noted(what: str, lines: list[str], *, failed: str = "not written:") -> Iterator[None]:
+    """
+    Go on after a step that fails, with a line that says so.
+
+    Args:
+        what: The step, as the line begins.
+        lines: Where the line is added.
+        failed: What became of it.
+    """
+    try:
+        yield
+    except R1EvalError as error:
+        lines.append(f"{what}: {failed} {error}")
+    except Exception as error:  # noqa: BLE001 - see the module: no file takes a verdict away
+        reason = escaped(" ".join(f"{type(error).__name__}: {error}".split()))
+        lines.append(f"{what}: {failed} {reason}; samples and verdicts are in the run's store")
 
 
 def _write_reports(run: Path, paths: Sequence[Path]) -> tuple[str, ...]:
     """Write the page of the run and what else was asked for; return what a person should know of it."""
     lines: list[str] = []
-    try:
+    with noted("report", lines):
         report = read_report(run)
-        lines += [f"report: {write_report(report, path)}" for path in (run / PAGE_NAME, *paths)]
-    except R1EvalError as error:
-        lines.append(f"report: not written: {error}")
+    for path in () if lines else (run / PAGE_NAME, *paths):
+        with noted("report", lines):
+            lines.append(f"report: {write_report(report, path)}")
     return tuple(lines)
 
 

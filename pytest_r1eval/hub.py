@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_r1eval.core import uploads
 from pytest_r1eval.errors import UploadError
 from pytest_r1eval.hub_errors import Reply, causes, is_lapsed, reply_behind, scrubbed
-from pytest_r1eval.hub_session import quiet_client
+from pytest_r1eval.hub_session import UNREACHABLE_S, failure_to_reach, quiet_client
 from pytest_r1eval.packages import Package, PageScore
 
 if TYPE_CHECKING:
@@ -45,12 +45,14 @@ class Patience:
         first_wait_s: Before the second attempt; it doubles from one to the next.
         longest_wait_s: No wait of ours is longer, whatever the Hub asks for; the client repeats some requests itself.
         reply_timeout_s: For a reply to one request.
+        unreachable_s: For the first answer of all; without one nothing is tried again.
     """
 
     n_attempts: int = 6
     first_wait_s: float = 2.0
     longest_wait_s: float = 60.0
     reply_timeout_s: float = 60.0
+    unreachable_s: float = UNREACHABLE_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +197,12 @@ def _delivered(delivery: _Delivery, *, patience: Patience, sleep: Callable[[floa
     _demand_client()
     from huggingface_hub import HfApi  # noqa: PLC0415 - see _demand_client
 
+    unreachable = failure_to_reach(within_s=patience.unreachable_s)
+    if unreachable is not None:
+        raise UploadError(
+            f"{delivery.repo}: the Hub does not answer ({scrubbed(unreachable)}); expected any answer within "
+            f"{patience.unreachable_s:g} s. Check the network, then try again"
+        )
     api = HfApi()
     for attempt in range(1, patience.n_attempts + 1):
         try:

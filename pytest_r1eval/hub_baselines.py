@@ -12,8 +12,11 @@ from pathlib import Path
 
 from pytest_r1eval.errors import BaselineError
 from pytest_r1eval.hub_errors import causes, is_lapsed, reply_behind, scrubbed
+from pytest_r1eval.hub_session import failure_to_reach, quiet_client
 
 HUB_PREFIX = "hf://"
+REPLY_TIMEOUT_S = 60.0
+"""For a reply to one request."""
 _PLACE = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<path>.+\.json)")
 
 
@@ -26,7 +29,7 @@ class _Place:
 
 def fetch(place: str) -> Path:
     """
-    Download a baseline file, or find it in the client's cache.
+    Download a baseline file, or find it in the client's cache, where the Hub cannot be reached as well.
 
     Raises:
         BaselineError: If the place is not written as above, or the file cannot be had.
@@ -45,12 +48,22 @@ def fetch(place: str) -> Path:
             "pytest-r1eval[hub], or name a local file"
         ) from error
 
+    unreachable = failure_to_reach()
     asked = _Place(repo=found["repo"], revision=found["revision"], path=found["path"])
     try:
-        return Path(hf_hub_download(asked.repo, asked.path, repo_type="dataset", revision=asked.revision))
+        with quiet_client(reply_timeout_s=REPLY_TIMEOUT_S):
+            return Path(
+                hf_hub_download(
+                    asked.repo,
+                    asked.path,
+                    repo_type="dataset",
+                    revision=asked.revision,
+                    local_files_only=unreachable is not None,
+                )
+            )
     except Exception as error:  # noqa: BLE001 - the client, its transport and the file system share no base class
         # No cause is attached: it may quote the request, and the request holds the token.
-        raise BaselineError(f"{place}: {_refusal(error, asked)}") from None
+        raise BaselineError(f"{place}: {_refusal(unreachable or error, asked)}") from None
 
 
 def _refusal(error: Exception, asked: _Place) -> str:

@@ -11,10 +11,53 @@ that call without the bound.
 
 from __future__ import annotations
 
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+UNREACHABLE_S = 10.0
+"""How long a Hub that gives no answer at all is waited for: the client alone would try for 24 s, an upload for 71 s."""
+_PAUSE_S = 1.0
+
+
+def failure_to_reach(*, within_s: float = UNREACHABLE_S) -> Exception | None:
+    """
+    Ask the Hub for any answer, and return why there is none; None where it answers, whatever it says.
+
+    Another thread asks: looking up a name can be given no time. A client that may ask nobody (``HF_HUB_OFFLINE``)
+    is left to say so itself.
+
+    Args:
+        within_s: For all attempts together.
+    """
+    from huggingface_hub import constants, get_session  # noqa: PLC0415 - slow to import, and few ask the Hub
+    from huggingface_hub.errors import OfflineModeIsEnabled  # noqa: PLC0415
+
+    end, answered = time.monotonic() + within_s, threading.Event()
+    failures: list[Exception] = [TimeoutError(f"no answer from {constants.ENDPOINT} within {within_s:g} s")]
+
+    def ask() -> None:
+        while (left := end - time.monotonic()) > 0:
+            try:
+                get_session().head(constants.ENDPOINT, timeout=left, follow_redirects=False)
+            except OfflineModeIsEnabled:
+                break
+            except Exception as error:  # noqa: BLE001 - the client has changed its transport more than once
+                failures.append(error)
+                time.sleep(min(_PAUSE_S, left))
+            else:
+                break
+        else:
+            return
+        answered.set()
+
+    thread = threading.Thread(target=ask, name="r1eval asks the Hub", daemon=True)
+    thread.start()
+    thread.join(within_s)
+    return None if answered.is_set() else failures[-1]
 
 
 @contextmanager

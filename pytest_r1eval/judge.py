@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from pytest_r1eval.atomic_files import write_text
 from pytest_r1eval.baseline_files import BaselineShelf, FoundBaseline
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
@@ -420,7 +421,7 @@ def write_verdicts(folder: Path, results: Sequence[GateResult]) -> Path:
     path = folder / "verdicts.json"
     content = {"schema_version": VERDICT_SCHEMA_VERSION, "gates": [asdict(result) for result in results]}
     try:
-        path.write_text(json.dumps(content, allow_nan=False, indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(content, allow_nan=False, indent=2) + "\n", inside=folder)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}; the verdicts are in the run's store") from error
     return path

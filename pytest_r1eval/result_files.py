@@ -60,9 +60,9 @@ def write_run_files(run: Path, results: Sequence[GateResult], *, tasks: Mapping[
                 )
                 part["details"] = str(path.relative_to(run))
         content = _content(store.header, files, results, parts)
-    with replacing(files.results) as path:
+    with replacing(files.results, run=run) as path:
         path.write_text(_dumps(content) + "\n", encoding="utf-8")
-    write_results_table(files.results_table, {name: _dumps(part) for name, part in content.items()})
+    write_results_table(files.results_table, run=run, columns={name: _dumps(part) for name, part in content.items()})
     return files
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_r1eval import atomic_files
 from pytest_r1eval.errors import DetailsError
 from pytest_r1eval.store import RunHeader
 
@@ -72,23 +72,18 @@ def run_date(created: str, *, run: str) -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, run: Path) -> Iterator[Path]:
     """
-    Give a name to write to, and put what was written in the file's place at once.
+    Give a name to write to, and put what was written in the file's place at once, inside the run's folder.
 
     Raises:
-        DetailsError: If the folder cannot be written.
+        DetailsError: If it cannot be written, or a link leads out of the folder.
     """
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
+        with atomic_files.replacing(path, inside=run) as part:
+            yield part
     except OSError as error:
         raise DetailsError(
             f"cannot write {path}: {error.strerror or error}; the samples and verdicts are in the run's store. "
             f"Make room or mend the rights, then pytest --r1-judge-only RUN writes it again"
         ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)

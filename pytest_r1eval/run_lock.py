@@ -34,14 +34,14 @@ class RunLock:
     @classmethod
     def take(cls, run: Path) -> Self:
         """
-        Lock a run's folder for this process.
+        Lock a run's folder for this process; a link in the lock's place is refused, as signing would empty its target.
 
         Raises:
             StoreError: If another process holds it, or the folder cannot be written.
         """
         path = run / LOCK_NAME
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         except OSError as error:
             raise StoreError(
                 f"cannot write to the run's folder {run}: {error.strerror}; expected a writable folder on a local "

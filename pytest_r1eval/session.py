@@ -327,7 +327,7 @@ class RunSession:
             self._config.issue_config_time_warning(warning, stacklevel=1)
 
     def _judge(self) -> None:
-        from pytest_r1eval.judge import Judge, write_verdicts  # noqa: PLC0415 - imports the statistics
+        from pytest_r1eval.judge import Judge  # noqa: PLC0415 - imports the statistics
 
         if not self._selected:
             return
@@ -347,7 +347,6 @@ class RunSession:
                     is_holm=self._settings.family is Family.HOLM,
                 )
                 self._results += judge.judge([self._catalog[name] for name in self._selected])
-            write_verdicts(self._run, self._results)
         except R1EvalError as error:
             raise pytest.UsageError(f"the run cannot be judged: {error}") from error
         for result in self._results:
@@ -387,14 +386,16 @@ class RunSession:
 
     def _tell_github(self) -> None:
         """Put the table on the job's summary page and annotate what is not green; elsewhere nothing happens."""
-        from pytest_r1eval.reports.github import workflow_commands, write_summary  # noqa: PLC0415 - the statistics
+        from pytest_r1eval.finishing import noted  # noqa: PLC0415 - imports the statistics
+        from pytest_r1eval.reports.github import workflow_commands, write_summary  # noqa: PLC0415 - the same
 
-        try:
+        failures: list[str] = []
+        is_job = True
+        with noted("GitHub summary", failures):
             is_job = write_summary(os.environ, self._results, title=f"{self._checkpoint.name}: may it ship?")
-        except R1EvalError as error:
-            self._closing_words = (*self._closing_words, str(error))
-            return
-        self._workflow_commands = tuple(workflow_commands(self._results)) if is_job else ()
+        with noted("GitHub annotations", failures):
+            self._workflow_commands = tuple(workflow_commands(self._results)) if is_job else ()
+        self._closing_words = (*self._closing_words, *failures)
 
     def _report_share(self, share: Share) -> None:
         """Say of a machine's share whether it is whole; the verdict is the merged run's."""

@@ -32,6 +32,7 @@ from pytest_r1eval.core.fingerprints import FileDigest, Harness, ModelIdentity
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.plans import Plan, Share, Unit
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, ProblemTally, Response, Sample
+from pytest_r1eval.core.texts import whole
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.store_schema import (
     COUNTS,
@@ -40,7 +41,6 @@ from pytest_r1eval.store_schema import (
     TABLES,
     digest,
     packed,
-    readable,
     statements,
     unpacked,
 )
@@ -297,7 +297,7 @@ class Store:
                 "UPDATE benchmark SET state = ?, dataset = ?, plan = ?, gate = ? WHERE name = ? AND state = ?",
                 (
                     BenchmarkState.OPEN,
-                    exam.dataset,
+                    whole(exam.dataset),
                     json.dumps(asdict(plan)),
                     gate,
                     plan.benchmark,
@@ -326,7 +326,7 @@ class Store:
         with self._transaction() as db:
             db.execute(
                 "UPDATE benchmark SET state = ?, error = ? WHERE name = ? AND state = ?",
-                (BenchmarkState.FAILED, error, name, BenchmarkState.SELECTED),
+                (BenchmarkState.FAILED, whole(error), name, BenchmarkState.SELECTED),
             )
 
     def close_benchmark(self, name: str) -> None:
@@ -552,7 +552,7 @@ class Store:
         if row is None:
             return None
         text, n_tokens, finish_reason = row
-        return Response(text=unpacked(text), n_tokens=n_tokens, finish_reason=FinishReason(finish_reason))
+        return Response(text=whole(unpacked(text)), n_tokens=n_tokens, finish_reason=FinishReason(finish_reason))
 
     def add_sample(self, claimed: ClaimedUnit, sample: Sample) -> None:
         """Store one sample; see `add_drawn`."""
@@ -612,7 +612,7 @@ class Store:
     def add_grades(self, name: str, grades: Mapping[tuple[str, int], Grade], *, grader: str) -> None:
         """Store what another grader made of samples, by (problem id, index), beside the grades that count."""
         rows = [
-            (name, problem_id, index, grader, grade.outcome, readable(grade.answer), readable(grade.detail))
+            (name, problem_id, index, grader, grade.outcome, _whole(grade.answer), _whole(grade.detail))
             for (problem_id, index), grade in grades.items()
         ]
         with self._transaction() as db:
@@ -855,6 +855,11 @@ def _stored(sample: Sample) -> _Stored:
     return _Stored(text=packed(sample.response.text), digest=digest(sample.response.text))
 
 
+def _whole(note: str | None) -> str | None:
+    """Return a grader's note without halves of a pair, which SQLite would refuse."""
+    return None if note is None else whole(note)
+
+
 def _insert(db: sqlite3.Connection, benchmark: str, sample: Sample, stored: _Stored) -> None:
     response = db.execute("INSERT INTO response (text) VALUES (?)", (stored.text,)).lastrowid
     row = (
@@ -863,8 +868,8 @@ def _insert(db: sqlite3.Connection, benchmark: str, sample: Sample, stored: _Sto
         sample.index,
         sample.seed,
         sample.grade.outcome,
-        readable(sample.grade.answer),
-        readable(sample.grade.detail),
+        _whole(sample.grade.answer),
+        _whole(sample.grade.detail),
         sample.response.finish_reason,
         sample.response.n_tokens,
         stored.digest,
@@ -879,14 +884,14 @@ def _sample(row: tuple[Any, ...]) -> Sample:
         problem_id=problem_id,
         index=index,
         seed=seed,
-        response=Response(text=unpacked(text), n_tokens=n_tokens, finish_reason=FinishReason(finish_reason)),
+        response=Response(text=whole(unpacked(text)), n_tokens=n_tokens, finish_reason=FinishReason(finish_reason)),
         grade=Grade(outcome=Outcome(outcome), answer=answer, detail=detail),
     )
 
 
 def _problem(content: str) -> Problem:
     fields = json.loads(content)
-    return Problem(**{**fields, "choices": tuple(fields["choices"])})
+    return Problem(**{**fields, "choices": tuple(fields["choices"])}).whole
 
 
 def _identity(content: dict[str, Any]) -> ModelIdentity:

@@ -18,6 +18,8 @@ import hashlib
 import re
 import zlib
 
+from pytest_r1eval.core.texts import has_half_pair
+
 SCHEMA_VERSION = 4
 COMPRESSION_LEVEL = 1
 MIN_COMPRESSED_CHARS = 256
@@ -93,12 +95,9 @@ def statements(script: str) -> list[str]:
     return [part.strip().removesuffix(";") for part in re.split(r"\n(?=[A-Z])", script.strip())]
 
 
-_HALF_PAIR = re.compile("[\ud800-\udfff]")
-
-
 def packed(text: str) -> str | bytes:
     """Return what is stored of a text: compressed where that pays, or where SQLite would refuse half a pair."""
-    if len(text) < MIN_COMPRESSED_CHARS and not _HALF_PAIR.search(text):
+    if len(text) < MIN_COMPRESSED_CHARS and not has_half_pair(text):
         return text
     return zlib.compress(text.encode("utf-8", "surrogatepass"), COMPRESSION_LEVEL)
 
@@ -106,11 +105,6 @@ def packed(text: str) -> str | bytes:
 def unpacked(stored: str | bytes) -> str:
     """Return the text of what is stored."""
     return stored if isinstance(stored, str) else zlib.decompress(stored).decode("utf-8", "surrogatepass")
-
-
-def readable(note: str | None) -> str | None:
-    """Return a grader's note with a replacement character for each half of a pair, which SQLite would refuse."""
-    return None if note is None else _HALF_PAIR.sub("\ufffd", note)
 
 
 def digest(text: str) -> bytes:

@@ -44,7 +44,7 @@ def write_record(run: Path, record: UploadRecord) -> None:
     Raises:
         DetailsError: If the folder cannot be written.
     """
-    with replacing(run / FILE_NAME) as path:
+    with replacing(run / FILE_NAME, run=run) as path:
         content = {"schema_version": SCHEMA_VERSION, **asdict(record)}
         path.write_text(json.dumps(content, allow_nan=False, indent=2) + "\n", encoding="utf-8")
 

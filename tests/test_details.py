@@ -15,6 +15,7 @@ import pytest
 
 from pytest_r1eval.core.records import Outcome
 from pytest_r1eval.errors import DetailsError
+from pytest_r1eval.finishing import finish
 from pytest_r1eval.result_files import write_run_files
 from pytest_r1eval.run_files import RunFiles, run_date
 from pytest_r1eval.store import FILE_NAME, Store
@@ -58,6 +59,19 @@ class TestSamples:
         assert [row["doc"]["query"] for row in rows_of(files)] == ["0+0?", "1+1?", "2+2?"]
         (extra,) = {tuple(sample.items())[3:] for row in rows_of(files) for sample in row["samples"]}
         assert extra == (("answer", "4"), ("detail", None), ("finish_reason", "stop"), ("n_tokens", 20))
+
+    def test_half_a_pair_is_replaced_everywhere(self, tmp_path: Path) -> None:
+        """Text, answer and detail that UTF-8 cannot hold reach details and page as replacement characters."""
+        half = "so \ud83d it goes"
+        run = record_run(tmp_path / "run", n_problems=3, n_samples=4, text=half, answer=half, detail=half)
+        finished = finish(run, judged(run), tasks=TASKS, wishes=None)
+        assert finished.lines == ()
+        with closing(Store.open(run)) as store:
+            files = RunFiles.of(run, store.header)
+        for row in rows_of(files):
+            assert set(row["model_response"]["text"]) == {"so \ufffd it goes"}
+            assert {(sample["answer"], sample["detail"]) for sample in row["samples"]} == {("so \ufffd it goes",) * 2}
+        assert "so \ufffd it goes" in (run / "report.html").read_text()
 
     def test_the_metric_is_the_mean_of_its_row(self, tmp_path: Path) -> None:
         """And the mean of the metrics is the score."""

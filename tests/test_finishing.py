@@ -48,6 +48,41 @@ class TestFinish:
         assert finished.lines == ("upload: none, as a gate is not green (--r1-upload-when always uploads every run)",)
         assert finished.is_uploaded is None
 
+    @pytest.mark.parametrize("name", ["verdicts.json", "report.html", "results", "details", "upload.json"])
+    def test_no_file_takes_the_verdict_away(self, tmp_path: Path, name: str) -> None:
+        """Something in a file's place is a line that names it, and every other file is written."""
+        run = record_run(tmp_path / "run")
+        results = judged(run)
+        (run / name).mkdir()
+        (run / name / "in the way").mkdir()
+        (run / name / "local").write_text("in the way")
+        finished = finish(run, results, tasks=TASKS, wishes=UploadWishes(repo="acme/runs"))
+        failed = [line for line in (*finished.reports, *finished.lines) if "not written: " in line or "FAILED." in line]
+        assert failed
+        assert name in failed[0]
+        assert finished.is_uploaded is False
+        written = {path.name for path in run.iterdir() if path.is_file()} | {name, "verdicts.json", "report.html"}
+        assert written == {path.name for path in run.iterdir() if path.is_file()} | {name}
+
+    def test_an_error_of_any_kind_is_a_line(self, tmp_path: Path) -> None:
+        """What a step raises changes nothing, whoever raised it: here a task that nobody named."""
+        run = record_run(tmp_path / "run")
+        finished = finish(run, judged(run), tasks={}, wishes=None)
+        assert finished.lines == (
+            "details: not written: KeyError: 'smoke'; samples and verdicts are in the run's store",
+        )
+        assert (run / "verdicts.json").is_file()
+
+    def test_a_report_that_fails_does_not_stop_the_next(self, tmp_path: Path) -> None:
+        """Each report is written or named by itself."""
+        run = record_run(tmp_path / "run")
+        (tmp_path / "bad.md").mkdir()
+        paths = (tmp_path / "bad.md", tmp_path / "good.md")
+        page, bad, good = finish(run, judged(run), tasks=TASKS, wishes=None, reports=paths).reports
+        assert page == f"report: {run / 'report.html'}"
+        assert bad.startswith(f"report: not written: cannot write the report {tmp_path / 'bad.md'}")
+        assert good == f"report: {tmp_path / 'good.md'}"
+
 
 class TestRecord:
     def test_round_trip(self, tmp_path: Path) -> None:

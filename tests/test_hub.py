@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from pytest_r1eval.core.records import Outcome
@@ -279,10 +282,27 @@ class TestTransientTroubles:
             raise LocalEntryNotFoundError("please check your connection")
 
         monkeypatch.setattr(HfApi, "create_repo", unanswered)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # nobody is asked whether the Hub is there
         slept: list[float] = []
         with pytest.raises(UploadError, match=r", 2 times; expected the Hub to answer"):
             publish(pack(run.folder, WISHES), patience=Patience(n_attempts=2), sleep=slept.append)
         assert slept == [2.0]
+
+    def test_nobody_answers(self, run: RunFiles, tmp_path: Path) -> None:
+        """A Hub that cannot be reached costs the time for its first answer, and a line; nothing is tried again."""
+        with closing(socket.socket()) as silent:  # it accepts a connection and says nothing
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+            refusing = "http://127.0.0.1:9"
+            for url in (refusing, f"http://127.0.0.1:{silent.getsockname()[1]}"):
+                environment = {"HF_ENDPOINT": url, "HF_HUB_OFFLINE": "0", "HF_TOKEN": TOKEN, "HF_HOME": str(tmp_path)}
+                with client(environment) as alone:
+                    begun = time.monotonic()
+                    answer = alone.upload(run.folder, WISHES, unreachable_s=1.0)
+                    assert time.monotonic() - begun < 10
+                    assert answer["slept"] == []
+                    assert answer["error"].startswith(f"{REPO}: the Hub does not answer (")
+                    assert "expected any answer within 1 s" in answer["error"]
 
     def test_an_end_to_patience(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:
         """A Hub that is down is given up, waits are bounded, and every local file is as it was."""

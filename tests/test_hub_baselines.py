@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import huggingface_hub
 import pytest
+from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 
 from pytest_r1eval.errors import BaselineError
@@ -142,6 +143,7 @@ def test_an_address_that_has_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
         raise HfHubHTTPError("403", response=reply)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refused)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # nobody is asked whether the Hub is there
     with pytest.raises(BaselineError, match=r"toy\.json: the Hub answers 403 \(.*\. Try again later"):
         fetch(PLACE)
 

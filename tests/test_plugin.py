@@ -30,6 +30,11 @@ def judge(pytester: pytest.Pytester, run: str, *arguments: str, mark: str = "smo
     )
 
 
+def judge_only(pytester: pytest.Pytester, run: Path, *arguments: str) -> pytest.RunResult:
+    """Judge a stored run again."""
+    return pytester.runpytest_subprocess("--r1-judge-only", str(run), "-p", "no:cacheprovider", *arguments)
+
+
 def runs_of(pytester: pytest.Pytester) -> list[Path]:
     """Return the folders of all runs so far, oldest first."""
     return sorted(
@@ -207,6 +212,43 @@ class TestHealth:
         """An INVALID gate has one error, not two."""
         recorded("holes", skip=frozenset({("p003", 5)}))
         judge(pytester, "holes").assert_outcomes(failed=1, errors=1, skipped=1, deselected=N_OTHERS)
+
+
+class TestFilesThatFail:
+    def test_half_a_pair_is_no_internal_error(
+        self, pytester: pytest.Pytester, recorded: Record, mode: tuple[str, ...]
+    ) -> None:
+        """A server's JSON may hold half a character; the run is judged and every file is written."""
+        recorded("base", text="half \ud83d", answer="\udfff")
+        result = judge(pytester, "base", "--r1-save-baseline", "local/toy", *mode)
+        assert result.ret == 0
+        assert "not written" not in result.stdout.str() + result.stderr.str()
+
+    def test_the_exit_code_is_the_verdict_s(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """Files that cannot be written cost a line each beside the verdict."""
+        run = recorded("base", seed=1)
+        for name in ("verdicts.json", "report.html"):
+            (run / name / "in the way").mkdir(parents=True)
+        (run / "details").write_text("in the way")
+        result = judge_only(pytester, run, "--r1-save-baseline", "local/toy")
+        assert result.ret == 0
+        result.stdout.fnmatch_lines(
+            [
+                "report: not written: cannot write the report *report.html: Is a directory*",
+                "verdicts.json: not written: cannot write *verdicts.json: Is a directory*",
+                "details: not written: cannot write *details_smoke*: Not a directory*",
+            ]
+        )
+
+    def test_a_github_summary_that_cannot_be_written(
+        self, pytester: pytest.Pytester, recorded: Record, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The annotations are printed all the same."""
+        recorded("holes", skip=frozenset({("p003", 5)}))
+        monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path))
+        result = judge(pytester, "holes")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["GitHub summary: not written: *Is a directory*", "::error title=smoke*"])
 
 
 class TestSequential:

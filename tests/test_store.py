@@ -35,7 +35,7 @@ from pytest_r1eval.store import (
     RunHeader,
     Store,
 )
-from pytest_r1eval.store_schema import SCHEMA_VERSION
+from pytest_r1eval.store_schema import SCHEMA_VERSION, unpacked
 from tests.recordings import HARNESS, make_exam
 
 HEADER = RunHeader(
@@ -609,7 +609,7 @@ class TestClaims:
             assert store.claim(owner="other") is None
 
     def test_a_grade_with_half_a_pair_is_stored(self, store: Store) -> None:
-        """SQLite refuses what a server's JSON may hold; the response itself is kept as it came."""
+        """The file keeps a response as it came; what is read from it is text that every other file can hold."""
         open_benchmark(store, "smoke", n_problems=1)
         claimed = claim(store, owner="w1")
         sample = sample_of(claimed, 0)
@@ -619,7 +619,10 @@ class TestClaims:
         (found,) = store.samples("smoke")
 
         assert (found.grade.answer, found.grade.detail) == ("4\ufffd", "no number: \ufffd")
-        assert found.response.text == "4\ud83d"
+        assert found.response.text == "4\ufffd"
+        with closing(sqlite3.connect(store.path)) as db:
+            (stored,) = db.execute("SELECT text FROM response").fetchone()
+        assert unpacked(stored) == "4\ud83d"
 
     def test_expired_lease_is_taken_over(self, store: Store, clock: Clock) -> None:
         """A dead worker's units are done by the living, and what it stored is not drawn again."""

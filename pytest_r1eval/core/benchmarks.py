@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+
+from pytest_r1eval.core.texts import whole
 
 
 class Grader(StrEnum):
@@ -141,6 +143,16 @@ class Problem:
     choices: tuple[str, ...]
     gold_index: int
     tests: str | None = None
+
+    @property
+    def whole(self) -> Problem:
+        """The same problem without halves of a surrogate pair, which no prompt and no file can hold."""
+        return replace(
+            self,
+            query=whole(self.query),
+            instruction=None if self.instruction is None else whole(self.instruction),
+            choices=tuple(map(whole, self.choices)),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from pytest_r1eval import atomic_files
 from pytest_r1eval.errors import ReportError
 from pytest_r1eval.reports.markdown import markdown
 from pytest_r1eval.reports.page import Embedding, page
@@ -99,13 +99,8 @@ def write_text(path: Path, text: str, *, again: str) -> Path:
     Raises:
         ReportError: If it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # half a pair is no reason for no report
-        partial.replace(path)
+        atomic_files.write_text(path, text)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise ReportError(f"cannot write the report {path}: {error.strerror}; {again}") from error
     return path

@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
+from pytest_r1eval.core.texts import whole
 from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.reports.charts import Estimated, fails_below, history
 from pytest_r1eval.reports.page import Embedding, HistorySection, history_page, page, visible
@@ -226,8 +227,8 @@ def estimated(mean: float) -> Estimated:
 def test_what_a_model_wrote_is_text(opened: Page) -> None:
     """A tag that closes the script, an image that runs one, and a character that turns the text around."""
     opened.click("button[data-filter=no_answer]")
-    assert opened.text_content("[data-part=response]") == visible(ATTACK)
-    for hidden in ("202E", "0000", "001B", "2028", "D800", "E0041"):
+    assert opened.text_content("[data-part=response]") == visible(whole(ATTACK))
+    for hidden in ("202E", "0000", "001B", "2028", "E0041"):
         assert f"<U+{hidden}>" in opened.inner_text("[data-part=response]")
     assert opened.title() != "owned"
     assert opened.query_selector("img") is None
