@@ -226,6 +226,7 @@ def build_worker(
         engine=engine,
         pool=pool,
         grader=grader,
+        checkpoint=checkpoint,
         n_workers=settings.n_workers,
     )
 

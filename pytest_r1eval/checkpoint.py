@@ -13,10 +13,18 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pytest_r1eval.checkpoint_files import ADAPTER, WEIGHTS, folder_digests, header_bytes, weights_of
+from pytest_r1eval.checkpoint_files import (
+    ADAPTER,
+    WEIGHTS,
+    FolderDigests,
+    digests_now,
+    folder_digests,
+    header_bytes,
+    weights_of,
+)
 from pytest_r1eval.core.fingerprints import ModelIdentity, checkpoint_digest
 from pytest_r1eval.core.sizes import ModelSize, model_size
 from pytest_r1eval.errors import ModelError
@@ -39,6 +47,8 @@ class Checkpoint:
         identity: Digests.
         max_position: The longest context the model was built for, tokens; None if its config does not say.
         size: Parameters, heads and cache; nothing known for a recorded run.
+        digests: What was read of a folder; None for a model on the Hub, whose commit cannot change, and for a
+            recorded run.
     """
 
     model: str
@@ -47,6 +57,25 @@ class Checkpoint:
     identity: ModelIdentity
     max_position: int | None
     size: ModelSize = field(default_factory=ModelSize)
+    digests: FolderDigests | None = field(default=None, compare=False, repr=False)
+
+    def changes(self, *, reread: bool = False) -> str:
+        """
+        Say in words what became of the folder's files since they were inspected, nothing where all are the same.
+
+        Args:
+            reread: Whether to read all files again, which costs what the inspection did; otherwise only those are
+                read of which the file system says that they changed.
+        """
+        if self.digests is None:
+            return ""
+        folder = Path(self.model)
+        try:
+            files = folder_digests(folder).files if reread else digests_now(folder, known=self.digests)
+        except OSError as error:
+            return f"{folder} cannot be read any more ({_first_line(error)})"
+        now = replace(self.identity, files=files, checkpoint=checkpoint_digest(files))
+        return now.changes_since(self.identity)
 
 
 def inspect_checkpoint(model: str, *, revision: str | None) -> Checkpoint:
@@ -100,6 +129,7 @@ def _from_folder(folder: Path) -> Checkpoint:
         ),
         max_position=_max_position(config),
         size=_size(config, folder),
+        digests=digests,
     )
 
 

@@ -62,6 +62,23 @@ _BY_PRODUCTS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileStamp:
+    """
+    What the file system says of a file, which changes with every write and every replacement.
+
+    A program can set the time of modification back, but not that of the last change of
+    the inode, so a write in place that keeps size and time is seen, too.
+    """
+
+    name: str
+    size: int
+    modified_ns: int
+    changed_ns: int
+    inode: int
+    device: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FolderDigests:
     """
     Digests of a folder.
@@ -69,10 +86,12 @@ class FolderDigests:
     Attributes:
         files: Of each file that counts, by name.
         weights: Of the weights alone.
+        stamps: Of each file, taken before it was read.
     """
 
     files: tuple[FileDigest, ...]
     weights: str
+    stamps: tuple[FileStamp, ...]
 
 
 def weights_of(folder: Path) -> list[Path]:
@@ -94,15 +113,49 @@ def folder_digests(folder: Path) -> FolderDigests:
         OSError: If a file cannot be read.
     """
     weights, all_weights = set(weights_of(folder)), hashlib.sha256()
-    files = []
+    files, stamps = [], []
     for path in files_of(folder):
+        stamps.append(_stamp(path, folder))
         digest = hashlib.sha256()
         for part in _parts(path):
             digest.update(part)
             if path in weights:
                 all_weights.update(part)
-        files.append(FileDigest(name=path.relative_to(folder).as_posix(), digest=digest.hexdigest()))
-    return FolderDigests(files=tuple(files), weights=all_weights.hexdigest())
+        files.append(FileDigest(name=stamps[-1].name, digest=digest.hexdigest()))
+    return FolderDigests(files=tuple(files), weights=all_weights.hexdigest(), stamps=tuple(stamps))
+
+
+def digests_now(folder: Path, *, known: FolderDigests) -> tuple[FileDigest, ...]:
+    """
+    Return the digests of a folder's files as it is now; only files whose stamp changed are read again.
+
+    Raises:
+        OSError: If a file cannot be read.
+    """
+    unchanged = dict(zip(known.stamps, known.files, strict=True))
+    return tuple(
+        unchanged.get(stamp := _stamp(path, folder)) or FileDigest(name=stamp.name, digest=_file_digest(path))
+        for path in files_of(folder)
+    )
+
+
+def _stamp(path: Path, folder: Path) -> FileStamp:
+    found = path.stat()
+    return FileStamp(
+        name=path.relative_to(folder).as_posix(),
+        size=found.st_size,
+        modified_ns=found.st_mtime_ns,
+        changed_ns=found.st_ctime_ns,
+        inode=found.st_ino,
+        device=found.st_dev,
+    )
+
+
+def _file_digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    for part in _parts(path):
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def header_bytes(path: Path) -> int:

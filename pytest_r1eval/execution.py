@@ -14,10 +14,11 @@ import threading
 import time
 from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from pytest_r1eval import looks
+from pytest_r1eval.checkpoint import Checkpoint
 from pytest_r1eval.core import gates
 from pytest_r1eval.core.benchmarks import Benchmark, Grader, Problem
 from pytest_r1eval.core.fingerprints import Harness
@@ -52,6 +53,7 @@ class Worker:
         engine: Answers prompts; not started yet.
         pool: Grades responses; not started yet, None where the engine's responses come with grades.
         grader: Name and version of what grades.
+        checkpoint: What the engine loads, as this process found it; None where it loads nothing.
         n_workers: How many workers the run has, as planned.
     """
 
@@ -65,6 +67,7 @@ class Worker:
         engine: Engine,
         pool: GradingPool | None,
         grader: str,
+        checkpoint: Checkpoint | None = None,
         n_workers: int = 1,
     ) -> None:
         self._run = run
@@ -74,6 +77,7 @@ class Worker:
         self._engine = engine
         self._pool = pool
         self._grader = grader
+        self._checkpoint = checkpoint
         self._n_workers = n_workers
         self._thread = threading.Thread(target=self._work, name=f"r1eval {owner}", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -128,11 +132,14 @@ class Worker:
 
     async def _session(self) -> None:
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
-        store = Store.open(self._run)
-        if is_finished(store):
-            store.close()
-            return
-        loading = asyncio.create_task(self._load())
+        with closing(Store.open(self._run)) as store:
+            if not is_finished(store):
+                self._check_named(store)
+                await self._work_through(store)
+
+    async def _work_through(self, store: Store) -> None:
+        """Plan and pump until nothing is left."""
+        loading = asyncio.create_task(self._load(store))
         renewing = asyncio.create_task(self._renew(store))
         try:
             if self._pool is not None:
@@ -150,7 +157,6 @@ class Worker:
             if self._pool is not None:
                 self._pool.close()
             store.release(owner=self._owner)
-            store.close()
 
     async def _pump(self, store: Store) -> None:
         """Work until nothing is left; an engine that dies is started once more, and its units go back."""
@@ -161,6 +167,7 @@ class Worker:
         # Outside the handler, because its traceback keeps the dead engine's sockets alive.
         await self._engine.close()
         await self._engine.start()
+        await self._check_loaded(store)
         try:
             return await self._new_pump(store).run()
         except EngineDiedError as error:
@@ -169,9 +176,30 @@ class Worker:
     def _new_pump(self, store: Store) -> Pump:
         return Pump(store, self._owner, self._engine, self._pool, self._benchmarks, n_workers=self._n_workers)
 
-    async def _load(self) -> Harness:
+    def _check_named(self, store: Store) -> None:
+        """
+        Compare what this process found with what the run was started for.
+
+        Raises:
+            EngineError: If a file changed in between.
+        """
+        if self._checkpoint is not None:
+            _refuse_changed(store, self._checkpoint.identity.changes_since(store.header.identity))
+
+    async def _check_loaded(self, store: Store) -> None:
+        """
+        Look at the files again after an engine or a tokenizer read them.
+
+        Raises:
+            EngineError: If one changed since it was inspected, so that what was read may not be what was named.
+        """
+        if self._checkpoint is not None:
+            _refuse_changed(store, await asyncio.to_thread(self._checkpoint.changes))
+
+    async def _load(self, store: Store) -> Harness:
         """Start the engine and say what is going to answer and grade."""
         identity = await self._engine.start()
+        await self._check_loaded(store)
         return Harness(
             engine=identity.engine,
             dtype=identity.dtype,
@@ -193,6 +221,7 @@ class Worker:
             except R1EvalError as error:
                 store.fail(name, str(error))
             else:
+                await self._check_loaded(store)
                 gate = None if planned.gate is None else gates.dumps(planned.gate)
                 store.write_plan(planned.exam, planned.prompts, planned.plan, gate=gate)
                 if planned.sandbox is not None:
@@ -213,6 +242,15 @@ class Worker:
         while True:
             await asyncio.sleep(LEASE_S / 4)
             store.renew(owner=self._owner)
+
+
+def _refuse_changed(store: Store, changes: str) -> None:
+    if changes:
+        store.note_changed_checkpoint(changes)
+        raise EngineError(
+            f"the checkpoint changed while the run went on: {changes}; nothing is drawn with it. "
+            "Put back what the run was started with and resume it, or start a new run"
+        )
 
 
 class SampleWriter:

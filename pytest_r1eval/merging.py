@@ -21,6 +21,7 @@ from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.plans import Plan, Share, dealt, sample_seed
 from pytest_r1eval.core.records import Sample
 from pytest_r1eval.errors import RunError
+from pytest_r1eval.runs import changed_checkpoint
 from pytest_r1eval.store import FILE_NAME, Store
 
 
@@ -67,6 +68,7 @@ def merge(runs: Sequence[Path], *, out: Path) -> Merged:
         parts = _parts([(run, stack.enter_context(closing(Store.open(run)))) for run in runs])
         for part in parts:
             part.store.check()
+            _check_unchanged(part)
         _check_headers(parts)
         for name in parts[0].store.selected:
             _check_benchmark(parts, name)
@@ -117,6 +119,13 @@ def _check_headers(parts: Sequence[_Part]) -> None:
         _check_equal(part, first, "the model's name", header.model_name, expected.model_name)
         _check_equal(part, first, "the seed", header.seed, expected.seed)
         _check_equal(part, first, "the benchmarks", ", ".join(part.store.selected), ", ".join(first.store.selected))
+
+
+def _check_unchanged(part: _Part) -> None:
+    """Refuse a share whose checkpoint changed while it was drawn."""
+    refusal = changed_checkpoint(part.store)
+    if refusal is not None:
+        raise RunError(f"{part.run}: {refusal.reason} {refusal.next_step}")
 
 
 def _check_benchmark(parts: Sequence[_Part], name: str) -> None:

@@ -73,6 +73,7 @@ def open_run(
             _check_resumable(run, store.header, settings=settings, checkpoint=checkpoint)
             for name in set(selected) & set(store.selected):
                 _check_unchanged(run, store, catalog[name], settings=settings, max_position=checkpoint.max_position)
+            store.note_changed_checkpoint(None)  # its files are there again
             store.reopen_ungraded()
             store.release_all()
         undo.pop_all()

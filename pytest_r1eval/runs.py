@@ -127,6 +127,8 @@ def chosen_benchmarks(run: StoredRun, *, asked: Sequence[str]) -> tuple[str, ...
 
 def unplanned_run(store: Store, name: str) -> Judgement:
     """Say why a benchmark of a run has no plan."""
+    if (changed := changed_checkpoint(store)) is not None:
+        return changed
     if store.state(name) is BenchmarkState.FAILED:
         return invalid(store.error(name) or "planning failed", "Mend the cause and start the run again.")
     return invalid(
@@ -137,7 +139,22 @@ def unplanned_run(store: Store, name: str) -> Judgement:
 def incomplete_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement | None:
     """Refuse a run in which something is missing or failed; None where everything planned is there."""
     n_missing = plan.n_samples - sum(tally.n_samples for tally in tallies)
-    return missing_samples(store, plan, tallies) if n_missing else unfit_run(store, plan, tallies)
+    unfit = missing_samples if n_missing else unfit_run
+    return changed_checkpoint(store) or unfit(store, plan, tallies)
+
+
+def changed_checkpoint(store: Store) -> Judgement | None:
+    """Refuse a run whose checkpoint changed while it went on: what was sampled is not what was named."""
+    changes = store.changed_checkpoint
+    if changes is None:
+        return None
+    share = store.header.share
+    shard = "" if share is None else f" --r1-shard {share}"
+    return invalid(
+        f"The checkpoint changed while the run went on: {changes}.",
+        f"Put back the files that it was started with and go on with --r1-resume {store.path.parent}{shard}, "
+        "or start a new run of what is there now.",
+    )
 
 
 def missing_samples(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement:
@@ -150,7 +167,9 @@ def missing_samples(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...])
 
 
 def unfit_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement | None:
-    """Refuse samples that are no evidence: ungraded, repeated, or of several harnesses."""
+    """Refuse samples that are no evidence: of a changed checkpoint, ungraded, repeated, or of several harnesses."""
+    if (changed := changed_checkpoint(store)) is not None:
+        return changed
     n_samples, n_errors = sum(tally.n_samples for tally in tallies), sum(tally.n_error for tally in tallies)
     if n_errors > MAX_UNGRADED_SHARE * n_samples:
         return ungraded_run(store, plan, tallies, why="")

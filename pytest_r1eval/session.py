@@ -331,6 +331,7 @@ class RunSession:
 
         if not self._selected:
             return
+        self._check_checkpoint()
         if self._settings.share is not None:
             self._report_share(self._settings.share)
             return
@@ -365,6 +366,13 @@ class RunSession:
             n_processes=N_SCORING_PROCESSES_PER_WORKER,
         )
         self._regraded = tuple(one.line for one in regraded)
+
+    def _check_checkpoint(self) -> None:
+        """Read the checkpoint once more before anything is said of it; a run that is only judged has none."""
+        changes = self._checkpoint.changes(reread=True)
+        if changes:
+            with suppress(StoreError), closing(Store.open(self._run)) as store:  # the judge reads the same file
+                store.note_changed_checkpoint(changes)
 
     def _finish(self) -> None:
         """Write and upload what is kept of the run; a failure stands beside the verdicts."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pytest_r1eval.core.plans import Share
 from pytest_r1eval.core.verdicts import Judgement, invalid
-from pytest_r1eval.runs import unfit_run, unplanned_run
+from pytest_r1eval.runs import changed_checkpoint, unfit_run, unplanned_run
 from pytest_r1eval.store import Store
 
 
@@ -78,10 +78,10 @@ def _refusal(store: Store, name: str) -> Judgement | None:
         return unplanned_run(store, name)
     n_missing = progress.n_planned - progress.n_stored
     if n_missing:
-        return invalid(
+        return changed_checkpoint(store) or invalid(
             f"{n_missing} of the share's {progress.n_planned} samples are missing.",
             f"Resume it where it ran: --r1-resume {store.path.parent} --r1-shard {store.header.share}.",
         )
     if not progress.n_planned:  # more shares than samples: an empty one is whole
-        return None
+        return changed_checkpoint(store)
     return unfit_run(store, plan, store.tallies(name, k=plan.samples_per_problem))

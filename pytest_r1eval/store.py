@@ -212,6 +212,21 @@ class Store:
                 f"{self.path} is damaged: {found}; expected an intact SQLite file. Restore a copy, or start a new run"
             )
 
+    def note_changed_checkpoint(self, changes: str | None) -> None:
+        """Note what became of the checkpoint while the run went on; None where all files are as they were named."""
+        with self._transaction() as db:
+            if changes is None:
+                db.execute("DELETE FROM run WHERE key = 'changed_checkpoint'")
+            else:
+                db.execute("INSERT OR REPLACE INTO run VALUES ('changed_checkpoint', ?)", (json.dumps(changes),))
+
+    @property
+    def changed_checkpoint(self) -> str | None:
+        """What became of the checkpoint while the run went on, in words; None if nothing was seen."""
+        with self._reading() as db:
+            row = db.execute("SELECT value FROM run WHERE key = 'changed_checkpoint'").fetchone()
+        return None if row is None else str(json.loads(row[0]))
+
     def select(self, names: tuple[str, ...]) -> None:
         """
         Note which benchmarks this run judges, in the order given.

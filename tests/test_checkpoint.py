@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -348,6 +349,58 @@ class TestDigests:
         (folder / name).write_text(content)
 
         assert len(inspected(folder).identity.chat_template) == 64
+
+
+class TestChanges:
+    """A folder that was inspected is looked at again."""
+
+    @pytest.mark.parametrize("reread", [False, True])
+    def test_unchanged_folder(self, folder: Path, *, reread: bool) -> None:
+        """Nothing is said of files that are the same, whatever was written beside them."""
+        found = inspected(folder)
+        (folder / "trainer_state.json").write_text("{}")
+
+        assert found.changes(reread=reread) == ""
+
+    @pytest.mark.parametrize("reread", [False, True])
+    def test_each_change_is_named(self, folder: Path, *, reread: bool) -> None:
+        """A file that changed, came or went is named."""
+        found = inspected(folder)
+        (folder / "config.json").write_text("{}")
+        (folder / "added_tokens.json").write_text("{}")
+        (folder / "tokenizer.json").unlink()
+
+        expected = "added_tokens.json is new, config.json changed, tokenizer.json is gone"
+        assert expected == found.changes(reread=reread)
+
+    def test_large_file_written_in_place(self, folder: Path) -> None:
+        """One block of 3 GiB changed, size and time of modification as before: the inode's time gives it away."""
+        path = folder / "model.safetensors"
+        os.truncate(path, 3 * 2**30)
+        found, before = inspected(folder), path.stat()
+        _flip(path, 3 * 2**30 - BLOCK_BYTES // 2)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+        assert path.stat().st_mtime_ns == before.st_mtime_ns
+        assert found.changes() == "model.safetensors changed"
+
+    def test_only_what_changed_is_read_again(self, folder: Path) -> None:
+        """A look at 30 shards of 140 GB takes no reading where the file system says that nothing changed."""
+        for number in range(30):
+            (folder / f"model-{number}.safetensors").touch()
+            os.truncate(folder / f"model-{number}.safetensors", 5 * 10**9)
+        found = inspected(folder)
+        start = time.perf_counter()
+
+        assert found.changes() == ""
+        assert time.perf_counter() - start < 0.5
+
+    def test_folder_that_is_gone(self, folder: Path) -> None:
+        """It is said in words, not raised: the run is INVALID."""
+        found = inspected(folder)
+        folder.rename(folder.with_name("moved"))
+
+        assert "cannot be read any more (" in found.changes()
 
 
 def _without(*names: str) -> Callable[[Path], object]:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pytest_r1eval.baseline_files import BaselineShelf
 from pytest_r1eval.catalog import SMOKE
-from pytest_r1eval.core.verdicts import GateRule
+from pytest_r1eval.checkpoint import Checkpoint, inspect_checkpoint
+from pytest_r1eval.core.baselines import MeasuredBaseline
+from pytest_r1eval.core.verdicts import GateRule, Judgement, Verdict
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
 from pytest_r1eval.engines.replay import ReplayEngine
-from pytest_r1eval.errors import EngineDiedError
+from pytest_r1eval.errors import EngineDiedError, EngineError
 from pytest_r1eval.execution import Worker
 from pytest_r1eval.planning import Planner, RecordedSource
+from pytest_r1eval.runs import StoredRun
 from pytest_r1eval.settings import Settings
 from pytest_r1eval.store import Store
 from tests.recordings import record_run
@@ -67,7 +73,7 @@ def worker_on(recorded: Path, run: Path, engine: DyingEngine) -> Worker:
     return worker_of(recorded, run, engine)
 
 
-def worker_of(recorded: Path, run: Path, engine: DyingEngine) -> Worker:
+def worker_of(recorded: Path, run: Path, engine: DyingEngine, *, checkpoint: Checkpoint | None = None) -> Worker:
     """Put one more worker together."""
     with closing(Store.open(recorded)) as store:
         header = store.header
@@ -88,6 +94,7 @@ def worker_of(recorded: Path, run: Path, engine: DyingEngine) -> Worker:
         engine=engine,
         pool=None,
         grader="recorded",
+        checkpoint=checkpoint,
     )
 
 
@@ -144,3 +151,131 @@ def test_finished_run_loads_no_engine(recorded: Path, tmp_path: Path) -> None:
     late.finish(SMOKE.name)
     late.stop()
     assert engine.n_starts == 0
+
+
+class SwappingEngine(DyingEngine):
+    """An engine during whose given start, counted from 1, the checkpoint changes."""
+
+    def __init__(self, recorded: Path, lives: Iterator[int], swap: Callable[[], object], *, at_start: int) -> None:
+        super().__init__(recorded, lives)
+        self._swap = swap
+        self._at_start = at_start
+
+    async def start(self) -> EngineIdentity:
+        """Load, and let the files change meanwhile."""
+        if self.n_starts + 1 == self._at_start:
+            self._swap()
+        return await super().start()
+
+
+def replace_file(path: Path) -> None:
+    """Put another file of the same name and size in a file's place."""
+    other = path.with_name("draft")
+    other.write_bytes(bytes(reversed(path.read_bytes())))
+    other.replace(path)
+
+
+def write_in_place(path: Path) -> None:
+    """Change a file in place, keep its size, and set its time of modification back."""
+    before = path.stat()
+    path.write_bytes(bytes(reversed(path.read_bytes())))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+CHECKPOINT = Path(__file__).parents[1] / "examples/r1eval/tiny-arithmetic"
+
+
+class TestNamedCheckpoint:
+    """What is sampled is what was named, or nothing is."""
+
+    @pytest.fixture
+    def checkpoint(self, tmp_path: Path) -> Checkpoint:
+        """Inspect a copy of a real checkpoint."""
+        shutil.copytree(CHECKPOINT, tmp_path / "org" / "model")
+        return inspect_checkpoint(str(tmp_path / "org" / "model"), revision=None)
+
+    @pytest.fixture
+    def run(self, recorded: Path, checkpoint: Checkpoint, tmp_path: Path) -> Path:
+        """Start a run of the copy."""
+        with closing(Store.open(recorded)) as store:
+            header = replace(store.header, identity=checkpoint.identity)
+        with closing(Store.create(tmp_path / "run", header)) as store:
+            store.select((SMOKE.name,))
+        return tmp_path / "run"
+
+    def refusal(self, run: Path) -> str:
+        """Return why the run is INVALID."""
+        refusal = StoredRun(folder=run).read(SMOKE.name)
+        assert isinstance(refusal, Judgement)
+        assert refusal.verdict is Verdict.INVALID
+        return f"{refusal.reason} {refusal.next_step}"
+
+    @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+    @pytest.mark.parametrize("swap", [replace_file, write_in_place, Path.unlink])
+    def test_file_that_changes_while_the_engine_loads(
+        self, recorded: Path, run: Path, checkpoint: Checkpoint, name: str, swap: Callable[[Path], object]
+    ) -> None:
+        """Nothing is drawn, the worker names the file, and the run is INVALID by its name."""
+        path = Path(checkpoint.model) / name
+        engine = SwappingEngine(recorded, iter((N_SAMPLES,)), lambda: swap(path), at_start=1)
+        worker = worker_of(recorded, run, engine, checkpoint=checkpoint)
+        worker.start()
+
+        with pytest.raises(
+            EngineError, match=f"the checkpoint changed while the run went on: {name} (changed|is gone)"
+        ):
+            worker.finish(SMOKE.name)
+        worker.stop()
+        assert n_stored(run) == 0
+        assert f"{name} " in self.refusal(run)
+        assert f"--r1-resume {run}" in self.refusal(run)
+
+    def test_file_that_changes_while_a_dead_engine_is_restarted(
+        self, recorded: Path, run: Path, checkpoint: Checkpoint
+    ) -> None:
+        """What the first life drew stays, the second draws nothing, and the run is INVALID."""
+        path = Path(checkpoint.model) / "model.safetensors"
+        engine = SwappingEngine(recorded, iter((40, N_SAMPLES)), lambda: replace_file(path), at_start=2)
+        worker = worker_of(recorded, run, engine, checkpoint=checkpoint)
+        worker.start()
+
+        with pytest.raises(EngineError, match=r"model\.safetensors changed"):
+            worker.finish(SMOKE.name)
+        worker.stop()
+        assert n_stored(run) == 40
+        assert "model.safetensors changed" in self.refusal(run)
+
+    def test_worker_that_finds_another_file_loads_nothing(
+        self, recorded: Path, run: Path, checkpoint: Checkpoint
+    ) -> None:
+        """A worker that starts after the change compares what it finds with what the run was started for."""
+        replace_file(Path(checkpoint.model) / "generation_config.json")
+        engine = DyingEngine(recorded, iter(()))
+        found = inspect_checkpoint(checkpoint.model, revision=None)
+        worker = worker_of(recorded, run, engine, checkpoint=found)
+        worker.start()
+
+        with pytest.raises(EngineError, match=r"generation_config\.json changed"):
+            worker.finish(SMOKE.name)
+        worker.stop()
+        assert engine.n_starts == 0
+        assert "generation_config.json changed" in self.refusal(run)
+
+    def test_unchanged_files_with_new_times(self, recorded: Path, run: Path, checkpoint: Checkpoint) -> None:
+        """A file that was only touched, or replaced by an equal one, is the same checkpoint."""
+        path = Path(checkpoint.model) / "model.safetensors"
+
+        def touch() -> None:
+            shutil.copy(path, path.with_name("draft"))
+            path.with_name("draft").replace(path)
+            (path.parent / "config.json").touch()
+
+        worker = worker_of(
+            recorded, run, SwappingEngine(recorded, iter((N_SAMPLES,)), touch, at_start=1), checkpoint=checkpoint
+        )
+        worker.start()
+        worker.finish(SMOKE.name)
+        worker.stop()
+
+        assert n_stored(run) == N_SAMPLES
+        assert isinstance(StoredRun(folder=run).read(SMOKE.name), MeasuredBaseline)

@@ -170,6 +170,12 @@ class TestRefusals:
         draw_share(shares[1], Share(number=2, total=3), header=other, plan=plan)
         self.refuse(shares, str(shares[1]), words.format(first=shares[0]), "draw the one that is wrong again")
 
+    def test_share_whose_checkpoint_changed(self, shares: list[Path]) -> None:
+        """A share that is INVALID by itself spoils no merged run."""
+        with closing(Store.open(shares[1])) as store:
+            store.note_changed_checkpoint("config.json changed")
+        self.refuse(shares, str(shares[1]), "config.json changed", f"--r1-resume {shares[1]} --r1-shard 2/3")
+
     def test_another_plan(self, shares: list[Path], header: RunHeader, plan: Plan) -> None:
         """Plans agree, and the first difference is named."""
         hotter = replace(plan, sampling=replace(plan.sampling, temperature=1.0))

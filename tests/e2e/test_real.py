@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -306,6 +307,49 @@ def test_killed_worker_and_killed_engine(tmp_path: Path) -> None:
     assert len(done.samples("smoke")) == 2560
     assert done.verdict("smoke")["verdict"] == Verdict.PASS
     assert awaited(lambda: not processes_writing_to(run), timeout_s=30)
+
+
+WHILE_LOADING = """
+import os, sys, threading, time
+
+def swap():
+    while "vllm" not in sys.modules:
+        time.sleep(0.01)
+    os.replace("good.safetensors", "org/named/model.safetensors")
+
+threading.Thread(target=swap, daemon=True).start()
+"""
+BEFORE_THE_VERDICT = """
+import os
+
+def pytest_runtest_logreport(report):
+    if "shard" in report.nodeid and report.when == "call":
+        os.replace("good.safetensors", "org/named/model.safetensors")
+"""
+
+
+@pytest.mark.parametrize(("plugin", "n_samples"), [(WHILE_LOADING, 0), (BEFORE_THE_VERDICT, 16)])
+def test_weights_that_are_swapped_under_a_name(tmp_path: Path, plugin: str, n_samples: int) -> None:
+    """The regressed checkpoint is named and gets the good one's weights: INVALID, by the name of the file."""
+    shutil.copytree(REGRESSED, tmp_path / "org" / "named")
+    shutil.copy(GOOD / "model.safetensors", tmp_path / "good.safetensors")
+    (tmp_path / "swap.py").write_text(plugin)
+    command = [sys.executable, "-m", "pytest", "--r1-model=org/named", "-p", "no:cacheprovider", "-p", "swap"]
+    done = subprocess.run(
+        [*command, "-m", "smoke", "--r1-samples", "smoke=2", "--r1-subset", "8"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    (store,) = tmp_path.glob(f"data/evals/*/*/*/{FILE_NAME}")
+    run = Done(code=done.returncode, output=done.stdout, run=store.parent)
+
+    assert run.code == 1
+    assert run.verdict("smoke")["verdict"] == Verdict.INVALID
+    assert "The checkpoint changed while the run went on: model.safetensors changed." in run.output
+    assert len(run.samples("smoke")) == n_samples
 
 
 class TestRefusals:
