@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pytest_r1eval.core.benchmarks import BUILT_IN, LIVECODEBENCH_WINDOWS, Benchmark, Grader
+from pytest_r1eval.core.texts import hidden_in
 from pytest_r1eval.errors import ExamError
 from pytest_r1eval.exams import task_names
 
@@ -75,6 +76,7 @@ def build_catalog(
     found += contributed
     catalog: dict[str, Benchmark] = {}
     for benchmark in found:
+        _refuse_hidden(benchmark)
         if benchmark.mark in PYTESTS_OWN_MARKS:
             raise ExamError(
                 f"benchmark {benchmark.name!r} has the mark {benchmark.mark!r}, which means something to pytest; "
@@ -87,6 +89,16 @@ def build_catalog(
             )
         catalog[benchmark.name] = benchmark
     return catalog
+
+
+def _refuse_hidden(benchmark: Benchmark) -> None:
+    """Refuse a control character in what is printed and stored of a benchmark."""
+    for what in ("name", "mark", "task", "task_module", "revision"):
+        if (hidden := hidden_in(text := str(getattr(benchmark, what)))) is not None:
+            raise ExamError(
+                f"a benchmark has the {what.replace('_', ' ')} {text!a}, with the character {hidden}; expected text "
+                "that can be printed on one line. Rename it"
+            )
 
 
 def names_of(catalog: Iterable[str]) -> str:

@@ -24,6 +24,7 @@ from pytest_r1eval.commands.power import power
 from pytest_r1eval.commands.report import report
 from pytest_r1eval.commands.upload import upload
 from pytest_r1eval.commands.watch import watch
+from pytest_r1eval.core.texts import hidden_argument, printable
 from pytest_r1eval.errors import R1EvalError
 
 _USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
@@ -53,12 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; None for the process's own.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if (wrong := hidden_argument(arguments)) is not None:
+        return _refused("r1eval", f"the argument {wrong}")
     try:
         code = application()(args=arguments, prog_name="r1eval", standalone_mode=False)
     except _USAGE_ERROR as error:
         return _refused(error.ctx.command_path if error.ctx else "r1eval", error.format_message())
     except R1EvalError as error:
-        return _refused(" ".join(["r1eval", *arguments[:1]]), str(error))
+        return _refused(" ".join(["r1eval", *arguments[:1]]), printable(str(error)))
     except (typer.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     return int(code or 0)

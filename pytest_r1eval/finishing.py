@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_r1eval.core.texts import escaped
+from pytest_r1eval.core.texts import escaped, printable
 from pytest_r1eval.core.uploads import UploadWhen, UploadWishes
 from pytest_r1eval.errors import R1EvalError, UploadError
 from pytest_r1eval.judge import GateResult, write_verdicts
@@ -102,7 +102,7 @@ def noted(what: str, lines: list[str], *, failed: str = "not written:") -> Itera
     try:
         yield
     except R1EvalError as error:
-        lines.append(f"{what}: {failed} {error}")
+        lines.append(printable(f"{what}: {failed} {error}"))
     except Exception as error:  # noqa: BLE001 - see the module: no file takes a verdict away
         reason = escaped(" ".join(f"{type(error).__name__}: {error}".split()))
         lines.append(f"{what}: {failed} {reason}; samples and verdicts are in the run's store")

@@ -19,6 +19,7 @@ import pytest
 from _pytest._code.code import TerminalRepr
 
 from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.texts import printable
 from pytest_r1eval.errors import R1EvalError
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class ShardItem(pytest.Item):
     ) -> str | TerminalRepr:
         """Show our own errors as the sentence they are."""
         if isinstance(excinfo.value, R1EvalError):
-            return str(excinfo.value)
+            return printable(str(excinfo.value))
         return super().repr_failure(excinfo)
 
     def reportinfo(self) -> tuple[Path | str, int | None, str]:

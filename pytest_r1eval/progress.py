@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, ProblemTally
 from pytest_r1eval.core.stats import pass_at_1
+from pytest_r1eval.core.texts import printable
 from pytest_r1eval.store import BenchmarkState, Store
 
 WINDOW_S = 60.0
@@ -274,7 +275,7 @@ def settled_line(standing: Standing) -> str:
     """Say in one line how a benchmark ended."""
     words = [] if standing.verdict is None else [standing.verdict]
     if standing.error is not None:
-        return f"{standing.benchmark}: {', '.join([*words, f'cannot be run: {standing.error}'])}"
+        return f"{standing.benchmark}: {', '.join([*words, f'cannot be run: {printable(standing.error)}'])}"
     words += ["stopped"] if standing.is_at_stop else []
     words += [*_amount(standing), f"{standing.n_tokens:,} tokens"] if standing.n_planned else []
     return f"{standing.benchmark}: {', '.join(words or ['nothing was planned'])}"

@@ -17,7 +17,7 @@ from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline
 from pytest_r1eval.core.fingerprints import Fingerprint, Question
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, Outcome, ProblemTally
-from pytest_r1eval.core.texts import is_loop, quoted
+from pytest_r1eval.core.texts import escaped, is_loop, quoted
 from pytest_r1eval.core.verdicts import Judgement, invalid
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.store import FILE_NAME, BenchmarkState, Store
@@ -214,7 +214,7 @@ def _first_error(store: Store, name: str) -> str:
     """Quote a grader in one line: it may quote a model, and a line of its own could be a command to a CI's runner."""
     samples = (sample for sample in store.samples(name) if sample.grade.outcome is Outcome.ERROR)
     detail = next((sample.grade.detail for sample in samples if sample.grade.detail), "no detail recorded")
-    return " ".join(detail.split())
+    return escaped(" ".join(detail.split()))
 
 
 def graded_rows(tallies: Iterable[ProblemTally]) -> list[tuple[str, int, int]]:

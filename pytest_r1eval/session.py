@@ -28,6 +28,7 @@ from pytest_r1eval.checkpoint import Checkpoint
 from pytest_r1eval.core.benchmarks import LIVECODEBENCH_WINDOWS, Benchmark
 from pytest_r1eval.core.placement import Placement
 from pytest_r1eval.core.plans import Share
+from pytest_r1eval.core.texts import printable
 from pytest_r1eval.devices import Places
 from pytest_r1eval.errors import R1EvalError, StoreError
 from pytest_r1eval.opening import open_run
@@ -278,7 +279,7 @@ class RunSession:
                 if self._settings.judge_only is None:
                     store.select(self._selected)
         except R1EvalError as error:
-            raise pytest.UsageError(str(error)) from error
+            raise pytest.UsageError(printable(str(error))) from error
         if self._settings.judge_only is None:
             from pytest_r1eval.display import start_progress  # noqa: PLC0415 - imports the statistics
 
@@ -323,7 +324,9 @@ class RunSession:
             error = refusal
         if error is not None:
             place = self._config.workerinput["workerid"]  # type: ignore[attr-defined]  # xdist is untyped
-            warning = pytest.PytestWarning(f"r1eval: {place} gave up, and left its part to the others: {error}")
+            warning = pytest.PytestWarning(
+                printable(f"r1eval: {place} gave up, and left its part to the others: {error}")
+            )
             self._config.issue_config_time_warning(warning, stacklevel=1)
 
     def _judge(self) -> None:
@@ -349,7 +352,7 @@ class RunSession:
                 )
                 self._results += judge.judge([self._catalog[name] for name in self._selected])
         except R1EvalError as error:
-            raise pytest.UsageError(f"the run cannot be judged: {error}") from error
+            raise pytest.UsageError(printable(f"the run cannot be judged: {error}")) from error
         for result in self._results:
             self._report(result)
         self._finish()
@@ -413,7 +416,7 @@ class RunSession:
             with closing(Store.open(self._run)) as store:
                 self._share_results = share_results(store, share, self._selected)
         except R1EvalError as error:
-            raise pytest.UsageError(f"the share cannot be read: {error}") from error
+            raise pytest.UsageError(printable(f"the share cannot be read: {error}")) from error
         for result in self._share_results:
             ending = items.Ending.SKIPPED if result.refusal is None else items.Ending.ERROR
             self._emit(result.benchmark, "pass@1", ending, result.words)

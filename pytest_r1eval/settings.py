@@ -22,8 +22,9 @@ import pytest
 from pytest_r1eval.core.benchmarks import Benchmark, CodeGrader, Sampling
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.plans import Share
+from pytest_r1eval.core.texts import hidden_in, without_lines
 from pytest_r1eval.core.uploads import UploadLayout, UploadWhen, UploadWishes, checked_repo
-from pytest_r1eval.options import REQUIRED, Reader, given
+from pytest_r1eval.options import OPTIONS, REQUIRED, Reader, given
 
 if TYPE_CHECKING:
     from pytest_r1eval.sandbox import Limits
@@ -143,6 +144,7 @@ def settings_from(config: pytest.Config) -> Settings:
         pytest.UsageError: If a value is not what it must be; the message names the option.
     """
     read = Reader(config, os.environ)
+    _refuse_hidden(config, read)
     margin = read.optional("margin", _positive_float)
     judge_only = read.optional("judge-only", _folder(config))
     return Settings(
@@ -191,6 +193,23 @@ def settings_from(config: pytest.Config) -> Settings:
         upload_when=UploadWhen(read.choice("upload-when")),
         upload_required=read.flag("upload-required"),
     )
+
+
+def _refuse_hidden(config: pytest.Config, read: Reader) -> None:
+    """Refuse a control character in any value or path: it would be printed, and a newline is a line of a script."""
+    texts = {"the folder that pytest was started in": str(config.invocation_params.dir)}
+    for option in OPTIONS:
+        if option.is_repeatable:
+            texts |= {f"{option.flag} ({number})": text for number, text in enumerate(read.texts(option.name), 1)}
+        elif option.name == "system-prompt":  # put to the model, and printed nowhere as it is
+            texts[option.flag] = without_lines(read.text(option.name) or "")
+        else:
+            texts[option.flag] = read.text(option.name) or ""
+    for what, text in texts.items():
+        if (hidden := hidden_in(text)) is not None:
+            raise pytest.UsageError(
+                f"{what} is {text!a}, with the character {hidden}; expected text that can be printed on one line"
+            )
 
 
 def sampling_for(benchmark: Benchmark, settings: Settings, *, max_position: int | None) -> Sampling:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_r1eval.core.plans import Share
+from pytest_r1eval.core.texts import printable
 from pytest_r1eval.core.verdicts import Judgement, invalid
 from pytest_r1eval.runs import changed_checkpoint, unfit_run, unplanned_run
 from pytest_r1eval.store import Store
@@ -43,7 +44,8 @@ class ShareResult:
         """Say what is there and what to do next."""
         lines = [f"{self.benchmark}: share {self.share}, {self.n_samples} of {self.n_planned} samples."]
         if self.refusal is not None:
-            return [f"{lines[0]} INVALID. {self.refusal.reason}", f"  next: {self.refusal.next_step}"]
+            lines = [f"{lines[0]} INVALID. {self.refusal.reason}", f"  next: {self.refusal.next_step}"]
+            return [printable(line) for line in lines]
         return [
             f"{lines[0]} No verdict is given on a share.",
             f"  next: r1eval merge {self.run} and the other shares --out RUN; then pytest --r1-judge-only RUN",

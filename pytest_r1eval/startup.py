@@ -14,6 +14,7 @@ from pytest_r1eval.assembly import checkpoint_of, placement_of, run_folder
 from pytest_r1eval.catalog import build_catalog, names_of
 from pytest_r1eval.checkpoint import Checkpoint
 from pytest_r1eval.core.benchmarks import Benchmark, Grader
+from pytest_r1eval.core.texts import printable
 from pytest_r1eval.devices import this_machine
 from pytest_r1eval.errors import R1EvalError
 from pytest_r1eval.installation import Needs
@@ -41,7 +42,7 @@ def auto_workers(config: pytest.Config) -> int:
         checkpoint = checkpoint_of(settings)
         placement = placement_of(settings, checkpoint, machine=this_machine(os.environ), n_workers=None)
     except R1EvalError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(printable(str(error))) from error
     config.stash[_CHECKPOINT] = checkpoint
     return 1 if placement is None else placement.n_engines
 
@@ -70,7 +71,7 @@ def register(config: pytest.Config) -> None:
             )
             check_installation(_needs(settings))
     except R1EvalError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(printable(str(error))) from error
     for benchmark in catalog.values():
         for mark in items.marks_of(benchmark):
             config.addinivalue_line("markers", f"{mark}: the benchmark {benchmark.name} of pytest-r1eval")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -245,6 +246,14 @@ class TestMistakes:
         message = exam_error(contributed=(CONTRIBUTED, CONTRIBUTED))
 
         assert message.startswith("two benchmarks are named 'olympiad'")
+
+    @pytest.mark.parametrize("field", ["name", "task", "task_module", "revision"])
+    def test_a_control_character_is_refused(self, field: str) -> None:
+        """What another plugin names is printed and stored."""
+        message = exam_error(contributed=(replace(CONTRIBUTED, **{field: "a\n::error::b"}),))  # type: ignore[arg-type]  # a text field
+
+        assert message.startswith(f"a benchmark has the {field.replace('_', ' ')} 'a\\n::error::b', with the character")
+        assert message.isprintable()
 
 
 def test_nothing_heavy_is_imported(tasks: Path, pyproject: Path) -> None:

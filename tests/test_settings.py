@@ -200,6 +200,24 @@ class TestPrecedence:
         assert (pytester.path / "sets").resolve() == found.data == found.judge_only
         assert Path("~/runs").expanduser() == found.output_dir
 
+    @pytest.mark.parametrize("character", ["\n", "\x1b[2J", "\u202e", "\udcff"])
+    @pytest.mark.parametrize("option", [option for option in OPTIONS if not (option.is_flag or option.choices)])
+    def test_a_control_character_is_refused(self, read: Read, option: Option, character: str) -> None:
+        """A newline is a line of a script or a log, an escape commands a terminal; a system prompt may have lines."""
+        if option.name == "system-prompt" and character == "\n":
+            assert read(option.flag, "two\nlines").system_prompt == "two\nlines"
+            return
+        said = usage_error(read, option.flag, f"x{character}::error::y")
+        assert said.startswith(option.flag)
+        assert "expected text that can be printed on one line" in said
+        assert said.isascii()
+        assert said.isprintable()
+
+    def test_a_control_character_in_the_environment_is_refused(self, read: Read) -> None:
+        """As on the command line."""
+        said = usage_error(read, environment={"R1_OUTPUT_DIR": "runs\nrun=/elsewhere"})
+        assert said.startswith(r"--r1-output-dir is 'runs\nrun=/elsewhere', with the character '\n'; expected text")
+
     def test_empty_variable_is_not_set(self, read: Read) -> None:
         """`R1_X= pytest` is how a shell leaves an option out."""
         assert read() == read(environment={option.dest.upper(): "" for option in OPTIONS})

@@ -21,7 +21,7 @@ from pytest_r1eval.selection import mark_expression
 from pytest_r1eval.slurm import scripts
 from pytest_r1eval.slurm.attempts import attempts, copy_run, gather, hand_over
 from pytest_r1eval.slurm.jobs import submitted_in
-from pytest_r1eval.slurm.scripts import Submission, divided, judge_script, share_script
+from pytest_r1eval.slurm.scripts import PytestArguments, Submission, divided, judge_script, share_script
 from pytest_r1eval.slurm.share_environment import share_environment
 from pytest_r1eval.store import Store
 from tests.recordings import record_run
@@ -116,6 +116,34 @@ class TestScripts:
                 folder=job.folder, output_dir=job.output_dir, root=job.root, python="p", model="m", marks="m",
                 sbatch_arguments=("--qos=a\nrm",),
             )  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("model", "org/m\ntouch pwned"),
+            ("output_dir", Path("/runs\ntouch pwned")),
+            ("folder", Path("/runs/slurm\ntouch pwned/x")),
+            ("root", Path("/home\ntouch pwned")),
+            ("time", "1:00:00\ntouch pwned"),
+            ("marks", "aime24\ntouch pwned"),
+            ("workers", "8\ntouch pwned"),
+            ("python", "python3\ntouch pwned"),
+            ("sbatch_arguments", ("--qos=low\rtouch pwned",)),
+            ("arguments", PytestArguments(share=("--r1-seed", "1\ntouch pwned"))),
+            ("arguments", PytestArguments(judge=("--junitxml=g\x1b[2J",))),
+        ],
+    )
+    def test_a_control_character_is_refused(self, job: Submission, field: str, value: object) -> None:
+        """A newline ends a directive or a comment even within quotes, and what follows it would be run."""
+        with pytest.raises(PlanError, match=r"with the character|holds the character|one option of sbatch") as caught:
+            replace(job, **{field: value})  # type: ignore[arg-type]  # a field's own type
+        assert str(caught.value).isprintable()
+
+    def test_a_system_prompt_may_have_lines(self, job: Submission) -> None:
+        """It is an argument in the script's body, where quotes hold lines together."""
+        arguments = PytestArguments(share=("--r1-system-prompt", "Be brief.\ntouch pwned"))
+        script = share_script(replace(job, arguments=arguments))
+        assert "'Be brief.\ntouch pwned'" in script
 
     @pytest.mark.parametrize("time", ["2", "1:59", "0:02:00", "0-0:2"])
     def test_a_limit_within_the_grace_is_refused(self, job: Submission, time: str) -> None:
@@ -250,6 +278,17 @@ class TestCommands:
         said = capsys.readouterr().out
         assert "--r1-model org/m -m 'aime24 or math500'" in said
         assert said.count("#!/bin/bash") == 2
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("option", ["--model", "--output-dir", "--time"])
+    def test_a_newline_is_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
+        """Nothing is written and nothing submitted; the message is one line."""
+        arguments = {"--model": "org/m", "--output-dir": "runs", "--time": "1:00:00"}
+        arguments[option] += "\ntouch pwned #"
+        words = [word for pair in arguments.items() for word in pair]
+        assert main(["slurm", "submit", *words, "--benchmarks", "aime24"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert r"holds the character '\n'" in line
         assert list(tmp_path.iterdir()) == []
 
     def test_unknown_benchmark(self) -> None:

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Sequence
+from itertools import pairwise
 
 REPLACEMENT = "\ufffd"
 """Unicode's sign for what cannot be read."""
@@ -23,7 +25,13 @@ _BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _HIDDEN = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029{_BIDI}\ud800-\udfff]")
 """C0 and C1 control characters, both line separators, what turns text around, and halves of a pair."""
 _COMMAND = re.compile(r"##(?=(?:vso)?\[)|::", re.IGNORECASE)
-"""How a line becomes a command to a CI's runner: GitHub's ``::error`` and ``##[group]``, Azure's ``##vso[``."""
+_COMMAND_OF_LINE = re.compile(r"##(?=(?:vso)?\[)|^\s*::", re.IGNORECASE)
+"""
+How text becomes a command to a CI's runner: Azure's ``##vso[`` and ``##[group]`` anywhere in a line, GitHub's
+``::error`` at its beginning.
+"""
+_PROMPT_FLAG = "--r1-system-prompt"
+_LINES = str.maketrans("", "", "\n\r\t")
 
 _MIN_LOOP_RATIO = 8
 """zlib leaves 0.44 of reasoning text and 0.3 of code; of one phrase said again and again less than an eighth."""
@@ -45,15 +53,45 @@ def hidden_in(text: str) -> str | None:
     return None if found is None else ascii(found[0])
 
 
+def hidden_argument(words: Sequence[str]) -> str | None:
+    """
+    Return what is wrong with the arguments of a command, in words; None where none holds a hidden character.
+
+    A system prompt alone may have lines and tabs: it is put to a model, and printed nowhere as it is.
+    """
+    for before, word in pairwise(["", *words]):
+        is_prompt = before == _PROMPT_FLAG or word.startswith(f"{_PROMPT_FLAG}=")
+        if (found := hidden_in(word.translate(_LINES) if is_prompt else word)) is not None:
+            return f"{word!a} holds the character {found}; expected text that can be printed on one line"
+    return None
+
+
+def without_lines(text: str) -> str:
+    """Return a text without its line ends and tabs, the only hidden characters that a system prompt may have."""
+    return text.translate(_LINES)
+
+
 def escaped(text: str) -> str:
     r"""
-    Return a text of one line, in which nothing is a command to a terminal or to a CI's runner.
+    Return what a model, a data set or a file says as one line that commands neither a terminal nor a CI's runner.
 
     A control character becomes its escape, such as ``\n`` or ``\x1b``. A space parts what a runner would take for
     a command.
     """
-    visible = _HIDDEN.sub(lambda found: ascii(found[0])[1:-1], text)
-    return _COMMAND.sub(lambda found: " ".join(found[0]), visible)
+    return _COMMAND.sub(_parted, _visible(text))
+
+
+def printable(line: str) -> str:
+    """Return a line of ours, such as a node id is part of, so that nothing in it is a command; see `escaped`."""
+    return _COMMAND_OF_LINE.sub(_parted, _visible(line))
+
+
+def _visible(text: str) -> str:
+    return _HIDDEN.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def _parted(found: re.Match[str]) -> str:
+    return found[0].replace("::", ": :").replace("##", "# #")
 
 
 def quoted(text: str, *, max_chars: int = 60) -> str:

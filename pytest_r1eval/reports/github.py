@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pytest_r1eval.core.texts import printable
 from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.errors import ReportError
 from pytest_r1eval.judge import GateResult
@@ -67,7 +68,7 @@ def _command(level: str, title: str, *sentences: str) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return printable(text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
 
 
 def _property(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pytest_r1eval.core.texts import printable
 from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.judge import GateResult
 from pytest_r1eval.reports.terminal import TABLE_HEAD, family_words, gate_row, gate_words, health_words
@@ -42,4 +43,4 @@ def _sign(result: GateResult) -> str:
 
 def _cell(text: str) -> str:
     """Keep text from being read as markup."""
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return printable(text.replace("\n", " ")).replace("|", "\\|").replace("<", "&lt;")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_r1eval.core.texts import printable
 from pytest_r1eval.judge import GateResult
 
 
@@ -27,7 +28,7 @@ def properties_of(result: GateResult, *, run: str) -> tuple[tuple[str, str], ...
     words = {"verdict": judgement.verdict.name, "baseline": result.baseline, "run": run}
     known = {name: None if value is None else f"{value:.6g}" for name, value in numbers.items()} | words
     known |= {"samples_per_problem": _word(result.samples_per_problem), "samples": str(result.n_samples)}
-    return tuple((f"r1eval.{name}", value) for name, value in known.items() if value is not None)
+    return tuple((f"r1eval.{name}", printable(value)) for name, value in known.items() if value is not None)
 
 
 def _word(number: int | None) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pytest_r1eval.core.multiplicity import FallenProblems, family_wise_error
 from pytest_r1eval.core.stats import StandardErrorName, alpha_of
+from pytest_r1eval.core.texts import printable
 from pytest_r1eval.core.verdicts import Judgement, Verdict
 from pytest_r1eval.judge import GateResult
 
@@ -47,7 +48,7 @@ def family_words(results: Sequence[GateResult]) -> list[str]:
 def gate_row(result: GateResult) -> tuple[str, ...]:
     """Return a benchmark's cells under `TABLE_HEAD`."""
     judgement = result.judgement
-    return (
+    cells = (
         result.benchmark,
         _estimate(judgement),
         _number(judgement.baseline_mean),
@@ -56,6 +57,7 @@ def gate_row(result: GateResult) -> tuple[str, ...]:
         _number(judgement.mde_80),
         _verdict(result),
     )
+    return tuple(map(printable, cells))
 
 
 def _verdict(result: GateResult) -> str:
@@ -96,7 +98,7 @@ def gate_words(result: GateResult) -> list[str]:
     lines += _fallen_words(result.fallen) if result.fallen else []
     lines += _rearrangement_words(result)
     lines += [f"  recorded: {result.recorded}"] if result.recorded else []
-    return [*lines, f"  next: {judgement.next_step}"]
+    return [printable(line) for line in (*lines, f"  next: {judgement.next_step}")]
 
 
 def plan_words(result: GateResult) -> list[str]:
@@ -155,4 +157,5 @@ def health_words(result: GateResult) -> list[str]:
     lines.append(f"  mean tokens: {health.mean_tokens:.0f}{baseline}")
     lines += [f"  warning: {warning}" for warning in health.warnings]
     failing = [judged for judged in (health.truncation, health.no_answer) if judged.verdict is not Verdict.PASS]
-    return [*lines, *dict.fromkeys(f"  next: {judged.next_step}" for judged in failing)]
+    lines += dict.fromkeys(f"  next: {judged.next_step}" for judged in failing)
+    return [printable(line) for line in lines]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_r1eval.core.texts import hidden_argument, hidden_in
 from pytest_r1eval.errors import PlanError
 from pytest_r1eval.options import OPTIONS, names_in
 
@@ -72,8 +73,9 @@ class Submission:
     arguments: PytestArguments = PytestArguments()
 
     def __post_init__(self) -> None:
+        self._refuse_hidden()
         for argument in self.sbatch_arguments:
-            if not argument.startswith("-") or "\n" in argument:
+            if not argument.startswith("-") or hidden_in(argument) is not None:
                 raise PlanError(
                     f"--sbatch-arg {argument!r}; expected one option of sbatch, as in --sbatch-arg=--qos=low"
                 )
@@ -83,6 +85,24 @@ class Submission:
                 f"--time {self.time} is {limit_s} s, and a share stops {self.grace_s} s before it (--grace): every "
                 "start would end at once; give more time, or less grace"
             )
+
+    def _refuse_hidden(self) -> None:
+        """Refuse a control character in any part: a newline ends a comment and a directive, within quotes too."""
+        texts = {
+            "--model": self.model,
+            "--output-dir": str(self.output_dir),
+            "the submission's folder": str(self.folder),
+            "--benchmarks": self.marks,
+            "--workers": self.workers,
+            "--time": self.time or "",
+            "the current folder": str(self.root),
+            "the interpreter": self.python,
+        }
+        for what, text in texts.items():
+            if (hidden := hidden_in(text)) is not None:
+                raise PlanError(f"{what} is {text!a}, with the character {hidden}; expected text on one line")
+        if (wrong := hidden_argument([*self.arguments.share, *self.arguments.judge])) is not None:
+            raise PlanError(f"the argument {wrong}")
 
 
 def time_limit_s(time: str) -> int | None:

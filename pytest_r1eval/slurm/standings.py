@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pytest_r1eval.core.texts import printable
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.slurm.attempts import SHARES, attempts, copy_run, standing
 from pytest_r1eval.slurm.jobs import Job, Result, jobs_of, result_of, submitted_in
@@ -38,7 +39,7 @@ class Log:
     lines: tuple[str, ...]
 
     def __str__(self) -> str:
-        return "\n".join([f"== {self.path}", *self.lines])
+        return "\n".join([f"== {self.path}", *map(printable, self.lines)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_r1eval.core.texts import escaped, hidden_in, is_loop, quoted, whole
+from pytest_r1eval.core.texts import escaped, hidden_argument, hidden_in, is_loop, printable, quoted, whole
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,35 @@ def test_escaped_is_one_line_that_commands_nothing(text: str, expected: str) -> 
     """Control characters, bidi overrides and commands to a CI's runner are shown; other text stays as it is."""
     assert escaped(text) == expected
     assert hidden_in(escaped(text)) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("FAILED r1eval::smoke::pass@1 - red", "FAILED r1eval::smoke::pass@1 - red"),
+        ("  ::error::no", "  : :error::no"),
+        ("said ##[group] and ##vso[x]", "said # #[group] and # #vso[x]"),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+    ],
+)
+def test_a_line_of_ours_commands_nothing(line: str, expected: str) -> None:
+    """A node id stays as it is; a runner's command is parted where a runner would take it."""
+    assert printable(line) == expected
+
+
+@pytest.mark.parametrize("words", [["a\nb"], ["--x", "\x1b"], ["--r1-system-prompt", "a\x00"], ["b", "caf\udce9"]])
+def test_an_argument_with_a_hidden_character_is_named(words: list[str]) -> None:
+    """It is quoted in ASCII, whatever it holds."""
+    found = hidden_argument(words)
+    assert found is not None
+    assert found.isascii()
+    assert found.isprintable()
+
+
+@pytest.mark.parametrize("words", [["--r1-system-prompt", "two\nlines"], ["--r1-system-prompt=a\tb\r\n"], ["é 数"], []])
+def test_a_system_prompt_may_have_lines(words: list[str]) -> None:
+    """It alone."""
+    assert hidden_argument(words) is None
 
 
 def test_hidden_characters_are_named() -> None:

@@ -55,7 +55,7 @@ def test_what_others_wrote_is_no_markup(examples: Runs) -> None:
     text = markdown([result], title=strange)
     lines = text.splitlines()
     assert lines[0] == "### a\\|b &lt;img src=x> ``` \\| c \\|"
-    assert lines[4].startswith("| a\\|b &lt;img src=x> ``` \\| c \\| | ")
+    assert lines[4].startswith("| a\\|b &lt;img src=x>\\n```\\n\\| c \\| | ")
     (summary,) = [line for line in lines if line.startswith("<details>")]
     assert summary.endswith("</summary>")
     assert summary.count("<") == 3

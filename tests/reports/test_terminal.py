@@ -8,9 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.core.records import Outcome
+from pytest_r1eval.core.texts import hidden_in
 from pytest_r1eval.core.verdicts import Verdict
+from pytest_r1eval.reports.github import workflow_commands
+from pytest_r1eval.reports.markdown import markdown
+from pytest_r1eval.reports.properties import properties_of
 from pytest_r1eval.reports.terminal import colour_of, gate_row, gate_words
 from pytest_r1eval.run_reports import read_report
+from tests.judged_runs import judged
+from tests.recordings import record_run
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
@@ -33,3 +40,25 @@ def test_a_score_in_bounds_is_no_green_row_where_health_is_red(examples: Mapping
     odd = replace(unhealthy.judgement, verdict=Verdict.SUSPICIOUS_IMPROVED)
     for result, colour in ((green.result, "green"), (unhealthy, "red"), (replace(unhealthy, judgement=odd), "red")):
         assert colour_of(result) == {colour: True}
+
+
+def test_what_a_model_or_a_file_says_commands_nothing(tmp_path: Path) -> None:
+    """An answer quoted by a grader reaches terminal, Markdown, JUnit and annotations without a control character."""
+    attack = "bad \x1b[2J\x1b]0;owned\x07 \u202e\n::error::owned\n##[group]owned ##vso[task]x"
+    run = record_run(tmp_path / "run", outcome=Outcome.ERROR, detail=attack)
+    (result,) = judged(run)
+    result = replace(result, baseline=attack, judgement=replace(result.judgement, warnings=(attack,)))
+    page = markdown([result], title=attack)
+    texts = [
+        *gate_words(result),
+        *gate_row(result),
+        *(value for _, value in properties_of(result, run="run")),
+        *(command.partition("::error title=")[2] for command in workflow_commands([result])),
+        *page.splitlines(),
+    ]
+    assert any("owned" in text for text in texts)
+    for text in texts:
+        assert hidden_in(text) is None
+        assert not text.lstrip().startswith("::")
+        assert "##[" not in text
+        assert "##vso[" not in text
