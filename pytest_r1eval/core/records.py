@@ -55,7 +55,7 @@ class Grade:
     Attributes:
         outcome: The classification.
         answer: The answer that was extracted; None where there was none.
-        detail: For ERROR, what failed, in a sentence.
+        detail: For ERROR, what failed, in a sentence; else why the answer is not correct, where the grader says why.
     """
 
     outcome: Outcome

@@ -7,8 +7,13 @@ Decisions:
   configured with instead of the number of samples, and remembers the first problem's n for all later ones.
 - Reasoning is removed from the raw text as LightEval's pipeline does by default, for equal scores: text between a
   pair of tags goes; a closing tag without its opening one, as R1-style templates produce it, stays.
-- A metric that raises says nothing about the answer: `Outcome.ERROR`. A task whose metric cannot tell right from
-  wrong (a logprob metric, a score between 0 and 1) is a `ScoringError`, because no sample of it could be counted.
+- What a response does to the grader is the response's: an exception, memory or processor time used up is a wrong answer
+  with the reason in its detail. Only a grader that fails on a control answer (the problem's own) right afterwards is
+  broken: `Outcome.ERROR`. A response that ends the process is judged so by `scoring.server`.
+- The search for an answer is bounded by the text (`scoring.extraction`); processor time is the backstop, because where
+  it ends hangs on the machine. The detail tells which of the two it was.
+- A task whose metric cannot tell right from wrong (a logprob metric, a score between 0 and 1) is a `ScoringError`,
+  because no sample of it could be counted.
 
 This module imports LightEval (10 s and more) and is imported by scoring processes only; see `scoring.pool`.
 
@@ -31,7 +36,10 @@ from lighteval.utils.utils import remove_reasoning_tags
 from pytest_r1eval import exams
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response
 from pytest_r1eval.errors import ScoringError
+from pytest_r1eval.scoring import extraction
+from pytest_r1eval.scoring.extraction import TooManyStepsError
 from pytest_r1eval.scoring.grading import REASONING_TAGS
+from pytest_r1eval.scoring.walls import ProcessorTimeUsedUpError, processor_time
 
 if TYPE_CHECKING:
     from lighteval.tasks.requests import Doc
@@ -47,32 +55,67 @@ class Scorer:
     score: Callable[[Doc, ModelResponse], float]
 
 
-def grade(benchmark: Benchmark, problem: Problem, response: Response) -> Grade:
+def grade(benchmark: Benchmark, problem: Problem, response: Response, *, cpu_s: float) -> Grade:
     """
     Grade one response.
+
+    Args:
+        benchmark: Names the task.
+        problem: The problem that the response answers.
+        response: The response.
+        cpu_s: Seconds of processor time that the grade may take.
 
     Raises:
         ScoringError: If the task has no metric that tells right from wrong.
         ExamError: If the task cannot be found.
     """
+    is_cut = response.finish_reason is FinishReason.LENGTH
+    scored = _scored(benchmark, problem, response.text, cpu_s=cpu_s)
+    if scored.failure is None:
+        outcome = _outcome(is_correct=scored.is_correct, is_cut=is_cut, answers=scored.answers)
+        return Grade(outcome=outcome, answer=scored.answers[0] if scored.answers else None)
+    if (broken := control_failure(benchmark, problem, cpu_s=cpu_s)) is not None:
+        return Grade(outcome=Outcome.ERROR, detail=f"{scored.failure}; {broken}")
+    return Grade(outcome=Outcome.TRUNCATED if is_cut else Outcome.WRONG, detail=scored.failure)
+
+
+def control_failure(benchmark: Benchmark, problem: Problem, *, cpu_s: float) -> str | None:
+    """Grade the problem's own answer, and say how the grader failed at it; None where it did not."""
+    gold = problem.choices[problem.gold_index]
+    scored = _scored(benchmark, problem, f"$\\boxed{{{gold}}}$", cpu_s=cpu_s)
+    return None if scored.failure is None else f"the grader fails on the problem's own answer too: {scored.failure}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scored:
+    """What a metric made of a text: right or not and what it extracted, or how it failed."""
+
+    is_correct: bool = False
+    answers: list[str] | None = None
+    failure: str | None = None
+
+
+def _scored(benchmark: Benchmark, problem: Problem, text: str, *, cpu_s: float) -> _Scored:
     metric = scorer(benchmark)
     doc = exams.as_doc(problem)
     doc.choices = [metric.preprocess(choice) for choice in doc.choices]
-    text = metric.preprocess(remove_reasoning_tags(response.text, REASONING_TAGS))
     try:
-        value = metric.score(doc, ModelResponse(text=[text]))
+        with processor_time(cpu_s):
+            prepared = metric.preprocess(remove_reasoning_tags(text, REASONING_TAGS))
+            value = metric.score(doc, ModelResponse(text=[prepared]))
+    except TooManyStepsError as error:
+        return _Scored(failure=f"not graded, by a rule on its text: {error}")
+    except ProcessorTimeUsedUpError:
+        return _Scored(failure=f"grading it took more than {cpu_s:g} s of processor time and was stopped")
     except Exception as error:  # noqa: BLE001 - the metric evaluates model-written text; the grade carries the error
-        return Grade(outcome=Outcome.ERROR, detail=f"the grader raised {type(error).__name__}: {_first_line(error)}")
+        return _Scored(failure=f"grading it raised {type(error).__name__}: {_first_line(error)}")
     if value not in (0, 1):
         raise ScoringError(
             f"{benchmark.name}: the metric of task {benchmark.task!r} gave {value!r}; expected 0 or 1. "
             "Use a metric that says right or wrong for each sample"
         )
     answers = (doc.specific or {}).get("extracted_predictions")
-    return Grade(
-        outcome=_outcome(is_correct=value == 1, is_cut=response.finish_reason is FinishReason.LENGTH, answers=answers),
-        answer=answers[0] if answers else None,
-    )
+    return _Scored(is_correct=value == 1, answers=answers)
 
 
 @functools.cache
@@ -84,6 +127,7 @@ def scorer(benchmark: Benchmark) -> Scorer:
         ScoringError: If there is none.
         ExamError: If the task cannot be found.
     """
+    extraction.bound()
     metrics = exams.task_config(benchmark).metrics
     functions = [
         metric.sample_level_fn

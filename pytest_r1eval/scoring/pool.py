@@ -11,8 +11,10 @@ Decisions:
   import `__main__` again, which under xdist has no file and in a user's script may have no guard. And it leads a
   session, so that Ctrl-C in the terminal does not reach it and one signal ends all of it.
 - The Hub's token goes to the one process that builds an exam, as an argument, and to no process that grades.
-- A failure of the machinery is a grade `Outcome.ERROR`, never a wrong answer. If the server itself dies, what it
-  was doing is lost as ERROR and the next request starts another.
+- What a response does to its grader is the response's: a grade that takes too long or ends its process is a wrong
+  answer with the reason in its detail. A failure of the machinery is a grade `Outcome.ERROR`, never a wrong answer: a
+  process that something outside ended, or a grader that fails on the problem's own answer right afterwards. If the
+  server itself dies, what it was doing is lost as ERROR and the next request starts another.
 
 Known trade-off (accepted): this is hygiene, not a sandbox. A scoring process runs as the same user and could read
 that user's files.
@@ -140,7 +142,7 @@ class GradingPool:
 
     async def grade(self, benchmark: Benchmark, problem: Problem, response: Response) -> Grade:
         """
-        Grade one response; a grader that hangs or dies gives `Outcome.ERROR`.
+        Grade one response; a grader that is broken, or that something outside ends, gives `Outcome.ERROR`.
 
         Raises:
             ScoringError: If the benchmark's task has no metric that tells right from wrong.

@@ -18,6 +18,7 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
@@ -28,7 +29,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from pytest_r1eval.code_test_cache import CodeTestCache
 from pytest_r1eval.core.benchmarks import Benchmark, Grader
-from pytest_r1eval.core.records import Grade, Outcome
+from pytest_r1eval.core.records import FinishReason, Grade, Outcome
 from pytest_r1eval.errors import ExamError, R1EvalError, SandboxError, ScoringError
 from pytest_r1eval.scoring.grading import CodeGrading
 from pytest_r1eval.scoring.pool import ExamRequest, GradeRequest, Reply, Request, SandboxRequest
@@ -50,6 +51,11 @@ _GRADES_PER_PROCESS = 5000
 """After which a worker is replaced: sympy's caches grow, and a fresh fork costs milliseconds."""
 _PROGRAMS_PER_PROCESS = 2
 """Programs under way for each scoring process: while one is compared here, another runs in the sandbox."""
+_CPU_FRACTION = 1 / 3
+"""Of an answer's wall time, what it may take of processor time: a machine that gives it a third of a core is no reason
+to call an answer wrong."""
+_ENDED_FROM_OUTSIDE = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGTERM}
+"""Signals that a grader does not raise over an answer; SIGKILL is the kernel's, when others use up the memory."""
 _WATCH_INTERVAL_S = 0.5
 _EXAM_TIMEOUT_S = 1800
 """A slow network may download for long; this is for what never ends."""
@@ -63,13 +69,12 @@ def main() -> None:
     context.set_forkserver_preload(_PRELOAD)
     forkserver.ensure_running()
     connection = Connection(int(handle))
-    requests: SimpleQueue[Request] = SimpleQueue()
     dispatcher = _Dispatcher(connection, context, n_processes=int(n_processes), timeout_s=float(timeout_s))
-    threading.Thread(target=dispatcher.run, args=(requests,), daemon=True).start()
+    threading.Thread(target=dispatcher.run, daemon=True).start()
     while True:  # takes requests off the pipe at once: the sender may be an event loop, and the first fork is slow
         try:
             for request in connection.recv():
-                requests.put(request)
+                dispatcher.requests.put(request)
         except (EOFError, OSError):
             _end_group()
 
@@ -80,6 +85,7 @@ class _Dispatcher:
     def __init__(
         self, connection: Connection, context: ForkServerContext, *, n_processes: int, timeout_s: float
     ) -> None:
+        self.requests: SimpleQueue[Request | _Lost] = SimpleQueue()
         self._connection = connection
         self._lock = threading.Lock()
         self._timeout_s = timeout_s
@@ -87,15 +93,15 @@ class _Dispatcher:
         self._builders = _RenewedPool(context, n_processes=1, n_tasks=1)
         self._programs = _Programs(n_threads=_PROGRAMS_PER_PROCESS * n_processes)
 
-    def run(self, requests: SimpleQueue[Request]) -> NoReturn:
+    def run(self) -> NoReturn:
         """Schedule requests as they come; where no process can be started, end, so that the requests fail."""
         try:
             while True:
-                self._schedule(requests.get())
+                self._schedule(self.requests.get())
         finally:
             _end_group()
 
-    def _schedule(self, request: Request) -> None:
+    def _schedule(self, request: Request | _Lost) -> None:
         match request:
             case GradeRequest(code=CodeGrading() as code, benchmark=Benchmark(grader=Grader.CODE)):
                 program = self._programs.grade(code, request)
@@ -104,11 +110,25 @@ class _Dispatcher:
                 sandbox = self._programs.confirm(request.code)
                 sandbox.add_done_callback(partial(self._reply, request.id, _confirmation))
             case GradeRequest():
-                grade = self._graders.schedule(grade_request, request, timeout_s=self._timeout_s)
-                grade.add_done_callback(partial(self._reply, request.id, partial(_grade, timeout_s=self._timeout_s)))
+                grade = self._graders.schedule(self._timed(grade_request), request, timeout_s=self._timeout_s)
+                grade.add_done_callback(partial(self._judge, request))
+            case _Lost(request=lost):
+                control = self._graders.schedule(self._timed(control_request), lost, timeout_s=self._timeout_s)
+                control.add_done_callback(partial(self._reply, lost.id, request.grade))
             case ExamRequest():
                 exam = self._builders.schedule(build_request, request, timeout_s=_EXAM_TIMEOUT_S)
                 exam.add_done_callback(partial(self._reply, request.id, _built_exam))
+
+    def _timed(self, function: Callable[..., T]) -> Callable[..., T]:
+        return partial(function, cpu_s=self._timeout_s * _CPU_FRACTION)
+
+    def _judge(self, request: GradeRequest, future: Future[Grade]) -> None:
+        """Reply with a grade; where the process was lost over it, ask another one first whether the grader works."""
+        reason = _loss(future, timeout_s=self._timeout_s)
+        if reason is None:
+            self._reply(request.id, _grade, future)
+        else:  # this is the pool's own thread, which may not schedule
+            self.requests.put(_Lost(request=request, reason=reason))
 
     def _reply(self, id_: int, outcome: Callable[[Future[Any]], Result], future: Future[Any]) -> None:
         result: Result | R1EvalError
@@ -179,11 +199,18 @@ def enter_worker() -> None:
     os.close(silence)
 
 
-def grade_request(request: GradeRequest) -> Grade:
+def grade_request(request: GradeRequest, *, cpu_s: float) -> Grade:
     """Grade, in a worker."""
     from pytest_r1eval.scoring import lighteval  # noqa: PLC0415 - the server itself must stay light
 
-    return lighteval.grade(request.benchmark, request.problem, request.response)
+    return lighteval.grade(request.benchmark, request.problem, request.response, cpu_s=cpu_s)
+
+
+def control_request(request: GradeRequest, *, cpu_s: float) -> str | None:
+    """Say how the grader fails at the problem's own answer, in a worker; None where it does not."""
+    from pytest_r1eval.scoring import lighteval  # noqa: PLC0415 - the server itself must stay light
+
+    return lighteval.control_failure(request.benchmark, request.problem, cpu_s=cpu_s)
 
 
 def build_request(request: ExamRequest) -> BuiltExam:
@@ -202,15 +229,40 @@ def build_request(request: ExamRequest) -> BuiltExam:
     return exams.BuiltExam(exam=exam, prompts=prompts)
 
 
-def _grade(future: Future[Grade], *, timeout_s: float) -> Grade:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lost:
+    """A request over which a scoring process was lost, and how; the grader is to be tried on a control answer."""
+
+    request: GradeRequest
+    reason: str
+
+    def grade(self, control: Future[str | None]) -> Grade:
+        """Blame the answer, unless the grader fails on the control answer as well."""
+        broken = control.result() if (error := control.exception()) is None else f"{type(error).__name__}: {error}"
+        if broken is not None:
+            return Grade(outcome=Outcome.ERROR, detail=f"{self.reason}; {broken}")
+        is_cut = self.request.response.finish_reason is FinishReason.LENGTH
+        return Grade(outcome=Outcome.TRUNCATED if is_cut else Outcome.WRONG, detail=self.reason)
+
+
+def _loss(future: Future[Grade], *, timeout_s: float) -> str | None:
+    """Say how a process was lost over an answer; None if it was not, or if something outside ended it."""
+    match error := future.exception():
+        case FutureTimeoutError():
+            return f"grading it took more than {timeout_s:g} s and was stopped"
+        case ProcessExpired() if -error.exitcode not in _ENDED_FROM_OUTSIDE:
+            return f"the scoring process died over it ({_ending(error)})"
+        case _:
+            return None
+
+
+def _grade(future: Future[Grade]) -> Grade:
     """Turn what became of a grading into a grade: only an error of ours is raised."""
     match error := future.exception():
         case None:
             return future.result()
         case R1EvalError():
             raise error
-        case FutureTimeoutError():
-            return Grade(outcome=Outcome.ERROR, detail=f"grading took longer than {timeout_s:g} s and was stopped")
         case ProcessExpired():
             return Grade(outcome=Outcome.ERROR, detail=f"the scoring process died ({_ending(error)})")
         case _:

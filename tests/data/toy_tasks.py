@@ -50,9 +50,9 @@ class Probe(SampleLevelComputation):  # type: ignore[misc] # LightEval is untype
     """Does what the response says, and hands back what it saw as the extracted answer."""
 
     def compute(self, doc: Doc, model_response: ModelResponse) -> float:
-        """Obey."""
+        """Obey; a text without a command of ours, as a control answer is, is right."""
         command, _, argument = model_response.final_text[0].partition(" ")
-        doc.specific = {"extracted_predictions": [str(getattr(self, command)(argument))]}
+        doc.specific = {"extracted_predictions": [str(getattr(self, command, self.value)(argument))]}
         return float(argument) if command == "value" else 1.0
 
     def value(self, argument: str) -> str:
@@ -91,6 +91,10 @@ class Probe(SampleLevelComputation):  # type: ignore[misc] # LightEval is untype
         ctypes.PyDLL(None).sleep(int(seconds))
         return seconds
 
+    def nest(self, depth: str) -> int:
+        """Recurse."""
+        return int(depth) and self.nest(str(int(depth) - 1))
+
     def die(self, number: str) -> str:
         """End this process as the kernel would."""
         os.kill(os.getpid(), signal.Signals[number])
@@ -99,6 +103,17 @@ class Probe(SampleLevelComputation):  # type: ignore[misc] # LightEval is untype
     def fail(self, text: str) -> str:
         """Raise."""
         raise ArithmeticError(text)
+
+
+class Broken(SampleLevelComputation):  # type: ignore[misc] # LightEval is untyped
+    """Fails on every answer."""
+
+    def compute(self, doc: Doc, model_response: ModelResponse) -> float:
+        """Raise, or end this process where the response says so."""
+        del doc
+        if model_response.final_text[0] == "die":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        raise ArithmeticError("out of order")
 
 
 def metric(function: SampleLevelComputation) -> SampleLevelMetric:
@@ -127,6 +142,7 @@ TASKS_TABLE = [
     task("toy:exact", metrics=[Metrics.exact_match]),
     task("toy:logprob", metrics=[Metrics.loglikelihood_acc]),
     task("toy:probe", metrics=[metric(Probe())]),
+    task("toy:broken", metrics=[metric(Broken())]),
     task("toy:circumstances", metrics=[PASS_AT_1], function=circumstances),
     task("toy:drawn", metrics=[PASS_AT_1], function=drawn),
     task("toy:golds", metrics=[PASS_AT_1], function=several_golds),

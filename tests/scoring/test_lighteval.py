@@ -114,10 +114,22 @@ class TestOutcomes:
         assert grade_of(pool, "toy:exact", said("16")) == Grade(outcome=Outcome.CORRECT)
         assert grade_of(pool, "toy:exact", said("17")) == Grade(outcome=Outcome.WRONG)
 
-    def test_a_grader_that_raises_is_an_error_and_not_a_wrong_answer(self, pool: GradingPool) -> None:
-        """With its reason in a line."""
-        expected = Grade(outcome=Outcome.ERROR, detail="the grader raised ArithmeticError: no luck")
+    def test_an_answer_over_which_the_grader_raises_is_wrong(self, pool: GradingPool) -> None:
+        """The reason is stored in a line; resuming the run does not ask again."""
+        expected = Grade(outcome=Outcome.WRONG, detail="grading it raised ArithmeticError: no luck")
         assert expected == grade_of(pool, "toy:probe", said("fail no luck"), problem=PROBE)
+
+    def test_an_answer_over_which_the_grader_raises_that_was_cut_off_is_truncated(self, pool: GradingPool) -> None:
+        """Cut off and not correct, for the reason that is stored."""
+        found = grade_of(pool, "toy:probe", said("fail no luck", finish_reason=FinishReason.LENGTH), problem=PROBE)
+        assert found == Grade(outcome=Outcome.TRUNCATED, detail="grading it raised ArithmeticError: no luck")
+
+    def test_a_grader_that_raises_on_the_problems_own_answer_too_is_an_error(self, pool: GradingPool) -> None:
+        """It says nothing about any answer."""
+        found = grade_of(pool, "toy:broken", said("so 1"), problem=PROBE)
+        failure = "grading it raised ArithmeticError: out of order"
+        detail = f"{failure}; the grader fails on the problem's own answer too: {failure}"
+        assert found == Grade(outcome=Outcome.ERROR, detail=detail)
 
     @pytest.mark.parametrize("value", ["0.5", "nan", "2"])
     def test_a_score_that_is_neither_right_nor_wrong_is_refused(self, pool: GradingPool, value: str) -> None:

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Iterable
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -29,11 +30,11 @@ REPOSITORY = Path(__file__).parents[2]
 
 def ask(pool: GradingPool, *commands: str) -> list[Grade]:
     """Let scoring processes do what the commands say, at the same time."""
+    return asyncio.run(_gathered(pool, "toy:probe", commands))
 
-    async def gather() -> list[Grade]:
-        return await asyncio.gather(*(pool.grade(PROBES, PROBE, said(command)) for command in commands))
 
-    return asyncio.run(gather())
+async def _gathered(pool: GradingPool, task: str, commands: Iterable[str]) -> list[Grade]:
+    return await asyncio.gather(*(pool.grade(toy(task), PROBE, said(command)) for command in commands))
 
 
 def answer(pool: GradingPool, command: str) -> str:
@@ -102,18 +103,38 @@ class TestEnvironment:
 
 
 class TestFailures:
-    """Whatever happens to a grader is an ERROR, and the next answer is graded."""
+    """What a response does to its grader is the response's, a broken grader is an ERROR, and the next is graded."""
 
-    def test_a_grader_that_hangs_is_stopped_inside_the_interpreter_and_outside(self, pool: GradingPool) -> None:
-        """Both processes are replaced at once: nothing is imported again."""
+    def test_an_answer_that_hangs_the_grader_is_wrong_and_both_processes_are_replaced_at_once(
+        self, pool: GradingPool
+    ) -> None:
+        """Inside the interpreter and outside; nothing is imported again."""
         started = time.monotonic()
         grades = ask(pool, "sleep 60", "hang 60")
-        assert grades == [Grade(outcome=Outcome.ERROR, detail="grading took longer than 4 s and was stopped")] * 2
+        assert grades == [Grade(outcome=Outcome.WRONG, detail="grading it took more than 4 s and was stopped")] * 2
         assert [grade.outcome for grade in ask(pool, "value 1", "value 0")] == [Outcome.CORRECT, Outcome.WRONG]
         assert time.monotonic() - started < 10
 
-    def test_a_grader_that_dies_is_an_error(self, pool: GradingPool) -> None:
-        """As the kernel ends one that takes too much memory."""
+    def test_an_answer_that_ends_the_process_is_wrong(self, pool: GradingPool) -> None:
+        """By a stack or a library that breaks; the next process grades the problem's own answer."""
+        [grade] = ask(pool, "die SIGSEGV")
+        assert grade == Grade(outcome=Outcome.WRONG, detail="the scoring process died over it (SIGSEGV)")
+        assert answer(pool, "value 1") == "1"
+
+    def test_an_answer_that_nests_too_deeply_is_wrong(self, pool: GradingPool) -> None:
+        """RecursionError is a response's doing."""
+        [grade] = ask(pool, "nest 100000")
+        assert grade.outcome is Outcome.WRONG
+        assert str(grade.detail).startswith("grading it raised RecursionError")
+
+    def test_a_grader_that_dies_over_the_problems_own_answer_too_is_an_error(self, pool: GradingPool) -> None:
+        """It is broken, whatever it is asked."""
+        [grade] = asyncio.run(_gathered(pool, "toy:broken", ["die"]))
+        assert grade.outcome is Outcome.ERROR
+        assert "the grader fails on the problem's own answer too" in str(grade.detail)
+
+    def test_a_grader_that_something_outside_ends_is_an_error(self, pool: GradingPool) -> None:
+        """As the kernel ends one when others take the machine's memory."""
         [grade] = ask(pool, "die SIGKILL")
         assert grade == Grade(outcome=Outcome.ERROR, detail="the scoring process died (SIGKILL)")
         assert answer(pool, "value 1") == "1"

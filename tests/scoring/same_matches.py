@@ -1,0 +1,90 @@
+"""
+Compare our bounded patterns with LightEval's own: `python -m tests.scoring.same_matches SEED N_TEXTS`.
+
+A process of its own, because LightEval takes long to import. Prints as JSON how many texts and matches were compared,
+and the first texts in which they differ.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from lighteval.metrics.utils import extractive_match_utils
+from lighteval.utils.language import Language
+
+from pytest_r1eval.scoring import extraction
+
+PIECES = (
+    *("\\[", "\\]", "\\(", "\\)", "$", "$$", "\\$", "\\boxed{", "}", "{", "[", "]", "\\", "\\\\]", "\\boxed{4}"),
+    *("x", "1", "42", "1,000", " ", "\n", "and", " or ", ",", ".", ":", "%", "\\%", " percent", " pct", "percentage"),
+    *("\\frac{1}{2}", "final answer is", "The final answer is: ", "answer", "Answer: ", "I hope", "**", "\ue000"),
+    *("=", " = ", "+", "-", "*", "/", "^", "(", ")", " 2 ", "3.5"),
+)
+WRITTEN = (
+    "So $x = 2$ and the final answer is $\\boxed{\\frac{3}{4}}$. I hope it is correct.",
+    "\\[\n\\boxed{42}\n\n" * 12,
+    "\\[" + "\\boxed{1} " * 12,
+    "$$" + "\\boxed{1} " * 12,
+    "\\[ a \\] then \\[ \\boxed{7} \\], and \\( \\boxed{8} \\)",
+    "We get \\(x\\), \\(y\\) and \\(z\\). Answer: $1$, $2$ and $3$",
+    "Answer: 50 percent, or $50\\%$ = [ \\boxed{0.5} ] \n",
+    "1 2 3 4 5 6 7 8 + 9 = 45, 12 / 4 = 3; (1 + 2) * 3.",
+    "The final answer is 12 \n\n percentage points",
+    "a \\\\[ b \\] c \\[ d \\\\] e \\[\\] f \\[ g",
+)
+
+
+def patterns() -> list[tuple[str, Any]]:
+    """List LightEval's patterns, with and without a priority of its own for boxes."""
+    utils = extractive_match_utils
+    groups = [
+        utils.lazy_latex_regex(utils.LatexExtractionConfig(boxed_match_priority=0), Language.ENGLISH),
+        utils.lazy_expr_regex(utils.ExprExtractionConfig(), Language.ENGLISH),
+    ]
+    return [
+        (f"{number}/{place}", pattern)
+        for number, group in enumerate(groups)
+        for place, (pattern, _) in enumerate(group)
+    ]
+
+
+def texts(seed: int, n_texts: int) -> Iterator[str]:
+    """Write texts of pieces that mean something to a pattern."""
+    yield from WRITTEN
+    generator = random.Random(seed)  # noqa: S311 - texts, not secrets
+    for _ in range(n_texts):
+        pieces = generator.sample(PIECES, generator.randint(3, len(PIECES)))
+        yield "".join(generator.choices(pieces, k=generator.randint(1, 26)))
+
+
+def found(matches: Iterable[Any]) -> list[tuple[int, int, dict[str, str | None]]]:
+    """Say all that LightEval reads of matches."""
+    return [(match.start(), match.end(), match.groupdict()) for match in matches]
+
+
+def main() -> None:
+    """Compare."""
+    theirs = patterns()
+    extraction.bound()
+    ours = patterns()
+    assert all(isinstance(pattern, re.Pattern) for _, pattern in theirs)
+    assert not any(isinstance(pattern, re.Pattern) for _, pattern in ours)
+    n_texts = n_matches = 0
+    different: list[str] = []
+    for text in texts(int(sys.argv[1]), int(sys.argv[2])):
+        n_texts += 1
+        for (name, own), (_, bounded) in zip(theirs, ours, strict=True):
+            expected = found(own.finditer(text))
+            n_matches += len(expected)
+            if found(bounded.finditer(text)) != expected:
+                different.append(f"{name}: {text!r}")
+    print(json.dumps({"n_texts": n_texts, "n_matches": n_matches, "different": different[:3]}))  # noqa: T201 - its answer
+
+
+if __name__ == "__main__":
+    main()

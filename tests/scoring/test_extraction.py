@@ -1,0 +1,36 @@
+"""LightEval's patterns, bounded: the same matches as its own, in time that grows with the text."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.scoring.pool import GradingPool
+from tests.scoring.hostile_answers import HOSTILE, Hostile
+from tests.scoring.test_lighteval import grade_of
+from tests.toys import said
+
+pytest_plugins = ["tests.scoring_fixtures"]
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_bounded_patterns_find_what_lightevals_own_find() -> None:
+    """The same places and groups in 4,000 texts made of everything that means something to a pattern."""
+    command = [sys.executable, "-m", "tests.scoring.same_matches", "20261129", "4000"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    said_by_program = json.loads(done.stdout.splitlines()[-1])
+    assert said_by_program["different"] == []
+    assert said_by_program["n_matches"] > said_by_program["n_texts"] > 4000
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.shows)
+def test_an_answer_that_costs_lighteval_minutes_is_graded_at_once(pool: GradingPool, hostile: Hostile) -> None:
+    """By the text alone: no outcome here hangs on a clock."""
+    found = grade_of(pool, "toy:pass", said(hostile.text))
+    assert found.outcome is hostile.outcome, found
+    assert (found.detail or "").startswith(hostile.reason or "")
+    assert (found.detail is None) is (hostile.reason is None), found
