@@ -5,6 +5,11 @@ Runs under one fingerprint with distinct seeds are one longer run: their counts 
 added. What is left after that differs in its harness, and is pooled with the
 noise between harnesses estimated. Other questions are other numbers, and the same
 seed is the same evidence: both are refused.
+
+Equal fingerprints do not make runs alike: a config that was edited, a broken node or a
+model that moves from run to run leaves them further apart than sampling does. So Cochran's Q
+is tested within a fingerprint too. Beyond its .001 point the runs are pooled with the noise
+between them estimated (Paule and Mandel), which widens the error, and that is said first.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from itertools import combinations
 
@@ -20,6 +25,7 @@ from scipy.special import chdtr
 
 from pytest_r1eval.core.baselines import MeasuredBaseline
 from pytest_r1eval.core.fingerprints import Fingerprint
+from pytest_r1eval.core.multiplicity import OverDispersion, over_dispersion
 from pytest_r1eval.core.pooling import Pooled, added_counts, pooled
 from pytest_r1eval.core.stats import Estimate, pass_at_1
 from pytest_r1eval.errors import RunError
@@ -31,11 +37,17 @@ UNLIKELY = 0.01
 """Below this a Q is reported: one set of independent runs in a hundred is so far apart, or so close together."""
 
 
+DISAGREE = 0.001
+"""Below this a Q between runs of one fingerprint widens the error: sampling does not explain how far apart they are."""
+
+
 class Method(StrEnum):
     """How several runs became one number."""
 
     ADDED = "added"
     """One fingerprint: the counts were added."""
+    WIDENED = "widened"
+    """One fingerprint, and runs that disagree: weighted by inverse variance, noise between them included."""
     POOLED = "pooled"
     """Several fingerprints: weighted by inverse variance, noise between them included."""
 
@@ -56,12 +68,21 @@ class AddedRuns:
     Attributes:
         runs: The runs' folders.
         seeds: Their seeds, all distinct.
-        estimate: pass@1 from all their samples.
+        estimate: pass@1 from all their samples; where the runs disagree, with the noise between them.
+        spread: Cochran's Q between the runs, and that noise; None for one run.
+        over_dispersion: How far the runs' problems move beyond sampling; None where nothing can tell.
     """
 
     runs: tuple[str, ...]
     seeds: tuple[int, ...]
     estimate: Estimate
+    spread: Pooled | None = None
+    over_dispersion: OverDispersion | None = None
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether sampling cannot explain how far apart the runs are."""
+        return self.spread is not None and self.spread.p_different < DISAGREE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +94,13 @@ class Aggregate:
         benchmark: The benchmark's name.
         method: How the number was made.
         mean: pass@1.
-        standard_error: Its error, noise between harnesses included where there are several.
+        standard_error: Its error, noise between harnesses, or between runs that disagree, included.
         n_samples: Samples behind it.
         groups: One per fingerprint.
         differing: Fields in which the fingerprints differ.
         pooled: Cochran's Q and the noise between groups; None where there is one group.
         warnings: What else the reader should know, a sentence each.
+        disagreement: What the reader must know before the number; None where runs of one fingerprint agree.
     """
 
     benchmark: str
@@ -90,6 +112,7 @@ class Aggregate:
     differing: tuple[str, ...]
     pooled: Pooled | None
     warnings: tuple[str, ...]
+    disagreement: str | None = None
 
 
 def read_runs(runs: Sequence[StoredRun], benchmark: str) -> tuple[MeasuredRun, ...]:
@@ -131,7 +154,8 @@ def aggregate(runs: Sequence[MeasuredRun]) -> Aggregate:
         groups=groups,
         differing=_differing(tuple(by_fingerprint)),
         pooled=total,
-        warnings=_warnings(runs, groups, total),
+        warnings=(*_warnings(runs, groups, total), *_group_warnings(groups)),
+        disagreement=_disagreement(groups),
     )
 
 
@@ -152,25 +176,76 @@ def _added(group: Sequence[MeasuredRun]) -> AddedRuns:
                 f"{one.folder} and {other.folder} have one fingerprint and one seed ({one.measured.seed}), so they "
                 "are the same samples; expected distinct seeds: leave one out, or draw another run with --r1-seed"
             )
-    return AddedRuns(
+    counts = [run.measured.counts for run in group]
+    estimate = pass_at_1(added_counts(counts))
+    spread = _spread([pass_at_1(each) for each in counts]) if len(group) > 1 else None
+    added = AddedRuns(
         runs=tuple(run.folder for run in group),
         seeds=tuple(run.measured.seed for run in group),
-        estimate=pass_at_1(added_counts([run.measured.counts for run in group])),
+        estimate=estimate,
+        spread=spread,
+        over_dispersion=over_dispersion(counts) if len(group) > 1 else None,
     )
+    if spread is None or not added.disagrees:
+        return added
+    return replace(added, estimate=replace(estimate, mean=spread.mean, standard_error=spread.standard_error))
+
+
+def _spread(estimates: Sequence[Estimate]) -> Pooled:
+    """Test runs of one fingerprint for being alike; short ones may tie by chance."""
+    found = pooled(estimates)
+    return replace(found, p_alike=max(found.p_alike, _tie_probability(estimates)))
 
 
 def _from_group(benchmark: str, group: AddedRuns, *, n_samples: int) -> Aggregate:
     return Aggregate(
         benchmark=benchmark,
-        method=Method.ADDED,
+        method=Method.WIDENED if group.disagrees else Method.ADDED,
         mean=group.estimate.mean,
         standard_error=group.estimate.standard_error,
         n_samples=n_samples,
         groups=(group,),
         differing=(),
         pooled=None,
-        warnings=(),
+        warnings=_group_warnings((group,)),
+        disagreement=_disagreement((group,)),
     )
+
+
+def _disagreement(groups: Sequence[AddedRuns]) -> str | None:
+    """Say which runs of one fingerprint are no longer one run; None where all agree."""
+    apart = [
+        f"{' '.join(group.runs)} (Cochran's Q {group.spread.cochran_q:.3g} on {len(group.runs) - 1} "
+        f"degrees of freedom, p = {group.spread.p_different:.2g})"
+        for group in groups
+        if group.spread is not None and group.disagrees
+    ]
+    if not apart:
+        return None
+    return (
+        f"Runs of one fingerprint disagree by more than sampling: {'; '.join(apart)}. The error holds the spread "
+        "between them. Find out what changed before you use this number."
+    )
+
+
+def _group_warnings(groups: Sequence[AddedRuns]) -> tuple[str, ...]:
+    """Warn of runs of one fingerprint that are unlikely far apart, or unlikely alike."""
+    warnings = list[str]()
+    for group in groups:
+        spread, names = group.spread, " ".join(group.runs)
+        if spread is None or group.disagrees:
+            continue
+        if spread.p_different < UNLIKELY:
+            warnings.append(
+                f"Cochran's Q of {names} is {spread.cochran_q:.3g}, large (p = {spread.p_different:.2g}): sampling "
+                "alone leaves one set of runs in a hundred so far apart."
+            )
+        if spread.p_alike < UNLIKELY:
+            warnings.append(
+                f"Cochran's Q of {names} is {spread.cochran_q:.2g}, too small (p = {spread.p_alike:.2g}): independent "
+                "runs are rarely so alike; look for reused seeds or copied samples."
+            )
+    return tuple(warnings)
 
 
 def _differing(fingerprints: Sequence[Fingerprint]) -> tuple[str, ...]:
@@ -194,7 +269,7 @@ def _warnings(runs: Sequence[MeasuredRun], groups: Sequence[AddedRuns], total: P
         f"Runs of one checkpoint share the seed {seed}: they are less independent than Q assumes."
         for seed in sorted({seed for (_, seed), n_runs in draws.items() if n_runs > 1})
     ]
-    if max(total.p_alike, _tie_probability(groups)) < UNLIKELY:
+    if max(total.p_alike, _tie_probability([group.estimate for group in groups])) < UNLIKELY:
         warnings.append(
             f"Cochran's Q is {total.cochran_q:.2g}, too small (p = {total.p_alike:.2g}): independent runs are hardly "
             "ever so alike; look for reused seeds or copied samples."
@@ -207,14 +282,13 @@ def _warnings(runs: Sequence[MeasuredRun], groups: Sequence[AddedRuns], total: P
     return tuple(warnings)
 
 
-def _tie_probability(groups: Sequence[AddedRuns]) -> float:
+def _tie_probability(estimates: Sequence[Estimate]) -> float:
     """
     Bound the probability that independent runs agree to within one response.
 
     Scores move in steps of one response, so that few or short runs may agree
     exactly by chance: Q = 0 then has a probability that the chi-square knows nothing of.
     """
-    estimates = [group.estimate for group in groups]
     half_steps = (0.5 / (estimate.n_problems * estimate.samples_per_problem) for estimate in estimates)
     q = sum((step / estimate.standard_error) ** 2 for step, estimate in zip(half_steps, estimates, strict=True))
     return float(chdtr(len(estimates) - 1, q))

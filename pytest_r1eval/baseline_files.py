@@ -8,15 +8,27 @@ one, so that a recorded baseline replaces a published number without a word.
 from __future__ import annotations
 
 import datetime as dt
+import shlex
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pytest_r1eval.core.baselines import BaselineFile, MeasuredBaseline, PublishedBaseline, dumps, loads
+from pytest_r1eval.core.baselines import (
+    BaselineFile,
+    MeasuredBaseline,
+    PublishedBaseline,
+    dumps,
+    loads,
+    with_measured,
+)
 from pytest_r1eval.core.blessings import kept
 from pytest_r1eval.core.lineage import Lineage, is_one_training, lineage_from
 from pytest_r1eval.errors import BaselineError, R1EvalError
 from pytest_r1eval.hub_baselines import HUB_PREFIX, commit_of, fetch
 from pytest_r1eval.store import FILE_NAME
+
+CANDIDATE_NAME = "candidate.json"
+"""What a run without a baseline leaves in its own folder: in a baseline's form, and never found as one."""
 
 _PACKAGE = Path(__file__).parent
 
@@ -122,7 +134,7 @@ class BaselineShelf:
             LowerBaselineError: If the number is lower than the one that is there.
             BaselineError: If the name is not org/name, or the file cannot be written.
         """
-        path = self.root / "baselines" / f"{name}.json"
+        path = self._own(name)
         try:
             file = read_file(path) if path.exists() else BaselineFile(model=name)
             lineage = measured.lineage or lineage_from(name, parent=None, step=None, commit=None)
@@ -131,6 +143,53 @@ class BaselineShelf:
         except ValueError as error:
             raise BaselineError(f"--r1-save-baseline {name}: {error}") from error
         return path
+
+    def entry(self, benchmark: str, *, name: str) -> MeasuredBaseline | None:
+        """
+        Return what the user's own ``baselines/NAME.json`` holds for a benchmark; None where it holds nothing.
+
+        Raises:
+            BaselineError: If the file is malformed.
+        """
+        path = self._own(name)
+        return read_file(path).measured_for(benchmark) if path.is_file() else None
+
+    def keep_candidate(self, measured: MeasuredBaseline, *, run: Path) -> Path:
+        """
+        Put a run's numbers beside the run, for a person who makes them a baseline or does not.
+
+        Raises:
+            BaselineError: If the file cannot be written, or the model's name could not be a baseline's.
+        """
+        path = run / CANDIDATE_NAME
+        try:
+            file = BaselineFile(model=self.model_name)
+            with suppress(BaselineError):  # as a crash left it; it holds nothing that is not in the run
+                file = read_file(path) if path.is_file() else file
+            write_file(path, with_measured(file, measured))
+        except ValueError as error:
+            raise BaselineError(
+                f"{path}: {error}; rename the checkpoint's folder, or use --r1-save-baseline"
+            ) from error
+        return path
+
+    def command_to_record(self, run: Path, *, benchmark: str, only: str | None) -> str:
+        """
+        Return the command that makes a run the model's baseline, ready to be pasted where pytest was started.
+
+        Args:
+            run: The run's folder.
+            benchmark: What is missing.
+            only: The one benchmark to take from the run; None for all that it holds.
+        """
+        path = self._own(self.model_name)
+        name = self.model_name if path == Path.cwd() / "baselines" / f"{self.model_name}.json" else str(path)
+        verb = "record" if self.entry(benchmark, name=self.model_name) is None else "bless"
+        words = ["r1eval", "baseline", verb, str(run), name]
+        return shlex.join(words if only is None else [*words, "--benchmark", only])
+
+    def _own(self, name: str) -> Path:
+        return self.root / "baselines" / f"{name}.json"
 
     def paths(self) -> list[Path]:
         """Every baseline file that can be found by name, the user's first; a name that is there twice once."""
@@ -147,6 +206,11 @@ class BaselineShelf:
                 return [(fetched, read_file(fetched, name=self.choice))]
             named = self.root / self.choice
             if named.suffix == ".json":
+                if named.name == CANDIDATE_NAME and (named.parent / FILE_NAME).is_file():
+                    raise BaselineError(
+                        f"--r1-baseline {self.choice} is the candidate of a run, not a baseline; make it one first: "
+                        f"r1eval baseline record {shlex.quote(str(named.parent))} ORG/MODEL"
+                    )
                 if not named.is_file():
                     raise BaselineError(f"--r1-baseline {self.choice}: no such file; expected a baseline's JSON file")
                 return [(named, read_file(named))]

@@ -19,8 +19,8 @@ from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.verdicts import GateRule, Judgement, Verdict, invalid
 from pytest_r1eval.errors import BaselineError, RunError
-from pytest_r1eval.judge import GateResult, compared, with_diagnostics
-from pytest_r1eval.runs import StoredRun
+from pytest_r1eval.judge import GateResult, decided, with_diagnostics
+from pytest_r1eval.runs import CompleteRun, StoredRun
 from pytest_r1eval.store import FILE_NAME
 
 SCHEMA_VERSION = 1
@@ -154,29 +154,29 @@ def compare(
         candidate=str(candidate.folder),
         baseline=source.name,
         gates=tuple(
-            _gate(candidate.read(name), source, name=name, benchmark=catalog.get(name), rule=rule)
+            _gate(candidate.complete(name), source, name=name, benchmark=catalog.get(name), rule=rule)
             for name in benchmarks
         ),
     )
 
 
 def _gate(
-    measured: MeasuredBaseline | Judgement,
+    run: CompleteRun | Judgement,
     source: Source,
     *,
     name: str,
     benchmark: Benchmark | None,
     rule: GateRule,
 ) -> GateResult:
-    if isinstance(measured, Judgement):
-        return GateResult(benchmark=name, judgement=measured, baseline=None)
+    if isinstance(run, Judgement):
+        return GateResult(benchmark=name, judgement=run, baseline=None)
     found = source.find(name)
-    observed = measured.health
+    observed = run.health
     result = GateResult(
         benchmark=name,
-        judgement=found if isinstance(found, Judgement) else _judged(measured, found, benchmark, rule=rule),
+        judgement=found if isinstance(found, Judgement) else _judged(run, found, benchmark, rule=rule),
         baseline=None if isinstance(found, Judgement) else found.source,
-        samples_per_problem=_samples_per_problem(measured),
+        samples_per_problem=run.samples_per_problem,
         n_samples=observed.n_samples,
         n_planned=observed.n_samples,
         n_cut_off=observed.n_truncated,
@@ -185,23 +185,14 @@ def _gate(
     )
     if isinstance(found, Judgement) or result.judgement.verdict is Verdict.INVALID:
         return result
-    return with_diagnostics(
-        result, observed=measured.health, counts=measured.counts, baseline=found.baseline, rule=rule
-    )
+    return with_diagnostics(result, observed=observed, counts=run.measured.counts, baseline=found.baseline, rule=rule)
 
 
-def _samples_per_problem(measured: MeasuredBaseline) -> int:
-    """Return k, which a whole run has for every problem."""
-    return measured.counts.n_samples // measured.counts.n_problems
-
-
-def _judged(
-    measured: MeasuredBaseline, found: FoundBaseline, benchmark: Benchmark | None, *, rule: GateRule
-) -> Judgement:
+def _judged(run: CompleteRun, found: FoundBaseline, benchmark: Benchmark | None, *, rule: GateRule) -> Judgement:
     is_published = isinstance(found.baseline, PublishedBaseline)
-    if is_published and benchmark is not None and (refusal := _part_of_an_exam(measured, benchmark)) is not None:
+    if is_published and benchmark is not None and (refusal := _part_of_an_exam(run.measured, benchmark)) is not None:
         return refusal
-    return compared(measured, found, benchmark=benchmark, n_samples=_samples_per_problem(measured), rule=rule)
+    return decided(run, found, benchmark=benchmark, rule=rule)
 
 
 def _part_of_an_exam(measured: MeasuredBaseline, benchmark: Benchmark) -> Judgement | None:

@@ -16,12 +16,13 @@ from pytest_r1eval.atomic_files import write_text
 from pytest_r1eval.baseline_files import BaselineShelf, FoundBaseline
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.gates import SequentialGate
 from pytest_r1eval.core.health import Health, judge_health
 from pytest_r1eval.core.multiplicity import FallenProblems, Rearrangement, fallen_problems, rearrangement
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, ProblemCounts, ProblemTally
-from pytest_r1eval.core.sequential import Completions, SequentialPlan
+from pytest_r1eval.core.sequential import SequentialPlan
 from pytest_r1eval.core.stats import pass_at_1
 from pytest_r1eval.core.verdicts import (
     GateRule,
@@ -36,12 +37,13 @@ from pytest_r1eval.errors import BaselineError, LowerBaselineError, R1EvalError,
 from pytest_r1eval.looks import advance, gate_of
 from pytest_r1eval.references import reference_for
 from pytest_r1eval.runs import (
+    CompleteRun,
+    baseline_from,
+    complete_run,
     graded_rows,
-    incomplete_run,
-    measured_run,
     missing_samples,
     unfit_run,
-    ungraded_run,
+    ungraded_of,
     unplanned_run,
 )
 from pytest_r1eval.store import BenchmarkState, Store
@@ -65,6 +67,7 @@ class GateResult:
         n_no_answer: Responses without an answer.
         n_tokens: Generated tokens.
         recorded: The baseline file that this run wrote; None if it wrote none.
+        candidate: The file beside the run that may become a first baseline; None where there is one already.
         health: Truncation, missing answers, length; None where the run cannot be judged.
         fallen: After a FAIL against a measured baseline, the problems that fell; else None.
         rearrangement: Against a measured baseline, whether problems moved more than chance moves them; else None.
@@ -86,6 +89,7 @@ class GateResult:
     n_no_answer: int = 0
     n_tokens: int = 0
     recorded: str | None = None
+    candidate: str | None = None
     health: Health | None = None
     fallen: FallenProblems | None = None
     rearrangement: Rearrangement | None = None
@@ -108,6 +112,22 @@ class GateResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Keeping:
+    """
+    What became of a run as a baseline.
+
+    Attributes:
+        recorded: The baseline file that it was written to.
+        candidate: The file beside the run that it was written to.
+        refusal: Why it may be none.
+    """
+
+    recorded: Path | None = None
+    candidate: Path | None = None
+    refusal: Judgement | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Judge:
     """
     Judges the benchmarks of one run.
@@ -116,7 +136,7 @@ class Judge:
         store: The run.
         shelf: Where baselines are.
         rule: How to decide.
-        save_as: The name to record baselines under; None records only where there was none.
+        save_as: The name to record baselines under; None records none.
         is_holm: Whether fixed gates are judged as one family by Holm's procedure.
     """
 
@@ -178,9 +198,8 @@ class Judge:
         if gate is not None:
             return self._sequential(plan, gate)
         tallies = self.store.tallies(benchmark.name, k=plan.samples_per_problem)
-        judgement, found, recorded = self._judged(benchmark, plan, tallies)
-        result = _with_samples(benchmark.name, plan, tallies, judgement)
-        return self._with_health(replace(result, baseline=found.source if found else None, recorded=recorded), found)
+        result, found = self._judged(benchmark, plan, tallies)
+        return self._with_health(_with_samples(result, plan, tallies), found)
 
     def _sequential(self, plan: Plan, gate: SequentialGate) -> GateResult:
         """Judge by the looks; the last one is taken here if the worker that would have is gone."""
@@ -191,19 +210,24 @@ class Judge:
         tallies = self.store.tallies(plan.benchmark, k=k)
         found = gate.look(number, tallies) if is_closed and number else None
         judgement = unfit_run(self.store, plan, tallies)
-        n_errors = sum(tally.n_error for tally in tallies)
-        if judgement is None and n_errors and (found is None or found.judgement is None):
-            judgement = ungraded_run(self.store, plan, tallies, why=_MATTERS)
+        ungraded = ungraded_of(self.store, plan, tallies)
+        if judgement is None and ungraded is not None and (found is None or found.judgement is None):
+            judgement = ungraded.refusal(_MATTERS)
         elif judgement is None and found is not None and found.judgement is not None:
             judgement = found.judgement
+            if gate.evidence is not None:
+                judgement = weighed(judgement, ours=self._evidence, theirs=gate.evidence)
+            if ungraded is not None:
+                judgement = replace(judgement, warnings=(*judgement.warnings, ungraded.note))
             if self.save_as is not None:
                 judgement = replace(judgement, warnings=(*judgement.warnings, self._not_recorded()))
         elif judgement is None:
             judgement = missing_samples(self.store, plan, tallies)
         result = replace(
-            _with_samples(plan.benchmark, plan, tallies, judgement),
+            _with_samples(
+                GateResult(benchmark=plan.benchmark, judgement=judgement, baseline=gate.baseline), plan, tallies
+            ),
             samples_per_problem=k,
-            baseline=gate.baseline,
             is_at_stop=found is not None and found.early,
             gate=gate.digest,
             sequential_plan=gate.plan,
@@ -216,99 +240,119 @@ class Judge:
             f"is drawn twice: --r1-resume {self.store.path.parent} --r1-gate fixed."
         )
 
+    @property
+    def _evidence(self) -> Evidence:
+        header = self.store.header
+        return Evidence(model=header.identity, seeds=(header.seed,))
+
     def _judged(
         self, benchmark: Benchmark, plan: Plan, tallies: tuple[ProblemTally, ...]
-    ) -> tuple[Judgement, FoundBaseline | None, str | None]:
-        if (incomplete := incomplete_run(self.store, plan, tallies)) is not None:
-            return incomplete, None, None
+    ) -> tuple[GateResult, FoundBaseline | None]:
+        """Judge a fixed gate, and say against what; what is shown of its samples is added by the caller."""
+        name, run = benchmark.name, complete_run(self.store, plan, tallies)
+        if isinstance(run, Judgement):
+            return GateResult(benchmark=name, judgement=run, baseline=None), None
         try:
-            found = self.shelf.find(benchmark.name)
-            measured = measured_run(self.store, plan, tallies)
-            is_candidate = found is None and self.shelf.choice != "previous"
-            name = self.save_as or (self.shelf.model_name if is_candidate else None)
-            is_whole = not any(tally.n_error for tally in tallies)
-            if not is_whole and name is not None:
-                why = "; a baseline holds none such"
-                return ungraded_run(self.store, plan, tallies, why=why), None, None
-            is_comparable = found is not None and is_same_question(measured, found)
-            recorded, notes = self._recorded(measured, name, is_judged=is_comparable)
+            found = self.shelf.find(name)
+            is_comparable = found is not None and is_same_question(run.measured, found)
+            kept = self._kept(run, found, is_judged=is_comparable)
         except R1EvalError as error:
-            return invalid(str(error), "Mend the baseline and judge again with --r1-resume."), None, None
+            judgement = invalid(str(error), "Mend the baseline and judge again with --r1-resume.")
+            return GateResult(benchmark=name, judgement=judgement, baseline=None), None
         if found is None or (self.save_as is not None and not is_comparable):
-            return self._without_baseline(measured, recorded), None, recorded
-        judgement = self._decided(benchmark, plan, tallies, measured=measured, found=found)
-        return replace(judgement, warnings=(*judgement.warnings, *notes)), found, recorded
+            found, judgement = None, self._without_baseline(run, kept)
+        else:
+            judgement = decided(run, found, benchmark=benchmark, rule=self.rule)
+            if kept.refusal is not None:
+                note = f"Not recorded. {kept.refusal.reason}"
+                judgement = replace(judgement, warnings=(*judgement.warnings, note))
+        result = GateResult(
+            benchmark=name,
+            judgement=judgement,
+            baseline=None if found is None else found.source,
+            recorded=None if kept.recorded is None else str(kept.recorded),
+            candidate=None if kept.candidate is None else str(kept.candidate),
+        )
+        return result, found
 
-    def _recorded(
-        self, measured: MeasuredBaseline, name: str | None, *, is_judged: bool
-    ) -> tuple[str | None, tuple[str, ...]]:
+    def _kept(self, run: CompleteRun, found: FoundBaseline | None, *, is_judged: bool) -> _Keeping:
         """
-        Record a run under a name; where that would lower a baseline, say so beside the verdict.
+        Record a run where that was asked for; where there is no baseline at all, keep it beside the run as a candidate.
 
         Raises:
-            LowerBaselineError: If there is no verdict to say it beside.
+            LowerBaselineError: If it would lower a baseline and there is no verdict to say it beside.
         """
-        if name is None:
-            return None, ()
+        if self.save_as is None and (found is not None or self.shelf.choice == "previous"):
+            return _Keeping()
+        replaced = None if self.save_as is None else self.shelf.entry(run.measured.benchmark, name=self.save_as)
+        fit = baseline_from(run, replaced=replaced, reason=None)
+        if isinstance(fit, Judgement):
+            return _Keeping(refusal=fit)
+        if self.save_as is None:
+            return _Keeping(candidate=self.shelf.keep_candidate(fit, run=self.store.path.parent))
         try:
-            return str(self.shelf.record(measured, name=name)), ()
+            return _Keeping(recorded=self.shelf.record(fit, name=self.save_as))
         except LowerBaselineError as error:
             if not is_judged:
                 raise
-            return None, (f"Not recorded. {error}.",)
+            return _Keeping(refusal=invalid(f"{error}.", ""))
 
-    def _decided(
-        self,
-        benchmark: Benchmark,
-        plan: Plan,
-        tallies: tuple[ProblemTally, ...],
-        *,
-        measured: MeasuredBaseline,
-        found: FoundBaseline,
-    ) -> Judgement:
-        """Compare; what the grader failed on is left out if the verdict is the same with all of it wrong or right."""
-        k = plan.samples_per_problem
-        if not any(tally.n_error for tally in tallies):
-            return compared(measured, found, benchmark=benchmark, n_samples=k, rule=self.rule)
-        judgement = compared(measured, found, benchmark=benchmark, n_samples=None, rule=self.rule)
-        extremes = Completions.of(graded_rows(tallies), n_samples=k)
-        for counts in (extremes.lowest, extremes.highest):
-            health = replace(measured.health, n_samples=counts.n_samples)
-            completed = replace(measured, counts=counts, health=health)
-            extreme = compared(completed, found, benchmark=benchmark, n_samples=k, rule=self.rule)
-            if extreme.verdict is not judgement.verdict:
-                return ungraded_run(self.store, plan, tallies, why=_MATTERS)
-        return replace(judgement, warnings=(*judgement.warnings, _ungraded_words(tallies)))
-
-    def _without_baseline(self, measured: MeasuredBaseline, recorded: str | None) -> Judgement:
-        on_purpose = self.save_as is not None
-        reason = "Recorded as asked; there was nothing to compare with." if on_purpose else "There is no baseline yet."
-        if recorded is None:
-            reason = "There is no earlier run yet."
+    def _without_baseline(self, run: CompleteRun, kept: _Keeping) -> Judgement:
+        """Say of a run that there is nothing to compare with, and how it becomes what the next is compared with."""
+        name, refusal = run.measured.benchmark, kept.refusal
+        if refusal is not None and refusal.verdict is Verdict.INVALID:
+            return refusal
+        reason, next_step = "There is no earlier run yet.", "Nothing; the next run is compared with this one."
+        if kept.recorded is not None:
+            reason = "Recorded as asked; there was nothing to compare with."
+            next_step = f"Review {kept.recorded} and commit it; the next run is compared with it."
+        elif refusal is not None:
+            head = "There is no baseline yet." if self.save_as is None else f"Not recorded as {self.save_as}."
+            reason, next_step = f"{head} {refusal.reason}", refusal.next_step
+        elif kept.candidate is not None:
+            only = name if len(self.store.selected) > 1 else None
+            command = self.shelf.command_to_record(self.store.path.parent, benchmark=name, only=only)
+            reason = "There is no baseline yet."
+            next_step = f"Review {kept.candidate}; if it is to be the baseline: {command}"
         return Judgement(
             verdict=Verdict.INCONCLUSIVE,
-            passes=on_purpose or (recorded is None and self.rule.inconclusive_passes),
-            estimate=pass_at_1(measured.counts),
+            passes=kept.recorded is not None or (kept == _Keeping() and self.rule.inconclusive_passes),
+            estimate=pass_at_1(run.measured.counts),
             reason=reason,
-            next_step="Nothing; the next run is compared with this one."
-            if recorded is None
-            else f"Review {recorded} and commit it; the next run is compared with it.",
+            next_step=next_step,
         )
 
 
 _MATTERS = "; counted all wrong or all right, they would change the verdict"
 
 
-def _ungraded_words(tallies: Sequence[ProblemTally]) -> str:
-    n_errors = sum(tally.n_error for tally in tallies)
-    return f"{n_errors} samples that the grader failed on are left out; wrong or right, they would change nothing."
+def decided(run: CompleteRun, found: FoundBaseline, *, benchmark: Benchmark | None, rule: GateRule) -> Judgement:
+    """
+    Judge a complete run against a baseline, by the fixed gate.
+
+    What the grader failed on is left out if the verdict is the same with all of it wrong or right.
+
+    Args:
+        run: The run.
+        found: The baseline.
+        benchmark: The benchmark's definition, which a published number needs; None where nobody has it.
+        rule: How to decide.
+    """
+    if run.ungraded is None:
+        return compared(run.measured, found, benchmark=benchmark, n_samples=run.samples_per_problem, rule=rule)
+    judgement = compared(run.measured, found, benchmark=benchmark, n_samples=None, rule=rule)
+    for counts in run.extremes:
+        completed = replace(run.measured, counts=counts, health=run.health)
+        extreme = compared(completed, found, benchmark=benchmark, n_samples=run.samples_per_problem, rule=rule)
+        if extreme.verdict is not judgement.verdict:
+            return run.ungraded.refusal(_MATTERS)
+    return replace(judgement, warnings=(*judgement.warnings, run.ungraded.note))
 
 
-def _with_samples(name: str, plan: Plan, tallies: tuple[ProblemTally, ...], judgement: Judgement) -> GateResult:
-    return GateResult(
-        benchmark=name,
-        judgement=judgement,
-        baseline=None,
+def _with_samples(result: GateResult, plan: Plan, tallies: tuple[ProblemTally, ...]) -> GateResult:
+    """Add what was planned and drawn."""
+    return replace(
+        result,
         samples_per_problem=plan.samples_per_problem,
         n_samples=sum(tally.n_samples for tally in tallies),
         n_planned=plan.n_samples,
@@ -358,10 +402,39 @@ def compared(
             standard_samples=benchmark.samples_per_problem if benchmark else measured.counts.problems[0].n_samples,
             n_samples=n_samples,
         )
-    if not is_same_evidence(measured, found):
+    if reference.evidence is None:
         return judgement
-    note = "The baseline holds the same weights drawn with the same seed: this is the same evidence twice."
-    return replace(judgement, warnings=(*judgement.warnings, note))
+    return weighed(judgement, ours=measured.evidence, theirs=reference.evidence)
+
+
+def weighed(judgement: Judgement, *, ours: Evidence, theirs: Evidence) -> Judgement:
+    """
+    Return a judgement with what the origin of the samples makes of it.
+
+    The same evidence twice decides nothing and never passes, whatever the rule lets through.
+
+    Args:
+        judgement: The verdict by the numbers.
+        ours: What the run's samples come from.
+        theirs: What the baseline's come from.
+    """
+    if judgement.verdict is Verdict.INVALID:
+        return judgement
+    if ours.overlaps(theirs):
+        return replace(
+            judgement,
+            verdict=Verdict.INCONCLUSIVE,
+            passes=False,
+            reason="The baseline holds the same weights drawn with the same seed: this is the same evidence twice.",
+            next_step="Compare with a baseline of another checkpoint (--r1-baseline), or draw these weights with "
+            "another --r1-seed to check the harness.",
+        )
+    if not ours.shares_weights(theirs):
+        return judgement
+    note = "drawn with another seed: this verdict checks the harness, not a change of the model."
+    if ours.model != theirs.model:
+        note = "beside other files: this verdict checks those files, not a change of the weights."
+    return replace(judgement, warnings=(*judgement.warnings, f"The baseline holds the same weights, {note}"))
 
 
 def with_diagnostics(
@@ -393,16 +466,6 @@ def with_diagnostics(
         result,
         rearrangement=rearrangement(counts, baseline.counts),
         fallen=fallen_problems(counts, baseline.counts) if has_failed else None,
-    )
-
-
-def is_same_evidence(measured: MeasuredBaseline, found: FoundBaseline) -> bool:
-    """Whether run and baseline are draws of the same weights by the same seed."""
-    baseline = found.baseline
-    return (
-        isinstance(baseline, MeasuredBaseline)
-        and measured.fingerprint.model.weights == baseline.fingerprint.model.weights
-        and measured.seed == baseline.seed
     )
 
 

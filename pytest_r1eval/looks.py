@@ -13,7 +13,7 @@ from pytest_r1eval.core import gates
 from pytest_r1eval.core.gates import SequentialGate
 from pytest_r1eval.core.records import ProblemTally
 from pytest_r1eval.core.sequential import Look
-from pytest_r1eval.runs import MAX_UNGRADED_SHARE
+from pytest_r1eval.runs import too_many_ungraded
 from pytest_r1eval.store import Store
 
 
@@ -49,8 +49,7 @@ def advance(store: Store, name: str, gate: SequentialGate, *, shortcut: bool) ->
         tallies = store.tallies(name, k=gate.plan.ks[number - 1])
         n_errors = sum(tally.n_error for tally in tallies)
         found = gate.look(number, tallies)
-        is_refused = n_errors > MAX_UNGRADED_SHARE * sum(tally.n_samples for tally in tallies)
-        if is_refused or (found is None and n_errors and number <= n_complete):
+        if too_many_ungraded(tallies) or (found is None and n_errors and number <= n_complete):
             store.close_benchmark(name)
             return
         if found is None:

@@ -34,7 +34,7 @@ def outlook_lines(
             yield f"{benchmark.name}: {error}"
             continue
         if design is None:
-            yield f"{benchmark.name}: no baseline yet: this run writes the candidate, and the gate fails once"
+            yield f"{benchmark.name}: no baseline yet: the gate fails, and says how this run becomes the baseline"
             continue
         fall = 100 * minimum_detectable_effect(design, sigmas=rule.critical_sigmas)
         yield (

@@ -242,7 +242,13 @@ class Planner:
             rule=self.rule,
             last_look=LastLook(self.settings.max_samples.value),
         )
-        return SequentialGate(plan=plan, reference=reference.side, tau=reference.tau, baseline=reference.source)
+        return SequentialGate(
+            plan=plan,
+            reference=reference.side,
+            tau=reference.tau,
+            baseline=reference.source,
+            evidence=reference.evidence,
+        )
 
 
 def check_comparable(

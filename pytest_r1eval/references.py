@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pytest_r1eval.baseline_files import FoundBaseline
 from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline, PublishedHarness
 from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.fingerprints import Difference, Fingerprint
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.stats import Design, Published
@@ -24,11 +25,13 @@ class Reference:
         side: The baseline's counts, or the published number.
         tau: Harness noise between it and the run.
         source: Where it came from, in words.
+        evidence: Which samples it rests on; None for a published number.
     """
 
     side: Counts | Published
     tau: Tau
     source: str
+    evidence: Evidence | None = None
 
 
 def side_of(baseline: MeasuredBaseline | PublishedBaseline) -> Counts | Published:
@@ -80,7 +83,12 @@ def reference_for(benchmark: Benchmark | None, found: FoundBaseline, *, fingerpr
         case MeasuredBaseline() as measured:
             differences = fingerprint.differences(measured.fingerprint)
             check_same_question(differences, found)
-            return Reference(side=side_of(measured), tau=measured_tau(differences), source=found.source)
+            return Reference(
+                side=side_of(measured),
+                tau=measured_tau(differences),
+                source=found.source,
+                evidence=measured.evidence,
+            )
         case PublishedBaseline() as published:
             if benchmark is None:
                 raise BaselineError(

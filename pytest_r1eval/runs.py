@@ -10,23 +10,25 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline
 from pytest_r1eval.core.fingerprints import Fingerprint, Question
+from pytest_r1eval.core.health import judge_health
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, Outcome, ProblemTally
+from pytest_r1eval.core.sequential import Completions
 from pytest_r1eval.core.texts import escaped, is_loop, quoted
-from pytest_r1eval.core.verdicts import Judgement, invalid
+from pytest_r1eval.core.verdicts import GateRule, Judgement, Verdict, invalid
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.store import FILE_NAME, BenchmarkState, Store
 
 MAX_UNGRADED_SHARE = 0.005
 """
-Of a run's samples, how many the grader may have failed on: one in two hundred, and only where the verdict is the same
+Of a run's samples, how many the grader may have failed on: one in two hundred, and only where a verdict is the same
 whether all of them are counted wrong or right. One crash in a night of grading then costs no run, and none can tip a
-gate.
+gate. A number that others rest on, a baseline or an aggregate, has no such verdict yet and leaves none out.
 """
 MIN_TOKENS_OF_A_REPEAT = 256
 """
@@ -36,6 +38,62 @@ Two kinds of response prove nothing about seeds, whatever their length, and are 
 token limit ended (a model stuck on one token fills it the same way each time), and one that says a short piece again
 and again. Such a model is judged, and its health or pass@1 is red.
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ungraded:
+    """
+    Samples of one benchmark on which the grader failed.
+
+    Attributes:
+        run: The run's folder.
+        n_errors: How many there are.
+        n_samples: Stored samples, these among them.
+        detail: What failed, of the first one.
+    """
+
+    run: Path
+    n_errors: int
+    n_samples: int
+    detail: str
+
+    @property
+    def are_too_many(self) -> bool:
+        """Whether no verdict may leave them out."""
+        return self.n_errors > MAX_UNGRADED_SHARE * self.n_samples
+
+    @property
+    def note(self) -> str:
+        """What stands beside a verdict that they could not change."""
+        left_out = f"{self.n_errors} samples that the grader failed on are left out"
+        return f"{left_out}; wrong or right, they would change nothing."
+
+    def refusal(self, why: str = "") -> Judgement:
+        """Refuse the run because of them; `why` follows the count."""
+        return invalid(
+            f"The grader failed on {self.n_errors} of {self.n_samples} samples ({self.detail}){why}.",
+            f"A failure of the grader is no wrong answer: mend it; --r1-resume {self.run} grades them once more.",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompleteRun:
+    """
+    What one benchmark of a complete run measured.
+
+    Attributes:
+        measured: Its numbers, from the graded samples.
+        samples_per_problem: As planned.
+        health: Of all samples, graded or not.
+        ungraded: Samples on which the grader failed; None where it failed on none.
+        extremes: The counts with all ungraded samples wrong, and with all of them right; none where all are graded.
+    """
+
+    measured: MeasuredBaseline
+    samples_per_problem: int
+    health: HealthCounts
+    ungraded: Ungraded | None
+    extremes: tuple[Counts, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +124,8 @@ class StoredRun:
         with closing(Store.open(self.folder)) as store:
             return store.selected
 
-    def read(self, benchmark: str) -> MeasuredBaseline | Judgement:
-        """Return what the run measured, or INVALID with the reason where it is not whole."""
+    def complete(self, benchmark: str) -> CompleteRun | Judgement:
+        """Return what the run measured, as a candidate; INVALID with the reason where it is not whole."""
         with closing(Store.open(self.folder)) as store:
             if benchmark not in store.selected:
                 return invalid(
@@ -80,21 +138,92 @@ class StoredRun:
             tallies = store.tallies(benchmark, k=plan.samples_per_problem)
             is_sequential = store.gate(benchmark) is not None
             refusal = stopped_early(plan, tallies, run=self.folder) if is_sequential else None
-            refusal = refusal or incomplete_run(store, plan, tallies)
-            return measured_run(store, plan, tallies) if refusal is None else refusal
+            return refusal or complete_run(store, plan, tallies)
+
+    def read(self, benchmark: str) -> MeasuredBaseline | Judgement:
+        """Return what others may be compared with or added to; INVALID with the reason where it is no such number."""
+        return number_of(self.complete(benchmark))
 
     def measured(self, benchmark: str) -> MeasuredBaseline:
         """
-        Return what the run measured.
+        Return what others may be compared with or added to.
 
         Raises:
-            RunError: If it is not whole.
+            RunError: If it is not whole, or a sample is not graded.
         """
-        match self.read(benchmark):
-            case MeasuredBaseline() as measured:
-                return measured
-            case Judgement() as refusal:
-                raise RunError(f"{self.folder}, {benchmark}: {refusal.reason} {refusal.next_step}")
+        return self._demanded(benchmark, self.read(benchmark))
+
+    def as_baseline(self, benchmark: str, *, replaced: MeasuredBaseline | None, reason: str | None) -> MeasuredBaseline:
+        """
+        Return the run as a baseline.
+
+        Args:
+            benchmark: Which part of it.
+            replaced: The entry whose place it takes; None for a first one.
+            reason: What a person wrote who wants it; None where nobody did.
+
+        Raises:
+            RunError: If it may be none.
+        """
+        fit = baseline_from(self.complete(benchmark), replaced=replaced, reason=reason)
+        return self._demanded(benchmark, fit)
+
+    def is_fit(self, benchmark: str) -> bool:
+        """Whether the run may be a baseline without a word from a person."""
+        fit = baseline_from(self.complete(benchmark), replaced=None, reason=None)
+        return isinstance(fit, MeasuredBaseline)
+
+    def _demanded(self, benchmark: str, found: MeasuredBaseline | Judgement) -> MeasuredBaseline:
+        match found:
+            case MeasuredBaseline():
+                return found
+            case Judgement():
+                raise RunError(f"{self.folder}, {benchmark}: {found.reason} {found.next_step}")
+
+
+def number_of(run: CompleteRun | Judgement) -> MeasuredBaseline | Judgement:
+    """Return a run's number if every sample of it is graded; else, or where there is none, why not."""
+    if isinstance(run, Judgement):
+        return run
+    return (
+        run.measured if run.ungraded is None else run.ungraded.refusal("; a baseline or an aggregate leaves none out")
+    )
+
+
+def baseline_from(
+    run: CompleteRun | Judgement, *, replaced: MeasuredBaseline | None, reason: str | None
+) -> MeasuredBaseline | Judgement:
+    """
+    Take a run as a baseline, or say why it may be none: the one rule of record, bless, save-baseline and candidates.
+
+    A run that is not whole, stopped early or holds an ungraded sample is no baseline whatever a person says: its
+    number is wrong, and --r1-resume completes it. A run whose responses are not healthy may be one, with a reason.
+
+    Args:
+        run: The run, or why it is not whole.
+        replaced: The entry whose place it takes, whose health counts too; None for a first one.
+        reason: What a person wrote who wants it; None where nobody did.
+    """
+    number = number_of(run)
+    if isinstance(number, Judgement):
+        return number
+    references = (None,) if replaced is None else (None, replaced.health)
+    healths = [judge_health(number.health, baseline=health, rule=GateRule()) for health in references]
+    sick = dict.fromkeys(
+        judged.reason
+        for health in healths
+        for judged in (health.truncation, health.no_answer)
+        if judged.verdict is not Verdict.PASS
+    )
+    if not sick or reason is not None:
+        return replace(number, reason=reason)
+    return Judgement(
+        verdict=Verdict.INCONCLUSIVE,
+        passes=False,
+        reason=f"The responses are not healthy, and a baseline needs healthy ones: {' '.join(sick)}",
+        next_step="Read some of these responses, and check the token limit and the chat template. If the model is like "
+        "that, record it with r1eval baseline record or bless, and --reason TEXT.",
+    )
 
 
 def stopped_early(plan: Plan, tallies: Sequence[ProblemTally], *, run: Path) -> Judgement | None:
@@ -170,9 +299,9 @@ def unfit_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Ju
     """Refuse samples that are no evidence: of a changed checkpoint, ungraded, repeated, or of several harnesses."""
     if (changed := changed_checkpoint(store)) is not None:
         return changed
-    n_samples, n_errors = sum(tally.n_samples for tally in tallies), sum(tally.n_error for tally in tallies)
-    if n_errors > MAX_UNGRADED_SHARE * n_samples:
-        return ungraded_run(store, plan, tallies, why="")
+    ungraded = ungraded_of(store, plan, tallies)
+    if ungraded is not None and ungraded.are_too_many:
+        return ungraded.refusal()
     if plan.sampling.temperature > 0 and (repeated := repeated_samples(store, plan)) is not None:
         return repeated
     if len(store.harnesses) != 1:
@@ -201,13 +330,23 @@ def repeated_samples(store: Store, plan: Plan) -> Judgement | None:
     )
 
 
-def ungraded_run(store: Store, plan: Plan, tallies: Sequence[ProblemTally], *, why: str) -> Judgement:
-    """Refuse a run because of samples on which the grader failed."""
-    n_samples, n_errors = sum(tally.n_samples for tally in tallies), sum(tally.n_error for tally in tallies)
-    return invalid(
-        f"The grader failed on {n_errors} of {n_samples} samples ({_first_error(store, plan.benchmark)}){why}.",
-        f"A failure of the grader is no wrong answer: mend it; --r1-resume {store.path.parent} grades them once more.",
+def ungraded_of(store: Store, plan: Plan, tallies: Sequence[ProblemTally]) -> Ungraded | None:
+    """Return the samples on which the grader failed; None where it failed on none."""
+    n_errors = sum(tally.n_error for tally in tallies)
+    if not n_errors:
+        return None
+    return Ungraded(
+        run=store.path.parent,
+        n_errors=n_errors,
+        n_samples=sum(tally.n_samples for tally in tallies),
+        detail=_first_error(store, plan.benchmark),
     )
+
+
+def too_many_ungraded(tallies: Sequence[ProblemTally]) -> bool:
+    """Whether the grader failed on more samples than any verdict may leave out."""
+    n_samples, n_errors = sum(tally.n_samples for tally in tallies), sum(tally.n_error for tally in tallies)
+    return n_errors > MAX_UNGRADED_SHARE * n_samples
 
 
 def _first_error(store: Store, name: str) -> str:
@@ -222,19 +361,36 @@ def graded_rows(tallies: Iterable[ProblemTally]) -> list[tuple[str, int, int]]:
     return [(tally.problem_id, tally.n_correct, tally.n_samples - tally.n_error) for tally in tallies]
 
 
-def measured_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> MeasuredBaseline:
-    """
-    Take a complete run as what a baseline would record of it; samples without a grade do not count.
+def complete_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> CompleteRun | Judgement:
+    """Return what a complete run measured; why not, where something is missing, failed or no evidence."""
+    refusal = incomplete_run(store, plan, tallies)
+    if refusal is not None:
+        return refusal
+    ungraded = ungraded_of(store, plan, tallies)
+    if ungraded is not None and any(tally.n_error == tally.n_samples for tally in tallies):
+        return ungraded.refusal(", among them every sample of a problem")
+    extremes: tuple[Counts, ...] = ()
+    if ungraded is not None:
+        completions = Completions.of(graded_rows(tallies), n_samples=plan.samples_per_problem)
+        extremes = (completions.lowest, completions.highest)
+    return CompleteRun(
+        measured=_measured(store, plan, tallies),
+        samples_per_problem=plan.samples_per_problem,
+        health=HealthCounts(
+            n_samples=plan.n_samples,
+            n_truncated=sum(tally.n_cut_off for tally in tallies),
+            n_no_answer=sum(tally.n_no_answer for tally in tallies),
+            n_tokens=sum(tally.n_tokens for tally in tallies),
+        ),
+        ungraded=ungraded,
+        extremes=extremes,
+    )
 
-    Raises:
-        RunError: If the grader failed on every sample of a problem.
-    """
+
+def _measured(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> MeasuredBaseline:
+    """Take a complete run as what a baseline would record of it; samples without a grade do not count."""
     header, (harness,) = store.header, store.harnesses
     graded = graded_rows(tallies)
-    if not all(n_samples for _, _, n_samples in graded):
-        raise RunError(
-            f"{store.path.parent}: the grader failed on every sample of a problem; grade it with --r1-resume"
-        )
     question = Question(exam=plan.exam, sampling=plan.sampling, system_prompt=plan.system_prompt)
     return MeasuredBaseline(
         benchmark=plan.benchmark,
@@ -255,7 +411,7 @@ def measured_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) ->
 
 def previous_run(output_dir: Path, benchmark: str, *, before: Path) -> StoredRun | None:
     """
-    Return the newest whole run of a benchmark below an output folder, whichever checkpoint it judged.
+    Return the newest whole and healthy run of a benchmark below an output folder, whichever checkpoint it judged.
 
     Args:
         output_dir: Where runs are kept.
@@ -266,6 +422,6 @@ def previous_run(output_dir: Path, benchmark: str, *, before: Path) -> StoredRun
     for path in stores:
         run = StoredRun(folder=path.parent)
         is_earlier = path.parent.name < before.name
-        if is_earlier and benchmark in run.benchmarks and isinstance(run.read(benchmark), MeasuredBaseline):
+        if is_earlier and benchmark in run.benchmarks and run.is_fit(benchmark):
             return run
     return None

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
+import random
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, stdev
 
 import pytest
 
 from pytest_r1eval.aggregates import Aggregate, MeasuredRun, Method, aggregate, dumps, read_runs
+from pytest_r1eval.core.baselines import HealthCounts
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.stats import pass_at_1
 from pytest_r1eval.errors import RunError
+from pytest_r1eval.reports.aggregate import aggregate_text
 from pytest_r1eval.runs import StoredRun
+from tests.core.test_baselines import MEASURED
 from tests.recordings import HARNESS, record_run
 
 
@@ -131,6 +137,69 @@ class TestPooled:
         found = aggregate([run, other])
         assert found.differing == ("model.weights",)
         assert found.warnings == ("The runs are of 2 checkpoints: this number describes none of them alone.",)
+
+
+class TestDisagreement:
+    """Equal fingerprints do not make runs agree."""
+
+    @staticmethod
+    def runs_at(*scores: float, n_problems: int = 30, n_samples: int = 64) -> list[MeasuredRun]:
+        """Make runs of one fingerprint whose solve rates are all near their mean, as a broken node leaves them."""
+        rng = random.Random(1)  # noqa: S311 - made-up outcomes
+        found = []
+        for seed, score in enumerate(scores, start=1):
+            rates = [min(1.0, max(0.0, score + spread)) for spread in (-0.3, 0.0, 0.3)] * (n_problems // 3)
+            rows = [
+                (f"p{number}", sum(rng.random() < rate for _ in range(n_samples)), n_samples)
+                for number, rate in enumerate(rates)
+            ]
+            counts = Counts.from_rows(rows)
+            health = HealthCounts(n_samples=counts.n_samples, n_truncated=0, n_no_answer=0, n_tokens=1)
+            measured = replace(MEASURED, benchmark="smoke", seed=seed, counts=counts, health=health)
+            found.append(MeasuredRun(folder=f"run-{seed}", measured=measured))
+        return found
+
+    def test_runs_of_one_fingerprint_that_disagree_widen_the_error(self) -> None:
+        """Six runs from 41.7 to 60.8 were printed as 50.5 with an error of 0.9, and not a word."""
+        runs = self.runs_at(0.417, 0.46, 0.49, 0.52, 0.56, 0.608)
+        found = aggregate(runs)
+        assert found.method is Method.WIDENED
+        (group,) = found.groups
+        assert group.spread is not None
+        assert group.spread.p_different < 0.001
+        means = [pass_at_1(run.measured.counts).mean for run in runs]
+        assert found.standard_error == pytest.approx(stdev(means) / math.sqrt(6), rel=0.1)
+        assert found.mean == pytest.approx(fmean(means), abs=0.002)
+        assert found.disagreement is not None
+        assert "on 5 degrees of freedom" in found.disagreement
+        first, second, *_ = aggregate_text(found)
+        assert first == f"smoke: {found.disagreement}"
+        assert second.startswith("smoke: pass@1 50.")
+
+    def test_runs_that_agree_are_added(self) -> None:
+        """Sampling alone widens nothing."""
+        found = aggregate(self.runs_at(0.5, 0.5, 0.5, 0.5))
+        assert (found.method, found.disagreement, found.warnings) == (Method.ADDED, None, ())
+
+    def test_a_group_that_disagrees_keeps_its_noise_among_other_harnesses(self) -> None:
+        """The number over several harnesses rests on the widened one, and says so first."""
+        runs = self.runs_at(0.417, 0.49, 0.56, 0.5)
+        fingerprint = replace(MEASURED.fingerprint, harness=replace(MEASURED.fingerprint.harness, engine="next"))
+        last = replace(runs[3], measured=replace(runs[3].measured, fingerprint=fingerprint))
+        found = aggregate([*runs[:3], last])
+        assert found.method is Method.POOLED
+        assert found.disagreement is not None
+        assert found.disagreement.startswith(
+            "Runs of one fingerprint disagree by more than sampling: run-1 run-2 run-3"
+        )
+        assert found.groups[0].estimate.standard_error > 3 * found.groups[1].estimate.standard_error
+
+    def test_over_dispersion_is_printed(self) -> None:
+        """Two runs of one fingerprint show how far problems move beyond sampling."""
+        found = aggregate(self.runs_at(0.5, 0.5))
+        (line,) = [line for line in aggregate_text(found) if "over-dispersion" in line]
+        assert "over-dispersion 1 + (k - 1) rho = " in line
+        assert " at k = 64 (rho = " in line
 
 
 def test_a_run_that_is_not_whole_is_refused(tmp_path: Path) -> None:

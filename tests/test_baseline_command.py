@@ -13,7 +13,7 @@ from pytest_r1eval.baseline_files import BaselineShelf
 from pytest_r1eval.cli import main
 from pytest_r1eval.core.baselines import PublishedBaseline, PublishedHarness, dumps, loads
 from pytest_r1eval.core.lineage import Lineage
-from pytest_r1eval.core.records import Counts
+from pytest_r1eval.core.records import Counts, FinishReason
 from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.runs import StoredRun
 from tests.judged_runs import judged
@@ -57,6 +57,20 @@ def test_a_run_that_is_not_whole_is_refused(capsys: pytest.CaptureFixture[str]) 
     code, words = say(capsys, "record", "holes", "org/model")
     assert (code, "1 of 96 planned samples are missing" in words) == (2, True)
     assert not Path("baselines").exists()
+
+
+def test_a_sick_run_needs_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    """Record and bless refuse it by one rule; the reason is in the file and in `show`."""
+    record_run(Path("sick"), seed=9, weights="w9", finish_reason=FinishReason.LENGTH, solve_rate=0.9)
+    for command in ("record", "bless"):
+        code, words = say(capsys, command, "sick", "org/model")
+        assert (code, "100.0 % of the responses were cut off" in words) == (2, True), words
+    assert not Path("baselines").exists()
+    assert say(capsys, "record", "sick", "org/model", "--reason", "a base model rambles")[0] == 0
+    (entry,) = loads(Path("baselines/org/model.json").read_text(), name="f").measured
+    assert entry.reason == "a base model rambles"
+    assert "    reason: a base model rambles" in say(capsys, "show", "org/model")[1]
+    assert say(capsys, "verify", "--run", "sick") == (0, "1 files checked\n")
 
 
 def test_list_finds_ours_and_the_shipped(capsys: pytest.CaptureFixture[str]) -> None:

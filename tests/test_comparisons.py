@@ -91,10 +91,24 @@ class TestRuns:
         assert tau.value == CHANGED_HARNESS_TAU
         assert tau.source == "the fingerprints differ in harness.engine"
 
-    def test_the_same_evidence_twice_is_said(self, base: Path) -> None:
-        """A run compared with itself proves nothing, and says so."""
-        (gate,) = compared(base, str(base)).gates
-        assert "the same evidence twice" in gate.judgement.warnings[0]
+    def test_the_same_evidence_twice_never_passes(self, tmp_path: Path, base: Path) -> None:
+        """Samples compared with themselves decide nothing, whatever the rule lets through."""
+        again = record_run(tmp_path / "again", seed=1)
+        comparison = compared(again, str(base), rule=GateRule(inconclusive_passes=True))
+        (gate,) = comparison.gates
+        assert gate.judgement.verdict is Verdict.INCONCLUSIVE
+        assert not comparison.passes
+        assert "the same evidence twice" in gate.judgement.reason
+
+    def test_the_same_weights_again_check_the_harness(self, tmp_path: Path, base: Path) -> None:
+        """Another seed makes new samples of the same model, and the verdict says what that shows."""
+        (gate,) = compared(record_run(tmp_path / "same", seed=2), str(base)).gates
+        assert gate.judgement.verdict is Verdict.PASS
+        (warning,) = gate.judgement.warnings
+        assert warning == (
+            "The baseline holds the same weights, drawn with another seed: this verdict checks the harness, not a "
+            "change of the model."
+        )
 
     def test_another_exam_is_invalid(self, tmp_path: Path, base: Path) -> None:
         """Different questions are not compared."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.cli import main
+from pytest_r1eval.core.baselines import loads
 from pytest_r1eval.core.records import FinishReason, Outcome
 from pytest_r1eval.looks import gate_of
 from pytest_r1eval.store import FILE_NAME, Store
@@ -92,22 +96,81 @@ class TestVerdicts:
         assert result.ret == 1
         result.stdout.fnmatch_lines(["smoke * FAIL_REGRESSED", "FAILED r1eval::smoke::pass@1*"])
 
-    def test_missing_baseline_fails_once(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """Without a baseline the candidate is written and the gate fails; the next run is judged."""
+    def test_missing_baseline_fails_until_a_person_records_one(
+        self, pytester: pytest.Pytester, recorded: Record
+    ) -> None:
+        """The candidate is kept beside the run and is no baseline; the printed command makes it one."""
         recorded("base", seed=1)
         recorded("same", seed=2)
         first = judge(pytester, "base")
         assert first.ret == 1
-        first.stdout.fnmatch_lines(["*There is no baseline yet.*", "*Review *local/toy.json and commit it*"])
-        assert (pytester.path / "baselines/local/toy.json").is_file()
+        (run,) = runs_of(pytester)
+        first.stdout.fnmatch_lines(["*There is no baseline yet.*", f"*candidate: {run}/candidate.json"])
+        assert not (pytester.path / "baselines").exists()
+        assert judge(pytester, "same").ret == 1
+        (command,) = [line.partition("baseline: ")[2] for line in first.outlines if "  next: Review" in line]
+        assert main(shlex.split(command)[1:]) == 0
         assert judge(pytester, "same").ret == 0
+        entry = loads((pytester.path / "baselines/local/toy.json").read_text(), name="f").measured[0]
+        assert entry == loads((run / "candidate.json").read_text(), name="f").measured[0]
 
-    def test_same_evidence_twice_is_said(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """A run compared with itself passes, and the report says that this proves nothing."""
+    def test_a_candidate_is_no_baseline_by_its_path_either(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A person makes it one first."""
+        recorded("base", seed=1)
+        recorded("same", seed=2)
+        judge(pytester, "base")
+        (run,) = runs_of(pytester)
+        result = judge(pytester, "same", "--r1-baseline", str(run / "candidate.json"))
+        result.stdout.fnmatch_lines(["*INVALID. --r1-baseline *is the candidate of a run, not a baseline*"])
+
+    def test_two_benchmarks_have_a_command_each(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """Both candidates are in one file, and each command records one of them."""
+        recorded("base", benchmarks=("aime24", "smoke"))
+        result = judge(pytester, "base", mark="smoke or aime")
+        (run,) = runs_of(pytester)
+        held = loads((run / "candidate.json").read_text(), name="f").measured
+        assert [entry.benchmark for entry in held] == ["aime24", "smoke"]
+        for line in [line for line in result.outlines if "  next: Review" in line]:
+            assert main(shlex.split(line.partition("baseline: ")[2])[1:]) == 0
+        file = loads((pytester.path / "baselines/local/toy.json").read_text(), name="f")
+        assert file.measured == held
+
+    @pytest.mark.parametrize("gate", ["fixed", "sequential"])
+    def test_same_evidence_twice_never_passes(self, pytester: pytest.Pytester, recorded: Record, gate: str) -> None:
+        """A run judged against its own samples is INCONCLUSIVE, and no option lets it pass."""
         recorded("base", seed=1)
         judge(pytester, "base", "--r1-save-baseline", "local/toy")
-        result = judge(pytester, "base")
-        result.stdout.fnmatch_lines(["*warning: *the same evidence twice*"])
+        result = judge(pytester, "base", "--r1-gate", gate, "--r1-inconclusive", "pass")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["smoke: INCONCLUSIVE. *the same evidence twice*"])
+        if gate == "sequential":  # frozen with its gate, whatever became of the file
+            shutil.rmtree(pytester.path / "baselines")
+        again = pytester.runpytest_subprocess("--r1-judge-only", str(runs_of(pytester)[-1]), "-p", "no:cacheprovider")
+        again.stdout.fnmatch_lines(["smoke: INCONCLUSIVE. *the same evidence twice*"])
+
+    @pytest.mark.parametrize("gate", ["fixed", "sequential"])
+    def test_same_weights_again_check_the_harness(self, pytester: pytest.Pytester, recorded: Record, gate: str) -> None:
+        """They may pass under another seed, and the verdict says what it shows."""
+        recorded("base", seed=1)
+        recorded("same", seed=2)
+        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        result = judge(pytester, "same", "--r1-gate", gate)
+        assert result.ret == 0
+        result.stdout.fnmatch_lines(["*warning: *this verdict checks the harness, not a change of the model."])
+
+    def test_a_sick_run_is_no_candidate(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """Nor is it recorded by option; the report says what a person may do."""
+        recorded("sick", finish_reason=FinishReason.LENGTH)
+        result = judge(pytester, "sick")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(
+            ["*There is no baseline yet. The responses are not healthy*100.0 %*--reason TEXT.*"]
+        )
+        assert not (runs_of(pytester)[-1] / "candidate.json").exists()
+        saved = judge(pytester, "sick", "--r1-save-baseline", "local/toy")
+        assert saved.ret == 1
+        saved.stdout.fnmatch_lines(["*Not recorded as local/toy. The responses are not healthy*"])
+        assert not (pytester.path / "baselines").exists()
 
     def test_inconclusive_can_pass_but_never_without_a_baseline(
         self, pytester: pytest.Pytester, recorded: Record

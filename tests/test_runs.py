@@ -13,8 +13,9 @@ from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import FinishReason, Outcome, ProblemTally
 from pytest_r1eval.core.verdicts import Judgement, Verdict
 from pytest_r1eval.errors import RunError, StoreError
-from pytest_r1eval.runs import StoredRun, chosen_benchmarks, stopped_early
+from pytest_r1eval.runs import CompleteRun, StoredRun, baseline_from, chosen_benchmarks, stopped_early
 from pytest_r1eval.store import Store
+from tests.judged_runs import sequential_gate
 from tests.recordings import record_run
 
 
@@ -45,23 +46,72 @@ def test_what_is_not_whole_is_invalid(tmp_path: Path) -> None:
     assert refusal(broken, "aime24") == f"The run {broken.folder} holds no aime24, only smoke."
 
 
-def test_one_failure_of_the_grader_in_two_hundred_counts_for_nothing(tmp_path: Path) -> None:
-    """Those samples are left out of the counts; one more and the run is no evidence."""
+def test_one_failure_of_the_grader_in_two_hundred_may_be_judged(tmp_path: Path) -> None:
+    """Those samples are left out of a candidate's counts; one more and the run is no evidence."""
     few = frozenset({("p003", 5), ("p004", 5)})
-    run = StoredRun(folder=record_run(tmp_path / "few", n_samples=40, ungraded=few))
-    measured = run.measured("smoke")
-    assert (measured.counts.n_samples, measured.health.n_samples) == (478, 478)
+    run = StoredRun(folder=record_run(tmp_path / "few", n_samples=40, ungraded=few)).complete("smoke")
+    assert isinstance(run, CompleteRun)
+    assert (run.measured.counts.n_samples, run.health.n_samples, run.samples_per_problem) == (478, 480, 40)
+    assert [counts.n_samples for counts in run.extremes] == [480, 480]
     many = few | {("p005", 5)}
     refused = refusal(StoredRun(folder=record_run(tmp_path / "many", n_samples=40, ungraded=many)))
     assert refused == "The grader failed on 3 of 480 samples (no detail recorded)."
+
+
+def test_an_ungraded_sample_is_in_no_number_that_others_rest_on(tmp_path: Path) -> None:
+    """Baselines and aggregates refuse a run of 320 samples with one ungraded, in the gate's words."""
+    run = StoredRun(folder=record_run(tmp_path / "run", n_problems=20, n_samples=16, ungraded=frozenset({("p003", 5)})))
+    words = "The grader failed on 1 of 320 samples (no detail recorded); a baseline or an aggregate leaves none out."
+    assert refusal(run) == words
+    for ask in (run.measured, lambda name: run.as_baseline(name, replaced=None, reason="on purpose")):
+        with pytest.raises(RunError, match=r"failed on 1 of 320 samples .* --r1-resume .* grades them once more"):
+            ask("smoke")
+
+
+class TestUnhealthy:
+    """A run whose responses are not healthy is a baseline only where a person says why."""
+
+    def test_without_a_reason_it_is_refused(self, tmp_path: Path) -> None:
+        """The rate, its limit and the way out are in the message."""
+        run = StoredRun(folder=record_run(tmp_path / "sick", finish_reason=FinishReason.LENGTH))
+        with pytest.raises(
+            RunError, match=r"100\.0 % of the responses were cut off .* at most 15 % may.*--reason TEXT"
+        ):
+            run.as_baseline("smoke", replaced=None, reason=None)
+
+    def test_a_reason_is_kept(self, tmp_path: Path) -> None:
+        """The entry carries it."""
+        run = StoredRun(folder=record_run(tmp_path / "mute", outcome=Outcome.NO_ANSWER))
+        assert run.as_baseline("smoke", replaced=None, reason="a base model").reason == "a base model"
+
+    def test_the_entry_that_is_replaced_counts_too(self, tmp_path: Path) -> None:
+        """Twelve in a hundred without an answer are within the limit, and too many after a baseline with none."""
+        before = StoredRun(folder=record_run(tmp_path / "before", seed=1, n_samples=25)).measured("smoke")
+        after = replace(before, health=replace(before.health, n_no_answer=36), seed=2)
+        run = CompleteRun(measured=after, samples_per_problem=25, health=after.health, ungraded=None, extremes=())
+        assert isinstance(baseline_from(run, replaced=None, reason=None), MeasuredBaseline)
+        refused = baseline_from(run, replaced=before, reason=None)
+        assert isinstance(refused, Judgement)
+        assert "12.0 % of the responses hold no answer, 0.0 % in the baseline" in refused.reason
+        assert isinstance(baseline_from(run, replaced=before, reason="answers are shorter"), MeasuredBaseline)
+
+    def test_no_reason_makes_a_stopped_run_a_baseline(self, tmp_path: Path) -> None:
+        """A pass@1 at stop is biased, whatever a person writes."""
+        base = record_run(tmp_path / "base", n_problems=30, n_samples=64)
+        gate = sequential_gate(base, n_samples=64)
+        stopped = record_run(
+            tmp_path / "stopped", seed=2, n_problems=30, n_samples=64, gate=gate, skip=frozenset({("p003", 60)})
+        )
+        with pytest.raises(RunError, match="a pass@1 at stop is no score"):
+            StoredRun(folder=stopped).as_baseline("smoke", replaced=None, reason="we are in a hurry")
 
 
 def test_a_problem_without_a_grade_is_no_evidence(tmp_path: Path) -> None:
     """However small its part of the run is."""
     ungraded = frozenset({("p003", 0)})
     run = StoredRun(folder=record_run(tmp_path / "run", n_problems=200, n_samples=1, ungraded=ungraded))
-    with pytest.raises(RunError, match="on every sample of a problem"):
-        run.measured("smoke")
+    refused = "The grader failed on 1 of 200 samples (no detail recorded), among them every sample of a problem."
+    assert refusal(run) == refused
 
 
 def test_an_unplanned_benchmark_is_invalid(tmp_path: Path) -> None:

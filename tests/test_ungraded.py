@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.cli import main
+
 REPLAY = ("-p", "no:randomly", "-m", "smoke", "--r1-engine", "replay")
 FAILED = frozenset({("p003", 5), ("p004", 5)})
 
@@ -59,5 +61,36 @@ def test_too_many_are_invalid_and_none_makes_a_baseline(
     judge(pytester, many, "--r1-baseline", baseline).stdout.fnmatch_lines(["smoke: INVALID*failed on 3 of 480*"])
     few = recorded("few", n_samples=40, weights="new", ungraded=FAILED)
     result = judge(pytester, few, "--r1-save-baseline", "local/other")
-    result.stdout.fnmatch_lines(["smoke: INVALID*a baseline holds none such*"])
+    result.stdout.fnmatch_lines(["smoke: INVALID*a baseline or an aggregate leaves none out*"])
     assert not (pytester.path / "baselines" / "local" / "other.json").exists()
+
+
+def test_one_rule_for_all(
+    recorded: Callable[..., Path], pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    One of 320: gate and compare leave it out and pass; record, bless and aggregate refuse it in one wording.
+
+    Compare used to ask for 15 samples a problem (319 // 20), and record took the run.
+    """
+    size = {"n_problems": 20, "n_samples": 16}
+    base = recorded("base", weights="base", **size)
+    run = recorded("one", weights="new", seed=2, ungraded=frozenset({("p003", 5)}), **size)
+    judge(pytester, base, "--r1-save-baseline", "local/other")
+    words = "*1 samples that the grader failed on are left out; wrong or right, they would change nothing.*"
+    gate = judge(pytester, run, "--r1-baseline", "local/other")
+    gate.stdout.fnmatch_lines(["smoke: PASS*", words])
+    capsys.readouterr()
+    code, compared = main(["compare", "one", "base"]), capsys.readouterr().out
+    assert (code, words.strip("*") in compared, "smoke: PASS" in compared) == (0, True, True), compared
+    for command in (
+        ("baseline", "record", "one", "local/new"),
+        ("baseline", "bless", "one", "local/other", "--reason", "on purpose"),
+        ("aggregate", "one", "base"),
+    ):
+        code, refused = main([*command]), capsys.readouterr().err
+        assert code == 2, command
+        assert "failed on 1 of 320 samples (no detail recorded); a baseline or an aggregate leaves none out" in refused
+    saved = judge(pytester, run, "--r1-baseline", "local/other", "--r1-save-baseline", "local/other")
+    saved.stdout.fnmatch_lines(["*Not recorded. The grader failed on 1 of 320 samples*leaves none out.*"])
+    assert not (pytester.path / "baselines" / "local" / "new.json").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -39,6 +40,10 @@ def record(  # noqa: PLR0913 - a command's options
     name: Name,
     *,
     benchmark: Benchmarks = None,
+    reason: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="why a run whose responses are not healthy is recorded; kept in the file"),
+    ] = None,
     parent: Parent = None,
     step: Step = None,
     commit: Commit = None,
@@ -49,7 +54,8 @@ def record(  # noqa: PLR0913 - a command's options
     from pytest_r1eval.core.blessings import recorded
 
     path, file = _file_of(name)
-    entries = _measured(run, benchmark, parent=parent, step=step, commit=commit)
+    place = _Place(parent=parent, step=step, commit=commit)
+    entries = _measured(run, benchmark, file=file, place=place, reason=reason)
     for measured in entries:
         file = recorded(file, measured)
     write_file(path, file)
@@ -64,7 +70,10 @@ def bless(  # noqa: PLR0913 - a command's options
     *,
     benchmark: Benchmarks = None,
     reason: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="why the number may become lower; kept in the file")
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="why the number may become lower, or the responses may be unhealthy; kept in the file"
+        ),
     ] = None,
     parent: Parent = None,
     step: Step = None,
@@ -77,7 +86,8 @@ def bless(  # noqa: PLR0913 - a command's options
 
     path, file = _file_of(name)
     now = dt.datetime.now(dt.UTC).replace(microsecond=0)
-    entries = _measured(run, benchmark, parent=parent, step=step, commit=commit)
+    place = _Place(parent=parent, step=step, commit=commit)
+    entries = _measured(run, benchmark, file=file, place=place, reason=reason)
     for measured in entries:
         file = blessed(file, measured, when=now, reason=reason)
     write_file(path, file)
@@ -192,25 +202,34 @@ def _file_of(name: str, *, must_exist: bool = False) -> tuple[Path, BaselineFile
         raise BaselineError(f"{name}: {error}") from error
 
 
-def _measured(
-    run: Path, benchmarks: Sequence[str] | None, *, parent: str | None, step: int | None, commit: str | None
-) -> list[MeasuredBaseline]:
-    """Read what a run measured; a run that stopped early, or is not whole, is refused with the reason."""
-    from dataclasses import replace
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a person says that a checkpoint stands in its training."""
 
+    parent: str | None
+    step: int | None
+    commit: str | None
+
+
+def _measured(
+    run: Path, benchmarks: Sequence[str] | None, *, file: BaselineFile, place: _Place, reason: str | None
+) -> list[MeasuredBaseline]:
+    """Read a run as baselines; one that is not whole, stopped early or is not healthy is refused with the reason."""
     from pytest_r1eval.core.lineage import lineage_from
     from pytest_r1eval.runs import StoredRun, chosen_benchmarks
 
+    if reason is not None and not reason.strip():
+        raise BaselineError(f"--reason is {reason!r}; expected some text: why the run is the baseline")
     stored = StoredRun(folder=run)
     try:
-        said = lineage_from(stored.model_name, parent=parent, step=step, commit=commit)
+        said = lineage_from(stored.model_name, parent=place.parent, step=place.step, commit=place.commit)
     except ValueError as error:
         raise BaselineError(f"--{error}") from error
     names = chosen_benchmarks(stored, asked=benchmarks or ())
-    measured = [stored.measured(name) for name in names]
-    if (parent, step, commit) == (None, None, None):  # what the run itself says, else what the name does
-        return [replace(entry, lineage=entry.lineage or said) for entry in measured]
-    return [replace(entry, lineage=said) for entry in measured]
+    entries = [stored.as_baseline(name, replaced=file.measured_for(name), reason=reason) for name in names]
+    if place == _Place(parent=None, step=None, commit=None):  # what the run itself says, else what the name does
+        return [replace(entry, lineage=entry.lineage or said) for entry in entries]
+    return [replace(entry, lineage=said) for entry in entries]
 
 
 def _show_written(done: str, path: Path, file: BaselineFile, *, names: Sequence[str], json: bool) -> None:
@@ -244,6 +263,7 @@ def _measured_lines(measured: MeasuredBaseline) -> list[str]:
     if lineage is not None:
         known = {"step": lineage.step, "parent": lineage.parent, "commit": lineage.commit}
         lines.append("    " + ", ".join(f"{key} {value}" for key, value in known.items() if value is not None))
+    lines += [f"    reason: {measured.reason}"] if measured.reason else []
     for blessing in measured.history:
         because = f": {blessing.reason}" if blessing.reason else ""
         lines.append(

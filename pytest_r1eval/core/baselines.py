@@ -29,6 +29,7 @@ from enum import StrEnum
 from typing import TypeAlias, TypeVar
 
 from pytest_r1eval.core.benchmarks import Sampling
+from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.fingerprints import Fingerprint, Harness, ModelIdentity, Question
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.records import Counts
@@ -36,8 +37,8 @@ from pytest_r1eval.errors import BaselineError
 
 SCHEMA_VERSION = 2
 """
-The newest version of the file format. Version 2 added lineage and history; a file that has neither is written as
-version 1, byte for byte as before.
+The newest version of the file format. Version 2 added lineage, history and a reason; a file that has none of them is
+written as version 1, byte for byte as before.
 """
 
 _MODEL_DIGESTS = ("weights", "tokenizer", "chat_template", "checkpoint")
@@ -237,9 +238,10 @@ class MeasuredBaseline:
         health: Truncation, missing answers, tokens.
         lineage: Where the checkpoint stands in its training; None if nobody said.
         history: Every time that the entry was replaced, oldest first.
+        reason: What the person wrote who made it the baseline; None where nothing had to be written.
 
     Raises:
-        ValueError: If `recorded` has no offset, or `health` is of other samples than `counts`.
+        ValueError: If `recorded` has no offset, a reason is empty, or `health` is of other samples than `counts`.
     """
 
     benchmark: str
@@ -251,6 +253,12 @@ class MeasuredBaseline:
     health: HealthCounts
     lineage: Lineage | None = None
     history: tuple[Blessing, ...] = ()
+    reason: str | None = None
+
+    @property
+    def evidence(self) -> Evidence:
+        """What decides its samples."""
+        return Evidence(model=self.fingerprint.model, seeds=(self.seed,))
 
     @property
     def pass_at_1(self) -> float:
@@ -261,6 +269,8 @@ class MeasuredBaseline:
     def __post_init__(self) -> None:
         _require_label("benchmark", self.benchmark)
         _require_label("run", self.run)
+        if self.reason is not None:
+            _require_label("reason", self.reason)
         if self.recorded.utcoffset() is None:
             raise ValueError(f"recorded is {self.recorded}; expected a date-time with its offset from UTC")
         if self.health.n_samples != self.counts.n_samples:
@@ -297,7 +307,7 @@ class BaselineFile:
     @property
     def schema_version(self) -> int:
         """The lowest version of the format that holds everything in it."""
-        return SCHEMA_VERSION if any(entry.lineage or entry.history for entry in self.measured) else 1
+        return SCHEMA_VERSION if any(entry.lineage or entry.history or entry.reason for entry in self.measured) else 1
 
     def published_for(self, benchmark: str) -> PublishedBaseline | None:
         """Return the published number to compare with: LightEval's over the lab's own, then the later."""
@@ -413,6 +423,7 @@ def _measured_json(entry: MeasuredBaseline, *, version: int) -> _Json:
     if version > 1:
         content["lineage"] = None if entry.lineage is None else _lineage_json(entry.lineage)
         content["history"] = [_blessing_json(blessing) for blessing in entry.history]
+        content["reason"] = entry.reason
     return content
 
 
@@ -574,6 +585,7 @@ def _measured(node: _Node, *, version: int) -> MeasuredBaseline:
         health=_health(fields["health"], n_samples=counts.n_samples),
         lineage=fields["lineage"].optional(_lineage) if version > 1 else None,
         history=tuple(_blessing(item) for item in fields["history"].items()) if version > 1 else (),
+        reason=fields["reason"].optional(_Node.label) if version > 1 else None,
     )
 
 

@@ -45,7 +45,7 @@ def kept(file: BaselineFile, measured: MeasuredBaseline, *, when: dt.datetime) -
     there = file.measured_for(measured.benchmark)
     if there is None:
         return with_measured(file, measured)
-    if _evidence(there) == _evidence(measured) and there.counts == measured.counts:
+    if there.evidence == measured.evidence and there.counts == measured.counts:
         return with_measured(file, replace(measured, history=there.history))  # judged once more
     differences = _question_differences(there, measured)
     if not differences and measured.pass_at_1 < there.pass_at_1:
@@ -75,7 +75,7 @@ def blessed(file: BaselineFile, measured: MeasuredBaseline, *, when: dt.datetime
     there = file.measured_for(measured.benchmark)
     if there is None:
         return with_measured(file, measured)
-    if _evidence(there) == _evidence(measured):
+    if there.evidence == measured.evidence:
         raise BaselineError(
             f"{file.model}, {measured.benchmark}: the run {measured.run} holds the samples that are the baseline "
             f"already ({_words(there)}); expected a new run. Draw one with another --r1-seed, or of another checkpoint"
@@ -118,11 +118,6 @@ def _replaced(
 def _question_differences(there: MeasuredBaseline, measured: MeasuredBaseline) -> str:
     """Say in what the two were asked different things; nothing where they were asked the same."""
     return "; ".join(map(str, measured.fingerprint.question.differences(there.fingerprint.question)))
-
-
-def _evidence(measured: MeasuredBaseline) -> tuple[str, int]:
-    """Name what decides a run's samples: weights and seed."""
-    return measured.fingerprint.model.weights, measured.seed
 
 
 def _words(measured: MeasuredBaseline) -> str:

@@ -12,6 +12,8 @@ import json
 from dataclasses import asdict, dataclass
 
 from pytest_r1eval.core import sequential
+from pytest_r1eval.core.decoding import decoded
+from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.records import Counts, ProblemTally
 from pytest_r1eval.core.sequential import Completions, Look, SequentialPlan
 from pytest_r1eval.core.stats import Published
@@ -28,12 +30,14 @@ class SequentialGate:
         reference: The baseline's counts, or the published number.
         tau: Harness noise; its value is the plan's.
         baseline: Where the reference came from, in words.
+        evidence: Which samples the reference rests on; None for a published number.
     """
 
     plan: SequentialPlan
     reference: Counts | Published
     tau: Tau
     baseline: str
+    evidence: Evidence | None = None
 
     @property
     def digest(self) -> str:
@@ -67,6 +71,7 @@ def dumps(gate: SequentialGate) -> str:
         "reference": _reference_fields(gate.reference),
         "tau_source": gate.tau.source,
         "baseline": gate.baseline,
+        "evidence": None if gate.evidence is None else asdict(gate.evidence),
     }
     return json.dumps(fields, sort_keys=True, allow_nan=False)
 
@@ -84,7 +89,8 @@ def loads(text: str) -> SequentialGate:
         rows = fields["reference"].get("counts")
         reference = Published(**fields["reference"]) if rows is None else Counts.from_rows(tuple(row) for row in rows)
         tau = Tau(value=plan.design.tau, source=fields["tau_source"])
-        return SequentialGate(plan=plan, reference=reference, tau=tau, baseline=fields["baseline"])
+        evidence = None if fields["evidence"] is None else decoded(Evidence, fields["evidence"])
+        return SequentialGate(plan=plan, reference=reference, tau=tau, baseline=fields["baseline"], evidence=evidence)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no sequential gate: {error}; expected what dumps wrote") from error
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from scipy.special import gammaincc
@@ -194,4 +195,51 @@ def rearrangement(candidate: Counts, baseline: Counts) -> Rearrangement:
         standard_deviation=math.sqrt(spread) if testable else 0.0,
         p_value=float(gammaincc(expected**2 / spread, statistic * expected / spread)) if testable else 1.0,
         n_informative=int(informative.sum()),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverDispersion:
+    """
+    How much further apart runs of one checkpoint are, problem by problem, than their samples explain.
+
+    Attributes:
+        factor: What the variance within problems is multiplied by, 1 + (k - 1) rho; 1 where sampling explains all.
+        correlation: rho, the intra-class correlation of a run's samples of one problem.
+        samples_per_problem: k, the harmonic mean over runs and problems.
+        n_informative: Problems, over all pairs of runs, that can tell.
+    """
+
+    factor: float
+    correlation: float
+    samples_per_problem: float
+    n_informative: int
+
+
+def over_dispersion(runs: Sequence[Counts]) -> OverDispersion | None:
+    """
+    Estimate over-dispersion from runs of one checkpoint under one fingerprint with distinct seeds.
+
+    Solve rates that move from run to run leave the mean nearly where it was and the problems further apart. So the
+    squared differences of each pair of runs, over their exact conditional variances, exceed their number by that
+    factor. One run cannot see it, and one sample per problem shows nothing of it.
+
+    Args:
+        runs: Two or more, on the same problems.
+
+    Returns:
+        The estimate; None where no problem can tell.
+
+    Raises:
+        ValueError: If two runs sat different problems.
+    """
+    pairs = [rearrangement(one, other) for one, other in combinations(runs, 2)]
+    n_informative = sum(pair.n_informative for pair in pairs)
+    sizes = [problem.n_samples for run in runs for problem in run.problems]
+    k = len(sizes) / sum(1 / size for size in sizes) if sizes else 0.0
+    if not n_informative or k <= 1:
+        return None
+    factor = max(1.0, sum(pair.statistic for pair in pairs) / sum(pair.expected for pair in pairs))
+    return OverDispersion(
+        factor=factor, correlation=(factor - 1) / (k - 1), samples_per_problem=k, n_informative=n_informative
     )

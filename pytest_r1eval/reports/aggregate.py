@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_r1eval.aggregates import Aggregate, Method
+from pytest_r1eval.aggregates import AddedRuns, Aggregate, Method
 from pytest_r1eval.core.verdicts import points
 from pytest_r1eval.reports.terminal import columns
 
@@ -10,7 +10,8 @@ from pytest_r1eval.reports.terminal import columns
 def aggregate_text(aggregate: Aggregate) -> list[str]:
     """Say the number, how it was made, and of what."""
     n_runs = sum(len(group.runs) for group in aggregate.groups)
-    lines = [
+    lines = [] if aggregate.disagreement is None else [f"{aggregate.benchmark}: {aggregate.disagreement}"]
+    lines += [
         f"{aggregate.benchmark}: pass@1 {_score(aggregate.mean, aggregate.standard_error)} points",
         f"  from {aggregate.n_samples} samples of {n_runs} runs, {_method(aggregate)}",
         *(f"  {line}" for line in columns(_rows(aggregate))),
@@ -21,6 +22,7 @@ def aggregate_text(aggregate: Aggregate) -> list[str]:
             f"  Cochran's Q = {pooled.cochran_q:.3g} (p = {pooled.p_different:.2g} for one so large, "
             f"{pooled.p_alike:.2g} for one so small), Paule-Mandel tau {points(pooled.tau)} points"
         )
+    lines += [line for group in aggregate.groups for line in _spread(group)]
     return lines + [f"  warning: {warning}" for warning in aggregate.warnings]
 
 
@@ -28,8 +30,26 @@ def _method(aggregate: Aggregate) -> str:
     match aggregate.method:
         case Method.ADDED:
             return "counts added: one fingerprint, distinct seeds"
+        case Method.WIDENED:
+            return "one fingerprint, distinct seeds, pooled by inverse variance with the spread between the runs"
         case Method.POOLED:
             return f"pooled by inverse variance, because the fingerprints differ in {', '.join(aggregate.differing)}"
+
+
+def _spread(group: AddedRuns) -> list[str]:
+    """Say how far apart runs of one fingerprint are, as wholes and problem by problem; nothing of a single run."""
+    if group.spread is None:
+        return []
+    spread, moved = group.spread, group.over_dispersion
+    noise = f", Paule-Mandel tau {points(spread.tau)} points" if group.disagrees else ""
+    freedom = f"{len(group.runs) - 1} degrees of freedom (p = {spread.p_different:.2g} for one so large)"
+    lines = [f"  {' '.join(group.runs)}: Cochran's Q = {spread.cochran_q:.3g} on {freedom}{noise}"]
+    if moved is not None:
+        lines.append(
+            f"    over-dispersion 1 + (k - 1) rho = {moved.factor:.2f} at k = {moved.samples_per_problem:.3g} "
+            f"(rho = {moved.correlation:.2g}, from {moved.n_informative} problems; 1 where sampling explains all)"
+        )
+    return lines
 
 
 def _rows(aggregate: Aggregate) -> list[tuple[str, ...]]:

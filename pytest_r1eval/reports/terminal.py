@@ -98,6 +98,7 @@ def gate_words(result: GateResult) -> list[str]:
     lines += _fallen_words(result.fallen) if result.fallen else []
     lines += _rearrangement_words(result)
     lines += [f"  recorded: {result.recorded}"] if result.recorded else []
+    lines += [f"  candidate: {result.candidate}"] if result.candidate else []
     return [printable(line) for line in (*lines, f"  next: {judgement.next_step}")]
 
 

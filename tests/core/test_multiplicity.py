@@ -16,6 +16,7 @@ from pytest_r1eval.core.multiplicity import (
     fallen_problems,
     family_wise_error,
     holm,
+    over_dispersion,
     rearrangement,
 )
 from pytest_r1eval.core.records import Counts
@@ -103,3 +104,35 @@ def test_rearrangement_is_always_a_number(pair: tuple[Counts, Counts]) -> None:
 def test_four_gates_at_three_sigmas() -> None:
     """The family-wise error that is printed."""
     assert round(family_wise_error(alpha_of(3.0), 4), 4) == 0.0054
+
+
+class TestOverDispersion:
+    """Solve rates that move from run to run, seen by no single run."""
+
+    @staticmethod
+    def runs(rng: np.random.Generator, *, correlation: float, n_runs: int = 2, k: int = 64) -> list[Counts]:
+        """Draw runs of 30 problems whose solve rates have that intra-class correlation from run to run."""
+        means = rng.uniform(0.1, 0.9, size=30)
+        found = []
+        for _ in range(n_runs):
+            rates = means
+            if correlation:
+                size = 1 / correlation - 1
+                rates = rng.beta(means * size, (1 - means) * size)
+            found.append(counts(*rng.binomial(k, rates).tolist(), of=k))
+        return found
+
+    @pytest.mark.parametrize("correlation", [0.0, 0.02, 0.05])
+    def test_the_factor_is_found(self, correlation: float) -> None:
+        """On average over 200 pairs of runs it is 1 + (k - 1) rho, up to the conditional variance's own shrinkage."""
+        rng = np.random.default_rng(5)
+        found = [over_dispersion(self.runs(rng, correlation=correlation)) for _ in range(200)]
+        factors = [each.factor for each in found if each is not None]
+        assert len(factors) == 200
+        expected = 1 + 63 * correlation
+        assert np.mean(factors) == pytest.approx(expected, rel=0.08 if correlation else 0.12)
+
+    def test_without_a_problem_that_can_tell_there_is_none(self) -> None:
+        """All right in both runs, or one sample each."""
+        assert over_dispersion([counts(64, 64, of=64), counts(64, 64, of=64)]) is None
+        assert over_dispersion([counts(1, 0, of=1), counts(0, 1, of=1)]) is None
