@@ -174,7 +174,7 @@ class TestDisagreement:
         assert "on 5 degrees of freedom" in found.disagreement
         first, second, *_ = aggregate_text(found)
         assert first == f"smoke: {found.disagreement}"
-        assert second.startswith("smoke: pass@1 50.")
+        assert second.startswith("smoke: pass@1 51.4 ± 2.8 points")
 
     def test_runs_that_agree_are_added(self) -> None:
         """Sampling alone widens nothing."""

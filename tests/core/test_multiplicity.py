@@ -124,13 +124,13 @@ class TestOverDispersion:
 
     @pytest.mark.parametrize("correlation", [0.0, 0.02, 0.05])
     def test_the_factor_is_found(self, correlation: float) -> None:
-        """On average over 200 pairs of runs it is 1 + (k - 1) rho, up to the conditional variance's own shrinkage."""
+        """The median over 200 pairs of runs is near 1 + (k - 1) rho; the factor is never below 1."""
         rng = np.random.default_rng(5)
         found = [over_dispersion(self.runs(rng, correlation=correlation)) for _ in range(200)]
         factors = [each.factor for each in found if each is not None]
         assert len(factors) == 200
-        expected = 1 + 63 * correlation
-        assert np.mean(factors) == pytest.approx(expected, rel=0.08 if correlation else 0.12)
+        assert min(factors) >= 1
+        assert np.median(factors) == pytest.approx(1 + 63 * correlation, rel=0.08)
 
     def test_without_a_problem_that_can_tell_there_is_none(self) -> None:
         """All right in both runs, or one sample each."""
