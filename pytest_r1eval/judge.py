@@ -255,6 +255,7 @@ class Judge:
         try:
             found = self.shelf.find(name)
             is_comparable = found is not None and is_same_question(run.measured, found)
+            is_comparable = is_comparable and not (self.save_as is not None and is_own(run.measured, found))
             kept = self._kept(run, found, is_judged=is_comparable)
         except R1EvalError as error:
             judgement = invalid(str(error), "Mend the baseline and judge again with --r1-resume.")
@@ -367,6 +368,16 @@ def is_same_question(measured: MeasuredBaseline, found: FoundBaseline) -> bool:
     if isinstance(found.baseline, PublishedBaseline):
         return True
     return not measured.fingerprint.question.differences(found.baseline.fingerprint.question)
+
+
+def is_own(measured: MeasuredBaseline, found: FoundBaseline | None) -> bool:
+    """Whether a baseline was recorded from this very run, which is judged once more."""
+    baseline = None if found is None else found.baseline
+    return (
+        isinstance(baseline, MeasuredBaseline)
+        and baseline.run == measured.run
+        and baseline.evidence == measured.evidence
+    )
 
 
 def compared(

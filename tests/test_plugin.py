@@ -164,7 +164,7 @@ class TestVerdicts:
         result = judge(pytester, "sick")
         assert result.ret == 1
         result.stdout.fnmatch_lines(
-            ["*There is no baseline yet. The responses are not healthy*100.0 %*--reason TEXT.*"]
+            ["*There is no baseline yet. The responses are not healthy*100.0 %*", "  next: *--reason TEXT."]
         )
         assert not (runs_of(pytester)[-1] / "candidate.json").exists()
         saved = judge(pytester, "sick", "--r1-save-baseline", "local/toy")

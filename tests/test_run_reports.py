@@ -16,7 +16,7 @@ from pytest_r1eval.errors import RunError, StoreError
 from pytest_r1eval.reports.files import report_json, report_text
 from pytest_r1eval.run_reports import outcomes_of, read_report, samples_at
 from pytest_r1eval.store import Store
-from tests.judged_runs import judged
+from tests.judged_runs import judged, judged_against
 from tests.recordings import HARNESS, record_run
 
 Runs = Mapping[str, Path]
@@ -90,8 +90,9 @@ def test_several_gates(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="was judged on smoke, aime24"):
         report["gpqa"]
     assert report.family_wise_error is None  # nothing was compared yet
-    judged(run)
-    assert read_report(run).family_wise_error == pytest.approx(0.0027, abs=1e-4)
+    other = record_run(tmp_path / "other", benchmarks=("smoke", "aime24"), seed=2)
+    judged_against(other, tmp_path / "root")
+    assert read_report(other).family_wise_error == pytest.approx(0.0027, abs=1e-4)
 
 
 def test_no_verdict_yet(tmp_path: Path) -> None:
