@@ -65,6 +65,8 @@ def planned_run(folder: Path, *, n_problems: int, n_samples: int, has_worker: bo
         rounds=(n_samples,),
         seed=SEED,
         sampling=Sampling(),
+        template_date="2025-01-01",
+        prompts="p",
     )
     store.write_plan(exam, tuple((1, 2, 3) for _ in exam.problems), plan)
     if has_worker:

@@ -158,6 +158,8 @@ def drawn_units(setting: Setting, *, seed: int) -> list[list[int]]:
         rounds=(benchmark.samples_per_problem,),
         seed=seed,
         sampling=Sampling(),
+        template_date="2025-01-01",
+        prompts="p",
     )
     units = list(plan.units())
     if not setting.is_spread:

@@ -32,6 +32,8 @@ from pytest_r1eval.errors import ModelError
 MAX_HEADER_BYTES = 100_000_000
 """What the safetensors library takes at most."""
 
+_DATE = "strftime_now"
+"""By this function transformers gives a chat template the date."""
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json")
 
 
@@ -47,6 +49,7 @@ class Checkpoint:
         identity: Digests.
         max_position: The longest context the model was built for, tokens; None if its config does not say.
         size: Parameters, heads and cache; nothing known for a recorded run.
+        prints_date: Whether the chat template asks for today's date.
         digests: What was read of a folder; None for a model on the Hub, whose commit cannot change, and for a
             recorded run.
     """
@@ -57,6 +60,7 @@ class Checkpoint:
     identity: ModelIdentity
     max_position: int | None
     size: ModelSize = field(default_factory=ModelSize)
+    prints_date: bool = False
     digests: FolderDigests | None = field(default=None, compare=False, repr=False)
 
     def changes(self, *, reread: bool = False) -> str:
@@ -114,7 +118,7 @@ def _from_folder(folder: Path) -> Checkpoint:
         raise ModelError(
             f"{folder} has a config.json but no weights; expected {', '.join(WEIGHTS)} (was the save interrupted?)"
         )
-    tokenizer, chat_template = _tokenizer_digest(folder), _digest([_chat_template(folder).encode()])
+    tokenizer, chat_template = _tokenizer_digest(folder), _chat_template(folder)
     digests = folder_digests(folder)
     return Checkpoint(
         model=str(folder),
@@ -123,12 +127,13 @@ def _from_folder(folder: Path) -> Checkpoint:
         identity=ModelIdentity(
             weights=digests.weights,
             tokenizer=tokenizer,
-            chat_template=chat_template,
+            chat_template=_digest([chat_template.encode()]),
             checkpoint=checkpoint_digest(digests.files),
             files=digests.files,
         ),
         max_position=_max_position(config),
         size=_size(config, folder),
+        prints_date=_DATE in chat_template,
         digests=digests,
     )
 
@@ -169,7 +174,7 @@ def _from_hub(model: str, *, revision: str | None) -> Checkpoint:
         ) from error
     if not (folder / "config.json").is_file():
         _refuse_adapter(folder, name=model)
-    config = _json(folder / "config.json", folder)
+    config, chat_template = _json(folder / "config.json", folder), _chat_template(folder)
     return Checkpoint(
         model=model,
         revision=folder.name,
@@ -177,11 +182,12 @@ def _from_hub(model: str, *, revision: str | None) -> Checkpoint:
         identity=ModelIdentity(
             weights=f"hub:{folder.name}",
             tokenizer=_tokenizer_digest(folder),
-            chat_template=_digest([_chat_template(folder).encode()]),
+            chat_template=_digest([chat_template.encode()]),
             checkpoint=f"hub:{folder.name}",
         ),
         max_position=_max_position(config),
         size=_size(config, folder),
+        prints_date=_DATE in chat_template,
     )
 
 

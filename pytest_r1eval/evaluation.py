@@ -66,6 +66,7 @@ class EvaluationOptions(TypedDict, total=False):
     max_new_tokens: int
     max_model_len: int
     system_prompt: str
+    template_date: str
     seed: int
     tasks: str | Path
     data: str | Path

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import datetime as dt
 import functools
 import hashlib
 import importlib
@@ -112,18 +113,20 @@ def load_exam(benchmark: Benchmark, *, data_dir: Path | None, tests: CodeTestCac
 
 
 def render_prompts(
-    exam: Exam, *, model: str, revision: str | None, system_prompt: str | None
+    exam: Exam, *, model: str, revision: str | None, system_prompt: str | None, template_date: dt.date
 ) -> tuple[tuple[int, ...], ...]:
     """
     Render every problem with the model's chat template, as LightEval's prompt manager does.
 
-    The template already holds the beginning-of-sequence token, so the tokenizer may not add its own.
+    The template already holds the beginning-of-sequence token, so the tokenizer may not add its own. A template that
+    prints the date sees one that does not pass: prompts of two days, or of two sides of midnight, are equal.
 
     Args:
         exam: The problems.
         model: A folder or a Hub id.
         revision: The model's revision on the Hub.
         system_prompt: Put before the problem where given.
+        template_date: The date that the template sees.
 
     Returns:
         Token ids, one tuple per problem.
@@ -134,7 +137,8 @@ def render_prompts(
     from lighteval.tasks.prompt_manager import PromptManager
 
     tokenizer = _tokenizer(model, revision=revision)
-    manager = PromptManager(use_chat_template=True, tokenizer=tokenizer, system_prompt=system_prompt)
+    dated = _DatedTokenizer(tokenizer, template_date)
+    manager = PromptManager(use_chat_template=True, tokenizer=dated, system_prompt=system_prompt)
     try:
         texts = [manager.prepare_prompt(as_doc(problem)) for problem in exam.problems]
     except Exception as error:  # a template is a program of the model's author and may raise anything
@@ -560,6 +564,18 @@ def _tokenizer(model: str, *, revision: str | None) -> Any:  # noqa: ANN401 - tr
             "tokenizer_config.json. Save the tokenizer of the model it was trained from beside the weights"
         )
     return tokenizer
+
+
+class _DatedTokenizer:
+    """A tokenizer whose chat template sees a given date, at midnight, whatever the clock says."""
+
+    def __init__(self, tokenizer: Any, date: dt.date) -> None:  # noqa: ANN401 - transformers is untyped
+        self._tokenizer = tokenizer
+        self._now = dt.datetime(date.year, date.month, date.day)  # noqa: DTZ001 - as naive as what it replaces
+
+    def apply_chat_template(self, conversation: object, **options: object) -> object:
+        """Render; a variable goes before the function of that name that transformers gives to templates."""
+        return self._tokenizer.apply_chat_template(conversation, strftime_now=self._now.strftime, **options)
 
 
 class PromptTokenizer:

@@ -134,7 +134,7 @@ def _check_benchmark(parts: Sequence[_Part], name: str) -> None:
     expected = _plan(first, name)
     for part in parts:
         plan = _plan(part, name)
-        for what in ("samples_per_problem", "sampling", "system_prompt", "exam", "digest"):
+        for what in ("samples_per_problem", "sampling", "system_prompt", "template_date", "exam"):
             _check_equal(
                 part, first, f"the {what.replace('_', ' ')} of {name}", getattr(plan, what), getattr(expected, what)
             )
@@ -144,6 +144,7 @@ def _check_benchmark(parts: Sequence[_Part], name: str) -> None:
                 f"{part.run}: its prompts of {name} differ from those in {first.run}, with the same problems; "
                 "draw all shares with one version of the tokenizer's library"
             )
+        _check_equal(part, first, f"the digest of {name}", plan.digest, expected.digest)
         _check_samples(part, plan)
 
 

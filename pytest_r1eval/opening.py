@@ -147,6 +147,7 @@ def _check_unchanged(
     if not is_replay:
         wanted["sampling"] = sampling_for(benchmark, settings, max_position=max_position)
         found["sampling"] = plan.sampling
+        wanted["template date"], found["template date"] = settings.template_date.isoformat(), plan.template_date
     if benchmark.grader is Grader.CODE and not is_replay:
         from pytest_r1eval.scoring.grading import grader_name  # noqa: PLC0415 - imports the sandbox's limits
 

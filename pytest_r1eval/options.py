@@ -157,6 +157,13 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(name="system-prompt", phase="draw", metavar="TEXT", help="a system message before every problem"),
     Option(
+        name="template-date",
+        phase="draw",
+        metavar="DATE",
+        default="2025-01-01",
+        help="the date that the chat template sees, so that one which prints it asks the same every day",
+    ),
+    Option(
         name="seed",
         phase="draw",
         metavar="N",

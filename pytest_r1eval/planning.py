@@ -19,7 +19,7 @@ from pytest_r1eval.checkpoint import Checkpoint
 from pytest_r1eval.core import sequential
 from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark, Exam, Grader, Sampling
-from pytest_r1eval.core.fingerprints import Fingerprint, Harness, ModelIdentity, Question
+from pytest_r1eval.core.fingerprints import Fingerprint, Harness, ModelIdentity, Question, prompts_digest
 from pytest_r1eval.core.gates import SequentialGate
 from pytest_r1eval.core.plans import Plan, check_room, subset_ids
 from pytest_r1eval.core.records import Counts
@@ -63,6 +63,7 @@ class Sitting:
         prompts: Token ids of each, in the exam's order.
         sampling: How responses are drawn.
         system_prompt: The system message, None for none.
+        template_date: The date that its chat template saw, ``YYYY-MM-DD``.
         samples_per_problem: How many are drawn unless the user says otherwise.
         grader: Name and version of what runs programs; None where the task's metric grades.
         sandbox: What programs run in, in words; None where none run here.
@@ -72,6 +73,7 @@ class Sitting:
     prompts: tuple[tuple[int, ...], ...]
     sampling: Sampling
     system_prompt: str | None
+    template_date: str
     samples_per_problem: int
     grader: str | None = None
     sandbox: str | None = None
@@ -115,6 +117,7 @@ class TaskSource:
             model=self.checkpoint.model,
             revision=self.checkpoint.revision,
             system_prompt=self.settings.system_prompt,
+            template_date=self.settings.template_date,
         )
         sandbox = None if confining is None else (await confining).words
         built = await asyncio.wrap_future(building)
@@ -123,6 +126,7 @@ class TaskSource:
             prompts=built.prompts,
             sampling=sampling_for(benchmark, self.settings, max_position=self.checkpoint.max_position),
             system_prompt=self.settings.system_prompt,
+            template_date=self.settings.template_date.isoformat(),
             samples_per_problem=benchmark.samples_per_problem,
             grader=self.code.name if benchmark.grader is Grader.CODE else None,
             sandbox=sandbox,
@@ -166,6 +170,7 @@ class RecordedSource:
                 prompts=tuple(store.prompts(benchmark.name).values()),
                 sampling=plan.sampling,
                 system_prompt=plan.system_prompt,
+                template_date=plan.template_date,
                 samples_per_problem=plan.samples_per_problem,
                 grader=grader or plan.grader,
                 sandbox=sandbox or store.sandbox,
@@ -210,10 +215,18 @@ class Planner:
         exam, prompts = _subset(sitting.exam, sitting.prompts, n_problems=self.settings.subset)
         lengths = {problem.id: len(prompt) for problem, prompt in zip(exam.problems, prompts, strict=True)}
         check_room(benchmark.name, sitting.sampling, n_prompt_tokens=lengths)
-        question = Question(exam=exam.digest, sampling=sitting.sampling, system_prompt=sitting.system_prompt)
+        question = Question(
+            exam=exam.digest,
+            sampling=sitting.sampling,
+            system_prompt=sitting.system_prompt,
+            template_date=sitting.template_date,
+            prompts=prompts_digest({problem.id: ids for problem, ids in zip(exam.problems, prompts, strict=True)}),
+        )
         found = self.shelf.find(benchmark.name)
         if self.settings.save_baseline is None:
-            check_comparable(question, found, grader=sitting.grader, is_subset=exam != sitting.exam)
+            check_comparable(
+                question, found, model=self.identity, grader=sitting.grader, is_subset=exam != sitting.exam
+            )
         k = self.settings.samples.get(benchmark.name, sitting.samples_per_problem)
         gate = None
         if self.settings.gate is GateKind.SEQUENTIAL and found is not None:
@@ -228,6 +241,8 @@ class Planner:
             seed=self.seed,
             sampling=sitting.sampling,
             system_prompt=sitting.system_prompt,
+            template_date=sitting.template_date,
+            prompts=question.prompts,
             grader=sitting.grader,
         )
         return PlannedBenchmark(exam=exam, prompts=prompts, plan=plan, gate=gate, sandbox=sitting.sandbox)
@@ -252,7 +267,12 @@ class Planner:
 
 
 def check_comparable(
-    question: Question, found: FoundBaseline | None, *, is_subset: bool, grader: str | None = None
+    question: Question,
+    found: FoundBaseline | None,
+    *,
+    model: ModelIdentity,
+    is_subset: bool,
+    grader: str | None = None,
 ) -> None:
     """
     Refuse a comparison that would be INVALID anyway, before it costs a token.
@@ -260,6 +280,7 @@ def check_comparable(
     Args:
         question: What is going to be asked.
         found: The baseline, None where there is none.
+        model: Digests of the checkpoint, which may say why its prompts are others.
         is_subset: Whether only some of the exam's problems are asked.
         grader: What is going to run programs; None where the task's metric grades.
 
@@ -268,12 +289,9 @@ def check_comparable(
     """
     match found:
         case FoundBaseline(baseline=MeasuredBaseline() as baseline):
-            harness = baseline.fingerprint.harness
-            differences = [
-                *question.differences(baseline.fingerprint.question),
-                *harness.graded_by(grader).differences(harness),
-            ]
-            check_same_question(differences, found)
+            harness = baseline.fingerprint.harness.graded_by(grader)
+            asked = Fingerprint(model=model, question=question, harness=harness)
+            check_same_question(asked.differences(baseline.fingerprint), found)
         case FoundBaseline(baseline=PublishedBaseline()) if is_subset:
             raise BaselineError(
                 f"--r1-subset never gates against a full exam, and the baseline ({found.source}) is of one; "

@@ -112,12 +112,18 @@ def check_same_question(differences: Iterable[Difference], found: FoundBaseline)
     Raises:
         BaselineError: If one of them forbids a comparison.
     """
-    asked = [str(difference) for difference in differences if difference.is_question]
-    if asked:
-        raise BaselineError(
-            f"The baseline ({found.source}) was asked something else: {'; '.join(asked)}. "
-            "Ask the same, or record a baseline of your own with --r1-save-baseline and --r1-baseline."
-        )
+    differences = tuple(differences)
+    has_other_prompts = any(difference.field == "question.prompts" for difference in differences)
+    asked = [each for each in differences if each.is_question or (has_other_prompts and each.changes_prompts)]
+    if not any(each.is_question for each in asked):
+        return
+    unexplained = has_other_prompts and not any(each.changes_prompts or each.field == "question.exam" for each in asked)
+    why = " (template, tokenizer, system prompt and date are equal: another version of transformers rendered them)"
+    raise BaselineError(
+        f"The baseline ({found.source}) was asked something else: {'; '.join(map(str, asked))}"
+        f"{why if unexplained else ''}. "
+        "Ask the same, or record a baseline of your own with --r1-save-baseline and --r1-baseline."
+    )
 
 
 def tau_of(published: PublishedBaseline, benchmark: Benchmark, *, grader: str = "lighteval") -> Tau:

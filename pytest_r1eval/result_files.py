@@ -20,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.details import METRIC, write_details, write_results_table
 from pytest_r1eval.judge import GateResult
@@ -95,12 +96,15 @@ def _benchmark(store: Store, result: GateResult, *, task: str) -> dict[str, Any]
         "dataset": None if plan is None else store.exam(result.benchmark).dataset,
         "fingerprint": {
             "model": asdict(store.header.identity),
-            "question": None
-            if plan is None
-            else {"exam": plan.exam, "sampling": asdict(plan.sampling), "system_prompt": plan.system_prompt},
+            "question": None if plan is None else _question(plan),
             "harnesses": [asdict(harness) for harness in store.harnesses],
         },
     }
+
+
+def _question(plan: Plan) -> dict[str, Any]:
+    names = ("exam", "system_prompt", "template_date", "prompts")
+    return {"sampling": asdict(plan.sampling), **{name: getattr(plan, name) for name in names}}
 
 
 def _score(result: GateResult) -> dict[str, float] | None:

@@ -391,7 +391,13 @@ def _measured(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Me
     """Take a complete run as what a baseline would record of it; samples without a grade do not count."""
     header, (harness,) = store.header, store.harnesses
     graded = graded_rows(tallies)
-    question = Question(exam=plan.exam, sampling=plan.sampling, system_prompt=plan.system_prompt)
+    question = Question(
+        exam=plan.exam,
+        sampling=plan.sampling,
+        system_prompt=plan.system_prompt,
+        template_date=plan.template_date,
+        prompts=plan.prompts,
+    )
     return MeasuredBaseline(
         benchmark=plan.benchmark,
         recorded=dt.datetime.fromisoformat(header.created),

@@ -136,6 +136,9 @@ class RunSession:
             return lines
         from pytest_r1eval.outlook import outlook_lines  # noqa: PLC0415 - imports the statistics
 
+        if self._checkpoint.prints_date:
+            date = self._settings.template_date
+            lines.append(f"r1eval: its chat template prints the date and sees {date} (--r1-template-date)")
         words = set(re.findall(r"\w+", f"{self._config.option.markexpr} {self._config.option.keyword}"))
         asked = [spec for spec in self._catalog.values() if words & {*items.marks_of(spec)}]
         rule = rule_of(self._settings, n_gates=max(1, len(asked)))

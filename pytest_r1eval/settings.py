@@ -8,6 +8,7 @@ option is named; `--help`, the parser and the README's list all come from it.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -112,6 +113,7 @@ class Settings:
     max_new_tokens: int | None = None
     max_model_len: int | None = None
     system_prompt: str | None = None
+    template_date: dt.date = dt.date(2025, 1, 1)
     seed: int | None = None
     tasks: Path | None = None
     data: Path | None = None
@@ -170,6 +172,7 @@ def settings_from(config: pytest.Config) -> Settings:
         max_new_tokens=read.optional("max-new-tokens", _positive_int),
         max_model_len=read.optional("max-model-len", _positive_int),
         system_prompt=read.text("system-prompt"),
+        template_date=read.required("template-date", _date),
         seed=read.optional("seed", _non_negative_int),
         tasks=read.optional("tasks", _file(config)),
         data=read.optional("data", _folder(config)),
@@ -328,6 +331,14 @@ def _share(text: str) -> float:
     if not 0 < number <= 1:
         raise ValueError("a number above 0 and at most 1")
     return number
+
+
+def _date(text: str) -> dt.date:
+    expected = "a date, as in 2025-01-01"
+    date = _number(text.strip(), dt.date.fromisoformat, expected)
+    if date.isoformat() != text.strip():
+        raise ValueError(expected)
+    return date
 
 
 def _machine_share(text: str) -> Share:

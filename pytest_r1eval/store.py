@@ -378,6 +378,8 @@ class Store:
             seed=fields["seed"],
             sampling=Sampling(**fields["sampling"]),
             system_prompt=fields["system_prompt"],
+            template_date=fields["template_date"],
+            prompts=fields["prompts"],
             grader=fields.get("grader"),
         )
 

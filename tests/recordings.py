@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytest_r1eval.core import gates
 from pytest_r1eval.core.benchmarks import Exam, Problem, Sampling
-from pytest_r1eval.core.fingerprints import FileDigest, Harness, ModelIdentity, checkpoint_digest
+from pytest_r1eval.core.fingerprints import FileDigest, Harness, ModelIdentity, checkpoint_digest, prompts_digest
 from pytest_r1eval.core.gates import SequentialGate
 from pytest_r1eval.core.plans import Plan, Share, sample_seed
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
@@ -29,11 +29,11 @@ def make_exam(name: str, n_problems: int) -> Exam:
     return Exam(benchmark=name, problems=problems, dataset="made up")
 
 
-def identity_of(*, weights: str, config: str = "c1") -> ModelIdentity:
+def identity_of(*, weights: str, config: str = "c1", chat_template: str = "c") -> ModelIdentity:
     """Make up a checkpoint's identity from the digests of two files."""
     files = (FileDigest(name="config.json", digest=config), FileDigest(name="model.safetensors", digest=weights))
     return ModelIdentity(
-        weights=weights, tokenizer="t", chat_template="c", checkpoint=checkpoint_digest(files), files=files
+        weights=weights, tokenizer="t", chat_template=chat_template, checkpoint=checkpoint_digest(files), files=files
     )
 
 
@@ -48,6 +48,8 @@ def record_run(
     model_name: str = "local/toy",
     weights: str = "w1",
     config: str = "c1",
+    chat_template: str = "c",
+    prompt: tuple[int, ...] = (1, 2, 3),
     skip: frozenset[tuple[str, int]] = frozenset(),
     outcome: Outcome | None = None,
     n_tokens: int = 20,
@@ -72,7 +74,7 @@ def record_run(
     header = RunHeader(
         model="toy",
         model_name=model_name,
-        identity=identity_of(weights=weights, config=config),
+        identity=identity_of(weights=weights, config=config, chat_template=chat_template),
         created="2025-01-20T00:00:00+00:00",
         seed=seed,
         share=share,
@@ -90,9 +92,11 @@ def record_run(
             rounds=(n_samples,) if gate is None else gate.plan.ks,
             seed=seed,
             sampling=Sampling(temperature=temperature, max_new_tokens=64, max_model_length=256),
+            template_date="2025-01-01",
+            prompts=prompts_digest({problem.id: prompt for problem in exam.problems}),
         )
         gate_text = None if gate is None else gates.dumps(gate)
-        store.write_plan(exam, tuple((1, 2, 3) for _ in exam.problems), plan, gate=gate_text)
+        store.write_plan(exam, tuple(prompt for _ in exam.problems), plan, gate=gate_text)
         # Drawn before any claim, so that what is recorded does not depend on the order of the units.
         is_correct = {(id_, index): rng.random() < solve_rate for id_ in plan.problem_ids for index in range(n_samples)}
         while (claimed := store.claim(owner="recorder")) is not None:

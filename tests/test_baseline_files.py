@@ -33,7 +33,7 @@ MEASURED = MeasuredBaseline(
     seed=7,
     fingerprint=Fingerprint(
         model=ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all"),
-        question=Question(exam="e", sampling=Sampling(), system_prompt=None),
+        question=Question(exam="e", sampling=Sampling(), system_prompt=None, template_date="2025-01-01", prompts="p"),
         harness=HARNESS,
     ),
     counts=Counts.from_mapping({"b": (3, 8), "a": (8, 8)}),

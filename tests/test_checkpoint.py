@@ -335,6 +335,14 @@ class TestDigests:
         assert first.tokenizer != second.tokenizer == third.tokenizer
         assert first.chat_template == second.chat_template != third.chat_template
 
+    def test_template_that_prints_the_date(self, folder: Path) -> None:
+        """It is known before anything is rendered, so that the date it sees is printed."""
+        assert not inspected(folder).prints_date
+
+        (folder / "chat_template.jinja").write_text("{{ strftime_now('%d %b %Y') }}")
+
+        assert inspected(folder).prints_date
+
     @pytest.mark.parametrize(
         ("name", "content"),
         [

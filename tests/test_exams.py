@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import datetime as dt
 import json
 import pickle
 import shutil
@@ -22,7 +23,7 @@ from pytest_r1eval.errors import ExamError, ModelError, R1EvalError, ScoringErro
 from pytest_r1eval.exams import BuiltExam, task_names
 from pytest_r1eval.scoring.pool import GradingPool
 from tests.test_pickled_text import Attack
-from tests.toys import BUILT_IN_BY_NAME, DATA, HUB_COMMIT, SECRETS, Hub, toy, write_tokenizer
+from tests.toys import BUILT_IN_BY_NAME, DATA, DATE, HUB_COMMIT, SECRETS, Hub, toy, write_tokenizer
 
 pytest_plugins = ["tests.scoring_fixtures"]
 
@@ -41,6 +42,7 @@ class Builder:
         data_dir: Path | None = None,
         model: str | None = None,
         system_prompt: str | None = None,
+        template_date: dt.date = DATE,
     ) -> BuiltExam:
         """Build an exam and its prompts."""
         return self._pool.build_exam(
@@ -49,6 +51,7 @@ class Builder:
             model=self._tokenizer if model is None else model,
             revision=None,
             system_prompt=system_prompt,
+            template_date=template_date,
         ).result(timeout=120)
 
     def exam(self, benchmark: Benchmark, *, data_dir: Path | None = None) -> Exam:
@@ -326,6 +329,18 @@ class TestPrompts:
         """As a message of its own."""
         built = builder.build(toy("toy:pass"), system_prompt="Be brief.")
         assert self.text(built.prompts[1]) == "<bos>[system]Be brief.[user]What is 3 times 7?[assistant]"
+
+    def test_a_template_that_prints_the_date_asks_the_same_every_day(self, builder: Builder, tmp_path: Path) -> None:
+        """Two renderings never have one microsecond in common; both show the date that was asked for, at midnight."""
+        now = "{% macro now() %}{{ strftime_now('%Y-%m-%d %H:%M:%S.%f') }}{% endmacro %}"
+        write_tokenizer(tmp_path, chat_template=now + "{{ now() }}{{ strftime_now(' %d %b') }}")
+
+        built = [builder.build(toy("toy:pass"), model=str(tmp_path)) for _ in range(2)]
+        other = builder.build(toy("toy:pass"), model=str(tmp_path), template_date=dt.date(2026, 11, 30))
+
+        assert built[0].prompts == built[1].prompts
+        assert self.text(built[0].prompts[0]) == "2025-01-01 00:00:00.000000 01 Jan"
+        assert self.text(other.prompts[0]) == "2026-11-30 00:00:00.000000 30 Nov"
 
     def test_an_instruction_that_the_query_repeats_appears_once(self, builder: Builder) -> None:
         """GPQA's documents hold it twice; LightEval's prompt manager takes it out."""

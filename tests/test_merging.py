@@ -68,6 +68,8 @@ def plan() -> Plan:
         rounds=(4,),
         seed=1,
         sampling=Sampling(max_new_tokens=64, max_model_length=256),
+        template_date="2025-01-01",
+        prompts="p",
     )
 
 
@@ -182,6 +184,22 @@ class TestRefusals:
         shutil.rmtree(shares[2])
         draw_share(shares[2], Share(number=3, total=3), header=header, plan=hotter)
         self.refuse(shares, str(shares[2]), "the sampling of smoke is", "temperature=1.0", "temperature=0.6")
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"template_date": "2026-01-01"}, "the template date of smoke is 2026-01-01, and 2025-01-01 in"),
+            ({"prompts": "q"}, "the digest of smoke is"),
+        ],
+    )
+    def test_another_date_or_prompt(
+        self, shares: list[Path], header: RunHeader, plan: Plan, change: dict[str, str], words: str
+    ) -> None:
+        """Shares are asked the same, with the same date."""
+        shutil.rmtree(shares[2])
+        other = replace(plan, **change)  # type: ignore[arg-type]  # one field of text
+        draw_share(shares[2], Share(number=3, total=3), header=header, plan=other)
+        self.refuse(shares, str(shares[2]), words)
 
     def test_another_harness(self, shares: list[Path], header: RunHeader, plan: Plan) -> None:
         """One grader, engine, dtype and kind of device."""

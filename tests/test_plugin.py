@@ -395,6 +395,36 @@ class TestSequential:
         result.stdout.fnmatch_lines(["*ERROR r1eval::smoke::pass@1*"])
 
 
+class TestPrompts:
+    @pytest.mark.parametrize(
+        ("changed", "words"),
+        [
+            (
+                {"chat_template": "no thinking"},
+                "model.chat_template: c in the baseline, no thinking here; question.prompts:",
+            ),
+            ({}, "question.prompts: * here (template, tokenizer, system prompt and date are equal:*rendered them)."),
+        ],
+    )
+    def test_other_prompts_are_another_question(
+        self, pytester: pytest.Pytester, recorded: Record, changed: dict[str, str], words: str
+    ) -> None:
+        """A template with thinking switched off is refused against a measured baseline, by the name of what changed."""
+        recorded("base", seed=1)
+        recorded("other", seed=2, weights="w2", prompt=(1, 2, 4), **changed)
+        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        result = judge(pytester, "other", "--r1-baseline", "local/toy")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines([f"*INVALID*was asked something else: {words}*"])
+
+    def test_equal_prompts_of_another_template_are_compared(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A template that was only formatted asks the same; the difference stays noise between two harnesses."""
+        recorded("base", seed=1)
+        recorded("other", seed=2, weights="w2", chat_template="c2")
+        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        assert "INVALID" not in judge(pytester, "other", "--r1-baseline", "local/toy").stdout.str()
+
+
 class TestResume:
     def test_only_what_is_missing_is_drawn(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """A run that lost samples goes on and draws those alone."""

@@ -46,7 +46,9 @@ def measured(*counts: tuple[int, int]) -> FoundBaseline:
         seed=1,
         fingerprint=Fingerprint(
             model=ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all"),
-            question=Question(exam="e", sampling=Sampling(), system_prompt=None),
+            question=Question(
+                exam="e", sampling=Sampling(), system_prompt=None, template_date="2025-01-01", prompts="p"
+            ),
             harness=HARNESS,
         ),
         counts=Counts.from_rows((f"p{number}", *count) for number, count in enumerate(counts)),

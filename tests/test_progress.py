@@ -93,6 +93,8 @@ def write_plan(store: Store, *, n_samples: int = 2) -> None:
         rounds=(n_samples,),
         seed=1,
         sampling=Sampling(max_new_tokens=64, max_model_length=256),
+        template_date="2025-01-01",
+        prompts="p",
     )
     store.write_plan(exam, ((1,), (2,), (3,)), plan)
 

@@ -160,7 +160,16 @@ def test_a_stopped_sequential_run_is_told_to_be_completed(tmp_path: Path) -> Non
 @pytest.mark.parametrize("n_there", [4, 8])
 def test_a_run_that_stopped_early_is_no_score(n_there: int) -> None:
     """All planned samples of a problem have to be there."""
-    plan = Plan(benchmark="smoke", exam="e", problem_ids=("p",), rounds=(4, 8), seed=1, sampling=Sampling())
+    plan = Plan(
+        benchmark="smoke",
+        exam="e",
+        problem_ids=("p",),
+        rounds=(4, 8),
+        seed=1,
+        sampling=Sampling(),
+        template_date="2025-01-01",
+        prompts="p",
+    )
     tally = ProblemTally(
         problem_id="p", n_samples=n_there, n_correct=1, n_no_answer=0, n_error=0, n_cut_off=0, n_tokens=9
     )

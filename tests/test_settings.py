@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -50,6 +51,8 @@ def usage_error(read: Read, *arguments: str, environment: dict[str, str] | None 
 
 LIMITS: list[dict[str, Any]] = [{"cpu_s": 1.0}, {"wall_s": 2.5}, {"n_threads": 3}]
 
+DATES = (dt.date(2024, 12, 31), dt.date(2025, 2, 28), dt.date(2026, 1, 1))
+
 LINEAGES: list[dict[str, Any]] = [{"step": 1}, {"parent": "a/b"}, {"commit": "c"}]
 
 KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
@@ -69,6 +72,7 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("max-new-tokens", "1", "2", "3", (1, 2, 3)),
     ("max-model-len", "1", "2", "3", (1, 2, 3)),
     ("system-prompt", "Be brief.", "Think.", "50 % off", ("Be brief.", "Think.", "50 % off")),
+    ("template-date", "2024-12-31", "2025-02-28", "2026-01-01", DATES),
     ("seed", "0", "1", str(2**63 - 1), (0, 1, 2**63 - 1)),
     ("grader", "strict", "lighteval", "strict", tuple(map(CodeGrader, ("strict", "lighteval", "strict")))),
     ("sandbox-limit", "cpu_s=1", "wall_s=2.5", "n_threads=3", tuple(Limits(**each) for each in LIMITS)),
@@ -104,6 +108,7 @@ DEFAULTS: dict[str, object] = {
     "max_new_tokens": None,
     "max_model_len": None,
     "system_prompt": None,
+    "template_date": dt.date(2025, 1, 1),
     "seed": None,
     "revision": None,
     "tasks": None,
@@ -282,6 +287,7 @@ class TestWorkers:
 SERVER_URL = "an http or https URL of a host, as in http://localhost:8000"
 BAD_VALUES = [
     *((name, bad, f"--r1-{name} is {bad!r}; expected {expected}") for names, bads, expected in (
+        (("template-date",), ("today", "20250101", "2025-02-30"), "a date, as in 2025-01-01"),
         (("subset", "max-new-tokens", "max-model-len"), ("0", "-1", "1.5", "many"), "a whole number, 1 or more"),
         (("tp", "engines-per-gpu"), ("0", "-1", "1.5", "many"), "auto or a whole number, 1 or more"),
         (("seed",), ("-1", "0.5", "x", str(2**63)), "a whole number from 0 to 2**63 - 1"),

@@ -25,6 +25,7 @@ from pytest_r1eval.scoring.pool import GradingPool
 from pytest_r1eval.store import Store
 from tests.recordings import HARNESS, record_run
 from tests.scoring.answers import ANSWERS, SLOW
+from tests.toys import DATE
 
 pytest_plugins = ["tests.scoring_fixtures"]
 
@@ -36,7 +37,14 @@ TITLES = [json.loads(line)["question_title"] for line in DATA.read_text(encoding
 @pytest.fixture
 def exam(pool: GradingPool, tokenizer: str) -> Exam:
     """Build the exam as a run does."""
-    building = pool.build_exam(SMOKE_CODE, data_dir=None, model=tokenizer, revision=None, system_prompt=None)
+    building = pool.build_exam(
+        SMOKE_CODE,
+        data_dir=None,
+        model=tokenizer,
+        revision=None,
+        system_prompt=None,
+        template_date=DATE,
+    )
     return building.result(timeout=120).exam
 
 
@@ -54,6 +62,8 @@ def record(exam: Exam, pytester: pytest.Pytester) -> Callable[..., Path]:
             rounds=(N_SAMPLES,),
             seed=1,
             sampling=Sampling(max_new_tokens=1024, max_model_length=4096),
+            template_date="2025-01-01",
+            prompts="p",
         )
         with closing(Store.create(pytester.path / name, header)) as store:
             store.select(("smoke_code",))

@@ -88,6 +88,8 @@ def make_plan(exam: Exam, *, rounds: tuple[int, ...] = (2,)) -> Plan:
         rounds=rounds,
         seed=1,
         sampling=Sampling(),
+        template_date="2025-01-01",
+        prompts="p",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import string
@@ -12,6 +13,7 @@ from typing import cast
 from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, Problem
 from pytest_r1eval.core.records import FinishReason, Response
 
+DATE = dt.date(2025, 1, 1)
 DATA = Path(__file__).parent / "data"
 HUB_COMMIT = "0123456789abcdef0123456789abcdef01234567"
 """The commit of every data set on the `hub` fixture."""

@@ -455,6 +455,8 @@ def _fingerprint_json(fingerprint: Fingerprint) -> _Json:
                 "max_model_length": question.sampling.max_model_length,
             },
             "system_prompt": question.system_prompt,
+            "template_date": question.template_date,
+            "prompts": question.prompts,
         },
         "harness": {
             "engine": harness.engine,
@@ -667,6 +669,8 @@ def _fingerprint(node: _Node) -> Fingerprint:
             exam=question["exam"].text(),
             sampling=_sampling(question["sampling"]),
             system_prompt=question["system_prompt"].optional(_Node.text),
+            template_date=question["template_date"].text(),
+            prompts=question["prompts"].text(),
         ),
         harness=_harness(fields["harness"]),
     )

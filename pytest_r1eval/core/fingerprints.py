@@ -2,8 +2,8 @@
 What a number depends on besides the model's skill.
 
 A fingerprint has three parts, because a difference means something else in each:
-the model (what is being judged), the question (exam, sampling, system prompt:
-must match a measured baseline) and the harness (engine, hardware, grader: may
+the model (what is being judged), the question (exam, prompts, sampling: must match a
+measured baseline) and the harness (engine, hardware, grader: may
 differ, at the price of tau).
 
 A checkpoint is its whole folder: an edited ``rope_theta`` in config.json changes the
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from pytest_r1eval.core.benchmarks import Sampling
@@ -91,15 +91,36 @@ def checkpoint_digest(files: Iterable[FileDigest]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What was asked: the exam's digest, the sampling, the system prompt."""
+    """
+    What was asked.
+
+    Attributes:
+        exam: The exam's digest.
+        sampling: How responses are drawn.
+        system_prompt: The system message, None for none.
+        template_date: The date that chat templates see, ``YYYY-MM-DD``; it matters where it changes a prompt.
+        prompts: Digest of the token ids of all prompts, as `prompts_digest` makes it.
+    """
 
     exam: str
     sampling: Sampling
     system_prompt: str | None
+    template_date: str = field(compare=False)
+    prompts: str
 
     def differences(self, other: Question) -> tuple[Difference, ...]:
         """List the fields in which two questions differ; any one forbids a comparison."""
-        return _differences("question", asdict(self), asdict(other))
+        found = _differences("question", asdict(self), asdict(other))
+        has_other_prompts = self.prompts != other.prompts
+        return tuple(each for each in found if has_other_prompts or each.field != "question.template_date")
+
+
+def prompts_digest(prompts: Mapping[str, Sequence[int]]) -> str:
+    """Return the digest of the prompts' token ids, by problem id, in any order of the problems."""
+    digest = hashlib.sha256()
+    for problem_id, ids in sorted(prompts.items()):
+        digest.update(f"{problem_id}\0{' '.join(map(str, ids))}\n".encode())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,11 +163,14 @@ class Fingerprint:
 
     def differences(self, other: Fingerprint) -> tuple[Difference, ...]:
         """List the fields in which two fingerprints differ, what is judged left out: weights and checkpoint."""
-        ours, theirs = asdict(self), asdict(other)
-        for model in (ours["model"], theirs["model"]):
-            for judged in ("weights", "checkpoint", "files"):
-                del model[judged]
-        return tuple(difference for part in ours for difference in _differences(part, ours[part], theirs[part]))
+        ours, theirs = (
+            {"tokenizer": model.tokenizer, "chat_template": model.chat_template} for model in (self.model, other.model)
+        )
+        return (
+            *_differences("model", ours, theirs),
+            *self.question.differences(other.question),
+            *self.harness.differences(other.harness),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +192,16 @@ class Difference:
         if self.field == "harness.grader":
             return self.ours.rpartition(" ")[0] != self.theirs.rpartition(" ")[0]
         return self.field.startswith("question.")
+
+    @property
+    def changes_prompts(self) -> bool:
+        """Whether it may be why two runs have other prompts."""
+        return self.field in {
+            "model.tokenizer",
+            "model.chat_template",
+            "question.system_prompt",
+            "question.template_date",
+        }
 
     def __str__(self) -> str:
         return f"{self.field}: {_shortened(self.theirs)} in the baseline, {_shortened(self.ours)} here"

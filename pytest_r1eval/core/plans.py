@@ -100,6 +100,8 @@ class Plan:
         seed: The run's seed.
         sampling: How responses are drawn.
         system_prompt: The system message, None for none.
+        template_date: The date that chat templates see, ``YYYY-MM-DD``.
+        prompts: Digest of the prompts' token ids.
         grader: Name and version of what runs programs; None where answers are graded by the task's metric.
 
     Raises:
@@ -112,6 +114,8 @@ class Plan:
     rounds: tuple[int, ...]
     seed: int
     sampling: Sampling
+    template_date: str
+    prompts: str
     system_prompt: str | None = None
     grader: str | None = None
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import itertools
 import os
 import re
@@ -91,6 +92,7 @@ class ExamRequest:
     model: str
     revision: str | None
     system_prompt: str | None
+    template_date: dt.date
     hub_access: Mapping[str, str]
     tests: Path | None = None
 
@@ -167,7 +169,7 @@ class GradingPool:
             raise ScoringError("programs are to be graded, and nobody said how; this is a defect here")
         return cast("Future[Confirmation]", self._ask(SandboxRequest(id=next(self._ids), code=self._code)))
 
-    def build_exam(
+    def build_exam(  # noqa: PLR0913 - the exam, and four things that make its prompts
         self,
         benchmark: Benchmark,
         *,
@@ -175,6 +177,7 @@ class GradingPool:
         model: str,
         revision: str | None,
         system_prompt: str | None,
+        template_date: dt.date,
     ) -> Future[BuiltExam]:
         """
         Build a benchmark's exam and one model's prompts for it, in a process that is used for nothing else.
@@ -185,6 +188,7 @@ class GradingPool:
             model: A folder or a Hub id; its tokenizer renders the prompts.
             revision: The model's revision on the Hub.
             system_prompt: Put before each problem where given.
+            template_date: The date that its chat template sees.
 
         Returns:
             A future: call `result()`, or await it through `asyncio.wrap_future`. It raises `ExamError` for the task
@@ -197,6 +201,7 @@ class GradingPool:
             model=model,
             revision=revision,
             system_prompt=system_prompt,
+            template_date=template_date,
             hub_access={name: value for name, value in self._environ.items() if _FOR_THE_HUB.fullmatch(name)},
             tests=None if self._code is None else self._code.tests,
         )

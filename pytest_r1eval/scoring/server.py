@@ -224,7 +224,11 @@ def build_request(request: ExamRequest) -> BuiltExam:
     tests = None if request.tests is None else CodeTestCache(folder=request.tests)
     exam = exams.load_exam(request.benchmark, data_dir=request.data_dir, tests=tests)
     prompts = exams.render_prompts(
-        exam, model=request.model, revision=request.revision, system_prompt=request.system_prompt
+        exam,
+        model=request.model,
+        revision=request.revision,
+        system_prompt=request.system_prompt,
+        template_date=request.template_date,
     )
     return exams.BuiltExam(exam=exam, prompts=prompts)
 

@@ -47,7 +47,7 @@ SOURCES = {
 
 FINGERPRINT = Fingerprint(
     model=ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all"),
-    question=Question(exam="e", sampling=Sampling(), system_prompt=None),
+    question=Question(exam="e", sampling=Sampling(), system_prompt=None, template_date="2025-01-01", prompts="p"),
     harness=Harness(
         engine="vllm 1", dtype="bfloat16", quantization=None, device="H100", n_devices=1, grader="lighteval 1"
     ),
@@ -271,6 +271,8 @@ FINGERPRINTS = st.builds(
             max_model_length=POSITIVE,
         ),
         system_prompt=st.none() | st.text(),
+        template_date=st.text(),
+        prompts=st.text(),
     ),
     harness=st.builds(
         Harness,

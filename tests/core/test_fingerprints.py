@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
 import pytest
@@ -16,11 +17,12 @@ from pytest_r1eval.core.fingerprints import (
     ModelIdentity,
     Question,
     checkpoint_digest,
+    prompts_digest,
 )
 
 FINGERPRINT = Fingerprint(
     model=ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all"),
-    question=Question(exam="e", sampling=Sampling(), system_prompt=None),
+    question=Question(exam="e", sampling=Sampling(), system_prompt=None, template_date="2025-01-01", prompts="p"),
     harness=Harness(
         engine="vllm 1", dtype="bfloat16", quantization=None, device="H100", n_devices=1, grader="lighteval 1"
     ),
@@ -29,6 +31,7 @@ QUESTION_CHANGES: dict[str, object] = {
     "exam": "other",
     "sampling": replace(Sampling(), temperature=0.7),
     "system_prompt": "",
+    "prompts": "other",
 }
 HARNESS_CHANGES: dict[str, object] = {
     "engine": "vllm 2",
@@ -49,7 +52,7 @@ def with_changed(part: str, name: str, value: object) -> Fingerprint:
 
 def test_changes_below_cover_every_field() -> None:
     """A field that is added to a fingerprint is added to these tests."""
-    assert {field.name for field in fields(Question)} == set(QUESTION_CHANGES)
+    assert {field.name for field in fields(Question)} == {*QUESTION_CHANGES, "template_date"}
     assert {field.name for field in fields(Harness)} == set(HARNESS_CHANGES)
     assert {field.name for field in fields(ModelIdentity)} == {*MODEL_CHANGES, *JUDGED}
 
@@ -150,6 +153,31 @@ def test_question_alone_can_be_compared() -> None:
     expected = (Difference(field="question.system_prompt", ours="None", theirs="Be brief."),)
     assert expected == ours.differences(theirs)
     assert ours.differences(ours) == ()
+
+
+def test_a_date_matters_where_a_prompt_shows_it() -> None:
+    """Another date that no template prints is the same question; one that changes the prompts is named with them."""
+    ours = FINGERPRINT.question
+    later = replace(ours, template_date="2026-01-01")
+
+    assert ours == later
+    assert ours.differences(later) == ()
+    found = ours.differences(replace(later, prompts="other"))
+    assert [difference.field for difference in found] == ["question.template_date", "question.prompts"]
+
+
+def test_prompts_digest_covers_every_token_of_every_problem() -> None:
+    """The order of the problems does not matter; a token, a problem or its name does."""
+    prompts = {"a": (1, 23), "b": (4,)}
+
+    assert prompts_digest(prompts) == prompts_digest({"b": [4], "a": [1, 23]})
+    others: tuple[Mapping[str, Sequence[int]], ...] = (
+        {"a": (12, 3), "b": (4,)},
+        {"a": (1, 23)},
+        {"a": (1, 23), "c": (4,)},
+        {"a": (1, 23, 4), "b": ()},
+    )
+    assert len({prompts_digest(prompts), *map(prompts_digest, others)}) == 5
 
 
 def test_difference_says_which_side_is_which() -> None:

@@ -27,7 +27,16 @@ from pytest_r1eval.core.plans import (
 )
 from pytest_r1eval.errors import PlanError
 
-PLAN = Plan(benchmark="aime24", exam="digest", problem_ids=("a", "b", "c"), rounds=(8, 64), seed=7, sampling=Sampling())
+PLAN = Plan(
+    benchmark="aime24",
+    exam="digest",
+    problem_ids=("a", "b", "c"),
+    rounds=(8, 64),
+    seed=7,
+    sampling=Sampling(),
+    template_date="2025-01-01",
+    prompts="p",
+)
 IDS = tuple(f"problem {number}" for number in range(500))
 ROUNDS = st.sets(st.integers(1, 80), min_size=1, max_size=4).map(lambda sizes: tuple(sorted(sizes)))
 
@@ -169,6 +178,8 @@ class TestPlan:
             {"sampling": Sampling(max_new_tokens=1)},
             {"sampling": Sampling(max_model_length=1)},
             {"system_prompt": ""},
+            {"template_date": "2026-01-01"},
+            {"prompts": "q"},
         ],
         ids=str,
     )
@@ -176,6 +187,7 @@ class TestPlan:
         """Whatever is changed after the fact shows."""
         assert {field.name for field in fields(Plan)} == {
             "benchmark", "exam", "problem_ids", "rounds", "seed", "sampling", "system_prompt", "grader",
+            "template_date", "prompts",
         }  # fmt: skip
         assert PLAN.digest != replace(PLAN, **changed).digest  # type: ignore[arg-type]
 

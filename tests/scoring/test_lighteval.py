@@ -14,7 +14,7 @@ from pytest_r1eval.core.benchmarks import Benchmark, Problem
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response
 from pytest_r1eval.errors import ScoringError
 from pytest_r1eval.scoring.pool import GradingPool
-from tests.toys import BUILT_IN_BY_NAME, DATA, PROBE, said, toy
+from tests.toys import BUILT_IN_BY_NAME, DATA, DATE, PROBE, said, toy
 
 pytest_plugins = ["tests.scoring_fixtures"]
 
@@ -142,7 +142,12 @@ class TestOutcomes:
 def aime(pool: GradingPool, tokenizer: str, real_data: Path) -> tuple[Problem, ...]:
     """Build AIME 2024."""
     future = pool.build_exam(
-        BUILT_IN_BY_NAME["aime24"], data_dir=real_data, model=tokenizer, revision=None, system_prompt=None
+        BUILT_IN_BY_NAME["aime24"],
+        data_dir=real_data,
+        model=tokenizer,
+        revision=None,
+        system_prompt=None,
+        template_date=DATE,
     )
     return future.result().exam.problems
 
@@ -172,7 +177,14 @@ class TestRealGolds:
         """All 500 are, with LightEval 0.13.0; every fifth is asked here."""
         benchmark = BUILT_IN_BY_NAME["math500"]
         problems = (
-            pool.build_exam(benchmark, data_dir=real_data, model=tokenizer, revision=None, system_prompt=None)
+            pool.build_exam(
+                benchmark,
+                data_dir=real_data,
+                model=tokenizer,
+                revision=None,
+                system_prompt=None,
+                template_date=DATE,
+            )
             .result()
             .exam.problems
         )
@@ -188,7 +200,14 @@ def test_letters_of_multiple_choice_are_graded(pool: GradingPool, tokenizer: str
     """GPQA's own metric, on made-up questions."""
     benchmark = BUILT_IN_BY_NAME["gpqa"]
     problem = (
-        pool.build_exam(benchmark, data_dir=DATA, model=tokenizer, revision=None, system_prompt=None)
+        pool.build_exam(
+            benchmark,
+            data_dir=DATA,
+            model=tokenizer,
+            revision=None,
+            system_prompt=None,
+            template_date=DATE,
+        )
         .result()
         .exam.problems[0]
     )

@@ -20,7 +20,7 @@ from pytest_r1eval.core.records import Grade, Outcome
 from pytest_r1eval.errors import ExamError, ScoringError
 from pytest_r1eval.exams import BuiltExam
 from pytest_r1eval.scoring.pool import GradingPool, scoring_environment
-from tests.toys import PROBE, SECRETS, said, toy
+from tests.toys import DATE, PROBE, SECRETS, said, toy
 
 pytest_plugins = ["tests.scoring_fixtures"]
 
@@ -179,7 +179,14 @@ class TestFailures:
         (tmp_path / "lighteval.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
         monkeypatch.syspath_prepend(tmp_path)
         with GradingPool(n_processes=1) as pool:
-            future = pool.build_exam(PROBES, data_dir=None, model="none", revision=None, system_prompt=None)
+            future = pool.build_exam(
+                PROBES,
+                data_dir=None,
+                model="none",
+                revision=None,
+                system_prompt=None,
+                template_date=DATE,
+            )
             with pytest.raises(ScoringError, match=r"RuntimeError: operator torchvision::nms does not exist"):
                 future.result(timeout=20)
 
@@ -187,7 +194,14 @@ class TestFailures:
         """Ctrl-C in the first seconds does not wait for LightEval."""
         started = time.monotonic()
         with GradingPool(n_processes=1) as pool:
-            future = pool.build_exam(PROBES, data_dir=None, model="none", revision=None, system_prompt=None)
+            future = pool.build_exam(
+                PROBES,
+                data_dir=None,
+                model="none",
+                revision=None,
+                system_prompt=None,
+                template_date=DATE,
+            )
         with pytest.raises(ScoringError, match="the scoring processes ended"):
             future.result(timeout=0)
         assert time.monotonic() - started < 5
@@ -203,7 +217,14 @@ class TestFailures:
         """Nothing can be asked of it, so its requests are lost; the run goes on."""
 
         def build(pool: GradingPool) -> Future[BuiltExam]:
-            return pool.build_exam(PROBES, data_dir=None, model="none", revision=None, system_prompt=None)
+            return pool.build_exam(
+                PROBES,
+                data_dir=None,
+                model="none",
+                revision=None,
+                system_prompt=None,
+                template_date=DATE,
+            )
 
         others = children_of(os.getpid())
         with GradingPool(n_processes=1) as pool:
