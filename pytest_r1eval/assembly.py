@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import secrets
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
@@ -20,7 +21,7 @@ import pytest
 from pytest_r1eval.baseline_files import BaselineShelf
 from pytest_r1eval.checkpoint import Checkpoint, inspect_checkpoint
 from pytest_r1eval.code_test_cache import cache_folder
-from pytest_r1eval.core.benchmarks import Benchmark, Sampling
+from pytest_r1eval.core.benchmarks import Benchmark, Grader, Sampling
 from pytest_r1eval.core.placement import Demand, Machine, Placement
 from pytest_r1eval.core.placement import placement as placed
 from pytest_r1eval.devices import DeviceShare, device_share, this_machine
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from pytest_r1eval.engines.engine import Engine
     from pytest_r1eval.execution import Worker
     from pytest_r1eval.scoring.grading import CodeGrading
+    from pytest_r1eval.scoring.pool import GradingPool
 
 N_SCORING_PROCESSES_PER_WORKER = 4
 """At most; grading takes milliseconds a response, so a few keep up with any engine."""
@@ -191,7 +193,7 @@ def build_worker(
     engine: Engine
     if settings.engine is EngineKind.REPLAY:
         options = ReplayOptions.parse(settings.engine_args)
-        pool = GradingPool(n_processes=N_SCORING_PROCESSES_PER_WORKER, code=code) if options.regrade else None
+        pool = _regrading_pool(code, [catalog[name] for name in selected]) if options.regrade else None
         grader = _lighteval() if options.regrade else "recorded"
         source = RecordedSource(run=Path(settings.model), regrading=None if pool is None else (pool, code))
         engine = ReplayEngine(Path(settings.model), options=options)
@@ -242,6 +244,14 @@ def _claimed_share(machine: Machine, placement: Placement | None, *, place: int,
     )
     os.environ.update(share.environment())
     return share
+
+
+def _regrading_pool(code: CodeGrading, benchmarks: Sequence[Benchmark]) -> GradingPool:
+    """Make the graders of recorded answers; exams and prompts are recorded too, so that programs need no LightEval."""
+    from pytest_r1eval.scoring.pool import GradingPool  # noqa: PLC0415 - not in a process that only collects
+
+    is_for_programs = all(benchmark.grader is Grader.CODE for benchmark in benchmarks)
+    return GradingPool(n_processes=N_SCORING_PROCESSES_PER_WORKER, code=code, is_for_programs=is_for_programs)
 
 
 def _lighteval() -> str:

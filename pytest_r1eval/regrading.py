@@ -69,7 +69,7 @@ def regrade(store: Store, benchmarks: Iterable[Benchmark], *, code: CodeGrading,
                 f"verdict; judge it without --r1-grader, or complete it first: --r1-resume {store.path.parent} "
                 "--r1-gate fixed"
             )
-    with GradingPool(n_processes=n_processes, code=code) as pool:
+    with GradingPool(n_processes=n_processes, code=code, is_for_programs=True) as pool:
         return [asyncio.run(_regraded(store, benchmark, pool=pool, grader=code.name)) for benchmark in programs]
 
 

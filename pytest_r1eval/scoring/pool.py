@@ -116,6 +116,8 @@ class GradingPool:
         n_processes: Scoring processes.
         timeout_s: Seconds a response may take to grade; programs have limits of their own.
         code: How programs are graded; None where no benchmark asks for any.
+        is_for_programs: Whether programs alone are expected: LightEval is then imported by the first request that
+            needs it, not beforehand.
         environ: The environment the processes start from, secrets still in it; None takes this process's.
     """
 
@@ -125,10 +127,12 @@ class GradingPool:
         n_processes: int,
         timeout_s: float = 60.0,
         code: CodeGrading | None = None,
+        is_for_programs: bool = False,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self._n_processes = n_processes
         self._code = code
+        self._is_for_programs = is_for_programs
         self._timeout_s = timeout_s
         self._environ = dict(os.environ if environ is None else environ)
         self._ids = itertools.count()
@@ -237,6 +241,7 @@ class GradingPool:
             self._server = _Server(
                 n_processes=self._n_processes,
                 timeout_s=self._timeout_s,
+                is_for_programs=self._is_for_programs,
                 environ=scoring_environment(self._environ, search_path=sys.path),
             )
         return self._server
@@ -264,11 +269,14 @@ class _ServerLostError(ScoringError):
 class _Server:
     """One server process, the connection to it, and the requests it has not answered."""
 
-    def __init__(self, *, n_processes: int, timeout_s: float, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, *, n_processes: int, timeout_s: float, is_for_programs: bool, environ: Mapping[str, str]
+    ) -> None:
         self._connection, theirs = Pipe()
+        arguments = map(str, (theirs.fileno(), n_processes, timeout_s, is_for_programs))
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno()), str(n_processes), str(timeout_s)],
+            [sys.executable, "-P", "-c", _PROGRAM, *arguments],
             env=dict(environ),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,

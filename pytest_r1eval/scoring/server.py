@@ -2,6 +2,7 @@
 The program that holds the scoring processes; started by `scoring.pool`, which says why it is one.
 
 It stays light itself: LightEval is imported once, by multiprocessing's fork server, and inherited by every worker.
+Where only programs are graded it is not imported before a request needs it.
 Programs are graded by threads of this process, because all they do is wait for the sandbox (`scoring.code`).
 It ends, with its whole process group, as soon as the process that started it is gone.
 """
@@ -62,12 +63,13 @@ _EXAM_TIMEOUT_S = 1800
 
 
 def main() -> None:
-    """Serve the connection whose file descriptor, pool size and timeout are on the command line."""
-    handle, n_processes, timeout_s = sys.argv[1:]
+    """Serve the connection that the command line names, with its pool size, timeout and what to import beforehand."""
+    handle, n_processes, timeout_s, is_for_programs = sys.argv[1:]
     threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
-    forkserver.ensure_running()
+    if is_for_programs != str(True):
+        forkserver.ensure_running()
     connection = Connection(int(handle))
     dispatcher = _Dispatcher(connection, context, n_processes=int(n_processes), timeout_s=float(timeout_s))
     threading.Thread(target=dispatcher.run, daemon=True).start()

@@ -16,9 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.core.benchmarks import CodeGrader
 from pytest_r1eval.core.records import Grade, Outcome
 from pytest_r1eval.errors import ExamError, ScoringError
 from pytest_r1eval.exams import BuiltExam
+from pytest_r1eval.sandbox import Limits
+from pytest_r1eval.scoring.grading import CodeGrading
 from pytest_r1eval.scoring.pool import GradingPool, scoring_environment
 from tests.toys import DATE, PROBE, SECRETS, said, toy
 
@@ -239,6 +242,20 @@ class TestFailures:
             assert survivors_of(family, within_s=5) == set()
             family = {second} | descendants_of(second)
         assert survivors_of(family, within_s=5) == set()
+
+
+def test_programs_alone_import_no_lighteval(tmp_path: Path) -> None:
+    """A pool for programs confirms its sandbox without a fork server that imports LightEval for 9 s of CPU."""
+    code = CodeGrading(grader=CodeGrader.STRICT, limits=Limits(), tests=tmp_path, allow_unsafe=True)
+    n_importing = {}
+    for is_for_programs in (True, False):
+        others = descendants_of(os.getpid())
+        with GradingPool(n_processes=1, code=code, is_for_programs=is_for_programs) as pool:
+            pool.confirm_sandbox().result(timeout=60)
+            own = descendants_of(os.getpid()) - others
+            commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in own]
+        n_importing[is_for_programs] = sum(b"pytest_r1eval.scoring.lighteval" in command for command in commands)
+    assert n_importing == {True: 0, False: 1}
 
 
 class TestPlaces:
