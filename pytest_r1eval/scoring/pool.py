@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 
 _FOR_THE_HUB = re.compile(r"HF_TOKEN|HUGGING_FACE_HUB_TOKEN|(?:https?|all)_proxy", re.IGNORECASE)
 """Secrets that whoever reads a data set needs; a proxy's address may hold a password."""
+_NAMES_AN_ERROR = re.compile(r"^[\w.]*(?:Error|Exception)\b.*$", re.MULTILINE)
+"""A traceback's last line; other processes of the group may print a warning after it."""
 _PROGRAM = "from pytest_r1eval.scoring.server import main; main()"
 _MAX_REQUESTS_AT_ONCE = 64
 """In one message; an answer of 32,768 tokens is 100 KB."""
@@ -374,5 +376,5 @@ class _Server:
             size = os.fstat(self._errors.fileno()).st_size
             tail = os.pread(self._errors.fileno(), 2000, max(0, size - 2000)).decode(errors="replace")
             if lines := tail.strip().splitlines():
-                return f" ({lines[-1]})"
+                return f" ({(_NAMES_AN_ERROR.findall(tail) or lines)[-1]})"
         return ""

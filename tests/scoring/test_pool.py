@@ -179,7 +179,11 @@ class TestFailures:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Seen with a torchvision for another torch; a fork server that dies of it would leave requests waiting."""
-        (tmp_path / "lighteval.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+        (tmp_path / "lighteval.py").write_text(
+            "import atexit, sys\n"
+            "atexit.register(print, '  warnings.warn(leaked)', file=sys.stderr)\n"  # as a resource tracker may, at last
+            "raise RuntimeError('operator torchvision::nms does not exist')"
+        )
         monkeypatch.syspath_prepend(tmp_path)
         with GradingPool(n_processes=1) as pool:
             future = pool.build_exam(
