@@ -35,11 +35,13 @@ endif
 	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# A question that has its verdict is not drawn again, so each demo has an output folder, and a ledger, of its own.
+demo: DEMO := data/demo/$(shell date -u +%Y%m%d-%H%M%S)
 demo: $(STAMP) ## judge the shipped checkpoint (green), then the regressed one (red)
 	@echo "== may the shipped checkpoint ship? vLLM samples it, LightEval scores it, the gate compares it with its baseline"
-	$(BIN)/pytest -p no:randomly --r1-model $(GOOD) --r1-baseline $(BASELINE) -m smoke
+	$(BIN)/pytest -p no:randomly --r1-model $(GOOD) --r1-baseline $(BASELINE) --r1-output-dir $(DEMO) -m smoke
 	@echo "== and the regressed one, an earlier step of the same training?"
-	@$(BIN)/pytest -p no:randomly --r1-model $(REGRESSED) --r1-baseline $(BASELINE) -m smoke; code=$$?; \
+	@$(BIN)/pytest -p no:randomly --r1-model $(REGRESSED) --r1-baseline $(BASELINE) --r1-output-dir $(DEMO) -m smoke; code=$$?; \
 	if [ $$code -eq 1 ]; then echo "== the gate turned red (exit code 1), as it should: demo complete"; \
 	else echo "== expected exit code 1 (the gate turns red), got $$code"; exit 1; fi
 

@@ -26,7 +26,7 @@ from scipy.special import chdtr
 from pytest_r1eval.core.baselines import MeasuredBaseline
 from pytest_r1eval.core.fingerprints import Fingerprint
 from pytest_r1eval.core.multiplicity import OverDispersion, over_dispersion
-from pytest_r1eval.core.pooling import Pooled, added_counts, pooled
+from pytest_r1eval.core.pooling import DISAGREE, Pooled, added_counts, pooled
 from pytest_r1eval.core.stats import Estimate, pass_at_1
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.runs import StoredRun
@@ -35,10 +35,6 @@ SCHEMA_VERSION = 1
 
 UNLIKELY = 0.01
 """Below this a Q is reported: one set of independent runs in a hundred is so far apart, or so close together."""
-
-
-DISAGREE = 0.001
-"""Below this a Q between runs of one fingerprint widens the error: sampling does not explain how far apart they are."""
 
 
 class Method(StrEnum):
@@ -174,7 +170,7 @@ def _added(group: Sequence[MeasuredRun]) -> AddedRuns:
         if one.measured.seed == other.measured.seed:
             raise RunError(
                 f"{one.folder} and {other.folder} have one fingerprint and one seed ({one.measured.seed}), so they "
-                "are the same samples; expected distinct seeds: leave one out, or draw another run with --r1-seed"
+                "are the same samples; expected distinct seeds: leave one out, or draw another run with --r1-fresh"
             )
     counts = [run.measured.counts for run in group]
     estimate = pass_at_1(added_counts(counts))

@@ -143,6 +143,7 @@ def shelf_of(settings: Settings, checkpoint: Checkpoint, *, run: Path) -> Baseli
         output_dir=settings.output_dir,
         run=run,
         lineage=settings.lineage,
+        identity=checkpoint.identity,
     )
 
 

@@ -22,6 +22,7 @@ from pytest_r1eval.core.baselines import (
     with_measured,
 )
 from pytest_r1eval.core.blessings import kept
+from pytest_r1eval.core.fingerprints import ModelIdentity
 from pytest_r1eval.core.lineage import Lineage, is_one_training, lineage_from
 from pytest_r1eval.errors import BaselineError, R1EvalError
 from pytest_r1eval.hub_baselines import HUB_PREFIX, commit_of, fetch
@@ -53,6 +54,7 @@ class BaselineShelf:
         output_dir: Where runs are kept, for ``previous``.
         run: The run that asks, which is not its own previous one.
         lineage: Where the candidate stands in its training; what it does not say is read off the name.
+        identity: Digests of the candidate, which is not its own previous checkpoint; None if nobody says.
     """
 
     root: Path
@@ -61,6 +63,7 @@ class BaselineShelf:
     output_dir: Path | None = None
     run: Path | None = None
     lineage: Lineage | None = None
+    identity: ModelIdentity | None = None
 
     def find(self, benchmark: str) -> FoundBaseline | None:
         """
@@ -118,7 +121,7 @@ class BaselineShelf:
         elif self.output_dir is None or self.run is None:
             raise BaselineError("--r1-baseline previous: there is no output folder to look for earlier runs in")
         else:
-            run = previous_run(self.output_dir, benchmark, before=self.run)
+            run = previous_run(self.output_dir, benchmark, before=self.run, unlike=self.identity)
         if run is None:
             return None
         try:

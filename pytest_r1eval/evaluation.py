@@ -84,6 +84,7 @@ class EvaluationOptions(TypedDict, total=False):
     report: Sequence[str | Path]
     output_dir: str | Path
     resume: str | Path
+    fresh: bool
     upload: str
     upload_when: str
     upload_required: bool

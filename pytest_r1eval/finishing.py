@@ -108,12 +108,52 @@ def noted(what: str, lines: list[str], *, failed: str = "not written:") -> Itera
         lines.append(f"{what}: {failed} {reason}; samples and verdicts are in the run's store")
 
 
+def finish_again(
+    runs: Sequence[Path],
+    results: Sequence[GateResult],
+    *,
+    wishes: UploadWishes | None,
+    when: UploadWhen,
+    reports: Sequence[Path],
+) -> Finished:
+    """
+    Write reports of runs whose verdicts were stored before, and upload them where that is wished for.
+
+    Their own files stay as they are. A run that is not there any more has no more than its verdict.
+
+    Args:
+        runs: The runs' folders.
+        results: Their verdicts.
+        wishes: Where they are to be uploaded; None for nowhere.
+        when: Which runs are.
+        reports: Files to write a report to.
+    """
+    there = [run for run in runs if StoredRun(folder=run).exists]
+    lines = [f"the samples of {run} are gone; its verdict is in the ledger" for run in runs if run not in there]
+    written = _reports(there[0], reports) if there and reports else ()
+    is_wanted = when is UploadWhen.ALWAYS or all(result.passes for result in results)
+    if wishes is None or not there or not is_wanted:
+        return Finished(reports=written, lines=tuple(lines), is_uploaded=None)
+    failures: list[str] = []
+    for run in there:
+        with noted("upload", failures, failed="FAILED."):
+            lines += upload(run, wishes).lines
+        if failures:
+            again = f"  nothing is lost; try again with: r1eval upload {run}"
+            return Finished(reports=written, lines=(*lines, *failures, again), is_uploaded=False)
+    return Finished(reports=written, lines=tuple(lines), is_uploaded=True)
+
+
 def _write_reports(run: Path, paths: Sequence[Path]) -> tuple[str, ...]:
     """Write the page of the run and what else was asked for; return what a person should know of it."""
+    return _reports(run, (run / PAGE_NAME, *paths))
+
+
+def _reports(run: Path, paths: Sequence[Path]) -> tuple[str, ...]:
     lines: list[str] = []
     with noted("report", lines):
         report = read_report(run)
-    for path in () if lines else (run / PAGE_NAME, *paths):
+    for path in () if lines else paths:
         with noted("report", lines):
             lines.append(f"report: {write_report(report, path)}")
     return tuple(lines)

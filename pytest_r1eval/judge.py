@@ -8,19 +8,21 @@ plan says what there must be, and what is missing makes the verdict INVALID.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from pytest_r1eval.atomic_files import write_text
 from pytest_r1eval.baseline_files import BaselineShelf, FoundBaseline
+from pytest_r1eval.core.attempts import Attempts
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.gates import SequentialGate
-from pytest_r1eval.core.health import Health, judge_health
+from pytest_r1eval.core.health import Health, added_health, judge_health
 from pytest_r1eval.core.multiplicity import FallenProblems, Rearrangement, fallen_problems, rearrangement
 from pytest_r1eval.core.plans import Plan
+from pytest_r1eval.core.pooling import added_counts
 from pytest_r1eval.core.records import Counts, ProblemCounts, ProblemTally
 from pytest_r1eval.core.sequential import SequentialPlan
 from pytest_r1eval.core.stats import pass_at_1
@@ -45,6 +47,7 @@ from pytest_r1eval.runs import (
     unfit_run,
     ungraded_of,
     unplanned_run,
+    with_earlier,
 )
 from pytest_r1eval.store import BenchmarkState, Store
 
@@ -77,6 +80,7 @@ class GateResult:
         grader: What ran the programs, name and version; None where the task's metric graded.
         sandbox: What they ran in, in words; None where none ran.
         reference: The measured baseline's counts, for reports; None without one.
+        attempts: Which attempt on these weights it is, and what came before; None where no ledger is kept.
     """
 
     benchmark: str
@@ -99,6 +103,7 @@ class GateResult:
     grader: str | None = None
     sandbox: str | None = None
     reference: tuple[ProblemCounts, ...] | None = None
+    attempts: Attempts | None = None
 
     @property
     def passes(self) -> bool:
@@ -138,6 +143,8 @@ class Judge:
         rule: How to decide.
         save_as: The name to record baselines under; None records none.
         is_holm: Whether fixed gates are judged as one family by Holm's procedure.
+        earlier: By benchmark, what earlier attempts on these weights measured; a verdict rests on all samples.
+        attempts: By benchmark, what is said of them.
     """
 
     store: Store
@@ -145,6 +152,8 @@ class Judge:
     rule: GateRule
     save_as: str | None = None
     is_holm: bool = False
+    earlier: Mapping[str, tuple[MeasuredBaseline, ...]] = field(default_factory=dict)
+    attempts: Mapping[str, Attempts] = field(default_factory=dict)
 
     def judge(self, benchmarks: Sequence[Benchmark]) -> tuple[GateResult, ...]:
         """
@@ -159,9 +168,19 @@ class Judge:
             results = tuple(
                 replace(result, judgement=judgement) for result, judgement in zip(results, judged, strict=True)
             )
+        results = tuple(self._with_attempts(result) for result in results)
         for result in results:
             self.store.write_verdict(result.benchmark, dumps(result))
         return results
+
+    def _with_attempts(self, result: GateResult) -> GateResult:
+        """Add which attempt it is."""
+        attempts, earlier = self.attempts.get(result.benchmark), self.earlier.get(result.benchmark, ())
+        if attempts is None or not earlier:
+            return replace(result, attempts=attempts)
+        n_earlier = sum(measured.counts.n_samples for measured in earlier)
+        told = replace(attempts, n_added=len(earlier), n_samples=n_earlier + result.n_samples)
+        return replace(result, attempts=told)
 
     def _with_grader(self, result: GateResult) -> GateResult:
         """Add what ran programs, where a benchmark asks for them."""
@@ -185,6 +204,9 @@ class Judge:
         counts = Counts.from_rows(
             (id_, n_correct, n_samples) for id_, n_correct, n_samples in graded_rows(tallies) if n_samples
         )
+        if earlier := self.earlier.get(result.benchmark, ()):
+            observed = added_health([*(measured.health for measured in earlier), observed])
+            counts = added_counts([*(measured.counts for measured in earlier), counts])
         baseline = None if found is None else found.baseline
         return with_diagnostics(result, observed=observed, counts=counts, baseline=baseline, rule=self.rule)
 
@@ -252,6 +274,9 @@ class Judge:
         name, run = benchmark.name, complete_run(self.store, plan, tallies)
         if isinstance(run, Judgement):
             return GateResult(benchmark=name, judgement=run, baseline=None), None
+        whole = with_earlier(run, self.earlier.get(name, ()))
+        if isinstance(whole, Judgement):
+            return GateResult(benchmark=name, judgement=whole, baseline=None), None
         try:
             found = self.shelf.find(name)
             is_comparable = found is not None and is_same_question(run.measured, found)
@@ -263,7 +288,7 @@ class Judge:
         if found is None or (self.save_as is not None and not is_comparable):
             found, judgement = None, self._without_baseline(run, kept)
         else:
-            judgement = decided(run, found, benchmark=benchmark, rule=self.rule)
+            judgement = decided(whole, found, benchmark=benchmark, rule=self.rule)
             if kept.refusal is not None:
                 note = f"Not recorded. {kept.refusal.reason}"
                 judgement = replace(judgement, warnings=(*judgement.warnings, note))
@@ -340,14 +365,23 @@ def decided(run: CompleteRun, found: FoundBaseline, *, benchmark: Benchmark | No
         rule: How to decide.
     """
     if run.ungraded is None:
-        return compared(run.measured, found, benchmark=benchmark, n_samples=run.samples_per_problem, rule=rule)
+        judgement = compared(run.measured, found, benchmark=benchmark, n_samples=run.samples_per_problem, rule=rule)
+        return _by_origin(judgement, run, found)
     judgement = compared(run.measured, found, benchmark=benchmark, n_samples=None, rule=rule)
     for counts in run.extremes:
         completed = replace(run.measured, counts=counts, health=run.health)
         extreme = compared(completed, found, benchmark=benchmark, n_samples=run.samples_per_problem, rule=rule)
         if extreme.verdict is not judgement.verdict:
             return run.ungraded.refusal(_MATTERS)
-    return replace(judgement, warnings=(*judgement.warnings, run.ungraded.note))
+    judgement = replace(judgement, warnings=(*judgement.warnings, run.ungraded.note))
+    return _by_origin(judgement, run, found)
+
+
+def _by_origin(judgement: Judgement, run: CompleteRun, found: FoundBaseline) -> Judgement:
+    """Weigh a judgement by where the samples of both sides come from."""
+    if not isinstance(found.baseline, MeasuredBaseline):
+        return judgement
+    return weighed(judgement, ours=run.evidence, theirs=found.baseline.evidence)
 
 
 def _with_samples(result: GateResult, plan: Plan, tallies: tuple[ProblemTally, ...]) -> GateResult:
@@ -403,19 +437,15 @@ def compared(
     except BaselineError as error:
         return invalid(str(error), "Ask the same, or judge against a baseline recorded this way (--r1-save-baseline).")
     if isinstance(reference.side, Counts):
-        judgement = judge_measured(measured.counts, reference.side, tau=reference.tau, rule=rule, n_samples=n_samples)
-    else:
-        judgement = judge_published(
-            measured.counts,
-            reference.side,
-            tau=reference.tau,
-            rule=rule,
-            standard_samples=benchmark.samples_per_problem if benchmark else measured.counts.problems[0].n_samples,
-            n_samples=n_samples,
-        )
-    if reference.evidence is None:
-        return judgement
-    return weighed(judgement, ours=measured.evidence, theirs=reference.evidence)
+        return judge_measured(measured.counts, reference.side, tau=reference.tau, rule=rule, n_samples=n_samples)
+    return judge_published(
+        measured.counts,
+        reference.side,
+        tau=reference.tau,
+        rule=rule,
+        standard_samples=benchmark.samples_per_problem if benchmark else measured.counts.problems[0].n_samples,
+        n_samples=n_samples,
+    )
 
 
 def weighed(judgement: Judgement, *, ours: Evidence, theirs: Evidence) -> Judgement:
@@ -437,8 +467,8 @@ def weighed(judgement: Judgement, *, ours: Evidence, theirs: Evidence) -> Judgem
             verdict=Verdict.INCONCLUSIVE,
             passes=False,
             reason="The baseline holds the same weights drawn with the same seed: this is the same evidence twice.",
-            next_step="Compare with a baseline of another checkpoint (--r1-baseline), or draw these weights with "
-            "another --r1-seed to check the harness.",
+            next_step="Compare with a baseline of another checkpoint (--r1-baseline), or draw these weights again with "
+            "--r1-fresh to check the harness.",
         )
     if not ours.shares_weights(theirs):
         return judgement

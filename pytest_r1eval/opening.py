@@ -33,13 +33,15 @@ class OpenedRun:
     lock: RunLock
 
 
-def open_run(
+def open_run(  # noqa: PLR0913 - what a run is made of, named at the only call
     run: Path,
     *,
     settings: Settings,
     catalog: Mapping[str, Benchmark],
     checkpoint: Checkpoint,
     selected: tuple[str, ...],
+    seed: int | None = None,
+    asked: Mapping[str, str] | None = None,
 ) -> OpenedRun:
     """
     Open a run for this process alone.
@@ -50,13 +52,15 @@ def open_run(
         catalog: Every benchmark, by name.
         checkpoint: What is judged.
         selected: The benchmarks that are asked for.
+        seed: The seed of a new run; None for that of a first attempt.
+        asked: What the ledger calls the questions of a new run.
 
     Raises:
         StoreError: If the folder or the file cannot be used, or another process has the run.
         PlanError: If the run is not what is asked for now.
     """
     is_new = settings.judge_only is None and settings.resume is None
-    store = Store.create(run, _header(settings, checkpoint)) if is_new else Store.open(run)
+    store = Store.create(run, _header(settings, checkpoint, seed=seed, asked=asked)) if is_new else Store.open(run)
     with ExitStack() as undo:
         undo.callback(store.close)
         lock = RunLock.take(run)
@@ -80,24 +84,27 @@ def open_run(
     return OpenedRun(store=store, lock=lock)
 
 
-def _header(settings: Settings, checkpoint: Checkpoint) -> RunHeader:
+def _header(
+    settings: Settings, checkpoint: Checkpoint, *, seed: int | None, asked: Mapping[str, str] | None
+) -> RunHeader:
     return RunHeader(
         model=checkpoint.model,
         model_name=checkpoint.name,
         identity=checkpoint.identity,
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        seed=seed_of(settings, checkpoint),
+        seed=seed_of(settings, checkpoint) if seed is None else seed,
         share=settings.share,
         lineage=settings.lineage,
+        asked=asked or None,
     )
 
 
 def seed_of(settings: Settings, checkpoint: Checkpoint) -> int:
     """
-    Return the run's seed: given, recorded, or derived from the weights.
+    Return the seed of a first attempt: given, recorded, or derived from the weights.
 
-    Judging one checkpoint twice then draws the same samples: a red gate cannot be
-    rerun until it is green, and two checkpoints never share their luck.
+    Two checkpoints never share their luck. Equal seeds are no promise of equal samples: on a GPU kernels round with
+    the batch. That a question is not drawn again until its gate is green is the ledger's matter.
     """
     if settings.seed is not None:
         return settings.seed

@@ -167,7 +167,7 @@ OPTIONS: tuple[Option, ...] = (
         name="seed",
         phase="draw",
         metavar="N",
-        help="the run's seed (from the checkpoint's digest: judging it again draws the same samples)",
+        help="the run's seed (from the checkpoint's digest, and the attempt's number)",
     ),
     Option(
         name="tasks",
@@ -250,6 +250,12 @@ OPTIONS: tuple[Option, ...] = (
         metavar="RUN",
         is_bare_allowed=True,
         help="go on with a stored run (the newest of this model if RUN is left out)",
+    ),
+    Option(
+        name="fresh",
+        phase="draw",
+        is_flag=True,
+        help="draw a question again that has its verdict: another attempt, judged on all attempts' samples together",
     ),
     Option(
         name="shard",

@@ -79,7 +79,7 @@ def _dumps(content: object) -> str:
 def _benchmark(store: Store, result: GateResult, *, task: str) -> dict[str, Any]:
     """Say of one benchmark what LightEval has no place for."""
     plan = store.plan(result.benchmark)
-    judgement = result.judgement
+    judgement, attempts = result.judgement, result.attempts
     return {
         "task": f"{task}|0",
         "details": None,
@@ -88,6 +88,8 @@ def _benchmark(store: Store, result: GateResult, *, task: str) -> dict[str, Any]
         "passes": judgement.passes,
         "reason": judgement.reason,
         "baseline": result.baseline,
+        "attempt": None if attempts is None else attempts.number,
+        "first_verdict": attempts.earlier[0].verdict if attempts is not None and attempts.earlier else None,
         "is_at_stop": result.is_at_stop,
         "samples_per_problem": result.samples_per_problem,
         "n_samples": result.n_samples,

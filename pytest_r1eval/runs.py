@@ -14,11 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline
-from pytest_r1eval.core.fingerprints import Fingerprint, Question
-from pytest_r1eval.core.health import judge_health
+from pytest_r1eval.core.evidence import Evidence
+from pytest_r1eval.core.fingerprints import Fingerprint, ModelIdentity, Question
+from pytest_r1eval.core.health import added_health, judge_health
 from pytest_r1eval.core.plans import Plan
+from pytest_r1eval.core.pooling import DISAGREE, added_counts, pooled
 from pytest_r1eval.core.records import Counts, Outcome, ProblemTally
 from pytest_r1eval.core.sequential import Completions
+from pytest_r1eval.core.stats import pass_at_1
 from pytest_r1eval.core.texts import escaped, is_loop, quoted
 from pytest_r1eval.core.verdicts import GateRule, Judgement, Verdict, invalid
 from pytest_r1eval.errors import RunError
@@ -83,17 +86,25 @@ class CompleteRun:
 
     Attributes:
         measured: Its numbers, from the graded samples.
-        samples_per_problem: As planned.
+        samples_per_problem: As planned; None where several attempts are added up.
         health: Of all samples, graded or not.
         ungraded: Samples on which the grader failed; None where it failed on none.
         extremes: The counts with all ungraded samples wrong, and with all of them right; none where all are graded.
+        earlier_seeds: Seeds of the attempts whose samples are added.
     """
 
     measured: MeasuredBaseline
-    samples_per_problem: int
+    samples_per_problem: int | None
     health: HealthCounts
     ungraded: Ungraded | None
     extremes: tuple[Counts, ...]
+    earlier_seeds: tuple[int, ...] = ()
+
+    @property
+    def evidence(self) -> Evidence:
+        """What decides its samples."""
+        own = self.measured.evidence
+        return replace(own, seeds=(*self.earlier_seeds, *own.seeds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +128,12 @@ class StoredRun:
         """``org/name`` of the checkpoint."""
         with closing(Store.open(self.folder)) as store:
             return store.header.model_name
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Digests of the checkpoint."""
+        with closing(Store.open(self.folder)) as store:
+            return store.header.identity
 
     @property
     def benchmarks(self) -> tuple[str, ...]:
@@ -307,7 +324,7 @@ def unfit_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Ju
     if len(store.harnesses) != 1:
         return invalid(
             f"The run's workers answered with {len(store.harnesses)} different harnesses.",
-            "Use one engine version, dtype and kind of device per run.",
+            "Use one engine version, dtype and kind of device per run; start a new one (--r1-fresh).",
         )
     return None
 
@@ -326,7 +343,7 @@ def repeated_samples(store: Store, plan: Plan) -> Judgement | None:
     return invalid(
         f"Problem {repeated.problem_id} has one response of {response.n_tokens} tokens {repeated.n_samples} times, "
         f"which begins {quoted(response.text)}; the run has {len(found)} such: seeds were reused.",
-        "Samples that repeat each other are no evidence; check the engine's seeds and start a new run.",
+        "Samples that repeat each other are no evidence; check the engine's seeds and start a new run (--r1-fresh).",
     )
 
 
@@ -387,6 +404,52 @@ def complete_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) ->
     )
 
 
+def with_earlier(run: CompleteRun, earlier: Sequence[MeasuredBaseline]) -> CompleteRun | Judgement:
+    """
+    Add the samples of earlier attempts on the same weights: a verdict rests on all of them, or it is a second chance.
+
+    Args:
+        run: The newest attempt.
+        earlier: What the attempts before it measured.
+
+    Returns:
+        All of it as one run; INVALID where the attempts are no draws of one thing.
+    """
+    if not earlier:
+        return run
+    every = (*earlier, run.measured)
+    if any(set(measured.counts.ids) != set(run.measured.counts.ids) for measured in earlier):
+        return invalid("The attempts on these weights sat different problems.", "Use another --r1-output-dir.")
+    spread = pooled([pass_at_1(measured.counts) for measured in every])
+    if spread.p_different < DISAGREE:
+        return invalid(
+            f"The {len(every)} attempts on these weights disagree by more than sampling (Cochran's Q "
+            f"{spread.cochran_q:.3g}, p = {spread.p_different:.2g}): {', '.join(measured.run for measured in every)}.",
+            "Find out what changed between them: engine, device or files. Until then the earlier verdict counts.",
+        )
+    before = [measured.counts for measured in earlier]
+    return CompleteRun(
+        measured=replace(
+            run.measured,
+            counts=added_counts([*before, run.measured.counts]),
+            health=added_health([measured.health for measured in every]),
+        ),
+        samples_per_problem=None,
+        health=added_health([*(measured.health for measured in earlier), run.health]),
+        ungraded=run.ungraded,
+        extremes=tuple(added_counts([*before, counts]) for counts in run.extremes),
+        earlier_seeds=tuple(measured.seed for measured in earlier),
+    )
+
+
+def drawn(store: Store, plan: Plan, *, k: int) -> MeasuredBaseline | None:
+    """Return what the first k samples of every problem measured, for later attempts; None where one has no grade."""
+    tallies = store.tallies(plan.benchmark, k=k)
+    if len(store.harnesses) != 1 or any(tally.n_error == tally.n_samples for tally in tallies):
+        return None
+    return _measured(store, plan, tallies)
+
+
 def _measured(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> MeasuredBaseline:
     """Take a complete run as what a baseline would record of it; samples without a grade do not count."""
     header, (harness,) = store.header, store.harnesses
@@ -415,7 +478,9 @@ def _measured(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Me
     )
 
 
-def previous_run(output_dir: Path, benchmark: str, *, before: Path) -> StoredRun | None:
+def previous_run(
+    output_dir: Path, benchmark: str, *, before: Path, unlike: ModelIdentity | None = None
+) -> StoredRun | None:
     """
     Return the newest whole and healthy run of a benchmark below an output folder, whichever checkpoint it judged.
 
@@ -423,11 +488,12 @@ def previous_run(output_dir: Path, benchmark: str, *, before: Path) -> StoredRun
         output_dir: Where runs are kept.
         benchmark: What it must have judged.
         before: The run that asks; itself and later ones are no candidates.
+        unlike: The checkpoint that asks; another run of it is no earlier checkpoint. None takes any.
     """
     stores = sorted(output_dir.glob(f"*/*/*/{FILE_NAME}"), key=lambda path: path.parent.name, reverse=True)
     for path in stores:
         run = StoredRun(folder=path.parent)
         is_earlier = path.parent.name < before.name
-        if is_earlier and benchmark in run.benchmarks and run.is_fit(benchmark):
+        if is_earlier and run.identity != unlike and benchmark in run.benchmarks and run.is_fit(benchmark):
             return run
     return None

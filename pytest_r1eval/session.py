@@ -12,10 +12,11 @@ import os
 import re
 import threading
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, suppress
 from dataclasses import replace
 from enum import Enum, auto
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,16 +31,19 @@ from pytest_r1eval.core.placement import Placement
 from pytest_r1eval.core.plans import Share
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.devices import Places
-from pytest_r1eval.errors import R1EvalError, StoreError
+from pytest_r1eval.errors import PlanError, R1EvalError, StoreError
 from pytest_r1eval.opening import open_run
 from pytest_r1eval.run_lock import RunLock
 from pytest_r1eval.settings import EngineKind, Family, Settings
-from pytest_r1eval.store import Store
+from pytest_r1eval.store import FILE_NAME, Store
 
 if TYPE_CHECKING:
+    from pytest_r1eval.answering import Desk, Inquiry
     from pytest_r1eval.display import LiveProgress
     from pytest_r1eval.execution import Worker
+    from pytest_r1eval.items import Work
     from pytest_r1eval.judge import GateResult
+    from pytest_r1eval.ledger import Entry
     from pytest_r1eval.shares import ShareResult
 
 ORPHAN_POLL_S = 0.5
@@ -70,9 +74,10 @@ class RunSession:
         checkpoint: What is judged.
         run: The run's folder, which need not exist yet.
         placement: Where engines run; None where this process starts none of its own.
+        is_answered: Whether every question seems to have its verdict already.
     """
 
-    def __init__(  # noqa: PLR0913 - six parts, named at the only call
+    def __init__(  # noqa: PLR0913 - seven parts, named at the only call
         self,
         config: pytest.Config,
         *,
@@ -81,8 +86,12 @@ class RunSession:
         checkpoint: Checkpoint,
         run: Path,
         placement: Placement | None = None,
+        is_answered: bool = False,
     ) -> None:
         self._config = config
+        self._is_answered = is_answered
+        self._inquiries: dict[str, Inquiry] = {}
+        self._answers: dict[str, Entry] = {}
         self._placement = placement
         self._places = Places()
         self._settings = settings
@@ -102,6 +111,13 @@ class RunSession:
         self._is_interrupted = False
         self._is_counted = False
 
+    @cached_property
+    def _desk(self) -> Desk:
+        """The ledger, as this run sees it."""
+        from pytest_r1eval.answering import Desk  # noqa: PLC0415 - imports the statistics
+
+        return Desk(settings=self._settings, checkpoint=self._checkpoint, catalog=self._catalog)
+
     # Collection
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -113,7 +129,7 @@ class RunSession:
             parent,
             benchmarks=self._offered(),
             n_shards=1 if judging else self._settings.n_workers,
-            worker=StoredWork if judging else self._start_worker,
+            worker=StoredWork if judging else self._work,
         )
 
     def _offered(self) -> dict[str, Benchmark]:
@@ -124,7 +140,10 @@ class RunSession:
 
     def pytest_report_header(self) -> list[str]:
         """Say what is judged and where the run is kept."""
-        lines = [f"r1eval: {self._checkpoint.name} ({self._checkpoint.model})", f"r1eval: run {self._run}"]
+        lines = [f"r1eval: {self._checkpoint.name} ({self._checkpoint.model})"]
+        lines.append("r1eval: judged before, nothing is drawn" if self._is_answered else f"r1eval: run {self._run}")
+        if self._settings.goes_on:
+            lines.append("r1eval: it goes on from what is stored")
         if self._settings.regrades:
             lines.append(f"r1eval: nothing is drawn; programs are graded again by --r1-grader {self._settings.grader}")
         if self._placement is not None:
@@ -132,7 +151,7 @@ class RunSession:
         if self._settings.share is not None:
             lines.append(f"r1eval: share {self._settings.share}; to be merged before it is judged")
         is_drawing = self._settings.judge_only is None and self._settings.engine is not EngineKind.REPLAY
-        if self._config.option.collectonly or not is_drawing:
+        if self._config.option.collectonly or not is_drawing or self._is_answered:
             return lines
         from pytest_r1eval.outlook import outlook_lines  # noqa: PLC0415 - imports the statistics
 
@@ -253,7 +272,9 @@ class RunSession:
         for line in [line for result in passed for line in ("", *gate_words(result))]:
             terminalreporter.write_line(line)
         terminalreporter.write_line("")
-        terminalreporter.write_line(f"run: {self._run}")
+        runs = [self._run] if self._drawn else [self._desk.ledger.run_of(entry) for entry in self._answers.values()]
+        for run in dict.fromkeys(runs):
+            terminalreporter.write_line(f"run: {run}")
         for line in self._closing_words:
             terminalreporter.write_line(line)
         for line in self._workflow_commands:
@@ -270,23 +291,67 @@ class RunSession:
                 )
             return
         try:
-            opened = open_run(
-                self._run,
-                settings=self._settings,
-                catalog=self._catalog,
-                checkpoint=self._checkpoint,
-                selected=self._selected,
-            )
-            self._lock = opened.lock
-            with closing(opened.store) as store:
-                if self._settings.judge_only is None:
-                    store.select(self._selected)
+            with self._desk.locked():
+                self._inquire()
+                if self._drawn:
+                    self._open()
         except R1EvalError as error:
             raise pytest.UsageError(printable(str(error))) from error
-        if self._settings.judge_only is None:
+        if self._settings.judge_only is None and self._drawn:
             from pytest_r1eval.display import start_progress  # noqa: PLC0415 - imports the statistics
 
-            self._progress = start_progress(self._config, self._run, benchmarks=self._selected)
+            self._progress = start_progress(self._config, self._run, benchmarks=self._drawn)
+
+    @property
+    def _drawn(self) -> tuple[str, ...]:
+        """The benchmarks that this run is about; the others have their verdicts already."""
+        return tuple(name for name in self._selected if name not in self._answers)
+
+    def _inquire(self) -> None:
+        """
+        Ask the ledger of what is selected.
+
+        Raises:
+            PlanError: If a run is to be gone on with that is not this one.
+        """
+        self._inquiries = self._desk.inquire(self._selected, run=self._run)
+        goes_on = self._desk.ledger.name_of(self._run) if self._settings.goes_on else None
+        for name, inquiry in self._inquiries.items():
+            answer, unfinished = inquiry.answer, inquiry.goes_on
+            if answer is not None and answer.run != goes_on:
+                self._answers[name] = answer
+            if unfinished is not None and unfinished.run != goes_on:
+                run = self._desk.ledger.run_of(unfinished)
+                raise PlanError(
+                    f"{name}: a run of these weights is not finished, and is gone on with before another is drawn; "
+                    f"expected --r1-resume {run}, with the same options"
+                )
+
+    def _open(self) -> None:
+        inquiries = [self._inquiries[name] for name in self._drawn if name in self._inquiries]
+        opened = open_run(
+            self._run,
+            settings=self._settings,
+            catalog=self._catalog,
+            checkpoint=self._checkpoint,
+            selected=self._drawn,
+            seed=self._desk.seed(inquiries) if inquiries and not self._settings.goes_on else None,
+            asked=self._desk.asked(self._drawn),
+        )
+        self._lock = opened.lock
+        with closing(opened.store) as store:
+            if self._settings.judge_only is None:
+                store.select(self._drawn)
+            if inquiries:
+                self._desk.begin(inquiries, run=self._run, seed=store.header.seed)
+
+    def _work(self) -> Work:
+        """Return who works on a shard: the engine, or nobody where the question has its verdict."""
+        if not (self._run / FILE_NAME).is_file():
+            return StoredWork()
+        with closing(Store.open(self._run)) as store:
+            selected = store.selected
+        return OpenWork(selected=selected, start=self._start_worker)
 
     def _stop_progress(self) -> None:
         error = None if self._progress is None else self._progress.stop()
@@ -321,6 +386,8 @@ class RunSession:
             isinstance(item, items.ShardItem) for item in session.items
         ):
             return
+        if not (self._run / FILE_NAME).is_file():  # every question has its verdict
+            return
         try:
             error = self._start_worker().finish_all()
         except R1EvalError as refusal:
@@ -333,7 +400,6 @@ class RunSession:
             self._config.issue_config_time_warning(warning, stacklevel=1)
 
     def _judge(self) -> None:
-        from pytest_r1eval.judge import Judge  # noqa: PLC0415 - imports the statistics
 
         if not self._selected:
             return
@@ -342,24 +408,39 @@ class RunSession:
             self._report_share(self._settings.share)
             return
         try:
-            with closing(Store.open(self._run)) as store:
-                if self._settings.regrades:
-                    self._regrade(store)
-                shelf = shelf_of(self._settings, self._checkpoint, run=self._run)
-                judge = Judge(
-                    store=store,
-                    shelf=replace(shelf, lineage=shelf.lineage or store.header.lineage),  # a run that is judged again
-                    rule=rule_of(self._settings, n_gates=len(self._selected)),
-                    save_as=self._settings.save_baseline,
-                    is_holm=self._settings.family is Family.HOLM,
-                )
-                self._results += judge.judge([self._catalog[name] for name in self._selected])
+            found = {name: self._desk.stored(self._inquiries[name], entry) for name, entry in self._answers.items()}
+            if self._drawn:
+                found |= {result.benchmark: result for result in self._judged()}
+            self._results += [found[name] for name in self._selected]
         except R1EvalError as error:
             raise pytest.UsageError(printable(f"the run cannot be judged: {error}")) from error
         for result in self._results:
             self._report(result)
         self._finish()
         self._tell_github()
+
+    def _judged(self) -> tuple[GateResult, ...]:
+        """Judge what was drawn, and tell the ledger."""
+        from pytest_r1eval.judge import Judge  # noqa: PLC0415 - imports the statistics
+
+        with closing(Store.open(self._run)) as store:
+            if self._settings.regrades:
+                self._regrade(store)
+            shelf = shelf_of(self._settings, self._checkpoint, run=self._run)
+            asked = {name: inquiry.asked for name, inquiry in self._inquiries.items()}
+            standings = {} if self._settings.regrades else self._desk.standings(store, self._drawn, asked=asked)
+            judge = Judge(
+                store=store,
+                shelf=replace(shelf, lineage=shelf.lineage or store.header.lineage),  # a run that is judged again
+                rule=rule_of(self._settings, n_gates=len(self._selected)),
+                save_as=self._settings.save_baseline,
+                is_holm=self._settings.family is Family.HOLM,
+                earlier={name: standing.added for name, standing in standings.items()},
+                attempts={name: standing.attempts for name, standing in standings.items()},
+            )
+            results = judge.judge([self._catalog[name] for name in self._drawn])
+            self._desk.tell(store, results, standings)
+        return results
 
     def _regrade(self, store: Store) -> None:
         """Let `--r1-grader` grade a stored run's programs again, and say so."""
@@ -382,21 +463,39 @@ class RunSession:
 
     def _finish(self) -> None:
         """Write and upload what is kept of the run; a failure stands beside the verdicts."""
-        from pytest_r1eval.finishing import finish  # noqa: PLC0415 - imports the statistics
+        from pytest_r1eval.finishing import finish, finish_again  # noqa: PLC0415 - imports the statistics
 
-        finished = finish(
-            self._run,
-            self._results,
-            tasks={name: self._catalog[name].task for name in self._selected},
-            wishes=self._settings.upload,
-            when=self._settings.upload_when,
-            reports=self._settings.reports,
-        )
-        self._closing_words = (*finished.reports, *finished.lines)
+        settings = self._settings
+        if self._drawn:
+            finished = finish(
+                self._run,
+                [result for result in self._results if result.benchmark not in self._answers],
+                tasks={name: self._catalog[name].task for name in self._drawn},
+                wishes=settings.upload,
+                when=settings.upload_when,
+                reports=settings.reports,
+            )
+        else:
+            runs = dict.fromkeys(self._desk.ledger.run_of(entry) for entry in self._answers.values())
+            finished = finish_again(
+                [*runs], self._results, wishes=settings.upload, when=settings.upload_when, reports=settings.reports
+            )
+        self._closing_words = (*self._not_recorded(), *finished.reports, *finished.lines)
         if self._settings.upload_required:
             ending = {True: items.Ending.PASSED, False: items.Ending.ERROR, None: items.Ending.SKIPPED}
             words = "\n".join(finished.lines)
             self._log(items.upload_reports(ending[finished.is_uploaded], words=words))
+
+    def _not_recorded(self) -> tuple[str, ...]:
+        """Say how a stored run becomes a baseline, where --r1-save-baseline finds nothing that was drawn."""
+        name = self._settings.save_baseline
+        if name is None:
+            return ()
+        runs = [self._desk.ledger.run_of(entry) for entry in self._answers.values()]
+        return tuple(
+            f"not recorded, as nothing was drawn; record the stored run: r1eval baseline record {run} {name}"
+            for run in dict.fromkeys(runs)
+        )
 
     def _tell_github(self) -> None:
         """Put the table on the job's summary page and annotate what is not green; elsewhere nothing happens."""
@@ -476,6 +575,25 @@ def stop_when_orphaned(worker: Worker, parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(ORPHAN_POLL_S)
     worker.stop()
+
+
+class OpenWork:
+    """
+    The work of a run that draws only what has no verdict yet.
+
+    Args:
+        selected: The benchmarks that the run is about.
+        start: Starts the engine, once.
+    """
+
+    def __init__(self, *, selected: tuple[str, ...], start: Callable[[], Worker]) -> None:
+        self._selected = selected
+        self._start = start
+
+    def finish(self, benchmark: str) -> None:
+        """Wait until a benchmark has no unit left; one that the run is not about has its verdict."""
+        if benchmark in self._selected:
+            self._start().finish(benchmark)
 
 
 class StoredWork:

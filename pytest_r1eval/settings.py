@@ -88,6 +88,10 @@ class Settings:
     to its samples per problem, `margin` is a fraction, `root` is where the user's
     baselines and pyproject.toml live (pytest's own rootdir moves with the test paths among
     its arguments), `n_workers` the number of shards, `share` is `--r1-shard`;
+    `asked_gate` is `--r1-gate`, while `gate` is how samples are drawn: a further attempt (`fresh`) in full, as it is
+    judged with earlier ones; `goes_on` says that `resume` comes from the ledger;
+    `asked_gate` is `--r1-gate`, while `gate` is how samples are drawn: a further attempt (`fresh`) in full, as it is
+    judged with earlier ones; `goes_on` says that `resume` comes from the ledger;
     `regrades` says that `--r1-grader` grades a stored run again.
     """
 
@@ -121,6 +125,7 @@ class Settings:
     save_baseline: str | None = None
     lineage: Lineage | None = None
     gate: GateKind = GateKind.FIXED
+    asked_gate: GateKind = GateKind.FIXED
     max_samples: MaxSamples = MaxSamples.CAPPED
     family: Family = Family.NONE
     sigmas: float = 3.0
@@ -130,6 +135,8 @@ class Settings:
     inconclusive: InconclusivePolicy = InconclusivePolicy.FAIL
     reports: tuple[Path, ...] = ()
     resume: str | None = None
+    fresh: bool = False
+    goes_on: bool = False
     share: Share | None = None
     judge_only: Path | None = None
     regrades: bool = False
@@ -179,7 +186,8 @@ def settings_from(config: pytest.Config) -> Settings:
         baseline=read.text("baseline"),
         save_baseline=read.text("save-baseline"),
         lineage=_lineage(read.texts("lineage")),
-        gate=GateKind(read.choice("gate")),
+        gate=GateKind.FIXED if read.flag("fresh") else GateKind(read.choice("gate")),
+        asked_gate=GateKind(read.choice("gate")),
         max_samples=MaxSamples(read.choice("max-samples")),
         family=Family(read.choice("family")),
         sigmas=read.required("sigmas", _positive_float),
@@ -189,6 +197,7 @@ def settings_from(config: pytest.Config) -> Settings:
         inconclusive=InconclusivePolicy(read.choice("inconclusive")),
         reports=tuple(_report(config, text) for text in read.texts("report")),
         resume=read.text("resume"),
+        fresh=read.flag("fresh"),
         share=read.optional("shard", _machine_share),
         judge_only=judge_only,
         regrades=judge_only is not None and bool(given(config, ("grader",))),

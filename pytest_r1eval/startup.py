@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,6 +26,9 @@ from pytest_r1eval.options import given, names_in
 from pytest_r1eval.session import RunSession, marks_hint
 from pytest_r1eval.settings import EngineKind, GateKind, Settings, settings_from
 from pytest_r1eval.store import Store
+
+if TYPE_CHECKING:
+    from pytest_r1eval.answering import Inquiry
 
 _CHECKPOINT = pytest.StashKey[Checkpoint]()
 """What ``-n auto`` inspected before the run was registered; weights are hashed once."""
@@ -63,9 +69,14 @@ def register(config: pytest.Config) -> None:
             catalog = _held(settings.judge_only, catalog)
         _check_choice(config, settings, catalog)
         checkpoint = config.stash.get(_CHECKPOINT, None) or checkpoint_of(settings)
+        is_worker = hasattr(config, "workerinput")
+        expected: dict[str, Inquiry] = {}
+        if not (config.option.collectonly or is_worker):
+            settings, expected = _after_inquiry(config, settings, catalog=catalog, checkpoint=checkpoint)
         run = run_folder(config, settings, checkpoint)
+        is_answered = bool(expected) and all(one.answer is not None for one in expected.values())
         placement = None
-        if not (config.option.collectonly or hasattr(config, "workerinput")):
+        if not (config.option.collectonly or is_worker or is_answered):
             placement = placement_of(
                 settings, checkpoint, machine=this_machine(os.environ), n_workers=settings.n_workers
             )
@@ -76,7 +87,15 @@ def register(config: pytest.Config) -> None:
         for mark in items.marks_of(benchmark):
             config.addinivalue_line("markers", f"{mark}: the benchmark {benchmark.name} of pytest-r1eval")
     config.pluginmanager.register(
-        RunSession(config, settings=settings, catalog=catalog, checkpoint=checkpoint, run=run, placement=placement),
+        RunSession(
+            config,
+            settings=settings,
+            catalog=catalog,
+            checkpoint=checkpoint,
+            run=run,
+            placement=placement,
+            is_answered=is_answered,
+        ),
         "r1eval-run",
     )
     _forgive_dead_engines(config)
@@ -84,6 +103,33 @@ def register(config: pytest.Config) -> None:
         # Nobody named a path: judge, and leave the user's own tests and their marks alone.
         config.args.clear()
     config.args.append(str(items.ANCHOR))
+
+
+def _after_inquiry(
+    config: pytest.Config, settings: Settings, *, catalog: dict[str, Benchmark], checkpoint: Checkpoint
+) -> tuple[Settings, dict[str, Inquiry]]:
+    """
+    Ask the ledger before anything is drawn; an interrupted or INVALID run is gone on with in its folder.
+
+    What -m selects is guessed from its words, because xdist's workers are told the folder before they collect. The
+    session asks again once it knows; a guess that was wrong draws nothing that has its verdict.
+    """
+    from pytest_r1eval.answering import Desk  # noqa: PLC0415 - imports the statistics
+
+    words = set(re.findall(r"\w+", config.option.markexpr or ""))
+    if settings.judge_only is not None or config.option.keyword or "not" in words:
+        return settings, {}
+    names = [name for name, spec in catalog.items() if words & {*items.marks_of(spec)}]
+    desk = Desk(settings=settings, checkpoint=checkpoint, catalog=catalog)
+    expected = desk.inquire(names, run=settings.output_dir / checkpoint.name / NEXT_RUN) if names else {}
+    unfinished = {str(desk.ledger.run_of(one.goes_on)) for one in expected.values() if one.goes_on is not None}
+    if not unfinished:
+        return settings, expected
+    return replace(settings, resume=max(unfinished), goes_on=True), expected
+
+
+NEXT_RUN = "99999999-999999"
+"""The name of a run that is not there yet, after every other: what `--r1-baseline previous` looks before."""
 
 
 def _forgive_dead_engines(config: pytest.Config) -> None:
@@ -156,6 +202,11 @@ def _check_share(settings: Settings) -> None:
         raise pytest.UsageError(
             f"--r1-shard {settings.share} with --r1-gate sequential: looks need the samples of all machines while the "
             "run goes on; leave --r1-gate sequential out, or run it on one machine"
+        )
+    if settings.fresh:
+        raise pytest.UsageError(
+            f"--r1-shard {settings.share} with --r1-fresh: machines would not agree on the attempt's seed; draw all "
+            "shares with one new --r1-seed, and the merged run is judged with the earlier one"
         )
     if settings.save_baseline is not None:
         raise pytest.UsageError(

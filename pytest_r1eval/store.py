@@ -73,6 +73,7 @@ class RunHeader:
         seed: The run's seed.
         share: Which part of the plans this store draws; None for all of it.
         lineage: Where the checkpoint stands in its training; None if nobody said.
+        asked: By benchmark, the ledger's digest of what was asked; None where no ledger is kept.
     """
 
     model: str
@@ -82,6 +83,7 @@ class RunHeader:
     seed: int
     share: Share | None = None
     lineage: Lineage | None = None
+    asked: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

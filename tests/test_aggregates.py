@@ -66,7 +66,7 @@ class TestAdded:
             aggregate([run, another(run, seed=2), replace(run, folder="copy")])
         assert str(caught.value) == (
             f"{run.folder} and copy have one fingerprint and one seed (1), so they are the same samples; expected "
-            "distinct seeds: leave one out, or draw another run with --r1-seed"
+            "distinct seeds: leave one out, or draw another run with --r1-fresh"
         )
 
     @pytest.mark.parametrize("n_runs", [0, 1])

@@ -78,7 +78,7 @@ def blessed(file: BaselineFile, measured: MeasuredBaseline, *, when: dt.datetime
     if there.evidence == measured.evidence:
         raise BaselineError(
             f"{file.model}, {measured.benchmark}: the run {measured.run} holds the samples that are the baseline "
-            f"already ({_words(there)}); expected a new run. Draw one with another --r1-seed, or of another checkpoint"
+            f"already ({_words(there)}); expected a new run. Draw one with --r1-fresh, or of another checkpoint"
         )
     differences = _question_differences(there, measured)
     if differences and reason is None:

@@ -7,6 +7,7 @@ each rate is judged by itself, against the baseline where there is one.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from pytest_r1eval.core.baselines import HealthCounts
@@ -49,6 +50,16 @@ class Health:
         if 1 / MAX_LENGTH_RATIO <= ratio <= MAX_LENGTH_RATIO:
             return found
         return (*found, f"Responses have {ratio:.2f} times the tokens of the baseline's.")
+
+
+def added_health(parts: Collection[HealthCounts]) -> HealthCounts:
+    """Add up the counts of runs of one checkpoint."""
+    return HealthCounts(
+        n_samples=sum(part.n_samples for part in parts),
+        n_truncated=sum(part.n_truncated for part in parts),
+        n_no_answer=sum(part.n_no_answer for part in parts),
+        n_tokens=sum(part.n_tokens for part in parts),
+    )
 
 
 def judge_health(observed: HealthCounts, *, baseline: HealthCounts | None, rule: GateRule) -> Health:

@@ -20,6 +20,9 @@ from scipy.special import chdtr, chdtrc
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.stats import Estimate, Floats, demand_same_problems
 
+DISAGREE = 0.001
+"""Below this p of Cochran's Q, runs that ought to be alike are not: sampling does not explain their distance."""
+
 
 def added_counts(runs: Sequence[Counts]) -> Counts:
     """

@@ -28,6 +28,7 @@ class ReplayOptions:
         n_concurrent: Requests in flight.
         delay_s: How long every answer takes, so that a run lasts long enough to watch it or to kill it.
         regrade: Whether the recorded responses are graded anew, by this process's graders.
+        ledger: Whether the ledger is asked and told, as if the responses were drawn now.
 
     Raises:
         ValueError: If a value is not what it must be.
@@ -36,6 +37,7 @@ class ReplayOptions:
     n_concurrent: int = 256
     delay_s: float = 0.0
     regrade: bool = False
+    ledger: bool = False
 
     def __post_init__(self) -> None:
         if type(self.n_concurrent) is not int or self.n_concurrent < 1:
@@ -44,6 +46,8 @@ class ReplayOptions:
             raise ValueError(f"delay_s is {self.delay_s!r}; expected seconds, 0 or more")
         if type(self.regrade) is not bool:
             raise ValueError(f"regrade is {self.regrade!r}; expected true or false")
+        if type(self.ledger) is not bool:
+            raise ValueError(f"ledger is {self.ledger!r}; expected true or false")
 
     @classmethod
     def parse(cls, arguments: Mapping[str, object]) -> Self:
@@ -58,8 +62,8 @@ class ReplayOptions:
         except (TypeError, ValueError) as error:
             given = " ".join(f"{key}={value}" for key, value in arguments.items())
             raise EngineError(
-                f"--r1-engine-arg {given}: {error}; the replay engine takes n_concurrent=N, delay_s=SECONDS and "
-                "regrade=true"
+                f"--r1-engine-arg {given}: {error}; the replay engine takes n_concurrent=N, delay_s=SECONDS, "
+                "regrade=true and ledger=true"
             ) from error
 
 

@@ -28,6 +28,9 @@ def properties_of(result: GateResult, *, run: str) -> tuple[tuple[str, str], ...
     words = {"verdict": judgement.verdict.name, "baseline": result.baseline, "run": run}
     known = {name: None if value is None else f"{value:.6g}" for name, value in numbers.items()} | words
     known |= {"samples_per_problem": _word(result.samples_per_problem), "samples": str(result.n_samples)}
+    if result.attempts is not None:
+        known["attempt"] = str(result.attempts.number)
+        known["first_verdict"] = result.attempts.earlier[0].verdict if result.attempts.earlier else None
     return tuple((f"r1eval.{name}", printable(value)) for name, value in known.items() if value is not None)
 
 

@@ -97,6 +97,7 @@ def gate_words(result: GateResult) -> list[str]:
     lines += [f"  warning: {warning}" for warning in judgement.warnings]
     lines += _fallen_words(result.fallen) if result.fallen else []
     lines += _rearrangement_words(result)
+    lines += [f"  ledger: {line}" for line in result.attempts.lines] if result.attempts else []
     lines += [f"  recorded: {result.recorded}"] if result.recorded else []
     lines += [f"  candidate: {result.candidate}"] if result.candidate else []
     return [printable(line) for line in (*lines, f"  next: {judgement.next_step}")]
