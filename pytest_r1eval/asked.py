@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -114,7 +115,13 @@ def _gpu_models() -> Iterator[str]:
 
 def _folder_digest(folder: Path) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{path.relative_to(folder)}\0{_file_digest(path)}" for path in files]
+    return _files_digest(folder, tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
+
+
+@cache
+def _files_digest(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Read files once a process while they stay as they are: a run asks three times, and data sets hold gigabytes."""
+    lines = [f"{path.relative_to(folder)}\0{_file_digest(path)}" for path, _, _ in files]
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 

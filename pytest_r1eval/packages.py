@@ -154,14 +154,16 @@ def _verdicts(folder: Path) -> object:
 
 def _row(part: Any) -> CardRow:  # noqa: ANN401 - see _results
     score = part["score"]
-    note = "" if score is not None else "stopped early" if part["is_at_stop"] else "see the verdict"
+    notes = [] if score is not None else ["stopped early" if part["is_at_stop"] else "see the verdict"]
+    if part["first_verdict"] is not None:
+        notes.append(f"attempt {part['attempt']}, the first was {part['first_verdict']}")
     return CardRow(
         task=part["task"],
         score=None if score is None else score["mean"],
         standard_error=None if score is None else score["standard_error"],
         samples_per_problem=part["samples_per_problem"],
         verdict=str(part["verdict"]).upper(),
-        note=note,
+        note="; ".join(notes),
     )
 
 

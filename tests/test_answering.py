@@ -175,7 +175,7 @@ class TestUnfinished:
     def test_an_invalid_run_is_gone_on_with(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """The same command draws what is missing, in the same folder."""
         recorded("holes", seed=1, weights="w1", solve_rate=0.66, n_samples=40, skip=frozenset({("p003", 5)}))
-        judge(pytester, "holes").stdout.fnmatch_lines(["smoke: INVALID. 1 of 480 planned samples are missing."])
+        judge(pytester, "holes").stdout.fnmatch_lines(["smoke: INVALID. * of 480 planned samples are missing."])
         (run,) = runs_of(pytester)
         again = judge(pytester, "red")
         again.stdout.fnmatch_lines([f"r1eval: run {run}", "r1eval: it goes on from what is stored", "smoke: FAIL_*"])
