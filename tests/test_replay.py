@@ -171,7 +171,7 @@ def test_delay_holds_every_answer(run: Path) -> None:
 )
 def test_unknown_arguments_are_refused(arguments: dict[str, object]) -> None:
     """What the engine does not know is an error that says what it knows."""
-    with pytest.raises(EngineError, match="takes n_concurrent=N, delay_s=SECONDS and regrade=true"):
+    with pytest.raises(EngineError, match="takes n_concurrent=N, delay_s=SECONDS, regrade=true and ledger=true"):
         ReplayOptions.parse(arguments)
 
 

@@ -158,10 +158,26 @@ class TestPrecedence:
 
     def test_every_option_with_a_value_is_above_or_below(self) -> None:
         """An option that is added is added to these tests."""
-        elsewhere = {"tasks", "data", "judge-only", "output-dir", "two-sided", "exact", "unsafe-code", "report"}
+        elsewhere = {
+            "tasks",
+            "data",
+            "judge-only",
+            "output-dir",
+            "two-sided",
+            "exact",
+            "unsafe-code",
+            "fresh",
+            "report",
+        }
         elsewhere |= {option.name for option in OPTIONS if option.name.startswith("upload")}
 
         assert {option.name for option in OPTIONS} == {*elsewhere, *(option for option, *_ in KINDS)}
+
+    def test_a_further_attempt_is_drawn_in_full(self, read: Read) -> None:
+        """It is judged with earlier ones by the fixed rule, whatever gate was asked for."""
+        found = read("--r1-fresh", "--r1-gate", "sequential")
+        assert (found.fresh, found.gate, found.asked_gate) == (True, GateKind.FIXED, GateKind.SEQUENTIAL)
+        assert not read().fresh
 
     def test_defaults(self, read: Read, pytester: pytest.Pytester) -> None:
         """Without anything set a run is DeepSeek's recipe and the standard gate."""
