@@ -73,6 +73,7 @@ def _drawn(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> 
     return {
         "sampling": asdict(sampling_for(benchmark, settings, max_position=checkpoint.max_position)),
         "system_prompt": settings.system_prompt,
+        "template_date": settings.template_date.isoformat(),
         "tasks": _file_digest(settings.tasks) if own_tasks and settings.tasks is not None else None,
         "data": None if settings.data is None else _folder_digest(settings.data),
         "dtype": settings.dtype,
@@ -94,6 +95,7 @@ def _recorded(benchmark: Benchmark, run: Path) -> Mapping[str, object]:
         "exam": plan.exam,
         "sampling": asdict(plan.sampling),
         "system_prompt": plan.system_prompt,
+        "prompts": plan.prompts,
         "planned": plan.samples_per_problem,
     }
 

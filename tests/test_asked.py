@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def test_what_changes_no_answer_is_the_same_question(settings: Settings, change:
         {"subset": 5},
         {"temperature": 0.0},
         {"system_prompt": "Be brief."},
+        {"template_date": dt.date(2026, 1, 1)},
         {"dtype": "float32"},
         {"engine_args": {"quantization": "fp8"}},
         {"engine": EngineKind.SERVER},
