@@ -40,12 +40,13 @@ def pytest_sessionstart(session):
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a folder with a recorded run, its baseline, and a worse run; stand in it."""
     monkeypatch.chdir(tmp_path)
-    record_run(tmp_path / "good")
+    record_run(tmp_path / "base", seed=1)
+    record_run(tmp_path / "good", seed=3)
     record_run(tmp_path / "worse", weights="w2", seed=2, solve_rate=0.1)
     return tmp_path
 
 
-def judged(model: str, *, baseline: str = "good") -> RunReport:
+def judged(model: str, *, baseline: str = "base") -> RunReport:
     """Judge a recorded run against another."""
     return evaluate(model, ["smoke"], engine="replay", baseline=baseline)
 
@@ -53,7 +54,7 @@ def judged(model: str, *, baseline: str = "good") -> RunReport:
 CALLER = (
     "import signal, pytest_r1eval\n"
     "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
-    "pytest_r1eval.evaluate('good', ['smoke'], workers=2, engine='replay', baseline='good',"
+    "pytest_r1eval.evaluate('good', ['smoke'], workers=2, engine='replay', baseline='base',"
     " engine_arg={'delay_s': 1.0, 'n_concurrent': 1})\n"
 )
 """A script that judges for minutes."""
@@ -63,25 +64,25 @@ class TestReport:
     def test_green(self, folder: Path) -> None:
         """The report of a run that passes, kept where the command line keeps it, with what was said of its lineage."""
         report = pytest_r1eval.evaluate(
-            model="good", benchmarks=["smoke"], engine="replay", baseline="good", lineage={"step": 3, "commit": "abc"}
+            model="good", benchmarks=["smoke"], engine="replay", baseline="base", lineage={"step": 3, "commit": "abc"}
         )
         assert isinstance(report, pytest_r1eval.RunReport)
         assert report.passes
         assert report["smoke"].verdict is Verdict.PASS
-        assert report["smoke"].result.judgement.z == 0.0
+        assert report["smoke"].result.judgement.z == pytest.approx(-1.28, abs=0.005)
         assert report.run.parents[3] == folder / "data"
         assert report.header.lineage == Lineage(step=3, commit="abc")
 
     def test_red_is_a_report_and_no_error(self, folder: Path) -> None:
         """Over two workers, with the checkpoint as a path."""
-        report = evaluate(folder / "worse", ["smoke"], workers=2, engine="replay", baseline="good")
+        report = evaluate(folder / "worse", ["smoke"], workers=2, engine="replay", baseline="base")
         assert not report.passes
         assert report.exit_code == 1
         assert report["smoke"].verdict is Verdict.FAIL_REGRESSED
 
     def test_reports_that_were_asked_for_are_written(self, folder: Path) -> None:
         """Beside the one that carries the answer."""
-        evaluate("good", ["smoke"], engine="replay", baseline="good", report=[folder / "gate.md"])
+        evaluate("good", ["smoke"], engine="replay", baseline="base", report=[folder / "gate.md"])
         assert (folder / "gate.md").read_text().startswith("#")
 
     def test_nothing_is_printed(self, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +99,7 @@ class TestSurroundings:
         for name in ("RANK", "WORLD_SIZE", "ACCELERATE_USE_FSDP", "DEEPSPEED_ZERO_STAGE", "SLURM_JOB_ID"):
             monkeypatch.setenv(name, "1")
         monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
-        evaluate("good", ["smoke"], engine="replay", baseline="good", gpus=[6, 7])
+        evaluate("good", ["smoke"], engine="replay", baseline="base", gpus=[6, 7])
         seen = json.loads((folder / "environment.json").read_text())
         assert not {"RANK", "WORLD_SIZE", "ACCELERATE_USE_FSDP", "DEEPSPEED_ZERO_STAGE", "SLURM_JOB_ID"} & {*seen}
         assert seen["CUDA_VISIBLE_DEVICES"] == "6,7"
@@ -175,17 +176,17 @@ class TestRefusals:
             "    threading.Timer(3, os.kill, (os.getpid(), signal.SIGKILL)).start()\n"
         )
         with pytest.raises(EvaluationError, match=r"without a verdict \(exit code -9\): pytest's last words were"):
-            evaluate("good", ["smoke"], engine="replay", baseline="good", engine_arg=SLOW)
+            evaluate("good", ["smoke"], engine="replay", baseline="base", engine_arg=SLOW)
 
 
 class TestStopping:
     def test_a_run_that_takes_too_long_is_stopped_and_resumed(self, folder: Path) -> None:
         """What was drawn is stored; going on with it gives the verdict."""
         with pytest.raises(EvaluationError, match=r"stopped after 6 s without a verdict; what was drawn is stored"):
-            evaluate("good", ["smoke"], timeout_s=6, engine="replay", baseline="good", engine_arg=SLOW)
+            evaluate("good", ["smoke"], timeout_s=6, engine="replay", baseline="base", engine_arg=SLOW)
         run = run_of(folder)
         assert n_stored(run) < 96
-        assert evaluate("good", ["smoke"], engine="replay", baseline="good", resume=run).run == run
+        assert evaluate("good", ["smoke"], engine="replay", baseline="base", resume=run).run == run
         with closing(Store.open(run)) as store:
             assert store.progress("smoke").n_stored == 96
 
@@ -229,7 +230,7 @@ class TestStopping:
 def test_the_example_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it stands in examples/, on a recorded run."""
     monkeypatch.setenv("R1_ENGINE", "replay")
-    monkeypatch.setenv("R1_BASELINE", "good")
+    monkeypatch.setenv("R1_BASELINE", "base")
     example = Path(__file__).parents[1] / "examples" / "evaluate_checkpoint.py"
     done = subprocess.run(
         [sys.executable, str(example), "worse", "smoke"], cwd=folder, capture_output=True, text=True, check=False
