@@ -405,12 +405,12 @@ def is_same_question(measured: MeasuredBaseline, found: FoundBaseline) -> bool:
 
 
 def is_own(measured: MeasuredBaseline, found: FoundBaseline | None) -> bool:
-    """Whether a baseline was recorded from this very run, which is judged once more."""
+    """Whether a baseline was recorded from these very samples, which are judged once more."""
     baseline = None if found is None else found.baseline
     return (
         isinstance(baseline, MeasuredBaseline)
-        and baseline.run == measured.run
         and baseline.evidence == measured.evidence
+        and baseline.counts == measured.counts
     )
 
 
