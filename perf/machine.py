@@ -19,8 +19,9 @@ ROOT = HERE.parent
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of what is measured: this repository, its bytecode kept as an installation keeps it."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    """Return the environment of what is measured: this repository, its bytecode kept, no plugins of the caller's."""
+    dropped = {"PYTHONDONTWRITEBYTECODE", "PYTEST_PLUGINS"}
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
     paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
     return kept | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": os.pathsep.join(paths)}
 

@@ -84,7 +84,7 @@ def stages_s(folder: Path, environ: Mapping[str, str]) -> dict[str, float]:
     """Run pytest on the small checkpoint, one sample a problem, and note when each stage was reached."""
     output = folder / "evals"
     shutil.rmtree(output, ignore_errors=True)
-    command = [*PYTEST, "-m", "smoke", "--r1-model", str(MODEL), "--r1-samples", "smoke=1"]
+    command = [*PYTEST, "-m", "smoke", f"--r1-model={MODEL}", "--r1-samples", "smoke=1"]
     reached: dict[str, float] = {}
     started = time.perf_counter()
     with (folder / "pytest.log").open("wb") as log:
@@ -139,7 +139,7 @@ def lines_of(folder: Path, *, n_pairs: int, has_engine: bool) -> Iterator[str]:
     without, with_it, difference = idle_ms(folder, environ, n_pairs=n_pairs)
     yield f"{'unrelated collection without / with, ms':44}{without:>8.0f}{with_it:>8.0f}"
     yield f"{'idle plugin, ms (median of pairs)':44}{difference:>8.1f}  goal: under 20"
-    collection = [*PYTEST, "--co", "-q", "-m", "smoke", "--r1-model", str(MODEL)]
+    collection = [*PYTEST, "--co", "-q", "-m", "smoke", f"--r1-model={MODEL}"]
     found = [seconds_of(collection, folder, environ) for _ in range(5)]
     yield f"{'collection of a benchmark, s':44}{statistics.median(found):>8.2f}  goal: under 1"
     if not has_engine:

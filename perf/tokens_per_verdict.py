@@ -49,7 +49,7 @@ def pytest_run(folder: Path, *arguments: str) -> str:
 def recording_of(name: str, folder: Path, *, n_samples: int, n_workers: int) -> Path:
     """Draw a checkpoint by vLLM; return the run's folder."""
     spread = ("-n", str(n_workers)) if n_workers > 1 else ()
-    said = pytest_run(folder, "--r1-model", str(EXAMPLES / name), "--r1-samples", f"smoke={n_samples}", *spread)
+    said = pytest_run(folder, f"--r1-model={EXAMPLES / name}", "--r1-samples", f"smoke={n_samples}", *spread)
     found = list((folder / "data").rglob(FILE_NAME))
     if len(found) != 1 or "verdict" not in said:
         raise SystemExit(f"{name} was not recorded:\n{said}")

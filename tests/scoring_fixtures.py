@@ -17,6 +17,7 @@ from pytest_r1eval.core.benchmarks import CodeGrader
 from pytest_r1eval.sandbox import Limits
 from pytest_r1eval.scoring.grading import CodeGrading
 from pytest_r1eval.scoring.pool import GradingPool
+from tests.requirements import LIGHTEVAL, need
 from tests.toys import SECRETS, Hub, write_tokenizer
 
 
@@ -40,6 +41,7 @@ def code_tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pool(hub: Hub, code_tests: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GradingPool]:
     """Start two scoring processes that stop a grader after four seconds, from an environment full of secrets."""
+    need(LIGHTEVAL)
     places = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path_factory.mktemp("huggingface")), "HF_HUB_OFFLINE": "0"}
     code = CodeGrading(grader=CodeGrader.LIGHTEVAL, limits=Limits(), tests=code_tests)
     environ = {**os.environ, **SECRETS, **places}

@@ -3,6 +3,7 @@ A gate on every checkpoint, with the real Trainer; checkpoints are recorded runs
 
 With a model that learns and vLLM in between: tests/e2e/test_training.py.
 """
+# ruff: noqa: E402 - need() skips this module where its packages are not here
 
 from __future__ import annotations
 
@@ -18,6 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.requirements import TRANSFORMERS, need
+
+need(TRANSFORMERS)
+
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 

@@ -21,6 +21,7 @@ from pytest_r1eval.run_files import RunFiles, run_date
 from pytest_r1eval.store import FILE_NAME, Store
 from tests.judged_runs import TASKS, judged, judged_run
 from tests.recordings import record_run
+from tests.requirements import LIGHTEVAL
 
 METRIC = "pass@k:k=1"
 
@@ -230,6 +231,7 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }
 
 
+@LIGHTEVAL.mark
 class TestLightEval:
     def test_loads_the_responses(self, read: dict[str, Any]) -> None:
         """Its pipeline's ``load_responses_from_details`` gets every text, in order, as its own responses."""

@@ -19,6 +19,7 @@ from pytest_r1eval.cli import application, main
 from pytest_r1eval.core.plans import Share
 from tests.judged_runs import judged
 from tests.recordings import record_run
+from tests.requirements import LIGHTEVAL, Requirement, need
 
 Runs = Mapping[str, Path]
 R1EVAL = (sys.executable, "-c", "from pytest_r1eval.cli import main; raise SystemExit(main())")
@@ -31,6 +32,7 @@ class Case:
     line: str
     keys: set[str]
     code: int = 0
+    needs: Requirement | None = None
 
 
 CASES = (
@@ -49,7 +51,7 @@ CASES = (
     Case(line="report {stopped} --out page.html", keys={"run", "report"}),
     Case(line="history training", keys={"benchmarks"}),
     Case(line="history training --out page.html", keys={"folder", "page"}),
-    Case(line="doctor", keys={"is_fit", "findings"}),
+    Case(line="doctor", keys={"is_fit", "findings"}, needs=LIGHTEVAL),
     Case(line="baseline record {green} org/new", keys={"file", "baselines"}),
     Case(line="baseline list", keys={"baselines"}),
     Case(line="baseline show org/old", keys={"model", "measured"}),
@@ -126,6 +128,8 @@ def parsed(text: str) -> dict[str, Any]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.line)
 def test_one_document(case: Case, examples: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     """With the version of its form, the command's exit code, and nothing on standard error."""
+    if case.needs is not None:
+        need(case.needs)
     assert main([*case.line.format(**examples).split(), "--json"]) == case.code
     printed = capsys.readouterr()
     content = parsed(printed.out)

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from perf import growth, pump, start_up, store, tail
 from perf.generation import TUNED, Conductor, Load, Row, roofline, table_lines
@@ -36,6 +37,7 @@ from pytest_r1eval.core.sizes import ModelSize
 from pytest_r1eval.engines import vllm
 from pytest_r1eval.store import FILE_NAME
 from tests.recordings import record_run
+from tests.requirements import TORCH
 
 SEEDS = range(4)
 
@@ -97,24 +99,28 @@ def test_made_up_text_differs_and_compresses_like_prose() -> None:
     assert first != second
 
 
+@TORCH.mark
 def test_random_checkpoint_is_a_checkpoint(tmp_path: Path) -> None:
     """The plugin takes it for one of its true size, and its prompts are one token a digit."""
     folder = write_checkpoint(tmp_path / "random" / "tiny", SHAPES["tiny"])
     found = inspect_checkpoint(str(folder), revision=None)
     assert isinstance(found.size, ModelSize)
     assert found.size.n_parameters == SHAPES["tiny"].n_parameters
-    tokenizer = pytest.importorskip("tokenizers").Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     (text,) = prompt_texts(n_prompts=1, n_tokens=20)
     assert tokenizer.encode(text).ids == prompt_tokens(text)
     assert json.loads((folder / "config.json").read_text())["eos_token_id"] == SHAPES["tiny"].vocabulary
 
 
+@TORCH.mark
 def test_random_checkpoint_has_few_likely_tokens(tmp_path: Path) -> None:
     """The last matrix makes logits of the SDs that are promised, from what a normalization lets through."""
-    torch = pytest.importorskip("torch")
+    import torch  # noqa: PLC0415 - not in every environment of the tests
+    from safetensors.torch import load_file  # noqa: PLC0415 - the same
+
     folder, shape = write_checkpoint(tmp_path / "tiny", SHAPES["tiny"]), SHAPES["tiny"]
     name = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]["lm_head.weight"]
-    matrix = pytest.importorskip("safetensors.torch").load_file(folder / name)["lm_head.weight"].float()
+    matrix = load_file(folder / name)["lm_head.weight"].float()
     hidden = torch.randn(500, shape.hidden, generator=torch.Generator().manual_seed(0))
     normalized = torch.nn.functional.rms_norm(hidden, (shape.hidden,))
     logits = normalized @ matrix.T

@@ -5,12 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-tokenizers = pytest.importorskip("tokenizers")
-
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
-
-from pytest_r1eval.engines.vllm import decoded  # noqa: E402
+from pytest_r1eval.engines.vllm import decoded
 
 
 def streamed(tokenizer: Tokenizer, ids: list[int], *, prompt: list[int]) -> str:

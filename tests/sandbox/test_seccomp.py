@@ -10,6 +10,7 @@ import pytest
 
 from pytest_r1eval.sandbox.inside import seccomp
 from pytest_r1eval.sandbox.inside.seccomp import DENIED, GUARDED, MACHINES, Machine, assembled, filter_program
+from tests.requirements import LIBSECCOMP
 
 PID = 4242
 ALLOW = 0x7FFF0000
@@ -157,9 +158,7 @@ def test_no_number_twice(machine: Machine) -> None:
 
 def test_numbers_are_the_kernels(machine: Machine) -> None:
     """The tables agree with libseccomp's on every call that it knows."""
-    library = pytest.importorskip(
-        "pyseccomp", reason="compares with libseccomp, where it is installed", exc_type=ImportError
-    )
+    library = pytest.importorskip("pyseccomp", reason=LIBSECCOMP.reason, exc_type=ImportError)
     architecture = [library.Arch.X86_64, library.Arch.AARCH64][machine.column]
     known = {name: library.resolve_syscall(architecture, name) for name in DENIED | GUARDED}
     ours = {name: row[machine.column] for name, row in (DENIED | GUARDED).items()}

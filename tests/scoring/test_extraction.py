@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.scoring.pool import GradingPool
+from tests.requirements import LIGHTEVAL
 from tests.scoring.hostile_answers import HOSTILE, Hostile
 from tests.scoring.test_lighteval import grade_of
 from tests.toys import said
@@ -18,6 +19,7 @@ pytest_plugins = ["tests.scoring_fixtures"]
 REPOSITORY = Path(__file__).parents[2]
 
 
+@LIGHTEVAL.mark
 def test_bounded_patterns_find_what_lightevals_own_find() -> None:
     """The same places and groups in 4,000 texts made of everything that means something to a pattern."""
     command = [sys.executable, "-m", "tests.scoring.same_matches", "20261129", "4000"]

@@ -23,6 +23,7 @@ from pytest_r1eval.exams import BuiltExam
 from pytest_r1eval.sandbox import Limits
 from pytest_r1eval.scoring.grading import CodeGrading
 from pytest_r1eval.scoring.pool import GradingPool, scoring_environment
+from tests.requirements import LIGHTEVAL
 from tests.toys import DATE, PROBE, SECRETS, said, toy
 
 pytest_plugins = ["tests.scoring_fixtures"]
@@ -175,6 +176,7 @@ class TestFailures:
             asyncio.run(pool.grade(toy("toy:typo"), PROBE, said("")))
         assert type(caught.value) is ExamError
 
+    @LIGHTEVAL.mark
     def test_a_lighteval_that_cannot_be_imported_says_why(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -273,6 +275,7 @@ class TestPlaces:
         thread.join()
         assert [grade.outcome for grade in grades] == [Outcome.CORRECT, Outcome.WRONG]
 
+    @LIGHTEVAL.mark
     def test_an_xdist_worker_can_ask(self, tmp_path: Path) -> None:
         """Its __main__ has no file, which multiprocessing's own start methods trip over; a dead server is replaced."""
         (tmp_path / "test_inner.py").write_text(
@@ -281,7 +284,8 @@ class TestPlaces:
                 from pathlib import Path
                 from pytest_r1eval.core.records import Outcome
                 from pytest_r1eval.scoring.pool import GradingPool
-                from tests.toys import PROBE, said, toy
+                from tests.requirements import LIGHTEVAL
+from tests.toys import PROBE, said, toy
 
                 def test_grades(capfd):
                     outcomes = []
@@ -307,12 +311,14 @@ class TestPlaces:
         )
         assert inner.returncode == 0, inner.stdout
 
+    @LIGHTEVAL.mark
     def test_ctrl_c_reaches_no_scoring_process_and_a_killed_parent_leaves_none(self) -> None:
         """Ctrl-C goes to the terminal's process group; kill -9 gives nobody a chance to clean up."""
         program = textwrap.dedent("""
             import asyncio, signal, sys
             from pytest_r1eval.scoring.pool import GradingPool
-            from tests.toys import PROBE, said, toy
+            from tests.requirements import LIGHTEVAL
+from tests.toys import PROBE, said, toy
 
             signal.signal(signal.SIGINT, lambda *_: None)
             pool = GradingPool(n_processes=2)

@@ -1,0 +1,147 @@
+"""
+README's install lines, from the built wheel, in an environment that has nothing else: `python -m tests.wheel`.
+
+The light install is made; the lines of 4 GB and more are compared with the locks, not installed: `make demo` installs
+the lock for a CPU, and it is what the suite runs on.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from zipfile import ZipFile
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+QUIETLY = ("-q", "--disable-pip-version-check")
+LOCKS = {"cpu": "requirements-cpu.lock", "vllm": "requirements-gpu.lock"}
+"""The lock that each of README's install lines is compared with."""
+
+
+class Installed:
+    """The wheel in an environment of its own, and an empty folder to run it in."""
+
+    def __init__(self, folder: Path, wheel: Path) -> None:
+        venv.create(folder / "environment", with_pip=True)
+        self.bin = folder / "environment" / "bin"
+        self.empty = folder / "empty"
+        self.empty.mkdir()
+        run([str(self.bin / "python"), "-m", "pip", *QUIETLY, "install", str(wheel)])
+
+    def said(self, program: str, *arguments: str, code: int = 0) -> str:
+        """Run one of its programs; return what it prints, on either stream, and insist on its exit code."""
+        return run([str(self.bin / program), *arguments], cwd=self.empty, code=code)
+
+
+def run(command: Sequence[str], *, cwd: Path = ROOT, code: int = 0) -> str:
+    """Run a command and return what it prints; stop with it where its exit code is another."""
+    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode != code:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}, expected {code}:\n{done.stdout}")
+    return done.stdout
+
+
+def insist(is_so: bool, what: str) -> None:  # noqa: FBT001 - reads as an assertion
+    """Say what holds, or stop with what does not."""
+    if not is_so:
+        sys.exit(f"not so: {what}")
+    sys.stdout.write(f"   {what}\n")
+
+
+def built(folder: Path) -> Path:
+    """Build the sdist, and the wheel from the sdist: what is not in the one cannot be in the other."""
+    run([sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", str(folder)])
+    (sdist,) = folder.glob("*.tar.gz")
+    run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            *QUIETLY,
+            "wheel",
+            "--no-deps",
+            "--no-build-isolation",
+            "-w",
+            str(folder),
+            str(sdist),
+        ]
+    )
+    (wheel,) = folder.glob("*.whl")
+    sys.stdout.write(f"== {sdist.name}, and {wheel.name} from it\n")
+    return wheel
+
+
+def check_content(wheel: Path) -> None:
+    """Compare the wheel's files with the repository's."""
+    with ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    package = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "pytest_r1eval").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    insist(package <= names, f"all {len(package)} files of the package are in the wheel, the smoke exams among them")
+    baselines = {f"pytest_r1eval/{path.relative_to(ROOT)}" for path in (ROOT / "baselines").rglob("*.json")}
+    insist(bool(baselines) and baselines <= names, f"all {len(baselines)} baseline files are in the wheel")
+    insist(not any(name.startswith("tests/") for name in names), "no test is in the wheel")
+
+
+def check_light(installed: Installed) -> None:
+    """Use what needs neither LightEval nor vLLM, in an empty folder."""
+    insist("--help" in installed.said("r1eval", "--help"), "r1eval --help")
+    insist("pytest-r1eval-" in installed.said("pytest", "-VV"), "pytest lists the plugin")
+    shown = re.search(r"\$ r1eval power --benchmark aime24\n(.*?)```", README, re.DOTALL)
+    printed = installed.said("r1eval", "power", "--benchmark", "aime24")
+    insist(shown is not None and printed == shown[1], "r1eval power --benchmark aime24 prints README's block")
+    listed = installed.said("r1eval", "baseline", "list")
+    names = [f"{path.parent.name}/{path.stem}" for path in sorted((ROOT / "baselines").glob("*/*.json"))]
+    insist(all(name in listed for name in names), f"r1eval baseline list finds the {len(names)} shipped ones")
+    doctor = installed.said("r1eval", "doctor", code=1)
+    insist('pip install "pytest-r1eval[lighteval]"' in doctor, "r1eval doctor names what a run lacks, exit code 1")
+    model = ROOT / "examples" / "r1eval" / "tiny-arithmetic"
+    refused = installed.said("pytest", f"--r1-model={model}", "-m", "smoke", "--rootdir=.", "-c", "/dev/null", code=4)
+    insist("LightEval, which grades, is not installed" in refused, "a run is refused in one line, exit code 4")
+
+
+def check_extras(wheel: Path) -> None:
+    """Compare what each of README's install lines asks for with the lock that the suite runs on."""
+    (distribution,) = metadata.distributions(path=[str(wheel)])
+    asked = [Requirement(line) for line in distribution.requires or ()]
+    for extra, lock in LOCKS.items():
+        insist(f'pip install "pytest-r1eval[{extra}]"' in README, f"README installs [{extra}]")
+        locked = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / lock).read_text(encoding="utf-8"), re.MULTILINE))
+        versions = {canonicalize_name(name): version for name, version in locked.items()}
+        for requirement in asked:
+            marker = requirement.marker
+            is_asked = marker is None or any(marker.evaluate({"extra": each}) for each in (extra, "lighteval"))
+            name = canonicalize_name(requirement.name)
+            if is_asked and name != "pytest-r1eval" and versions.get(name, "0") not in requirement.specifier:
+                sys.exit(f"not so: {lock} has {name} {versions.get(name)}, [{extra}] asks for {requirement}")
+        insist(is_so=True, what=f"{lock} is an answer to pip install pytest-r1eval[{extra}]; it is not installed here")
+
+
+def main() -> None:
+    """Build, install, and use what was installed."""
+    folder = Path(tempfile.mkdtemp(prefix="r1eval-wheel-"))
+    try:
+        wheel = built(folder / "dist")
+        check_content(wheel)
+        check_extras(wheel)
+        check_light(Installed(folder, wheel))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    sys.stdout.write("== the wheel installs and works\n")
+
+
+if __name__ == "__main__":
+    main()
