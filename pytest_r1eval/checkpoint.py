@@ -28,9 +28,7 @@ from pytest_r1eval.checkpoint_files import (
 from pytest_r1eval.core.fingerprints import ModelIdentity, checkpoint_digest
 from pytest_r1eval.core.sizes import ModelSize, model_size
 from pytest_r1eval.errors import ModelError
-
-MAX_HEADER_BYTES = 100_000_000
-"""What the safetensors library takes at most."""
+from pytest_r1eval.weight_files import MAX_HEADER_BYTES, check_weights, refuse_adapter_beside
 
 _DATE = "strftime_now"
 """By this function transformers gives a chat template the date."""
@@ -118,6 +116,7 @@ def _from_folder(folder: Path) -> Checkpoint:
         raise ModelError(
             f"{folder} has a config.json but no weights; expected {', '.join(WEIGHTS)} (was the save interrupted?)"
         )
+    check_weights(folder, weights)
     tokenizer, chat_template = _tokenizer_digest(folder), _chat_template(folder)
     digests = folder_digests(folder)
     return Checkpoint(
@@ -174,6 +173,7 @@ def _from_hub(model: str, *, revision: str | None) -> Checkpoint:
         ) from error
     if not (folder / "config.json").is_file():
         _refuse_adapter(folder, name=model)
+    refuse_adapter_beside(folder, name=model)
     config, chat_template = _json(folder / "config.json", folder), _chat_template(folder)
     return Checkpoint(
         model=model,

@@ -12,8 +12,16 @@ import pytest
 from pytest_r1eval.devices import usable_cpus
 from pytest_r1eval.startup import auto_workers
 from tests.core.test_sizes import LLAMA_70B, QWEN_1_5B
+from tests.toys import write_shard
 
 MODEL = "org/m"
+
+
+def write_index(folder: Path, *, n_bytes: int) -> None:
+    """Write an index that says how large the weights are."""
+    weight_map = {"w": "model-00001-of-00001.safetensors"}
+    index = {"metadata": {"total_size": n_bytes}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
 @pytest.fixture
@@ -22,8 +30,8 @@ def checkpoint(pytester: pytest.Pytester) -> Path:
     folder = pytester.path / MODEL
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(QWEN_1_5B))
-    (folder / "model.safetensors.index.json").write_text('{"metadata": {"total_size": 3087428608}}')
-    (folder / "model-00001-of-00001.safetensors").write_bytes(b"")
+    write_index(folder, n_bytes=3087428608)
+    write_shard(folder / "model-00001-of-00001.safetensors")
     (folder / "tokenizer.json").write_text("{}")
     (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
     return folder
@@ -107,7 +115,7 @@ class TestRefusals:
         """70B on one GPU of 80 GB, alone and under xdist alike."""
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
         (checkpoint / "config.json").write_text(json.dumps(LLAMA_70B))
-        (checkpoint / "model.safetensors.index.json").write_text('{"metadata": {"total_size": 141107412992}}')
+        write_index(checkpoint, n_bytes=141107412992)
 
         result = pytester.runpytest("--r1-model", MODEL, "-m", "aime", *mode)
 

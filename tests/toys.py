@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import os
 import string
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import cast
@@ -104,6 +106,17 @@ class _HubRequest(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
+
+
+def write_shard(path: Path, tensors: Sequence[str] = ("w",), *, n_bytes: int = 4) -> None:
+    """Write a safetensors file of tensors of so many bytes each."""
+    header = {
+        name: {"dtype": "I8", "shape": [n_bytes], "data_offsets": [number * n_bytes, (number + 1) * n_bytes]}
+        for number, name in enumerate(tensors)
+    }
+    text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    os.truncate(path, 8 + len(text) + n_bytes * len(tensors))  # sparse
 
 
 def write_tokenizer(folder: Path, *, chat_template: str | None) -> None:
