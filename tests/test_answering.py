@@ -6,13 +6,16 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from pytest_r1eval import evaluate
+from pytest_r1eval.errors import StoreError
 from pytest_r1eval.ledger import LEDGER_NAME
 from pytest_r1eval.store import FILE_NAME, Store
 
@@ -109,6 +112,29 @@ class TestAskedAgain:
         again = judge(pytester, "again", "--r1-save-baseline", "local/new")
         again.stdout.fnmatch_lines([f"not recorded, *: r1eval baseline record {run} local/new"])
 
+    def test_only_what_has_no_verdict_is_drawn(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """Of two benchmarks the one that was judged before is answered, and both gates are reported."""
+        recorded("both", seed=1, weights="w1", solve_rate=0.66, n_samples=40, benchmarks=("aime24", "smoke"))
+        judge(pytester, "both")
+        (first,) = runs_of(pytester)
+        result = judge(pytester, "both", "-m", "smoke or aime")
+        _, second = runs_of(pytester)
+        with closing(Store.open(second)) as store:
+            assert store.selected == ("aime24",)
+        result.stdout.fnmatch_lines(["aime24 * INCONCLUSIVE", "smoke * FAIL_REGRESSED"])
+        result.stdout.fnmatch_lines([f"  ledger: stored: judged before, in run {first} (*"])
+        assert [gate_of(run)["benchmark"] for run in (first, second)] == ["smoke", "aime24"]
+
+    def test_from_python_too(self, pytester: pytest.Pytester) -> None:
+        """`evaluate()` returns the report of the run that holds the verdict."""
+        found = [
+            evaluate(model, ["smoke"], engine="replay", engine_arg={"ledger": True}, baseline="local/base")
+            for model in ("red", "again")
+        ]
+        assert found[0].run == found[1].run
+        assert [report.exit_code for report in found] == [1, 1]
+        assert runs_of(pytester) == [found[0].run]
+
 
 class TestFresh:
     def test_a_second_attempt_is_judged_on_all_samples(self, pytester: pytest.Pytester, recorded: Record) -> None:
@@ -198,6 +224,18 @@ class TestUnfinished:
         again.stdout.fnmatch_lines([f"r1eval: run {run}", "r1eval: it goes on from what is stored"])
         assert runs_of(pytester) == [run]
 
+    def test_the_same_question_at_the_same_time_is_refused(self, pytester: pytest.Pytester) -> None:
+        """It would be drawn twice; the message says who draws it."""
+        slowly = ("--r1-engine-arg", "delay_s=0.1", "--r1-engine-arg", "n_concurrent=1")
+        command = [sys.executable, "-m", "pytest", *REPLAY, "--r1-model", "red", "--r1-baseline", "local/base", *slowly]
+        with subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.DEVNULL) as process:
+            while not _has_samples(pytester):
+                assert process.poll() is None
+            second = judge(pytester, "again")
+            process.kill()
+        assert second.ret == pytest.ExitCode.USAGE_ERROR
+        second.stderr.fnmatch_lines([f"*is in use by process {process.pid} on *"])
+
     def test_it_is_gone_on_with_before_a_further_attempt(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """An attempt that was interrupted is not dropped for another."""
         recorded("part", seed=2, weights="w1", solve_rate=0.66, n_samples=40, skip=frozenset({("p000", 0)}))
@@ -252,7 +290,8 @@ class TestWhatAsksNothing:
 
 def _has_samples(pytester: pytest.Pytester) -> bool:
     for run in runs_of(pytester):
-        with closing(Store.open(run)) as store:
-            if "smoke" in store.selected and store.plan("smoke") and store.progress("smoke").n_stored > 3:
+        with suppress(StoreError), closing(Store.open(run)) as store:  # one that is being made has no tables yet
+            if store.plan("smoke") is not None and store.progress("smoke").n_stored > 3:
                 return True
+    time.sleep(0.1)
     return False
