@@ -71,7 +71,7 @@ endef
 check: $(CHECK)/.stamp ## in 3 minutes, without the 4 GB: format, lint, types, layers, all tests without vLLM and LightEval
 	$(call code_checks,$(CHECK)/bin)
 	@echo "== every test that needs neither vLLM nor LightEval, on four workers: many of them wait"
-	$(CHECK)/bin/pytest tests -q -n 4 --dist loadfile
+	R1_INSTALL=no $(CHECK)/bin/pytest tests -q -n 4 --dist loadfile
 
 $(CHECK)/.stamp: pyproject.toml requirements-cpu.lock
 	@echo "== making $(CHECK) with .[test] in the lock's versions (a minute, about 0.7 GB)"

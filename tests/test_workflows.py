@@ -68,6 +68,21 @@ class TestWorkflows:
             assert all(step["with"]["overwrite"] is True for step in kept), "a second attempt could not keep its own"
 
 
+def test_ci_runs_what_a_reader_is_told_of() -> None:
+    """`.ci/run` consists of make's targets, each with its help and its place in README or CONTRIBUTING."""
+    told = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md"))
+    helped = re.findall(r"^([a-z-]+):.* ## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    lines = (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
+    commands = [line.partition(" #")[0] for line in lines[lines.index('cd "$(dirname "$0")/.."') + 1 :]]
+    matches = [
+        re.fullmatch(r"(?:mkdir -p data && )?make ([a-z-]+)(?: \| tee data/demo\.txt)?", line) for line in commands
+    ]
+    targets = [match[1] for match in matches if match is not None]
+    assert len(targets) == len(commands) >= 5
+    assert all(target in helped and f"`make {target}`" in told for target in targets if target != "demo")
+    assert "\nmake demo\n" in told
+
+
 def test_another_label_cancels_no_gate() -> None:
     """Every label starts the workflow, and what starts cancels what is in its group."""
     content = loaded(ROOT / ".github/workflows/gate.yml")
