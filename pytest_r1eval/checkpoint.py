@@ -25,6 +25,7 @@ from pytest_r1eval.checkpoint_files import (
     header_bytes,
     weights_of,
 )
+from pytest_r1eval.core.contexts import longest_context
 from pytest_r1eval.core.fingerprints import ModelIdentity, checkpoint_digest
 from pytest_r1eval.core.sizes import ModelSize, model_size
 from pytest_r1eval.errors import ModelError
@@ -45,7 +46,7 @@ class Checkpoint:
         revision: The resolved Hub commit; None for a folder.
         name: ``org/name``, the key of its baselines.
         identity: Digests.
-        max_position: The longest context the model was built for, tokens; None if its config does not say.
+        max_position: The longest context that the model takes, tokens; None if its config does not say.
         size: Parameters, heads and cache; nothing known for a recorded run.
         prints_date: Whether the chat template asks for today's date.
         digests: What was read of a folder; None for a model on the Hub, whose commit cannot change, and for a
@@ -130,7 +131,7 @@ def _from_folder(folder: Path) -> Checkpoint:
             checkpoint=checkpoint_digest(digests.files),
             files=digests.files,
         ),
-        max_position=_max_position(config),
+        max_position=longest_context(config),
         size=_size(config, folder),
         prints_date=_DATE in chat_template,
         digests=digests,
@@ -185,7 +186,7 @@ def _from_hub(model: str, *, revision: str | None) -> Checkpoint:
             chat_template=_digest([chat_template.encode()]),
             checkpoint=f"hub:{folder.name}",
         ),
-        max_position=_max_position(config),
+        max_position=longest_context(config),
         size=_size(config, folder),
         prints_date=_DATE in chat_template,
     )
@@ -213,15 +214,6 @@ def _chat_template(folder: Path) -> str:
         f"{folder} has no chat template; expected chat_template.jinja, or chat_template in tokenizer_config.json. "
         "Reasoning models are asked through theirs: copy it from the base model's tokenizer"
     )
-
-
-def _max_position(config: dict[str, object]) -> int | None:
-    text_config = config.get("text_config")
-    for level in (config, text_config if isinstance(text_config, dict) else {}):
-        value = level.get("max_position_embeddings")
-        if isinstance(value, int):
-            return value
-    return None
 
 
 def _size(config: dict[str, object], folder: Path) -> ModelSize:

@@ -67,6 +67,7 @@ class GateResult:
         n_samples: Stored samples among these.
         n_planned: Planned samples; None where there was no plan.
         n_cut_off: Responses cut off at the token limit.
+        n_truncated_correct: Of these, graded right all the same; None where only counts are compared.
         n_no_answer: Responses without an answer.
         n_tokens: Generated tokens.
         recorded: The baseline file that this run wrote; None if it wrote none.
@@ -90,6 +91,7 @@ class GateResult:
     n_samples: int = 0
     n_planned: int | None = None
     n_cut_off: int = 0
+    n_truncated_correct: int | None = None
     n_no_answer: int = 0
     n_tokens: int = 0
     recorded: str | None = None
@@ -392,6 +394,7 @@ def _with_samples(result: GateResult, plan: Plan, tallies: tuple[ProblemTally, .
         n_samples=sum(tally.n_samples for tally in tallies),
         n_planned=plan.n_samples,
         n_cut_off=sum(tally.n_cut_off for tally in tallies),
+        n_truncated_correct=sum(tally.n_truncated_correct for tally in tallies),
         n_no_answer=sum(tally.n_no_answer for tally in tallies),
         n_tokens=sum(tally.n_tokens for tally in tallies),
     )

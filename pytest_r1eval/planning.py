@@ -214,7 +214,12 @@ class Planner:
         sitting = await self.source.sitting(benchmark)
         exam, prompts = _subset(sitting.exam, sitting.prompts, n_problems=self.settings.subset)
         lengths = {problem.id: len(prompt) for problem, prompt in zip(exam.problems, prompts, strict=True)}
-        check_room(benchmark.name, sitting.sampling, n_prompt_tokens=lengths)
+        check_room(
+            benchmark.name,
+            sitting.sampling,
+            n_prompt_tokens=lengths,
+            asked_length=self.settings.max_model_len or Sampling().max_model_length,
+        )
         question = Question(
             exam=exam.digest,
             sampling=sitting.sampling,

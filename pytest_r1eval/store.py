@@ -730,6 +730,7 @@ class Store:
             rows = db.execute(
                 "SELECT problem.id, coalesce(sum(outcome = 'correct'), 0), coalesce(sum(outcome = 'no_answer'), 0),"
                 " coalesce(sum(outcome = 'error'), 0), coalesce(sum(finish_reason = 'length'), 0),"
+                " coalesce(sum(finish_reason = 'length' AND outcome = 'correct'), 0),"
                 " coalesce(sum(n_tokens), 0), count(sample.idx)"
                 " FROM problem LEFT JOIN sample"
                 " ON sample.benchmark = problem.benchmark AND sample.problem_id = problem.id AND idx < ?"
@@ -743,10 +744,11 @@ class Store:
                 n_no_answer=n_no_answer,
                 n_error=n_error,
                 n_cut_off=n_cut_off,
+                n_truncated_correct=n_truncated_correct,
                 n_tokens=n_tokens,
                 n_samples=n_samples,
             )
-            for id_, n_correct, n_no_answer, n_error, n_cut_off, n_tokens, n_samples in rows
+            for id_, n_correct, n_no_answer, n_error, n_cut_off, n_truncated_correct, n_tokens, n_samples in rows
         )
 
     def lengths(self, name: str, *, k: int, reason: FinishReason) -> tuple[int, ...]:

@@ -171,7 +171,14 @@ def test_a_run_that_stopped_early_is_no_score(n_there: int) -> None:
         prompts="p",
     )
     tally = ProblemTally(
-        problem_id="p", n_samples=n_there, n_correct=1, n_no_answer=0, n_error=0, n_cut_off=0, n_tokens=9
+        problem_id="p",
+        n_samples=n_there,
+        n_correct=1,
+        n_no_answer=0,
+        n_error=0,
+        n_cut_off=0,
+        n_truncated_correct=0,
+        n_tokens=9,
     )
     found = stopped_early(plan, (tally,), run=Path("r"))
     if n_there == 8:

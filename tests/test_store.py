@@ -798,16 +798,33 @@ class TestSamples:
             response = Response(text="", n_tokens=10**index, finish_reason=reason)
             store.add_sample(claimed, replace(sample_of(claimed, index, outcome=outcome), response=response))
         nothing = ProblemTally(
-            problem_id="p001", n_samples=0, n_correct=0, n_no_answer=0, n_error=0, n_cut_off=0, n_tokens=0
+            problem_id="p001",
+            n_samples=0,
+            n_correct=0,
+            n_no_answer=0,
+            n_error=0,
+            n_cut_off=0,
+            n_truncated_correct=0,
+            n_tokens=0,
         )
         first_five = replace(
-            nothing, problem_id="p000", n_samples=5, n_correct=1, n_no_answer=1, n_error=1, n_cut_off=2, n_tokens=11111
+            nothing,
+            problem_id="p000",
+            n_samples=5,
+            n_correct=1,
+            n_no_answer=1,
+            n_error=1,
+            n_cut_off=2,
+            n_truncated_correct=1,
+            n_tokens=11111,
         )
 
         assert (first_five, nothing) == store.tallies("smoke", k=5)
         assert (replace(first_five, n_samples=6, n_correct=2, n_tokens=111111), nothing) == store.tallies("smoke", k=64)
         assert (
-            replace(nothing, problem_id="p000", n_samples=1, n_correct=1, n_cut_off=1, n_tokens=1)
+            replace(
+                nothing, problem_id="p000", n_samples=1, n_correct=1, n_cut_off=1, n_truncated_correct=1, n_tokens=1
+            )
             == (store.tallies("smoke", k=1)[0])
         )
 

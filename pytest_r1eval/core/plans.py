@@ -194,7 +194,9 @@ def room(sampling: Sampling, *, n_prompt_tokens: int) -> int:
     return min(sampling.max_new_tokens, sampling.max_model_length - n_prompt_tokens)
 
 
-def check_room(benchmark: str, sampling: Sampling, *, n_prompt_tokens: dict[str, int]) -> None:
+def check_room(
+    benchmark: str, sampling: Sampling, *, n_prompt_tokens: dict[str, int], asked_length: int | None = None
+) -> None:
     """
     Check that every problem leaves room for its response.
 
@@ -202,6 +204,7 @@ def check_room(benchmark: str, sampling: Sampling, *, n_prompt_tokens: dict[str,
         benchmark: The benchmark's name, for the message.
         sampling: How responses are drawn.
         n_prompt_tokens: Prompt length per problem id.
+        asked_length: The context that was asked for, where the model may have given a shorter one.
 
     Raises:
         PlanError: If the longest prompt leaves less than 90 % of the tokens asked for.
@@ -209,10 +212,16 @@ def check_room(benchmark: str, sampling: Sampling, *, n_prompt_tokens: dict[str,
     problem_id = max(n_prompt_tokens, key=lambda id_: n_prompt_tokens[id_])
     left = room(sampling, n_prompt_tokens=n_prompt_tokens[problem_id])
     if left < MIN_ROOM * sampling.max_new_tokens:
+        is_the_models = asked_length is not None and sampling.max_model_length < asked_length
+        advice = (
+            "Lower --r1-max-new-tokens: by its config.json the model takes no longer context"
+            if is_the_models
+            else "Lower --r1-max-new-tokens, or raise --r1-max-model-len if the model can"
+        )
         raise PlanError(
             f"{benchmark}: the prompt of problem {problem_id} has {n_prompt_tokens[problem_id]} tokens, which leaves "
             f"{max(left, 0)} of the {sampling.max_new_tokens} asked for in a context of {sampling.max_model_length}; "
-            f"expected {MIN_ROOM:.0%} or more. Lower --r1-max-new-tokens, or raise --r1-max-model-len if the model can"
+            f"expected {MIN_ROOM:.0%} or more. {advice}"
         )
 
 

@@ -86,6 +86,7 @@ class ProblemTally:
         n_no_answer: Of these, ended by themselves without an answer.
         n_error: Of these, not graded because the grader failed.
         n_cut_off: Of these, cut off at the token limit, correct or not.
+        n_truncated_correct: Of those cut off, correct: a grader finds a number in an unfinished thought, too.
         n_tokens: Generated tokens over all of them.
     """
 
@@ -95,6 +96,7 @@ class ProblemTally:
     n_no_answer: int
     n_error: int
     n_cut_off: int
+    n_truncated_correct: int
     n_tokens: int
 
 

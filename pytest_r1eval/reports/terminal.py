@@ -87,7 +87,7 @@ def gate_words(result: GateResult) -> list[str]:
     if result.n_planned is not None:
         lines.append(
             f"  samples: {result.n_samples} of {result.n_planned}, {result.n_tokens} tokens, "
-            f"{result.n_cut_off} cut off, {result.n_no_answer} without an answer"
+            f"{result.n_cut_off} cut off{_truncated_words(result)}, {result.n_no_answer} without an answer"
         )
     if result.grader is not None:
         lines.append(f"  programs: graded by {result.grader}, in {result.sandbox or 'no sandbox that was recorded'}")
@@ -101,6 +101,13 @@ def gate_words(result: GateResult) -> list[str]:
     lines += [f"  recorded: {result.recorded}"] if result.recorded else []
     lines += [f"  candidate: {result.candidate}"] if result.candidate else []
     return [printable(line) for line in (*lines, f"  next: {judgement.next_step}")]
+
+
+def _truncated_words(result: GateResult) -> str:
+    """Say how many unfinished responses count as right: LightEval grades the last number of an unfinished thought."""
+    if not result.n_cut_off or result.n_truncated_correct is None:
+        return ""
+    return f" ({result.n_truncated_correct} of them graded right)"
 
 
 def plan_words(result: GateResult) -> list[str]:

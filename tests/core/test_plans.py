@@ -218,6 +218,17 @@ class TestRoom:
         with pytest.raises(PlanError):
             check_room("gpqa", Sampling(), n_prompt_tokens={"a": longest + 1, "b": 1})
 
+    def test_context_of_the_model_is_not_blamed_on_an_option(self) -> None:
+        """Where the model takes less than was asked for, a longer context is no advice."""
+        sampling = Sampling(max_new_tokens=100, max_model_length=200)
+
+        with pytest.raises(
+            PlanError, match=r"Lower --r1-max-new-tokens: by its config\.json the model takes no longer"
+        ):
+            check_room("gpqa", sampling, n_prompt_tokens={"a": 150}, asked_length=4096)
+        with pytest.raises(PlanError, match=r"or raise --r1-max-model-len if the model can"):
+            check_room("gpqa", sampling, n_prompt_tokens={"a": 150}, asked_length=200)
+
     @pytest.mark.parametrize(("n_prompt_tokens", "left"), [(111, 89), (200, 0), (300, 0)])
     def test_too_long_a_prompt_is_named(self, n_prompt_tokens: int, left: int) -> None:
         """The problem, its length, what is left and what to change; nothing negative is shown."""

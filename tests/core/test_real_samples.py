@@ -66,7 +66,14 @@ def tally(problem_id: str, marks: list[bool]) -> ProblemTally:
     """Tally graded samples."""
     n = len(marks)
     return ProblemTally(
-        problem_id=problem_id, n_samples=n, n_correct=sum(marks), n_no_answer=0, n_error=0, n_cut_off=0, n_tokens=n
+        problem_id=problem_id,
+        n_samples=n,
+        n_correct=sum(marks),
+        n_no_answer=0,
+        n_error=0,
+        n_cut_off=0,
+        n_truncated_correct=0,
+        n_tokens=n,
     )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.core.records import Outcome
+from pytest_r1eval.core.records import FinishReason, Outcome
 from pytest_r1eval.core.texts import hidden_in
 from pytest_r1eval.core.verdicts import Verdict
+from pytest_r1eval.judge import dumps
 from pytest_r1eval.reports.github import workflow_commands
 from pytest_r1eval.reports.markdown import markdown
 from pytest_r1eval.reports.properties import properties_of
@@ -40,6 +42,19 @@ def test_a_score_in_bounds_is_no_green_row_where_health_is_red(examples: Mapping
     odd = replace(unhealthy.judgement, verdict=Verdict.SUSPICIOUS_IMPROVED)
     for result, colour in ((green.result, "green"), (unhealthy, "red"), (replace(unhealthy, judgement=odd), "red")):
         assert colour_of(result) == {colour: True}
+
+
+def test_right_answers_in_unfinished_responses_are_counted(tmp_path: Path) -> None:
+    """A grader finds a number in an unfinished thought; how often is in the words and in the JSON."""
+    finished, cut = (
+        record_run(tmp_path / reason, n_problems=4, n_samples=8, solve_rate=1.0, finish_reason=reason)
+        for reason in (FinishReason.STOP, FinishReason.LENGTH)
+    )
+    (result,), (unfinished,) = judged(finished), judged(cut, root=tmp_path / "other")
+
+    assert " 0 cut off, 0 without an answer" in "\n".join(gate_words(result))
+    assert " 32 cut off (32 of them graded right), 0 without an answer" in "\n".join(gate_words(unfinished))
+    assert json.loads(dumps(unfinished))["n_truncated_correct"] == 32
 
 
 def test_what_a_model_or_a_file_says_commands_nothing(tmp_path: Path) -> None:
