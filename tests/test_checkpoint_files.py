@@ -75,6 +75,8 @@ def test_file_that_can_change_an_answer(folder: Path, name: str) -> None:
         "events.out.tfevents.1700000000.host",
         "runs/Jan01/events.out.tfevents.1",
         "train.log",
+        "slurm-42.out",
+        "gate.xml",
         "trainer_log.jsonl",
         "original/params.json",
     ],

@@ -142,7 +142,13 @@ def _red_words(gate: GateReport) -> Iterator[str]:
 
 def _origin(report: RunReport) -> str:
     header = report.header
-    words = [f"run {report.run.name}", header.created, f"weights {header.identity.weights[:12]}", f"seed {header.seed}"]
+    words = [
+        f"run {report.run.name}",
+        header.created,
+        f"weights {header.identity.weights[:12]}",
+        f"checkpoint {header.identity.checkpoint[:12]}",
+        f"seed {header.seed}",
+    ]
     if header.lineage is not None:
         said = {"step": header.lineage.step, "trained from": header.lineage.parent, "commit": header.lineage.commit}
         words += [f"{name} {value}" for name, value in said.items() if value is not None]
