@@ -8,19 +8,31 @@ at the same round see the same, and the store keeps the first.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 from pytest_r1eval.core import gates
 from pytest_r1eval.core.gates import SequentialGate
 from pytest_r1eval.core.records import ProblemTally
 from pytest_r1eval.core.sequential import Look
+from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.runs import too_many_ungraded
 from pytest_r1eval.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    """Of a stored look: whether it decided."""
+
+    verdict: Verdict | None
 
 
 def gate_of(store: Store, name: str) -> SequentialGate | None:
     """Return what a benchmark's looks decide by; None where only a complete run is judged."""
     text = store.gate(name)
-    return None if text is None else gates.loads(text)
+    if text is None:
+        return None
+    with store.understanding(f"the gate of {name}"):
+        return gates.loads(text)
 
 
 def advance(store: Store, name: str, gate: SequentialGate, *, shortcut: bool) -> None:
@@ -40,7 +52,7 @@ def advance(store: Store, name: str, gate: SequentialGate, *, shortcut: bool) ->
         shortcut: Whether to look into the incomplete round too, for a verdict that no completion can change.
     """
     taken = store.looks(name)
-    if taken and json.loads(taken[-1])["verdict"] is not None:
+    if taken and store.decoded(_Taken, taken[-1], what=f"a look at {name}").verdict is not None:
         return
     n_complete = store.n_complete_rounds(name)
     for number in range(len(taken) + 1, len(gate.plan.ks) + 1):

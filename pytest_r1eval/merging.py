@@ -18,10 +18,10 @@ from itertools import chain
 from pathlib import Path
 
 from pytest_r1eval.core.fingerprints import Harness
-from pytest_r1eval.core.plans import Plan, Share, dealt, sample_seed
+from pytest_r1eval.core.plans import Plan, Share, dealt
 from pytest_r1eval.core.records import Sample
 from pytest_r1eval.errors import RunError
-from pytest_r1eval.runs import changed_checkpoint
+from pytest_r1eval.runs import changed_checkpoint, check_drawn
 from pytest_r1eval.store import FILE_NAME, Store
 
 
@@ -138,7 +138,6 @@ def _check_benchmark(parts: Sequence[_Part], name: str) -> None:
             _check_equal(
                 part, first, f"the {what.replace('_', ' ')} of {name}", getattr(plan, what), getattr(expected, what)
             )
-        _check_equal(part, first, f"the stored problems of {name}", part.store.exam(name).digest, plan.exam)
         if part.store.prompts(name) != first.store.prompts(name):
             raise RunError(
                 f"{part.run}: its prompts of {name} differ from those in {first.run}, with the same problems; "
@@ -157,25 +156,14 @@ def _plan(part: _Part, name: str) -> Plan:
 
 
 def _check_samples(part: _Part, plan: Plan) -> None:
-    held = dealt(plan, part.share)
-    expected = {(id_, index) for id_, indices in held.items() for index in indices}
-    seeds = {(sample.problem_id, sample.index): sample.seed for sample in part.store.samples(plan.benchmark)}
-    if missing := expected - seeds.keys():
+    check_drawn(part.store, plan)
+    expected = sum(map(len, dealt(plan, part.share).values()))
+    n_missing = expected - sum(1 for _ in part.store.drawn(plan.benchmark))
+    if n_missing:
         raise RunError(
-            f"{part.run}: {len(missing)} of the {len(expected)} samples of its share {part.share} of {plan.benchmark} "
+            f"{part.run}: {n_missing} of the {expected} samples of its share {part.share} of {plan.benchmark} "
             f"are missing; {_resume(part)}"
         )
-    if foreign := sorted(seeds.keys() - expected):
-        raise RunError(
-            f"{part.run}: it holds sample {foreign[0][1]} of problem {foreign[0][0]} of {plan.benchmark}, which is in "
-            f"another share than {part.share}; draw this share again into a new run"
-        )
-    for (id_, index), seed in seeds.items():
-        if seed != sample_seed(plan.seed, id_, index):
-            raise RunError(
-                f"{part.run}: sample {index} of problem {id_} of {plan.benchmark} was drawn with the seed {seed}; "
-                f"expected {sample_seed(plan.seed, id_, index)} by the plan; draw this share again into a new run"
-            )
 
 
 def _check_harnesses(parts: Sequence[_Part]) -> None:

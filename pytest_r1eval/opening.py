@@ -58,6 +58,7 @@ def open_run(  # noqa: PLR0913 - what a run is made of, named at the only call
     Raises:
         StoreError: If the folder or the file cannot be used, or another process has the run.
         PlanError: If the run is not what is asked for now.
+        RunError: If it is not what its own plan says.
     """
     is_new = settings.judge_only is None and settings.resume is None
     store = Store.create(run, _header(settings, checkpoint, seed=seed, asked=asked)) if is_new else Store.open(run)
@@ -71,6 +72,8 @@ def open_run(  # noqa: PLR0913 - what a run is made of, named at the only call
             importing.start()
             store.check()
             importing.join()
+        if not is_new:
+            _check_drawn(store)
         if settings.judge_only is not None:
             _check_judgeable(run, store.header.share)
         elif settings.resume is not None:
@@ -82,6 +85,15 @@ def open_run(  # noqa: PLR0913 - what a run is made of, named at the only call
             store.release_all()
         undo.pop_all()
     return OpenedRun(store=store, lock=lock)
+
+
+def _check_drawn(store: Store) -> None:
+    """Refuse a stored run whose problems, samples or seeds are not those of its plans."""
+    from pytest_r1eval.runs import check_drawn  # noqa: PLC0415 - imports the statistics
+
+    for name in store.selected:
+        if (plan := store.plan(name)) is not None:
+            check_drawn(store, plan)
 
 
 def _header(

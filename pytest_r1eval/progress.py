@@ -21,6 +21,7 @@ from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, ProblemTally
 from pytest_r1eval.core.stats import pass_at_1
 from pytest_r1eval.core.texts import printable
+from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.store import BenchmarkState, Store
 
 WINDOW_S = 60.0
@@ -140,18 +141,42 @@ def standing_of(store: Store, name: str) -> Standing:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LastLook:
+    """Of a stored look: how far it looked."""
+
+    samples_per_problem: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """Of a stored judgement: its verdict."""
+
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verdict:
+    """Of a stored gate: its judgement."""
+
+    judgement: _Judged
+
+
 def _judged_tallies(
     store: Store, plan: Plan, tallies: tuple[ProblemTally, ...], *, looks: Sequence[str], state: BenchmarkState
 ) -> tuple[ProblemTally, ...]:
     """After a stop leave out what was begun beyond the last look: the verdict does not count it either."""
     if state is not BenchmarkState.CLOSED or not looks:
         return tallies
-    return store.tallies(plan.benchmark, k=json.loads(looks[-1])["samples_per_problem"])
+    last = store.decoded(_LastLook, looks[-1], what=f"a look at {plan.benchmark}")
+    return store.tallies(plan.benchmark, k=last.samples_per_problem)
 
 
 def _verdict(store: Store, name: str) -> str | None:
     content = store.verdict(name)
-    return None if content is None else str(json.loads(content)["judgement"]["verdict"]).upper()
+    if content is None:
+        return None
+    return store.decoded(_Verdict, content, what=f"the verdict on {name}").judgement.verdict.value.upper()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

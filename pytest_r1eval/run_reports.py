@@ -6,13 +6,11 @@ The verdicts are those that were stored; nothing is judged here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_r1eval.core.decoding import decoded
 from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.multiplicity import family_wise_error
 from pytest_r1eval.core.plans import Plan
@@ -153,7 +151,7 @@ def read_report(run: Path) -> RunReport:
         StoreError: If there is no run, or it cannot be read.
         RunError: If it was not judged yet.
     """
-    with closing(Store.open(run)) as store:
+    with closing(Store.open_finished(run)) as store:
         verdicts = {name: text for name in store.selected if (text := store.verdict(name)) is not None}
         if not verdicts:
             raise RunError(f"{run} was not judged yet; judge it with pytest --r1-judge-only {run}")
@@ -192,7 +190,7 @@ def samples_at(run: Path, benchmark: str, places: Iterable[tuple[str, int]]) -> 
 
 
 def _gate(store: Store, name: str, text: str) -> GateReport:
-    result = decoded(GateResult, json.loads(text))
+    result = store.decoded(GateResult, text, what=f"the verdict on {name}")
     plan, k = store.plan(name), result.samples_per_problem
     if plan is None or k is None:
         return GateReport(
@@ -214,7 +212,7 @@ def _gate(store: Store, name: str, text: str) -> GateReport:
         )
         for problem in exam.problems
     )
-    looks = tuple(decoded(LookRow, json.loads(look)) for look in store.looks(name))
+    looks = tuple(store.decoded(LookRow, look, what=f"a look at {name}") for look in store.looks(name))
     return GateReport(
         result=result, dataset=exam.dataset, plan=plan, problems=problems, looks=looks, lengths=_lengths(store, name, k)
     )

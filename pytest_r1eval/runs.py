@@ -17,7 +17,7 @@ from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline
 from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.fingerprints import Fingerprint, ModelIdentity, Question
 from pytest_r1eval.core.health import added_health, judge_health
-from pytest_r1eval.core.plans import Plan
+from pytest_r1eval.core.plans import Plan, dealt, sample_seed
 from pytest_r1eval.core.pooling import DISAGREE, added_counts, pooled
 from pytest_r1eval.core.records import Counts, Outcome, ProblemTally
 from pytest_r1eval.core.sequential import Completions
@@ -143,7 +143,7 @@ class StoredRun:
 
     def complete(self, benchmark: str) -> CompleteRun | Judgement:
         """Return what the run measured, as a candidate; INVALID with the reason where it is not whole."""
-        with closing(Store.open(self.folder)) as store:
+        with closing(Store.open_finished(self.folder)) as store:
             if benchmark not in store.selected:
                 return invalid(
                     f"The run {self.folder} holds no {benchmark}, only {', '.join(store.selected) or 'nothing'}.",
@@ -152,6 +152,7 @@ class StoredRun:
             plan = store.plan(benchmark)
             if plan is None:
                 return unplanned_run(store, benchmark)
+            check_drawn(store, plan)
             tallies = store.tallies(benchmark, k=plan.samples_per_problem)
             is_sequential = store.gate(benchmark) is not None
             refusal = stopped_early(plan, tallies, run=self.folder) if is_sequential else None
@@ -241,6 +242,46 @@ def baseline_from(
         next_step="Read some of these responses, and check the token limit and the chat template. If the model is like "
         "that, record it with r1eval baseline record or bless, and --reason TEXT.",
     )
+
+
+def check_drawn(store: Store, plan: Plan) -> None:
+    """
+    Check that a stored benchmark is what its plan says: the problems, and samples by its seeds and no others.
+
+    A file from elsewhere may be edited: problems or samples left out of the plan, others put in.
+
+    Raises:
+        RunError: If it is not.
+        StoreError: If the run cannot be read.
+    """
+    run, name = store.path.parent, plan.benchmark
+    exam = store.exam(name)
+    if exam.digest != plan.exam or tuple(problem.id for problem in exam.problems) != plan.problem_ids:
+        raise RunError(
+            f"{run}: the stored problems of {name} are not those of its plan; expected the exam "
+            f"{escaped(plan.exam[:12])}. Start a new run"
+        )
+    if plan.seed != store.header.seed:
+        raise RunError(
+            f"{run}: the plan of {name} has the seed {plan.seed}; expected the run's, {store.header.seed}. Start a new "
+            "run"
+        )
+    held = None if store.header.share is None else dealt(plan, store.header.share)
+    has_looks = bool(store.looks(name))  # what looks drew beyond a plan that was completed as a fixed one is kept
+    problem_ids = frozenset(plan.problem_ids)
+    for id_, index, seed in store.drawn(name):
+        is_beyond = index >= plan.samples_per_problem and not has_looks
+        if id_ not in problem_ids or is_beyond or (held is not None and index not in held[id_]):
+            where = "the plan" if held is None else f"the plan, or in another share than {store.header.share}"
+            raise RunError(
+                f"{run}: it holds sample {index} of problem {escaped(id_)} of {name}, which is not in {where}; draw it "
+                "again into a new run"
+            )
+        if seed != (expected := sample_seed(plan.seed, id_, index)):
+            raise RunError(
+                f"{run}: sample {index} of problem {id_} of {name} was drawn with the seed {seed}; expected {expected} "
+                "by the plan; draw it again into a new run"
+            )
 
 
 def stopped_early(plan: Plan, tallies: Sequence[ProblemTally], *, run: Path) -> Judgement | None:

@@ -16,6 +16,7 @@ a restart of the machine leaves behind is cleared by whoever resumes the run.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import sqlite3
 import time
@@ -25,22 +26,25 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from pytest_r1eval.core.benchmarks import Exam, Problem, Sampling
-from pytest_r1eval.core.fingerprints import FileDigest, Harness, ModelIdentity
-from pytest_r1eval.core.lineage import Lineage
+from pytest_r1eval.core.benchmarks import Exam, Problem
+from pytest_r1eval.core.decoding import decoded
+from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
+from pytest_r1eval.core.lineage import Lineage, is_model_name
 from pytest_r1eval.core.plans import Plan, Share, Unit
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, ProblemTally, Response, Sample
-from pytest_r1eval.core.texts import whole
+from pytest_r1eval.core.texts import escaped, hidden_in, quoted, whole
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.store_schema import (
     COUNTS,
     SAMPLES,
     SCHEMA_VERSION,
+    SMALL_TABLES,
     TABLES,
     digest,
     packed,
+    shape,
     statements,
     unpacked,
 )
@@ -49,6 +53,10 @@ FILE_NAME = "run.sqlite"
 LEASE_S = 60.0
 """How long a silent worker keeps its units; it renews every `LEASE_S / 4`."""
 BUSY_TIMEOUT_S = 60.0
+_SHOWN_CHARACTERS = 200
+"""Of what a value's reader says, in a message."""
+
+T = TypeVar("T")
 
 
 class BenchmarkState(StrEnum):
@@ -145,6 +153,8 @@ class Store:
         with store._closing_on_error(), store._transaction() as db:
             for statement in (*statements(TABLES), *statements(SAMPLES), *statements(COUNTS)):
                 db.execute(statement)
+            with store.understanding("the header"):
+                checked_header(header)
             rows = {"schema": SCHEMA_VERSION, "header": asdict(header)}
             db.executemany("INSERT INTO run VALUES (?, ?)", [(key, json.dumps(value)) for key, value in rows.items()])
         return store
@@ -170,13 +180,42 @@ class Store:
                     f"{path} has store schema {json.dumps(found)}, this version reads {SCHEMA_VERSION}; "
                     "judge it with the version that wrote it, or start a new run"
                 )
+            store._check_shape()
         return store
+
+    @classmethod
+    def open_finished(cls, folder: Path) -> Self:
+        """
+        Open a run that is going to be believed: see `open`, and every value is looked at but the texts.
+
+        Raises:
+            StoreError: Also if a value is none that this version writes.
+        """
+        store = cls.open(folder)
+        try:
+            store.check_values()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def _check_shape(self) -> None:
+        """Refuse a file whose tables or triggers are not ours: a trigger is a program, and a view is no table."""
+        with self._reading() as db:
+            found = db.execute("SELECT type, name, sql FROM sqlite_master WHERE name NOT GLOB 'sqlite_*'").fetchall()
+        odd = sorted(str(name) for _, name, _ in shape() ^ set(found))
+        if odd:
+            raise StoreError(
+                f"{self.path} is no run's file: its {quoted(odd[0])} is missing, or is not as this version makes it; "
+                f"expected the tables and triggers of store schema {SCHEMA_VERSION}. Restore a copy, or start a new run"
+            )
 
     def _schema(self) -> object:
         """Return the schema that the file says it has; None if it says nothing."""
         with self._reading() as db:
             (schema,) = db.execute("SELECT value FROM run WHERE key = 'schema'").fetchone() or ("null",)
-        return json.loads(schema)
+        with self.understanding("the store schema"):
+            return json.loads(schema)
 
     def close(self) -> None:
         """Close the connection; the file stays."""
@@ -188,17 +227,11 @@ class Store:
     def header(self) -> RunHeader:
         """What the run is about."""
         with self._reading() as db:
-            (text,) = db.execute("SELECT value FROM run WHERE key = 'header'").fetchone()
-        fields = json.loads(text)
-        share, lineage = fields.get("share"), fields.get("lineage")
-        return RunHeader(
-            **{
-                **fields,
-                "identity": _identity(fields["identity"]),
-                "share": None if share is None else Share(**share),
-                "lineage": None if lineage is None else Lineage(**lineage),
-            }
-        )
+            row = db.execute("SELECT value FROM run WHERE key = 'header'").fetchone()
+        with self.understanding("the header"):
+            if row is None:
+                raise ValueError("there is none")
+            return checked_header(decoded(RunHeader, _json(row[0])))
 
     def check(self) -> None:
         """
@@ -207,12 +240,55 @@ class Store:
         Raises:
             StoreError: If it is damaged.
         """
+        self._quick_check(None)
+
+    def check_values(self) -> None:
+        """
+        Read every table but the texts, so that nothing is computed from a value that this version does not write.
+
+        Raises:
+            StoreError: If there is one.
+        """
+        for table in SMALL_TABLES:
+            self._quick_check(table)
+
+    def _quick_check(self, table: str | None) -> None:
+        """Read the file, or one table, through: what is damaged, or breaks a CHECK, is found."""
         with self._reading() as db:
-            (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+            row = db.execute(f"PRAGMA quick_check({table or 1})").fetchone()
+        found = "ok" if row is None else str(row[0])
         if found != "ok":
             raise StoreError(
-                f"{self.path} is damaged: {found}; expected an intact SQLite file. Restore a copy, or start a new run"
+                f"{self.path} is damaged: {escaped(found)}; expected an intact SQLite file. Restore a copy, or start a "
+                "new run"
             )
+
+    def decoded(self, kind: type[T], text: str, *, what: str) -> T:
+        """
+        Read JSON of this file as a value.
+
+        Raises:
+            StoreError: If it is none of that kind.
+        """
+        with self.understanding(what):
+            return decoded(kind, _json(text))
+
+    @contextmanager
+    def understanding(self, what: str) -> Iterator[None]:
+        """
+        Say what of the file cannot be read where the block takes a value apart.
+
+        Raises:
+            StoreError: If the value is not what it must be.
+        """
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+            reason = escaped(" ".join(str(error).split()))[:_SHOWN_CHARACTERS] or type(error).__name__
+            raise StoreError(
+                f"{self.path}: {what} cannot be read ({reason}); expected what this version writes there. Restore a "
+                "copy, or start a new run"
+            ) from error
 
     def note_changed_checkpoint(self, changes: str | None) -> None:
         """Note what became of the checkpoint while the run went on; None where all files are as they were named."""
@@ -227,7 +303,8 @@ class Store:
         """What became of the checkpoint while the run went on, in words; None if nothing was seen."""
         with self._reading() as db:
             row = db.execute("SELECT value FROM run WHERE key = 'changed_checkpoint'").fetchone()
-        return None if row is None else str(json.loads(row[0]))
+        with self.understanding("what became of the checkpoint"):
+            return None if row is None else escaped(str(_json(row[0])))
 
     def select(self, names: tuple[str, ...]) -> None:
         """
@@ -251,7 +328,11 @@ class Store:
     def selected(self) -> tuple[str, ...]:
         """The benchmarks this run judges, in order."""
         with self._reading() as db:
-            return tuple(name for (name,) in db.execute("SELECT name FROM benchmark ORDER BY position"))
+            names = [name for (name,) in db.execute("SELECT name FROM benchmark ORDER BY position")]
+        for name in names:
+            with self.understanding("a benchmark's name"):
+                _demand_name(name)
+        return tuple(names)
 
     def add_worker(self, owner: str, harness: Harness) -> None:
         """Note what one worker answers and grades with."""
@@ -263,7 +344,7 @@ class Store:
         """The distinct harnesses that took part."""
         with self._reading() as db:
             rows = db.execute("SELECT DISTINCT harness FROM worker ORDER BY harness").fetchall()
-        return tuple(Harness(**json.loads(text)) for (text,) in rows)
+        return tuple(self.decoded(Harness, text, what="what answered and graded") for (text,) in rows)
 
     def note_sandbox(self, words: str) -> None:
         """Note what stands between programs that this run grades and a machine that grades them; none is forgotten."""
@@ -275,8 +356,8 @@ class Store:
     @property
     def sandboxes(self) -> tuple[str, ...]:
         """What programs ran in, in words; several where workers, machines or sittings differed, none where none ran."""
-        with self._reading() as db:
-            return _sandboxes(db)
+        with self._reading() as db, self.understanding("what programs ran in"):
+            return tuple(map(escaped, _sandboxes(db)))
 
     @property
     def sandbox(self) -> str | None:
@@ -357,7 +438,8 @@ class Store:
             row = db.execute("SELECT state FROM benchmark WHERE name = ?", (name,)).fetchone()
         if row is None:
             raise StoreError(f"{self.path} knows no benchmark {name!r}; it holds {', '.join(self.selected) or 'none'}")
-        return BenchmarkState(row[0])
+        with self.understanding(f"the state of {name}"):
+            return BenchmarkState(row[0])
 
     def error(self, name: str) -> str | None:
         """Why a benchmark failed; None if it did not."""
@@ -371,19 +453,10 @@ class Store:
             row = db.execute("SELECT plan FROM benchmark WHERE name = ?", (name,)).fetchone()
         if row is None or row[0] is None:
             return None
-        fields = json.loads(row[0])
-        return Plan(
-            benchmark=fields["benchmark"],
-            exam=fields["exam"],
-            problem_ids=tuple(fields["problem_ids"]),
-            rounds=tuple(fields["rounds"]),
-            seed=fields["seed"],
-            sampling=Sampling(**fields["sampling"]),
-            system_prompt=fields["system_prompt"],
-            template_date=fields["template_date"],
-            prompts=fields["prompts"],
-            grader=fields.get("grader"),
-        )
+        plan = self.decoded(Plan, row[0], what=f"the plan of {name}")
+        if plan.benchmark != name:
+            raise StoreError(f"{self.path}: the plan of {name} is of {quoted(plan.benchmark)}; start a new run")
+        return plan
 
     def gate(self, name: str) -> str | None:
         """What a benchmark's looks decide by, as JSON; None where only a complete run is judged."""
@@ -414,8 +487,18 @@ class Store:
         """The exam of a planned benchmark."""
         with self._reading() as db:
             (dataset,) = db.execute("SELECT dataset FROM benchmark WHERE name = ?", (name,)).fetchone()
-            rows = db.execute("SELECT content FROM problem WHERE benchmark = ? ORDER BY position", (name,)).fetchall()
-        return Exam(benchmark=name, problems=tuple(_problem(content) for (content,) in rows), dataset=dataset)
+            query = "SELECT id, content FROM problem WHERE benchmark = ? ORDER BY position"
+            rows = db.execute(query, (name,)).fetchall()
+        problems = tuple(self._problem(id_, content) for id_, content in rows)
+        return Exam(benchmark=name, problems=problems, dataset=escaped(str(dataset)))
+
+    def _problem(self, id_: str, content: str) -> Problem:
+        problem = self.decoded(Problem, content, what=f"problem {quoted(str(id_))}").whole
+        with self.understanding(f"problem {quoted(str(id_))}"):
+            if problem.id != id_ or not 0 <= problem.gold_index < max(1, len(problem.choices)):
+                raise ValueError("its id or its right answer is another's")
+            _demand_name(problem.id)
+        return problem
 
     def prompts(self, name: str) -> dict[str, tuple[int, ...]]:
         """Token ids per problem id."""
@@ -423,7 +506,8 @@ class Store:
             rows = db.execute(
                 "SELECT id, prompt FROM problem WHERE benchmark = ? ORDER BY position", (name,)
             ).fetchall()
-        return {id_: tuple(array("i", blob)) for id_, blob in rows}
+        with self.understanding(f"a prompt of {name}"):
+            return {id_: tuple(array("i", blob)) for id_, blob in rows}
 
     # Work
 
@@ -571,7 +655,8 @@ class Store:
         if row is None:
             return None
         text, n_tokens, finish_reason = row
-        return Response(text=whole(unpacked(text)), n_tokens=n_tokens, finish_reason=FinishReason(finish_reason))
+        with self.understanding(f"a response of {name}"):
+            return Response(text=whole(unpacked(text)), n_tokens=n_tokens, finish_reason=FinishReason(finish_reason))
 
     def add_sample(self, claimed: ClaimedUnit, sample: Sample) -> None:
         """Store one sample; see `add_drawn`."""
@@ -705,7 +790,12 @@ class Store:
                 (name,),
             )
             for row in rows:
-                yield _sample(row)
+                yield self._sample(row)
+
+    def drawn(self, name: str) -> Iterator[tuple[str, int, int]]:
+        """(problem id, index, seed) of every stored sample of a benchmark; no text is read."""
+        with self._reading() as db:
+            yield from db.execute("SELECT problem_id, idx, seed FROM sample WHERE benchmark = ?", (name,))
 
     def outcomes(self, name: str, *, k: int) -> Iterator[tuple[str, int, Outcome]]:
         """(problem id, index, outcome) of the first k samples of every problem; no text is read."""
@@ -713,7 +803,9 @@ class Store:
         with self._reading() as db:
             query = "SELECT problem_id, idx, outcome FROM sample WHERE benchmark = ? AND idx < ?"
             for problem_id, index, outcome in db.execute(query, (name, k)):
-                yield problem_id, index, known[outcome]
+                with self.understanding(f"an outcome of {name}"):
+                    found = known[outcome]
+                yield problem_id, index, found
 
     def sample(self, name: str, *, problem_id: str, index: int) -> Sample | None:
         """Return one stored sample; None if it is not there."""
@@ -722,7 +814,11 @@ class Store:
                 _SELECT_SAMPLE + " WHERE benchmark = ? AND problem_id = ? AND idx = ?",
                 (name, problem_id, index),
             ).fetchone()
-        return None if row is None else _sample(row)
+        return None if row is None else self._sample(row)
+
+    def _sample(self, row: tuple[Any, ...]) -> Sample:
+        with self.understanding(f"sample {row[1]} of problem {quoted(str(row[0]))}"):
+            return _sample(row)
 
     def tallies(self, name: str, *, k: int) -> tuple[ProblemTally, ...]:
         """Tally the first k samples of every problem of a planned benchmark, in the exam's order."""
@@ -910,13 +1006,39 @@ def _sample(row: tuple[Any, ...]) -> Sample:
     )
 
 
-def _problem(content: str) -> Problem:
-    fields = json.loads(content)
-    return Problem(**{**fields, "choices": tuple(fields["choices"])}).whole
+def checked_header(header: RunHeader) -> RunHeader:
+    """
+    Return a header whose names can be printed, and name nothing outside of a run's folder.
+
+    Raises:
+        ValueError: If one cannot, or the run's date is none.
+    """
+    for what, text in (("model", header.model), ("weights", header.identity.weights)):
+        if (hidden := hidden_in(text)) is not None:
+            raise ValueError(f"its {what} is {text!a}, with the character {hidden}")
+    if not is_model_name(header.model_name):
+        raise ValueError(f"its model's name is {quoted(header.model_name)}; expected org/name")
+    dt.datetime.fromisoformat(header.created)
+    return header
 
 
-def _identity(content: dict[str, Any]) -> ModelIdentity:
-    return ModelIdentity(**{**content, "files": tuple(FileDigest(**file) for file in content["files"])})
+def _demand_name(name: str) -> None:
+    if (hidden := hidden_in(name)) is not None:
+        raise ValueError(f"{name!a} holds the character {hidden}")
+
+
+def _json(text: str) -> object:
+    """
+    Parse JSON, without the numbers that are none.
+
+    Raises:
+        ValueError: If it is no JSON.
+    """
+
+    def refuse(constant: str) -> object:
+        raise ValueError(f"{constant} is no number")
+
+    return json.loads(text, parse_constant=refuse)
 
 
 def _unwritable(folder: Path, error: OSError) -> str:

@@ -9,6 +9,9 @@ Decisions:
   level 6 leaves 0.39 and takes three times as long. zstd is as small and twice as fast, and one dependency more.
 - Open work is counted per round by triggers. Whoever claims, waits or looks asks a handful of rows, where it would add
   up all units of a run: the cost of a sample must not grow with the number of samples.
+- A file may come from elsewhere, or be damaged. What a column may hold is a CHECK, which SQLite tests as it reads a
+  file through (`PRAGMA quick_check`). Tables, indexes and triggers are compared with these, so that no stranger's
+  trigger runs here. JSON and compressed text are read by type, and up to a size.
 - A file of another schema is refused by its number. No release wrote one, so none is converted.
 """
 
@@ -17,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
+from functools import cache
 
 from pytest_r1eval.core.texts import has_half_pair
 
@@ -24,46 +28,72 @@ SCHEMA_VERSION = 4
 COMPRESSION_LEVEL = 1
 MIN_COMPRESSED_CHARS = 256
 """Shorter texts gain nothing."""
+MAX_TEXT_BYTES = 32 << 20
+"""Of one response, unpacked: a million tokens of 32 bytes. A row of 1 MB may unpack to 1 GB."""
 
 TABLES = """
-CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE run (
+    key TEXT PRIMARY KEY, value TEXT NOT NULL, CHECK (typeof(key) = 'text' AND typeof(value) = 'text')
+) WITHOUT ROWID;
 CREATE TABLE benchmark (
     name TEXT PRIMARY KEY, position INTEGER NOT NULL, state TEXT NOT NULL,
     dataset TEXT, plan TEXT, gate TEXT, error TEXT,
-    owner TEXT, lease_until REAL NOT NULL DEFAULT 0
+    owner TEXT, lease_until REAL NOT NULL DEFAULT 0,
+    CHECK (typeof(name) = 'text' AND typeof(position) = 'integer'
+        AND state IN ('selected', 'open', 'closed', 'failed')
+        AND typeof(dataset) IN ('text', 'null') AND typeof(plan) IN ('text', 'null')
+        AND typeof(gate) IN ('text', 'null') AND typeof(error) IN ('text', 'null')
+        AND (dataset IS NULL) = (plan IS NULL))
 ) WITHOUT ROWID;
 CREATE TABLE problem (
     benchmark TEXT NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL, content TEXT NOT NULL, prompt BLOB NOT NULL,
-    PRIMARY KEY (benchmark, id)
+    PRIMARY KEY (benchmark, id),
+    CHECK (typeof(position) = 'integer' AND typeof(id) = 'text' AND typeof(content) = 'text'
+        AND typeof(prompt) = 'blob' AND length(prompt) % 4 = 0)
 ) WITHOUT ROWID;
 CREATE TABLE unit (
     id INTEGER PRIMARY KEY, benchmark TEXT NOT NULL, round INTEGER NOT NULL, problem_id TEXT NOT NULL,
     first INTEGER NOT NULL, last INTEGER NOT NULL, done INTEGER NOT NULL DEFAULT 0,
-    owner TEXT, lease_until REAL NOT NULL DEFAULT 0
+    owner TEXT, lease_until REAL NOT NULL DEFAULT 0,
+    CHECK (typeof(round) = 'integer' AND typeof(first) = 'integer' AND typeof(last) = 'integer'
+        AND round >= 0 AND first >= 0 AND last > first AND done IN (0, 1))
 );
 CREATE TABLE ungraded (
     benchmark TEXT NOT NULL, problem_id TEXT NOT NULL, idx INTEGER NOT NULL,
-    finish_reason TEXT NOT NULL, n_tokens INTEGER NOT NULL, text BLOB NOT NULL, PRIMARY KEY (benchmark, problem_id, idx)
+    finish_reason TEXT NOT NULL, n_tokens INTEGER NOT NULL, text BLOB NOT NULL,
+    PRIMARY KEY (benchmark, problem_id, idx),
+    CHECK (finish_reason IN ('stop', 'length') AND typeof(n_tokens) = 'integer' AND n_tokens >= 0
+        AND typeof(text) IN ('text', 'blob'))
 );
 CREATE TABLE grade (
     benchmark TEXT NOT NULL, problem_id TEXT NOT NULL, idx INTEGER NOT NULL, grader TEXT NOT NULL,
-    outcome TEXT NOT NULL, answer TEXT, detail TEXT, PRIMARY KEY (benchmark, problem_id, idx, grader)
+    outcome TEXT NOT NULL, answer TEXT, detail TEXT, PRIMARY KEY (benchmark, problem_id, idx, grader),
+    CHECK (outcome IN ('correct', 'wrong', 'no_answer', 'truncated', 'error')
+        AND typeof(answer) IN ('text', 'null') AND typeof(detail) IN ('text', 'null'))
 ) WITHOUT ROWID;
-CREATE TABLE worker (owner TEXT PRIMARY KEY, harness TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE worker (owner TEXT PRIMARY KEY, harness TEXT NOT NULL, CHECK (typeof(harness) = 'text')) WITHOUT ROWID;
 CREATE TABLE look (
-    benchmark TEXT NOT NULL, number INTEGER NOT NULL, content TEXT NOT NULL, PRIMARY KEY (benchmark, number)
+    benchmark TEXT NOT NULL, number INTEGER NOT NULL, content TEXT NOT NULL, PRIMARY KEY (benchmark, number),
+    CHECK (typeof(number) = 'integer' AND typeof(content) = 'text')
 ) WITHOUT ROWID;
-CREATE TABLE verdict (benchmark TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID
+CREATE TABLE verdict (benchmark TEXT PRIMARY KEY, content TEXT NOT NULL, CHECK (typeof(content) = 'text')) WITHOUT ROWID
 """
 
 SAMPLES = """
-CREATE TABLE response (id INTEGER PRIMARY KEY, text BLOB NOT NULL);
+CREATE TABLE response (id INTEGER PRIMARY KEY, text BLOB NOT NULL, CHECK (typeof(text) IN ('text', 'blob')));
 CREATE TABLE sample (
     benchmark TEXT NOT NULL, problem_id TEXT NOT NULL, idx INTEGER NOT NULL, seed INTEGER NOT NULL,
     outcome TEXT NOT NULL, answer TEXT, detail TEXT, finish_reason TEXT NOT NULL, n_tokens INTEGER NOT NULL,
-    digest BLOB NOT NULL, response INTEGER NOT NULL, PRIMARY KEY (benchmark, problem_id, idx)
+    digest BLOB NOT NULL, response INTEGER NOT NULL, PRIMARY KEY (benchmark, problem_id, idx),
+    CHECK (typeof(problem_id) = 'text' AND typeof(idx) = 'integer' AND idx >= 0 AND typeof(seed) = 'integer'
+        AND outcome IN ('correct', 'wrong', 'no_answer', 'truncated', 'error')
+        AND typeof(answer) IN ('text', 'null') AND typeof(detail) IN ('text', 'null')
+        AND finish_reason IN ('stop', 'length') AND typeof(n_tokens) = 'integer' AND n_tokens >= 0)
 ) WITHOUT ROWID
 """
+
+SMALL_TABLES = ("run", "benchmark", "problem", "unit", "grade", "worker", "look", "verdict", "sample", "round")
+"""All but those that hold texts: what is read before a stored run is believed."""
 
 COUNTS = """
 CREATE TABLE round (
@@ -90,6 +120,14 @@ CREATE TRIGGER unit_removed AFTER DELETE ON unit BEGIN
 """
 
 
+@cache
+def shape() -> frozenset[tuple[str, str, str]]:
+    """Return (kind, name, statement) of all that a run's file holds besides rows."""
+    scripts = (*statements(TABLES), *statements(SAMPLES), *statements(COUNTS))
+    found = [(re.match(r"CREATE (\w+) (\w+)", text), text) for text in scripts]
+    return frozenset((head[1].lower(), head[2], text) for head, text in found if head is not None)
+
+
 def statements(script: str) -> list[str]:
     """Cut a script into statements, each of which begins at the start of a line."""
     return [part.strip().removesuffix(";") for part in re.split(r"\n(?=[A-Z])", script.strip())]
@@ -103,8 +141,24 @@ def packed(text: str) -> str | bytes:
 
 
 def unpacked(stored: str | bytes) -> str:
-    """Return the text of what is stored."""
-    return stored if isinstance(stored, str) else zlib.decompress(stored).decode("utf-8", "surrogatepass")
+    """
+    Return the text of what is stored.
+
+    Raises:
+        ValueError: If it is no compressed text, or unpacks to more than any response.
+    """
+    if isinstance(stored, str):
+        return stored
+    unpacking = zlib.decompressobj()
+    try:
+        raw = unpacking.decompress(stored, MAX_TEXT_BYTES)
+    except zlib.error as error:
+        raise ValueError(f"it is no compressed text: {error}") from error
+    if unpacking.unconsumed_tail or len(raw) >= MAX_TEXT_BYTES:
+        raise ValueError(f"it unpacks to more than {MAX_TEXT_BYTES >> 20} MiB")
+    if not unpacking.eof:
+        raise ValueError("it is compressed text without its end")
+    return raw.decode("utf-8", "surrogatepass")
 
 
 def digest(text: str) -> bytes:

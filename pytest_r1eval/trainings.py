@@ -8,7 +8,6 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pytest_r1eval.core.decoding import decoded
 from pytest_r1eval.core.lineage import step_of
 from pytest_r1eval.errors import RunError, StoreError
 from pytest_r1eval.judge import GateResult
@@ -125,13 +124,16 @@ def points_of(run: Path) -> dict[str, Point | None]:
     """
     with closing(Store.open(run)) as store:
         header = store.header
-        verdicts = {name: text for name in store.selected if (text := store.verdict(name)) is not None}
+        verdicts = {
+            name: store.decoded(GateResult, text, what=f"the verdict on {name}")
+            for name in store.selected
+            if (text := store.verdict(name)) is not None
+        }
     step = header.lineage.step if header.lineage and header.lineage.step is not None else step_of(header.model_name)
     found: dict[str, Point | None] = {}
     if step is None:
         return found
-    for name, text in verdicts.items():
-        result = decoded(GateResult, json.loads(text))
+    for name, result in verdicts.items():
         estimate = result.judgement.estimate
         if result.is_at_stop:
             found[name] = None

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from pytest_r1eval.core.texts import whole
+
 T = TypeVar("T")
+_SHOWN_CHARACTERS = 60
 
 
 def decoded(kind: type[T], value: object) -> T:
@@ -19,7 +23,7 @@ def decoded(kind: type[T], value: object) -> T:
     A field that is not there takes its default, so that what an earlier version wrote can be read.
 
     Args:
-        kind: The dataclass; its fields are plain values, enums, tuples, unions with None, and dataclasses.
+        kind: The dataclass; its fields are plain values, enums, tuples, mappings, unions with None, and dataclasses.
         value: What a JSON parser returned.
 
     Raises:
@@ -41,17 +45,24 @@ def _value(hint: Any, value: object) -> Any:  # noqa: ANN401 - any field's type
     origin = get_origin(hint)
     if origin in {Union, types.UnionType}:
         return _of_union(get_args(hint), value)
-    if origin is tuple:
-        return _tuple(get_args(hint), value)
+    if origin in {tuple, Mapping}:
+        return (_tuple if origin is tuple else _mapping)(get_args(hint), value)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint(value)
     if isinstance(hint, type) and is_dataclass(hint):
         return decoded(hint, value)
     if hint is float and type(value) is int:
         return float(value)
-    if isinstance(hint, type) and not isinstance(value, hint):
-        raise ValueError(f"found {value!r}; expected a value of {hint.__name__}")
-    return value
+    is_odd = isinstance(value, bool) != (hint is bool) or (isinstance(value, float) and not math.isfinite(value))
+    if isinstance(hint, type) and (is_odd or not isinstance(value, hint)):
+        raise ValueError(f"found {_shown(value)}; expected a value of {hint.__name__}")
+    return whole(value) if isinstance(value, str) else value
+
+
+def _shown(value: object) -> str:
+    """Write a value as Python does, in ASCII and cut."""
+    text = ascii(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
 def _of_union(kinds: Sequence[Any], value: object) -> Any:  # noqa: ANN401 - any field's type
@@ -66,9 +77,16 @@ def _of_union(kinds: Sequence[Any], value: object) -> Any:  # noqa: ANN401 - any
     raise ValueError("; ".join(errors))
 
 
+def _mapping(kinds: Sequence[Any], value: object) -> dict[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"found {_shown(value)}; expected an object")
+    key_kind, kind = kinds
+    return {_value(key_kind, key): _value(kind, item) for key, item in value.items()}
+
+
 def _tuple(kinds: Sequence[Any], value: object) -> tuple[Any, ...]:
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise ValueError(f"found {value!r}; expected a list")
+        raise ValueError(f"found {_shown(value)}; expected a list")
     each = kinds[0] if len(kinds) == 2 and kinds[1] is Ellipsis else None
     if each is None and len(kinds) != len(value):
         raise ValueError(f"found {len(value)} values; expected {len(kinds)}")

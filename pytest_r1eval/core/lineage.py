@@ -7,6 +7,13 @@ from dataclasses import dataclass
 
 _STEP = re.compile(r"(?:checkpoint|global_?step|step|iter(?:ation)?)[-_]?([0-9]+)", re.IGNORECASE)
 
+_MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+def is_model_name(text: str) -> bool:
+    """Whether a text is ``org/name``, as baselines are filed under: no part of it leads out of a folder."""
+    return _MODEL_NAME.fullmatch(text) is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:

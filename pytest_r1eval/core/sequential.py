@@ -29,10 +29,12 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from itertools import pairwise
 
 import numpy as np
 from scipy.special import ndtr
 
+from pytest_r1eval.core.decoding import decoded
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.stats import (
     MIN_RESPONSES_FOR_NORMAL,
@@ -114,6 +116,12 @@ class SequentialPlan:
     pass_bounds: tuple[float, ...]
     margin: float
 
+    def __post_init__(self) -> None:
+        if {len(self.times), len(self.fail_bounds), len(self.pass_bounds)} != {len(self.ks)}:
+            raise ValueError(f"{len(self.ks)} looks do not have as many times and bounds")
+        if not self.ks or any(a >= b for a, b in pairwise((0, *self.ks))):
+            raise ValueError(f"looks after {self.ks} samples per problem; expected them to ascend from 1")
+
     @property
     def alpha_spent(self) -> tuple[float, ...]:
         """Alpha spent at each look."""
@@ -156,6 +164,7 @@ def loads(text: str) -> SequentialPlan:
             pass_bounds=tuple(fields["pass_bounds"]),
             margin=float(fields["margin"]),
         )
+        decoded(SequentialPlan, fields)
     except (TypeError, KeyError) as error:
         raise ValueError(f"no sequential plan: {error!r}; expected what dumps wrote") from error
     if dumps(read) != text:
