@@ -101,6 +101,8 @@ def _entry_differences(old: MeasuredBaseline, new: MeasuredBaseline) -> list[str
     if old.run == new.run:
         edited = ("recorded", "seed", "health", "history")
         words += [f"{name} is another, of the same run" for name in edited if getattr(old, name) != getattr(new, name)]
+    if old.correlation != new.correlation:
+        words.append(f"correlation: {old.correlation} -> {new.correlation}")
     if old.reason != new.reason:
         words.append(f"reason: {old.reason} -> {new.reason}")
     if old.lineage != new.lineage:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pytest_r1eval.baseline_files import BaselineShelf
-from pytest_r1eval.core.baselines import PublishedBaseline
+from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.stats import Design, minimum_detectable_effect
 from pytest_r1eval.core.verdicts import GateRule, margin_is_resolved
 from pytest_r1eval.errors import R1EvalError
-from pytest_r1eval.references import design_against, side_of, tau_of
+from pytest_r1eval.references import design_against, own_noise, side_of, tau_of
 from pytest_r1eval.settings import Settings
 
 
@@ -53,5 +53,9 @@ def _design(benchmark: Benchmark, *, shelf: BaselineShelf, k: int) -> Design | N
     if found is None:
         return None
     # What will answer is not known yet: a measured baseline's tau is 0 unless the harness turns out to differ.
-    tau = tau_of(found.baseline, benchmark).value if isinstance(found.baseline, PublishedBaseline) else 0.0
+    match found.baseline:
+        case PublishedBaseline() as published:
+            tau = tau_of(published, benchmark).value
+        case MeasuredBaseline() as measured:
+            tau = own_noise(measured)
     return design_against(side_of(found.baseline), benchmark, n_samples=k, tau=tau)

@@ -26,7 +26,7 @@ from pytest_r1eval.core.sequential import (
 from pytest_r1eval.core.stats import Design, minimum_detectable_effect, samples_needed
 from pytest_r1eval.core.verdicts import GateRule, Tau
 from pytest_r1eval.errors import PlanError
-from pytest_r1eval.references import design_against, side_of, tau_of
+from pytest_r1eval.references import design_against, side_of, tau_of, widened
 
 SCHEMA_VERSION = 1
 
@@ -205,7 +205,7 @@ def _from_measured(  # noqa: PLR0913  what is known, and what was asked for
             f"--baseline-samples {k_b} and --baseline were both given, and {source} has samples of its own; "
             "leave one of the two out"
         )
-    noise = _asked_tau(tau)
+    noise = widened(_asked_tau(None), baseline) if tau is None else _asked_tau(tau)
     try:
         design = design_against(baseline.counts, benchmark, n_samples=k, tau=noise.value)
     except ValueError as error:

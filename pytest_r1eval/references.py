@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.fingerprints import Difference, Fingerprint
 from pytest_r1eval.core.records import Counts
-from pytest_r1eval.core.stats import Design, Published
+from pytest_r1eval.core.stats import Design, Published, within_variance
 from pytest_r1eval.core.verdicts import Tau, measured_tau, published_tau
 from pytest_r1eval.errors import BaselineError
 
@@ -85,7 +86,7 @@ def reference_for(benchmark: Benchmark | None, found: FoundBaseline, *, fingerpr
             check_same_question(differences, found)
             return Reference(
                 side=side_of(measured),
-                tau=measured_tau(differences),
+                tau=widened(measured_tau(differences), measured),
                 source=found.source,
                 evidence=measured.evidence,
             )
@@ -99,6 +100,37 @@ def reference_for(benchmark: Benchmark | None, found: FoundBaseline, *, fingerpr
             return Reference(
                 side=side_of(published), tau=tau_of(published, benchmark, grader=grader), source=found.source
             )
+
+
+def own_noise(baseline: MeasuredBaseline) -> float:
+    """
+    SD of a difference that stays however many samples are drawn, because runs of one checkpoint move.
+
+    Solve rates that move from run to run with intra-class correlation rho add rho p (1 - p) to the variance of each
+    side's rate on each problem, of which no number of samples takes anything away.
+
+    Args:
+        baseline: The baseline; nothing is added where one run alone was recorded.
+
+    Returns:
+        A fraction, to be added to harness noise in squares.
+    """
+    if not baseline.correlation:
+        return 0.0
+    return math.sqrt(2 * baseline.correlation * within_variance(baseline.counts) / baseline.counts.n_problems)
+
+
+def widened(tau: Tau, baseline: MeasuredBaseline) -> Tau:
+    """Return harness noise with what the baseline's own runs add."""
+    own = own_noise(baseline)
+    if own == 0:
+        return tau
+    moves = f"runs of the baseline's checkpoint move beyond sampling (rho = {baseline.correlation:.2g})"
+    return Tau(
+        value=math.hypot(tau.value, own),
+        source=f"{tau.source}, and {moves}" if tau.value else moves,
+        advice="more samples change little; find out what makes the runs move",
+    )
 
 
 def check_same_question(differences: Iterable[Difference], found: FoundBaseline) -> None:

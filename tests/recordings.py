@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import cycle
 from pathlib import Path
 
 from pytest_r1eval.core import gates
@@ -41,6 +42,7 @@ def record_run(
     folder: Path,
     *,
     solve_rate: float = 0.6,
+    solve_rates: tuple[float, ...] = (),
     benchmarks: tuple[str, ...] = ("smoke",),
     n_problems: int = 12,
     n_samples: int = 8,
@@ -65,7 +67,7 @@ def record_run(
     share: Share | None = None,
 ) -> Path:
     """
-    Write a run whose samples are correct with the given rate.
+    Write a run whose samples are correct with the given rate, or with `solve_rates` in turn, problem by problem.
 
     `skip` leaves (problem id, index) pairs out; on `ungraded` ones the grader failed. With a `gate` the samples are
     planned in its rounds; all are there, and no look is taken. A `share` holds its part of them. Random bytes behind
@@ -98,7 +100,8 @@ def record_run(
         gate_text = None if gate is None else gates.dumps(gate)
         store.write_plan(exam, tuple(prompt for _ in exam.problems), plan, gate=gate_text)
         # Drawn before any claim, so that what is recorded does not depend on the order of the units.
-        is_correct = {(id_, index): rng.random() < solve_rate for id_ in plan.problem_ids for index in range(n_samples)}
+        rates = dict(zip(plan.problem_ids, cycle(solve_rates or (solve_rate,)), strict=False))
+        is_correct = {(id_, index): rng.random() < rate for id_, rate in rates.items() for index in range(n_samples)}
         while (claimed := store.claim(owner="recorder")) is not None:
             for index in claimed.missing:
                 is_solved = is_correct[claimed.unit.problem_id, index]

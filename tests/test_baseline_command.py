@@ -16,7 +16,7 @@ from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.records import Counts, FinishReason
 from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.runs import StoredRun
-from tests.judged_runs import judged
+from tests.judged_runs import judged, judged_against
 from tests.recordings import record_run
 
 
@@ -71,6 +71,40 @@ def test_a_sick_run_needs_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.reason == "a base model rambles"
     assert "    reason: a base model rambles" in say(capsys, "show", "org/model")[1]
     assert say(capsys, "verify", "--run", "sick") == (0, "1 files checked\n")
+
+
+class TestOther:
+    """`--other RUN`: two runs of one checkpoint show how far it moves by itself, and the gate allows for it."""
+
+    @staticmethod
+    def moving(name: str, *, seed: int, first: float, last: float) -> None:
+        """Record a run in which half of the problems moved against the other half."""
+        record_run(Path(name), seed=seed, weights="w7", n_samples=64, solve_rates=(first, last))
+
+    def test_it_is_stored_and_widens_the_gate(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        """A difference that two runs of one checkpoint show is no regression of a third."""
+        self.moving("one", seed=1, first=0.75, last=0.45)
+        self.moving("two", seed=2, first=0.45, last=0.75)
+        record_run(Path("fallen"), seed=3, weights="w8", n_samples=64, solve_rate=0.48)
+        assert say(capsys, "record", "one", "org/alone")[0] == 0
+        assert say(capsys, "record", "one", "org/both", "--other", "two")[0] == 0
+        (entry,) = loads(Path("baselines/org/both.json").read_text(), name="f").measured
+        assert entry.correlation is not None
+        assert 0.03 < entry.correlation < 0.25
+        assert "its runs move beyond sampling by rho = 0." in say(capsys, "show", "org/both")[1]
+        (narrow,) = judged_against(Path("fallen"), tmp_path, choice="org/alone")
+        (wide,) = judged_against(Path("fallen"), tmp_path, choice="org/both")
+        assert narrow.judgement.verdict is Verdict.FAIL_REGRESSED
+        assert wide.judgement.verdict is Verdict.PASS
+        assert wide.judgement.tau is not None
+        assert wide.judgement.tau.source.startswith("runs of the baseline's checkpoint move beyond sampling (rho = 0.")
+
+    def test_other_seeds_of_one_checkpoint_are_asked_for(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Neither another checkpoint nor the same samples say how far a checkpoint moves by itself."""
+        code, words = say(capsys, "record", "base", "org/model", "--other", "better")
+        assert (code, "the runs differ in model.weights" in words) == (2, True), words
+        code, words = say(capsys, "record", "base", "org/model", "--other", "base")
+        assert (code, "they are the same samples" in words) == (2, True), words
 
 
 def test_list_finds_ours_and_the_shipped(capsys: pytest.CaptureFixture[str]) -> None:

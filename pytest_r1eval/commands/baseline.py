@@ -31,6 +31,16 @@ Parent: TypeAlias = Annotated[
 Step: TypeAlias = Annotated[
     int | None, typer.Option(metavar="N", min=0, help="its training step (what the model's name ends in)")
 ]
+Others: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--other",
+        metavar="RUN",
+        help="another run of the same checkpoint by another seed: how far its runs move is stored, and the gate allows "
+        "for it; repeatable",
+        show_default=False,
+    ),
+]
 Commit: TypeAlias = Annotated[str | None, typer.Option(metavar="SHA", help="the commit of the training code")]
 
 
@@ -40,6 +50,7 @@ def record(  # noqa: PLR0913 - a command's options
     name: Name,
     *,
     benchmark: Benchmarks = None,
+    other: Others = None,
     reason: Annotated[
         str | None,
         typer.Option(metavar="TEXT", help="why a run whose responses are not healthy is recorded; kept in the file"),
@@ -56,6 +67,7 @@ def record(  # noqa: PLR0913 - a command's options
     path, file = _file_of(name)
     place = _Place(parent=parent, step=step, commit=commit)
     entries = _measured(run, benchmark, file=file, place=place, reason=reason)
+    entries = [_with_correlation(entry, run, other or ()) for entry in entries]
     for measured in entries:
         file = recorded(file, measured)
     write_file(path, file)
@@ -69,6 +81,7 @@ def bless(  # noqa: PLR0913 - a command's options
     name: Name,
     *,
     benchmark: Benchmarks = None,
+    other: Others = None,
     reason: Annotated[
         str | None,
         typer.Option(
@@ -88,6 +101,7 @@ def bless(  # noqa: PLR0913 - a command's options
     now = dt.datetime.now(dt.UTC).replace(microsecond=0)
     place = _Place(parent=parent, step=step, commit=commit)
     entries = _measured(run, benchmark, file=file, place=place, reason=reason)
+    entries = [_with_correlation(entry, run, other or ()) for entry in entries]
     for measured in entries:
         file = blessed(file, measured, when=now, reason=reason)
     write_file(path, file)
@@ -232,6 +246,23 @@ def _measured(
     return [replace(entry, lineage=said) for entry in entries]
 
 
+def _with_correlation(entry: MeasuredBaseline, run: Path, others: Sequence[Path]) -> MeasuredBaseline:
+    """Add how far runs of the checkpoint move beyond sampling, where there is more than one."""
+    from pytest_r1eval.aggregates import aggregate, read_runs
+    from pytest_r1eval.runs import StoredRun
+
+    if not others:
+        return entry
+    found = aggregate(read_runs([StoredRun(folder=folder) for folder in (run, *others)], entry.benchmark))
+    if len(found.groups) > 1:
+        raise BaselineError(
+            f"--other: the runs differ in {', '.join(found.differing)}; expected runs of one checkpoint under one "
+            "harness, which differ in their seeds alone"
+        )
+    moved = found.groups[0].over_dispersion
+    return replace(entry, correlation=0.0 if moved is None else min(1.0, moved.correlation))
+
+
 def _show_written(done: str, path: Path, file: BaselineFile, *, names: Sequence[str], json: bool) -> None:
     """Say which baselines of a file were written, as text or as rows of `list`."""
     if json:
@@ -264,6 +295,10 @@ def _measured_lines(measured: MeasuredBaseline) -> list[str]:
         known = {"step": lineage.step, "parent": lineage.parent, "commit": lineage.commit}
         lines.append("    " + ", ".join(f"{key} {value}" for key, value in known.items() if value is not None))
     lines += [f"    reason: {measured.reason}"] if measured.reason else []
+    if measured.correlation is not None:
+        lines.append(
+            f"    its runs move beyond sampling by rho = {measured.correlation:.2g}, and the gate allows for it"
+        )
     for blessing in measured.history:
         because = f": {blessing.reason}" if blessing.reason else ""
         lines.append(

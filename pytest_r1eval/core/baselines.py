@@ -37,8 +37,8 @@ from pytest_r1eval.errors import BaselineError
 
 SCHEMA_VERSION = 2
 """
-The newest version of the file format. Version 2 added lineage, history and a reason; a file that has none of them is
-written as version 1, byte for byte as before.
+The newest version of the file format. Version 2 added lineage, history, a reason and a correlation; a file that has
+none of them is written as version 1, byte for byte as before.
 """
 
 _MODEL_DIGESTS = ("weights", "tokenizer", "chat_template", "checkpoint")
@@ -239,6 +239,7 @@ class MeasuredBaseline:
         lineage: Where the checkpoint stands in its training; None if nobody said.
         history: Every time that the entry was replaced, oldest first.
         reason: What the person wrote who made it the baseline; None where nothing had to be written.
+        correlation: rho, how far runs of the checkpoint move beyond sampling; None where one run alone was recorded.
 
     Raises:
         ValueError: If `recorded` has no offset, a reason is empty, or `health` is of other samples than `counts`.
@@ -254,6 +255,7 @@ class MeasuredBaseline:
     lineage: Lineage | None = None
     history: tuple[Blessing, ...] = ()
     reason: str | None = None
+    correlation: float | None = None
 
     @property
     def evidence(self) -> Evidence:
@@ -271,6 +273,8 @@ class MeasuredBaseline:
         _require_label("run", self.run)
         if self.reason is not None:
             _require_label("reason", self.reason)
+        if self.correlation is not None:
+            _require("correlation", self.correlation, _FRACTION)
         if self.recorded.utcoffset() is None:
             raise ValueError(f"recorded is {self.recorded}; expected a date-time with its offset from UTC")
         if self.health.n_samples != self.counts.n_samples:
@@ -307,7 +311,9 @@ class BaselineFile:
     @property
     def schema_version(self) -> int:
         """The lowest version of the format that holds everything in it."""
-        return SCHEMA_VERSION if any(entry.lineage or entry.history or entry.reason for entry in self.measured) else 1
+        more = ((entry.lineage, entry.reason, entry.correlation) for entry in self.measured)
+        has_history = any(entry.history for entry in self.measured)
+        return SCHEMA_VERSION if has_history or any(value is not None for one in more for value in one) else 1
 
     def published_for(self, benchmark: str) -> PublishedBaseline | None:
         """Return the published number to compare with: LightEval's over the lab's own, then the later."""
@@ -424,6 +430,7 @@ def _measured_json(entry: MeasuredBaseline, *, version: int) -> _Json:
         content["lineage"] = None if entry.lineage is None else _lineage_json(entry.lineage)
         content["history"] = [_blessing_json(blessing) for blessing in entry.history]
         content["reason"] = entry.reason
+        content["correlation"] = entry.correlation
     return content
 
 
@@ -588,6 +595,7 @@ def _measured(node: _Node, *, version: int) -> MeasuredBaseline:
         lineage=fields["lineage"].optional(_lineage) if version > 1 else None,
         history=tuple(_blessing(item) for item in fields["history"].items()) if version > 1 else (),
         reason=fields["reason"].optional(_Node.label) if version > 1 else None,
+        correlation=fields["correlation"].optional(lambda item: item.number(_FRACTION)) if version > 1 else None,
     )
 
 

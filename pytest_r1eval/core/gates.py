@@ -70,6 +70,7 @@ def dumps(gate: SequentialGate) -> str:
         "plan": sequential.dumps(gate.plan),
         "reference": _reference_fields(gate.reference),
         "tau_source": gate.tau.source,
+        "tau_advice": gate.tau.advice,
         "baseline": gate.baseline,
         "evidence": None if gate.evidence is None else asdict(gate.evidence),
     }
@@ -88,7 +89,7 @@ def loads(text: str) -> SequentialGate:
         plan = sequential.loads(fields["plan"])
         rows = fields["reference"].get("counts")
         reference = Published(**fields["reference"]) if rows is None else Counts.from_rows(tuple(row) for row in rows)
-        tau = Tau(value=plan.design.tau, source=fields["tau_source"])
+        tau = Tau(value=plan.design.tau, source=fields["tau_source"], advice=fields["tau_advice"])
         evidence = None if fields["evidence"] is None else decoded(Evidence, fields["evidence"])
         return SequentialGate(plan=plan, reference=reference, tau=tau, baseline=fields["baseline"], evidence=evidence)
     except (KeyError, TypeError, AttributeError) as error:

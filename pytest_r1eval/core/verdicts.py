@@ -66,10 +66,12 @@ class Tau:
     Attributes:
         value: A fraction, 0 or more.
         source: Why it is so large, in words that follow "because".
+        advice: What makes it smaller, in words.
     """
 
     value: float
     source: str
+    advice: str = "record your own baseline once with --r1-save-baseline"
 
     def __post_init__(self) -> None:
         if not 0 <= self.value < math.inf:
@@ -340,7 +342,7 @@ def tau_warnings(comparison: Comparison, *, tau: Tau, rule: GateRule) -> tuple[s
     reach = points(rule.critical_sigmas * comparison.standard_error)
     warning = (
         f"This gate is a smoke test of about ±{reach} points, because {tau.source} (tau {points(tau.value)} points): "
-        "record your own baseline once with --r1-save-baseline."
+        f"{tau.advice}."
     )
     return (warning,)
 
