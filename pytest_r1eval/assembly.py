@@ -6,11 +6,12 @@ Every part is made here, once, from values; nothing here knows of pytest's sessi
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import os
 import secrets
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,11 +23,12 @@ from pytest_r1eval.baseline_files import BaselineShelf
 from pytest_r1eval.checkpoint import Checkpoint, inspect_checkpoint
 from pytest_r1eval.code_test_cache import cache_folder
 from pytest_r1eval.core.benchmarks import Benchmark, Grader, Sampling
+from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.placement import Demand, Machine, Placement
 from pytest_r1eval.core.placement import placement as placed
 from pytest_r1eval.devices import DeviceShare, device_share, this_machine
 from pytest_r1eval.errors import EngineError
-from pytest_r1eval.opening import share_words
+from pytest_r1eval.opening import seed_of, share_words
 from pytest_r1eval.options import NEWEST
 from pytest_r1eval.settings import EngineKind, Family, GateKind, InconclusivePolicy, Settings, sampling_for
 from pytest_r1eval.store import FILE_NAME, Store
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from pytest_r1eval.core.verdicts import GateRule
     from pytest_r1eval.engines.engine import Engine
     from pytest_r1eval.execution import Worker
+    from pytest_r1eval.planning import Planner, SittingSource
     from pytest_r1eval.scoring.grading import CodeGrading
     from pytest_r1eval.scoring.pool import GradingPool
 
@@ -182,7 +185,7 @@ def build_worker(
     """Put a worker together: engine, planner and graders; nothing is loaded yet."""
     from pytest_r1eval.engines.replay import ReplayEngine, ReplayOptions  # noqa: PLC0415 - see the next line
     from pytest_r1eval.execution import Worker  # noqa: PLC0415 - not in a process that only collects
-    from pytest_r1eval.planning import Planner, RecordedSource, SittingSource, TaskSource  # noqa: PLC0415
+    from pytest_r1eval.planning import RecordedSource, TaskSource  # noqa: PLC0415
     from pytest_r1eval.scoring.pool import GradingPool  # noqa: PLC0415
 
     owner = f"{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -213,14 +216,7 @@ def build_worker(
             log = run / "logs" / f"engine-{owner}.log"
             parts = _Local(placement=placement, share=share, log=log)
             engine = _vllm_engine(settings, checkpoint=checkpoint, max_model_length=longest, local=parts)
-    planner = Planner(
-        settings=settings,
-        identity=checkpoint.identity,
-        source=source,
-        shelf=shelf_of(settings, checkpoint, run=run),
-        rule=rule_of(settings, n_gates=len(selected)),
-        seed=seed,
-    )
+    planner = _planner(settings, checkpoint=checkpoint, run=run, source=source, n_gates=len(selected), seed=seed)
     return Worker(
         run=run,
         owner=owner,
@@ -231,6 +227,52 @@ def build_worker(
         grader=grader,
         checkpoint=checkpoint,
         n_workers=settings.n_workers,
+    )
+
+
+def rehearse_plans(benchmarks: Sequence[Benchmark], *, settings: Settings, checkpoint: Checkpoint, run: Path) -> None:
+    """
+    Plan benchmarks as a run does and keep nothing; the sandbox is left to the machine that runs programs.
+
+    Raises:
+        R1EvalError: If one cannot be planned: its exam, its prompts, or its baseline.
+    """
+    from pytest_r1eval.planning import RecordedSource, TaskSource  # noqa: PLC0415 - imports statistics
+    from pytest_r1eval.scoring.pool import GradingPool  # noqa: PLC0415 - the same
+
+    source: SittingSource
+    with ExitStack() as ending:
+        if settings.engine is EngineKind.REPLAY:
+            source = RecordedSource(run=Path(settings.model))
+        else:
+            code = code_grading_of(settings)
+            pool = ending.enter_context(GradingPool(n_processes=1, code=code))
+            source = TaskSource(settings=settings, checkpoint=checkpoint, pool=pool, code=code, is_rehearsal=True)
+        planner = _planner(
+            settings, checkpoint=checkpoint, run=run, source=source, n_gates=len(benchmarks),
+            seed=seed_of(settings, checkpoint),
+        )  # fmt: skip
+        asyncio.run(_rehearsed(planner, benchmarks))
+
+
+async def _rehearsed(planner: Planner, benchmarks: Sequence[Benchmark]) -> None:
+    never: asyncio.Future[Harness] = asyncio.get_running_loop().create_future()  # a fixed plan asks for no engine
+    for benchmark in benchmarks:
+        await planner.plan(benchmark, never)
+
+
+def _planner(  # noqa: PLR0913 - a planner's parts, named at both calls
+    settings: Settings, *, checkpoint: Checkpoint, run: Path, source: SittingSource, n_gates: int, seed: int
+) -> Planner:
+    from pytest_r1eval.planning import Planner  # noqa: PLC0415 - imports the statistics
+
+    return Planner(
+        settings=settings,
+        identity=checkpoint.identity,
+        source=source,
+        shelf=shelf_of(settings, checkpoint, run=run),
+        rule=rule_of(settings, n_gates=n_gates),
+        seed=seed,
     )
 
 

@@ -1,8 +1,9 @@
 """
 The `r1eval` command: its subcommands put together, and what ends them.
 
-Exit codes: 0, or 1 where a gate fails or is INVALID, or 2 for what cannot be done as asked, or 130 where Ctrl-C ended
-it. An error is one line on standard error; no traceback reaches a user.
+Exit codes: 0, or 1 where a gate fails or is INVALID, or 2 for what cannot be done as asked, or 4 (pytest's own) where
+pytest refuses what is to be submitted, or 130 where Ctrl-C ended it. An error is one line on standard error; no
+traceback reaches a user.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import typer
 
 from pytest_r1eval.commands import baseline, slurm
 from pytest_r1eval.commands.aggregate import aggregate
-from pytest_r1eval.commands.arguments import EXIT_INTERRUPTED, EXIT_USAGE
+from pytest_r1eval.commands.arguments import EXIT_INTERRUPTED, EXIT_REHEARSAL, EXIT_USAGE
 from pytest_r1eval.commands.compare import compare
 from pytest_r1eval.commands.doctor import doctor
 from pytest_r1eval.commands.history import history
@@ -25,7 +26,7 @@ from pytest_r1eval.commands.report import report
 from pytest_r1eval.commands.upload import upload
 from pytest_r1eval.commands.watch import watch
 from pytest_r1eval.core.texts import hidden_argument, printable
-from pytest_r1eval.errors import R1EvalError
+from pytest_r1eval.errors import R1EvalError, RehearsalError
 
 _USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
 """What every mistake on the command line derives from; typer brings a click of its own and does not export it."""
@@ -60,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = application()(args=arguments, prog_name="r1eval", standalone_mode=False)
     except _USAGE_ERROR as error:
         return _refused(error.ctx.command_path if error.ctx else "r1eval", error.format_message())
+    except RehearsalError as error:
+        return _refused(" ".join(["r1eval", *arguments[:2]]), printable(str(error)), code=EXIT_REHEARSAL)
     except R1EvalError as error:
         return _refused(" ".join(["r1eval", *arguments[:1]]), printable(str(error)))
     except (typer.Abort, KeyboardInterrupt):
@@ -67,6 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(code or 0)
 
 
-def _refused(command: str, message: str) -> int:
+def _refused(command: str, message: str, *, code: int = EXIT_USAGE) -> int:
     sys.stderr.write(f"{command}: error: {message}\n")
-    return EXIT_USAGE
+    return code

@@ -72,3 +72,7 @@ class EvaluationError(R1EvalError):
 
 class SandboxError(ScoringError):
     """The sandbox failed or does not hold. Never a wrong answer."""
+
+
+class RehearsalError(R1EvalError):
+    """The jobs of a submission would fail: pytest refuses their options, checkpoint, baseline or data set."""

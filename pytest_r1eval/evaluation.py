@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict, Unpack
 
+from pytest_r1eval.core.pytest_words import error_in
 from pytest_r1eval.errors import EvaluationError
 from pytest_r1eval.lifeline import tied
 from pytest_r1eval.options import OPTIONS, Option
@@ -35,8 +35,6 @@ STOP_S = 60.0
 """How long a run that was told to stop has for storing what is drawn."""
 _VERDICTS = (0, 1)
 """Exit codes of pytest that stand for a judged run: green, and not green."""
-_N_WORDS = 12
-"""Lines of pytest's last words in an error, where it names no cause."""
 _NOT_HERE = frozenset({"model", "shard", "judge-only"})
 """Options that are arguments of their own here, or name no whole run."""
 
@@ -239,9 +237,7 @@ class EvaluationProcess:
 
     def _reason(self) -> str:
         """Return what pytest said was wrong, else its last words."""
-        lines = (self._scratch / "pytest.log").read_text(encoding="utf-8", errors="replace").splitlines()
-        found = [match[1] for line in lines if (match := re.match(r"(?:ERROR|[^:]+: error): (?!usage: )(.+)", line))]
-        return found[-1] if found else "\n".join(["pytest's last words were:", *lines[-_N_WORDS:]])
+        return error_in((self._scratch / "pytest.log").read_text(encoding="utf-8", errors="replace"))
 
 
 def _model_words(model: str | Path) -> str:

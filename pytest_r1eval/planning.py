@@ -94,12 +94,13 @@ class SittingSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSource:
-    """LightEval's tasks and the model's chat template."""
+    """LightEval's tasks and the model's chat template; a rehearsal leaves the sandbox to the machine of the run."""
 
     settings: Settings
     checkpoint: Checkpoint
     pool: GradingPool
     code: CodeGrading
+    is_rehearsal: bool = False
 
     async def sitting(self, benchmark: Benchmark) -> Sitting:
         """
@@ -110,7 +111,8 @@ class TaskSource:
             ModelError: If the model's tokenizer or chat template cannot.
             SandboxError: If programs are asked for and nothing confines them here.
         """
-        confining = asyncio.wrap_future(self.pool.confirm_sandbox()) if benchmark.grader is Grader.CODE else None
+        runs_programs = benchmark.grader is Grader.CODE and not self.is_rehearsal
+        confining = asyncio.wrap_future(self.pool.confirm_sandbox()) if runs_programs else None
         building = self.pool.build_exam(
             benchmark,
             data_dir=self.settings.data,

@@ -53,6 +53,32 @@ def auto_workers(config: pytest.Config) -> int:
     return 1 if placement is None else placement.n_engines
 
 
+def rehearse(config: pytest.Config) -> None:
+    """
+    Check all that a run checks before its first token: options, checkpoint, baseline, exam and prompts.
+
+    Raises:
+        pytest.UsageError: If the run cannot be carried out, with the reason in one line.
+    """
+    from pytest_r1eval.assembly import rehearse_plans  # noqa: PLC0415 - beside the only call
+
+    rootdir.check(config)
+    settings = settings_from(config)
+    try:
+        catalog = _catalog(config, settings)
+        _check_choice(config, settings, catalog)
+        checkpoint = checkpoint_of(settings)
+        words = set(re.findall(r"\w+", config.option.markexpr))
+        rehearse_plans(
+            [spec for spec in catalog.values() if words & {items.marks_of(spec)[-1]}],
+            settings=settings,
+            checkpoint=checkpoint,
+            run=run_folder(config, settings, checkpoint),
+        )
+    except R1EvalError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
 def register(config: pytest.Config) -> None:
     """
     Check what was asked for and register the run's hooks.
@@ -174,7 +200,7 @@ def _check_choice(config: pytest.Config, settings: Settings, catalog: dict[str, 
 def _needs(settings: Settings) -> Needs:
     """Say what this machine has to have for a run: a stored one nothing, and an engine elsewhere the grader alone."""
     if settings.judge_only is not None:
-        return Needs(engine=False, grader=False)
+        return Needs(engine=False, grader=settings.regrades)
     if settings.engine is EngineKind.REPLAY:
         from pytest_r1eval.engines.replay import ReplayOptions  # noqa: PLC0415 - only where it is the engine
 

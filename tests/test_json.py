@@ -59,7 +59,7 @@ CASES = (
     Case(line="baseline verify", keys={"checked", "wrong"}),
     Case(line="baseline bless {green} org/old --reason why", keys={"file", "baselines"}),
     Case(
-        line="slurm submit --model {green} --benchmarks smoke --gpus-per-node 0",
+        line="slurm submit --model {green} --benchmarks smoke --gpus-per-node 0 --no-check",
         keys={"folder", "array_job", "n_shares"},
     ),
     Case(line="slurm submit --model m --benchmarks smoke --dry-run", keys={"folder", "share.sbatch", "judge.sbatch"}),

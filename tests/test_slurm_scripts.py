@@ -304,14 +304,14 @@ class TestCommands:
     def test_a_place_that_cannot_be_written(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """One line, before anything is submitted."""
         (tmp_path / "file").touch()
-        arguments = ["slurm", "submit", "--model", "org/m", "--benchmarks", "smoke"]
+        arguments = ["slurm", "submit", "--model", "org/m", "--benchmarks", "smoke", "--no-check"]
         assert main([*arguments, "--output-dir", str(tmp_path / "file")]) == 2
         assert "cannot be written: Not a directory; name another folder with --output-dir" in capsys.readouterr().err
 
     def test_no_slurm_here(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         """One line, and what to do instead."""
         monkeypatch.setenv("PATH", "/nowhere")
-        assert main(["slurm", "submit", "--model", "org/m", "--benchmarks", "smoke"]) == 2
+        assert main(["slurm", "submit", "--model", "org/m", "--benchmarks", "smoke", "--no-check"]) == 2
         assert "sbatch cannot be run" in capsys.readouterr().err
 
 

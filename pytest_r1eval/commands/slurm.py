@@ -47,6 +47,9 @@ def submit(  # noqa: PLR0913 - a command's options
     ] = None,
     output_dir: Annotated[Path, typer.Option(metavar="DIR", help="where runs are kept")] = Path("data/evals"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the scripts, submit and write nothing")] = False,
+    check: Annotated[
+        bool, typer.Option(help="look at options, checkpoint, baseline and data sets before anything is submitted")
+    ] = True,
     json: Json = False,
 ) -> int:
     """
@@ -57,6 +60,7 @@ def submit(  # noqa: PLR0913 - a command's options
     """
     from pytest_r1eval.selection import mark_expression
     from pytest_r1eval.slurm.jobs import submit as submitted
+    from pytest_r1eval.slurm.rehearsals import rehearse
     from pytest_r1eval.slurm.scripts import Submission, divided
 
     started = f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
@@ -78,6 +82,8 @@ def submit(  # noqa: PLR0913 - a command's options
     if dry_run:
         _show_scripts(job, json=json)
     else:
+        if check:
+            rehearse(job)
         _show_submitted(job.folder, submitted(job), json=json)
     return EXIT_PASSED
 

@@ -1,0 +1,32 @@
+"""
+A look at what is going to be submitted, before it waits for nodes.
+
+An option that is misspelled, a checkpoint that is not there or a baseline of another exam would end the
+share or, after all GPU hours, the judge. The jobs' own command lines are parsed here by the same pytest.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from pytest_r1eval.core.pytest_words import error_in
+from pytest_r1eval.errors import RehearsalError
+from pytest_r1eval.slurm.scripts import Submission
+
+
+def rehearse(job: Submission) -> None:
+    """
+    Check options, checkpoint, baseline and data sets of a submission, by the pytest that its jobs will run.
+
+    Raises:
+        RehearsalError: If the jobs would fail, with pytest's reason in one line.
+    """
+    command = [job.python, "-m", "pytest", "-p", "no:cacheprovider", "-p", "pytest_r1eval.rehearsal"]
+    command += [f"--r1-model={job.model}", f"--r1-output-dir={job.output_dir}", "-m", job.marks]
+    done = subprocess.run(  # noqa: S603 - this interpreter, and options that it parses
+        [*command, *job.arguments.share, *job.arguments.judge],
+        cwd=job.root, env=os.environ, capture_output=True, text=True, errors="replace", check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise RehearsalError(f"{error_in(done.stderr + done.stdout)} (nothing was submitted)")
