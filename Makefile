@@ -14,7 +14,7 @@ GOOD := examples/r1eval/tiny-arithmetic
 REGRESSED := examples/r1eval/tiny-arithmetic-regressed
 BASELINE := r1eval/tiny-arithmetic
 
-.PHONY: help demo check test wheel-test bare-test quality style evaluate gate slurm environment clean
+.PHONY: help demo check test wheel-test bare-test plugin-test quality style evaluate gate slurm environment clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,20 @@ $(CHECK)/.stamp: pyproject.toml requirements-cpu.lock
 	@$(CHECK)/bin/python -m pip install -qq --disable-pip-version-check --constraint requirements-cpu.lock --editable '.[test]'
 	@touch $@
 
+PLUGINS := .venv-plugins
+PLUGIN_STAMP := $(PLUGINS)/.stamp
+
+plugin-test: $(PLUGIN_STAMP) ## judge beside the most installed pytest plugins, in an environment of their own
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(PLUGINS)/bin/python -m pytest -p no:cacheprovider tests/plugins
+
+$(PLUGIN_STAMP): tests/plugins/requirements.txt $(STAMP)
+	@echo "== making $(PLUGINS): the plugins alone, beside the packages of $(VENV)"
+	@$(BIN)/python -m venv --clear $(PLUGINS)
+	@$(PLUGINS)/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r $<
+	@site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	echo "import site; site.addsitedir('$$site')" > $$($(PLUGINS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth
+	@touch $@
+
 quality: $(STAMP) ## check format, lint, types, layers and GitHub workflows
 	$(call code_checks,$(BIN))
 	@echo "== workflows"
@@ -112,4 +126,4 @@ slurm: $(STAMP) ## gate MODEL on TASK as jobs of a Slurm cluster and wait for th
 	echo "$$said"; $(BIN)/r1eval slurm wait "$$(echo "$$said" | sed -n 's/^folder: //p')"
 
 clean: ## remove the environment and caches; runs in data/ stay
-	rm -rf $(VENV) $(CHECK) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache
+	rm -rf $(VENV) $(CHECK) $(PLUGINS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache

@@ -227,6 +227,7 @@ def build_worker(
         grader=grader,
         checkpoint=checkpoint,
         n_workers=settings.n_workers,
+        timeout_s=settings.timeout_s,
     )
 
 

@@ -83,6 +83,7 @@ class EvaluationOptions(TypedDict, total=False):
     output_dir: str | Path
     resume: str | Path
     fresh: bool
+    timeout: float
     upload: str
     upload_when: str
     upload_required: bool

@@ -55,9 +55,10 @@ class Worker:
         grader: Name and version of what grades.
         checkpoint: What the engine loads, as this process found it; None where it loads nothing.
         n_workers: How many workers the run has, as planned.
+        timeout_s: Seconds after which it ends, whatever is missing; None for no limit.
     """
 
-    def __init__(  # noqa: PLR0913 - eight parts, named at the only call
+    def __init__(  # noqa: PLR0913 - nine parts, named at the only call
         self,
         *,
         run: Path,
@@ -69,7 +70,9 @@ class Worker:
         grader: str,
         checkpoint: Checkpoint | None = None,
         n_workers: int = 1,
+        timeout_s: float | None = None,
     ) -> None:
+        self._timeout_s = timeout_s
         self._run = run
         self._owner = owner
         self._benchmarks = benchmarks
@@ -124,11 +127,24 @@ class Worker:
 
     def _work(self) -> None:
         try:
-            asyncio.run(self._session())
+            asyncio.run(self._limited())
         except asyncio.CancelledError:
             self._error = EngineError("interrupted; what was generated is stored")
         except BaseException as error:  # noqa: BLE001 - handed to the waiting item, which raises it
             self._error = error
+
+    async def _limited(self) -> None:
+        limit = asyncio.timeout(self._timeout_s)
+        try:
+            async with limit:
+                await self._session()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise EngineError(
+                f"drawing was stopped after the {self._timeout_s:g} s of --r1-timeout; what was generated is stored. "
+                f"Go on with --r1-resume {self._run}, and give it more time"
+            ) from error
 
     async def _session(self) -> None:
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()

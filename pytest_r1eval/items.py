@@ -8,15 +8,15 @@ other test, in any folder. Their node ids do not name that file.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pytest
-from _pytest._code.code import TerminalRepr
+from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback, TerminalRepr
 
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.texts import printable
@@ -24,7 +24,6 @@ from pytest_r1eval.errors import R1EvalError
 
 if TYPE_CHECKING:
     from _pytest._code.code import ExceptionInfo
-    from _pytest._io import TerminalWriter
 
 ANCHOR = Path(__file__).parent / "benchmarks.r1eval"
 """The file that stands for all benchmarks; pytest collects files, not ideas."""
@@ -81,13 +80,31 @@ class BenchmarkCollector(pytest.File):
                     item.add_marker(mark)
                 # An engine's import warns by the dozen, and a user's `filterwarnings = error` would stop it.
                 item.add_marker(pytest.mark.filterwarnings("ignore"))
+                for exemption in exemptions(self.config):
+                    item.add_marker(exemption)
                 yield item
 
 
 class ShardItem(pytest.Item):
-    """A worker's share of a benchmark: done when nobody has a unit of it left."""
+    """
+    A worker's part of a benchmark: done when no worker has a unit of it left.
+
+    It carries the attributes that conftests and plugins read of pytest's own items, as `DoctestItem` does. It asks
+    for no fixture: an autouse fixture is written for tests, and a shard is hours of an engine's work.
+    """
 
     benchmark: Benchmark
+    cls = None
+    instance = None
+    module = sys.modules[__name__]
+
+    def __init__(self, **arguments: Any) -> None:  # noqa: ANN401 - pytest's own
+        super().__init__(**arguments)
+        self.originalname = self.name.partition("[")[0]
+        self.obj = self.runtest
+        self.function = type(self).runtest
+        self.fixturenames: list[str] = []
+        self.funcargs: dict[str, object] = {}
 
     def runtest(self) -> None:
         """Work until the benchmark is settled."""
@@ -109,6 +126,20 @@ class ShardItem(pytest.Item):
     def reportinfo(self) -> tuple[Path | str, int | None, str]:
         """Show the benchmark, not the file behind it."""
         return self.config.rootpath / ROOT_ID, None, self.name
+
+
+def exemptions(config: pytest.Config) -> Iterator[pytest.MarkDecorator]:
+    """
+    Yield the marks that free a shard from what other plugins ask of a test.
+
+    A time limit of a test would end hours of an evaluation (``--r1-timeout`` is its own), and without
+    sockets no engine starts.
+    """
+    registered = {line.partition(":")[0].partition("(")[0].strip() for line in config.getini("markers")}
+    if "timeout" in registered:  # pytest-timeout's
+        yield pytest.mark.timeout(0)
+    if "enable_socket" in registered:  # pytest-socket's
+        yield pytest.mark.enable_socket
 
 
 def show_ids(config: pytest.Config) -> None:
@@ -156,34 +187,17 @@ class Ending(Enum):
         return cls.PASSED if passes else cls.FAILED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Headline:
-    """What pytest puts into one line of a summary; only the message is asked for."""
-
-    message: str
-
-    def __str__(self) -> str:
-        return self.message
-
-
-class RedWords(TerminalRepr):
+def red(words: str) -> ReprExceptionInfo:
     """
-    What a red gate says: all of it where failures are shown, its first line where pytest wants one line.
+    Return what a red gate says in pytest's own form, which other plugins take apart.
 
-    A report whose text is a plain string has no first line: in CI, and under ``-vv``, pytest repeats every line of it
-    in its short summary.
+    All of it is shown where failures are; its first line is the message where pytest or a plugin wants one. A report
+    whose text is a plain string has no first line: in CI, and under ``-vv``, pytest repeats every line of it in its
+    short summary.
     """
-
-    def __init__(self, words: str) -> None:
-        self._words = words
-        self.reprcrash = _Headline(message=words.partition("\n")[0])
-
-    def __str__(self) -> str:
-        return self._words
-
-    def toterminal(self, tw: TerminalWriter) -> None:
-        """Write all of it."""
-        tw.line(self._words)
+    crash = ReprFileLocation(path=ROOT_ID, lineno=1, message=words.partition("\n")[0])
+    trace = ReprTraceback(reprentries=[ReprEntryNative([f"{words}\n"])], extraline=None, style="native")
+    return ReprExceptionInfo(reprtraceback=trace, reprcrash=crash)
 
 
 def gate_reports(
@@ -238,7 +252,7 @@ def _reports(
             location=(ROOT_ID, None, name),
             keywords=dict.fromkeys((name, *marks, ROOT_ID), 1),
             outcome=outcome,
-            longrepr={"passed": None, "failed": RedWords(words), "skipped": (ROOT_ID, 0, words)}[outcome],
+            longrepr={"passed": None, "failed": red(words), "skipped": (ROOT_ID, 0, words)}[outcome],
             when=phase,
             user_properties=list(properties) if phase == "teardown" else [],
             sections=[("r1eval", words)] if phase == "call" and outcome == "passed" else [],

@@ -264,6 +264,12 @@ OPTIONS: tuple[Option, ...] = (
         help="this machine draws share I of N of every benchmark; r1eval merge brings them together",
     ),
     Option(
+        name="timeout",
+        phase="draw",
+        metavar="S",
+        help="seconds after which drawing ends; what is missing then is INVALID, and --r1-resume draws it",
+    ),
+    Option(
         name="judge-only",
         phase="judge",
         metavar="RUN",

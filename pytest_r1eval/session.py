@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _pytest import runner
 
 from pytest_r1eval import items
 from pytest_r1eval.assembly import N_SCORING_PROCESSES_PER_WORKER, build_worker, code_grading_of, rule_of, shelf_of
@@ -202,6 +203,13 @@ class RunSession:
         return ("worker lost", "L", "WORKER LOST") if report.outcome == items.WORKER_LOST else None
 
     # Running
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """Run a shard in this process and once, where a plugin would fork tests or run them again."""
+        if not isinstance(item, items.ShardItem):
+            return None
+        return runner.pytest_runtest_protocol(item, nextitem)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:

@@ -138,6 +138,7 @@ class Settings:
     fresh: bool = False
     goes_on: bool = False
     share: Share | None = None
+    timeout_s: float | None = None
     judge_only: Path | None = None
     regrades: bool = False
     upload: UploadWishes | None = None
@@ -199,6 +200,7 @@ def settings_from(config: pytest.Config) -> Settings:
         resume=read.text("resume"),
         fresh=read.flag("fresh"),
         share=read.optional("shard", _machine_share),
+        timeout_s=read.optional("timeout", _positive_float),
         judge_only=judge_only,
         regrades=judge_only is not None and bool(given(config, ("grader",))),
         upload=_upload_wishes(read),

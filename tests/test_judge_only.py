@@ -33,12 +33,12 @@ VALUES = {
     "server-url": "http://localhost:1",
     "shard": "1/2",
 }
-"""What an option takes where 1, or its first choice, is nothing."""
+"""What an option takes where its first choice, its default or 1 is nothing."""
 
 
 def given(option: Option) -> str:
     """Write an option with a value that it takes."""
-    value = VALUES.get(option.name, next(iter(option.choices), "1"))
+    value = VALUES.get(option.name, next(iter(option.choices), option.default or "1"))
     return option.flag if option.is_flag else f"{option.flag}={value}"
 
 

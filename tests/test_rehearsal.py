@@ -10,6 +10,7 @@ import pytest
 from pytest_r1eval.cli import main
 from tests.judged_runs import judged
 from tests.recordings import record_run
+from tests.requirements import LIGHTEVAL
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "r1eval" / "tiny-arithmetic"
 
@@ -68,6 +69,7 @@ def test_a_checkpoint_that_is_not_there_is_refused(
     assert not (tmp_path / "sbatch.log").exists()
 
 
+@LIGHTEVAL.mark
 def test_a_data_set_that_cannot_be_read_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The exam is built for the checkpoint as a share builds it: without its data set there is nothing to draw."""
     (tmp_path / "data").mkdir()

@@ -71,7 +71,7 @@ class TestIniFile:
             ("--r1-data", "../other/data"),
             ("--r1-baseline", "../other/pytest.ini"),
             ("--r1-tasks", "../other/tasks.py"),
-            ("--cov", "../other/data"),
+            ("-p", "pytest_cov", "--cov", "../other/data"),
         ],
     )
     @pytest.mark.usefixtures("repo")
@@ -151,6 +151,7 @@ class TestRefusal:
     ) -> None:
         """A conftest that loads the plugin does so after the ini file was read: the joined spelling is asked for."""
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        monkeypatch.delenv("PYTEST_PLUGINS", raising=False)
         _write(repo / "conftest.py", "pytest_plugins = ['pytest_r1eval.plugin']\n")
         _write(repo / "models/pytest.ini", "[pytest]\n")
         (pytester.path / "models/cand").rename(repo / "models/cand")

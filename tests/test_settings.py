@@ -86,6 +86,7 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("margin", "1", "2", "50", (0.01, 0.02, 0.5)),
     ("inconclusive", "pass", "fail", "pass", tuple(map(InconclusivePolicy, ("pass", "fail", "pass")))),
     ("resume", "run1", "run2", "run3", ("run1", "run2", "run3")),
+    ("timeout", "60", "30", "1.5", (60.0, 30.0, 1.5)),
     ("shard", "1/2", "2/2", "3/4", (Share(number=1, total=2), Share(number=2, total=2), Share(number=3, total=4))),
 ]  # fmt: skip
 """Option, value on the command line, in the environment, in the ini file, and what each becomes."""
@@ -125,15 +126,19 @@ DEFAULTS: dict[str, object] = {
     "exact": False,
     "inconclusive": InconclusivePolicy.FAIL,
     "resume": None,
+    "timeout_s": None,
     "n_workers": 1,
 }
 
 
 def attribute(option: str) -> str:
     """Return the name of an option's attribute."""
-    return {"engine-arg": "engine_args", "shard": "share", "sandbox-limit": "sandbox_limits"}.get(
-        option, option.replace("-", "_")
-    )
+    return {
+        "engine-arg": "engine_args",
+        "timeout": "timeout_s",
+        "shard": "share",
+        "sandbox-limit": "sandbox_limits",
+    }.get(option, option.replace("-", "_"))
 
 
 class TestPrecedence:
