@@ -16,8 +16,8 @@ _LEFT_OUT = re.compile(
     =+\ test\ session\ starts\ =+ | =+\ short\ test\ summary | =+\ FAILURES
     | (platform|cachedir|rootdir|configfile|plugins|testpaths|hypothesis\ profile|Using\ --randomly-seed)\b
     | (created:\ )?\d+\ workers? | collect(ed|ing)\b
-    | r1eval$ | [.F]+\s*(\[\s*\d+%\])?$
-    | r1eval:\ \w+:\ \d+/\d+\ samples | r1eval:\ a\ running\ pass@1
+    | (r1eval)?\s*[.F]*\s*(\[\s*\d+%\])?$
+    | r1eval:\ \w+:\ (\d+/\d+\ samples\b|planning\b) | r1eval:\ a\ running\ pass@1
     | \s*harness\ noise:
     | \s*fell:
     | (make|WARNING|INFO)\b
@@ -49,6 +49,7 @@ def comparable(output: str) -> list[str]:
     text = re.sub(r"\x1b\[[\d;]*m", "", output)
     text = text[max(text.find("== may"), 0) :]
     text = re.sub(r"data/demo/[\w./-]+|\d{8}-\d{6}-[0-9a-f]{4}", "RUN", text)
+    text = re.sub(r"/\S+/(?=examples/)", "", text)
     text = re.sub(r" in [\d.]+s(?: \([\d:]+\))?", "", text)
     lines = []
     for line in text.splitlines():
