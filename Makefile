@@ -50,7 +50,9 @@ test: $(STAMP) ## run the whole test suite; installs what it runs for real where
 	@tests/programs.sh
 	@rm -f $(NOT_RUN)
 	@echo "== everything but engines, on two workers"
-	R1_NOT_RUN=$(NOT_RUN) $(BIN)/pytest tests --ignore tests/e2e -n 2 --dist loadfile
+	R1_NOT_RUN=$(NOT_RUN) $(BIN)/pytest tests --ignore tests/e2e -n 2 --dist loadfile --cov --cov-report= --cov-fail-under=0
+	@echo "== coverage in percent, at least fail_under of pyproject.toml; $(BIN)/coverage report -m lists the lines left"
+	$(BIN)/coverage report --format=total
 	@echo "== end to end, with real vLLM and LightEval"
 	R1_NOT_RUN=$(NOT_RUN) $(BIN)/pytest tests/e2e
 	@$(BIN)/python -m tests.requirements $(NOT_RUN)

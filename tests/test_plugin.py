@@ -21,6 +21,8 @@ from pytest_r1eval.core.records import FinishReason, Outcome
 from pytest_r1eval.looks import gate_of
 from pytest_r1eval.store import FILE_NAME, Store
 
+pytestmark = pytest.mark.usefixtures("measured_inner_runs")
+
 Record = Callable[..., Path]
 
 N_OTHERS = 6
