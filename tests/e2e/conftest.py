@@ -1,9 +1,12 @@
-"""Every test in this folder starts vLLM."""
+"""Every test in this folder starts vLLM, with every installed plugin, as a user's run does."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from tests.conftest import LEAN
 from tests.requirements import VLLM, need
 
 
@@ -11,3 +14,12 @@ from tests.requirements import VLLM, need
 def _vllm() -> None:
     """Skip the folder where vLLM is not installed."""
     need(VLLM)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _lean_inner_runs() -> Iterator[None]:
+    """Load in the pytest processes that tests start every installed plugin: nothing is replaced here."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in LEAN:
+            patch.delenv(name, raising=False)
+        yield

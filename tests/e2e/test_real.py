@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -238,6 +239,12 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def cpu_s_of_children() -> float:
+    """Return the CPU time of ended child processes: an engine that loads beside a test does not slow this clock."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def parent_of(pid: int) -> int:
     """Return a process's parent, whichever of its threads started it."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
@@ -354,15 +361,15 @@ def test_weights_that_are_swapped_under_a_name(tmp_path: Path, plugin: str, n_sa
 
 class TestRefusals:
     def test_collecting_takes_no_time(self, tmp_path: Path) -> None:
-        """`--collect-only` with a real checkpoint answers in under two seconds, and loads nothing."""
+        """`--collect-only` with a real checkpoint answers after less than two seconds of CPU, and loads nothing."""
         plugins = ["-p", "xdist", "-p", "pytest_r1eval.plugin"]  # hypothesis alone takes longer than all of this
         command = [sys.executable, "-m", "pytest", *plugins, f"--r1-model={GOOD}", "--collect-only", "-q"]
         alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         seconds = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = cpu_s_of_children()
             done = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, check=True)
-            seconds.append(time.perf_counter() - start)
+            seconds.append(cpu_s_of_children() - start)
         assert "r1eval::smoke[shard 1/1]" in done.stdout
         assert min(seconds) < 2
 
