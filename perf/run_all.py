@@ -20,6 +20,7 @@ FULL = {
     "growth": ("--samples", "1000", "10000", "100000", "1000000"),
     "tail": (),
     "pump": (),
+    "grading": (),
     "start_up": (),
     "tokens_per_verdict": (),
 }
@@ -28,6 +29,7 @@ QUICK = {
     "growth": ("--samples", "200", "1000", "2000", "--dry"),
     "tail": ("--problems", "4", "--samples", "8", "--median", "0.2", "--dry"),
     "pump": ("--pairs", "1", "--problems", "4", "--samples", "8", "--tokens", "16", "--dry"),
+    "grading": ("--answers", "20", "--rounds", "2", "--dry"),
     "start_up": ("--pairs", "3", "--no-engine", "--dry"),
 }
 

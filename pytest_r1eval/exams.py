@@ -189,6 +189,17 @@ def task_config(benchmark: Benchmark) -> LightevalTaskConfig:
     )
 
 
+def task_file(benchmark: Benchmark) -> Path | None:
+    """
+    Name the file of a benchmark's task module; None where it has none.
+
+    Raises:
+        ExamError: If the module cannot be imported.
+    """
+    found = _task_module(benchmark.task_module).__file__
+    return None if found is None else Path(found)
+
+
 def as_doc(problem: Problem) -> Doc:
     """Convert a problem back to LightEval's own type; a new one each time, because its metrics write into it."""
     from lighteval.tasks.requests import Doc
@@ -414,8 +425,7 @@ def _local_folder(benchmark: Benchmark, config: LightevalTaskConfig, *, data_dir
         for name in _folder_names(config.hf_repo):
             if (data_dir / name).is_dir():
                 return data_dir / name
-    module_file = _task_module(benchmark.task_module).__file__
-    own = Path(module_file or ".").parent / config.hf_repo
+    own = (task_file(benchmark) or Path()).parent / config.hf_repo
     return own if own.is_dir() else None
 
 

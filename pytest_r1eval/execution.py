@@ -245,14 +245,17 @@ class Worker:
 
     async def _note_sandbox(self, store: Store) -> None:
         """
-        Note what this worker's programs will run in, before it draws anything: the run may be planned elsewhere.
+        Note what this worker grades in, before it draws anything: the run may be planned elsewhere.
 
         Raises:
             SandboxError: If nothing confines them here, which was another's luck or another day's.
         """
         planned = [name for name in store.selected if store.state(name) is BenchmarkState.OPEN]
-        if self._pool is not None and any(self._benchmarks[name].grader is Grader.CODE for name in planned):
+        graders = {self._benchmarks[name].grader for name in planned}
+        if self._pool is not None and Grader.CODE in graders:
             store.note_sandbox((await asyncio.wrap_future(self._pool.confirm_sandbox())).words)
+        if self._pool is not None and Grader.TASK in graders:
+            store.note_walls((await asyncio.wrap_future(self._pool.confirm_walls())).words)
 
     async def _renew(self, store: Store) -> None:
         while True:

@@ -79,7 +79,7 @@ class GateResult:
         gate: Digest of the sequential gate, reference and noise included; None for a fixed one.
         sequential_plan: Looks and bounds; None for a fixed gate.
         grader: What ran the programs, name and version; None where the task's metric graded.
-        sandbox: What they ran in, in words; None where none ran.
+        sandbox: What they ran in, or what the task's metric graded in, in words; None where neither was done here.
         reference: The measured baseline's counts, for reports; None without one.
         attempts: Which attempt on these weights it is, and what came before; None where no ledger is kept.
     """
@@ -185,10 +185,12 @@ class Judge:
         return replace(result, attempts=told)
 
     def _with_grader(self, result: GateResult) -> GateResult:
-        """Add what ran programs, where a benchmark asks for them."""
+        """Add what ran programs, where a benchmark asks for them, and what programs or answers were graded in."""
         plan = self.store.plan(result.benchmark)
-        if plan is None or plan.grader is None:
+        if plan is None:
             return result
+        if plan.grader is None:
+            return replace(result, sandbox=" and ".join(self.store.walls) or None)
         return replace(result, grader=plan.grader, sandbox=self.store.sandbox)
 
     def _with_health(self, result: GateResult, found: FoundBaseline | None) -> GateResult:

@@ -216,6 +216,8 @@ def _fill(store: Store, parts: Sequence[_Part]) -> dict[str, int]:
             store.add_worker(f"share {part.share}, harness {number}", harness)
         for words in part.store.sandboxes:
             store.note_sandbox(words)
+        for words in part.store.walls:
+            store.note_walls(words)
     n_samples = {}
     for name in first.selected:
         plan = _plan(parts[0], name)

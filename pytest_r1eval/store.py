@@ -348,21 +348,36 @@ class Store:
 
     def note_sandbox(self, words: str) -> None:
         """Note what stands between programs that this run grades and a machine that grades them; none is forgotten."""
-        with self._transaction() as db:
-            noted = _sandboxes(db)
-            if words not in noted:
-                db.execute("INSERT OR REPLACE INTO run VALUES ('sandbox', ?)", (json.dumps([*noted, words]),))
+        self._note_place("sandbox", words)
+
+    def note_walls(self, words: str) -> None:
+        """Note what stands between the processes that grade answers by their task's metric and a machine, likewise."""
+        self._note_place("walls", words)
 
     @property
     def sandboxes(self) -> tuple[str, ...]:
         """What programs ran in, in words; several where workers, machines or sittings differed, none where none ran."""
-        with self._reading() as db, self.understanding("what programs ran in"):
-            return tuple(map(escaped, _sandboxes(db)))
+        return self._places("sandbox")
 
     @property
     def sandbox(self) -> str | None:
         """All of them in one line; None where no program ran."""
         return " and ".join(self.sandboxes) or None
+
+    @property
+    def walls(self) -> tuple[str, ...]:
+        """What answers were graded in, likewise; none where all came with their grades."""
+        return self._places("walls")
+
+    def _note_place(self, key: str, words: str) -> None:
+        with self._transaction() as db:
+            noted = _noted(db, key)
+            if words not in noted:
+                db.execute("INSERT OR REPLACE INTO run VALUES (?, ?)", (key, json.dumps([*noted, words])))
+
+    def _places(self, key: str) -> tuple[str, ...]:
+        with self._reading() as db, self.understanding("what programs and graders ran in"):
+            return tuple(map(escaped, _noted(db, key)))
 
     # Planning
 
@@ -954,8 +969,8 @@ _SELECT_SAMPLE = (
 )
 
 
-def _sandboxes(db: sqlite3.Connection) -> tuple[str, ...]:
-    row = db.execute("SELECT value FROM run WHERE key = 'sandbox'").fetchone()
+def _noted(db: sqlite3.Connection, key: str) -> tuple[str, ...]:
+    row = db.execute("SELECT value FROM run WHERE key = ?", (key,)).fetchone()
     noted = [] if row is None else json.loads(row[0])
     return (noted,) if isinstance(noted, str) else tuple(noted)  # older runs hold the last one alone
 

@@ -102,13 +102,15 @@ class TestMerge:
             assert expected.header == actual.header
             assert actual.claim(owner="nobody") is None
 
-    def test_says_of_every_share_what_its_programs_ran_in(self, tmp_path: Path, shares: list[Path]) -> None:
+    def test_every_share_tells_what_its_programs_and_graders_ran_in(self, tmp_path: Path, shares: list[Path]) -> None:
         """One machine without a sandbox is not hidden behind the others'."""
         for run, words in zip(shares, ("bubblewrap", "not a sandbox: forked", "bubblewrap"), strict=True):
             with closing(Store.open(run)) as store:
                 store.note_sandbox(words)
+                store.note_walls(f"{words}, for answers")
         with closing(Store.open(merge(shares, out=tmp_path / "merged").run)) as store:
             assert store.sandboxes == ("bubblewrap", "not a sandbox: forked")
+            assert store.walls == ("bubblewrap, for answers", "not a sandbox: forked, for answers")
 
     def test_more_shares_than_samples(self, tmp_path: Path, header: RunHeader, plan: Plan) -> None:
         """A share without a sample is whole as well."""

@@ -390,6 +390,15 @@ class TestRoundTrip:
         store.note_sandbox("bubblewrap")
         assert store.sandboxes == ("not a sandbox: forked", "bubblewrap")
 
+    def test_walls_are_noted_beside_sandboxes(self, store: Store) -> None:
+        """What answers are graded in is none of the places where programs run."""
+        assert not store.walls
+        store.note_walls("Landlock 7 + seccomp")
+        store.note_walls("not a sandbox: forked")
+        store.note_walls("Landlock 7 + seccomp")
+        assert store.walls == ("Landlock 7 + seccomp", "not a sandbox: forked")
+        assert not store.sandboxes
+
     def test_verdict(self, store: Store) -> None:
         """A judgement is kept as it is, and judging again replaces it."""
         assert store.verdict("smoke") is None

@@ -30,7 +30,7 @@ from pytest_r1eval.errors import SandboxError
 NOBODY = 65534
 DEFAULT_MODULES = ("numpy", "scipy", "sympy", "mpmath", "sortedcontainers", "networkx")
 """What solutions import beyond the standard library; whichever of them is installed here."""
-_LIBRARIES = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache")
+LIBRARIES = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache")
 _INSIDE = Path(__file__).resolve().parent / "inside"
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from inside.fork_server import main; main()"
 _ENVIRONMENT = {
@@ -86,7 +86,7 @@ def interior(imports: Imports) -> Interior:
     """Find on this machine what programs need."""
     interpreter = Path(sys.executable).resolve()
     places = {name: place for name in imports.modules if (place := _place_of(name)) is not None}
-    libraries = [Path(folder) for folder in _LIBRARIES]
+    libraries = [Path(folder) for folder in LIBRARIES]
     own = [Path(sys.base_prefix) / "lib", Path(sys.base_prefix) / "lib64", Path(sysconfig.get_path("stdlib"))]
     carried = [carried for place in places.values() if (carried := place.with_name(place.name + ".libs")).is_dir()]
     wanted = [*libraries, *own, interpreter, _INSIDE, *places.values(), *carried, *imports.preloaded.values()]

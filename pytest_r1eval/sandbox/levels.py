@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
+NO_SANDBOX = "not a sandbox"
+"""What the record of a place begins with where nothing holds."""
+
 
 class SandboxLevel(StrEnum):
     """What stands between a solution and the machine; each level includes what the next one has."""
@@ -50,7 +53,7 @@ class Confirmation:
                 why_not = [reason for reason in self.refused if reason.startswith(SandboxLevel.BUBBLEWRAP)]
                 return f"{' + '.join(layers)} without bubblewrap ({'; '.join(why_not) or 'not asked for'})"
             case SandboxLevel.NONE:
-                return f"not a sandbox: {', '.join(self.leaks)}"
+                return f"{NO_SANDBOX}: {', '.join(self.leaks)}"
         assert_never(self.level)
 
 

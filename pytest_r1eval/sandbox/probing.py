@@ -16,6 +16,7 @@ import os
 import secrets
 import socket
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from pytest_r1eval.sandbox.limits import Limits
 from pytest_r1eval.sandbox.programs import Completion, Ending, Script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 _PROBE = Path(__file__).parent / "inside" / "probe.py"
 _LIMITS = Limits(cpu_s=20, wall_s=40)
@@ -33,15 +34,37 @@ _LIMITS = Limits(cpu_s=20, wall_s=40)
 _CANARY = "the probe must not read this"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """What the probe found: what it got away with, in words, and the environment that it saw."""
+
+    leaks: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
 def leaks_found(run: Callable[[Script], Completion]) -> tuple[str, ...]:
     """
-    Probe a sandbox.
+    Probe a sandbox for programs, which must see the environment that was written for them.
 
     Args:
         run: Runs a program in it.
 
     Returns:
         What the probe got away with, in words.
+
+    Raises:
+        SandboxError: If the probe could not finish.
+    """
+    found = probed(run)
+    if found.environment == environment():
+        return found.leaks
+    strange = sorted(set(found.environment) ^ set(environment()))
+    return (*found.leaks, f"saw another environment than it was given: {', '.join(strange)}")
+
+
+def probed(run: Callable[[Script], Completion]) -> Probed:
+    """
+    Probe a place where a program runs.
 
     Raises:
         SandboxError: If the probe could not finish.
@@ -53,11 +76,7 @@ def leaks_found(run: Callable[[Script], Completion]) -> tuple[str, ...]:
         words = completion.stderr.decode(errors="replace")
         raise SandboxError(f"the sandbox's self-probe did not finish ({completion.ending}): {words}")
     found = json.loads(completion.stdout)
-    leaks = [str(leak) for leak in found["leaks"]]
-    if found["environment"] != environment():
-        strange = sorted(set(found["environment"]) ^ set(environment()))
-        leaks.append(f"saw another environment than it was given: {', '.join(strange)}")
-    return tuple(leaks)
+    return Probed(leaks=tuple(map(str, found["leaks"])), environment=found["environment"])
 
 
 @contextlib.contextmanager

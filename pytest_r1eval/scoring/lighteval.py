@@ -35,11 +35,11 @@ from lighteval.utils.utils import remove_reasoning_tags
 
 from pytest_r1eval import exams
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response
-from pytest_r1eval.errors import ScoringError
+from pytest_r1eval.errors import R1EvalError, ScoringError
 from pytest_r1eval.scoring import extraction
 from pytest_r1eval.scoring.extraction import TooManyStepsError
 from pytest_r1eval.scoring.grading import REASONING_TAGS
-from pytest_r1eval.scoring.walls import ProcessorTimeUsedUpError, processor_time
+from pytest_r1eval.scoring.walls import ProcessorTimeUsedUpError, processor_time, put_up
 
 if TYPE_CHECKING:
     from lighteval.tasks.requests import Doc
@@ -86,6 +86,20 @@ def control_failure(benchmark: Benchmark, problem: Problem, *, cpu_s: float) -> 
     return None if scored.failure is None else f"the grader fails on the problem's own answer too: {scored.failure}"
 
 
+def confine(benchmark: Benchmark, problem: Problem, *, cpu_s: float) -> None:
+    """
+    Put up the walls around this process, once it has all that it needs to grade a benchmark.
+
+    A task that cannot be found or graded leaves it without: each request says so again, and nothing is evaluated.
+    """
+    try:
+        scorer(benchmark)
+    except R1EvalError:
+        return
+    control_failure(benchmark, problem, cpu_s=cpu_s)
+    put_up(filter(None, [exams.task_file(benchmark)]))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scored:
     """What a metric made of a text: right or not and what it extracted, or how it failed."""
@@ -108,7 +122,7 @@ def _scored(benchmark: Benchmark, problem: Problem, text: str, *, cpu_s: float) 
     except ProcessorTimeUsedUpError:
         return _Scored(failure=f"grading it took more than {cpu_s:g} s of processor time and was stopped")
     except Exception as error:  # noqa: BLE001 - the metric evaluates model-written text; the grade carries the error
-        return _Scored(failure=f"grading it raised {type(error).__name__}: {_first_line(error)}")
+        return _Scored(failure=f"grading it raised {_named(error)}")
     if value not in (0, 1):
         raise ScoringError(
             f"{benchmark.name}: the metric of task {benchmark.task!r} gave {value!r}; expected 0 or 1. "
@@ -166,5 +180,6 @@ def _outcome(*, is_correct: bool, is_cut: bool, answers: list[str] | None) -> Ou
     return Outcome.NO_ANSWER if answers == [] else Outcome.WRONG
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]
+def _named(error: Exception) -> str:
+    first_line = str(error).strip().partition("\n")[0][:300]
+    return f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__

@@ -15,9 +15,8 @@ Decisions:
   answer with the reason in its detail. A failure of the machinery is a grade `Outcome.ERROR`, never a wrong answer: a
   process that something outside ended, or a grader that fails on the problem's own answer right afterwards. If the
   server itself dies, what it was doing is lost as ERROR and the next request starts another.
-
-Known trade-off (accepted): this is hygiene, not a sandbox. A scoring process runs as the same user and could read
-that user's files.
+- A scoring process stands behind walls of its own before it reads the first answer (`scoring.walls`). Where none holds,
+  answers are graded all the same, as the published numbers were, and the verdict says so.
 """
 
 from __future__ import annotations
@@ -85,6 +84,13 @@ class SandboxRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WallsRequest:
+    """Ask for the walls around the processes that grade answers by their task's metric."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExamRequest:
     """Ask for an exam and its prompts; `hub_access` becomes environment variables of the process that builds it."""
 
@@ -99,7 +105,7 @@ class ExamRequest:
     tests: Path | None = None
 
 
-Request = GradeRequest | ExamRequest | SandboxRequest
+Request = GradeRequest | ExamRequest | SandboxRequest | WallsRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +180,15 @@ class GradingPool:
         if self._code is None:
             raise ScoringError("programs are to be graded, and nobody said how; this is a defect here")
         return cast("Future[Confirmation]", self._ask(SandboxRequest(id=next(self._ids), code=self._code)))
+
+    def confirm_walls(self) -> Future[Confirmation]:
+        """
+        Say what stands around the processes that grade answers by their task's metric.
+
+        Returns:
+            Wait for its `result`; where nothing holds, its level is NONE.
+        """
+        return cast("Future[Confirmation]", self._ask(WallsRequest(id=next(self._ids))))
 
     def build_exam(  # noqa: PLR0913 - the exam, and four things that make its prompts
         self,

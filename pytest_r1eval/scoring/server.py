@@ -33,7 +33,8 @@ from pytest_r1eval.core.benchmarks import Benchmark, Grader
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome
 from pytest_r1eval.errors import ExamError, R1EvalError, SandboxError, ScoringError
 from pytest_r1eval.scoring.grading import CodeGrading
-from pytest_r1eval.scoring.pool import ExamRequest, GradeRequest, Reply, Request, SandboxRequest
+from pytest_r1eval.scoring.pool import ExamRequest, GradeRequest, Reply, Request, SandboxRequest, WallsRequest
+from pytest_r1eval.scoring.walls import confirmed, output_of, put_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     Result = Grade | BuiltExam | Confirmation
 
 T = TypeVar("T")
+Given = TypeVar("Given")
 
 _PRELOAD = ["pytest_r1eval.scoring.lighteval", "lighteval.tasks.lighteval_task", "lighteval.tasks.prompt_manager"]
 _GRADES_PER_PROCESS = 5000
@@ -58,6 +60,8 @@ to call an answer wrong."""
 _ENDED_FROM_OUTSIDE = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGTERM}
 """Signals that a grader does not raise over an answer; SIGKILL is the kernel's, when others use up the memory."""
 _WATCH_INTERVAL_S = 0.5
+_PROBE_TIMEOUT_S = 120
+"""Milliseconds on an idle machine, after LightEval's import."""
 _EXAM_TIMEOUT_S = 1800
 """A slow network may download for long; this is for what never ends."""
 
@@ -91,8 +95,13 @@ class _Dispatcher:
         self._connection = connection
         self._lock = threading.Lock()
         self._timeout_s = timeout_s
-        self._graders = _RenewedPool(context, n_processes=n_processes, n_tasks=_GRADES_PER_PROCESS)
-        self._builders = _RenewedPool(context, n_processes=1, n_tasks=1)
+        self._cpu_s = timeout_s * _CPU_FRACTION
+        self._context = context
+        self._n_processes = n_processes
+        self._graders: dict[Benchmark, _RenewedPool] = {}
+        self._builders = _RenewedPool(context, n_processes=1, n_tasks=1, enter=enter_worker)
+        self._walled = _RenewedPool(context, n_processes=1, n_tasks=1, enter=enter_walls)
+        self._probing = ThreadPoolExecutor(1, thread_name_prefix="r1eval-probe")
         self._programs = _Programs(n_threads=_PROGRAMS_PER_PROCESS * n_processes)
 
     def run(self) -> NoReturn:
@@ -111,18 +120,36 @@ class _Dispatcher:
             case SandboxRequest():
                 sandbox = self._programs.confirm(request.code)
                 sandbox.add_done_callback(partial(self._reply, request.id, _confirmation))
+            case WallsRequest():
+                walls = self._probing.submit(confirmed, self._run_behind_walls)
+                walls.add_done_callback(partial(self._reply, request.id, _confirmation))
             case GradeRequest():
-                grade = self._graders.schedule(self._timed(grade_request), request, timeout_s=self._timeout_s)
+                grade = self._graders_of(request).schedule(
+                    partial(grade_request, cpu_s=self._cpu_s), request, timeout_s=self._timeout_s
+                )
                 grade.add_done_callback(partial(self._judge, request))
             case _Lost(request=lost):
-                control = self._graders.schedule(self._timed(control_request), lost, timeout_s=self._timeout_s)
+                control = self._graders_of(lost).schedule(
+                    partial(control_request, cpu_s=self._cpu_s), lost, timeout_s=self._timeout_s
+                )
                 control.add_done_callback(partial(self._reply, lost.id, request.grade))
             case ExamRequest():
                 exam = self._builders.schedule(build_request, request, timeout_s=_EXAM_TIMEOUT_S)
                 exam.add_done_callback(partial(self._reply, request.id, _built_exam))
 
-    def _timed(self, function: Callable[..., T]) -> Callable[..., T]:
-        return partial(function, cpu_s=self._timeout_s * _CPU_FRACTION)
+    def _graders_of(self, request: GradeRequest) -> _RenewedPool:
+        """Give each benchmark processes of its own: what they need is imported before their walls are put up."""
+        if request.benchmark not in self._graders:
+            self._graders[request.benchmark] = _RenewedPool(
+                self._context,
+                n_processes=self._n_processes,
+                n_tasks=_GRADES_PER_PROCESS,
+                enter=partial(enter_grader, request, cpu_s=self._cpu_s),
+            )
+        return self._graders[request.benchmark]
+
+    def _run_behind_walls(self, source: str, stdin: str) -> str:
+        return self._walled.schedule(partial(output_of, source), stdin, timeout_s=_PROBE_TIMEOUT_S).result()
 
     def _judge(self, request: GradeRequest, future: Future[Grade]) -> None:
         """Reply with a grade; where the process was lost over it, ask another one first whether the grader works."""
@@ -168,15 +195,16 @@ class _Programs:
 class _RenewedPool:
     """A pebble pool that is replaced when it breaks, e.g. because the kernel killed an idle worker."""
 
-    def __init__(self, context: ForkServerContext, *, n_processes: int, n_tasks: int) -> None:
+    def __init__(
+        self, context: ForkServerContext, *, n_processes: int, n_tasks: int, enter: Callable[[], None]
+    ) -> None:
+        self._enter = enter
         self._context = context
         self._n_processes = n_processes
         self._n_tasks = n_tasks
         self._pool: ProcessPool | None = None
 
-    def schedule(
-        self, function: Callable[..., T], request: GradeRequest | ExamRequest, *, timeout_s: float
-    ) -> Future[T]:
+    def schedule(self, function: Callable[[Given], T], given: Given, *, timeout_s: float) -> Future[T]:
         if self._pool is not None and not self._pool.active:
             self._pool.stop()
             self._pool.join()
@@ -185,10 +213,10 @@ class _RenewedPool:
             self._pool = ProcessPool(
                 max_workers=self._n_processes,
                 max_tasks=self._n_tasks,
-                initializer=enter_worker,
+                initializer=self._enter,
                 context=self._context,
             )
-        return cast("Future[T]", self._pool.schedule(function, args=(request,), timeout=timeout_s))
+        return cast("Future[T]", self._pool.schedule(function, args=(given,), timeout=timeout_s))
 
 
 def enter_worker() -> None:
@@ -199,6 +227,20 @@ def enter_worker() -> None:
     os.dup2(silence, 1)
     os.dup2(silence, 2)
     os.close(silence)
+
+
+def enter_grader(request: GradeRequest, *, cpu_s: float) -> None:
+    """Make a fresh worker one that grades answers of a request's benchmark, and nothing else, behind walls."""
+    from pytest_r1eval.scoring import lighteval  # noqa: PLC0415 - the server itself must stay light
+
+    enter_worker()
+    lighteval.confine(request.benchmark, request.problem, cpu_s=cpu_s)
+
+
+def enter_walls() -> None:
+    """Make a fresh worker one that stands behind the walls of those that grade answers."""
+    enter_worker()
+    put_up([])
 
 
 def grade_request(request: GradeRequest, *, cpu_s: float) -> Grade:

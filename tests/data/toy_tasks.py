@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import logging
 import os
 import random
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -60,10 +62,8 @@ class Probe(SampleLevelComputation):  # type: ignore[misc] # LightEval is untype
         return argument
 
     def environ(self, _: str) -> str:
-        """List the environment in which this process and its fork server were started."""
-        now = set(os.environ)
-        started = {entry.partition("=")[0] for entry in Path("/proc/self/environ").read_text().split("\0")}
-        return " ".join(sorted(now | started))
+        """List the environment of this process."""
+        return " ".join(sorted(os.environ))
 
     def modules(self, _: str) -> str:
         """List the imported modules."""
@@ -90,6 +90,31 @@ class Probe(SampleLevelComputation):  # type: ignore[misc] # LightEval is untype
         """Hang outside the interpreter and its signal handlers, with the interpreter's lock held."""
         ctypes.PyDLL(None).sleep(int(seconds))
         return seconds
+
+    def eat(self, n_bytes: str) -> int:
+        """Use memory."""
+        return len(bytearray(int(n_bytes)))
+
+    def read(self, path: str) -> str:
+        """Read a file."""
+        return Path(path).read_text(encoding="utf-8")
+
+    def write(self, path: str) -> int:
+        """Write a file."""
+        return Path(path).write_text("written", encoding="utf-8")
+
+    def connect(self, port: str) -> str:
+        """Reach a port of this machine."""
+        with socket.create_connection(("127.0.0.1", int(port)), timeout=2):
+            return port
+
+    def fork(self, _: str) -> int:
+        """Start another process."""
+        return os.fork() or os._exit(0)
+
+    def late(self, module: str) -> str:
+        """Import a module."""
+        return importlib.import_module(module).__name__
 
     def nest(self, depth: str) -> int:
         """Recurse."""

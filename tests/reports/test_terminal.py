@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pytest_r1eval.reports.markdown import markdown
 from pytest_r1eval.reports.properties import properties_of
 from pytest_r1eval.reports.terminal import colour_of, gate_row, gate_words
 from pytest_r1eval.run_reports import read_report
+from pytest_r1eval.store import Store
 from tests.judged_runs import judged
 from tests.recordings import record_run
 
@@ -77,3 +79,16 @@ def test_what_a_model_or_a_file_says_commands_nothing(tmp_path: Path) -> None:
         assert not text.lstrip().startswith("::")
         assert "##[" not in text
         assert "##vso[" not in text
+
+
+def test_answers_that_were_graded_outside_of_any_sandbox_are_a_warning(tmp_path: Path) -> None:
+    """The level is in every verdict; where none held, the words behind it say so."""
+    run = record_run(tmp_path / "run")
+    for words, n_warnings in (("Landlock 7 + seccomp", 0), ("not a sandbox: forked", 1)):
+        with closing(Store.open(run)) as store:
+            store.note_walls(words)
+        (result,) = judged(run)
+        assert words in str(result.sandbox)
+        warnings = [line for line in gate_words(result) if line.startswith("  warning: answers were graded in")]
+        assert len(warnings) == n_warnings
+    assert warnings == ["  warning: answers were graded in Landlock 7 + seccomp and not a sandbox: forked"]

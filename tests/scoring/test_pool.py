@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -20,7 +21,7 @@ from pytest_r1eval.core.benchmarks import CodeGrader
 from pytest_r1eval.core.records import Grade, Outcome
 from pytest_r1eval.errors import ExamError, ScoringError
 from pytest_r1eval.exams import BuiltExam
-from pytest_r1eval.sandbox import Limits
+from pytest_r1eval.sandbox import Limits, SandboxLevel
 from pytest_r1eval.scoring.grading import CodeGrading
 from pytest_r1eval.scoring.pool import GradingPool, scoring_environment
 from tests.requirements import LIGHTEVAL
@@ -52,9 +53,13 @@ class TestEnvironment:
     """sympy evaluates what a model wrote; what is not there cannot be told."""
 
     def test_a_scoring_process_and_its_fork_server_started_without_secrets(self, pool: GradingPool) -> None:
-        """The kernel's view of the environment counts too, not only Python's."""
+        """The kernel's view of the environment counts too, not only Python's; inside it cannot be read."""
+        pid = int(answer(pool, "pid"))
+        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        started = " ".join(Path(f"/proc/{one}/environ").read_text() for one in (parent, pid) if os.geteuid() == 0)
         names = answer(pool, "environ").split()
         assert set(names) & set(SECRETS) == set()
+        assert [name for name, value in SECRETS.items() if f"{name}={value}" in started] == []
         assert {"PATH", "HF_ENDPOINT", "HF_HOME"} <= set(names)
 
     @pytest.mark.parametrize(
@@ -104,6 +109,61 @@ class TestEnvironment:
         modules = answer(pool, "modules").split()
         assert "lighteval.metrics.metrics" in modules
         assert [name for name in modules if "tiny_benchmarks" in name or name == "lighteval.tasks.registry"] == []
+
+
+class TestWalls:
+    """A scoring process evaluates what a model wrote, behind walls; where it may not go, nothing leaks."""
+
+    def test_a_probe_confirms_what_holds(self, pool: GradingPool) -> None:
+        """The same probe as a program's sandbox must pass; the words go into the verdict."""
+        found = pool.confirm_walls().result(timeout=60)
+        assert (found.level, found.leaks) == (SandboxLevel.LANDLOCK, ())
+
+    def test_nothing_outside_is_read_written_reached_or_started(self, pool: GradingPool, tmp_path: Path) -> None:
+        """Files of the user's, the environment of others, the network, other processes."""
+        secret = tmp_path / "secret"
+        secret.write_text(SECRETS["HF_TOKEN"], encoding="utf-8")
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            attempts = [
+                f"read {secret}",
+                f"write {tmp_path / 'written'}",
+                f"read {Path(__file__)}",
+                "read /etc/passwd",
+                "read /proc/self/environ",
+                f"read /proc/{os.getpid()}/environ",
+                f"connect {listener.getsockname()[1]}",
+                "fork",
+            ]
+            grades = ask(pool, *attempts)
+        refused = {
+            attempt: str(grade.detail).startswith("grading it raised PermissionError")
+            for attempt, grade in zip(attempts, grades, strict=True)
+        }
+        assert refused == dict.fromkeys(attempts, True)
+        assert {grade.outcome for grade in grades} == {Outcome.WRONG}
+        assert not (tmp_path / "written").exists()
+
+    def test_code_can_still_be_read(self, pool: GradingPool) -> None:
+        """A library imports a part of itself late."""
+        assert answer(pool, "late sympy.combinatorics.galois") == "sympy.combinatorics.galois"
+        assert answer(pool, "late pytest_r1eval.cli") == "pytest_r1eval.cli"
+
+    def test_memory_is_bounded(self, pool: GradingPool) -> None:
+        """A tower of powers takes what there is; an engine beside it needs it."""
+        [much, little] = ask(pool, f"eat {2 << 30}", f"eat {64 << 20}")
+        assert much == Grade(outcome=Outcome.WRONG, detail="grading it raised MemoryError")
+        assert little.outcome is Outcome.CORRECT
+
+    def test_two_benchmarks_are_graded_at_once(self, pool: GradingPool) -> None:
+        """Each has processes that imported its task before their walls were put up."""
+
+        async def gather() -> list[Grade]:
+            tasks = ("toy:exact", "toy:pass", "toy:probe")
+            texts = ("1", "$\\boxed{1}$", "value 1")
+            grades = (pool.grade(toy(task), PROBE, said(text)) for task, text in zip(tasks, texts, strict=True))
+            return await asyncio.gather(*grades)
+
+        assert [grade.outcome for grade in asyncio.run(gather())] == [Outcome.CORRECT] * 3
 
 
 class TestFailures:

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING
 from . import landlock, seccomp
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .wire import Job
 
 _PR_SET_PDEATHSIG = 1
@@ -35,6 +37,15 @@ _CAPABILITIES_V3 = 0x20080522
 _N_CAPABILITIES = 64
 _PENDING_SIGNALS = 1024
 """Counted per user: a program must not use up the signals and timers of the user's other processes."""
+
+_NOT_NEEDED = {
+    resource.RLIMIT_CORE: 0,
+    resource.RLIMIT_MEMLOCK: 0,
+    resource.RLIMIT_MSGQUEUE: 0,
+    resource.RLIMIT_NICE: 0,
+    resource.RLIMIT_RTPRIO: 0,
+    resource.RLIMIT_SIGPENDING: _PENDING_SIGNALS,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +63,25 @@ class Confinement:
             OSError: If the kernel refuses any part.
         """
         _die_with_parent(parent_pid)
-        _limit_resources(job)
+        limit_resources(
+            {
+                resource.RLIMIT_AS: job.memory_bytes,
+                resource.RLIMIT_FSIZE: job.output_bytes,
+                resource.RLIMIT_NOFILE: job.n_open_files,
+                resource.RLIMIT_STACK: job.stack_bytes,
+            }
+        )
+        cpu_s = math.ceil(job.cpu_s)
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
+        self.close()
+
+    def close(self) -> None:
+        """
+        Close the files and the kernel to this process, for good; it must have one thread.
+
+        Raises:
+            OSError: If the kernel refuses either.
+        """
         if self.rules is not None:
             landlock.put_on(self.rules)
         if self.filter is not None:
@@ -93,22 +122,14 @@ def _die_with_parent(parent_pid: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _limit_resources(job: Job) -> None:
-    cpu_s = math.ceil(job.cpu_s)
-    limits = {
-        resource.RLIMIT_AS: job.memory_bytes,
-        resource.RLIMIT_FSIZE: job.output_bytes,
-        resource.RLIMIT_NOFILE: job.n_open_files,
-        resource.RLIMIT_STACK: job.stack_bytes,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_MEMLOCK: 0,
-        resource.RLIMIT_MSGQUEUE: 0,
-        resource.RLIMIT_NICE: 0,
-        resource.RLIMIT_RTPRIO: 0,
-        resource.RLIMIT_SIGPENDING: _PENDING_SIGNALS,
-    }
-    for limit, wanted in limits.items():
+def limit_resources(limits: Mapping[int, int]) -> None:
+    """
+    Lower limits of this process, for good: those that are given, and all that nothing in a sandbox needs.
+
+    Args:
+        limits: Number of a resource to its limit.
+    """
+    for limit, wanted in {**_NOT_NEEDED, **limits}.items():
         _, most = resource.getrlimit(limit)
         value = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
         resource.setrlimit(limit, (value, value))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
