@@ -96,6 +96,10 @@ SOCKETS = {
     "raw packets": "socket.socket(socket.AF_PACKET, socket.SOCK_RAW)",
     "a virtual machine's host": "socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)",
     "a name": "socket.getaddrinfo('localhost.localdomain', 80)",
+    "a network card's name": "fcntl.ioctl(socket.socketpair()[0], 0x8910, struct.pack('16si20x', b'', 1))",
+    "all network cards": "fcntl.ioctl(socket.socketpair()[0], 0x8912, struct.pack('iP', 0, 0))",
+    "a network card's address": "fcntl.ioctl(socket.socketpair()[0], 0x8927, struct.pack('40s', b'lo'))",
+    "a wireless card": "fcntl.ioctl(socket.socketpair()[0], 0x8B01, struct.pack('40s', b'wlan0'))",
     "io_uring": "call('io_uring_setup', 8, ctypes.create_string_buffer(200))",
 }
 WRITING = {
@@ -196,6 +200,11 @@ KERNEL = {
     "a BPF program": "call('bpf', 0, ctypes.create_string_buffer(128), 128)",
     "performance counters": "call('perf_event_open', ctypes.create_string_buffer(128), 0, -1, -1, 0)",
     "faults in user space": "call('userfaultfd', 0)",
+    "descriptors of its own for a thread": "call('close_range', 100, 200, 2)",
+    "a larger send buffer": "socket.socketpair()[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)",
+    "a larger receive buffer": "socket.socketpair()[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)",
+    "a send buffer beyond the limit": "socket.socketpair()[0].setsockopt(socket.SOL_SOCKET, 32, 1 << 30)",
+    "a receive buffer beyond the limit": "socket.socketpair()[0].setsockopt(socket.SOL_SOCKET, 33, 1 << 30)",
     "a key": "call('add_key', b'user', b'x', b'y', 1, -3)",
     "the keyring": "call('keyctl', 0, -3, 1)",
     "shared memory that stays": "call('shmget', 0, 4096, 0o1600)",
@@ -313,6 +322,49 @@ class TestBombs:
         """Descriptors end at the limit."""
         seen = host.run("import os\nx = []\nwhile True: x.append(os.pipe())", n_open_files=32)
         assert "Too many open files" in seen.stderr
+
+    def test_descriptors_of_all_threads(self, host: Host) -> None:
+        """A limit for the program is none for each of its threads, however a thread asks for descriptors of its own."""
+        source = PREAMBLE + textwrap.dedent("""
+            opened, buffered, lock, done = [0], [0], threading.Lock(), threading.Barrier(15)
+            def hoard():
+                for unshare in (lambda: call("close_range", 100, 200, 2), lambda: checked(libc.unshare(0x400))):
+                    try:
+                        unshare()
+                    except OSError:
+                        pass
+                mine = []
+                try:
+                    while True:
+                        pair = socket.socketpair()
+                        mine.append(pair)
+                        with lock:
+                            opened[0] += 2
+                        for one in pair:
+                            try:
+                                one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
+                            except OSError:
+                                pass
+                            one.setblocking(False)
+                            try:
+                                while True:
+                                    n = one.send(bytes(1 << 16))
+                                    with lock:
+                                        buffered[0] += n
+                            except OSError:
+                                pass
+                except OSError:
+                    pass
+                done.wait()
+            threads = [threading.Thread(target=hoard) for _ in range(15)]
+            [thread.start() for thread in threads]
+            [thread.join() for thread in threads]
+            print(opened[0], buffered[0] >> 20)
+            """)
+        seen = host.run(source, cpu_s=20, wall_s=50)
+        n_descriptors, n_mebibytes = map(int, seen.stdout.split())
+        assert 0 < n_descriptors <= 64
+        assert n_mebibytes <= 32
 
     def test_disk(self, host: Host) -> None:
         """There is no disk to fill: what is not the two outputs cannot be written."""

@@ -12,8 +12,8 @@ Decisions:
   C library expects of an old kernel. So a new kernel adds no hole.
 - Denied calls return EPERM: a program sees an ordinary error and can go on; nothing is killed by mistake.
 - Threads are allowed, because deep recursion in a thread with a large stack is a habit of contest solutions. A new
-  process is not: `clone` must carry CLONE_THREAD, and `clone3`, whose flags lie in memory where a filter cannot
-  read them, does not exist, so that the C library falls back to `clone`.
+  process is not: `clone` must carry CLONE_THREAD (and CLONE_FILES), and `clone3`, whose flags lie in memory where a
+  filter cannot read them, does not exist, so that the C library falls back to `clone`.
 - A program may signal itself, because `abort` does, and nothing else.
 
 What each special rule answers is said beside it. Other machines than x86_64 and aarch64 have no filter here; the
@@ -47,7 +47,14 @@ _ARGUMENTS_AT = 16
 """Offsets in `struct seccomp_data`; an argument is eight bytes, its low word first on both machines."""
 
 _CLONE_THREAD = 0x00010000
+_CLONE_FILES = 0x00000400
 _CLONE_NEW_ANYTHING = 0x7E020080
+_CLOSE_RANGE_UNSHARE = 0x2
+_BUFFER_SIZES = (7, 8, 32, 33)
+"""SO_SNDBUF, SO_RCVBUF and their FORCE: kernel memory that no limit of the program's counts."""
+_IOCTL_TYPE = 0xFF00
+_IOCTL_OF_NETWORKS = (0x8900, 0x8B00)
+"""SIOC*, old and new: any socket answers for all network cards of the machine, and takes an owner to be signalled."""
 _AF_UNIX = 1
 _SOCK_STREAM = 1
 _SOCK_TYPE_MASK = 0xF
@@ -57,8 +64,8 @@ _O_TRUNC = 0o1000
 _FCNTL_DENIED = (8, 10, 15, 1024, 1026)
 """F_SETOWN, F_SETSIG, F_SETOWN_EX: have the kernel send any signal to any process, past every rule on `kill`.
 F_SETLEASE, F_NOTIFY: hold up whoever writes to a file that a program may only read; news of a folder."""
-_IOCTL_DENIED = (0x8901, 0x8902, 0x5412, 0x541C)
-"""FIOSETOWN and SIOCSPGRP, which do the same; TIOCSTI and TIOCLINUX, which type into a terminal."""
+_IOCTL_DENIED = (0x5412, 0x541C)
+"""TIOCSTI and TIOCLINUX, which type into a terminal."""
 _PRCTL_DENIED = (1, 4, 0x59616D61)
 """PR_SET_PDEATHSIG, to outlive the fork server; PR_SET_DUMPABLE, to be traced, or to have the machine's crash handler
 write out all its memory, which RLIMIT_CORE does not forbid; PR_SET_PTRACER."""
@@ -261,11 +268,13 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
 GUARDED: dict[str, tuple[int | None, int | None]] = {
     "clone": (56, 220),
     "clone3": (435, 435),
+    "close_range": (436, 436),
     "openat2": (437, 437),
     "kill": (62, 129),
     "tgkill": (234, 131),
     "prlimit64": (302, 261),
     "socketpair": (53, 199),
+    "setsockopt": (54, 208),
     "fcntl": (72, 25),
     "ioctl": (16, 29),
     "prctl": (157, 167),
@@ -320,8 +329,16 @@ def _rules() -> dict[str, list[_Instruction]]:
     return {
         "clone": [
             _argument(0),
-            _Instruction(_JUMP_IF_ANY_BIT, _CLONE_NEW_ANYTHING, if_true=1),
-            _Instruction(_JUMP_IF_ANY_BIT, _CLONE_THREAD, if_true=1),
+            _Instruction(_JUMP_IF_ANY_BIT, _CLONE_NEW_ANYTHING, if_true=2),
+            _Instruction(_JUMP_IF_ANY_BIT, _CLONE_THREAD, if_false=1),
+            # A thread with descriptors of its own has a limit of its own: many would have many times as many.
+            _Instruction(_JUMP_IF_ANY_BIT, _CLONE_FILES, if_true=1),
+            _finish(_DENY),
+            _finish(_ALLOW),
+        ],
+        "close_range": [  # the other way to descriptors of one's own
+            _argument(2),
+            _Instruction(_JUMP_IF_ANY_BIT, _CLOSE_RANGE_UNSHARE, if_false=1),
             _finish(_DENY),
             _finish(_ALLOW),
         ],
@@ -341,7 +358,14 @@ def _rules() -> dict[str, list[_Instruction]]:
             _finish(_ALLOW),
         ],
         "fcntl": [_argument(1), *_deny_if_equal(_FCNTL_DENIED), _finish(_ALLOW)],
-        "ioctl": [_argument(1), *_deny_if_equal(_IOCTL_DENIED), _finish(_ALLOW)],
+        "setsockopt": [_argument(2), *_deny_if_equal(_BUFFER_SIZES), _finish(_ALLOW)],
+        "ioctl": [
+            _argument(1),
+            *_deny_if_equal(_IOCTL_DENIED),
+            _Instruction(_AND, _IOCTL_TYPE),
+            *_deny_if_equal(_IOCTL_OF_NETWORKS),
+            _finish(_ALLOW),
+        ],
         "prctl": [_argument(0), *_deny_if_equal(_PRCTL_DENIED), _finish(_ALLOW)],
         "open": _deny_unseen_opening(1),
         "openat": _deny_unseen_opening(2),
