@@ -344,8 +344,7 @@ class TestPlaces:
                 from pathlib import Path
                 from pytest_r1eval.core.records import Outcome
                 from pytest_r1eval.scoring.pool import GradingPool
-                from tests.requirements import LIGHTEVAL
-from tests.toys import PROBE, said, toy
+                from tests.toys import PROBE, said, toy
 
                 def test_grades(capfd):
                     outcomes = []
@@ -377,8 +376,7 @@ from tests.toys import PROBE, said, toy
         program = textwrap.dedent("""
             import asyncio, signal, sys
             from pytest_r1eval.scoring.pool import GradingPool
-            from tests.requirements import LIGHTEVAL
-from tests.toys import PROBE, said, toy
+            from tests.toys import PROBE, said, toy
 
             signal.signal(signal.SIGINT, lambda *_: None)
             pool = GradingPool(n_processes=2)
