@@ -8,6 +8,11 @@ lacks stands in columns of our own: `problem_id`, `n_samples` and `samples` (ind
 seed, outcome, extracted answer, finish reason and tokens of each), and verdict and fingerprint
 as JSON in the file's metadata under ``r1eval``.
 
+Rows come in the order in which LightEval 0.13's pipeline has the problems: it shuffles them and pairs row i with
+problem i, whatever the row holds. Its own recomputation of a score (``load_responses_from_details``) reads them by
+``--output-dir RUN/lighteval``, where each file has the name that it looks for. A problem without a sample keeps its
+row. Of a ``--r1-subset`` the problems are shuffled among themselves, as by a task that holds these alone.
+
 Rows are written as they are read, some megabytes at a time: a run may hold
 gigabytes. The samples are those that the verdict was computed from. A run without
 a score has a null metric, so that nobody averages one out of it.
@@ -19,9 +24,9 @@ stored by a run, so `input` is null and `output_tokens` is empty.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +42,11 @@ if TYPE_CHECKING:
 
 METRIC = "pass@k:k=1"
 """LightEval's name for the mean over one problem's samples; it does not carry their number."""
+SAMPLING_ERROR = f"{METRIC}_sampling_stderr"
+"""
+Our standard error of the mean, over samples of the same problems. LightEval's ``_stderr`` is another, over problems; a
+name that ends like it is no score to its readers.
+"""
 ROW_GROUP_CHARACTERS = 2**23
 """A row of 64 responses of 40 KB is 2.5 MB; while it is written, a row group is held several times over."""
 METADATA_KEY = "r1eval"
@@ -76,17 +86,24 @@ def write_details(  # noqa: PLR0913 - one benchmark of one run, named at the onl
 
 def _link_for_the_loader(path: Path, *, files: RunFiles, task: str) -> None:
     """
-    Give the file a second name, which costs no space.
+    Give the file a second name, which costs no space, in a folder of its own: beside the first it would be read twice.
 
     LightEval 0.13 writes `details_aime24|0_DATE` and its pipeline looks for
     `details_aime24|0|0_DATE`: it takes the last number off a name and compares the
     rest with the full name of the task. Where links are not to be had, its tracker
     still reads the first by the task's bare name.
     """
-    second = files.details(f"{task}|0")
-    with suppress(OSError):
-        second.unlink(missing_ok=True)
-        os.link(path, second)
+    second = files.details_for_pipeline(task)
+    with suppress(OSError, DetailsError), replacing(second, run=files.folder) as part:
+        part.unlink()
+        os.link(path, part)
+
+
+def pipeline_order(n_problems: int) -> list[int]:
+    """Return the exam's positions in the order of LightEval's pipeline: `random.shuffle` after `seed(42)`."""
+    order = list(range(n_problems))
+    random.Random(42).shuffle(order)  # noqa: S311 - LightEval's own order, no secret
+    return order
 
 
 def write_results_table(path: Path, *, run: Path, columns: Mapping[str, str]) -> None:
@@ -118,25 +135,24 @@ def _write(path: Path, rows: Iterable[dict[str, Any]], *, metadata: str) -> None
 
 
 def _rows(store: Store, benchmark: str, *, task: str, k: int, has_score: bool) -> Iterator[dict[str, Any]]:
-    """Yield a row for each problem that has a sample, in the exam's order; one problem's samples are held at a time."""
-    problems = {problem.id: problem for problem in store.exam(benchmark).problems}
+    """Yield a row for each problem, in the order of LightEval's pipeline; one problem's samples are held at a time."""
+    problems = store.exam(benchmark).problems
     prompts = store.prompts(benchmark)
     plan = store.plan(benchmark)
     room = None if plan is None else plan.sampling.max_new_tokens
-    for problem_id, found in groupby(store.samples(benchmark), key=lambda sample: sample.problem_id):
-        samples = list(islice((sample for sample in found if sample.index < k), k))
-        if samples:
-            yield {
-                "doc": _doc(problems[problem_id], task=task, n_samples=len(samples), room=room),
-                "metric": {METRIC: _mean(samples) if has_score else None},
-                "model_response": _model_response(samples, prompts[problem_id]),
-                "problem_id": problem_id,
-                "n_samples": len(samples),
-                "samples": [_sample(sample) for sample in samples],
-            }
+    for problem in (problems[position] for position in pipeline_order(len(problems))):
+        samples = store.samples_of(benchmark, problem_id=problem.id, k=k)
+        yield {
+            "doc": _doc(problem, task=task, n_samples=len(samples), room=room),
+            "metric": {METRIC: _mean(samples) if has_score else None},
+            "model_response": _model_response(samples, prompts[problem.id]),
+            "problem_id": problem.id,
+            "n_samples": len(samples),
+            "samples": [_sample(sample) for sample in samples],
+        }
 
 
-def _mean(samples: list[Sample]) -> float | None:
+def _mean(samples: Sequence[Sample]) -> float | None:
     """Return the share of correct samples among those that were graded, as the verdict counts them."""
     graded = [
         sample.grade.outcome is Outcome.CORRECT for sample in samples if sample.grade.outcome is not Outcome.ERROR
@@ -167,7 +183,7 @@ def _doc(problem: Problem, *, task: str, n_samples: int, room: int | None) -> di
     }
 
 
-def _model_response(samples: list[Sample], prompt: tuple[int, ...]) -> dict[str, Any]:
+def _model_response(samples: Sequence[Sample], prompt: tuple[int, ...]) -> dict[str, Any]:
     return {
         "argmax_logits_eq_gold": [],
         "input": None,

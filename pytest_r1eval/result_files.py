@@ -22,7 +22,7 @@ from typing import Any
 
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.verdicts import Verdict
-from pytest_r1eval.details import METRIC, write_details, write_results_table
+from pytest_r1eval.details import METRIC, SAMPLING_ERROR, write_details, write_results_table
 from pytest_r1eval.judge import GateResult
 from pytest_r1eval.run_files import RunFiles, replacing
 from pytest_r1eval.store import RunHeader, Store
@@ -121,7 +121,7 @@ def _content(
     header: RunHeader, files: RunFiles, results: Sequence[GateResult], parts: Mapping[str, dict[str, Any]]
 ) -> dict[str, Any]:
     scores = {
-        part["task"]: {METRIC: part["score"]["mean"], f"{METRIC}_stderr": part["score"]["standard_error"]}
+        part["task"]: {METRIC: part["score"]["mean"], SAMPLING_ERROR: part["score"]["standard_error"]}
         for part in parts.values()
         if part["score"] is not None
     }
@@ -151,8 +151,8 @@ def _content(
 
 
 def _mean(scores: Collection[Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean of several scores, and its error; LightEval averages the errors, which is too large."""
-    name, error = METRIC, f"{METRIC}_stderr"
+    """Return the mean of several scores, and its error; an average of the errors would be too large."""
+    name, error = METRIC, SAMPLING_ERROR
     return {
         name: sum(score[name] for score in scores) / len(scores),
         error: math.hypot(*(score[error] for score in scores)) / len(scores),

@@ -53,6 +53,11 @@ class RunFiles:
         """Every sample of a task; `task` is LightEval's full name, ``aime24|0``."""
         return self.folder / "details" / self.model_name / self.date / f"details_{task}_{self.date}.parquet"
 
+    def details_for_pipeline(self, task: str) -> Path:
+        """The same file by the name, and in the folder, that LightEval's pipeline looks for when it scores again."""
+        beside = self.details(f"{task}|0").relative_to(self.folder)
+        return self.folder / "lighteval" / beside
+
 
 def run_date(created: str, *, run: str) -> str:
     """

@@ -807,6 +807,15 @@ class Store:
             for row in rows:
                 yield self._sample(row)
 
+    def samples_of(self, name: str, *, problem_id: str, k: int) -> tuple[Sample, ...]:
+        """Return the first k samples of one problem, as many as are stored."""
+        with self._reading() as db:
+            rows = db.execute(
+                _SELECT_SAMPLE + " WHERE benchmark = ? AND problem_id = ? AND idx < ? ORDER BY idx",
+                (name, problem_id, k),
+            ).fetchall()
+        return tuple(map(self._sample, rows))
+
     def drawn(self, name: str) -> Iterator[tuple[str, int, int]]:
         """(problem id, index, seed) of every stored sample of a benchmark; no text is read."""
         with self._reading() as db:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def record_run(
     n_random_bytes: int = 0,
     same_text: bool = False,
     text: str | None = None,
+    solution: Callable[[Problem, bool], str] | None = None,
     answer: str | None = "4",
     detail: str | None = None,
     finish_reason: FinishReason = FinishReason.STOP,
@@ -71,7 +73,8 @@ def record_run(
 
     `skip` leaves (problem id, index) pairs out; on `ungraded` ones the grader failed. With a `gate` the samples are
     planned in its rounds; all are there, and no look is taken. A `share` holds its part of them. Random bytes behind
-    each text, in hexadecimal, take as much room in a store: they cannot be compressed. A `text` is every sample's.
+    each text, in hexadecimal, take as much room in a store: they cannot be compressed. A `text` is every sample's, a
+    `solution` is written for a problem and for whether it is right.
     """
     header = RunHeader(
         model="toy",
@@ -108,6 +111,8 @@ def record_run(
                 grade = outcome or (Outcome.CORRECT if is_solved else Outcome.WRONG)
                 if (claimed.unit.problem_id, index) in ungraded:
                     grade = Outcome.ERROR
+                problem = exam.problems[plan.problem_ids.index(claimed.unit.problem_id)]
+                solved = "" if solution is None else solution(problem, is_solved)
                 own_text = (
                     f"{index} {sample_seed(seed, claimed.unit.problem_id, index)}{rng.randbytes(n_random_bytes).hex()}"
                 )
@@ -116,7 +121,7 @@ def record_run(
                     index=index,
                     seed=sample_seed(seed, claimed.unit.problem_id, index),
                     response=Response(
-                        text=text or ("again" if same_text else own_text),
+                        text=solved or text or ("again" if same_text else own_text),
                         n_tokens=n_tokens,
                         finish_reason=finish_reason,
                     ),

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from pytest_r1eval.core.benchmarks import Problem
 from pytest_r1eval.core.records import Outcome
 from pytest_r1eval.errors import DetailsError
 from pytest_r1eval.finishing import finish
@@ -20,10 +21,11 @@ from pytest_r1eval.result_files import write_run_files
 from pytest_r1eval.run_files import RunFiles, run_date
 from pytest_r1eval.store import FILE_NAME, Store
 from tests.judged_runs import TASKS, judged, judged_run
-from tests.recordings import record_run
+from tests.recordings import make_exam, record_run
 from tests.requirements import LIGHTEVAL
 
 METRIC = "pass@k:k=1"
+SAMPLING_ERROR = "pass@k:k=1_sampling_stderr"
 
 
 def rows_of(files: RunFiles, task: str = "smoke|0") -> list[dict[str, Any]]:
@@ -49,7 +51,9 @@ class TestSamples:
         with closing(Store.open(tmp_path / "run")) as store:
             expected = [
                 (sample.problem_id, sample.index, sample.seed, sample.response.text, sample.grade.outcome.value)
+                for problem_id in ("p001", "p000", "p002")  # as `random.shuffle` after `seed(42)` has three
                 for sample in store.samples("smoke")
+                if sample.problem_id == problem_id
             ]
         found = [
             (row["problem_id"], sample["index"], sample["seed"], text, sample["outcome"])
@@ -57,7 +61,7 @@ class TestSamples:
             for sample, text in zip(row["samples"], row["model_response"]["text"], strict=True)
         ]
         assert expected == found
-        assert [row["doc"]["query"] for row in rows_of(files)] == ["0+0?", "1+1?", "2+2?"]
+        assert [row["doc"]["query"] for row in rows_of(files)] == ["1+1?", "0+0?", "2+2?"]
         (extra,) = {tuple(sample.items())[3:] for row in rows_of(files) for sample in row["samples"]}
         assert extra == (("answer", "4"), ("detail", None), ("finish_reason", "stop"), ("n_tokens", 20))
 
@@ -133,13 +137,35 @@ class TestScores:
         smoke, gpqa, both = results["results"].values()
         assert [*results["results"]] == ["smoke|0", "gpqa:diamond|0", "all"]
         assert both[METRIC] == pytest.approx((smoke[METRIC] + gpqa[METRIC]) / 2)
-        errors = [score[f"{METRIC}_stderr"] for score in (smoke, gpqa)]
-        assert both[f"{METRIC}_stderr"] == pytest.approx((errors[0] ** 2 + errors[1] ** 2) ** 0.5 / 2)
+        errors = [score[SAMPLING_ERROR] for score in (smoke, gpqa)]
+        assert both[SAMPLING_ERROR] == pytest.approx((errors[0] ** 2 + errors[1] ** 2) ** 0.5 / 2)
         assert results["config_tasks"]["gpqa:diamond|0"]["num_samples"] == [8]
         assert len(rows_of(files, "gpqa:diamond|0")) == 12
 
+    def test_the_error_is_not_called_lightevals(self, tmp_path: Path) -> None:
+        """LightEval's error is over problems, ours over samples of the same problems."""
+        score = results_of(judged_run(tmp_path / "run"))["results"]["smoke|0"]
+        assert [*score] == [METRIC, SAMPLING_ERROR]
+
 
 class TestFiles:
+    def test_a_glob_reads_every_row_once(self, tmp_path: Path) -> None:
+        """The name that LightEval's pipeline looks for is in a folder of its own."""
+        files = judged_run(tmp_path / "run", n_problems=3, n_samples=4)
+        (path,) = (files.folder / "details").rglob("*.parquet")
+        (second,) = (files.folder / "lighteval").rglob("*.parquet")
+        assert second.name == f"details_smoke|0|0_{files.date}.parquet"
+        assert path.samefile(second)
+
+    def test_a_problem_without_samples_keeps_its_row(self, tmp_path: Path) -> None:
+        """LightEval pairs row i with problem i: a row that is left out would move all after it."""
+        files = judged_run(tmp_path / "run", n_problems=3, n_samples=2, skip=frozenset({("p000", 0), ("p000", 1)}))
+        assert [(row["problem_id"], row["n_samples"]) for row in rows_of(files)] == [
+            ("p001", 2),
+            ("p000", 0),
+            ("p002", 2),
+        ]
+
     def test_written_twice_is_the_same(self, tmp_path: Path) -> None:
         """The same verdicts give the same bytes under the same names, so that an upload can see it."""
         results = judged(record_run(tmp_path / "run"))
@@ -180,13 +206,15 @@ from lighteval.utils.utils import make_results_table
 
 run, own, results = sys.argv[1:]
 tracker = EvaluationTracker(output_dir=run)
+rescoring = EvaluationTracker(output_dir=run + "/lighteval")
+rescoring.general_config_logger.log_model_info(ModelConfig(model_name="local/toy"))
 tracker.general_config_logger.log_model_info(ModelConfig(model_name="local/toy"))
 (tracked,) = tracker.load_details_datasets("last", ["smoke"]).items()
 pipeline = Thing(
     tasks_dict={"smoke|0": None},
     sampling_docs={SamplingMethod.GENERATIVE: []},
     pipeline_parameters=Thing(load_responses_from_details_date_id="first"),
-    evaluation_tracker=tracker,
+    evaluation_tracker=rescoring,
 )
 loaded = Pipeline._load_responses_from_details(pipeline)[SamplingMethod.GENERATIVE]
 theirs = EvaluationTracker(output_dir=own)
@@ -264,3 +292,84 @@ class TestLightEval:
         assert set(read["own results"]) < set(results_of(read["files"]))
         assert "smoke" in read["table"]
         assert METRIC in read["table"]
+
+
+TASK_FILE = """
+from pathlib import Path
+from lighteval.metrics.metrics import Metrics
+from lighteval.tasks.lighteval_task import LightevalTaskConfig
+from lighteval.tasks.requests import Doc
+
+TASKS_TABLE = [
+    LightevalTaskConfig(
+        name="sums",
+        prompt_function=lambda line, name: Doc(task_name=name, query=line["q"], choices=[line["a"]], gold_index=0),
+        hf_repo=str(Path(__file__).parent / "data"),
+        hf_subset="default",
+        hf_avail_splits=("test",),
+        evaluation_splits=("test",),
+        few_shots_split=None,
+        few_shots_select=None,
+        generation_size=64,
+        metrics=(Metrics.pass_at_k_math(sample_params={"k": 1, "n": 4}),),
+    )
+]
+"""
+
+RESCORER = r"""
+import json, sys
+from lighteval.logging.evaluation_tracker import EvaluationTracker
+from lighteval.models.dummy.dummy_model import DummyModelConfig
+from lighteval.pipeline import ParallelismManager, Pipeline, PipelineParameters
+from lighteval.tasks.registry import Registry
+
+# Its own tasks are left out: importing all of them downloads, and fails with today's client of the Hub.
+Registry._load_from_files = staticmethod(lambda *_: {})
+Registry._load_from_subdirs = staticmethod(lambda *_: {})
+run, tasks, date = sys.argv[1:]
+scores = []
+for max_samples in (None, 5):
+    pipeline = Pipeline(
+        tasks="sums|0",
+        pipeline_parameters=PipelineParameters(
+            launcher_type=ParallelismManager.NONE,
+            custom_tasks_directory=tasks,
+            max_samples=max_samples,
+            load_responses_from_details_date_id=date,
+            bootstrap_iters=0,
+        ),
+        evaluation_tracker=EvaluationTracker(output_dir=run + "/lighteval"),
+        model_config=DummyModelConfig(model_name="local/toy"),
+    )
+    pipeline.evaluate()
+    scores.append(pipeline.get_results()["results"]["sums:0"])
+print(json.dumps(scores))
+"""
+
+
+def test_lightevals_pipeline_finds_the_same_score(tmp_path: Path) -> None:
+    """Its own Pipeline, given our details, scores each response as we did, of all problems and of the first five."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "sums.py").write_text(TASK_FILE)
+    exam = make_exam("smoke", 12)
+    lines = [json.dumps({"q": problem.query, "a": problem.choices[0]}) for problem in exam.problems]
+    (tmp_path / "data" / "test.jsonl").write_text("\n".join(lines))
+
+    def solution(problem: Problem, is_right: bool) -> str:  # noqa: FBT001 - a callback
+        return f"<think>So.</think> It is $\\boxed{{{problem.choices[0] if is_right else '-7'}}}$."
+
+    run = record_run(tmp_path / "run", n_samples=4, solution=solution)
+    files = write_run_files(run, judged(run), tasks={"smoke": "sums"})
+    done = subprocess.run(
+        [sys.executable, "-c", RESCORER, str(run), str(tmp_path / "sums.py"), files.date],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    whole, some = json.loads(done.stdout.splitlines()[-1])
+    rows = [row["metric"][METRIC] for row in rows_of(files, "sums|0")]
+    assert whole[METRIC.replace("k=1", "k=1&n=4")] == pytest.approx(sum(rows) / 12)
+    assert some[METRIC.replace("k=1", "k=1&n=4")] == pytest.approx(sum(rows[:5]) / 5)
+    assert sum(rows) / 12 == pytest.approx(results_of(files)["results"]["sums|0"][METRIC])

@@ -90,7 +90,7 @@ class TestCommit:
         repo = "acme/details_local__toy_private"
         assert [*hub.repos] == [("dataset", repo)]
         rows = lfs.load(repo, "smoke_0", "latest")
-        assert [row["problem_id"] for row in rows] == ["p000", "p001", "p002"]
+        assert [row["problem_id"] for row in rows] == ["p001", "p000", "p002"]
         assert {len(row["model_response"]["text"]) for row in rows} == {4}
         (results,) = lfs.load(repo, "results", "latest")
         assert "smoke|0" in json.loads(results["results"])
