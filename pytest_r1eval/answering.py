@@ -180,7 +180,7 @@ class Desk:
         Args:
             store: The run.
             names: Its benchmarks.
-            asked: Digests of what was asked, of this session; what is lacking stands in the run.
+            asked: Digests of what was asked, of this session; the run holds the others.
         """
         header, run = store.header, store.path.parent
         digests = {**(header.asked or {}), **asked}

@@ -54,7 +54,7 @@ class BaselineShelf:
         output_dir: Where runs are kept, for ``previous``.
         run: The run that asks, which is not its own previous one.
         lineage: Where the candidate stands in its training; what it does not say is read off the name.
-        identity: Digests of the candidate, which is not its own previous checkpoint; None if nobody says.
+        identity: Digests of the candidate, which is not its own previous checkpoint; None where it is unknown.
     """
 
     root: Path

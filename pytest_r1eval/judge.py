@@ -287,7 +287,7 @@ class Judge:
             is_comparable = is_comparable and not (self.save_as is not None and is_own(run.measured, found))
             kept = self._kept(run, found, is_judged=is_comparable)
         except R1EvalError as error:
-            judgement = invalid(str(error), "Mend the baseline and judge again with --r1-resume.")
+            judgement = invalid(str(error), "Repair the baseline and judge again with --r1-resume.")
             return GateResult(benchmark=name, judgement=judgement, baseline=None), None
         if found is None or (self.save_as is not None and not is_comparable):
             found, judgement = None, self._without_baseline(run, kept)
@@ -365,7 +365,7 @@ def decided(run: CompleteRun, found: FoundBaseline, *, benchmark: Benchmark | No
     Args:
         run: The run.
         found: The baseline.
-        benchmark: The benchmark's definition, which a published number needs; None where nobody has it.
+        benchmark: The benchmark's definition, which a published number needs; None where it is unknown.
         rule: How to decide.
     """
     if run.ungraded is None:
@@ -433,7 +433,7 @@ def compared(
     Args:
         measured: The run.
         found: The baseline.
-        benchmark: The benchmark's definition, which a published number needs; None where nobody has it.
+        benchmark: The benchmark's definition, which a published number needs; None where it is unknown.
         n_samples: Samples per problem that were planned; any other number is INVALID. None accepts what is there.
         rule: How to decide.
     """

@@ -67,7 +67,7 @@ class Ungraded:
 
     @property
     def note(self) -> str:
-        """What stands beside a verdict that they could not change."""
+        """What is said beside a verdict that they could not change."""
         left_out = f"{self.n_errors} samples that the grader failed on are left out"
         return f"{left_out}; wrong or right, they would change nothing."
 
@@ -75,7 +75,7 @@ class Ungraded:
         """Refuse the run because of them; `why` follows the count."""
         return invalid(
             f"The grader failed on {self.n_errors} of {self.n_samples} samples ({self.detail}){why}.",
-            f"A failure of the grader is no wrong answer: mend it; --r1-resume {self.run} grades them once more.",
+            f"A failure of the grader is no wrong answer: repair it; --r1-resume {self.run} grades them once more.",
         )
 
 
@@ -178,7 +178,7 @@ class StoredRun:
         Args:
             benchmark: Which part of it.
             replaced: The entry whose place it takes; None for a first one.
-            reason: What a person wrote who wants it; None where nobody did.
+            reason: Why a person wants it; None where no reason was given.
 
         Raises:
             RunError: If it may be none.
@@ -220,7 +220,7 @@ def baseline_from(
     Args:
         run: The run, or why it is not whole.
         replaced: The entry whose place it takes, whose health counts too; None for a first one.
-        reason: What a person wrote who wants it; None where nobody did.
+        reason: Why a person wants it; None where no reason was given.
     """
     number = number_of(run)
     if isinstance(number, Judgement):

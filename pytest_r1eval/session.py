@@ -354,7 +354,7 @@ class RunSession:
                 self._desk.begin(inquiries, run=self._run, seed=store.header.seed)
 
     def _work(self) -> Work:
-        """Return who works on a shard: the engine, or nobody where the question has its verdict."""
+        """Return who works on a shard: the engine; nothing works where the question has its verdict."""
         if not (self._run / FILE_NAME).is_file():
             return StoredWork()
         with closing(Store.open(self._run)) as store:

@@ -218,7 +218,7 @@ def _file_of(name: str, *, must_exist: bool = False) -> tuple[Path, BaselineFile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """Where a person says that a checkpoint stands in its training."""
+    """A checkpoint's place in its training, as the command line gives it."""
 
     parent: str | None
     step: int | None
