@@ -154,10 +154,20 @@ def compare(
         candidate=str(candidate.folder),
         baseline=source.name,
         gates=tuple(
-            _gate(candidate.complete(name), source, name=name, benchmark=catalog.get(name), rule=rule)
+            _gate(_read(candidate, name, source), source, name=name, benchmark=catalog.get(name), rule=rule)
             for name in benchmarks
         ),
     )
+
+
+def _read(candidate: StoredRun, benchmark: str, source: Source) -> CompleteRun | Judgement:
+    """Read one benchmark, or refuse to compare a run with itself, as `aggregate` does."""
+    if isinstance(source, RunSource) and source.run.folder.resolve() == candidate.folder.resolve():
+        return invalid(
+            f"The run {candidate.folder} is compared with itself: the same samples.",
+            "Name another run, or a baseline.",
+        )
+    return candidate.complete(benchmark)
 
 
 def _gate(

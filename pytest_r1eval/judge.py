@@ -20,12 +20,18 @@ from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.gates import SequentialGate
 from pytest_r1eval.core.health import Health, added_health, judge_health
-from pytest_r1eval.core.multiplicity import FallenProblems, Rearrangement, fallen_problems, rearrangement
+from pytest_r1eval.core.multiplicity import (
+    FallenProblems,
+    Rearrangement,
+    fallen_problems,
+    family_wise_error,
+    rearrangement,
+)
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.pooling import added_counts
 from pytest_r1eval.core.records import Counts, ProblemCounts, ProblemTally
 from pytest_r1eval.core.sequential import SequentialPlan
-from pytest_r1eval.core.stats import pass_at_1
+from pytest_r1eval.core.stats import alpha_of, pass_at_1
 from pytest_r1eval.core.verdicts import (
     GateRule,
     Judgement,
@@ -503,7 +509,8 @@ def with_diagnostics(
     """
     if not isinstance(baseline, MeasuredBaseline):
         return replace(result, health=judge_health(observed, baseline=None, rule=rule))
-    health = judge_health(observed, baseline=baseline.health, rule=rule)
+    noise = result.judgement.tau
+    health = judge_health(observed, baseline=baseline.health, rule=rule, tau=0.0 if noise is None else noise.value)
     result = replace(result, health=health, reference=baseline.counts.problems)
     if set(counts.ids) != set(baseline.counts.ids):
         return result
@@ -513,6 +520,15 @@ def with_diagnostics(
         rearrangement=rearrangement(counts, baseline.counts),
         fallen=fallen_problems(counts, baseline.counts) if has_failed else None,
     )
+
+
+def false_alarm(results: Sequence[GateResult]) -> float | None:
+    """Return at most how often an unchanged model turns a run's gates red, health included; None for a single gate."""
+    judged = [result for result in results if result.judgement.sigmas is not None]
+    if len(judged) < 2:
+        return None
+    n_tests = [1 + (0 if result.health is None else result.health.n_tests) for result in judged]
+    return family_wise_error(alpha_of(judged[0].judgement.sigmas or 0.0), sum(n_tests))
 
 
 def dumps(result: GateResult) -> str:

@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from pytest_r1eval.baseline_files import BaselineShelf
-from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
+from pytest_r1eval.core import sequential
 from pytest_r1eval.core.benchmarks import Benchmark
-from pytest_r1eval.core.stats import Design, minimum_detectable_effect
-from pytest_r1eval.core.verdicts import GateRule, margin_is_resolved
+from pytest_r1eval.core.stats import minimum_detectable_effect
+from pytest_r1eval.core.verdicts import GateRule, described_fall, impossible_fall, margin_is_resolved, points
 from pytest_r1eval.errors import R1EvalError
-from pytest_r1eval.references import design_against, own_noise, side_of, tau_of
-from pytest_r1eval.settings import Settings
+from pytest_r1eval.power import Assumptions, assumptions_for, possible
+from pytest_r1eval.settings import GateKind, Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """
+    What a gate sees; fractions.
+
+    Attributes:
+        fall_80: The fall that it catches with 80 % power; None where not even a fall to 0 is.
+        rise_80: The rise that it sees with 80 % power; None where none is.
+        resolves_margin: Whether a PASS excludes the margin that was asked for.
+        doubt: Why a PASS is no evidence; None where it is.
+    """
+
+    fall_80: float | None
+    rise_80: float | None
+    resolves_margin: bool
+    doubt: str | None
 
 
 def outlook_lines(
     benchmarks: Sequence[Benchmark], *, shelf: BaselineShelf, settings: Settings, rule: GateRule
 ) -> Iterator[str]:
     """
-    Say for each benchmark which fall its gate would catch, or why nobody can tell yet.
+    Say for each benchmark which fall its gate would catch, or why that is not known yet.
 
     Args:
         benchmarks: What is going to be judged.
@@ -29,33 +48,52 @@ def outlook_lines(
     for benchmark in benchmarks:
         k = settings.samples.get(benchmark.name, benchmark.samples_per_problem)
         try:
-            design = _design(benchmark, shelf=shelf, k=k)
+            found = shelf.find(benchmark.name)
+            if found is None:
+                yield f"{benchmark.name}: no baseline yet: the gate fails, and says how this run becomes the baseline"
+                continue
+            # What will answer is not known yet: a measured baseline's tau is 0 unless the harness turns out to differ.
+            assumptions = assumptions_for(benchmark, found=found, n_samples=k)
+            outlook = _outlook(assumptions, settings=settings, rule=rule)
         except R1EvalError as error:
             yield f"{benchmark.name}: {error}"
             continue
-        if design is None:
-            yield f"{benchmark.name}: no baseline yet: the gate fails, and says how this run becomes the baseline"
-            continue
-        fall = 100 * minimum_detectable_effect(design, sigmas=rule.critical_sigmas)
-        yield (
-            f"{benchmark.name}: {k} samples a problem catch a fall of {fall:.1f} points with 80 % power "
-            f"(W = {design.within_variance:.3f} from {design.within_variance_source}, tau {100 * design.tau:.1f})"
+        yield from (f"{benchmark.name}: {line}" for line in _lines(outlook, assumptions, k=k, rule=rule))
+
+
+def _outlook(assumptions: Assumptions, *, settings: Settings, rule: GateRule) -> Outlook:
+    design, sigmas = assumptions.design, rule.critical_sigmas
+    if settings.gate is GateKind.SEQUENTIAL and assumptions.reference is not None:
+        last_look = sequential.LastLook(settings.max_samples.value)
+        planned = sequential.plan(design, paired=assumptions.paired, rule=rule, last_look=last_look)
+        turns_red = sequential.can_fail(planned, assumptions.reference)
+        return Outlook(
+            fall_80=sequential.detectable_drop(planned),
+            rise_80=sequential.detectable_rise(planned),
+            resolves_margin=planned.resolves_margin,
+            doubt=impossible_fall(design.mean, rule=rule, can_fail=turns_red),
         )
-        if not margin_is_resolved(design, rule):
-            yield (
-                f"{benchmark.name}: this cannot resolve --r1-margin {100 * (rule.margin or 0):g}, so PASS is out of "
-                "reach; draw more samples (--r1-samples), or use a baseline with more"
-            )
+    return Outlook(
+        fall_80=possible(minimum_detectable_effect(design, sigmas=sigmas), design.mean),
+        rise_80=possible(minimum_detectable_effect(design.mirrored, sigmas=sigmas), 1 - design.mean),
+        resolves_margin=margin_is_resolved(design, rule),
+        doubt=impossible_fall(design.mean, rule=rule, can_fail=assumptions.can_fail(rule)),
+    )
 
 
-def _design(benchmark: Benchmark, *, shelf: BaselineShelf, k: int) -> Design | None:
-    found = shelf.find(benchmark.name)
-    if found is None:
-        return None
-    # What will answer is not known yet: a measured baseline's tau is 0 unless the harness turns out to differ.
-    match found.baseline:
-        case PublishedBaseline() as published:
-            tau = tau_of(published, benchmark).value
-        case MeasuredBaseline() as measured:
-            tau = own_noise(measured)
-    return design_against(side_of(found.baseline), benchmark, n_samples=k, tau=tau)
+def _lines(outlook: Outlook, assumptions: Assumptions, *, k: int, rule: GateRule) -> Iterator[str]:
+    design = assumptions.design
+    rise = ""
+    if rule.two_sided:
+        rise = " and no rise" if outlook.rise_80 is None else f" and a rise of {points(outlook.rise_80)} points"
+    yield (
+        f"{k} samples a problem catch {described_fall(outlook.fall_80).rstrip(',')}{rise} with 80 % power "
+        f"(W = {design.within_variance:.3f} from {design.within_variance_source}, tau {100 * design.tau:.1f})"
+    )
+    if outlook.doubt is not None:
+        yield f"{outlook.doubt}; PASS is out of reach"
+    elif rule.margin is not None and not outlook.resolves_margin:
+        yield (
+            f"this cannot resolve --r1-margin {100 * rule.margin:g}, so PASS is out of reach; draw more samples "
+            "(--r1-samples), or use a baseline with more"
+        )

@@ -13,20 +13,24 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from pytest_r1eval.baseline_files import FoundBaseline
+from pytest_r1eval.core import verdicts
 from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.sequential import (
     LastLook,
     SequentialPlan,
+    can_fail,
     crossings,
     detectable_drop,
+    detectable_rise,
     expected_cost,
     plan,
 )
-from pytest_r1eval.core.stats import Design, minimum_detectable_effect, samples_needed
-from pytest_r1eval.core.verdicts import GateRule, Tau
+from pytest_r1eval.core.stats import Design, Published, minimum_detectable_effect, samples_needed
+from pytest_r1eval.core.verdicts import GateRule, Tau, impossible_fall
 from pytest_r1eval.errors import PlanError
-from pytest_r1eval.references import design_against, side_of, tau_of, widened
+from pytest_r1eval.references import design_against, published_side, tau_of, widened
 
 SCHEMA_VERSION = 1
 
@@ -52,6 +56,7 @@ class Assumptions:
         baseline: Where the baseline was found, in words; None where one is only assumed.
         within_variance_is_assumed: Whether W is a planning constant, not measured.
         n_baseline_samples_is_assumed: Whether nobody has drawn, or stated, the baseline's samples.
+        reference: The baseline's counts, or the published number; None where a baseline is only assumed.
     """
 
     design: Design
@@ -60,6 +65,15 @@ class Assumptions:
     baseline: str | None
     within_variance_is_assumed: bool
     n_baseline_samples_is_assumed: bool
+    reference: Counts | Published | None = None
+
+    def can_fail(self, rule: GateRule) -> bool:
+        """Whether the fixed gate can turn red: whether a candidate with every response wrong would FAIL."""
+        if self.reference is None:
+            return self.design.worst_z <= -rule.critical_sigmas
+        ids = self.reference.ids if isinstance(self.reference, Counts) else map(str, range(self.design.n_problems))
+        run = Counts.from_rows((id_, 0, self.design.n_samples) for id_ in ids)
+        return verdicts.can_fail(run, self.reference, tau=self.tau, rule=rule)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +118,17 @@ class SequentialOutlook:
     Attributes:
         plan: Looks, bounds, margin.
         digest: The plan's hash.
-        mde_80: The fall, a fraction, that it catches with 80 % power.
+        mde_80: The fall, a fraction, that it catches with 80 % power; None where not even a fall to 0 is.
+        rise_80: The rise that is SUSPICIOUS with 80 % power; None where none is.
+        doubt: Why its PASS is no evidence; None where it is.
         costs: For an unchanged model first, then for each fall.
     """
 
     plan: SequentialPlan
     digest: str
-    mde_80: float
+    mde_80: float | None
+    rise_80: float | None
+    doubt: str | None
     costs: tuple[ExpectedCost, ...]
 
 
@@ -123,8 +141,11 @@ class PowerReport:
         benchmark: The benchmark's name.
         assumptions: What everything below rests on.
         sigmas: Standard errors that decide.
-        mde_80: The fall that the fixed gate catches with 80 % power.
+        two_sided: Whether a rise fails as well.
+        doubt: Why a PASS of the fixed gate is no evidence; None where it is.
+        mde_80: The fall that the fixed gate catches with 80 % power; None where not even a fall to 0 is.
         mde_90: The same with 90 %.
+        rise_80: The rise that the fixed gate sees with 80 % power; None where not even one to 1 is.
         mde_80_limit: What `mde_80` tends to with ever more candidate samples: the baseline and tau set it.
         needed: Candidate samples per problem for each fall.
         sequential: The sequential plan; None where there is none.
@@ -134,8 +155,11 @@ class PowerReport:
     benchmark: str
     assumptions: Assumptions
     sigmas: float
-    mde_80: float
-    mde_90: float
+    two_sided: bool
+    doubt: str | None
+    mde_80: float | None
+    mde_90: float | None
+    rise_80: float | None
     mde_80_limit: float
     needed: tuple[NeededSamples, ...]
     sequential: SequentialOutlook | None
@@ -217,6 +241,7 @@ def _from_measured(  # noqa: PLR0913  what is known, and what was asked for
         baseline=source,
         within_variance_is_assumed=False,
         n_baseline_samples_is_assumed=False,
+        reference=baseline.counts,
     )
 
 
@@ -231,12 +256,15 @@ def _from_published(  # noqa: PLR0913  the same
     noise = tau_of(baseline, benchmark) if tau is None else _asked_tau(tau)
     number = replace(baseline, samples_per_problem=baseline.samples_per_problem or k_b)
     return Assumptions(
-        design=design_against(side_of(number), benchmark, n_samples=k, tau=noise.value),
+        design=design_against(published_side(number), benchmark, n_samples=k, tau=noise.value),
         tau=noise,
         paired=False,
         baseline=source,
         within_variance_is_assumed=True,
         n_baseline_samples_is_assumed=baseline.samples_per_problem is None,
+        reference=replace(
+            published_side(number), n_samples=number.samples_per_problem or benchmark.samples_per_problem
+        ),
     )
 
 
@@ -268,8 +296,11 @@ def power_report(
         benchmark=benchmark,
         assumptions=assumptions,
         sigmas=sigmas,
-        mde_80=minimum_detectable_effect(design, sigmas=sigmas, power=0.8),
-        mde_90=minimum_detectable_effect(design, sigmas=sigmas, power=0.9),
+        two_sided=rule.two_sided,
+        doubt=impossible_fall(design.mean, rule=rule, can_fail=assumptions.can_fail(rule)),
+        mde_80=possible(minimum_detectable_effect(design, sigmas=sigmas, power=0.8), design.mean),
+        mde_90=possible(minimum_detectable_effect(design, sigmas=sigmas, power=0.9), design.mean),
+        rise_80=possible(minimum_detectable_effect(design.mirrored, sigmas=sigmas, power=0.8), 1 - design.mean),
         mde_80_limit=minimum_detectable_effect(replace(design, n_samples=_UNLIMITED), sigmas=sigmas, power=0.8),
         needed=tuple(
             NeededSamples(
@@ -284,14 +315,23 @@ def power_report(
     )
 
 
+def possible(change: float, largest: float) -> float | None:
+    """Return a change of pass@1 if it is possible."""
+    return change if change <= largest else None
+
+
 def _outlook(
     assumptions: Assumptions, *, rule: GateRule, last_look: LastLook, drops: Sequence[float]
 ) -> SequentialOutlook:
     planned = plan(assumptions.design, paired=assumptions.paired, rule=rule, last_look=last_look)
+    reference = assumptions.reference
+    turns_red = assumptions.can_fail(rule) if reference is None else can_fail(planned, reference)
     return SequentialOutlook(
         plan=planned,
         digest=planned.digest,
         mde_80=detectable_drop(planned),
+        rise_80=detectable_rise(planned),
+        doubt=impossible_fall(planned.design.mean, rule=rule, can_fail=turns_red),
         costs=tuple(_cost(planned, drop=drop) for drop in (0.0, *drops)),
     )
 
@@ -311,6 +351,9 @@ def dumps(report: PowerReport) -> str:
     Write a report as JSON: `schema_version`, then the attributes of `PowerReport` by name, nested, in fractions.
 
     ``needed[].power_80`` is null where no number of samples suffices, and an item
-    of ``sequential.plan.fail_bounds`` is null where a look cannot FAIL.
+    of ``sequential.plan.fail_bounds`` is null where a look cannot FAIL. The baseline's
+    counts are left out.
     """
-    return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(report)}, allow_nan=False, indent=2)
+    content = asdict(replace(report, assumptions=replace(report.assumptions, reference=None)))
+    content["assumptions"].pop("reference")
+    return json.dumps({"schema_version": SCHEMA_VERSION, **content}, allow_nan=False, indent=2)

@@ -41,9 +41,12 @@ def side_of(baseline: MeasuredBaseline | PublishedBaseline) -> Counts | Publishe
         case MeasuredBaseline():
             return baseline.counts
         case PublishedBaseline():
-            return Published(
-                value=baseline.pass_at_1, rounding=baseline.rounding_unit, n_samples=baseline.samples_per_problem
-            )
+            return published_side(baseline)
+
+
+def published_side(baseline: PublishedBaseline) -> Published:
+    """Return the number that a scalar test needs."""
+    return Published(value=baseline.pass_at_1, rounding=baseline.rounding_unit, n_samples=baseline.samples_per_problem)
 
 
 def design_against(side: Counts | Published, benchmark: Benchmark, *, n_samples: int, tau: float) -> Design:
@@ -65,6 +68,7 @@ def design_against(side: Counts | Published, benchmark: Benchmark, *, n_samples:
         n_samples=n_samples,
         n_baseline_samples=side.n_samples or benchmark.samples_per_problem,
         tau=tau,
+        mean=side.value,
     )
 
 

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_r1eval.core.fingerprints import Harness
-from pytest_r1eval.core.multiplicity import family_wise_error
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import FinishReason, Outcome, ProblemCounts, Sample
-from pytest_r1eval.core.stats import alpha_of
 from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.errors import RunError
-from pytest_r1eval.judge import GateResult
+from pytest_r1eval.judge import GateResult, false_alarm
 from pytest_r1eval.store import RunHeader, Store
 
 REPORT_SCHEMA_VERSION = 1
@@ -126,10 +124,8 @@ class RunReport:
 
     @property
     def family_wise_error(self) -> float | None:
-        """Probability that an unchanged model turns at least one gate red; None for a single gate."""
-        judged = [gate.result.judgement for gate in self.gates]
-        sigmas = [judgement.sigmas for judgement in judged if judgement.sigmas is not None]
-        return family_wise_error(alpha_of(sigmas[0]), len(sigmas)) if len(sigmas) > 1 else None
+        """Most probability with which an unchanged model turns a gate red, health included; None for a single gate."""
+        return false_alarm([gate.result for gate in self.gates])
 
     def __getitem__(self, benchmark: str) -> GateReport:
         """Return one benchmark's gate."""

@@ -77,10 +77,10 @@ class TestPower:
             "  with 90 % power: 4.8 points",
             "  2.0 points  none suffices  none suffices",
             "  5.0 points  38             55",
-            "sequential gate: at most 100 samples per problem, planned past the fixed gate's",
-            "  9     100      -3.183 or less  -3.183 or more",
-            "  unchanged            14.8                 23.1 %             0.12 %",
-            "  fall of 10.0 points  9.8                  15.4 %             100.00 %",
+            "sequential gate: at most 112 samples per problem, planned past the fixed gate's",
+            "  13    112      -3.169 or less  -3.169 or more",
+            "  unchanged            13.3                 20.8 %             0.11 %",
+            "  fall of 10.0 points  9.2                  14.3 %             99.99 %",
         ):
             assert line in said.out.splitlines()
 
@@ -171,7 +171,7 @@ class TestCompare:
 
     def test_options_reach_the_rule(self, capsys: pytest.CaptureFixture[str]) -> None:
         """Each option of the gate changes what it decides."""
-        assert Said(capsys, "compare", "worse", "base", "--sigmas", "30").code == 0
+        assert Said(capsys, "compare", "worse", "base", "--sigmas", "7").code == 0
         assert Said(capsys, "compare", "base", "worse").code == 0
         assert Said(capsys, "compare", "base", "worse", "--two-sided").code == 1
         margin = Said(capsys, "compare", "same", "base", "--margin", "1")

@@ -76,9 +76,11 @@ class TestRuns:
         """Answers that went missing turn the comparison red, as they turn the gate red."""
         wrong = record_run(tmp_path / "wrong", seed=1, outcome=Outcome.WRONG)
         mute = record_run(tmp_path / "mute", seed=2, outcome=Outcome.NO_ANSWER)
-        comparison = compared(mute, str(wrong))
-        assert comparison.gates[0].judgement.passes
-        assert not comparison.passes
+        (gate,) = compared(mute, str(wrong)).gates
+        assert gate.judgement.difference == 0
+        assert gate.judgement.verdict is Verdict.INCONCLUSIVE  # of a model that solves nothing no fall can be shown
+        assert gate.health is not None
+        assert not gate.health.passes
 
     def test_a_changed_harness_adds_noise(self, tmp_path: Path, base: Path) -> None:
         """Tau comes from the fields in which the fingerprints differ."""
@@ -110,6 +112,11 @@ class TestRuns:
             "change of the model."
         )
 
+    def test_a_run_compared_with_itself_is_invalid(self, base: Path) -> None:
+        """It proves nothing, by whatever path it is named; `aggregate` refuses it too."""
+        for name in (base, base / ".." / base.name):
+            assert reason(compared(base, str(name))) == f"The run {base} is compared with itself: the same samples."
+
     def test_another_exam_is_invalid(self, tmp_path: Path, base: Path) -> None:
         """Different questions are not compared."""
         other = record_run(tmp_path / "other", n_problems=13)
@@ -133,7 +140,7 @@ class TestRuns:
         [
             (GateRule(), (Verdict.SUSPICIOUS_IMPROVED, True)),
             (GateRule(two_sided=True), (Verdict.SUSPICIOUS_IMPROVED, False)),
-            (GateRule(sigmas=30), (Verdict.PASS, True)),
+            (GateRule(sigmas=30), (Verdict.INCONCLUSIVE, False)),
         ],
     )
     def test_the_rule_decides(self, tmp_path: Path, base: Path, rule: GateRule, expected: tuple[Verdict, bool]) -> None:

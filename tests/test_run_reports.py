@@ -92,7 +92,7 @@ def test_several_gates(tmp_path: Path) -> None:
     assert report.family_wise_error is None  # nothing was compared yet
     other = record_run(tmp_path / "other", benchmarks=("smoke", "aime24"), seed=2)
     judged_against(other, tmp_path / "root")
-    assert read_report(other).family_wise_error == pytest.approx(0.0027, abs=1e-4)
+    assert read_report(other).family_wise_error == pytest.approx(0.0081, abs=1e-4)  # health included
 
 
 def test_no_verdict_yet(tmp_path: Path) -> None:

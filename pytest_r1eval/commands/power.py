@@ -47,6 +47,10 @@ def power(  # noqa: PLR0913 - a command's options
         float | None,
         typer.Option(parser=noise, metavar="POINTS", help="noise between harnesses (what the baseline implies)"),
     ] = None,
+    margin: Annotated[
+        float | None, typer.Option(parser=points, metavar="POINTS", help="a fall that a PASS must exclude")
+    ] = None,
+    two_sided: Annotated[bool, typer.Option("--two-sided", help="a score that is too good fails as well")] = False,
     tasks: Tasks = None,
     json: Json = False,
 ) -> int:
@@ -69,7 +73,7 @@ def power(  # noqa: PLR0913 - a command's options
             n_baseline_samples=baseline_samples,
             tau=tau,
         ),
-        rule=GateRule(sigmas=sigmas),
+        rule=GateRule(sigmas=sigmas, margin=margin, two_sided=two_sided),
         last_look=sequential.LastLook(max_samples.value),
         drops=drop or None,
     )

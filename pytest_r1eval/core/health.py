@@ -41,11 +41,18 @@ class Health:
         return all(judged.verdict is Verdict.PASS for judged in (self.truncation, self.no_answer))
 
     @property
+    def n_tests(self) -> int:
+        """How many tests may turn an unchanged model red; a limit without a baseline is no test."""
+        return sum(judged.p_value is not None for judged in (self.truncation, self.no_answer))
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader should know, failing or not."""
         found = (*self.truncation.warnings, *self.no_answer.warnings)
         if self.baseline_mean_tokens is None:
             return found
+        if self.baseline_mean_tokens == 0:
+            return (*found, "The baseline counts no tokens, so the lengths of responses are not compared.")
         ratio = self.mean_tokens / self.baseline_mean_tokens
         if 1 / MAX_LENGTH_RATIO <= ratio <= MAX_LENGTH_RATIO:
             return found
@@ -62,7 +69,7 @@ def added_health(parts: Collection[HealthCounts]) -> HealthCounts:
     )
 
 
-def judge_health(observed: HealthCounts, *, baseline: HealthCounts | None, rule: GateRule) -> Health:
+def judge_health(observed: HealthCounts, *, baseline: HealthCounts | None, rule: GateRule, tau: float = 0.0) -> Health:
     """
     Judge a run's responses, against a measured baseline's where there is one.
 
@@ -70,18 +77,21 @@ def judge_health(observed: HealthCounts, *, baseline: HealthCounts | None, rule:
         observed: The run's counts.
         baseline: The measured baseline's; None for a published number or none at all.
         rule: Whose alpha decides.
+        tau: Harness noise, a fraction: engines and devices move rates as they move scores.
     """
     return Health(
         truncation=judge_rate(
             Rate(n_events=observed.n_truncated, n_responses=observed.n_samples),
             limit=TRUNCATION,
             rule=rule,
+            tau=tau,
             baseline=None if baseline is None else Rate(n_events=baseline.n_truncated, n_responses=baseline.n_samples),
         ),
         no_answer=judge_rate(
             Rate(n_events=observed.n_no_answer, n_responses=observed.n_samples),
             limit=NO_ANSWER,
             rule=rule,
+            tau=tau,
             baseline=None if baseline is None else Rate(n_events=baseline.n_no_answer, n_responses=baseline.n_samples),
         ),
         mean_tokens=observed.n_tokens / observed.n_samples,

@@ -31,8 +31,8 @@ Floats = NDArray[np.float64]
 MIN_RESPONSES_FOR_NORMAL = 200
 """Below this many candidate responses the exact distribution decides: one response moves p by a factor of 2 there."""
 
-MAX_SKEWNESS_FOR_NORMAL = 0.2
-"""Above this the exact distribution decides: at 3 sigma the first Edgeworth term, 4.4 * skewness, doubles alpha."""
+MAX_SKEWNESS_FOR_NORMAL = 0.03
+"""Above this the exact distribution decides: at 3 sigma the first Edgeworth term adds 4.4 * skewness to alpha, 13 %."""
 
 
 class StandardErrorName(StrEnum):
@@ -143,6 +143,8 @@ class Comparison:
         baseline_mean: The baseline's pass@1, a fraction.
         difference: Candidate minus baseline, a fraction.
         standard_error: SD of the difference if nothing changed, harness noise included; never zero.
+        candidate_variance: The part of its square that more samples of the candidate remove.
+        pooled_mean: pass@1 of both runs together, a pseudo-response away from 0 and 1; the error was taken there.
         z: Difference in standard errors.
         p_regressed: One-sided p-value against a fall, from whichever distribution decides.
         p_improved: One-sided p-value against a rise.
@@ -152,10 +154,27 @@ class Comparison:
     baseline_mean: float
     difference: float
     standard_error: float
+    candidate_variance: float
+    pooled_mean: float
     z: float
     p_regressed: float
     p_improved: float
     exact: bool
+
+    @property
+    def fixed_variance(self) -> float:
+        """The part of the error's square that is the baseline's and the harness's."""
+        return self.standard_error**2 - self.candidate_variance
+
+    def error_after(self, fall: float) -> float:
+        """
+        SD of the difference after a fall, a fraction.
+
+        The candidate's variance moves with mu(1-mu) of the fallen mean; where it would shrink, it stays.
+        """
+        at = min(max(self.baseline_mean - fall, 0.0), 1.0)
+        growth = max(1.0, at * (1 - at) / (self.pooled_mean * (1 - self.pooled_mean)))
+        return math.sqrt(self.candidate_variance * growth + self.fixed_variance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +231,8 @@ def paired_test(candidate: Counts, baseline: Counts, *, tau: float = 0.0, exact:
         ValueError: If the two runs sat different problems, or tau is negative.
     """
     pair = PairedCounts.of(candidate, baseline)
-    error = math.sqrt(_paired_variance(pair) + _checked_tau(tau) ** 2)
+    sampling = _paired_variance(pair)
+    error = math.sqrt(sampling + _checked_tau(tau) ** 2)
     z = pair.difference / error
     use_exact = exact or candidate.n_samples < MIN_RESPONSES_FOR_NORMAL or _is_skewed(pair)
     p_regressed, p_improved = _exact_p(pair, tau) if use_exact else (float(ndtr(z)), float(ndtr(-z)))
@@ -220,11 +240,20 @@ def paired_test(candidate: Counts, baseline: Counts, *, tau: float = 0.0, exact:
         baseline_mean=float((pair.y / pair.k_b).mean()),
         difference=pair.difference,
         standard_error=error,
+        candidate_variance=sampling * _candidates_part(_harmonic_mean(pair.k), _harmonic_mean(pair.k_b)),
+        pooled_mean=_inside(
+            float(_pooled_rates(pair).mean()), 1 / (candidate.n_problems * _harmonic_mean(pair.k + pair.k_b))
+        ),
         z=z,
         p_regressed=p_regressed,
         p_improved=p_improved,
         exact=use_exact,
     )
+
+
+def all_wrong(counts: Counts) -> Counts:
+    """Return the same samples with every response wrong: the worst that a candidate can be."""
+    return Counts.from_rows((problem.problem_id, 0, problem.n_samples) for problem in counts.problems)
 
 
 def demand_same_problems(candidate: Counts, baseline: Counts) -> None:
@@ -240,6 +269,16 @@ def demand_same_problems(candidate: Counts, baseline: Counts) -> None:
             f"{len(ours - theirs)} problems are missing from the baseline and {len(theirs - ours)} from the candidate; "
             f"expected the same {len(theirs)} problems"
         )
+
+
+def _candidates_part(k: float, k_b: float) -> float:
+    """Share of the sampling variance of a difference that is the candidate's."""
+    return (1 / k) / (1 / k + 1 / k_b)
+
+
+def _inside(mean: float, floor: float) -> float:
+    """Keep a mean one pseudo-response away from 0 and 1."""
+    return min(max(mean, floor), 1 - floor)
 
 
 def _checked_tau(tau: float) -> float:
@@ -408,7 +447,8 @@ def scalar_test(candidate: Counts, published: Published, *, n_baseline_samples: 
     correct, samples = _arrays(candidate)
     k = _harmonic_mean(samples)
     mean = float((correct / samples).mean())
-    variance = _scalar_response_variance(candidate, published.value, n_baseline_samples)
+    pooled_mean = _pooled_mean(mean, k, published.value, n_baseline_samples, n_problems=candidate.n_problems)
+    variance = _scalar_response_variance(candidate, pooled_mean)
     sampling = variance * (1 / k + 1 / n_baseline_samples) / candidate.n_problems
     error = math.sqrt(sampling + _checked_tau(tau) ** 2 + published.rounding**2 / 12)
     z = (mean - published.value) / error
@@ -416,6 +456,8 @@ def scalar_test(candidate: Counts, published: Published, *, n_baseline_samples: 
         baseline_mean=published.value,
         difference=mean - published.value,
         standard_error=error,
+        candidate_variance=sampling * _candidates_part(k, n_baseline_samples),
+        pooled_mean=pooled_mean,
         z=z,
         p_regressed=float(ndtr(z)),
         p_improved=float(ndtr(-z)),
@@ -423,11 +465,10 @@ def scalar_test(candidate: Counts, published: Published, *, n_baseline_samples: 
     )
 
 
-def _scalar_response_variance(candidate: Counts, baseline_mean: float, n_baseline_samples: int) -> float:
+def _scalar_response_variance(candidate: Counts, pooled_mean: float) -> float:
     """Within-problem variance of one response if candidate and baseline have one pass@1; never zero."""
     correct, samples = _arrays(candidate)
     k, mean = _harmonic_mean(samples), float((correct / samples).mean())
-    pooled_mean = _pooled_mean(mean, k, baseline_mean, n_baseline_samples, n_problems=candidate.n_problems)
     if samples.max() == 1:
         return pooled_mean * (1 - pooled_mean)
     within = float(_response_variances(correct, samples).mean())
@@ -438,8 +479,7 @@ def _scalar_response_variance(candidate: Counts, baseline_mean: float, n_baselin
 
 def _pooled_mean(mean: float, k: float, baseline_mean: float, k_b: int, *, n_problems: int) -> float:
     """Common pass@1 of candidate and baseline, kept one pseudo-response away from 0 and 1."""
-    floor = 1 / (n_problems * (k + k_b))
-    return min(max((k * mean + k_b * baseline_mean) / (k + k_b), floor), 1 - floor)
+    return _inside((k * mean + k_b * baseline_mean) / (k + k_b), 1 / (n_problems * (k + k_b)))
 
 
 def _scaled_variance(within: float, bernoulli: float, pooled_bernoulli: float, *, n_problems: int, k: float) -> float:
@@ -490,7 +530,8 @@ class Design:
         n_problems: Problems in the exam.
         n_samples: Candidate samples per problem.
         n_baseline_samples: Baseline samples per problem.
-        within_variance: W, the expected mean of p(1-p) over problems.
+        mean: The baseline's pass@1, above 0 and below 1: no candidate falls by more.
+        within_variance: W, the expected mean of p(1-p) over problems, if nothing changed.
         within_variance_source: Where W comes from, in words.
         tau: SD of the difference between two harnesses.
 
@@ -501,6 +542,7 @@ class Design:
     n_problems: int
     n_samples: int
     n_baseline_samples: int
+    mean: float
     within_variance: float
     within_variance_source: str
     tau: float = 0.0
@@ -509,20 +551,41 @@ class Design:
         for name in ("n_problems", "n_samples", "n_baseline_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        if not 0 < self.mean < 1:
+            raise ValueError(f"the baseline's pass@1 is {self.mean}; expected a fraction above 0 and below 1")
         if not 0 < self.within_variance <= 0.25:
             raise ValueError(f"the within-problem variance is {self.within_variance}; expected above 0, at most 0.25")
         _checked_tau(self.tau)
 
     @classmethod
     def from_planning(
-        cls, constants: PlanningConstants, *, n_samples: int, n_baseline_samples: int, tau: float = 0.0
+        cls,
+        constants: PlanningConstants,
+        *,
+        n_samples: int,
+        n_baseline_samples: int,
+        tau: float = 0.0,
+        mean: float | None = None,
     ) -> Design:
-        """Plan with a benchmark's constants, until a stored baseline gives better ones."""
+        """
+        Plan with a benchmark's constants, until a stored baseline gives better ones.
+
+        Args:
+            constants: The benchmark's.
+            n_samples: Candidate samples per problem.
+            n_baseline_samples: Baseline samples per problem.
+            tau: SD of the difference between two harnesses.
+            mean: The baseline's pass@1 where it is known; W moves with it, at the constants' ratio to Bernoulli's.
+        """
+        floor = 1 / (constants.n_problems * max(1, n_samples + n_baseline_samples))
+        at = constants.mean if mean is None else _inside(mean, floor)
+        scale = 1.0 if mean is None else at * (1 - at) / (constants.mean * (1 - constants.mean))
         return cls(
             n_problems=constants.n_problems,
             n_samples=n_samples,
             n_baseline_samples=n_baseline_samples,
-            within_variance=constants.within_variance,
+            mean=at,
+            within_variance=constants.within_variance * scale,
             within_variance_source=constants.source,
             tau=tau,
         )
@@ -535,32 +598,106 @@ class Design:
         Raises:
             ValueError: If the baseline has one sample per problem, which leave no variance to estimate.
         """
-        k_b = _harmonic_mean(_arrays(baseline)[1])
+        correct, samples = _arrays(baseline)
+        k_b = _harmonic_mean(samples)
         variance = within_variance(baseline) + 1 / (baseline.n_problems * k_b)
         return cls(
             n_problems=baseline.n_problems,
             n_samples=n_samples,
             n_baseline_samples=max(1, math.floor(k_b + 1e-9)),
+            mean=_inside(float((correct / samples).mean()), 1 / (baseline.n_problems * k_b + 1)),
             within_variance=min(variance, 0.25),
             within_variance_source="the stored baseline",
             tau=tau,
         )
 
-    def standard_error(self, n_samples: int | None = None) -> float:
-        """SD of the difference if nothing changed, after all or after `n_samples` samples per problem."""
+    def standard_error(self, n_samples: int | None = None, *, drop: float = 0.0) -> float:
+        """
+        SD of the difference after all or `n_samples` samples per problem, if pass@1 fell by `drop`.
+
+        A fall from near 1 spreads responses: the candidate's W moves with mu(1-mu). Where it would shrink,
+        the W of the unchanged exam stays.
+        """
         k = self.n_samples if n_samples is None else n_samples
-        sampling = self.within_variance / self.n_problems * (1 / k + 1 / self.n_baseline_samples)
-        return math.sqrt(sampling + self.tau**2)
+        own, baselines = self._growth(drop) * self._variance / k, self._variance / self.n_baseline_samples
+        return math.sqrt(own + baselines + self.tau**2)
+
+    @property
+    def mirrored(self) -> Design:
+        """The same comparison with right and wrong exchanged: a rise of this one is a fall of that."""
+        return replace(self, mean=1 - self.mean)
+
+    def smallest_fall(self, deviations: float) -> float:
+        """Return the fall, a fraction, that is `deviations` of its own standard errors large."""
+        fixed = self._variance / self.n_baseline_samples + self.tau**2
+        own = self._variance / self.n_samples
+        return smallest_fall(deviations, own=own, at=self.mean, mean=self.mean, fixed=fixed)
+
+    def unspread(self, drop: float) -> float:
+        """Return the difference that is as many errors large on the unchanged exam as a fall is on the fallen one."""
+        return drop * self.standard_error() / self.standard_error(drop=drop)
+
+    def samples_for(self, drop: float, deviations: float) -> float:
+        """Return the candidate samples per problem with which a fall is that many errors large; none at infinity."""
+        allowed = (drop / deviations) ** 2 - self.tau**2 - self._variance / self.n_baseline_samples
+        return self._growth(drop) * self._variance / allowed if allowed > 0 else math.inf
+
+    @property
+    def worst_z(self) -> float:
+        """
+        What z is expected of a candidate with every response wrong.
+
+        A problem's pooled rate is then s = k_b/(k+k_b) of the baseline's, and the mean of s p (1 - s p) is
+        s mu - s^2 (mu - W).
+        """
+        k, k_b = self.n_samples, self.n_baseline_samples
+        s = k_b / (k + k_b)
+        variance = s * self.mean - s**2 * (self.mean - self.within_variance) + 1 / (self.n_problems * (k + k_b))
+        return -self.mean / math.sqrt(variance / self.n_problems * (1 / k + 1 / k_b) + self.tau**2)
+
+    @property
+    def _variance(self) -> float:
+        """Variance of pass@1 from one sample per problem."""
+        return self.within_variance / self.n_problems
+
+    def _growth(self, drop: float) -> float:
+        at = min(max(self.mean - drop, 0.0), 1.0)
+        return max(1.0, at * (1 - at) / (self.mean * (1 - self.mean)))
+
+
+def smallest_fall(deviations: float, *, own: float, at: float, mean: float, fixed: float) -> float:
+    """
+    Return the fall, a fraction, that is a number of its own standard errors large.
+
+    The candidate's variance moves with the fallen mean as mu(1-mu) does: on a saturated exam a fall
+    spreads responses and hides itself. Where the variance would shrink, that of the unchanged exam stays.
+    The result may be larger than `mean`: no fall is then so large.
+
+    Args:
+        deviations: Standard errors that decide, plus the normal quantile of the power.
+        own: The candidate's variance in the difference, taken at a pass@1 of `at`.
+        at: Above 0 and below 1.
+        mean: The baseline's pass@1.
+        fixed: The rest of the difference's variance: the baseline's and the harness's.
+    """
+    unmoved = deviations * math.sqrt(own + fixed)
+    if deviations <= 0:
+        return unmoved
+    # d^2 = deviations^2 * (ratio * (mean - d) * (1 - mean + d) + fixed), solved for d.
+    ratio, square = own / (at * (1 - at)), deviations**2
+    a, b = 1 + square * ratio, square * ratio * (2 * mean - 1)
+    c = square * (ratio * mean * (1 - mean) + fixed)
+    return max(unmoved, (b + math.sqrt(b * b + 4 * a * c)) / (2 * a))
 
 
 def minimum_detectable_effect(design: Design, *, sigmas: float = 3.0, power: float = 0.8) -> float:
     """
-    Smallest fall of pass@1, a fraction, that the gate turns red for with the given power.
+    Smallest fall of pass@1, a fraction, that the gate turns red for with the given power; above the mean none does.
 
     Raises:
         ValueError: If power is not inside (0, 1).
     """
-    return (sigmas + _normal_quantile(power)) * design.standard_error()
+    return design.smallest_fall(sigmas + _normal_quantile(power))
 
 
 def samples_needed(design: Design, drop: float, *, sigmas: float = 3.0, power: float = 0.8) -> int | None:
@@ -568,16 +705,15 @@ def samples_needed(design: Design, drop: float, *, sigmas: float = 3.0, power: f
     Candidate samples per problem with which a fall by `drop` turns the gate red with the given power.
 
     The baseline and tau stay as they are, and set a floor: None says that no
-    number of candidate samples suffices.
+    number of candidate samples suffices, or that pass@1 cannot fall so far.
 
     Raises:
         ValueError: If `drop` is not inside (0, 1], or power not inside (0, 1).
     """
     if not 0 < drop <= 1:
         raise ValueError(f"the drop is {drop}; expected a fraction above 0 and at most 1")
-    allowed = (drop / (sigmas + _normal_quantile(power))) ** 2 - design.tau**2
-    inverse = allowed * design.n_problems / design.within_variance - 1 / design.n_baseline_samples
-    return math.ceil(1 / inverse - 1e-9) if inverse > 0 else None
+    needed = design.samples_for(drop, sigmas + _normal_quantile(power))
+    return math.ceil(needed - 1e-9) if needed < math.inf and drop <= design.mean else None
 
 
 def _normal_quantile(probability: float) -> float:

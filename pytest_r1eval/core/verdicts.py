@@ -5,8 +5,9 @@ Decisions. The rule is fixed before the first token and is a value
 (:class:`GateRule`). A judgement says in words what was found and what to do next,
 because a red gate is read by people who did not write it. What cannot be
 compared is INVALID, an error and never a score; what the design cannot resolve is
-INCONCLUSIVE, and only where a margin was asked for or a scalar test has too few
-samples to estimate its own error.
+INCONCLUSIVE: a margin that was asked for, a scalar test with too few samples to
+estimate its own error, and a gate that could not turn red. A PASS is evidence only
+where a candidate with every response wrong would FAIL.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pytest_r1eval.core.stats import (
     Estimate,
     Published,
     Rate,
+    all_wrong,
     alpha_of,
     minimum_detectable_effect,
     paired_test,
@@ -33,6 +35,7 @@ from pytest_r1eval.core.stats import (
     rate_test,
     scalar_test,
     sigmas_of,
+    smallest_fall,
 )
 
 Z_80 = 0.8416212335729143
@@ -165,7 +168,9 @@ class Judgement:
         p_improved: The same against a rise.
         exact: Whether the exact conditional test decided.
         tau: Harness noise, and where it came from.
-        mde_80: The fall that this gate catches with 80 % power.
+        mde_80: The fall that this gate catches with 80 % power; None too where not even a fall to 0 is caught so.
+        can_fail: Whether a candidate with every response wrong would FAIL; None where nothing was compared.
+        doubt: What a PASS would leave open, in words that follow "but"; None for nothing.
         sigmas: Standard errors that decide.
         reason: Why, in one sentence.
         next_step: What to do, in one sentence.
@@ -184,6 +189,8 @@ class Judgement:
     exact: bool = False
     tau: Tau | None = None
     mde_80: float | None = None
+    can_fail: bool | None = None
+    doubt: str | None = None
     sigmas: float | None = None
     reason: str
     next_step: str
@@ -214,7 +221,12 @@ def judge_measured(
         return problem
     comparison = paired_test(candidate, baseline, tau=tau.value, exact=rule.exact)
     return judgement_of(
-        candidate, comparison, tau=tau, rule=rule, warnings=tau_warnings(comparison, tau=tau, rule=rule)
+        candidate,
+        comparison,
+        tau=tau,
+        rule=rule,
+        can_fail=can_fail(candidate, baseline, tau=tau, rule=rule),
+        warnings=tau_warnings(comparison, tau=tau, rule=rule),
     )
 
 
@@ -242,20 +254,51 @@ def judge_published(  # noqa: PLR0913  a published number needs one more fact th
         return problem
     k_b = standard_samples if published.n_samples is None else published.n_samples
     comparison = scalar_test(candidate, published, n_baseline_samples=k_b, tau=tau.value)
-    warnings = tau_warnings(comparison, tau=tau, rule=rule) + published_warnings(published, k_b, rule=rule)
-    judged = judgement_of(candidate, comparison, tau=tau, rule=rule, warnings=warnings)
+    warnings = tau_warnings(comparison, tau=tau, rule=rule)
+    warnings += published_warnings(candidate, published, comparison, n_baseline_samples=k_b, rule=rule)
     fewest = min(problem.n_samples for problem in candidate.problems)
-    if judged.passes or judged.verdict is Verdict.INCONCLUSIVE or fewest >= MIN_SAMPLES_FOR_SCALAR_TEST:
+    too_few = f"{fewest} samples per problem are too few to fail against a published number"
+    judged = judgement_of(
+        candidate,
+        comparison,
+        tau=tau,
+        rule=rule,
+        can_fail=can_fail(candidate, replace(published, n_samples=k_b), tau=tau, rule=rule),
+        warnings=warnings,
+        too_few=too_few if fewest < MIN_SAMPLES_FOR_SCALAR_TEST else None,
+    )
+    if judged.doubt != too_few or judged.verdict is not Verdict.INCONCLUSIVE:
         return judged
     return replace(
         judged,
-        verdict=Verdict.INCONCLUSIVE,
-        passes=rule.inconclusive_passes,
-        reason=f"{judged.reason.removesuffix('.')}, but {fewest} samples per problem are too few to fail against "
-        "a published number.",
         next_step=f"Draw at least {MIN_SAMPLES_FOR_SCALAR_TEST} samples per problem, or record a baseline of your own "
         "with --r1-save-baseline.",
     )
+
+
+def can_fail(candidate: Counts, reference: Counts | Published, *, tau: Tau, rule: GateRule) -> bool:
+    """
+    Tell whether a gate can turn red at all: whether a candidate with every response wrong would FAIL.
+
+    Args:
+        candidate: Any run of the design; only its problems and numbers of samples matter.
+        reference: The baseline's counts, or a published number with its samples per problem.
+        tau: Harness noise.
+        rule: How the gate decides.
+
+    Raises:
+        ValueError: If a published number has no samples per problem.
+    """
+    worst = all_wrong(candidate)
+    if isinstance(reference, Counts):
+        comparison = paired_test(worst, reference, tau=tau.value, exact=rule.exact)
+        return verdict_of(comparison, rule=rule) is Verdict.FAIL_REGRESSED
+    if reference.n_samples is None:
+        raise ValueError("the published number has no samples per problem; expected the known or assumed ones")
+    if min(problem.n_samples for problem in candidate.problems) < MIN_SAMPLES_FOR_SCALAR_TEST:
+        return False
+    comparison = scalar_test(worst, reference, n_baseline_samples=reference.n_samples, tau=tau.value)
+    return verdict_of(comparison, rule=rule) is Verdict.FAIL_REGRESSED
 
 
 def margin_is_resolved(design: Design, rule: GateRule) -> bool:
@@ -270,8 +313,8 @@ def under_holm(judgements: Sequence[Judgement], *, rule: GateRule) -> tuple[Judg
     Judge several benchmarks as one family: Holm's step-down at the rule's alpha.
 
     The judgements must have been made at that alpha each (`family_size` 1). A
-    FAIL or SUSPICIOUS that the family does not bear out becomes a PASS with a
-    warning; everything else stays. INVALID gates count as members.
+    FAIL or SUSPICIOUS that the family does not bear out becomes what the margin
+    says, with a warning; everything else stays. INVALID gates count as members.
 
     Args:
         judgements: One per benchmark.
@@ -300,12 +343,13 @@ def _after_holm(judged: Judgement, adjusted: tuple[float, float], *, rule: GateR
             return judged
     if p_adjusted <= rule.alpha:
         return judged
+    verdict = Verdict.PASS if judged.doubt is None else Verdict.INCONCLUSIVE
     return replace(
         judged,
-        verdict=Verdict.PASS,
-        passes=True,
+        verdict=verdict,
+        passes=verdict_passes(verdict, rule=rule),
         reason=f"{judged.reason.removesuffix('.')}, but not among {n_gates} gates together (Holm p = "
-        f"{p_adjusted:.2g}, {rule.alpha:.2g} decides).",
+        f"{p_adjusted:.2g}, {rule.alpha:.2g} decides){'' if judged.doubt is None else f'; {judged.doubt}'}.",
         next_step="Add samples to this benchmark if the difference matters to you.",
         warnings=(*judged.warnings, f"Alone this gate would have been {judged.verdict.value}."),
     )
@@ -347,19 +391,67 @@ def tau_warnings(comparison: Comparison, *, tau: Tau, rule: GateRule) -> tuple[s
     return (warning,)
 
 
-def published_warnings(published: Published, n_baseline_samples: int, *, rule: GateRule) -> tuple[str, ...]:
-    """Say what a comparison with one number assumed, or could not do."""
+def published_warnings(
+    candidate: Counts, published: Published, comparison: Comparison, *, n_baseline_samples: int, rule: GateRule
+) -> tuple[str, ...]:
+    """Say what a comparison with one number assumed, what that may cost, or what it could not do."""
+    no_pairs = ("The exact test needs a measured baseline; the z test decided.",) if rule.exact else ()
+    if published.n_samples is not None:
+        return no_pairs
+    fewer = max(1, n_baseline_samples // 4)
+    k = pass_at_1(candidate).samples_per_problem
+    alpha = alpha_with_fewer(comparison, k=k, assumed=n_baseline_samples, drawn=fewer, rule=rule)
     assumed = f"The source names no number of samples per problem: {n_baseline_samples} assumed."
-    no_pairs = "The exact test needs a measured baseline; the z test decided."
-    return ((assumed,) if published.n_samples is None else ()) + ((no_pairs,) if rule.exact else ())
+    if fewer < n_baseline_samples:
+        assumed += (
+            f" If it drew {fewer}, an unchanged model fails with probability {alpha:.2g} instead of {rule.alpha:.2g}."
+        )
+    return (assumed, *no_pairs)
 
 
-def judgement_of(
-    candidate: Counts, comparison: Comparison, *, tau: Tau, rule: GateRule, warnings: tuple[str, ...]
+def alpha_with_fewer(comparison: Comparison, *, k: float, assumed: int, drawn: int, rule: GateRule) -> float:
+    """
+    Compute the level of a scalar test whose source drew another number of samples than was assumed.
+
+    Args:
+        comparison: As it was made.
+        k: Candidate samples per problem.
+        assumed: Baseline samples per problem that the comparison was made with.
+        drawn: Those that the source truly drew.
+        rule: How the gate decides.
+    """
+    baselines = comparison.candidate_variance * k  # of one sample per problem
+    true = comparison.standard_error**2 + baselines * (1 / drawn - 1 / assumed)
+    return alpha_of(rule.critical_sigmas * comparison.standard_error / math.sqrt(true))
+
+
+def judgement_of(  # noqa: PLR0913  a judgement knows everything
+    candidate: Counts,
+    comparison: Comparison,
+    *,
+    tau: Tau,
+    rule: GateRule,
+    can_fail: bool,
+    warnings: tuple[str, ...],
+    too_few: str | None = None,
 ) -> Judgement:
-    """Put a comparison into words under the fixed rule."""
+    """
+    Put a comparison into words under the fixed rule.
+
+    Args:
+        candidate: The run's counts.
+        comparison: What was found.
+        tau: Harness noise.
+        rule: How to decide.
+        can_fail: Whether a candidate with every response wrong would FAIL.
+        warnings: What else the reader should know.
+        too_few: That a scalar test has too few samples per problem to fail, in words; None where it has enough.
+    """
     verdict = verdict_of(comparison, rule=rule)
-    mde_80 = (rule.critical_sigmas + Z_80) * comparison.standard_error
+    doubt = too_few or doubt_of_pass(comparison, rule=rule, can_fail=can_fail)
+    if doubt is not None and (verdict is Verdict.PASS or (too_few and not verdict_passes(verdict, rule=rule))):
+        verdict = Verdict.INCONCLUSIVE
+    mde_80 = detectable_fall(comparison, rule=rule)
     return Judgement(
         verdict=verdict,
         passes=verdict_passes(verdict, rule=rule),
@@ -373,26 +465,72 @@ def judgement_of(
         exact=comparison.exact,
         tau=tau,
         mde_80=mde_80,
+        can_fail=can_fail,
+        doubt=doubt,
         sigmas=rule.critical_sigmas,
-        reason=_reason(verdict, comparison, rule=rule),
-        next_step=next_step(verdict, mde_80=mde_80),
+        reason=_reason(comparison, rule=rule, doubt=doubt if verdict is Verdict.INCONCLUSIVE else None),
+        next_step=next_step(verdict, mde_80=mde_80, can_fail=can_fail),
         warnings=warnings,
     )
 
 
+def detectable_fall(comparison: Comparison, *, rule: GateRule, deviations: float = Z_80) -> float | None:
+    """
+    Return the fall, a fraction, that a comparison catches; None where not even a fall to 0 is caught so.
+
+    Args:
+        comparison: As it was made.
+        rule: How the gate decides.
+        deviations: Normal quantile of the power.
+    """
+    fall = smallest_fall(
+        rule.critical_sigmas + deviations,
+        own=comparison.candidate_variance,
+        at=comparison.pooled_mean,
+        mean=comparison.baseline_mean,
+        fixed=comparison.fixed_variance,
+    )
+    return fall if fall <= comparison.baseline_mean else None
+
+
 def verdict_of(comparison: Comparison, *, rule: GateRule) -> Verdict:
-    """Apply a rule to a comparison at the fixed number of samples."""
+    """Apply a rule's critical values to a comparison at the fixed number of samples; a PASS may still be doubted."""
     if comparison.exact:
         regressed, improved = comparison.p_regressed <= rule.alpha, comparison.p_improved <= rule.alpha
     else:
         regressed, improved = comparison.z <= -rule.critical_sigmas, comparison.z >= rule.critical_sigmas
     if regressed:
         return Verdict.FAIL_REGRESSED
-    if improved:
-        return Verdict.SUSPICIOUS_IMPROVED
-    if rule.margin is not None and comparison.difference - Z_90 * comparison.standard_error <= -rule.margin:
-        return Verdict.INCONCLUSIVE
-    return Verdict.PASS
+    return Verdict.SUSPICIOUS_IMPROVED if improved else Verdict.PASS
+
+
+def doubt_of_pass(comparison: Comparison, *, rule: GateRule, can_fail: bool) -> str | None:
+    """Say why a difference within bounds is no evidence for a PASS; None where it is."""
+    hopeless = impossible_fall(comparison.baseline_mean, rule=rule, can_fail=can_fail)
+    if hopeless is not None or rule.margin is None:
+        return hopeless
+    is_excluded = comparison.difference - Z_90 * comparison.error_after(rule.margin) > -rule.margin
+    return None if is_excluded else f"a fall of {points(rule.margin)} points is not excluded"
+
+
+def impossible_fall(baseline_mean: float, *, rule: GateRule, can_fail: bool) -> str | None:
+    """
+    Say why no PASS of an exam is evidence, before the first token and in the verdict; None where one may be.
+
+    Args:
+        baseline_mean: The baseline's pass@1, a fraction.
+        rule: How the gate decides.
+        can_fail: Whether a candidate with every response wrong would FAIL.
+    """
+    no_fall = "this exam cannot show a fall of this model"
+    if not can_fail:
+        return f"{no_fall}: with every response wrong it would not FAIL"
+    if rule.margin is not None and rule.margin > baseline_mean:
+        return (
+            f"{no_fall} by the margin of {points(rule.margin)} points that was asked for: the baseline has "
+            f"{points(baseline_mean)}"
+        )
+    return None
 
 
 def verdict_passes(verdict: Verdict, *, rule: GateRule) -> bool:
@@ -408,16 +546,14 @@ def verdict_passes(verdict: Verdict, *, rule: GateRule) -> bool:
             return False
 
 
-def _reason(verdict: Verdict, comparison: Comparison, *, rule: GateRule) -> str:
+def _reason(comparison: Comparison, *, rule: GateRule, doubt: str | None) -> str:
     found = f"pass@1 is {described_difference(comparison.difference)}, {abs(comparison.z):.1f} standard errors"
     if comparison.exact:
         p = comparison.p_improved if comparison.difference > 0 else comparison.p_regressed
         decides = f"exact p = {p:.2g}, {rule.alpha:.2g} or less decides"
     else:
         decides = f"{rule.critical_sigmas:.3g} decide"
-    if verdict is Verdict.INCONCLUSIVE and rule.margin is not None:
-        return f"{found} ({decides}), and a fall of {points(rule.margin)} points is not excluded."
-    return f"{found} ({decides})."
+    return f"{found} ({decides})." if doubt is None else f"{found} ({decides}), but {doubt}."
 
 
 def described_difference(difference: float) -> str:
@@ -427,19 +563,33 @@ def described_difference(difference: float) -> str:
     return f"{points(abs(difference))} points {'below' if difference < 0 else 'above'} the baseline"
 
 
-def next_step(verdict: Verdict, *, mde_80: float) -> str:
-    """Say what to do after a verdict; `mde_80` is the fall, a fraction, caught with 80 % power."""
+def next_step(verdict: Verdict, *, mde_80: float | None = None, can_fail: bool = True) -> str:
+    """
+    Say what to do after a verdict.
+
+    Args:
+        verdict: The answer.
+        mde_80: The fall, a fraction, caught with 80 % power; None for none, not even to 0.
+        can_fail: Whether the gate could have turned red.
+    """
     match verdict:
         case Verdict.PASS:
-            return f"Ship it; a fall of {points(mde_80)} points would have been caught with 80 % power."
+            return f"Ship it; {described_fall(mde_80)} would have been caught with 80 % power."
         case Verdict.FAIL_REGRESSED:
             return "Do not ship; look at the problems that fell, and lower a baseline only with a written reason."
         case Verdict.SUSPICIOUS_IMPROVED:
             return "Rule out contamination, a changed grader and the wrong checkpoint before you believe it."
+        case Verdict.INCONCLUSIVE if not can_fail:
+            return "Judge by an exam that the baseline can solve, or draw more samples; a repetition proves nothing."
         case Verdict.INCONCLUSIVE:
             return "Draw more samples, or compare with a baseline that has more; repeating the run proves nothing."
         case Verdict.INVALID:
             return "Repair what is missing and resume the run: --r1-resume."
+
+
+def described_fall(fall: float | None) -> str:
+    """Say how large a fall is caught: "a fall of 4.3 points"; None for none."""
+    return "no fall, not even to 0," if fall is None else f"a fall of {points(fall)} points"
 
 
 def points(fraction: float) -> str:

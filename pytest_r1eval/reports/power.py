@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pytest_r1eval.core.sequential import LastLook, SequentialPlan
 from pytest_r1eval.core.verdicts import points
 from pytest_r1eval.power import Assumptions, PowerReport, SequentialOutlook
@@ -13,12 +15,14 @@ def power_text(report: PowerReport) -> list[str]:
     assumptions, design = report.assumptions, report.assumptions.design
     lines = [
         f"{report.benchmark}: {design.n_problems} problems, {design.n_samples} samples each",
-        f"  decides: {report.sigmas:.3g} standard errors of the difference",
+        f"  decides: {report.sigmas:.3g} standard errors of the difference{_sides(report)}",
         *_assumed(assumptions),
         "",
         "fixed gate: the fall of pass@1 that turns it red",
-        f"  with 80 % power: {points(report.mde_80)} points",
-        f"  with 90 % power: {points(report.mde_90)} points",
+        f"  with 80 % power: {_change(report.mde_80)}",
+        f"  with 90 % power: {_change(report.mde_90)}",
+        *_rise(report, report.rise_80),
+        *_doubt(report.doubt),
         "",
         "candidate samples per problem with which the fixed gate catches a fall",
         *_needed(report),
@@ -26,7 +30,25 @@ def power_text(report: PowerReport) -> list[str]:
     ]
     if report.sequential is None:
         return [*lines, f"sequential gate: none, because {report.no_sequential}"]
-    return [*lines, *_sequential(report.sequential)]
+    return [*lines, *_sequential(report, report.sequential)]
+
+
+def _sides(report: PowerReport) -> str:
+    return ", on either side" if report.two_sided else ""
+
+
+def _change(fall: float | None) -> str:
+    return "no fall, not even to 0" if fall is None else f"{points(fall)} points"
+
+
+def _rise(report: PowerReport, rise: float | None) -> list[str]:
+    """Print the rise that a two-sided gate fails on; nothing for a one-sided one."""
+    shown = "no rise, not even to 100" if rise is None else f"a rise of {points(rise)} points"
+    return [f"  on the other side, with 80 % power: {shown}"] if report.two_sided else []
+
+
+def _doubt(doubt: str | None) -> list[str]:
+    return [] if doubt is None else [f"  no PASS: {doubt}"]
 
 
 def _assumed(assumptions: Assumptions) -> list[str]:
@@ -63,14 +85,16 @@ def _number(samples: int | None) -> str:
     return "none suffices" if samples is None else str(samples)
 
 
-def _sequential(outlook: SequentialOutlook) -> list[str]:
+def _sequential(report: PowerReport, outlook: SequentialOutlook) -> list[str]:
     plan = outlook.plan
     kind = "capped at the fixed gate's" if plan.last_look is LastLook.CAPPED else "planned past the fixed gate's"
     return [
         f"sequential gate: at most {plan.ks[-1]} samples per problem, {kind}",
         *(f"  {line}" for line in columns(_looks(plan))),
-        f"  with 80 % power: {points(outlook.mde_80)} points",
-        f"  with {100 * (1 - plan.beta):.0f} % power: {points(plan.margin)} points, the margin that it is planned for",
+        f"  with 80 % power: {_change(outlook.mde_80)}",
+        f"  with {100 * (1 - plan.beta):.0f} % power: {_margin(plan)}, the margin that it is planned for",
+        *_rise(report, outlook.rise_80),
+        *_doubt(outlook.doubt),
         f"  plan: {outlook.digest}",
         "",
         "what the sequential gate is expected to cost",
@@ -78,12 +102,22 @@ def _sequential(outlook: SequentialOutlook) -> list[str]:
     ]
 
 
+def _margin(plan: SequentialPlan) -> str:
+    return _change(plan.margin if plan.margin <= plan.design.mean else None)
+
+
 def _looks(plan: SequentialPlan) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("look", "samples", "FAIL at z of", "PASS at z of")]
     for number, (k, fail, passing) in enumerate(zip(plan.ks, plan.fail_bounds, plan.pass_bounds, strict=True), start=1):
         fail_cell = "never" if fail is None else f"{fail:.3f} or less"
-        rows.append((str(number), str(k), fail_cell, f"{passing:.3f} or more"))
+        rows.append((str(number), str(k), fail_cell, _passing(passing, plan.pass_ceiling(number))))
     return rows
+
+
+def _passing(bound: float, ceiling: float) -> str:
+    if math.isinf(ceiling):
+        return f"{bound:.3f} or more"
+    return "never" if bound > ceiling else f"{bound:.3f} to {ceiling:.3f}"
 
 
 def _costs(outlook: SequentialOutlook) -> list[tuple[str, ...]]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_r1eval.core.multiplicity import FallenProblems, family_wise_error
-from pytest_r1eval.core.stats import StandardErrorName, alpha_of
+from pytest_r1eval.core.multiplicity import FallenProblems
+from pytest_r1eval.core.sequential import SequentialPlan, detectable_rise
+from pytest_r1eval.core.stats import StandardErrorName
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.core.verdicts import Judgement, Verdict
-from pytest_r1eval.judge import GateResult
+from pytest_r1eval.judge import GateResult, false_alarm
 from pytest_r1eval.sandbox.levels import NO_SANDBOX
 
 MAX_FALLEN_SHOWN = 10
@@ -38,12 +39,12 @@ def colour_of(result: GateResult) -> dict[str, bool]:
 
 
 def family_words(results: Sequence[GateResult]) -> list[str]:
-    """Say how often an unchanged model turns one of several gates red; nothing for a single gate."""
-    sigmas = [result.judgement.sigmas for result in results if result.judgement.sigmas is not None]
-    if len(sigmas) < 2:
+    """Say how often an unchanged model turns one of several gates red, health included; nothing for a single gate."""
+    error = false_alarm(results)
+    if error is None:
         return []
-    error = family_wise_error(alpha_of(sigmas[0]), len(sigmas))
-    return [f"An unchanged model turns one of these {len(sigmas)} gates red with probability {error:.4f}."]
+    n_gates = sum(result.judgement.sigmas is not None for result in results)
+    return [f"An unchanged model turns one of these {n_gates} gates red with probability {error:.4f} at most."]
 
 
 def gate_row(result: GateResult) -> tuple[str, ...]:
@@ -55,7 +56,7 @@ def gate_row(result: GateResult) -> tuple[str, ...]:
         _number(judgement.baseline_mean),
         _number(judgement.difference, sign=True),
         "-" if judgement.z is None else f"{judgement.z:+.2f}",
-        _number(judgement.mde_80),
+        _detectable(judgement),
         _verdict(result),
     )
     return tuple(map(printable, cells))
@@ -72,6 +73,11 @@ def _estimate(judgement: Judgement) -> str:
         return "-"
     mark = " (Bernoulli)" if judgement.estimate.standard_error_name is StandardErrorName.BERNOULLI else ""
     return f"{100 * judgement.estimate.mean:.1f} ± {100 * judgement.estimate.standard_error:.1f}{mark}"
+
+
+def _detectable(judgement: Judgement) -> str:
+    """Return the fall that is caught with 80 % power: "none" where a comparison catches not even one to 0."""
+    return "none" if judgement.mde_80 is None and judgement.z is not None else _number(judgement.mde_80)
 
 
 def _number(fraction: float | None, *, sign: bool = False) -> str:
@@ -123,12 +129,21 @@ def plan_words(result: GateResult) -> list[str]:
         f"  sequential gate {(result.gate or '')[:12]}, fixed before the first token:",
         f"    looks after {_series(plan.ks, '{}')} samples per problem",
         f"    FAIL at z of {_series(plan.fail_bounds, '{:.2f}')} or less",
-        f"    PASS at z of {_series(plan.pass_bounds, '{:.2f}')} or more",
+        f"    PASS at z of {_series(plan.pass_bounds, '{:.2f}')} or more{_upper(plan)}",
         (
             f"    margin {100 * plan.margin:.1f} points, alpha {rule.alpha:.3g}, beta {plan.beta:g}, "
             f"tau {100 * design.tau:.1f} points, W {design.within_variance:.3f} from {design.within_variance_source}"
         ),
     ]
+
+
+def _upper(plan: SequentialPlan) -> str:
+    """Print what a two-sided gate asks of a PASS besides, and which rise it sees."""
+    if not plan.rule.two_sided:
+        return ""
+    rise = detectable_rise(plan)
+    seen = "no rise" if rise is None else f"a rise of {100 * rise:.1f} points"
+    return f", and of the same below 0 or less; {seen} is seen with 80 % power"
 
 
 def _series(values: Sequence[float | None], form: str) -> str:

@@ -8,6 +8,9 @@ from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, PlanningConstants
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.stats import Design
 
+EIGHT_LOOKS = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1.0)
+"""Looks with which the specification's golden numbers were made, beta spent as t."""
+
 
 def counts(*correct: int, of: int) -> Counts:
     """Counts with the same number of samples for every problem."""

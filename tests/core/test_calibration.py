@@ -28,14 +28,16 @@ from pytest_r1eval.core.sequential import (
     plan,
 )
 from pytest_r1eval.core.stats import (
+    PairedCounts,
     Published,
     minimum_detectable_effect,
+    null_pmf,
     paired_test,
     scalar_test,
     within_variance,
 )
-from pytest_r1eval.core.verdicts import GateRule, Tau, Verdict
-from tests.core.examples import benchmark, planning, standard_design
+from pytest_r1eval.core.verdicts import GateRule, Tau, Verdict, alpha_with_fewer
+from tests.core.examples import EIGHT_LOOKS, benchmark, planning, standard_design
 
 Floats = NDArray[np.float64]
 
@@ -44,14 +46,18 @@ ALPHA = 0.0013498980316300933
 NO_NOISE = Tau(value=0.0, source="the fingerprints are equal")
 
 
-def solve_rates(constants: PlanningConstants, *, drop: float = 0.0) -> Floats:
+def solve_rates(constants: PlanningConstants, *, drop: float = 0.0, spreads: bool = False) -> Floats:
     """
     Solve rates of an exam's problems with the planned mean, less a drop, and the planned W exactly.
+
+    Where a fall `spreads` responses, W moves with mu(1-mu) of the fallen mean instead.
 
     They are beta quantiles: most problems nearly always or never solved, as on real exams.
     """
     quantiles = (np.arange(constants.n_problems) + 0.5) / constants.n_problems
     mean, w = constants.mean - drop, constants.within_variance
+    if spreads:
+        w *= mean * (1 - mean) / (constants.mean * (1 - constants.mean))
     ratio = w / (mean * (1 - mean))
 
     def rates(parameters: Floats) -> Floats:
@@ -75,10 +81,10 @@ def paired_z(x: Floats, k: int, y: Floats, k_b: int) -> Floats:
     return np.asarray((x.mean(axis=1) / k - y.mean(axis=1) / k_b) / error, dtype=np.float64)
 
 
-def fixed_gate_z(name: str, *, n_runs: int, drop: float = 0.0) -> Floats:
+def fixed_gate_z(name: str, *, n_runs: int, drop: float = 0.0, spreads: bool = False) -> Floats:
     """z of many fixed gates at the standard number of samples, after a true drop."""  # noqa: D403
     k, rng = benchmark(name).samples_per_problem, np.random.default_rng(20)
-    before, after = solve_rates(planning(name)), solve_rates(planning(name), drop=drop)
+    before, after = solve_rates(planning(name)), solve_rates(planning(name), drop=drop, spreads=spreads)
     chunks = [
         paired_z(
             rng.binomial(k, after, (5000, len(after))).astype(np.float64),
@@ -126,9 +132,44 @@ class TestFixedGate:
         """
         drop = minimum_detectable_effect(standard_design(name), power=power)
 
-        z = fixed_gate_z(name, n_runs=20_000, drop=drop)
+        z = fixed_gate_z(name, n_runs=20_000, drop=drop, spreads=True)
 
         assert float((z <= -3).mean()) == pytest.approx(power, abs=0.02)
+
+    def test_math500s_ninety_percent_takes_the_fallen_means_variance(self) -> None:
+        """At 2.18 points, the unchanged exam's 90 %, the fixed gate has .82; at 2.39, the fallen one's, .90."""
+        found = [float((fixed_gate_z("math500", n_runs=20_000, drop=d, spreads=True) <= -3).mean()) for d in _FALLS]
+
+        assert found == pytest.approx([0.825, 0.90], abs=0.01)
+
+    @pytest.mark.parametrize(("n", "k"), [(30, 64), (500, 4)])
+    def test_a_skewed_exam_against_a_large_baseline_keeps_alpha(self, n: int, k: int) -> None:
+        """
+        At a solve rate of .99 and k_b = 4k the normal test fails an unchanged model with .0021, the gate with less.
+
+        Given every problem's total over the two runs the error rate is exact; it is averaged over drawn totals.
+        """
+        rng = np.random.default_rng(29)
+        draws = [(rng.binomial(k, 0.99, n), rng.binomial(4 * k, 0.99, n)) for _ in range(100)]
+
+        rates = [conditional_alphas(as_counts(x, k), as_counts(y, 4 * k)) for x, y in draws]
+
+        normal, gate = np.mean(rates, axis=0)
+        assert normal == pytest.approx(0.0021, abs=2e-4)
+        assert gate <= 1.13 * ALPHA
+
+    def test_assumed_samples_that_were_not_drawn_multiply_alpha(self) -> None:
+        """A source of 16 samples taken for one of 64: an unchanged model fails with .028, as the report says."""
+        rng, p, n_runs = np.random.default_rng(30), solve_rates(planning("aime24")), 4000
+        runs = [as_counts(x, 64) for x in rng.binomial(64, p, (n_runs, 30))]
+        printed = [Published(value=float(y.mean()) / 16, rounding=0) for y in rng.binomial(16, p, (n_runs, 30))]
+        tests = [scalar_test(x, y, n_baseline_samples=64) for x, y in zip(runs, printed, strict=True)]
+
+        said = alpha_with_fewer(tests[0], k=64, assumed=64, drawn=16, rule=GateRule())
+
+        assert said == pytest.approx(0.0289, abs=1e-4)
+        low, high = interval(sum(test.z <= -3 for test in tests), n_runs)
+        assert low <= said <= high
 
     def test_simulated_z_is_the_packages(self) -> None:
         """The vectorised formula and the paired test agree."""
@@ -199,6 +240,22 @@ class TestFixedGate:
         assert float((paired_z(repeated, 64, baseline, 64) <= -3).mean()) == pytest.approx(0.144, abs=0.01)
 
 
+_FALLS = (0.0218, 0.0239)
+
+
+def conditional_alphas(candidate: Counts, baseline: Counts) -> tuple[float, float]:
+    """Type I error of the normal test and of the gate at three sigma, given each problem's total."""
+    result, pair = paired_test(candidate, baseline), PairedCounts.of(candidate, baseline)
+    total = np.ones(1)
+    for row in null_pmf(pair):
+        total = np.convolve(total, row)
+    n, k, k_b = len(pair.x), float(pair.k[0]), float(pair.k_b[0])
+    correct = np.arange(len(total))
+    z = (correct / (n * k) - (pair.x.sum() + pair.y.sum() - correct) / (n * k_b)) / result.standard_error
+    normal = float(total[z <= -3].sum())
+    return normal, float(total[np.cumsum(total) <= ALPHA].sum()) if result.exact else normal
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """How many simulated sequential runs ended; shapes (n_runs,)."""
@@ -233,7 +290,14 @@ def sequential_runs(planned: SequentialPlan, p: Floats, q: Floats, *, n_runs: in
 class TestSequentialGate:
     """A quarter of the samples, the same error rates."""
 
-    aime = plan(standard_design("aime24"), paired=True, rule=GateRule(), last_look=LastLook.AUTO)
+    aime = plan(
+        standard_design("aime24"),
+        paired=True,
+        rule=GateRule(),
+        last_look=LastLook.AUTO,
+        fractions=EIGHT_LOOKS,
+        beta_power=1,
+    )
 
     def test_aime_type_one_error_cost_and_bias(self) -> None:
         """Unchanged it fails .00104 of the time, costs .231 of the samples, and its pass@1 at stop reads high."""
@@ -273,7 +337,8 @@ class TestSequentialGate:
     def test_every_shape_keeps_alpha_power_and_cost(self, name: str, last_look: LastLook) -> None:
         """Simulated runs end as the recursion says: never more false alarms, nearly the power, nearly the cost."""
         planned = plan(standard_design(name), paired=True, rule=GateRule(), last_look=last_look)
-        p, q, n_runs = solve_rates(planning(name)), solve_rates(planning(name), drop=planned.margin), 6_000
+        p, n_runs = solve_rates(planning(name)), 6_000
+        q = solve_rates(planning(name), drop=planned.margin, spreads=True)
 
         unchanged = sequential_runs(planned, p, p, n_runs=n_runs, seed=34)
         fallen = sequential_runs(planned, p, q, n_runs=n_runs, seed=35)
@@ -283,6 +348,18 @@ class TestSequentialGate:
             expected_cost(planned), abs=0.02
         )
         assert float(fallen.fails.mean()) == pytest.approx(sum(crossings(planned, drop=planned.margin).fail), abs=0.03)
+
+    def test_math500s_sequential_ninety_percent_is_at_2_6_points(self) -> None:
+        """Not at 2.39, where the W of the unchanged exam puts the margin: there simulated runs fail with .82."""
+        planned = plan(standard_design("math500"), paired=True, rule=GateRule(), fractions=EIGHT_LOOKS, beta_power=1)
+        p = solve_rates(planning("math500"))
+        fails = [
+            sequential_runs(planned, p, solve_rates(planning("math500"), drop=d, spreads=True), n_runs=6_000, seed=38)
+            for d in (0.0239, planned.margin)
+        ]
+
+        assert planned.margin == pytest.approx(0.0263, abs=1e-4)
+        assert [float(ended.fails.mean()) for ended in fails] == pytest.approx([0.82, 0.90], abs=0.015)
 
     def test_simulated_looks_are_the_packages(self) -> None:
         """The vectorised walk and `look` stop at the same look with the same verdict."""

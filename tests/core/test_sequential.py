@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -13,11 +14,14 @@ from hypothesis import strategies as st
 
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.sequential import (
+    LOOK_FRACTIONS,
     Completions,
     LastLook,
     SequentialPlan,
+    can_fail,
     crossings,
     detectable_drop,
+    detectable_rise,
     dumps,
     expected_cost,
     first_crossing_bounds,
@@ -29,7 +33,7 @@ from pytest_r1eval.core.sequential import (
 from pytest_r1eval.core.stats import Design, Published
 from pytest_r1eval.core.verdicts import GateRule, Tau, Verdict
 from pytest_r1eval.errors import PlanError
-from tests.core.examples import benchmark, counts, planning, standard_design
+from tests.core.examples import EIGHT_LOOKS, benchmark, counts, planning, standard_design
 
 NO_NOISE = Tau(value=0.0, source="the fingerprints are equal")
 RULE = GateRule()
@@ -39,12 +43,18 @@ AIME_B = (0.871239, 0.247452, -0.207998, -0.566071, -1.179128, -1.572748, -2.183
 
 
 def standard_plan(
-    name: str, *, last_look: LastLook = LastLook.AUTO, k_b: int | None = None, rule: GateRule = RULE
+    name: str,
+    *,
+    last_look: LastLook = LastLook.AUTO,
+    k_b: int | None = None,
+    rule: GateRule = RULE,
+    fractions: Sequence[float] = EIGHT_LOOKS,
+    beta_power: float = 1.0,
 ) -> SequentialPlan:
-    """A plan around the benchmark's standard number of samples."""
+    """A plan of eight looks around the benchmark's standard number of samples."""
     k = benchmark(name).samples_per_problem
     design = Design.from_planning(planning(name), n_samples=k, n_baseline_samples=k_b or k)
-    return plan(design, paired=True, rule=rule, last_look=last_look)
+    return plan(design, paired=True, rule=rule, last_look=last_look, fractions=fractions, beta_power=beta_power)
 
 
 AIME = standard_plan("aime24")
@@ -102,11 +112,12 @@ class TestBounds:
         """The margin is the fixed gate's; the last look is where the power first reaches 90 %."""
         planned = standard_plan(name)
 
-        assert planned.margin == pytest.approx(4.2816 * planned.design.standard_error(), rel=1e-4)
+        error = planned.design.standard_error(drop=planned.margin)
+        assert planned.margin == pytest.approx(4.2816 * error, rel=1e-4)
         assert 0.9 <= power_of(planned) < 0.91
 
     @pytest.mark.parametrize(
-        ("name", "growth"), [("aime24", 1.1036), ("math500", 1.0948), ("gpqa", 1.1017), ("lcb", 1.1036)]
+        ("name", "growth"), [("aime24", 1.1036), ("math500", 1.1039), ("gpqa", 1.1017), ("lcb", 1.1036)]
     )
     def test_capped_plans_pay_with_a_tenth_of_margin(self, name: str, growth: float) -> None:
         """Never more samples than the fixed design; the margin grows until the power is kept."""
@@ -140,6 +151,67 @@ def power_of(planned: SequentialPlan) -> float:
 class TestCost:
     """What a plan costs, in samples over the fixed design."""
 
+    @pytest.mark.parametrize(("k_b", "before", "now", "largest"), [(64, 0.182, 0.163, 72), (256, 0.255, 0.228, 69)])
+    def test_more_looks_and_early_beta_cost_less_at_one_margin(
+        self, k_b: int, before: float, now: float, largest: int
+    ) -> None:
+        """Twelve looks that spend beta as t^0.7 need a tenth less at the alpha, power and margin of eight with t."""
+        eight = standard_plan("aime24", k_b=k_b, last_look=LastLook.CAPPED)
+        fractions = [fraction * largest / 64 for fraction in LOOK_FRACTIONS]
+        twelve = plan(eight.design, paired=True, rule=RULE, fractions=fractions)
+
+        assert twelve.margin == pytest.approx(eight.margin, rel=1e-3)
+        assert power_of(twelve) == pytest.approx(0.9, abs=1e-6)
+        assert sum(twelve.alpha_spent) == pytest.approx(RULE.alpha)
+        assert expected_cost(eight) == pytest.approx(before, abs=0.001)
+        assert expected_cost(twelve) == pytest.approx(now, abs=0.002)
+
+    def test_the_cap_turns_the_rest_into_margin(self) -> None:
+        """Never more samples than the fixed design: 15 % of them on an unchanged model, and a margin 3 % wider."""
+        eight, twelve = CAPPED, plan(standard_design("aime24"), paired=True, rule=RULE)
+
+        assert twelve.ks[-1] == eight.ks[-1] == 64
+        assert expected_cost(twelve) == pytest.approx(0.1515, abs=5e-4)
+        assert twelve.margin / eight.margin == pytest.approx(1.029, abs=1e-3)
+
+    def test_equal_plan_of_the_allocations_example(self) -> None:
+        """A08 of the specification of allocated samples: a baseline's own counts, eight looks."""
+        solved = (
+            64,
+            64,
+            64,
+            64,
+            64,
+            63,
+            62,
+            60,
+            60,
+            57,
+            55,
+            51,
+            49,
+            48,
+            45,
+            40,
+            38,
+            31,
+            30,
+            24,
+            18,
+            15,
+            12,
+            8,
+            5,
+            2,
+            2,
+            1,
+        )
+        design = Design.from_baseline(counts(*solved, 0, 0, of=64), n_samples=64)
+
+        planned = plan(design, paired=True, rule=RULE, fractions=EIGHT_LOOKS, beta_power=1)
+
+        assert expected_cost(planned) == pytest.approx(0.1815957, abs=1e-6)
+
     @pytest.mark.parametrize(
         ("name", "auto", "capped", "broken"),
         [
@@ -167,15 +239,36 @@ class TestCost:
         """It is where the probability of red is what was asked for, and close to the fixed gate's."""
         drop = detectable_drop(AIME, power=0.8)
 
+        assert drop is not None
         assert sum(crossings(AIME, drop=drop).fail) == pytest.approx(0.8, abs=1e-6)
         assert drop == pytest.approx(0.043, abs=0.001)
-        assert detectable_drop(AIME, power=0.999) > AIME.margin
+        larger = detectable_drop(AIME, power=0.999)
+        assert larger is not None
+        assert larger > AIME.margin
         with pytest.raises(ValueError, match="power is"):
             detectable_drop(AIME, power=0.0)
 
 
 class TestPlan:
     """Which plans there are."""
+
+    def test_twelve_looks_by_default(self) -> None:
+        """Dense early; looks that would fall on one number of samples are one."""
+        assert plan(standard_design("aime24"), paired=True, rule=RULE).ks == (
+            4,
+            6,
+            8,
+            10,
+            12,
+            16,
+            20,
+            24,
+            32,
+            40,
+            48,
+            64,
+        )
+        assert plan(standard_design("gpqa"), paired=True, rule=RULE).ks == (1, 2, 3, 4, 5, 6, 8)
 
     def test_small_numbers_of_samples_look_from_the_first(self) -> None:
         """Paired and k at most 16: the first sample of all problems is a look."""
@@ -187,7 +280,7 @@ class TestPlan:
         """A scalar test estimates its own variance from the candidate alone."""
         unpaired = plan(standard_design("lcb"), paired=False, rule=RULE)
 
-        assert unpaired.ks == (4, 6, 8, 12, 16)
+        assert unpaired.ks == (4, 5, 6, 8, 10, 12, 16)
 
     def test_a_published_number_and_fewer_than_four_samples_have_no_plan(self) -> None:
         """They could never fail."""
@@ -276,6 +369,7 @@ class TestPlan:
             n_problems=n,
             n_samples=k,
             n_baseline_samples=k_b,
+            mean=0.5,
             within_variance=w,
             within_variance_source="drawn",
             tau=tau,
@@ -289,6 +383,84 @@ class TestPlan:
         assert sum(crossings(planned).fail) <= RULE.alpha * (1 + 1e-6)
         assert power_of(planned) >= 0.9 - 1e-6
         assert 0 < expected_cost(planned) <= 1 + 1e-9
+
+
+class TestTwoSided:
+    """A rise fails too, so a look may not pass before it is excluded."""
+
+    two = GateRule(two_sided=True)
+
+    def test_a_one_sided_gate_has_passed_before_it_sees_a_rise(self) -> None:
+        """Five and ten points of rise on AIME are seen with .005 and .146."""
+        capped = standard_plan("aime24", last_look=LastLook.CAPPED)
+
+        assert [sum(crossings(capped, drop=-rise).improve) for rise in (0.05, 0.10)] == pytest.approx(
+            [0.005, 0.146], abs=6e-4
+        )
+
+    def test_a_two_sided_gate_sees_a_rise_as_it_sees_a_fall(self) -> None:
+        """Five points with .85 and ten always; the fall's power and the level of either side are kept."""
+        planned = plan(standard_design("aime24"), paired=True, rule=self.two)
+        unchanged, risen = crossings(planned), crossings(planned, drop=-planned.margin)
+
+        assert [sum(crossings(planned, drop=-rise).improve) for rise in (0.05, 0.10)] == pytest.approx(
+            [0.850, 1.0], abs=1e-3
+        )
+        assert sum(risen.passing) <= 0.1
+        assert sum(crossings(planned, drop=planned.margin).passing) <= 0.1
+        assert sum(unchanged.fail) <= RULE.alpha
+        assert sum(unchanged.improve) <= RULE.alpha
+        assert sum(unchanged.stop) == pytest.approx(1.0, abs=1e-9)
+        assert detectable_rise(planned) == pytest.approx(0.0475, abs=1e-3)
+
+    def test_a_two_sided_gate_costs_more_of_an_unchanged_model(self) -> None:
+        """A quarter of the samples instead of a seventh: neither side is excluded at once."""
+        one, two = (plan(standard_design("aime24"), paired=True, rule=rule) for rule in (RULE, self.two))
+
+        assert expected_cost(one) == pytest.approx(0.152, abs=1e-3)
+        assert expected_cost(two) == pytest.approx(0.245, abs=1e-3)
+        assert two.fail_bounds == one.fail_bounds
+        assert two.pass_bounds == one.pass_bounds
+
+    def test_a_look_goes_on_where_a_rise_is_not_excluded(self) -> None:
+        """Z = 1.5 after twelve samples passes one-sided, and goes on two-sided."""
+        one, two = (standard_plan("aime24", rule=rule) for rule in (RULE, self.two))
+        above, baseline = problems(7 / 12, k=12), problems(0.5, k=64)
+
+        passed, gone_on = (look(planned, 3, above, baseline, tau=NO_NOISE) for planned in (one, two))
+
+        assert passed.judgement is not None
+        assert passed.judgement.verdict is Verdict.PASS
+        assert gone_on.judgement is None
+
+    def test_the_last_look_decides_between_both_bounds(self) -> None:
+        """It passes what neither fell nor rose."""
+        two = standard_plan("aime24", last_look=LastLook.CAPPED, rule=self.two)
+
+        seen = look(two, 8, problems(33 / 64, k=64), problems(0.5, k=64), tau=NO_NOISE)
+
+        assert seen.judgement is not None
+        assert seen.judgement.verdict is Verdict.PASS
+        assert "PASS from -3.20 to 3.20" in seen.judgement.reason
+
+    def test_simulated_runs_end_as_the_recursion_computes(self) -> None:
+        """Twenty thousand normal paths of an unchanged model and of a rise, within 99.9 % of the binomial error."""
+        planned = plan(standard_design("aime24"), paired=True, rule=self.two)
+        information = np.array([planned.design.standard_error(k) ** -2 for k in planned.ks])
+        steps = np.diff(information, prepend=0.0)
+        for rise, seed in ((0.0, 5), (0.05, 6)):
+            rng, n_runs = np.random.default_rng(seed), 20_000
+            scores = np.cumsum(rng.normal(rise * steps, np.sqrt(steps), (n_runs, len(steps))), axis=1)
+            running, improved = np.ones(n_runs, bool), np.zeros(n_runs, bool)
+            for number, z in enumerate((scores / np.sqrt(information)).T, start=1):
+                a, b, top = -3.0, planned.pass_bounds[number - 1], planned.pass_ceiling(number)
+                a = planned.fail_bounds[number - 1] or a
+                improved |= running & (z >= -a)
+                running &= (a < z) & (z < -a) & ~((b <= z) & (z <= top))
+            expected = sum(crossings(planned, drop=-rise).improve)
+
+            deviation = abs(float(improved.mean()) - expected)
+            assert deviation <= 3.3 * math.sqrt(expected * (1 - expected) / n_runs)
 
 
 def problems(rate: float, *, k: int, n: int = 30) -> Counts:
@@ -355,6 +527,32 @@ class TestLook:
         assert seen.judgement.verdict is Verdict.INCONCLUSIVE
         assert "not of the 2.0 asked for" in seen.judgement.reason
 
+    def test_a_run_that_cannot_turn_red_never_passes(self) -> None:
+        """A baseline that solved nothing: with every response wrong the run would pass, so a PASS shows nothing."""
+        nothing = problems(0.0, k=64)
+        planned = plan(Design.from_baseline(nothing, n_samples=64), paired=True, rule=RULE)
+
+        ended = [look(planned, i, problems(0.0, k=k), nothing, tau=NO_NOISE) for i, k in enumerate(planned.ks, start=1)]
+
+        judged = next(seen.judgement for seen in ended if seen.judgement is not None)
+        assert not can_fail(planned, nothing)
+        assert can_fail(planned, self.baseline)
+        assert judged.verdict is Verdict.INCONCLUSIVE
+        assert judged.mde_80 is None
+        assert "this exam cannot show a fall of this model" in judged.reason
+
+    def test_a_published_number_that_cannot_be_fallen_from_never_passes(self) -> None:
+        """One point, and 0.6 points of harness noise: nothing is three standard errors below."""
+        tau = Tau(value=0.006, source="the number was made with LightEval, but not by this run's harness")
+        design = Design.from_planning(planning("aime24"), n_samples=64, n_baseline_samples=64, tau=0.006, mean=0.01)
+        planned = plan(design, paired=False, rule=RULE)
+
+        seen = look(planned, len(planned.ks), counts(*[1] * 30, of=64), Published(value=0.01, n_samples=64), tau=tau)
+
+        assert not can_fail(planned, Published(value=0.01, n_samples=64))
+        assert seen.judgement is not None
+        assert seen.judgement.verdict is Verdict.INCONCLUSIVE
+
     def test_an_incomplete_round_is_invalid(self) -> None:
         """A look happens at complete rounds only."""
         short = Counts.from_rows([*((f"p{i}", 2, 4) for i in range(29)), ("p29", 2, 3)])
@@ -406,7 +604,7 @@ class TestLook:
 
         assert seen.judgement is not None
         assert seen.judgement.verdict is Verdict.FAIL_REGRESSED
-        assert seen.judgement.warnings[0] == "The source names no number of samples per problem: 64 assumed."
+        assert seen.judgement.warnings[0].startswith("The source names no number of samples per problem: 64 assumed.")
 
 
 class TestSandwich:
@@ -452,7 +650,12 @@ class TestSandwich:
         """Whatever the pending samples show, the complete round agrees with the shortcut."""
         n, k, k_b = data.draw(st.sampled_from([(8, 8, 8), (40, 16, 16)])) if kind != "scalar" else (30, 16, 16)
         design = Design(
-            n_problems=n, n_samples=k, n_baseline_samples=k_b, within_variance=0.1, within_variance_source="drawn"
+            n_problems=n,
+            n_samples=k,
+            n_baseline_samples=k_b,
+            mean=0.5,
+            within_variance=0.1,
+            within_variance_source="drawn",
         )
         planned = plan(design, paired=kind != "scalar", rule=GateRule(exact=kind == "exact"))
         number = data.draw(st.integers(1, len(planned.ks)))

@@ -405,9 +405,9 @@ class TestPower:
         assert round(300 * standard_design(name).standard_error(), 1) == gate
         assert round(300 * math.sqrt(2 * between / (constants.n_problems - 1)), 1) == exam
 
-    @pytest.mark.parametrize(("name", "mde"), [("aime24", 4.3), ("math500", 2.0), ("gpqa", 5.0), ("lcb", 2.4)])
+    @pytest.mark.parametrize(("name", "mde"), [("aime24", 4.3), ("math500", 2.1), ("gpqa", 5.0), ("lcb", 2.4)])
     def test_minimum_detectable_effects_at_standard_samples(self, name: str, mde: float) -> None:
-        """80 % power, in points."""
+        """80 % power, in points; MATH-500 with the fallen mean's variance, 2.0 without."""
         assert round(100 * minimum_detectable_effect(standard_design(name)), 1) == mde
 
     def test_gate_on_deepseeks_aime_number_is_a_smoke_test(self) -> None:
@@ -428,6 +428,7 @@ class TestPower:
                 n_problems=n_problems,
                 n_samples=1,
                 n_baseline_samples=1,
+                mean=0.5,
                 within_variance=0.25,
                 within_variance_source="sigma = 50 points",
             )
@@ -437,6 +438,56 @@ class TestPower:
         assert round(gpqa_threshold, 1) == 8.3
         assert round(theta(30)) == 32
         assert round(theta(4096), 2) == 2.75
+
+    def test_a_margin_of_a_saturated_exam_takes_the_variance_of_the_fallen_mean(self) -> None:
+        """MATH-500: 90 % at 2.39 points, not at the 2.18 that the W of the unchanged exam gives."""
+        design = standard_design("math500")
+
+        assert round(100 * (3 + 1.2816) * design.standard_error(), 2) == 2.18
+        assert round(100 * minimum_detectable_effect(design, power=0.9), 2) == 2.39
+
+    @given(st.floats(0.001, 0.2), st.floats(0.02, 0.98), st.floats(0.0, 0.05))
+    def test_a_detectable_fall_is_its_own_standard_errors(self, w: float, mean: float, tau: float) -> None:
+        """The fall solves d = 3.84 SE(d), the error taken after a fall of d."""
+        design = Design(
+            n_problems=100,
+            n_samples=8,
+            n_baseline_samples=8,
+            mean=mean,
+            within_variance=min(w, mean * (1 - mean)),
+            within_variance_source="drawn",
+            tau=tau,
+        )
+
+        fall = design.smallest_fall(3.84)
+
+        if fall < mean:
+            assert fall == pytest.approx(3.84 * design.standard_error(drop=fall))
+
+    def test_a_rise_is_a_fall_of_the_mirrored_exam(self) -> None:
+        """A saturated exam shows a rise sooner than a fall."""
+        design = standard_design("math500")
+
+        assert minimum_detectable_effect(design.mirrored) < minimum_detectable_effect(design)
+        assert design.mirrored.mean == pytest.approx(0.055)
+
+    def test_the_worst_candidates_z_is_known_before_the_run(self) -> None:
+        """With every response wrong: the paired test's z, from mean and W alone."""
+        rates = np.random.default_rng(4).beta(0.5, 0.5, 200)
+        baseline = counts(*np.round(64 * rates).astype(int), of=64)
+        p = np.round(64 * rates) / 64
+        design = Design(
+            n_problems=200,
+            n_samples=8,
+            n_baseline_samples=64,
+            mean=float(p.mean()),
+            within_variance=float((p * (1 - p)).mean()),
+            within_variance_source="known",
+        )
+
+        worst = paired_test(counts(*[0] * 200, of=8), baseline)
+
+        assert design.worst_z == pytest.approx(worst.z, rel=0.01)
 
     def test_samples_needed_reach_the_power_and_no_fewer_do(self) -> None:
         """One sample less misses the drop."""
@@ -455,6 +506,7 @@ class TestPower:
         """The baseline's own error is a floor, and so is harness noise."""
         assert samples_needed(standard_design("aime24"), 0.02) is None
         assert samples_needed(standard_design("aime24", tau=0.047), 0.10) is None
+        assert samples_needed(standard_design("aime24"), 0.6) is None  # from 50.8 points pass@1 cannot fall so far
 
     def test_design_from_a_stored_baseline_uses_its_variance(self) -> None:
         """A baseline that never failed still leaves a variance."""
@@ -464,13 +516,18 @@ class TestPower:
         assert design.n_baseline_samples == 4
         assert design.within_variance_source == "the stored baseline"
 
-    @given(st.floats(1e-4, 0.25), st.integers(1, 500), st.integers(1, 64), st.integers(1, 64))
-    def test_more_samples_never_see_less(self, w: float, n: int, k: int, k_b: int) -> None:
+    @given(st.floats(1e-4, 0.25), st.floats(0.01, 0.99), st.integers(1, 500), st.integers(1, 64), st.integers(1, 64))
+    def test_more_samples_never_see_less(self, w: float, mean: float, n: int, k: int, k_b: int) -> None:
         """The detectable effect falls with samples on either side and rises with power."""
 
         def mde(k: int, k_b: int, power: float) -> float:
             design = Design(
-                n_problems=n, n_samples=k, n_baseline_samples=k_b, within_variance=w, within_variance_source="drawn"
+                n_problems=n,
+                n_samples=k,
+                n_baseline_samples=k_b,
+                mean=mean,
+                within_variance=w,
+                within_variance_source="drawn",
             )
             return minimum_detectable_effect(design, power=power)
 
@@ -485,7 +542,12 @@ class TestPower:
             Design.from_planning(planning("gpqa"), n_samples=0, n_baseline_samples=1)
         with pytest.raises(ValueError, match="within-problem variance"):
             Design(
-                n_problems=1, n_samples=1, n_baseline_samples=1, within_variance=0.0, within_variance_source="nowhere"
+                n_problems=1,
+                n_samples=1,
+                n_baseline_samples=1,
+                mean=0.5,
+                within_variance=0.0,
+                within_variance_source="nowhere",
             )
         with pytest.raises(ValueError, match="the drop is"):
             samples_needed(good, 3.0)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_r1eval.core.fingerprints import Difference
 from pytest_r1eval.core.records import Counts
-from pytest_r1eval.core.stats import Design, Published, Rate, alpha_of
+from pytest_r1eval.core.stats import Design, Published, Rate, alpha_of, paired_test
 from pytest_r1eval.core.verdicts import (
     NO_ANSWER,
     TRUNCATION,
@@ -20,6 +20,7 @@ from pytest_r1eval.core.verdicts import (
     Judgement,
     Tau,
     Verdict,
+    described_fall,
     invalid,
     judge_measured,
     judge_published,
@@ -135,7 +136,7 @@ class TestMeasured:
     @given(st.integers(0, 64), st.integers(0, 63), st.sampled_from([0.0, 0.006]), st.booleans())
     def test_a_better_candidate_is_never_judged_worse(self, y: int, x: int, tau: float, exact: bool) -> None:  # noqa: FBT001  hypothesis draws it
         """Verdicts are ordered as the scores are."""
-        order = [Verdict.FAIL_REGRESSED, Verdict.PASS, Verdict.SUSPICIOUS_IMPROVED]
+        order = [Verdict.FAIL_REGRESSED, Verdict.INCONCLUSIVE, Verdict.PASS, Verdict.SUSPICIOUS_IMPROVED]
         noise, rule = Tau(value=tau, source="drawn"), GateRule(exact=exact)
 
         worse, better = (judge_measured(aime(c), aime(y), tau=noise, rule=rule).verdict for c in (x, x + 1))
@@ -163,7 +164,10 @@ class TestPublished:
     def test_assumed_samples_are_said(self) -> None:
         """Where the source names no number, the standard one is assumed, in words."""
         assert self.judged(aime(32), n_samples=None).warnings == (
-            "The source names no number of samples per problem: 64 assumed.",
+            (
+                "The source names no number of samples per problem: 64 assumed. If it drew 16, an unchanged model "
+                "fails with probability 0.024 instead of 0.0013."
+            ),
         )
         assert self.judged(aime(32)).warnings == ()
 
@@ -298,6 +302,24 @@ class TestHolm:
 
         assert under_holm(alone, rule=RULE) == alone
 
+    def test_a_fail_that_is_lifted_becomes_what_the_margin_says(self) -> None:
+        """A fall of 3.4 points among three unchanged gates: no FAIL, and no PASS at a margin of 3 points."""
+        rule = GateRule(margin=0.03)
+        baseline = counts(*[62, 58, 40, 22, 6, 3] * 5, of=64)
+        fallen = counts(*[60, 55, 37, 19, 5, 2] * 5, of=64)
+        alone = tuple(
+            judge_measured(run, baseline, tau=NO_NOISE, rule=rule) for run in (fallen, baseline, baseline, baseline)
+        )
+        assert alone[0].verdict is Verdict.FAIL_REGRESSED
+        assert alone[0].difference == pytest.approx(-0.0339, abs=1e-3)
+
+        judged = under_holm(alone, rule=rule)
+
+        assert judged[0].verdict is Verdict.INCONCLUSIVE
+        assert not judged[0].passes
+        assert judged[0].reason.endswith("decides); a fall of 3.0 points is not excluded.")
+        assert judged[0].warnings[-1] == "Alone this gate would have been fail_regressed."
+
     def test_invalid_gates_count_as_members(self) -> None:
         """A gate that could not judge cannot make the others stricter or looser by leaving."""
         alone = (*self.family(20), invalid("Nothing was drawn.", "Resume."))
@@ -364,12 +386,90 @@ def test_invalid_has_no_numbers() -> None:
 
 @given(st.integers(0, 8), st.integers(0, 8), st.floats(0.001, 0.5), st.floats(0, 0.1))
 def test_a_resolved_margin_never_ends_inconclusive(x: int, y: int, margin: float, tau: float) -> None:
-    """What the run's own standard error resolves is always decided."""
+    """What the run's own standard error, at the fallen mean, resolves is always decided."""
+    assume(x and y and margin <= y / 8)
     rule = GateRule(margin=margin)
     judged = judge_measured(
         counts(*[x] * 60, of=8), counts(*[y] * 60, of=8), tau=Tau(value=tau, source="drawn"), rule=rule
     )
-    assert judged.standard_error is not None
-    assume((3.0 + 1.2816) * judged.standard_error <= margin)
+    assume(judged.can_fail)
+    comparison = paired_test(counts(*[x] * 60, of=8), counts(*[y] * 60, of=8), tau=tau)
+    assume((3.0 + 1.2816) * comparison.error_after(margin) <= margin and not comparison.exact)
 
     assert judged.verdict is not Verdict.INCONCLUSIVE
+
+
+class TestGatesThatCannotTurnRed:
+    """A PASS is evidence only where a candidate with every response wrong would FAIL."""
+
+    @pytest.mark.parametrize(("n", "k"), [(1, 4), (2, 2), (3, 2), *((n, 1) for n in range(5, 10))])
+    def test_too_few_responses_for_any_fail_are_inconclusive(self, n: int, k: int) -> None:
+        """All right to all wrong has a p-value above alpha there, so a PASS would show nothing."""
+        perfect = counts(*[k] * n, of=k)
+
+        worst = judge_measured(counts(*[0] * n, of=k), perfect, tau=NO_NOISE, rule=RULE)
+        unchanged = judge_measured(perfect, perfect, tau=NO_NOISE, rule=RULE)
+
+        for judged in (worst, unchanged):
+            assert judged.verdict is Verdict.INCONCLUSIVE
+            assert not judged.passes
+            assert judged.can_fail is False
+            assert "this exam cannot show a fall of this model" in judged.reason
+
+    def test_one_more_response_than_that_can_fail(self) -> None:
+        """Ten problems drawn once: a p-value of 1 in 1,024."""
+        perfect = counts(*[1] * 10, of=1)
+
+        assert judge_measured(perfect, perfect, tau=NO_NOISE, rule=RULE).verdict is Verdict.PASS
+        assert judge_measured(counts(*[0] * 10, of=1), perfect, tau=NO_NOISE, rule=RULE).verdict is (
+            Verdict.FAIL_REGRESSED
+        )
+
+    def test_a_model_that_solves_nothing_cannot_fall(self) -> None:
+        """SmolLM2-135M on AIME 2024, 0 of 1,920 in baseline and run: no PASS, and no fall would have been caught."""
+        judged = judge_measured(aime(0), aime(0), tau=NO_NOISE, rule=RULE)
+
+        assert judged.verdict is Verdict.INCONCLUSIVE
+        assert judged.mde_80 is None
+        assert judged.reason == (
+            "pass@1 is exactly the baseline's, 0.0 standard errors (3 decide), but this "
+            "exam cannot show a fall of this model: with every response wrong it would not FAIL."
+        )
+        assert "an exam that the baseline can solve" in judged.next_step
+
+    def test_a_rise_from_nothing_is_still_seen(self) -> None:
+        """Only a PASS needs a fall that could have been shown."""
+        assert judge_measured(aime(20), aime(0), tau=NO_NOISE, rule=RULE).verdict is Verdict.SUSPICIOUS_IMPROVED
+
+    def test_a_published_number_that_cannot_be_fallen_from(self) -> None:
+        """Two points with another harness's noise of 4.7 points: nothing is three standard errors below."""
+        tau = published_tau(benchmark("aime24"), made_with_lighteval=False)
+
+        judged = judge_published(aime(1), Published(value=0.02), tau=tau, rule=RULE, standard_samples=64)
+
+        assert judged.verdict is Verdict.INCONCLUSIVE
+        assert judged.mde_80 is None
+
+    @pytest.mark.parametrize("k", [1, 3])
+    def test_a_published_number_and_few_samples_never_pass(self, k: int) -> None:
+        """Below four samples per problem a scalar test cannot fail, so it does not pass."""
+        tau = published_tau(benchmark("aime24"), made_with_lighteval=True)
+        half = counts(*[k, 0] * 15, of=k)
+
+        judged = judge_published(half, Published(value=0.5, n_samples=64), tau=tau, rule=RULE, standard_samples=64)
+
+        assert judged.verdict is Verdict.INCONCLUSIVE
+        assert f"{k} samples per problem are too few to fail" in judged.reason
+
+    def test_a_margin_above_the_baseline_is_inconclusive(self) -> None:
+        """Nobody falls by 20 points from 12.5."""
+        judged = judge_measured(aime(8), aime(8), tau=NO_NOISE, rule=GateRule(margin=0.2))
+
+        assert judged.verdict is Verdict.INCONCLUSIVE
+        assert "by the margin of 20.0 points that was asked for: the baseline has 12.5" in judged.reason
+        assert judge_measured(aime(8), aime(8), tau=NO_NOISE, rule=GateRule(margin=0.05)).verdict is Verdict.PASS
+
+    def test_a_fall_larger_than_the_baseline_is_called_none(self) -> None:
+        """A score of 3 points with noise of 5 catches no fall, whatever the formula gives."""
+        assert described_fall(None) == "no fall, not even to 0,"
+        assert judge_measured(aime(2), aime(2), tau=Tau(value=0.05, source="of a test"), rule=RULE).mde_80 is None

@@ -40,7 +40,7 @@ def test_a_row_for_each_gate_and_the_words_behind_it(examples: Runs) -> None:
     ]
     assert lines[6] == "| smoke | - | - | - | - | - | ⛔ INVALID |"
     assert {line.count(" | ") for line in lines[4:8]} == {6}
-    assert lines[9].startswith("An unchanged model turns one of these 3 gates red with probability 0.0040")
+    assert lines[9].startswith("An unchanged model turns one of these 3 gates red with probability 0.0121 at most")
     assert len([line for line in lines if line.startswith("<details><summary>smoke: ")]) == 4
     assert lines.count("</details>") == 4
     assert lines.count("```") == 8

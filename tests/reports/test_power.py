@@ -10,7 +10,7 @@ from pytest_r1eval.core.sequential import LastLook
 from pytest_r1eval.core.verdicts import GateRule
 from pytest_r1eval.power import assumptions_for, power_report
 from pytest_r1eval.reports.power import power_text
-from tests.test_power import AIME, PUBLISHED
+from tests.test_power import AIME, PUBLISHED, measured
 
 LIVE_CODE_BENCH = next(benchmark for benchmark in BUILT_IN if benchmark.name == "lcb")
 
@@ -40,6 +40,42 @@ def test_falls_that_can_all_be_seen_need_no_sentence() -> None:
     """Nothing is said of limits that do not bind."""
     lines = power_text(power_report("aime24", assumptions_for(AIME), rule=GateRule(), drops=(0.05,)))
     assert not [line for line in lines if "No number of" in line]
+
+
+def test_a_two_sided_gate_prints_the_rise_it_sees() -> None:
+    """Of the fixed gate and of the sequential one, whose looks pass between two bounds or never."""
+    lines = power_text(power_report("aime24", assumptions_for(AIME), rule=GateRule(two_sided=True)))
+    assert "  decides: 3 standard errors of the difference, on either side" in lines
+    assert "  on the other side, with 80 % power: a rise of 4.3 points" in lines
+    assert "  on the other side, with 80 % power: a rise of 4.8 points" in lines
+    assert "  2     6        -4.055 or less  never" in lines
+    assert "  3     8        -3.969 or less  -0.119 to 0.119" in lines
+
+
+def test_a_gate_that_cannot_turn_red_says_so() -> None:
+    """A baseline that solved nothing has no fall to show: no number of points is printed as caught."""
+    report = power_report("aime24", assumptions_for(AIME, found=measured(*[(0, 64)] * 30)), rule=GateRule())
+    lines = power_text(report)
+    doubt = "  no PASS: this exam cannot show a fall of this model: with every response wrong it would not FAIL"
+    assert lines.count(doubt) == 2  # of the fixed gate and of the sequential one
+    assert "  with 80 % power: no fall, not even to 0" in lines
+    assert report.mde_80 is None
+
+
+def test_a_published_number_that_cannot_be_fallen_from_says_so() -> None:
+    """Ten points with another harness's 4.7 points of noise: 0 is two standard errors below."""
+    low = FoundBaseline(baseline=replace(PUBLISHED, pass_at_1=0.10), source="a table")
+    report = power_report("aime24", assumptions_for(AIME, found=low), rule=GateRule())
+    assert report.doubt is not None
+    assert report.sequential is not None
+    assert report.sequential.doubt is not None
+
+
+def test_a_margin_above_the_baseline_says_so() -> None:
+    """Nothing falls by 60 points from 50.8."""
+    report = power_report("aime24", assumptions_for(AIME), rule=GateRule(margin=0.6))
+    assert report.doubt is not None
+    assert "by the margin of 60.0 points" in report.doubt
 
 
 def test_a_missing_plan_is_explained() -> None:
