@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_r1eval.asked import asked_digest
-from pytest_r1eval.assembly import rule_of, shelf_of
+from pytest_r1eval.assembly import anchor_of, rule_of, shelf_of
 from pytest_r1eval.baseline_files import FoundBaseline
 from pytest_r1eval.checkpoint import Checkpoint
 from pytest_r1eval.core.attempts import Attempts
@@ -130,15 +130,18 @@ class Desk:
 
     def _keys(self, asked: Mapping[str, str], *, run: Path, n_gates: int) -> dict[str, _Keyed]:
         shelf, keys = shelf_of(self.settings, self.checkpoint, run=run), dict[str, _Keyed]()
+        fixed = anchor_of(self.settings, self.checkpoint, run=run)
         rule = rule_of(self.settings, n_gates=n_gates)
         is_holm = self.settings.family is Family.HOLM
         family = f"holm {' '.join(sorted(asked))}" if is_holm else "none"
         for name, digest in asked.items():
             try:
                 found = shelf.find(name)
+                anchor = None if fixed is None else fixed.find(name)
             except BaselineError:  # planning refuses it by name
                 continue
-            keys[name] = _Keyed(key=key_of(digest, rule=rule, family=family, found=found), found=found)
+            key = key_of(digest, rule=rule, family=family, found=found, anchor=anchor)
+            keys[name] = _Keyed(key=key, found=found)
         return keys
 
     def seed(self, inquiries: Sequence[Inquiry]) -> int:

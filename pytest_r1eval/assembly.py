@@ -12,7 +12,7 @@ import os
 import secrets
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -150,6 +150,13 @@ def shelf_of(settings: Settings, checkpoint: Checkpoint, *, run: Path) -> Baseli
     )
 
 
+def anchor_of(settings: Settings, checkpoint: Checkpoint, *, run: Path) -> BaselineShelf | None:
+    """Say where the second, fixed baseline is looked for; None where none was named."""
+    if settings.anchor is None:
+        return None
+    return replace(shelf_of(settings, checkpoint, run=run), choice=settings.anchor, option="--r1-anchor")
+
+
 def rule_of(settings: Settings, *, n_gates: int) -> GateRule:
     """
     Make the rule that a run's gates decide by.
@@ -272,6 +279,7 @@ def _planner(  # noqa: PLR0913 - a planner's parts, named at both calls
         identity=checkpoint.identity,
         source=source,
         shelf=shelf_of(settings, checkpoint, run=run),
+        anchor=anchor_of(settings, checkpoint, run=run),
         rule=rule_of(settings, n_gates=n_gates),
         seed=seed,
     )

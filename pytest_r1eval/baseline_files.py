@@ -55,6 +55,7 @@ class BaselineShelf:
         run: The run that asks, which is not its own previous one.
         lineage: Where the candidate stands in its training; what it does not say is read off the name.
         identity: Digests of the candidate, which is not its own previous checkpoint; None where it is unknown.
+        option: The option that made the choice, for messages.
     """
 
     root: Path
@@ -64,6 +65,7 @@ class BaselineShelf:
     run: Path | None = None
     lineage: Lineage | None = None
     identity: ModelIdentity | None = None
+    option: str = "--r1-baseline"
 
     def find(self, benchmark: str) -> FoundBaseline | None:
         """
@@ -119,7 +121,7 @@ class BaselineShelf:
         if self.choice != "previous":
             run: StoredRun | None = StoredRun(folder=self.root / str(self.choice))
         elif self.output_dir is None or self.run is None:
-            raise BaselineError("--r1-baseline previous: there is no output folder to look for earlier runs in")
+            raise BaselineError(f"{self.option} previous: there is no output folder to look for earlier runs in")
         else:
             run = previous_run(self.output_dir, benchmark, before=self.run, unlike=self.identity)
         if run is None:
@@ -127,7 +129,7 @@ class BaselineShelf:
         try:
             return FoundBaseline(baseline=run.measured(benchmark), source=f"run {run.folder}")
         except R1EvalError as error:
-            raise BaselineError(f"--r1-baseline {self.choice}: {error}") from error
+            raise BaselineError(f"{self.option} {self.choice}: {error}") from error
 
     def record(self, measured: MeasuredBaseline, *, name: str) -> Path:
         """
@@ -215,14 +217,14 @@ class BaselineShelf:
                         f"r1eval baseline record {shlex.quote(str(named.parent))} ORG/MODEL"
                     )
                 if not named.is_file():
-                    raise BaselineError(f"--r1-baseline {self.choice}: no such file; expected a baseline's JSON file")
+                    raise BaselineError(f"{self.option} {self.choice}: no such file; expected a baseline's JSON file")
                 return [(named, read_file(named))]
         name = self.model_name if self.choice in {None, "published"} else self.choice
         paths = [folder / f"{name}.json" for folder in self._folders()]
         found = [(path, read_file(path)) for path in paths if path.is_file()]
         if not found and self.choice is not None and self.choice != "published":
             raise BaselineError(
-                f"--r1-baseline {self.choice}: no such baseline; looked for {' and '.join(map(str, paths))}. "
+                f"{self.option} {self.choice}: no such baseline; looked for {' and '.join(map(str, paths))}. "
                 "Record one with --r1-save-baseline, or name one that exists"
             )
         return found

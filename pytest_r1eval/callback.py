@@ -76,6 +76,8 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
         wait_at_end_s: Seconds that the end of the training waits for gates; None for as long as they take.
         options: Any option of the command line, as of `pytest_r1eval.evaluate`. `baseline` other than "previous"
             compares every checkpoint with that; `output_dir` is `r1eval` in the trainer's output folder.
+            `anchor` is a fixed baseline beside the previous checkpoint, best what the training started from, recorded
+            with four times the samples: it catches a decline too slow to be seen from one checkpoint to the next.
 
     Raises:
         PlanError: If a benchmark does not exist, or options contradict each other.
@@ -283,6 +285,10 @@ def _check(order: GateOrder, on_regression: OnRegression) -> None:
     order.marks  # noqa: B018 - raises for a benchmark that does not exist
     if on_regression not in ("log", "stop") and not callable(on_regression):
         raise PlanError(f"on_regression is {on_regression!r}; expected 'log', 'stop' or a function")
+    if order.options.get("gate") == "sequential" and "anchor" in order.options:
+        raise PlanError(
+            "gate='sequential' with an anchor: looks are planned around one baseline; leave one of them out"
+        )
     if order.options.get("gate") == "sequential" and order.options.get("baseline", PREVIOUS) == PREVIOUS:
         raise PlanError(
             "gate='sequential' with the previous checkpoint as baseline: a run that stops early is no baseline for the "

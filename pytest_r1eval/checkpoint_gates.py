@@ -36,8 +36,13 @@ from pytest_r1eval.trainings import Point, points_of
 
 PREVIOUS = "previous"
 _LOGGER = logging.getLogger(__name__)
-_REFERENCES = frozenset({Verdict.PASS.name, Verdict.INCONCLUSIVE.name, Verdict.SUSPICIOUS_IMPROVED.name})
-"""Verdicts of checkpoints that may be a reference; the first of a training has nothing to be compared with."""
+_REFERENCES = frozenset({Verdict.PASS.name, Verdict.INCONCLUSIVE.name})
+"""
+Verdicts of checkpoints that may be a reference; the first of a training has nothing to be compared with.
+
+A suspicious rise is no reference by itself: the next checkpoint is compared with the one before it, or with what a
+person has blessed.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +101,8 @@ class GateOrder:
         before = self._reference(saved)
         baseline = self.options.get("baseline", PREVIOUS)
         if baseline == PREVIOUS:
-            baseline = self.first_baseline if before is None else before.run
+            first = self.first_baseline or self.options.get("anchor")
+            baseline = first if before is None else before.run
         said = self.options.get("lineage", {})
         lineage: dict[str, object] = {"step": saved.step}
         lineage |= {} if before is None else {"parent": before.model}

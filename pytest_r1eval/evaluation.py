@@ -69,6 +69,7 @@ class EvaluationOptions(TypedDict, total=False):
     tasks: str | Path
     data: str | Path
     baseline: str | Path
+    anchor: str | Path
     save_baseline: str
     lineage: Mapping[str, str | int]
     gate: str

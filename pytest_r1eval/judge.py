@@ -61,6 +61,22 @@ VERDICT_SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceVerdict:
+    """
+    The verdict against one of two baselines.
+
+    Attributes:
+        role: Which: the baseline or the anchor.
+        baseline: Where it came from, in words.
+        judgement: The verdict and its numbers, at half of alpha.
+    """
+
+    role: str
+    baseline: str
+    judgement: Judgement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GateResult:
     """
     One benchmark's judgement, with what a report shows beside it.
@@ -88,6 +104,7 @@ class GateResult:
         sandbox: What they ran in, or what the task's metric graded in, in words; None where neither was done here.
         reference: The measured baseline's counts, for reports; None without one.
         attempts: Which attempt on these weights it is, and what came before; None where no ledger is kept.
+        references: With an anchor, the verdicts against both baselines; `judgement` is the worse of them.
     """
 
     benchmark: str
@@ -112,6 +129,17 @@ class GateResult:
     sandbox: str | None = None
     reference: tuple[ProblemCounts, ...] | None = None
     attempts: Attempts | None = None
+    references: tuple[ReferenceVerdict, ...] = ()
+
+    def with_references(self, references: Sequence[ReferenceVerdict]) -> GateResult:
+        """Take the worse of two verdicts; of equal ones that against the baseline."""
+        worst = max(references, key=lambda reference: reference.judgement.severity)
+        return replace(self, judgement=worst.judgement, baseline=worst.baseline, references=tuple(references))
+
+    @property
+    def tests(self) -> tuple[Judgement, ...]:
+        """The tests of pass@1 behind the verdict: one for each baseline."""
+        return tuple(reference.judgement for reference in self.references) or (self.judgement,)
 
     @property
     def passes(self) -> bool:
@@ -149,6 +177,7 @@ class Judge:
         store: The run.
         shelf: Where baselines are.
         rule: How to decide.
+        anchor: Where a second, fixed baseline is, against which the same counts are tested; None for one baseline.
         save_as: The name to record baselines under; None records none.
         is_holm: Whether fixed gates are judged as one family by Holm's procedure.
         earlier: By benchmark, what earlier attempts on these weights measured; a verdict rests on all samples.
@@ -158,6 +187,7 @@ class Judge:
     store: Store
     shelf: BaselineShelf
     rule: GateRule
+    anchor: BaselineShelf | None = None
     save_as: str | None = None
     is_holm: bool = False
     earlier: Mapping[str, tuple[MeasuredBaseline, ...]] = field(default_factory=dict)
@@ -172,10 +202,7 @@ class Judge:
         """
         results = tuple(self._with_grader(self._result(benchmark)) for benchmark in benchmarks)
         if self.is_holm and self.rule.family_size == 1:
-            judged = under_holm([result.judgement for result in results], rule=self.rule)
-            results = tuple(
-                replace(result, judgement=judgement) for result, judgement in zip(results, judged, strict=True)
-            )
+            results = _as_family(results, rule=self.rule)
         results = tuple(self._with_attempts(result) for result in results)
         for result in results:
             self.store.write_verdict(result.benchmark, dumps(result))
@@ -227,6 +254,12 @@ class Judge:
                 benchmark=benchmark.name, judgement=unplanned_run(self.store, benchmark.name), baseline=None
             )
         gate = gate_of(self.store, benchmark.name)
+        if gate is not None and self.anchor is not None:
+            judgement = invalid(
+                "The looks of this run were planned around one baseline, and --r1-anchor names a second.",
+                f"Complete it first, nothing is drawn twice: --r1-resume {self.store.path.parent} --r1-gate fixed.",
+            )
+            return GateResult(benchmark=benchmark.name, judgement=judgement, baseline=gate.baseline)
         if gate is not None:
             return self._sequential(plan, gate)
         tallies = self.store.tallies(benchmark.name, k=plan.samples_per_problem)
@@ -288,7 +321,7 @@ class Judge:
         if isinstance(whole, Judgement):
             return GateResult(benchmark=name, judgement=whole, baseline=None), None
         try:
-            found = self.shelf.find(name)
+            found, anchor = self._references(name)
             is_comparable = found is not None and is_same_question(run.measured, found)
             is_comparable = is_comparable and not (self.save_as is not None and is_own(run.measured, found))
             kept = self._kept(run, found, is_judged=is_comparable)
@@ -296,9 +329,10 @@ class Judge:
             judgement = invalid(str(error), "Repair the baseline and judge again with --r1-resume.")
             return GateResult(benchmark=name, judgement=judgement, baseline=None), None
         if found is None or (self.save_as is not None and not is_comparable):
-            found, judgement = None, self._without_baseline(run, kept)
+            found, anchor, judgement = None, None, self._without_baseline(run, kept)
         else:
-            judgement = decided(whole, found, benchmark=benchmark, rule=self.rule)
+            rule = self.rule if anchor is None or self.is_holm else self.rule.shared_by(2)
+            judgement = decided(whole, found, benchmark=benchmark, rule=rule)
             if kept.refusal is not None:
                 note = f"Not recorded. {kept.refusal.reason}"
                 judgement = replace(judgement, warnings=(*judgement.warnings, note))
@@ -309,7 +343,33 @@ class Judge:
             recorded=None if kept.recorded is None else str(kept.recorded),
             candidate=None if kept.candidate is None else str(kept.candidate),
         )
-        return result, found
+        if found is None or anchor is None:
+            return result, found
+        second = decided(whole, anchor, benchmark=benchmark, rule=rule)
+        verdicts = (
+            ReferenceVerdict(role="baseline", baseline=found.source, judgement=judgement),
+            ReferenceVerdict(role="anchor", baseline=anchor.source, judgement=second),
+        )
+        result = result.with_references(verdicts)
+        return result, anchor if result.judgement is second else found
+
+    def _references(self, benchmark: str) -> tuple[FoundBaseline | None, FoundBaseline | None]:
+        """
+        Find the baseline and the anchor; the anchor alone is the baseline where there is no other.
+
+        Raises:
+            BaselineError: If one is malformed, or the anchor has nothing for the benchmark.
+        """
+        found = self.shelf.find(benchmark)
+        if self.anchor is None:
+            return found, None
+        anchor = self.anchor.find(benchmark)
+        if anchor is None:
+            raise BaselineError(
+                f"--r1-anchor {self.anchor.choice}: nothing for {benchmark} in it; name one that holds it, or leave "
+                "--r1-anchor out"
+            )
+        return (anchor, None) if found is None or found.baseline == anchor.baseline else (found, anchor)
 
     def _kept(self, run: CompleteRun, found: FoundBaseline | None, *, is_judged: bool) -> _Keeping:
         """
@@ -357,6 +417,17 @@ class Judge:
             reason=reason,
             next_step=next_step,
         )
+
+
+def _as_family(results: Sequence[GateResult], *, rule: GateRule) -> tuple[GateResult, ...]:
+    """Judge all tests of pass@1, against anchors too, as one family."""
+    judged = iter(under_holm([test for result in results for test in result.tests], rule=rule))
+    return tuple(
+        result.with_references([replace(reference, judgement=next(judged)) for reference in result.references])
+        if result.references
+        else replace(result, judgement=next(judged))
+        for result in results
+    )
 
 
 _MATTERS = "; counted all wrong or all right, they would change the verdict"
@@ -528,7 +599,12 @@ def false_alarm(results: Sequence[GateResult]) -> float | None:
     if len(judged) < 2:
         return None
     n_tests = [1 + (0 if result.health is None else result.health.n_tests) for result in judged]
-    return family_wise_error(alpha_of(judged[0].judgement.sigmas or 0.0), sum(n_tests))
+    return family_wise_error(max(map(gate_alpha, judged)), sum(n_tests))
+
+
+def gate_alpha(result: GateResult) -> float:
+    """Return the level of a gate on pass@1: that of its tests together."""
+    return sum(alpha_of(test.sigmas) for test in result.tests if test.sigmas is not None)
 
 
 def dumps(result: GateResult) -> str:

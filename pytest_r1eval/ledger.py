@@ -236,7 +236,9 @@ def known(ledger: Ledger, key: str) -> Known:
     )
 
 
-def key_of(asked: str, *, rule: GateRule, family: str, found: FoundBaseline | None) -> str:
+def key_of(
+    asked: str, *, rule: GateRule, family: str, found: FoundBaseline | None, anchor: FoundBaseline | None = None
+) -> str:
     """
     Digest what a verdict depends on besides the samples.
 
@@ -245,9 +247,11 @@ def key_of(asked: str, *, rule: GateRule, family: str, found: FoundBaseline | No
         rule: How the gate decides; what INCONCLUSIVE does to the exit code is no part of the verdict.
         family: Which gates share the error rate.
         found: The baseline.
+        anchor: The second, fixed baseline; None where none was named.
     """
     how = asdict(replace(rule, inconclusive_passes=False))
     parts = {"asked": asked, "rule": how, "family": family, "baseline": _baseline_digest(found)}
+    parts |= {} if anchor is None else {"anchor": _baseline_digest(anchor)}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

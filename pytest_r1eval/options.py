@@ -188,6 +188,13 @@ OPTIONS: tuple[Option, ...] = (
         help="published, previous, org/name, a file, or hf://datasets/ORG/REPO/PATH.json (the model's own: measured, "
         "else published)",
     ),
+    Option(
+        name="anchor",
+        phase="judge",
+        metavar="WHICH",
+        help="a second, fixed baseline, named as --r1-baseline's is: each decides with half of alpha, and the worse "
+        "verdict counts",
+    ),
     Option(name="save-baseline", phase="judge", metavar="NAME", help="record this run as baselines/NAME.json"),
     Option(
         name="lineage",

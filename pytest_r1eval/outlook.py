@@ -34,7 +34,12 @@ class Outlook:
 
 
 def outlook_lines(
-    benchmarks: Sequence[Benchmark], *, shelf: BaselineShelf, settings: Settings, rule: GateRule
+    benchmarks: Sequence[Benchmark],
+    *,
+    shelf: BaselineShelf,
+    settings: Settings,
+    rule: GateRule,
+    anchor: BaselineShelf | None = None,
 ) -> Iterator[str]:
     """
     Say for each benchmark which fall its gate would catch, or why that is not known yet.
@@ -44,21 +49,32 @@ def outlook_lines(
         shelf: Where baselines are.
         settings: What the user decided.
         rule: How the gate decides.
+        anchor: Where a second, fixed baseline is; None where none was named.
     """
     for benchmark in benchmarks:
-        k = settings.samples.get(benchmark.name, benchmark.samples_per_problem)
-        try:
-            found = shelf.find(benchmark.name)
-            if found is None:
-                yield f"{benchmark.name}: no baseline yet: the gate fails, and says how this run becomes the baseline"
-                continue
-            # What will answer is not known yet: a measured baseline's tau is 0 unless the harness turns out to differ.
-            assumptions = assumptions_for(benchmark, found=found, n_samples=k)
-            outlook = _outlook(assumptions, settings=settings, rule=rule)
-        except R1EvalError as error:
-            yield f"{benchmark.name}: {error}"
+        if anchor is None:
+            lines = _against(benchmark, shelf, settings=settings, rule=rule)
+            yield from (f"{benchmark.name}: {line}" for line in lines)
             continue
-        yield from (f"{benchmark.name}: {line}" for line in _lines(outlook, assumptions, k=k, rule=rule))
+        for name, place in (("baseline", shelf), ("anchor", anchor)):
+            lines = _against(benchmark, place, settings=settings, rule=rule.shared_by(2))
+            yield from (f"{benchmark.name}, against the {name} at half of alpha: {line}" for line in lines)
+
+
+def _against(benchmark: Benchmark, shelf: BaselineShelf, *, settings: Settings, rule: GateRule) -> Iterator[str]:
+    k = settings.samples.get(benchmark.name, benchmark.samples_per_problem)
+    try:
+        found = shelf.find(benchmark.name)
+        if found is None:
+            yield "no baseline yet: the gate fails, and says how this run becomes the baseline"
+            return
+        # What will answer is not known yet: a measured baseline's tau is 0 unless the harness turns out to differ.
+        assumptions = assumptions_for(benchmark, found=found, n_samples=k)
+        outlook = _outlook(assumptions, settings=settings, rule=rule)
+    except R1EvalError as error:
+        yield str(error)
+        return
+    yield from _lines(outlook, assumptions, k=k, rule=rule)
 
 
 def _outlook(assumptions: Assumptions, *, settings: Settings, rule: GateRule) -> Outlook:

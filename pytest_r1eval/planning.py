@@ -189,6 +189,7 @@ class Planner:
         identity: Digests of the checkpoint.
         source: Where exams and prompts come from.
         shelf: Where baselines are.
+        anchor: Where a second, fixed baseline is; None where none was named.
         rule: How the gate decides.
         seed: The run's seed.
     """
@@ -199,6 +200,7 @@ class Planner:
     shelf: BaselineShelf
     rule: GateRule
     seed: int
+    anchor: BaselineShelf | None = None
 
     async def plan(self, benchmark: Benchmark, harness: Awaitable[Harness]) -> PlannedBenchmark:
         """
@@ -231,9 +233,11 @@ class Planner:
         )
         found = self.shelf.find(benchmark.name)
         if self.settings.save_baseline is None:
-            check_comparable(
-                question, found, model=self.identity, grader=sitting.grader, is_subset=exam != sitting.exam
-            )
+            anchor = None if self.anchor is None else self.anchor.find(benchmark.name)
+            for baseline in (found, anchor):
+                check_comparable(
+                    question, baseline, model=self.identity, grader=sitting.grader, is_subset=exam != sitting.exam
+                )
         k = self.settings.samples.get(benchmark.name, sitting.samples_per_problem)
         gate = None
         if self.settings.gate is GateKind.SEQUENTIAL and found is not None:

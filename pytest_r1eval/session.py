@@ -24,7 +24,14 @@ import pytest
 from _pytest import runner
 
 from pytest_r1eval import items
-from pytest_r1eval.assembly import N_SCORING_PROCESSES_PER_WORKER, build_worker, code_grading_of, rule_of, shelf_of
+from pytest_r1eval.assembly import (
+    N_SCORING_PROCESSES_PER_WORKER,
+    anchor_of,
+    build_worker,
+    code_grading_of,
+    rule_of,
+    shelf_of,
+)
 from pytest_r1eval.catalog import names_of
 from pytest_r1eval.checkpoint import Checkpoint
 from pytest_r1eval.core.benchmarks import LIVECODEBENCH_WINDOWS, Benchmark
@@ -163,9 +170,9 @@ class RunSession:
         asked = [spec for spec in self._catalog.values() if words & {*items.marks_of(spec)}]
         rule = rule_of(self._settings, n_gates=max(1, len(asked)))
         shelf = shelf_of(self._settings, self._checkpoint, run=self._run)
-        return lines + [
-            f"r1eval: {line}" for line in outlook_lines(asked, shelf=shelf, settings=self._settings, rule=rule)
-        ]
+        anchor = anchor_of(self._settings, self._checkpoint, run=self._run)
+        foreseen = outlook_lines(asked, shelf=shelf, anchor=anchor, settings=self._settings, rule=rule)
+        return lines + [f"r1eval: {line}" for line in foreseen]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist is untyped
@@ -440,6 +447,7 @@ class RunSession:
             judge = Judge(
                 store=store,
                 shelf=replace(shelf, lineage=shelf.lineage or store.header.lineage),  # a run that is judged again
+                anchor=anchor_of(self._settings, self._checkpoint, run=self._run),
                 rule=rule_of(self._settings, n_gates=len(self._selected)),
                 save_as=self._settings.save_baseline,
                 is_holm=self._settings.family is Family.HOLM,

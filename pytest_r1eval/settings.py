@@ -122,6 +122,7 @@ class Settings:
     tasks: Path | None = None
     data: Path | None = None
     baseline: str | None = None
+    anchor: str | None = None
     save_baseline: str | None = None
     lineage: Lineage | None = None
     gate: GateKind = GateKind.FIXED
@@ -185,6 +186,7 @@ def settings_from(config: pytest.Config) -> Settings:
         tasks=read.optional("tasks", _file(config)),
         data=read.optional("data", _folder(config)),
         baseline=read.text("baseline"),
+        anchor=_anchor(read),
         save_baseline=read.text("save-baseline"),
         lineage=_lineage(read.texts("lineage")),
         gate=GateKind.FIXED if read.flag("fresh") else GateKind(read.choice("gate")),
@@ -268,6 +270,16 @@ def _server_url(read: Reader) -> str | None:
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
         raise pytest.UsageError(f"--r1-server-url is {text!r}; {expected}")
     return text.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def _anchor(read: Reader) -> str | None:
+    """Read the second baseline, which looks that were planned around the first know nothing of."""
+    anchor = read.text("anchor") or None
+    if anchor is not None and read.choice("gate") == GateKind.SEQUENTIAL:
+        raise pytest.UsageError(
+            "--r1-anchor with --r1-gate sequential: looks are planned around one baseline; leave one of the two out"
+        )
+    return anchor
 
 
 def _upload_wishes(read: Reader) -> UploadWishes | None:

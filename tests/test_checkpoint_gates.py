@@ -74,6 +74,31 @@ def test_a_fallen_checkpoint_is_no_reference(training: Training) -> None:
     assert after.header.lineage == Lineage(step=400, parent="out/checkpoint-200", commit="abc")
 
 
+def test_a_suspicious_rise_is_no_reference_by_itself(training: Training) -> None:
+    """The next checkpoint is compared with the one before the rise."""
+    first = training.judged(training.checkpoint(100, solve_rate=0.4))
+    risen = training.judged(training.checkpoint(200, solve_rate=0.95))
+    assert risen["smoke"].verdict is Verdict.SUSPICIOUS_IMPROVED
+
+    after = training.judged(training.checkpoint(300, solve_rate=0.4))
+
+    assert after["smoke"].result.baseline == f"run {first.run}"
+
+
+def test_an_anchor_is_tested_beside_the_previous_checkpoint(training: Training) -> None:
+    """Two verdicts on the same counts, in the report of the checkpoint's own run."""
+    anchor = record_run(training.folder / "anchor", n_samples=64, seed=7, weights="w0")
+    first = training.judged(training.checkpoint(100), anchor=str(anchor))
+    second = training.judged(training.checkpoint(200), anchor=str(anchor))
+
+    assert first["smoke"].result.baseline == f"run {anchor}"
+    assert first["smoke"].result.references == ()
+    assert [reference.baseline for reference in second["smoke"].result.references] == [
+        f"run {first.run}",
+        f"run {anchor}",
+    ]
+
+
 def test_a_resumed_training_goes_on_from_its_runs(training: Training) -> None:
     """Runs of later steps, which were thrown away with the old branch, and other trainings' are not its past."""
     first = training.judged(training.checkpoint(100))

@@ -116,6 +116,7 @@ class TestKey:
             key_of("asked", rule=GateRule(sigmas=4), family="none", found=found),
             key_of("asked", rule=GateRule(), family="holm aime24", found=found),
             key_of("asked", rule=GateRule(), family="none", found=None),
+            key_of("asked", rule=GateRule(), family="none", found=found, anchor=found),
             key_of("asked", rule=GateRule(), family="none", found=replace(found, baseline=replace(MEASURED, seed=1))),
         }
-        assert len(others | {key}) == 6
+        assert len(others | {key}) == 7

@@ -145,6 +145,10 @@ class GateRule:
         """One-sided level of this gate, its share of the family's."""
         return alpha_of(self.sigmas) / self.family_size
 
+    def shared_by(self, n_tests: int) -> GateRule:
+        """Return the rule of each of several tests that share this one's alpha."""
+        return replace(self, family_size=n_tests * self.family_size)
+
     @property
     def critical_sigmas(self) -> float:
         """Standard errors that decide, after the family's correction."""
@@ -195,6 +199,20 @@ class Judgement:
     reason: str
     next_step: str
     warnings: tuple[str, ...] = ()
+
+    @property
+    def severity(self) -> tuple[bool, int]:
+        """How bad it is: of several verdicts on one run, the largest counts."""
+        return not self.passes, _SEVERITY.index(self.verdict)
+
+
+_SEVERITY = (
+    Verdict.PASS,
+    Verdict.SUSPICIOUS_IMPROVED,
+    Verdict.INCONCLUSIVE,
+    Verdict.FAIL_REGRESSED,
+    Verdict.INVALID,
+)
 
 
 def invalid(reason: str, next_step: str) -> Judgement:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_r1eval.core.multiplicity import FallenProblems
+from pytest_r1eval.core.multiplicity import FallenProblems, family_wise_error
 from pytest_r1eval.core.sequential import SequentialPlan, detectable_rise
 from pytest_r1eval.core.stats import StandardErrorName
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.core.verdicts import Judgement, Verdict
-from pytest_r1eval.judge import GateResult, false_alarm
+from pytest_r1eval.judge import GateResult, false_alarm, gate_alpha
 from pytest_r1eval.sandbox.levels import NO_SANDBOX
 
 MAX_FALLEN_SHOWN = 10
 REARRANGED_P = 0.001
 """Below this the problems' moves are worth a note; at four benchmarks a release it cries wolf once in 250."""
+
+TRAININGS = (10, 20, 50)
+"""Numbers of checkpoints for which the chance of a false stop is printed."""
 
 TABLE_HEAD = ("benchmark", "pass@1", "baseline", "difference", "z", "MDE80", "verdict")
 
@@ -91,6 +94,7 @@ def gate_words(result: GateResult) -> list[str]:
     judgement = result.judgement
     lines = [f"{result.benchmark}: {judgement.verdict.name}. {judgement.reason}"]
     lines += [f"  baseline: {result.baseline}"] if result.baseline else []
+    lines += _reference_words(result)
     if result.n_planned is not None:
         lines.append(
             f"  samples: {result.n_samples} of {result.n_planned}, {result.n_tokens} tokens, "
@@ -117,6 +121,22 @@ def _truncated_words(result: GateResult) -> str:
     if not result.n_cut_off or result.n_truncated_correct is None:
         return ""
     return f" ({result.n_truncated_correct} of them graded right)"
+
+
+def _reference_words(result: GateResult) -> list[str]:
+    """Print the verdicts against baseline and anchor, and how often a training is stopped by chance."""
+    if not result.references:
+        return []
+    alpha = gate_alpha(result)
+    risks = ", ".join(f"{family_wise_error(alpha, n):.3f} of {n}" for n in TRAININGS)
+    return [
+        *(
+            f"  against the {reference.role} ({reference.baseline}): {reference.judgement.verdict.name}. "
+            f"{reference.judgement.reason}"
+            for reference in result.references
+        ),
+        f"  an unchanged model stops a training of T checkpoints with probability at most 1-(1-{alpha:.3g})^T: {risks}",
+    ]
 
 
 def plan_words(result: GateResult) -> list[str]:
