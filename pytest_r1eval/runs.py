@@ -8,6 +8,7 @@ compared or added up either.
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -134,6 +135,12 @@ class StoredRun:
         """Digests of the checkpoint."""
         with closing(Store.open(self.folder)) as store:
             return store.header.identity
+
+    def verdict(self, benchmark: str) -> str | None:
+        """Return the stored verdict's value; None where it was not judged."""
+        with closing(Store.open(self.folder)) as store:
+            text = store.verdict(benchmark)
+        return None if text is None else str(json.loads(text)["judgement"]["verdict"])
 
     @property
     def benchmarks(self) -> tuple[str, ...]:
@@ -519,11 +526,16 @@ def _measured(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Me
     )
 
 
+_NO_REFERENCES = frozenset({Verdict.FAIL_REGRESSED.value, Verdict.SUSPICIOUS_IMPROVED.value})
+
+
 def previous_run(
     output_dir: Path, benchmark: str, *, before: Path, unlike: ModelIdentity | None = None
 ) -> StoredRun | None:
     """
     Return the newest whole and healthy run of a benchmark below an output folder, whichever checkpoint it judged.
+
+    One that regressed, or rose by more than chance, is no reference by itself: it takes a person to bless it.
 
     Args:
         output_dir: Where runs are kept.
@@ -535,6 +547,8 @@ def previous_run(
     for path in stores:
         run = StoredRun(folder=path.parent)
         is_earlier = path.parent.name < before.name
-        if is_earlier and run.identity != unlike and benchmark in run.benchmarks and run.is_fit(benchmark):
+        if not is_earlier or run.identity == unlike or benchmark not in run.benchmarks:
+            continue
+        if run.verdict(benchmark) not in _NO_REFERENCES and run.is_fit(benchmark):
             return run
     return None

@@ -17,6 +17,7 @@ from pytest_r1eval.core.stats import Design, alpha_of
 from pytest_r1eval.core.verdicts import GateRule, Verdict
 from pytest_r1eval.judge import GateResult, Judge, false_alarm, gate_alpha
 from pytest_r1eval.outlook import outlook_lines
+from pytest_r1eval.reports.properties import properties_of
 from pytest_r1eval.reports.terminal import gate_table, gate_words
 from pytest_r1eval.settings import Settings
 from pytest_r1eval.store import Store
@@ -167,6 +168,13 @@ class TestReports:
 
         assert [reference["role"] for reference in content["references"]] == ["baseline", "anchor"]
         assert content["references"][1]["judgement"]["verdict"] == "fail_regressed"
+
+    def test_junit_carries_both(self, training: Training) -> None:
+        """A reader of XML sees which of the two was red."""
+        found = dict(properties_of(training.judged(training.run("new", 0.53, seed=3)), run="here"))
+
+        assert found["r1eval.verdict_against_baseline"] == "PASS"
+        assert found["r1eval.verdict_against_anchor"] == "FAIL_REGRESSED"
 
     def test_the_header_promises_both(self, training: Training) -> None:
         """Before the first token, at the level each will have."""

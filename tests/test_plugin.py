@@ -244,11 +244,11 @@ class TestVerdicts:
 
 class TestHealth:
     def test_responses_without_an_answer_fail_health_alone(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """A model that stops answering fails `::health`, whatever its pass@1 does."""
+        """A model that stops answering fails `::health`, whatever is done about a pass@1 that cannot show a fall."""
         recorded("base", solve_rate=0.02, seed=1)
         recorded("mute", seed=2, weights="w2", outcome=Outcome.NO_ANSWER)
         judge(pytester, "base", "--r1-save-baseline", "local/toy")
-        result = judge(pytester, "mute")
+        result = judge(pytester, "mute", "--r1-inconclusive", "pass")
         assert result.ret == 1
         result.stdout.fnmatch_lines(["FAILED r1eval::smoke::health - smoke: health FAIL.*"])
         assert "FAILED r1eval::smoke::pass@1" not in result.stdout.str()

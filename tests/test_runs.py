@@ -13,9 +13,9 @@ from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import FinishReason, Outcome, ProblemTally
 from pytest_r1eval.core.verdicts import Judgement, Verdict
 from pytest_r1eval.errors import RunError, StoreError
-from pytest_r1eval.runs import CompleteRun, StoredRun, baseline_from, chosen_benchmarks, stopped_early
+from pytest_r1eval.runs import CompleteRun, StoredRun, baseline_from, chosen_benchmarks, previous_run, stopped_early
 from pytest_r1eval.store import Store
-from tests.judged_runs import sequential_gate
+from tests.judged_runs import judged_against, sequential_gate
 from tests.recordings import record_run
 
 
@@ -35,6 +35,24 @@ def test_a_whole_run_is_what_it_measured(tmp_path: Path) -> None:
     assert (measured.seed, measured.run, measured.counts.n_samples) == (7, "run", 96)
     assert run.measured("smoke") == measured
     assert (run.exists, run.model_name, run.benchmarks) == (True, "local/toy", ("smoke",))
+
+
+def test_what_fell_or_rose_is_no_previous_run(tmp_path: Path) -> None:
+    """The newest run whose verdict is neither a fall nor a suspicious rise; one that was not judged counts too."""
+    runs = tmp_path / "local" / "toy"
+    record_run(tmp_path / "base", seed=1, n_samples=16)
+    for name, rate, seed in (("r1", 0.6, 2), ("r2", 0.05, 3), ("r3", 0.99, 4)):
+        run = record_run(runs / name, seed=seed, weights=name, solve_rate=rate, n_samples=16)
+        judged_against(run, tmp_path, choice="base")
+
+    assert [StoredRun(folder=runs / name).verdict("smoke") for name in ("r1", "r2", "r3")] == [
+        "pass",
+        "fail_regressed",
+        "suspicious_improved",
+    ]
+    assert previous_run(tmp_path, "smoke", before=runs / "r9") == StoredRun(folder=runs / "r1")
+    record_run(runs / "r4", seed=5, weights="r4")
+    assert previous_run(tmp_path, "smoke", before=runs / "r9") == StoredRun(folder=runs / "r4")
 
 
 def test_what_is_not_whole_is_invalid(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def properties_of(result: GateResult, *, run: str) -> tuple[tuple[str, str], ...
     }
     words = {"verdict": judgement.verdict.name, "baseline": result.baseline, "run": run}
     known = {name: None if value is None else f"{value:.6g}" for name, value in numbers.items()} | words
+    known |= {f"verdict_against_{reference.role}": reference.judgement.verdict.name for reference in result.references}
     known |= {"samples_per_problem": _word(result.samples_per_problem), "samples": str(result.n_samples)}
     if result.attempts is not None:
         known["attempt"] = str(result.attempts.number)
