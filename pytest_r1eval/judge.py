@@ -8,6 +8,7 @@ plan says what there must be, and what is missing makes the verdict INVALID.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -43,7 +44,7 @@ from pytest_r1eval.core.verdicts import (
 )
 from pytest_r1eval.errors import BaselineError, LowerBaselineError, R1EvalError, StoreError
 from pytest_r1eval.looks import advance, gate_of
-from pytest_r1eval.references import reference_for
+from pytest_r1eval.references import own_noise, reference_for
 from pytest_r1eval.runs import (
     CompleteRun,
     baseline_from,
@@ -580,8 +581,10 @@ def with_diagnostics(
     """
     if not isinstance(baseline, MeasuredBaseline):
         return replace(result, health=judge_health(observed, baseline=None, rule=rule))
-    noise = result.judgement.tau
-    health = judge_health(observed, baseline=baseline.health, rule=rule, tau=0.0 if noise is None else noise.value)
+    noise = 0.0 if result.judgement.tau is None else result.judgement.tau.value
+    # What the runs of a checkpoint move by is of pass@1; rates take the harness's part alone.
+    harness = math.sqrt(max(0.0, noise**2 - own_noise(baseline) ** 2))
+    health = judge_health(observed, baseline=baseline.health, rule=rule, tau=harness)
     result = replace(result, health=health, reference=baseline.counts.problems)
     if set(counts.ids) != set(baseline.counts.ids):
         return result
