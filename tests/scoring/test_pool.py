@@ -310,6 +310,7 @@ class TestFailures:
         assert survivors_of(family, within_s=5) == set()
 
 
+@LIGHTEVAL.mark
 def test_programs_alone_import_no_lighteval(tmp_path: Path) -> None:
     """A pool for programs confirms its sandbox without a fork server that imports LightEval for 9 s of CPU."""
     code = CodeGrading(grader=CodeGrader.STRICT, limits=Limits(), tests=tmp_path, allow_unsafe=True)
