@@ -17,8 +17,10 @@ from pytest_r1eval.core.stats import Design, alpha_of
 from pytest_r1eval.core.verdicts import GateRule, Verdict
 from pytest_r1eval.judge import GateResult, Judge, false_alarm, gate_alpha
 from pytest_r1eval.outlook import outlook_lines
+from pytest_r1eval.reports.page import page
 from pytest_r1eval.reports.properties import properties_of
 from pytest_r1eval.reports.terminal import gate_table, gate_words
+from pytest_r1eval.run_reports import read_report
 from pytest_r1eval.settings import Settings
 from pytest_r1eval.store import Store
 from tests.core.examples import planning
@@ -168,6 +170,15 @@ class TestReports:
 
         assert [reference["role"] for reference in content["references"]] == ["baseline", "anchor"]
         assert content["references"][1]["judgement"]["verdict"] == "fail_regressed"
+
+    def test_the_page_shows_both(self, training: Training) -> None:
+        """Beside the verdict that counts."""
+        run = training.run("new", 0.53, seed=3)
+        training.judged(run)
+        text = page(read_report(run))
+
+        assert "against the baseline (run " in text
+        assert "against the anchor (run " in text
 
     def test_junit_carries_both(self, training: Training) -> None:
         """A reader of XML sees which of the two was red."""

@@ -10,7 +10,8 @@ import pytest
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.stats import paired_test
-from pytest_r1eval.core.verdicts import Tau
+from pytest_r1eval.core.verdicts import GateRule, Tau, judge_measured
+from pytest_r1eval.judge import GateResult, with_diagnostics
 from pytest_r1eval.references import own_noise, widened
 from tests.core.test_baselines import MEASURED
 
@@ -44,6 +45,26 @@ def test_a_model_that_moves_from_run_to_run_keeps_its_error_rate_where_that_was_
         aware += paired_test(candidate, baseline, tau=noise).z <= -3
     assert blind / N_REPLICATES == pytest.approx(0.023, abs=0.009)
     assert aware / N_REPLICATES < 0.005
+
+
+def test_rates_take_the_harnesss_noise_alone() -> None:
+    """What a checkpoint's pass@1 moves by from run to run forgives no truncation."""
+    baseline = replace(
+        recorded(Counts.from_rows((f"p{i}", 32, 64) for i in range(30)), correlation=CORRELATION),
+        health=HealthCounts(n_samples=1920, n_truncated=0, n_no_answer=0, n_tokens=1920),
+    )
+    tau = widened(SAME, baseline)
+    judged = judge_measured(baseline.counts, baseline.counts, tau=tau, rule=GateRule())
+    result = with_diagnostics(
+        GateResult(benchmark="aime24", judgement=judged, baseline="x"),
+        observed=replace(baseline.health, n_truncated=10),
+        counts=baseline.counts,
+        baseline=baseline,
+        rule=GateRule(),
+    )
+    assert tau.value > 0.01
+    assert result.health is not None
+    assert not result.health.passes
 
 
 @pytest.mark.parametrize("correlation", [None, 0.0])

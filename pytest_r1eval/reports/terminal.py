@@ -163,7 +163,7 @@ def _upper(plan: SequentialPlan) -> str:
         return ""
     rise = detectable_rise(plan)
     seen = "no rise" if rise is None else f"a rise of {100 * rise:.1f} points"
-    return f", and of the same below 0 or less; {seen} is seen with 80 % power"
+    return f" and no more than its negative; {seen} is seen with 80 % power"
 
 
 def _series(values: Sequence[float | None], form: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -17,7 +18,7 @@ from pytest_r1eval.judge import dumps
 from pytest_r1eval.reports.github import workflow_commands
 from pytest_r1eval.reports.markdown import markdown
 from pytest_r1eval.reports.properties import properties_of
-from pytest_r1eval.reports.terminal import colour_of, gate_row, gate_words
+from pytest_r1eval.reports.terminal import colour_of, gate_row, gate_words, plan_words
 from pytest_r1eval.run_reports import read_report
 from pytest_r1eval.store import Store
 from tests.judged_runs import judged
@@ -33,6 +34,25 @@ def test_moved_problems_are_a_note_where_the_mean_is_in_bounds(examples: Mapping
     judgement = replace(gate.result.judgement, verdict=verdict, passes=True)
     words = "\n".join(gate_words(replace(gate.result, rearrangement=moved, judgement=judgement)))
     assert ("same score, different model" in words) == (verdict is Verdict.PASS)
+
+
+def test_a_two_sided_plan_prints_the_rise_that_it_sees(examples: Mapping[str, Path]) -> None:
+    """A PASS is asked for on both sides, and the plan that was fixed before the first token says so."""
+    (stopped,) = read_report(examples["stopped"]).gates
+    planned = stopped.result.sequential_plan
+    assert planned is not None
+    two_sided = replace(planned, rule=replace(planned.rule, two_sided=True))
+    one, two = (plan_words(replace(stopped.result, sequential_plan=plan)) for plan in (planned, two_sided))
+    assert one[3].endswith(" or more")
+    assert re.search(
+        r" or more and no more than its negative; a rise of \d+\.\d points is seen with 80 % power$", two[3]
+    )
+
+
+def test_a_gate_that_catches_no_fall_says_none(examples: Mapping[str, Path]) -> None:
+    """A number above the baseline's pass@1 would be of a fall that cannot happen."""
+    (gate,) = read_report(examples["green"]).gates
+    assert gate_row(replace(gate.result, judgement=replace(gate.result.judgement, mde_80=None)))[5] == "none"
 
 
 def test_a_score_in_bounds_is_no_green_row_where_health_is_red(examples: Mapping[str, Path]) -> None:
