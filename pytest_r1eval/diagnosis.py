@@ -19,6 +19,7 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+from pytest_r1eval.core.benchmarks import CodeGrader
 from pytest_r1eval.devices import visible_gpus
 from pytest_r1eval.errors import R1EvalError
 from pytest_r1eval.hub_errors import status_of
@@ -95,6 +96,7 @@ def findings(environ: Mapping[str, str], *, folder: Path) -> Iterator[Finding]:
     yield _gpus(environ)
     yield _disk(folder)
     yield _sandbox()
+    yield _code_grader()
     yield _hub_login(environ)
     yield from _data_sets(environ)
     yield _slurm()
@@ -201,6 +203,13 @@ def _sandbox() -> Finding:
         return Finding(what="sandbox", standing=Standing.MISSING, found=str(error), advice=remedy)
     advice = None if confirmation.level is SandboxLevel.BUBBLEWRAP else "; ".join(confirmation.refused)
     return Finding(what="sandbox", standing=Standing.GOOD, found=confirmation.words, advice=advice)
+
+
+def _code_grader() -> Finding:
+    """Name what the grader that is taken by default for programs gets wrong; no machine changes it."""
+    rule = CodeGrader.LIGHTEVAL
+    found = f"graded by --r1-grader {rule} if no other is named. {rule.caution}"
+    return Finding(what="programs", standing=Standing.GOOD, found=found)
 
 
 def _hub_login(environ: Mapping[str, str]) -> Finding:

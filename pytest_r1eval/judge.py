@@ -17,7 +17,7 @@ from pytest_r1eval.atomic_files import write_text
 from pytest_r1eval.baseline_files import BaselineShelf, FoundBaseline
 from pytest_r1eval.core.attempts import Attempts
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline
-from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.benchmarks import Benchmark, CodeGrader
 from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.gates import SequentialGate
 from pytest_r1eval.core.health import Health, added_health, judge_health
@@ -56,6 +56,7 @@ from pytest_r1eval.runs import (
     unplanned_run,
     with_earlier,
 )
+from pytest_r1eval.sandbox.levels import NO_SANDBOX
 from pytest_r1eval.store import BenchmarkState, Store
 
 VERDICT_SCHEMA_VERSION = 1
@@ -224,8 +225,14 @@ class Judge:
         if plan is None:
             return result
         if plan.grader is None:
-            return replace(result, sandbox=" and ".join(self.store.walls) or None)
-        return replace(result, grader=plan.grader, sandbox=self.store.sandbox)
+            sandbox = " and ".join(self.store.walls) or None
+            cautions = [f"Answers were graded in {sandbox}." if NO_SANDBOX in (sandbox or "") else None]
+        else:
+            sandbox = self.store.sandbox
+            cautions = [rule.caution for rule in CodeGrader if plan.grader.startswith(f"{rule.scorer} ")]
+        warnings = (*result.judgement.warnings, *filter(None, cautions))
+        judgement = replace(result.judgement, warnings=warnings)
+        return replace(result, grader=plan.grader, sandbox=sandbox, judgement=judgement)
 
     def _with_health(self, result: GateResult, found: FoundBaseline | None) -> GateResult:
         """Add what is judged and shown beside pass@1, where there is a pass@1, against what that was compared with."""

@@ -42,6 +42,8 @@ def test_everything_is_looked_at(capsys: pytest.CaptureFixture[str], monkeypatch
     assert content["is_fit"] is True
     assert found["lighteval"]["found"] == "0.13.0 (known to work: 0.13.0)"
     assert {"Python", "engine", "GPUs", "disk", "sandbox", "Hub", "data sets", "Slurm"} <= set(found)
+    assert "a program that tries can make it say" in found["programs"]["found"]
+    assert "quit() or begin with `from __future__`" in found["programs"]["found"]
     assert SECRET not in printed
 
 

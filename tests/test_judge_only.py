@@ -107,21 +107,21 @@ class TestStore:
         """The plan names the grader that counts; choosing the first one again restores its grades."""
         with closing(Store.open(run)) as store:
             first = [sample.grade for sample in store.samples("smoke")]
-            waiting = store.without_grade("smoke", grader="strict 1")
-            store.add_grades("smoke", dict.fromkeys(waiting, Grade(outcome=Outcome.WRONG)), grader="strict 1")
-            store.choose_grades("smoke", grader="strict 1", before="recorded")
+            waiting = store.without_grade("smoke", grader="strict 2")
+            store.add_grades("smoke", dict.fromkeys(waiting, Grade(outcome=Outcome.WRONG)), grader="strict 2")
+            store.choose_grades("smoke", grader="strict 2", before="recorded")
             assert {sample.grade for sample in store.samples("smoke")} == {Grade(outcome=Outcome.WRONG)}
-            assert _plan(store).grader == "strict 1"
+            assert _plan(store).grader == "strict 2"
             assert store.without_grade("smoke", grader="recorded") == ()
-            store.choose_grades("smoke", grader="recorded", before="strict 1")
+            store.choose_grades("smoke", grader="recorded", before="strict 2")
             assert [sample.grade for sample in store.samples("smoke")] == first
 
     def test_what_a_grader_failed_on_waits_again(self, run: Path) -> None:
         """A failure of the grader is no grade."""
         with closing(Store.open(run)) as store:
-            (key, *_) = store.without_grade("smoke", grader="strict 1")
-            store.add_grades("smoke", {key: Grade(outcome=Outcome.ERROR, detail="lost")}, grader="strict 1")
-            assert len(store.without_grade("smoke", grader="strict 1")) == 4
+            (key, *_) = store.without_grade("smoke", grader="strict 2")
+            store.add_grades("smoke", {key: Grade(outcome=Outcome.ERROR, detail="lost")}, grader="strict 2")
+            assert len(store.without_grade("smoke", grader="strict 2")) == 4
 
     def test_looks_are_not_graded_again(self, run: Path) -> None:
         """The first grades decided where sampling ended."""

@@ -20,6 +20,8 @@ from pytest_r1eval.catalog import SMOKE_CODE
 from pytest_r1eval.core.benchmarks import Exam, Sampling
 from pytest_r1eval.core.plans import Plan, sample_seed
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
+from pytest_r1eval.reports.markdown import markdown
+from pytest_r1eval.run_reports import read_report
 from pytest_r1eval.sandbox import Limits
 from pytest_r1eval.scoring.pool import GradingPool
 from pytest_r1eval.store import Store
@@ -132,6 +134,16 @@ class TestVerdict:
         assert first.ret == 0, first.stdout.str()
         assert outcomes(newest_run(pytester.path)) == {Outcome.CORRECT: len(TITLES) * N_SAMPLES}
         first.stdout.re_match_lines([rf"\s+programs: graded by {grader}[ -].*, in (bubblewrap|Landlock).*"])
+        run = newest_run(pytester.path)
+        (gate,) = read_report(run).gates
+        reports = {
+            "terminal": first.stdout.str(),
+            "page": (run / "report.html").read_text(encoding="utf-8"),
+            "JSON": (run / "verdicts.json").read_text(encoding="utf-8"),
+            "Markdown": markdown([gate.result], title="programs"),
+        }
+        said = {name: "a program that tries can make it say" in text for name, text in reports.items()}
+        assert said == dict.fromkeys(reports, grader == "lighteval")
 
         wrong = dict.fromkeys(TITLES[:7], "print(1)") | dict.fromkeys(TITLES[7:], "class Solution: pass")
         second = judge(record("bad", wrong | SLOW), *options, "--r1-baseline", "local/code")
@@ -148,7 +160,7 @@ class TestVerdict:
         mixed = judge(run, "--r1-baseline", "local/code")
         assert mixed.ret == 1
         mixed.stdout.fnmatch_lines(
-            ["*was asked something else: harness.grader: strict 1 in the baseline, lighteval-run_test*Ask the same*"]
+            ["*was asked something else: harness.grader: strict 2 in the baseline, lighteval-run_test*Ask the same*"]
         )
 
 
@@ -189,17 +201,17 @@ def test_a_stored_run_is_graded_again(
     first.stdout.fnmatch_lines(
         [
             "r1eval: nothing is drawn; programs are graded again by --r1-grader strict",
-            f"smoke_code: {n_samples} programs are graded by strict 1, {n_samples} of them otherwise than by *",
+            f"smoke_code: {n_samples} programs are graded by strict 2, {n_samples} of them otherwise than by *",
         ]
     )
     with closing(sqlite3.connect(run / "run.sqlite")) as store:
         kept = "SELECT grader, outcome, count(*) FROM grade GROUP BY grader, outcome ORDER BY grader"
         assert store.execute(kept).fetchall() == [
             ("recorded", "no_answer", n_samples),
-            ("strict 1", "correct", n_samples),
+            ("strict 2", "correct", n_samples),
         ]
     second = pytester.runpytest_subprocess(*again, "-n2")
-    second.stdout.fnmatch_lines(["smoke_code: the programs had been graded by strict 1 already; *"])
+    second.stdout.fnmatch_lines(["smoke_code: the programs had been graded by strict 2 already; *"])
     assert outcomes(run) == {Outcome.CORRECT: n_samples}
 
 

@@ -10,7 +10,6 @@ from pytest_r1eval.core.stats import StandardErrorName
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.core.verdicts import Judgement, Verdict
 from pytest_r1eval.judge import GateResult, false_alarm, gate_alpha
-from pytest_r1eval.sandbox.levels import NO_SANDBOX
 
 MAX_FALLEN_SHOWN = 10
 REARRANGED_P = 0.001
@@ -102,8 +101,6 @@ def gate_words(result: GateResult) -> list[str]:
         )
     if result.grader is not None:
         lines.append(f"  programs: graded by {result.grader}, in {result.sandbox or 'no sandbox that was recorded'}")
-    elif result.sandbox is not None and NO_SANDBOX in result.sandbox:
-        lines.append(f"  warning: answers were graded in {result.sandbox}")
     if judgement.tau is not None and judgement.tau.value > 0:
         lines.append(f"  harness noise: tau {100 * judgement.tau.value:.1f} points, because {judgement.tau.source}")
     lines += plan_words(result)

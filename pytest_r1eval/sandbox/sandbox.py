@@ -33,7 +33,7 @@ import os
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar, overload
 
 from pytest_r1eval.errors import SandboxError
 from pytest_r1eval.sandbox.endings import MemoryKills, ending_of
@@ -47,8 +47,10 @@ from pytest_r1eval.sandbox.programs import Call, Completion, Program, Script
 from pytest_r1eval.sandbox.server import Server, ServerLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
+
+T = TypeVar("T")
 
 _LEVELS = (SandboxLevel.BUBBLEWRAP, SandboxLevel.LANDLOCK)
 
@@ -155,11 +157,25 @@ class Sandbox:
             except ServerLostError:
                 return self._run_on(self._restarted(server), program)
 
-    def submit(self, program: Program) -> Future[Completion]:
-        """Run one program when a slot is free; the future raises what `run` raises."""
+    @overload
+    def submit(self, program: Program) -> Future[Completion]: ...
+
+    @overload
+    def submit(self, program: Program, read: Callable[[Completion], T]) -> Future[T]: ...
+
+    def submit(self, program: Program, read: Callable[[Completion], T] | None = None) -> Future[Completion] | Future[T]:
+        """
+        Run one program when a slot is free; the future raises what `run` raises.
+
+        Args:
+            program: The program.
+            read: What to make of its end at once, so that its outputs need not be kept; None keeps all of it.
+        """
         if self._threads is None:
             raise SandboxError("the sandbox was not started, or was closed: call start() first")
-        return self._threads.submit(self.run, program)
+        if read is None:
+            return self._threads.submit(self.run, program)
+        return self._threads.submit(lambda: read(self.run(program)))
 
     def close(self) -> None:
         """End every program and the fork server; whoever waits for a program hears of it."""

@@ -5,9 +5,10 @@ Grade a program that the model wrote, in the sandbox, by one of two rules that a
   shares a process with the program, puts objects of Python in place of stdin and stdout, and stops at the first
   failure. So it fails correct programs that read `sys.stdin.buffer` or write to descriptor 1, and a program that walks
   the stack finds the outputs that are expected of it.
-- `strict`: ours. A program gets a real stdin and a real stdout in a process of its own for every test, a function gets
-  its arguments as JSON, and what comes back is compared here, where the program cannot reach. The comparison is
-  LightEval's: line by line without surrounding blanks, numbers as decimals. A program must end with status 0.
+- `strict`: ours. The program is the block that a written rule names (`scoring.blocks`). It gets a real stdin and a real
+  stdout in a process of its own for every test, a function gets its arguments as JSON, and what comes back is compared
+  here, where the program cannot reach. The comparison is LightEval's: line by line without surrounding blanks, numbers
+  as decimals. A program must end with status 0.
 
 Both give a program the names that LiveCodeBench's problems take for granted (`List`, `deque`): LightEval's prelude,
 or its copy.
@@ -24,12 +25,13 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import util
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
@@ -43,6 +45,7 @@ from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response
 from pytest_r1eval.errors import SandboxError, ScoringError
 from pytest_r1eval.sandbox import Call, Completion, Confirmation, Ending, Imports, Sandbox, Script
 from pytest_r1eval.sandbox.interior import DEFAULT_MODULES
+from pytest_r1eval.scoring.blocks import Blocks, blocks_of
 from pytest_r1eval.scoring.grading import REASONING_TAGS, CodeGrading
 
 if TYPE_CHECKING:
@@ -55,6 +58,9 @@ _N_TESTS_KEPT = 64
 """Problems whose tests stay unpacked; the samples of one problem are graded near each other."""
 _LONGEST_NUMERIC_LINE = 100_000
 """Characters of an output line that are still read as numbers; a longer one has to be equal as text."""
+
+_LONGEST_SPELLING = 400
+"""Times as long as one JSON text another of equal value can be: 1e308 as a whole number has 309 digits."""
 
 
 class ProgramScorer:
@@ -99,18 +105,37 @@ class ProgramScorer:
         if problem.tests is None:
             raise ScoringError(f"problem {problem.id} has no tests; expected those that its exam was built with")
         is_cut = response.finish_reason is FinishReason.LENGTH
-        program = extract_code(remove_reasoning_tags(response.text, REASONING_TAGS))
-        if not program.strip():
-            return Grade(outcome=Outcome.TRUNCATED if is_cut else Outcome.NO_ANSWER)
         tests = self._tests(problem.tests)
         self.start()
+        program = ""
         try:
+            program = self._program(remove_reasoning_tags(response.text, REASONING_TAGS), tests)
+            if not program.strip():
+                return Grade(outcome=Outcome.TRUNCATED if is_cut else Outcome.NO_ANSWER)
             failure = self._failure(program, tests)
         except SandboxError as error:
-            return Grade(outcome=Outcome.ERROR, answer=program, detail=str(error))
+            return Grade(outcome=Outcome.ERROR, answer=program or None, detail=str(error))
         if failure is None:
             return Grade(outcome=Outcome.CORRECT, answer=program)
         return Grade(outcome=Outcome.TRUNCATED if is_cut else Outcome.WRONG, answer=program, detail=failure)
+
+    def _program(self, answer: str, tests: CodeTests) -> str:
+        """Find the program in an answer; empty where there is none."""
+        match self._grading.grader:
+            case CodeGrader.LIGHTEVAL:
+                return str(extract_code(answer))
+            case CodeGrader.STRICT:
+                return self._chosen(blocks_of(answer), tests)
+        assert_never(self._grading.grader)
+
+    def _chosen(self, blocks: Blocks, tests: CodeTests) -> str:
+        if blocks.is_plain:
+            return blocks.last_fenced
+        done = self._sandbox.run(
+            Call(module="r1eval_solution", function="choose", arguments=(list(blocks.candidates), tests.function))
+        )
+        number = json.loads(done.returned or b"null")  # a parser that ended its process chose nothing
+        return blocks.last_fenced if number is None else blocks.candidates[number]
 
     def _failure(self, program: str, tests: CodeTests) -> str | None:
         """Say why a program is wrong; None where it is right."""
@@ -138,17 +163,26 @@ class ProgramScorer:
         return "LightEval's scorer failed it" if done.returned else _words(done)
 
     def _failure_by_tests(self, program: str, tests: CodeTests) -> str | None:
-        """Run all tests at once; the first that fails ends those that have not begun."""
-        runs = [self._sandbox.submit(_run(program, given, function=tests.function)) for given in tests.inputs]
-        for number, (run, expected) in enumerate(zip(runs, tests.outputs, strict=True), 1):
+        """
+        Run all tests at once; the first that fails ends those that have not begun.
+
+        Each output is judged by the thread that ran its program, so no more of them are kept than programs run.
+        """
+        is_call = tests.function is not None
+        runs = [
+            self._sandbox.submit(
+                _run(program, given, function=tests.function), partial(_mismatch, expected=expected, is_call=is_call)
+            )
+            for given, expected in zip(tests.inputs, tests.outputs, strict=True)
+        ]
+        for number, run in enumerate(runs, 1):
             try:
-                done = run.result()
+                failure = run.result()
             except SandboxError:
                 _cancel(runs)
                 raise
             except CancelledError as error:
                 raise SandboxError("the sandbox was closed while a program ran in it; resume the run") from error
-            failure = _mismatch(done, expected, is_call=tests.function is not None)
             if failure is not None:
                 _cancel(runs)
                 return f"test {number} of {len(runs)}: {failure}"
@@ -162,8 +196,8 @@ def is_same_output(found: str, expected: str) -> bool:
     Lines are stripped and must be as many; a line is right if it is equal, or if
     its words are equal as decimal numbers.
     """
-    lines, expected_lines = _stripped_lines(found), _stripped_lines(expected)
-    return len(lines) == len(expected_lines) and all(map(_is_same_line, lines, expected_lines))
+    pairs = zip_longest(_stripped_lines(found), _stripped_lines(expected))
+    return all(line is not None and wanted is not None and _is_same_line(line, wanted) for line, wanted in pairs)
 
 
 def _imports(grader: CodeGrader) -> Imports:
@@ -203,6 +237,8 @@ def _mismatch(done: Completion, expected: str, *, is_call: bool) -> str | None:
 
 def _is_same_value(returned: bytes, expected: str) -> bool:
     """Compare a result with what it should be; what a program wrote in its place may be anything."""
+    if len(returned) > _LONGEST_SPELLING * len(expected) + _LONGEST_SPELLING:
+        return False
     wanted = json.loads(expected)
     try:
         return bool(json.loads(returned) == wanted)
@@ -217,13 +253,19 @@ def _words(done: Completion) -> str:
     return f"{how} ({last})" if last else how
 
 
-def _cancel(runs: Iterable[Future[Completion]]) -> None:
+def _cancel(runs: Iterable[Future[str | None]]) -> None:
     for run in runs:
         run.cancel()
 
 
-def _stripped_lines(text: str) -> list[str]:
-    return [line.strip() for line in text.strip().split("\n")]
+def _stripped_lines(text: str) -> Iterator[str]:
+    """Take line after line, as 16 MiB of short ones would fill ten times as much."""
+    text = text.strip()
+    start = 0
+    while (end := text.find("\n", start)) >= 0:
+        yield text[start:end].strip()
+        start = end + 1
+    yield text[start:].strip()
 
 
 def _is_same_line(found: str, expected: str) -> bool:

@@ -18,9 +18,9 @@ def grader_name(grader: CodeGrader) -> str:
     """Return name and version of a rule, as the fingerprint records it."""
     match grader:
         case CodeGrader.LIGHTEVAL:
-            return f"lighteval-run_test {metadata.version('lighteval')}"
+            return f"{grader.scorer} {metadata.version('lighteval')}"
         case CodeGrader.STRICT:
-            return "strict 1"
+            return f"{grader.scorer} 2"  # 2: the program is found by a written rule
     assert_never(grader)
 
 

@@ -109,6 +109,6 @@ def test_answers_that_were_graded_outside_of_any_sandbox_are_a_warning(tmp_path:
             store.note_walls(words)
         (result,) = judged(run)
         assert words in str(result.sandbox)
-        warnings = [line for line in gate_words(result) if line.startswith("  warning: answers were graded in")]
+        warnings = [line for line in gate_words(result) if line.startswith("  warning: Answers were graded in")]
         assert len(warnings) == n_warnings
-    assert warnings == ["  warning: answers were graded in Landlock 7 + seccomp and not a sandbox: forked"]
+    assert warnings == ["  warning: Answers were graded in Landlock 7 + seccomp and not a sandbox: forked."]

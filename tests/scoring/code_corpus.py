@@ -75,6 +75,7 @@ CORPUS = (
     _only_strict("os.write", "import os\nos.write(1, b'%d\\n' % (2 * int(input())))"),
     _only_strict("os._exit(0) after the answer", "import os\nprint(2 * int(input()), flush=True)\nos._exit(0)"),
     _only_strict("from __future__ first", "from __future__ import annotations\nprint(2 * int(input()))"),
+    _only_strict("quit() at the end", "print(2 * int(input()))\nquit()"),
     _only_strict("sys.__stdout__", "import sys\nsys.__stdout__.write(f'{2 * int(input())}\\n')"),
     _only_lighteval("frame walking to the expected output", f"{_WALK}\nprint(answer())"),
     _only_lighteval("an exit status that says it failed", "import sys\nprint(2 * int(input()))\nsys.exit(1)"),
@@ -109,3 +110,9 @@ CORPUS = (
     _only_lighteval("frame walking of a function", f"{_WALK}\ndef shift(xs, by):\n    return answer()", tests=CALL),
 )
 """Endless programs stand elsewhere: they cost seconds each."""
+FORGERIES = {
+    "numpy's verdict": "import numpy as np\nnp.all = lambda *a, **k: True\nprint('wrong')",
+    "the result as JSON": "import json\njson.dumps.__code__ = (lambda *a, **k: 'true').__code__\nprint('wrong')",
+    "the place of the result": "import os\nos.write(3, b'true')\nos._exit(0)",
+}
+"""Programs that compute nothing and have LightEval's scorer say "right", by what they take over."""

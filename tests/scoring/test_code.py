@@ -26,7 +26,8 @@ from pytest_r1eval.sandbox import Limits
 from pytest_r1eval.scoring import code
 from pytest_r1eval.scoring.code import ProgramScorer, is_same_output
 from pytest_r1eval.scoring.grading import CodeGrading
-from tests.scoring.code_corpus import CALL, CORPUS, DOUBLE, Entry
+from tests.scoring.answer_shapes import SHAPES, Shape
+from tests.scoring.code_corpus import CALL, CORPUS, DOUBLE, FORGERIES, Entry
 from tests.toys import said
 
 LIGHTEVALS_OWN = """
@@ -94,8 +95,68 @@ def test_in_the_sandbox_lighteval_says_what_it_says_outside() -> None:
     assert said_by_lighteval == {entry.shows: entry.by_lighteval for entry in CORPUS}
 
 
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_a_program_that_tries_has_lightevals_scorer_say_right(
+    scorer: ProgramScorer, cache: CodeTestCache, forgery: str, request: pytest.FixtureRequest
+) -> None:
+    """As README, the reports and `r1eval doctor` say of it; the strict rule does not listen to the program."""
+    is_lighteval = request.node.callspec.params["scorer"] is CodeGrader.LIGHTEVAL
+    found = grade(scorer, cache, in_fences(FORGERIES[forgery]))
+    assert found.outcome is (Outcome.CORRECT if is_lighteval else Outcome.WRONG)
+
+
+@pytest.fixture(scope="module")
+def strict(cache: CodeTestCache) -> Iterator[ProgramScorer]:
+    """Start the strict grader once."""
+    limits = Limits(cpu_s=5, wall_s=30, memory_bytes=1 << 30)
+    started = ProgramScorer(CodeGrading(grader=CodeGrader.STRICT, limits=limits, tests=cache.folder))
+    yield started
+    started.close()
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.shows)
+def test_the_strict_rule_finds_the_program_in_every_shape_of_answer(
+    strict: ProgramScorer, cache: CodeTestCache, shape: Shape
+) -> None:
+    """Examples, drafts, stray and missing fences do not replace it."""
+    found = grade(strict, cache, shape.text, tests=shape.tests)
+    assert (found.outcome, found.answer) == (shape.outcome, shape.program), found
+
+
+def test_outputs_are_compared_as_they_come(strict: ProgramScorer, cache: CodeTestCache) -> None:
+    """A slow first test keeps no output of the others: 50 of 16 MB took the grader from 56 to 867 MiB."""
+    program = (
+        "import time\nif input() == 'slow':\n    time.sleep(8)\n    print(1)\nelse:\n    print('6\\n' * 8_000_000)"
+    )
+    tests = CodeTests(inputs=("slow", *("fast",) * 30), outputs=("1", *("2",) * 30))
+    assert grown_bytes(strict, cache, program, tests=tests) < 200 << 20
+
+
+def test_a_result_that_is_much_longer_than_the_expected_one_is_not_read(
+    strict: ProgramScorer, cache: CodeTestCache
+) -> None:
+    """Four million lists in a list are 12 MB as JSON, and 300 as objects."""
+    program = "def shift(xs, by):\n    return [[]] * 4_000_000"
+    assert grown_bytes(strict, cache, program, tests=CALL) < 100 << 20
+
+
+def grown_bytes(strict: ProgramScorer, cache: CodeTestCache, program: str, *, tests: CodeTests) -> int:
+    """Grade a wrong program, and say how much more memory this process had meanwhile."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts here
+    before = memory_of("VmRSS")
+    found = grade(strict, cache, in_fences(program), tests=tests)
+    assert found.outcome is Outcome.WRONG
+    return memory_of("VmHWM") - before
+
+
+def memory_of(name: str) -> int:
+    """Read this process's memory, in bytes, from the kernel."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1]) << 10
+
+
 class TestExtraction:
-    """The last fenced block after the reasoning, as LightEval takes it."""
+    """The last fenced block after the reasoning: LightEval's rule, and ours where there is nothing to choose."""
 
     def test_the_last_block_counts(self, scorer: ProgramScorer, cache: CodeTestCache) -> None:
         """Drafts before it do not."""
@@ -194,5 +255,5 @@ def test_limits_and_rule_are_one_value(tmp_path: Path) -> None:
     """It crosses between processes, so it is plain data; its name is what the fingerprint records."""
     strict = CodeGrading(grader=CodeGrader.STRICT, limits=Limits(), tests=tmp_path)
     lighteval = CodeGrading(grader=CodeGrader.LIGHTEVAL, limits=Limits(), tests=tmp_path)
-    assert (strict.name, lighteval.name) == ("strict 1", "lighteval-run_test 0.13.0")
+    assert (strict.name, lighteval.name) == ("strict 2", "lighteval-run_test 0.13.0")
     assert asdict(strict)["limits"]["cpu_s"] == 6
