@@ -55,7 +55,7 @@ def record(exam: Exam, pytester: pytest.Pytester) -> Callable[..., Path]:
     """Record a run whose answers are these programs; what graded them is left open."""
 
     def recorded(name: str, programs: Mapping[str, str] = ANSWERS, grade: Outcome = Outcome.NO_ANSWER) -> Path:
-        with closing(Store.open(record_run(pytester.path / f"{name}-header"))) as other:
+        with closing(Store.open(record_run(pytester.path / f"{name}-header", weights=name))) as other:
             header = other.header
         plan = Plan(
             benchmark="smoke_code",
