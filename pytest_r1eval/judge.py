@@ -51,6 +51,7 @@ from pytest_r1eval.runs import (
     complete_run,
     graded_rows,
     missing_samples,
+    stopped_early,
     unfit_run,
     ungraded_of,
     unplanned_run,
@@ -282,6 +283,7 @@ class Judge:
         k = gate.plan.ks[number - 1] if is_closed and number else plan.samples_per_problem
         tallies = self.store.tallies(plan.benchmark, k=k)
         found = gate.look(number, tallies) if is_closed and number else None
+        kept = _Keeping()
         judgement = unfit_run(self.store, plan, tallies)
         ungraded = ungraded_of(self.store, plan, tallies)
         if judgement is None and ungraded is not None and (found is None or found.judgement is None):
@@ -292,8 +294,10 @@ class Judge:
                 judgement = weighed(judgement, ours=self._evidence, theirs=gate.evidence)
             if ungraded is not None:
                 judgement = replace(judgement, warnings=(*judgement.warnings, ungraded.note))
-            if self.save_as is not None:
-                judgement = replace(judgement, warnings=(*judgement.warnings, self._not_recorded()))
+            kept = self._kept_of_looks(plan)
+            if kept.refusal is not None:
+                note = f"Not recorded as {self.save_as}. {kept.refusal.reason} {kept.refusal.next_step}"
+                judgement = replace(judgement, warnings=(*judgement.warnings, note.rstrip()))
         elif judgement is None:
             judgement = missing_samples(self.store, plan, tallies)
         result = replace(
@@ -302,16 +306,22 @@ class Judge:
             ),
             samples_per_problem=k,
             is_at_stop=found is not None and found.early,
+            recorded=None if kept.recorded is None else str(kept.recorded),
             gate=gate.digest,
             sequential_plan=gate.plan,
         )
         return self._with_health(result, None if judgement.estimate is None else self.shelf.find(plan.benchmark))
 
-    def _not_recorded(self) -> str:
-        return (
-            f"Not recorded as {self.save_as}: a baseline needs a fixed number of samples. Complete this run, nothing "
-            f"is drawn twice: --r1-resume {self.store.path.parent} --r1-gate fixed."
-        )
+    def _kept_of_looks(self, plan: Plan) -> _Keeping:
+        """Record a sequential run where that was asked for: one with every planned sample is as good as a fixed one."""
+        if self.save_as is None:
+            return _Keeping()
+        tallies = self.store.tallies(plan.benchmark, k=plan.samples_per_problem)
+        early = stopped_early(plan, tallies, run=self.store.path.parent)
+        try:
+            return self._saved(early or complete_run(self.store, plan, tallies), plan.benchmark, name=self.save_as)
+        except R1EvalError as error:
+            return _Keeping(refusal=invalid(f"{error}.", ""))
 
     @property
     def _evidence(self) -> Evidence:
@@ -388,18 +398,29 @@ class Judge:
         """
         if self.save_as is None and (found is not None or self.shelf.choice == "previous"):
             return _Keeping()
-        replaced = None if self.save_as is None else self.shelf.entry(run.measured.benchmark, name=self.save_as)
-        fit = baseline_from(run, replaced=replaced, reason=None)
-        if isinstance(fit, Judgement):
-            return _Keeping(refusal=fit)
         if self.save_as is None:
+            fit = baseline_from(run, replaced=None, reason=None)
+            if isinstance(fit, Judgement):
+                return _Keeping(refusal=fit)
             return _Keeping(candidate=self.shelf.keep_candidate(fit, run=self.store.path.parent))
         try:
-            return _Keeping(recorded=self.shelf.record(fit, name=self.save_as))
+            return self._saved(run, run.measured.benchmark, name=self.save_as)
         except LowerBaselineError as error:
             if not is_judged:
                 raise
             return _Keeping(refusal=invalid(f"{error}.", ""))
+
+    def _saved(self, run: CompleteRun | Judgement, benchmark: str, *, name: str) -> _Keeping:
+        """
+        Record a run under a name, if it may be a baseline.
+
+        Raises:
+            BaselineError: If it would lower a baseline, or the file cannot be read or written.
+        """
+        fit = baseline_from(run, replaced=self.shelf.entry(benchmark, name=name), reason=None)
+        if isinstance(fit, Judgement):
+            return _Keeping(refusal=fit)
+        return _Keeping(recorded=self.shelf.record(fit, name=name))
 
     def _without_baseline(self, run: CompleteRun, kept: _Keeping) -> Judgement:
         """Say of a run that there is nothing to compare with, and how it becomes what the next is compared with."""

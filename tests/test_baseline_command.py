@@ -16,7 +16,7 @@ from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.records import Counts, FinishReason
 from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.runs import StoredRun
-from tests.judged_runs import judged, judged_against
+from tests.judged_runs import judged, judged_against, sequential_gate
 from tests.recordings import record_run
 
 
@@ -290,3 +290,25 @@ class TestSaveBaseline:
             judged(Path(run), root=tmp_path)
         (entry,) = loads((tmp_path / "baselines/local/toy.json").read_text(), name="f").measured
         assert [(blessing.replaced_run, blessing.run) for blessing in entry.history] == [("base", "better")]
+
+    def test_a_sequential_run_to_its_last_look_is_recorded(self, tmp_path: Path) -> None:
+        """It holds every planned sample, as a fixed run does; record, bless and the option agree on it."""
+        base = record_run(Path("wide"), seed=1, n_problems=20, n_samples=16)
+        gate = sequential_gate(base, n_samples=16)
+        size = {"n_problems": 20, "n_samples": 16, "gate": gate, "weights": "w2", "solve_rate": 0.5}
+        (whole,) = judged(record_run(Path("whole"), seed=4, **size), root=tmp_path)  # type: ignore[arg-type]
+        assert (whole.n_samples, whole.is_at_stop) == (320, False)
+        assert whole.recorded == str(tmp_path / "baselines/local/toy.json")
+
+    def test_one_that_stopped_is_not(self, tmp_path: Path) -> None:
+        """The verdict stays, and the message says how the run becomes a baseline."""
+        base = record_run(Path("wide"), seed=1, n_problems=20, n_samples=16)
+        gate = sequential_gate(base, n_samples=16)
+        run = record_run(
+            Path("early"), seed=2, weights="w2", n_problems=20, n_samples=16, gate=gate, skip=frozenset({("p003", 15)})
+        )
+        (early,) = judged(run, root=tmp_path)
+        assert (early.recorded, early.is_at_stop) == (None, True)
+        (warning,) = [words for words in early.judgement.warnings if words.startswith("Not recorded")]
+        assert "The run stopped after 319 of 320 planned samples, and a pass@1 at stop is no score." in warning
+        assert warning.endswith("--r1-resume early --r1-gate fixed.")

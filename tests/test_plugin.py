@@ -344,7 +344,9 @@ class TestSequential:
         recorded("same", seed=4, n_problems=30, n_samples=64)
         judge(pytester, "base", "--r1-save-baseline", "local/toy")
         stopped = judge(pytester, "same", "--r1-gate", "sequential", "--r1-save-baseline", "local/new")
-        stopped.stdout.fnmatch_lines(["*Not recorded as local/new: a baseline needs a fixed number of samples*"])
+        stopped.stdout.fnmatch_lines(
+            ["*Not recorded as local/new. The run stopped after * of 1920 planned samples*--r1-gate fixed."]
+        )
         assert not (pytester.path / "baselines/local/new.json").exists()
         run = runs_of(pytester)[-1]
         before = stored_samples(run)
