@@ -34,6 +34,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from pytest_r1eval.checkpoint_gates import PREVIOUS, Gate, GateOrder, LocalGate, SlurmGate, SlurmPlace
 from pytest_r1eval.checkpoint_queue import (
+    WAITS_S,
     CheckpointQueue,
     GatedCheckpoint,
     SavedCheckpoint,
@@ -74,6 +75,7 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
         first_baseline: What the first checkpoint is compared with; later ones with the last that held.
         push_to: A model repository; each checkpoint is pushed to a branch of it, `step-000000200`, before it is judged.
         wait_at_end_s: Seconds that the end of the training waits for gates; None for as long as they take.
+        retry_after_s: Seconds before each further try of a gate that the machinery failed (an engine without memory).
         options: Any option of the command line, as of `pytest_r1eval.evaluate`. `baseline` other than "previous"
             compares every checkpoint with that; `output_dir` is `r1eval` in the trainer's output folder.
             `anchor` is a fixed baseline beside the previous checkpoint, best what the training started from, recorded
@@ -97,12 +99,14 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
         first_baseline: str | None = None,
         push_to: str | None = None,
         wait_at_end_s: float | None = None,
+        retry_after_s: Sequence[float] = WAITS_S,
         **options: Unpack[EvaluationOptions],
     ) -> None:
         arguments_of(options)
         self._trainer = trainer
         self._on_regression = on_regression
         self._wait_at_end_s = wait_at_end_s
+        self._retry_after_s = tuple(retry_after_s)
         self._output_dir = Path(options.get("output_dir") or Path(_output_dir(trainer)) / "r1eval").resolve()
         order = GateOrder(
             benchmarks=tuple(benchmarks),
@@ -133,7 +137,7 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
                 self._queue.add(saved)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
-        """Let the checkpoint be judged; returns at once."""
+        """Let the checkpoint be judged; returns as soon as a copy of it is kept."""
         if not state.is_world_process_zero:
             return
         checkpoint = Path(_output_dir(self._trainer)) / f"checkpoint-{state.global_step}"
@@ -183,7 +187,9 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
     def _begin(self) -> None:
         """Forget what an earlier training with this callback left."""
         self._gate = self._new_gate()
-        self._queue = CheckpointQueue(self._gate.judge, when_busy=self._when_busy, before=self._push)
+        self._queue = CheckpointQueue(
+            self._gate.judge, when_busy=self._when_busy, before=self._push, waits_s=self._retry_after_s
+        )
         self._is_to_stop = False
 
     def _collect(self, control: TrainerControl) -> None:

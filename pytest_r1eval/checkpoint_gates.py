@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pytest_r1eval.checkpoint_queue import ENDED, SavedCheckpoint
+from pytest_r1eval.checkpoint_queue import ENDED, SavedCheckpoint, demand_whole
 from pytest_r1eval.core.verdicts import Verdict
-from pytest_r1eval.errors import EvaluationError, RunError, StoreError
+from pytest_r1eval.errors import EvaluationError, EvaluationRefusedError, RunError, StoreError
 from pytest_r1eval.evaluation import EvaluationProcess, Workers, arguments_of
 from pytest_r1eval.run_reports import RunReport, read_report
 from pytest_r1eval.selection import mark_expression
@@ -35,6 +35,8 @@ from pytest_r1eval.training_environment import without_training
 from pytest_r1eval.trainings import Point, points_of
 
 PREVIOUS = "previous"
+_REFUSED = 4
+"""pytest's exit code for what was asked wrongly."""
 _LOGGER = logging.getLogger(__name__)
 _REFERENCES = frozenset({Verdict.PASS.name, Verdict.INCONCLUSIVE.name})
 """
@@ -171,7 +173,7 @@ class LocalGate:
             self._process = process
             if self._is_stopped.is_set():  # since it was asked above; `stop` may not have seen the process
                 process.stop()
-            return process.report()
+            return demand_whole(process.report(), failures=process.failures())
 
     def stop(self) -> None:
         """End pytest as Ctrl-C does."""
@@ -215,11 +217,12 @@ class SlurmGate:
             self.stop()
         result = awaited(folder, interval_s=place.interval_s)
         if result.exit_code > 1 or not result.run:
-            raise EvaluationError(
+            kind = EvaluationRefusedError if result.exit_code == _REFUSED else EvaluationError
+            raise kind(
                 f"the cluster's jobs ended without a verdict (exit code {result.exit_code}): see r1eval slurm logs "
                 f"{folder}, and go on with r1eval slurm resubmit {folder}"
             )
-        return read_report(Path(result.run))
+        return demand_whole(read_report(Path(result.run)))
 
     def stop(self) -> None:
         """Cancel the jobs."""

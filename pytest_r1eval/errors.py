@@ -70,6 +70,10 @@ class EvaluationError(R1EvalError):
     """An evaluation that was started from Python, or by a training, ended without a verdict."""
 
 
+class EvaluationRefusedError(EvaluationError):
+    """An evaluation cannot be done as asked, and will not be another time."""
+
+
 class SandboxError(ScoringError):
     """The sandbox failed or does not hold. Never a wrong answer."""
 

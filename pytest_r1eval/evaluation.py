@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict, Unpack
 
 from pytest_r1eval.core.pytest_words import error_in
-from pytest_r1eval.errors import EvaluationError
+from pytest_r1eval.errors import EvaluationError, EvaluationRefusedError
 from pytest_r1eval.lifeline import tied
 from pytest_r1eval.options import OPTIONS, Option
 from pytest_r1eval.run_reports import RunReport, read_report
@@ -35,6 +36,9 @@ STOP_S = 60.0
 """How long a run that was told to stop has for storing what is drawn."""
 _VERDICTS = (0, 1)
 """Exit codes of pytest that stand for a judged run: green, and not green."""
+_REFUSALS = (4, 5)
+"""Exit codes of pytest for what was asked wrongly: the same again ends the same way."""
+_SHARD_FAILURE = re.compile(r"^(?:FAILED|ERROR) r1eval::\S+\[shard [^\]]+\] - (.+)$", re.MULTILINE)
 _NOT_HERE = frozenset({"model", "shard", "judge-only"})
 """Options that are arguments of their own here, or name no whole run."""
 
@@ -220,7 +224,8 @@ class EvaluationProcess:
             ) from error
         written = self._scratch / "report.json"
         if code not in _VERDICTS or not written.is_file():
-            raise EvaluationError(f"the evaluation ended without a verdict (exit code {code}): {self._reason()}")
+            kind = EvaluationRefusedError if code in _REFUSALS else EvaluationError
+            raise kind(f"the evaluation ended without a verdict (exit code {code}): {self._reason()}")
         return read_report(Path(json.loads(written.read_text(encoding="utf-8"))["run"]))
 
     def stop(self) -> None:
@@ -236,6 +241,11 @@ class EvaluationProcess:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+    def failures(self) -> tuple[str, ...]:
+        """Return what shards of the run failed with, each in pytest's one line; nothing where all went well."""
+        text = (self._scratch / "pytest.log").read_text(encoding="utf-8", errors="replace")
+        return tuple(dict.fromkeys(_SHARD_FAILURE.findall(text)))
 
     def _reason(self) -> str:
         """Return what pytest said was wrong, else its last words."""

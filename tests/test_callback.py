@@ -235,7 +235,9 @@ class TestTroubles:
         )
         slow = {"delay_s": 1.0, "n_concurrent": 1}
         trainer = trainer_in(tmp_path, max_steps=4)
-        trainer.add_callback(R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=(), engine_arg=slow))
+        trainer.add_callback(
+            R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=(), engine_arg=slow, retry_after_s=())
+        )
         trainer.train()
         assert trainer.state.global_step == 4
         errors = {step: entry["r1eval/error"] for step, entry in logged(trainer).items()}
@@ -279,7 +281,7 @@ class TestTroubles:
         assert done.returncode == -signal.SIGTERM
         wait_for_none_with("STARTED_IN", str(tmp_path))
         left = tmp_path / "out" / "r1eval" / "checkpoints" / "out"
-        assert [path.name for path in left.iterdir()] == ["checkpoint-2"]
+        assert sorted(path.name for path in left.iterdir()) == ["checkpoint-2", "checkpoint-2.digests.json"]
 
         trainer = trainer_in(tmp_path, max_steps=4)
         trainer.add_callback(R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=()))

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import threading
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from pytest_r1eval.checkpoint_queue import (
     CheckpointQueue,
     GatedCheckpoint,
+    MachineryError,
     SavedCheckpoint,
     WhenBusy,
+    demand_unchanged,
+    demand_whole,
     kept_copy,
     left_over,
 )
-from pytest_r1eval.errors import EvaluationError, UploadError
+from pytest_r1eval.errors import EvaluationError, EvaluationRefusedError, UploadError
 from pytest_r1eval.run_reports import RunReport, read_report
 from tests.judged_runs import judged_run
 
@@ -109,12 +114,84 @@ class TestQueue:
                 raise error
             return report
 
-        queue = CheckpointQueue(gate, when_busy=WhenBusy.QUEUE)
+        queue = CheckpointQueue(gate, when_busy=WhenBusy.QUEUE, waits_s=())
         for step in (10, 20):
             queue.add(saved(tmp_path, step))
         first, second = all_of(queue)
         assert (first.report, first.reason) == (None, reason)
         assert second.report is report
+
+    def test_a_failure_of_the_machinery_is_tried_again(self, report: RunReport, tmp_path: Path) -> None:
+        """The copy is there until then, and what failed is remarked beside the verdict."""
+        failures: list[Exception] = [EvaluationError("CUDA out of memory"), OSError("no Slurm")]
+        there: list[bool] = []
+
+        def gate(checkpoint: SavedCheckpoint) -> RunReport:
+            there.append(checkpoint.folder.is_dir())
+            if failures:
+                raise failures.pop(0)
+            return report
+
+        queue = CheckpointQueue(gate, when_busy=WhenBusy.QUEUE, waits_s=(0.01, 0.01))
+        queue.add(saved(tmp_path, 10))
+        (gated,) = all_of(queue)
+        assert (gated.report, gated.reason) == (report, None)
+        assert gated.remark == "tried again after failing 2 times: CUDA out of memory; OSError: no Slurm"
+        assert there == [True, True, True]
+        assert [*tmp_path.iterdir()] == []
+
+    def test_patience_has_an_end(self, tmp_path: Path) -> None:
+        """After the last try the reason is what failed."""
+
+        def gate(_: SavedCheckpoint) -> RunReport:
+            raise EvaluationError("CUDA out of memory")
+
+        queue = CheckpointQueue(gate, when_busy=WhenBusy.QUEUE, waits_s=(0.01,))
+        queue.add(saved(tmp_path, 10))
+        (gated,) = all_of(queue)
+        assert (gated.report, gated.reason) == (None, "CUDA out of memory")
+        assert gated.remark == "tried again after failing once: CUDA out of memory"
+
+    def test_a_refusal_is_not_tried_again(self, tmp_path: Path) -> None:
+        """What was asked wrongly ends the same way another time."""
+        steps: list[int] = []
+
+        def gate(checkpoint: SavedCheckpoint) -> RunReport:
+            steps.append(checkpoint.step)
+            raise EvaluationRefusedError("no such benchmark")
+
+        queue = CheckpointQueue(gate, when_busy=WhenBusy.QUEUE)
+        queue.add(saved(tmp_path, 10))
+        (gated,) = all_of(queue)
+        assert (gated.reason, gated.remark, steps) == ("no such benchmark", None, [10])
+
+    def test_a_queue_that_is_closed_tries_nothing_more(self, tmp_path: Path) -> None:
+        """The end of the training does not wait for another try."""
+        entered = threading.Event()
+
+        def gate(_: SavedCheckpoint) -> RunReport:
+            entered.set()
+            raise EvaluationError("CUDA out of memory")
+
+        queue = CheckpointQueue(gate, when_busy=WhenBusy.QUEUE, waits_s=(600.0,))
+        queue.add(saved(tmp_path, 10))
+        assert entered.wait(TIMEOUT_S)
+        queue.close()
+        (gated,) = all_of(queue)
+        assert gated.reason == "CUDA out of memory"
+
+    def test_a_run_without_samples_is_the_machinery_s(self, report: RunReport, tmp_path: Path) -> None:
+        """A run that an engine left incomplete is no verdict on the checkpoint; one that was judged, or refused, is."""
+        assert demand_whole(report) is report
+        holes = read_report(judged_run(tmp_path / "holes", skip=frozenset({("p003", 5)})).folder)
+        with pytest.raises(MachineryError, match="smoke: CUDA out of memory") as caught:
+            demand_whole(holes, failures=["CUDA out of memory"])
+        assert caught.value.report is holes
+        queue = CheckpointQueue(lambda _: demand_whole(holes), when_busy=WhenBusy.QUEUE, waits_s=())
+        queue.add(saved(tmp_path, 10))
+        (gated,) = all_of(queue)
+        assert (gated.report, gated.reason) == (holes, None)
+        assert gated.remark == f"smoke: 1 of 96 planned samples are missing. See {tmp_path / 'holes' / 'logs'}"
 
     def test_a_push_that_fails_is_remarked(self, report: RunReport, tmp_path: Path) -> None:
         """The checkpoint is judged all the same."""
@@ -145,7 +222,7 @@ class TestQueue:
 
 class TestKeptCopy:
     def test_what_a_model_needs_and_no_more(self, tmp_path: Path) -> None:
-        """Without the optimizer, which is larger than the model; links, so that it takes no room."""
+        """Without the optimizer, which is larger than the model."""
         checkpoint = tmp_path / "out" / "checkpoint-10"
         checkpoint.mkdir(parents=True)
         (checkpoint / "global_step10").mkdir()
@@ -154,7 +231,7 @@ class TestKeptCopy:
             (checkpoint / name).write_text(name)
         kept = kept_copy(checkpoint, to=tmp_path / "kept" / "checkpoint-10")
         assert sorted(path.name for path in kept.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
-        assert (kept / "config.json").samefile(checkpoint / "config.json")
+        assert not (kept / "config.json").samefile(checkpoint / "config.json")
 
     def test_it_outlives_the_checkpoint(self, tmp_path: Path) -> None:
         """A trainer that keeps the last few deletes the others while they wait."""
@@ -165,18 +242,46 @@ class TestKeptCopy:
         (checkpoint / "model.safetensors").unlink()
         assert (kept / "model.safetensors").read_text() == "weights"
 
-    def test_without_links_it_is_copied(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As between two file systems."""
+    @pytest.mark.parametrize("has_reflinks", [False, True])
+    def test_a_file_that_is_written_over_in_place_stays_what_was_saved(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        has_reflinks: bool,  # noqa: FBT001 - a parameter
+    ) -> None:
+        """Some trainers write into the files of the last checkpoint; a hard link would change with them."""
 
-        def refuse(*_: object) -> None:
-            raise OSError(18, "Invalid cross-device link")
+        def shared(target: IO[bytes], request: int, source: int) -> int:
+            if not has_reflinks:
+                raise OSError(95, "Operation not supported")
+            assert request == 0x40049409  # FICLONE
+            target.write(os.pread(source, 1 << 20, 0))
+            return 0
 
-        monkeypatch.setattr(os, "link", refuse)
+        monkeypatch.setattr(fcntl, "ioctl", shared)
         (tmp_path / "checkpoint").mkdir()
-        (tmp_path / "checkpoint" / "config.json").write_text("{}")
+        weights = tmp_path / "checkpoint" / "model.safetensors"
+        weights.write_text("step 10")
         kept = kept_copy(tmp_path / "checkpoint", to=tmp_path / "kept")
-        assert not (kept / "config.json").samefile(tmp_path / "checkpoint" / "config.json")
-        assert (kept / "config.json").read_text() == "{}"
+        with weights.open("r+") as file:
+            file.write("step 20")
+        assert (kept / "model.safetensors").read_text() == "step 10"
+        demand_unchanged(kept)
+
+    def test_a_copy_that_changed_is_not_judged(self, report: RunReport, tmp_path: Path) -> None:
+        """Its digests are looked at when its turn comes; the reason names the file."""
+        (tmp_path / "checkpoint").mkdir()
+        for name in ("model.safetensors", "config.json"):
+            (tmp_path / "checkpoint" / name).write_text(name)
+        kept = kept_copy(tmp_path / "checkpoint", to=tmp_path / "kept" / "checkpoint-10")
+        (kept / "config.json").write_text("another")
+        queue = CheckpointQueue(lambda _: report, when_busy=WhenBusy.QUEUE)
+        queue.add(SavedCheckpoint(step=10, epoch=None, folder=kept))
+        (gated,) = all_of(queue)
+        assert gated.report is None
+        assert gated.reason is not None
+        assert f"the kept checkpoint {kept} changed while it waited (config.json)" in gated.reason
+        assert [*(tmp_path / "kept").iterdir()] == []
 
     def test_half_a_copy_is_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whoever is killed or runs out of room in the middle leaves nothing under the name."""
@@ -184,7 +289,7 @@ class TestKeptCopy:
         def refuse(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(os, "link", refuse)
+        monkeypatch.setattr(fcntl, "ioctl", refuse)
         monkeypatch.setattr(shutil, "copy2", refuse)
         (tmp_path / "checkpoint").mkdir()
         (tmp_path / "checkpoint" / "config.json").write_text("{}")
