@@ -382,7 +382,7 @@ class TestSequential:
         result.stdout.fnmatch_lines(
             [
                 f"*sequential gate {gate.digest[:12]}, fixed before the first token:",
-                "*looks after 4 8 12 16 24 32 48 64 samples per problem",
+                "*looks after 4 6 8 10 12 16 20 24 32 40 48 64 samples per problem",
                 "*FAIL at z of *",
                 "*PASS at z of *",
                 "*margin * points, alpha 0.00135, beta 0.1, tau 0.0 points, W * from the stored baseline",
