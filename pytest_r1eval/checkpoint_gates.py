@@ -28,6 +28,7 @@ from pytest_r1eval.evaluation import EvaluationProcess, Workers, arguments_of
 from pytest_r1eval.run_reports import RunReport, read_report
 from pytest_r1eval.selection import mark_expression
 from pytest_r1eval.slurm.jobs import Submitted, cancel_jobs, submit
+from pytest_r1eval.slurm.rehearsals import rehearse
 from pytest_r1eval.slurm.scripts import Submission, divided
 from pytest_r1eval.slurm.standings import awaited
 from pytest_r1eval.store import FILE_NAME
@@ -212,7 +213,9 @@ class SlurmGate:
             sbatch_arguments=place.sbatch_arguments,
             arguments=divided([word for word in order.arguments(saved) if not word.startswith("--r1-output-dir=")]),
         )
-        self._submitted = submit(job, environment=without_training(os.environ))
+        environment = without_training(os.environ)
+        rehearse(job, environment=environment)
+        self._submitted = submit(job, environment=environment)
         if self._is_stopped.is_set():  # since it was asked above; `stop` may not have seen the jobs
             self.stop()
         result = awaited(folder, interval_s=place.interval_s)

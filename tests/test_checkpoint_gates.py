@@ -13,7 +13,7 @@ from pytest_r1eval.checkpoint_gates import Gate, GateOrder, LocalGate, SlurmGate
 from pytest_r1eval.checkpoint_queue import SavedCheckpoint
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.verdicts import Verdict
-from pytest_r1eval.errors import EvaluationError
+from pytest_r1eval.errors import EvaluationError, RehearsalError
 from pytest_r1eval.run_reports import RunReport
 from pytest_r1eval.store import FILE_NAME
 from tests.processes import wait_for_samples
@@ -135,6 +135,14 @@ def test_an_evaluation_that_cannot_run_says_why(training: Training) -> None:
     """With pytest's own reason."""
     with pytest.raises(EvaluationError, match="--r1-sigmas is '0'"):
         training.judged(training.checkpoint(100), sigmas=0)
+
+
+def test_jobs_that_would_fail_are_not_submitted(training: Training) -> None:
+    """A training's jobs are checked as those of the command are, before Slurm is asked for a node."""
+    order = training.order(sigmas="abc")
+    with pytest.raises(RehearsalError, match="--r1-sigmas is 'abc'; expected a number above 0"):
+        SlurmGate(order, SlurmPlace(gpus_per_node=0, workers="1")).judge(training.checkpoint(100))
+    assert not (order.output_dir / "slurm").exists()
 
 
 @pytest.mark.parametrize("place", [None, SlurmPlace()])

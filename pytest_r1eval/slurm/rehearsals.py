@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 
 from pytest_r1eval.core.pytest_words import error_in
 from pytest_r1eval.errors import RehearsalError
 from pytest_r1eval.slurm.scripts import Submission
 
 
-def rehearse(job: Submission) -> None:
+def rehearse(job: Submission, *, environment: Mapping[str, str] = os.environ) -> None:
     """
     Check options, checkpoint, baseline and data sets of a submission, by the pytest that its jobs will run.
+
+    Args:
+        job: What is going to be submitted.
+        environment: What the jobs will inherit.
 
     Raises:
         RehearsalError: If the jobs would fail, with pytest's reason in one line.
@@ -26,7 +31,7 @@ def rehearse(job: Submission) -> None:
     command += [f"--r1-model={job.model}", f"--r1-output-dir={job.output_dir}", "-m", job.marks]
     done = subprocess.run(  # noqa: S603 - this interpreter, and options that it parses
         [*command, *job.arguments.share, *job.arguments.judge],
-        cwd=job.root, env=os.environ, capture_output=True, text=True, errors="replace", check=False,
+        cwd=job.root, env=environment, capture_output=True, text=True, errors="replace", check=False,
     )  # fmt: skip
     if done.returncode:
         raise RehearsalError(f"{error_in(done.stderr + done.stdout)} (nothing was submitted)")
