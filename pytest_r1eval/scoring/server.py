@@ -34,7 +34,7 @@ from pytest_r1eval.core.records import FinishReason, Grade, Outcome
 from pytest_r1eval.errors import ExamError, R1EvalError, SandboxError, ScoringError
 from pytest_r1eval.scoring.grading import CodeGrading
 from pytest_r1eval.scoring.pool import ExamRequest, GradeRequest, Reply, Request, SandboxRequest, WallsRequest
-from pytest_r1eval.scoring.walls import confirmed, output_of, put_up
+from pytest_r1eval.scoring.walls import confirmed, output_of, put_up, unconfirmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +122,7 @@ class _Dispatcher:
                 sandbox.add_done_callback(partial(self._reply, request.id, _confirmation))
             case WallsRequest():
                 walls = self._probing.submit(confirmed, self._run_behind_walls)
-                walls.add_done_callback(partial(self._reply, request.id, _confirmation))
+                walls.add_done_callback(partial(self._reply, request.id, _walls))
             case GradeRequest():
                 grade = self._graders_of(request).schedule(
                     partial(grade_request, cpu_s=self._cpu_s), request, timeout_s=self._timeout_s
@@ -335,6 +335,15 @@ def _confirmation(future: Future[Confirmation]) -> Confirmation:
             raise error
         case _:
             raise SandboxError(f"the sandbox could not be started: {type(error).__name__}: {error}")
+
+
+def _walls(future: Future[Confirmation]) -> Confirmation:
+    """Say what holds; a probe that fails confirms nothing, and answers are graded all the same."""
+    match error := future.exception():
+        case None:
+            return future.result()
+        case _:
+            return unconfirmed(f"was not probed ({type(error).__name__}: {error})")
 
 
 def _built_exam(future: Future[BuiltExam]) -> BuiltExam:

@@ -119,6 +119,18 @@ def confirmed(run: Callable[[str, str], str]) -> Confirmation:
     )
 
 
+def unconfirmed(reason: str) -> Confirmation:
+    """Say that nothing is known to hold, and why."""
+    return Confirmation(
+        level=SandboxLevel.NONE,
+        landlock_version=0,
+        has_seccomp=False,
+        runs_as_root=os.geteuid() == 0,
+        refused=(),
+        leaks=(reason,),
+    )
+
+
 def _installed() -> Iterator[Path]:
     """Name where code lies: the interpreter's, its shared libraries', what is installed, this package."""
     places = [Path(sys.base_prefix) / "lib", Path(sys.base_prefix) / "lib64", _PACKAGE, *map(Path, LIBRARIES)]

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
+from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.scoring.walls import ProcessorTimeUsedUpError, processor_time
+from pytest_r1eval.sandbox import SandboxLevel
+from pytest_r1eval.sandbox.levels import NO_SANDBOX
+from pytest_r1eval.scoring.walls import ProcessorTimeUsedUpError, confirmed, processor_time, unconfirmed
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def loop() -> None:
@@ -45,3 +52,46 @@ class TestProcessorTime:
         )
         done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
         assert done.returncode == -signal.SIGXCPU
+
+
+class TestConfirmation:
+    """What holds is found out by a probe, never assumed."""
+
+    @pytest.mark.parametrize(
+        ("missing", "level", "leaks"),
+        [
+            ((), SandboxLevel.LANDLOCK, ()),
+            (("landlock",), SandboxLevel.NONE, ("read a file outside", "listed a folder outside")),
+            (("landlock", "seccomp"), SandboxLevel.NONE, ("read a file outside", "connected to a TCP port", "forked")),
+        ],
+        ids=["this kernel", "no Landlock", "neither"],
+    )
+    def test_a_process_puts_up_what_its_kernel_has(
+        self, missing: tuple[str, ...], level: SandboxLevel, leaks: tuple[str, ...]
+    ) -> None:
+        """A kernel that lacks something is no reason to refuse; the probe tells each way out."""
+        found = confirmed(partial(output_behind_walls, missing))
+        assert found.level is level
+        assert set(leaks) <= set(found.leaks)
+        assert found.words.startswith(NO_SANDBOX) is (level is SandboxLevel.NONE)
+
+    def test_a_probe_that_fails_confirms_nothing(self) -> None:
+        """Answers are graded all the same, as published numbers were, with the reason beside the verdict."""
+        found = unconfirmed("was not probed (TimeoutError)")
+        assert (found.level, found.words) == (SandboxLevel.NONE, "not a sandbox: was not probed (TimeoutError)")
+
+
+def output_behind_walls(missing: tuple[str, ...], source: str, stdin: str) -> str:
+    """Put up walls in a process of its own, whose kernel lacks something, and run a program there."""
+    program = (
+        "import json, sys\n"
+        "from pytest_r1eval.scoring.walls import output_of, put_up\n"
+        "from tests.sandbox.crippled import install, taken_away\n"
+        "missing, source, stdin = json.load(sys.stdin)\n"
+        "install(taken_away(set(missing)))\n"
+        "put_up([])\n"
+        "sys.__stdout__.write(output_of(source, stdin))"
+    )
+    given = json.dumps([missing, source, stdin])
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, input=given, capture_output=True, text=True, check=True, cwd=REPOSITORY).stdout
