@@ -115,7 +115,7 @@ class Desk:
                 known=self._known(found.key),
                 is_fresh=self.settings.fresh,
             )
-            for name, found in self._keys(asked, run=run, n_gates=len(names)).items()
+            for name, found in self._keys(asked, run=run, family=names).items()
         }
 
     def _known(self, key: str) -> Known:
@@ -128,19 +128,18 @@ class Desk:
                 return found
         return replace(found, unfinished=None, is_invalid=False)
 
-    def _keys(self, asked: Mapping[str, str], *, run: Path, n_gates: int) -> dict[str, _Keyed]:
+    def _keys(self, asked: Mapping[str, str], *, run: Path, family: Sequence[str]) -> dict[str, _Keyed]:
         shelf, keys = shelf_of(self.settings, self.checkpoint, run=run), dict[str, _Keyed]()
         fixed = anchor_of(self.settings, self.checkpoint, run=run)
-        rule = rule_of(self.settings, n_gates=n_gates)
-        is_holm = self.settings.family is Family.HOLM
-        family = f"holm {' '.join(sorted(asked))}" if is_holm else "none"
+        rule = rule_of(self.settings, n_gates=len(family))
+        members = f"holm {' '.join(sorted(family))}" if self.settings.family is Family.HOLM else "none"
         for name, digest in asked.items():
             try:
                 found = shelf.find(name)
                 anchor = None if fixed is None else fixed.find(name)
             except BaselineError:  # planning refuses it by name
                 continue
-            key = key_of(digest, rule=rule, family=family, found=found, anchor=anchor)
+            key = key_of(digest, rule=rule, family=members, found=found, anchor=anchor)
             keys[name] = _Keyed(key=key, found=found)
         return keys
 
@@ -176,7 +175,9 @@ class Desk:
     def _entry(benchmark: str, key: str, *, run: str, attempt: int, seed: int) -> Entry:
         return Entry(event=Event.BEGUN, key=key, benchmark=benchmark, run=run, attempt=attempt, seed=seed, when=_now())
 
-    def standings(self, store: Store, names: Sequence[str], *, asked: Mapping[str, str]) -> dict[str, Standing]:
+    def standings(
+        self, store: Store, names: Sequence[str], *, asked: Mapping[str, str], family: Sequence[str]
+    ) -> dict[str, Standing]:
         """
         Say of each benchmark of a run that is about to be judged which attempt it is.
 
@@ -184,10 +185,11 @@ class Desk:
             store: The run.
             names: Its benchmarks.
             asked: Digests of what was asked, of this session; the run holds the others.
+            family: All benchmarks that are asked for, those with a verdict included.
         """
         header, run = store.header, store.path.parent
         digests = {**(header.asked or {}), **asked}
-        keys = self._keys({name: digests[name] for name in names if name in digests}, run=run, n_gates=len(names))
+        keys = self._keys({name: digests[name] for name in names if name in digests}, run=run, family=family)
         return {name: self._standing(name, found, run=run, seed=header.seed) for name, found in keys.items()}
 
     def _standing(self, name: str, keyed: _Keyed, *, run: Path, seed: int) -> Standing:

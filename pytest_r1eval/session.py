@@ -46,7 +46,7 @@ from pytest_r1eval.settings import EngineKind, Family, Settings
 from pytest_r1eval.store import FILE_NAME, Store
 
 if TYPE_CHECKING:
-    from pytest_r1eval.answering import Desk, Inquiry
+    from pytest_r1eval.answering import Desk, Inquiry, Standing
     from pytest_r1eval.display import LiveProgress
     from pytest_r1eval.execution import Worker
     from pytest_r1eval.items import Work
@@ -443,7 +443,9 @@ class RunSession:
                 self._regrade(store)
             shelf = shelf_of(self._settings, self._checkpoint, run=self._run)
             asked = {name: inquiry.asked for name, inquiry in self._inquiries.items()}
-            standings = {} if self._settings.regrades else self._desk.standings(store, self._drawn, asked=asked)
+            standings: dict[str, Standing] = {}
+            if not self._settings.regrades:
+                standings = self._desk.standings(store, self._drawn, asked=asked, family=self._selected)
             judge = Judge(
                 store=store,
                 shelf=replace(shelf, lineage=shelf.lineage or store.header.lineage),  # a run that is judged again

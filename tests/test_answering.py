@@ -125,6 +125,13 @@ class TestAskedAgain:
         result.stdout.fnmatch_lines([f"  ledger: stored: judged before, in run {first} (*"])
         assert [gate_of(run)["benchmark"] for run in (first, second)] == ["smoke", "aime24"]
 
+    def test_a_family_is_asked_as_a_whole(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """Under Holm a verdict depends on the other gates; the same family again is answered."""
+        recorded("both", seed=1, weights="w1", solve_rate=0.66, n_samples=40, benchmarks=("aime24", "smoke"))
+        for marks in ("smoke", "smoke or aime", "smoke or aime"):
+            judge(pytester, "both", "--r1-family", "holm", "-m", marks)
+        assert len(runs_of(pytester)) == 2
+
     def test_from_python_too(self, pytester: pytest.Pytester) -> None:
         """`evaluate()` returns the report of the run that holds the verdict."""
         found = [
