@@ -315,6 +315,10 @@ class TestTroubles:
             ({"benchmarks": ["aime2024"]}, "no such benchmark"),
             ({"benchmarks": ["smoke"], "on_regression": "halt"}, "on_regression is 'halt'; expected 'log', 'stop' or"),
             ({"benchmarks": ["smoke"], "gate": "sequential"}, "a run that stops early is no baseline for the next"),
+            (
+                {"benchmarks": ["smoke"], "gate": "sequential", "baseline": "a/b", "anchor": "c/d"},
+                "gate='sequential' with an anchor: looks are planned around one baseline",
+            ),
         ],
     )
     def test_mistakes_are_found_before_the_training(self, tmp_path: Path, options: dict[str, Any], words: str) -> None:

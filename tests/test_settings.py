@@ -382,6 +382,14 @@ class TestBadValues:
         """An unset shell variable in `--r1-x=$X` is a mistake, not a default."""
         assert usage_error(read, f"--r1-{name}=").startswith(f"--r1-{name} is ''; expected ")
 
+    def test_an_anchor_and_looks_exclude_each_other(self, read: Read) -> None:
+        """A sequential gate is planned around one baseline, so the second would be ignored; it is refused instead."""
+        message = usage_error(read, "--r1-anchor=a/b", "--r1-gate=sequential")
+
+        assert message == (
+            "--r1-anchor with --r1-gate sequential: looks are planned around one baseline; leave one of the two out"
+        )
+
     @pytest.mark.parametrize("option", [option for option in OPTIONS if option.choices], ids=lambda option: option.name)
     def test_choices_on_the_command_line(self, read: Read, option: Option) -> None:
         """The parser's message lists the choices as they are typed."""
