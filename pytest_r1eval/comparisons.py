@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -19,9 +20,9 @@ from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.verdicts import GateRule, Judgement, Verdict, invalid
 from pytest_r1eval.errors import BaselineError, RunError
-from pytest_r1eval.judge import GateResult, decided, with_diagnostics
+from pytest_r1eval.judge import GateResult, decided, with_diagnostics, with_titles
 from pytest_r1eval.runs import CompleteRun, StoredRun
-from pytest_r1eval.store import FILE_NAME
+from pytest_r1eval.store import FILE_NAME, Store
 
 SCHEMA_VERSION = 1
 
@@ -154,10 +155,21 @@ def compare(
         candidate=str(candidate.folder),
         baseline=source.name,
         gates=tuple(
-            _gate(_read(candidate, name, source), source, name=name, benchmark=catalog.get(name), rule=rule)
+            _titled(
+                _gate(_read(candidate, name, source), source, name=name, benchmark=catalog.get(name), rule=rule),
+                candidate,
+            )
             for name in benchmarks
         ),
     )
+
+
+def _titled(result: GateResult, candidate: StoredRun) -> GateResult:
+    """Add how people call the problems that fell; without any the run is not opened again."""
+    if result.fallen is None:
+        return result
+    with closing(Store.open(candidate.folder)) as store:
+        return with_titles(result, store)
 
 
 def _read(candidate: StoredRun, benchmark: str, source: Source) -> CompleteRun | Judgement:

@@ -58,6 +58,9 @@ _ID_DIGITS = 12
 """Hexadecimal digits of a problem id: 48 bits, one accidental collision in 2e9 exams of 500 problems."""
 _HUB_TIMEOUT_S = 10
 """For the first answer of the Hub."""
+_OWN_IDS = ("id", "ID", "unique_id", "Record ID", "question_id", "task_id", "problem_id")
+"""Columns in which AIME, MATH-500, GPQA, LiveCodeBench and most other data sets keep a row's own id."""
+_LABEL_CHARS = 60
 _IMPORT_TIMEOUT_S = 300
 """For importing a task file in a process of its own; LightEval alone takes 10 to 20 s."""
 
@@ -327,6 +330,7 @@ def _problems(
             occurrences[digest] += 1
             ordinal = f"-{occurrences[digest]}" if occurrences[digest] > 1 else ""
             problem = _problem(doc, id_=digest[:_ID_DIGITS] + ordinal, benchmark=benchmark)
+            problem = replace(problem, label=_label(row, number=number)).whole
             if benchmark.grader is Grader.CODE:
                 problem = replace(problem, tests=_kept_tests(doc, problem, benchmark=benchmark, cache=tests))
             yield problem
@@ -382,6 +386,12 @@ def _problem(doc: Doc, *, id_: str, benchmark: Benchmark) -> Problem:
     return Problem(
         id=id_, query=doc.query, instruction=doc.instruction, choices=tuple(doc.choices), gold_index=golds[0]
     ).whole
+
+
+def _label(row: Row, *, number: int) -> str:
+    """Return what a data set calls a row: its own id, cut, else its number from 1."""
+    own = next((str(row[name]) for name in _OWN_IDS if isinstance(row.get(name), str | int) and str(row[name])), None)
+    return f"row {number + 1}" if own is None else own[:_LABEL_CHARS]
 
 
 def _row_digest(row: Row) -> str:

@@ -80,6 +80,14 @@ class ReferenceVerdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemTitle:
+    """How people call a problem; see `Problem.title`."""
+
+    problem_id: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GateResult:
     """
     One benchmark's judgement, with what a report shows beside it.
@@ -99,6 +107,7 @@ class GateResult:
         candidate: The file beside the run that may become a first baseline; None where there is one already.
         health: Truncation, missing answers, length; None where the run cannot be judged.
         fallen: After a FAIL against a measured baseline, the problems that fell; else None.
+        titles: How people call the problems that fell.
         rearrangement: Against a measured baseline, whether problems moved more than chance moves them; else None.
         is_at_stop: Whether looks ended the run early, so that its pass@1 is biased by the stopping.
         gate: Digest of the sequential gate, reference and noise included; None for a fixed one.
@@ -124,6 +133,7 @@ class GateResult:
     candidate: str | None = None
     health: Health | None = None
     fallen: FallenProblems | None = None
+    titles: tuple[ProblemTitle, ...] = ()
     rearrangement: Rearrangement | None = None
     is_at_stop: bool = False
     gate: str | None = None
@@ -254,7 +264,8 @@ class Judge:
             observed = added_health([*(measured.health for measured in earlier), observed])
             counts = added_counts([*(measured.counts for measured in earlier), counts])
         baseline = None if found is None else found.baseline
-        return with_diagnostics(result, observed=observed, counts=counts, baseline=baseline, rule=self.rule)
+        result = with_diagnostics(result, observed=observed, counts=counts, baseline=baseline, rule=self.rule)
+        return with_titles(result, self.store)
 
     def _result(self, benchmark: Benchmark) -> GateResult:
         plan = self.store.plan(benchmark.name)
@@ -622,6 +633,16 @@ def with_diagnostics(
         rearrangement=rearrangement(counts, baseline.counts),
         fallen=fallen_problems(counts, baseline.counts) if has_failed else None,
     )
+
+
+def with_titles(result: GateResult, store: Store) -> GateResult:
+    """Add how people call the problems that fell; nothing where none did."""
+    if result.fallen is None or not result.fallen.problems:
+        return result
+    titles = {problem.id: problem.title for problem in store.exam(result.benchmark).problems}
+    fallen = [row.candidate.problem_id for row in result.fallen.problems]
+    named = tuple(ProblemTitle(problem_id=id_, title=titles[id_]) for id_ in fallen if id_ in titles)
+    return replace(result, titles=named)
 
 
 def false_alarm(results: Sequence[GateResult]) -> float | None:

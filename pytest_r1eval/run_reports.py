@@ -41,6 +41,7 @@ class ProblemRow:
 
     Attributes:
         id: The problem.
+        title: How people call it; its id is part of that.
         query: What was asked.
         answer: The right answer; empty where a program is asked for.
         n_correct: Correct samples.
@@ -50,6 +51,7 @@ class ProblemRow:
     """
 
     id: str
+    title: str
     query: str
     answer: str
     n_correct: int
@@ -199,6 +201,7 @@ def _gate(store: Store, name: str, text: str) -> GateReport:
     problems = tuple(
         ProblemRow(
             id=problem.id,
+            title=problem.title,
             query=problem.query,
             answer=problem.choices[problem.gold_index],
             n_correct=tallies[problem.id].n_correct,

@@ -13,7 +13,10 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
-from pytest_r1eval.core.texts import whole
+from pytest_r1eval.core.texts import escaped, quoted, whole
+
+TITLE_CHARS = 48
+"""Of a problem's first words, where problems are listed."""
 
 
 class Grader(StrEnum):
@@ -160,6 +163,7 @@ class Problem:
         choices: LightEval's choices; for open answers the gold answer alone.
         gold_index: Which of the choices is right.
         tests: Digest of the tests that a program must pass (`core.code_tests`); None where no program is asked for.
+        label: What people find it by in the data set: its own id there, or its row; None where nobody said.
     """
 
     id: str
@@ -168,6 +172,13 @@ class Problem:
     choices: tuple[str, ...]
     gold_index: int
     tests: str | None = None
+    label: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Name it for people: what the data set calls it, its first words, and the id that everything is counted by."""
+        label = "" if self.label is None else f"{escaped(self.label)} "
+        return f"{label}{quoted(self.query, max_chars=TITLE_CHARS)} ({self.id})"
 
     @property
     def whole(self) -> Problem:
@@ -177,6 +188,7 @@ class Problem:
             query=whole(self.query),
             instruction=None if self.instruction is None else whole(self.instruction),
             choices=tuple(map(whole, self.choices)),
+            label=None if self.label is None else whole(self.label),
         )
 
 
@@ -200,6 +212,7 @@ class Exam:
         """SHA-256 over every problem's content in order; where the data lay does not matter."""
         contents = [asdict(problem) for problem in self.problems]
         for content in contents:
+            del content["label"]  # how people call a problem is no part of what is asked
             if content["tests"] is None:  # exams without programs keep the digest that baselines were recorded with
                 del content["tests"]
         canonical = json.dumps(contents, sort_keys=True, ensure_ascii=False)

@@ -326,7 +326,7 @@ def _problems(gate: GateReport) -> str:
         before = "-" if base is None else f"{base.n_correct}/{base.n_samples}"
         fell = "fell" if problem.has_fallen else ""
         counts = f"{problem.n_correct}/{problem.n_samples}"
-        rows.append(f"<tr><th scope=row>{_text(problem.id)}<td>{before}<td>{counts}<td>{fell}")
+        rows.append(f"<tr><th scope=row>{_text(problem.title)}<td>{before}<td>{counts}<td>{fell}")
     table = (
         '<caption>Correct samples</caption><thead><tr><th scope="col">problem</th><th scope="col">baseline</th>'
         f'<th scope="col">this run</th><th scope="col">change</th></tr></thead><tbody>{"".join(rows)}</tbody>'

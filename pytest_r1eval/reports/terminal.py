@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from pytest_r1eval.core.multiplicity import FallenProblems, family_wise_error
+from pytest_r1eval.core.multiplicity import FallenProblem, FallenProblems, family_wise_error
 from pytest_r1eval.core.sequential import SequentialPlan, detectable_rise
 from pytest_r1eval.core.stats import StandardErrorName
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.core.verdicts import Judgement, Verdict
-from pytest_r1eval.judge import GateResult, false_alarm, gate_alpha
+from pytest_r1eval.judge import GateResult, ProblemTitle, false_alarm, gate_alpha
 
 MAX_FALLEN_SHOWN = 10
 REARRANGED_P = 0.001
@@ -105,7 +105,7 @@ def gate_words(result: GateResult) -> list[str]:
         lines.append(f"  harness noise: tau {100 * judgement.tau.value:.1f} points, because {judgement.tau.source}")
     lines += plan_words(result)
     lines += [f"  warning: {warning}" for warning in judgement.warnings]
-    lines += _fallen_words(result.fallen) if result.fallen else []
+    lines += _fallen_words(result.fallen, result.titles) if result.fallen else []
     lines += _rearrangement_words(result)
     lines += [f"  ledger: {line}" for line in result.attempts.lines] if result.attempts else []
     lines += [f"  recorded: {result.recorded}"] if result.recorded else []
@@ -167,19 +167,20 @@ def _series(values: Sequence[float | None], form: str) -> str:
     return " ".join("-" if value is None else form.format(value) for value in values)
 
 
-def _fallen_words(fallen: FallenProblems) -> list[str]:
+def _fallen_words(fallen: FallenProblems, titles: Sequence[ProblemTitle]) -> list[str]:
+    called = {title.problem_id: title.title for title in titles}
     share, power = 100 * fallen.power_for_rate, fallen.power
-    lines = [
-        (
-            f"  fell: {row.candidate.problem_id}, {row.candidate.n_correct} of {row.candidate.n_samples} "
-            f"(baseline {row.baseline.n_correct} of {row.baseline.n_samples}), q = {row.adjusted_p_value:.2g}"
-        )
-        for row in fallen.problems[:MAX_FALLEN_SHOWN]
-    ]
+    lines = [f"  fell: {_fall(row, called)}" for row in fallen.problems[:MAX_FALLEN_SHOWN]]
     hidden = len(fallen.problems) - len(lines)
     lines += [f"  fell: and {hidden} more problems"] if hidden > 0 else []
     lines += [] if lines else ["  fell: no single problem stands out"]
     return [*lines, f"  a problem that fell to {share:.0f} % is on this list with probability {power:.2f}"]
+
+
+def _fall(row: FallenProblem, called: Mapping[str, str]) -> str:
+    id_, now, before = row.candidate.problem_id, row.candidate, row.baseline
+    counts = f"{now.n_correct} of {now.n_samples} (baseline {before.n_correct} of {before.n_samples})"
+    return f"{called.get(id_, id_)}, {counts}, q = {row.adjusted_p_value:.2g}"
 
 
 def _rearrangement_words(result: GateResult) -> list[str]:

@@ -135,7 +135,7 @@ def test_exam_digest_covers_every_field_of_a_problem(changed: dict[str, object])
     """A changed word, option or gold answer is another exam."""
     other = replace(EXAM, problems=(EXAM.problems[0], replace(EXAM.problems[1], **changed)))  # type: ignore[arg-type]
 
-    assert len(fields(Problem)) == 6  # all of them are in the list above
+    assert len({field.name for field in fields(Problem)} - {"label"}) == 6  # all of them are in the list above
     assert EXAM.digest != other.digest
 
 
@@ -155,3 +155,20 @@ def test_exam_digest_is_what_it_was() -> None:
     """Stored baselines hold digests; a change of the format would make all of them INVALID."""
     expected = "cd081e70"
     assert expected == EXAM.digest[:8]
+
+
+class TestTitle:
+    def test_own_id_first_words_and_hash(self) -> None:
+        """What a data set says is escaped and cut, so that a list keeps one line a problem."""
+        query = "Let \x1b[2J $ABC$ be a triangle with\nsides 3, 4 and 5. ::error::"
+        problem = Problem(id="0c31", query=query, instruction=None, choices=("6",), gold_index=0, label="2024-II-4\n")
+        assert problem.title == r'2024-II-4\n "Let \x1b[2J $ABC$ be a triangle with sides 3,..." (0c31)'
+
+    def test_a_label_is_no_part_of_the_exam(self) -> None:
+        """Exams keep the digest that baselines were recorded with."""
+        problems = [
+            Problem(id="a", query="1+1?", instruction=None, choices=("2",), gold_index=0, label=label)
+            for label in (None, "row 1")
+        ]
+        one, other = (Exam(benchmark="b", problems=(problem,), dataset="d").digest for problem in problems)
+        assert one == other

@@ -252,7 +252,7 @@ def test_a_square_that_is_pointed_at_says_its_numbers(opened: Page, report: RunR
     assert box is not None
     scale = box["width"] / 720
     opened.mouse.move(box["x"] + scale * (3 + 3 * 29 + 13), box["y"] + scale * 16)
-    words = f"p003: this run {problem.n_correct}/64, baseline {problem.baseline.n_correct}/64"
+    words = f"{problem.title}: this run {problem.n_correct}/64, baseline {problem.baseline.n_correct}/64"
     assert opened.inner_text("[data-pointed]") == words + (", fell" if problem.has_fallen else "")
 
 

@@ -79,6 +79,13 @@ def test_right_answers_in_unfinished_responses_are_counted(tmp_path: Path) -> No
     assert json.loads(dumps(unfinished))["n_truncated_correct"] == 32
 
 
+def test_fallen_problems_are_called_as_people_call_them(examples: Mapping[str, Path]) -> None:
+    """The first words are shown, and behind them the id that everything is counted by."""
+    (gate,) = read_report(examples["red"]).gates
+    (fell, *_) = [line for line in gate_words(gate.result) if line.startswith("  fell: ")]
+    assert re.match(r'  fell: "\d+\+\d+\?" \(p\d{3}\), 0 of 16 \(baseline \d+ of 16\), q = ', fell)
+
+
 def test_what_a_model_or_a_file_says_commands_nothing(tmp_path: Path) -> None:
     """An answer quoted by a grader reaches terminal, Markdown, JUnit and annotations without a control character."""
     attack = "bad \x1b[2J\x1b]0;owned\x07 \u202e\n::error::owned\n##[group]owned ##vso[task]x"
