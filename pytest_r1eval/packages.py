@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +121,12 @@ def _package(content: Any, files: RunFiles, wishes: UploadWishes) -> Package:  #
     packed |= dict.fromkeys(uploads.results_paths(tasks, key, wishes.layout), files.results)
     packed[uploads.results_table_path(key)] = files.results_table
     packed[uploads.verdicts_path(key)] = files.folder / VERDICTS_NAME
+    _demand_own(packed.values(), files.folder)
+    if (key.model_name, key.date) != (files.model_name, files.date):
+        raise UploadError(
+            f"{files.results} is of another run than {files.folder}; expected {files.model_name} of {files.date}. "
+            f"Write it again: pytest --r1-judge-only {files.folder}"
+        )
     missing = [str(source) for source in packed.values() if not source.is_file()]
     if missing:
         raise UploadError(
@@ -141,6 +148,17 @@ def _package(content: Any, files: RunFiles, wishes: UploadWishes) -> Package:  #
         page_scores=tuple(score for part in parts if (score := _page_score(part, date=content["created"]))),
         run=files.folder.name,
     )
+
+
+def _demand_own(sources: Iterable[Path], folder: Path) -> None:
+    """Refuse a file that is not in the run's folder: a name with ``..``, or a link, in a folder from elsewhere."""
+    home = folder.resolve()
+    for source in sources:
+        if not source.resolve().is_relative_to(home):
+            raise UploadError(
+                f"{source} leads out of {folder}, to {source.resolve()}; expected the run's own files. Nothing is "
+                f"uploaded; write them again: pytest --r1-judge-only {folder}"
+            )
 
 
 def _verdicts(folder: Path) -> object:

@@ -125,6 +125,31 @@ class TestPack:
         with pytest.raises(UploadError, match=r"is not as this version writes it \(KeyError: 'revision'\)"):
             pack(tmp_path / "run", UploadWishes(repo="acme/runs"))
 
+    @pytest.mark.parametrize("how", ["a name", "an absolute name", "a link"])
+    def test_a_file_outside_of_the_run_is_not_sent(self, tmp_path: Path, how: str) -> None:
+        """A run's folder may come from elsewhere; what it points to on this machine is no part of it."""
+        secret = tmp_path / "secret"
+        secret.write_text("token")
+        files = judged_run(tmp_path / "run")
+        if how == "a link":
+            files.details("smoke|0").unlink()
+            files.details("smoke|0").symlink_to(secret)
+        else:
+            content = json.loads(files.results.read_text())
+            content["r1eval"]["benchmarks"]["smoke"]["details"] = "../secret" if how == "a name" else str(secret)
+            files.results.write_text(json.dumps(content))
+        with pytest.raises(UploadError, match=r"leads out of .*run, to .*secret; expected the run's own files"):
+            pack(tmp_path / "run", UploadWishes(repo="acme/runs"))
+
+    def test_results_of_another_run_are_refused(self, tmp_path: Path) -> None:
+        """Names in a repository are made of the run's, not of what a file says."""
+        files = judged_run(tmp_path / "run")
+        content = json.loads(files.results.read_text())
+        content["r1eval"]["model_name"] = "acme/other"
+        files.results.write_text(json.dumps(content))
+        with pytest.raises(UploadError, match="is of another run than"):
+            pack(tmp_path / "run", UploadWishes(repo="acme/runs"))
+
     def test_only_whole_benchmarks_go_to_a_model_page(self, tmp_path: Path) -> None:
         """Neither local data nor a subset is the benchmark that a leaderboard ranks."""
         judged_run(tmp_path / "run")
