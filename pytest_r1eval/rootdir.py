@@ -5,7 +5,7 @@ pytest looks for both before it loads plugins, and so before it knows their opti
 the value of ``--r1-model ../models/cand`` for a test path and reads an ini file above the model,
 in a stranger's repository [1]_. This is seen before the first conftest is imported, and what
 pytest concluded from the wrong file is replaced: rootdir, ini values, addopts and plugins, python
-path, confcutdir. What cannot be taken back is refused in one line: a plugin that the wrong file loaded.
+path, confcutdir. What cannot be taken back is refused in one line: a plugin that the wrong file blocked.
 
 pytest has no public call for this. The private ones are all in this module, and a release without
 them leads to the refusal.
@@ -24,6 +24,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -89,10 +90,11 @@ def settle(config: pytest.Config, parser: pytest.Parser, args: list[str]) -> Non
     _replace(config, parser, setup)
     args[:] = [*config._validate_args(list(config.getini("addopts")), "via addopts config"), *given]  # noqa: SLF001
     after = parser.parse_known_args(args, namespace=copy.copy(config.option))
-    loaded = [name for name in before.plugins if name not in after.plugins]
-    if loaded:
-        reason = f"-p {loaded[0]} of that file took effect already"
+    named = [name for name in before.plugins if name not in after.plugins]
+    if blocked := [name for name in named if name.startswith("no:")]:
+        reason = f"-p {blocked[0]} of that file took effect already"
         raise _refusal(config, setup, given, known=known, reason=reason)
+    _unload(config.pluginmanager, named)
     _load(config, parser, args)
 
 
@@ -121,6 +123,14 @@ def _replace(config: pytest.Config, parser: pytest.Parser, setup: _Setup) -> Non
     private._inicache.clear()  # noqa: SLF001
     parser.extra_info["rootdir"] = str(setup.rootdir)
     parser.extra_info["inifile"] = str(setup.inipath)
+
+
+def _unload(manager: pytest.PytestPluginManager, names: Iterable[str]) -> None:
+    """Let plugins go that the wrong file named, but those that are loaded wherever they are installed."""
+    installed = {point.name for point in metadata.entry_points(group="pytest11")}
+    for name in names:
+        if name not in installed and manager.has_plugin(name):
+            manager.unregister(name=name)
 
 
 def _load(config: pytest.Config, parser: pytest.Parser, args: list[str]) -> None:

@@ -97,6 +97,18 @@ class TestIniFile:
             ["*the plugin*", "PASSED r1eval::smoke?shard 2/2?", "FAILED r1eval::smoke::pass@1 *"]
         )
 
+    @pytest.mark.usefixtures("repo")
+    def test_plugin_of_a_stranger_takes_no_part(self, pytester: pytest.Pytester) -> None:
+        """What the wrong ini file loaded before ours was read is let go before it does anything."""
+        _write(
+            pytester.path / "models/theirs.py",
+            "def pytest_report_header(): raise RuntimeError('theirs')\n",
+        )
+        _write(pytester.path / "models/pytest.ini", "[pytest]\npythonpath = .\naddopts = -p theirs -p pytester\n")
+        result = _judge(pytester, "--r1-model", "../models/cand", "--collect-only")
+        assert result.ret == 0
+        result.stdout.fnmatch_lines(["configfile: pytest.ini", "*ShardItem smoke*"])
+
     def test_repository_without_an_ini_file_has_none(self, pytester: pytest.Pytester, repo: Path) -> None:
         """No ini file is better than a stranger's."""
         (repo / "pytest.ini").unlink()
@@ -136,8 +148,8 @@ class TestIds:
 
 class TestRefusal:
     @pytest.mark.usefixtures("repo")
-    def test_plugin_of_a_stranger_is_refused(self, pytester: pytest.Pytester) -> None:
-        """What the wrong ini file loaded or blocked cannot be taken back: one line says what to write."""
+    def test_blocked_plugin_of_a_stranger_is_refused(self, pytester: pytest.Pytester) -> None:
+        """What the wrong ini file blocked cannot be taken back: one line says what to write."""
         _write(pytester.path / "models/pytest.ini", "[pytest]\naddopts = -p no:doctest\n")
         result = _judge(pytester, "--r1-model", "../models/cand")
         assert result.ret == pytest.ExitCode.USAGE_ERROR
