@@ -42,7 +42,8 @@ _PLAIN_BOX = r"(?P<first_latexBoxed>\\boxed{.+})"
 _BLANKS_TWICE = r"(?P<percent>\s*(?:%|[Pp]ercent|\s*[Pp]ercentage|\s*[Pp]ct))?"
 _BLANKS_ONCE = r"(?P<percent>\s*+(?:%|[Pp]ercent|[Pp]ercentage|[Pp]ct))?"
 """LightEval's percent sign behind a number, which takes the square of the blanks before it, and an equal one."""
-_ROW = re.compile(r"[\d.\s+\-*×/^()÷]+")  # noqa: RUF001 - as LightEval has it
+_ROW = re.compile(r"(?<![\d.\s+\-*×/^()÷])[\d.\s+\-*×/^()÷]{256,}")  # noqa: RUF001 - as LightEval has it
+"""A row of digits, operators and blanks; shorter ones take no more than 256 steps a character."""
 _ROW_START = re.compile(r"(?:^|[\s=])(?:\*\*)?-?\(?-?\d")
 _DIGIT = re.compile(r"\d")
 _UNENDED = re.compile(r"[^.)\s]+")
@@ -255,6 +256,7 @@ def _has_box(text: str, boxes: list[int], environment: _Bracketed) -> bool:
     return number < len(boxes) and text.find("}", boxes[number] + _SHORTEST_BOX, environment.end) >= 0
 
 
+@lru_cache(maxsize=4)
 def _n_steps(text: str) -> int:
     """Bound what LightEval's pattern of an expression takes in a text: the square of a row of digits and operators."""
     return sum(_n_steps_of_row(text, match.start(), match.end()) for match in _ROW.finditer(text))
