@@ -48,7 +48,7 @@ def comparable(output: str) -> list[str]:
     """
     text = re.sub(r"\x1b\[[\d;]*m", "", output)
     text = text[max(text.find("== may"), 0) :]
-    text = re.sub(r"data/demo/[\w./-]+|\d{8}-\d{6}-[0-9a-f]{4}", "RUN", text)
+    text = re.sub(r"(?:/\S+/)?data/demo/[\w./-]+|\d{8}-\d{6}-[0-9a-f]{4}", "RUN", text)
     text = re.sub(r"/\S+/(?=examples/)", "", text)
     text = re.sub(r" in [\d.]+s(?: \([\d:]+\))?", "", text)
     lines = []

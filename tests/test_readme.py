@@ -62,7 +62,11 @@ class TestDemo:
             "  harness noise: tau 0.6 points, because the fingerprints differ in harness.device\n  samples: 640",
         )
         headers = "make: entering\n" + elsewhere.replace("\nr1eval:", "\nrootdir: /home/me/r1eval\nr1eval:", 1)
-        headers = headers.replace("(examples/", "(/home/me/r1eval/examples/").replace("r1eval\n", "r1eval \n")
+        headers = (
+            headers.replace("run data/demo/", "run /home/me/r1eval/data/demo/")
+            .replace("(examples/", "(/home/me/r1eval/examples/")
+            .replace("r1eval\n", "r1eval \n")
+        )
         assert elsewhere != block
         assert comparable(headers) == comparable(block)
 
