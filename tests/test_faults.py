@@ -332,9 +332,15 @@ class TestPytestOptions:
         result.stdout.fnmatch_lines(["*240 of 240*"])
 
     @pytest.mark.parametrize("method", ["signal", "thread"])
-    def test_timeout_that_strikes_is_no_pass(self, pytester: pytest.Pytester, method: str) -> None:
-        """pytest-timeout ends a shard before its samples are there: red, by the gate or by the abort."""
+    def test_timeout_of_a_test_ends_no_shard(self, pytester: pytest.Pytester, method: str) -> None:
+        """pytest-timeout's limit for a test leaves a shard alone: every sample is drawn and judged."""
         result = judge(pytester, "same", "-p", "timeout", "--timeout=1", f"--timeout-method={method}", *SLOW)
+        assert result.ret == EXIT_PASSED
+        result.stdout.fnmatch_lines(["*240 of 240*"])
+
+    def test_limit_that_strikes_is_no_pass(self, pytester: pytest.Pytester) -> None:
+        """`--r1-timeout` ends drawing before all samples are there: the gate is not green."""
+        result = judge(pytester, "same", "--r1-timeout=1", *SLOW)
         assert result.ret != EXIT_PASSED
         assert "PASS" not in result.stdout.str()
 
