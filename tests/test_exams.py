@@ -234,7 +234,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("task", "kind", "fragments"),
         [
-            ("toy:typo", ExamError, ["no task 'toy:typo'", "toy:avg, toy:circumstances", "Name one"]),
+            ("toy:typo", ExamError, ["no task 'toy:typo'", "toy:avg, toy:broken, toy:circumstances", "Name one"]),
             ("toy:split", ExamError, ["split 'validation' cannot be read", "found test.jsonl", "validation.jsonl"]),
             ("toy:golds", ExamError, ["gold_index [0, 1] for 2 choices", "exactly one"]),
             ("toy:empty", ExamError, ["no problem in", "filter"]),
