@@ -4,7 +4,8 @@ What is asked of a checkpoint, as far as it is known before an engine starts: th
 A digest of everything that decides which answers can come: the whole checkpoint, the benchmark and its data, how
 prompts are made and responses drawn, what answers and what grades. What only decides how fast they come is left out
 (workers, tensor parallelism, memory, a server's address): on a GPU kernels round with the batch, so that another
-`-n` would otherwise be another chance. So is the seed.
+`-n` would otherwise be another chance. So is the seed, and an option that changes nothing here: a default that is
+written out, a grader of programs beside mathematics, the last look of a gate without looks.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from importlib import metadata
 from pathlib import Path
 
 from pytest_r1eval.checkpoint import Checkpoint
-from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark
-from pytest_r1eval.settings import EngineKind, Settings, sampling_for
+from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, Grader
+from pytest_r1eval.settings import EngineKind, GateKind, Settings, sampling_for
 from pytest_r1eval.store import Store
 
 ANSWERING_ARGUMENTS = frozenset(
@@ -54,15 +55,15 @@ def asked_digest(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoin
     parts: dict[str, object] = {
         "checkpoint": asdict(checkpoint.identity),
         "benchmark": asdict(benchmark),
-        "samples": settings.samples.get(benchmark.name),
+        "samples": settings.samples.get(benchmark.name, benchmark.samples_per_problem),
         "subset": settings.subset,
         "gate": settings.asked_gate,
-        "max_samples": settings.max_samples,
-        "grader": settings.grader,
+        "max_samples": settings.max_samples if settings.asked_gate is GateKind.SEQUENTIAL else None,
+        "grader": settings.grader if benchmark.grader is Grader.CODE else None,
         "engine": settings.engine,
     }
     if settings.engine is EngineKind.REPLAY:
-        parts |= _recorded(benchmark, Path(settings.model))
+        parts |= _recorded(benchmark, settings)
     else:
         parts |= _drawn(benchmark, settings, checkpoint)
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
@@ -73,19 +74,19 @@ def _drawn(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> 
     return {
         "sampling": asdict(sampling_for(benchmark, settings, max_position=checkpoint.max_position)),
         "system_prompt": settings.system_prompt,
-        "template_date": settings.template_date.isoformat(),
+        "template_date": settings.template_date.isoformat() if checkpoint.prints_date else None,
         "tasks": _file_digest(settings.tasks) if own_tasks and settings.tasks is not None else None,
         "data": None if settings.data is None else _folder_digest(settings.data),
         "dtype": settings.dtype,
-        "arguments": {key: value for key, value in settings.engine_args.items() if key in ANSWERING_ARGUMENTS},
+        "arguments": {key: value for key, value in settings.engine_args.items() if _changes_answers(key, value)},
         "packages": [f"{name} {version}" for name in _PACKAGES[settings.engine] if (version := _version(name))],
         "devices": sorted(set(_gpu_models())) if settings.engine is EngineKind.VLLM else [],
     }
 
 
-def _recorded(benchmark: Benchmark, run: Path) -> Mapping[str, object]:
+def _recorded(benchmark: Benchmark, settings: Settings) -> Mapping[str, object]:
     """Describe what a recorded run was asked; two recordings of one question differ in their samples alone."""
-    with closing(Store.open(run)) as store:
+    with closing(Store.open(Path(settings.model))) as store:
         plan = store.plan(benchmark.name)
         harnesses = [asdict(harness) for harness in store.harnesses]
     if plan is None:
@@ -96,8 +97,13 @@ def _recorded(benchmark: Benchmark, run: Path) -> Mapping[str, object]:
         "sampling": asdict(plan.sampling),
         "system_prompt": plan.system_prompt,
         "prompts": plan.prompts,
-        "planned": plan.samples_per_problem,
+        "samples": settings.samples.get(benchmark.name, plan.samples_per_problem),
     }
+
+
+def _changes_answers(name: str, value: object) -> bool:
+    """Whether an engine argument makes another model of the weights; what says nothing, or "auto", does not."""
+    return name in ANSWERING_ARGUMENTS and value not in (None, {}, "", "auto")
 
 
 def _version(package: str) -> str | None:

@@ -142,7 +142,13 @@ class Ledger:
         fields = json.loads(line)
         if fields.pop("schema_version", None) != SCHEMA_VERSION:
             raise StoreError(f"{self.path} was written by another version of pytest-r1eval; expected version 1")
-        return decoded(Entry, fields)
+        try:
+            return decoded(Entry, fields)
+        except ValueError as error:
+            raise StoreError(
+                f"{self.path} has a damaged line about this question: {error}; expected what pytest-r1eval wrote; put "
+                "the file back from a copy, or remove that line and judge its run again by --r1-judge-only"
+            ) from error
 
     def append(self, entries: Sequence[Entry]) -> None:
         """
@@ -198,7 +204,7 @@ def _is_whole(line: str) -> bool:
     """Whether a line is one; a crash may have cut it off."""
     try:
         return isinstance(json.loads(line), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

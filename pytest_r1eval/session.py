@@ -299,12 +299,8 @@ class RunSession:
         """Create or resume the run's store for what is selected."""
         names = [name for nodeid in nodeids if (name := items.benchmark_of(nodeid)) is not None]
         self._selected = tuple(name for name in self._catalog if name in names)
-        if not self._selected:
-            if not nodeids:
-                raise pytest.UsageError(
-                    f"-m {self._config.option.markexpr!r} selects no benchmark; {marks_hint(self._catalog)}"
-                )
-            return
+        if not self._selected:  # whatever else is selected: green tests without a gate would be exit code 0
+            raise pytest.UsageError(f"{self._choice()} selects no benchmark; {marks_hint(self._catalog)}")
         try:
             with self._desk.locked():
                 self._inquire()
@@ -316,6 +312,13 @@ class RunSession:
             from pytest_r1eval.display import start_progress  # noqa: PLC0415 - imports the statistics
 
             self._progress = start_progress(self._config, self._run, benchmarks=self._drawn)
+
+    def _choice(self) -> str:
+        """Return the options that chose what is run."""
+        option = self._config.option
+        keyword = f" with -k {option.keyword!r}" if option.keyword else ""
+        deselected = " with --deselect" if option.deselect else ""
+        return f"-m {option.markexpr!r}{keyword}{deselected}"
 
     @property
     def _drawn(self) -> tuple[str, ...]:

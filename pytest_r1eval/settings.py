@@ -156,7 +156,6 @@ def settings_from(config: pytest.Config) -> Settings:
     """
     read = Reader(config, os.environ)
     _refuse_hidden(config, read)
-    margin = read.optional("margin", _positive_float)
     judge_only = read.optional("judge-only", _folder(config))
     return Settings(
         model=read.text("model") or "",
@@ -194,7 +193,7 @@ def settings_from(config: pytest.Config) -> Settings:
         max_samples=MaxSamples(read.choice("max-samples")),
         family=Family(read.choice("family")),
         sigmas=read.required("sigmas", _positive_float),
-        margin=None if margin is None else margin / 100,
+        margin=read.optional("margin", _margin),
         two_sided=read.flag("two-sided"),
         exact=read.flag("exact"),
         inconclusive=InconclusivePolicy(read.choice("inconclusive")),
@@ -340,6 +339,15 @@ def _positive_float(text: str) -> float:
     if not 0 < number < float("inf"):
         raise ValueError("a number above 0")
     return number
+
+
+def _margin(text: str) -> float:
+    """Read points as the fraction that they are; one that is rounded to nothing is refused as nothing is."""
+    expected = "points above 0 and at most 100"
+    fraction = _number(text, float, expected) / 100
+    if not 0 < fraction <= 1:
+        raise ValueError(expected)
+    return fraction
 
 
 def _non_negative_float(text: str) -> float:

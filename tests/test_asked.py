@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.asked import asked_digest
-from pytest_r1eval.catalog import SMOKE
+from pytest_r1eval.catalog import SMOKE, SMOKE_CODE
 from pytest_r1eval.checkpoint import Checkpoint
 from pytest_r1eval.core.benchmarks import CodeGrader
 from pytest_r1eval.core.fingerprints import ModelIdentity
-from pytest_r1eval.settings import EngineKind, GateKind, Settings
+from pytest_r1eval.settings import EngineKind, GateKind, MaxSamples, Settings
 
 IDENTITY = ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all")
-CHECKPOINT = Checkpoint(model="m", revision=None, name="local/m", identity=IDENTITY, max_position=None)
+CHECKPOINT = Checkpoint(
+    model="m", revision=None, name="local/m", identity=IDENTITY, max_position=None, prints_date=True
+)
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def test_what_changes_no_answer_is_the_same_question(settings: Settings, change:
         {"dtype": "float32"},
         {"engine_args": {"quantization": "fp8"}},
         {"engine": EngineKind.SERVER},
-        {"grader": CodeGrader.STRICT},
+        {"asked_gate": GateKind.SEQUENTIAL, "max_samples": MaxSamples.AUTO},
         {"asked_gate": GateKind.SEQUENTIAL},
         {"data": None},
     ],
@@ -64,6 +66,33 @@ def test_what_changes_no_answer_is_the_same_question(settings: Settings, change:
 def test_what_changes_answers_is_another_question(settings: Settings, change: dict[str, object]) -> None:
     """Exam, sampling, harness and when the verdict is reached."""
     assert asked_digest(SMOKE, settings, CHECKPOINT) != asked_digest(SMOKE, replace(settings, **change), CHECKPOINT)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"samples": {"smoke": SMOKE.samples_per_problem}},
+        {"samples": {"aime24": 3}},
+        {"grader": CodeGrader.STRICT},
+        {"max_samples": MaxSamples.AUTO},
+        {"engine_args": {"load_format": "auto", "hf_overrides": {}, "quantization": None}},
+    ],
+)
+def test_an_option_without_effect_is_no_further_chance(settings: Settings, change: dict[str, object]) -> None:
+    """A default that is written out, and what concerns another benchmark or another gate, ask the same."""
+    assert asked_digest(SMOKE, settings, CHECKPOINT) == asked_digest(SMOKE, replace(settings, **change), CHECKPOINT)  # type: ignore[arg-type]
+
+
+def test_a_date_counts_where_the_template_prints_it(settings: Settings) -> None:
+    """Other templates make the same prompts on each date."""
+    dateless, later = replace(CHECKPOINT, prints_date=False), replace(settings, template_date=dt.date(2026, 1, 1))
+    assert asked_digest(SMOKE, settings, dateless) == asked_digest(SMOKE, later, dateless)
+
+
+def test_a_grader_of_programs_counts_where_programs_are_asked_for(settings: Settings) -> None:
+    """It decides which of them are right."""
+    strict = replace(settings, grader=CodeGrader.STRICT)
+    assert asked_digest(SMOKE_CODE, settings, CHECKPOINT) != asked_digest(SMOKE_CODE, strict, CHECKPOINT)
 
 
 def test_so_are_other_data_and_another_file_of_the_checkpoint(settings: Settings) -> None:

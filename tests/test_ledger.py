@@ -79,6 +79,33 @@ def test_a_newer_version_is_refused(ledger: Ledger) -> None:
         ledger.entries("k")
 
 
+@pytest.mark.parametrize(
+    ("found", "damaged"),
+    [
+        ('"event": "judged"', '"event": "jugded"'),
+        ('"attempt": 1', '"attempt": "x"'),
+        ('"passes": false', '"passes": "no"'),
+        ('"run": "a", ', ""),
+    ],
+)
+def test_a_damaged_line_is_refused(ledger: Ledger, found: str, damaged: str) -> None:
+    """A verdict that cannot be read is never taken for none, and is one line, not a traceback."""
+    ledger.append([RED])
+    text = ledger.path.read_text()
+    assert found in text
+    ledger.path.write_text(text.replace(found, damaged))
+    with pytest.raises(StoreError, match="has a damaged line about this question: "):
+        ledger.entries("k")
+
+
+def test_a_line_of_brackets_is_passed_over(ledger: Ledger) -> None:
+    """One that is nested more deeply than a parser goes."""
+    ledger.append([RED])
+    with ledger.path.open("a") as file:
+        file.write("[" * 100_000 + '"k"\n')
+    assert ledger.entries("k") == (RED,)
+
+
 def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
     """A file in the folder's place."""
     (tmp_path / "evals").write_text("")

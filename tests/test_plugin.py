@@ -570,6 +570,19 @@ class TestPytest:
         alone = judge(pytester, "run", "--r1-save-baseline", "local/toy", mark="smoke or not r1eval")
         alone.assert_outcomes(passed=3, deselected=N_OTHERS)
 
+    @pytest.mark.parametrize("workers", [(), ("-n2",)])
+    @pytest.mark.parametrize("choice", [("-m", "unit or smokey"), ("--deselect", "r1eval::smoke")])
+    def test_user_tests_alone_are_no_gate(
+        self, pytester: pytest.Pytester, recorded: Record, choice: tuple[str, ...], workers: tuple[str, ...]
+    ) -> None:
+        """A mistyped mark beside one of the user's own leaves green tests and no verdict: that is no exit code 0."""
+        pytester.makeini("[pytest]\nmarkers = unit")
+        pytester.makepyfile("import pytest\n@pytest.mark.unit\ndef test_mine(): pass")
+        recorded("run")
+        result = judge(pytester, "run", ".", *choice, *workers, mark="unit or smoke")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["*-m 'unit or smoke*selects no benchmark; choose*"])
+
     def test_maxfail_still_judges(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """A loop that `-x` ended early is judged all the same: what is missing is INVALID."""
         pytester.makepyfile("def test_mine(): assert False")
