@@ -54,7 +54,7 @@ test: $(STAMP) ## run the whole test suite; installs what it runs for real where
 	@echo "== coverage in percent, at least fail_under of pyproject.toml; $(BIN)/coverage report -m lists the lines left"
 	$(BIN)/coverage report --format=total
 	@echo "== end to end, with real vLLM and LightEval"
-	R1_NOT_RUN=$(NOT_RUN) $(BIN)/pytest tests/e2e
+	R1_NOT_RUN=$(NOT_RUN) $(BIN)/pytest tests/e2e -n 2 --dist loadscope
 	@$(BIN)/python -m tests.requirements $(NOT_RUN)
 
 wheel-test: $(CHECK)/.stamp ## build sdist and wheel, install the wheel into a fresh environment, run README's light commands

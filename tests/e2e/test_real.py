@@ -158,8 +158,15 @@ class Bench:
         return self.harness
 
 
+@pytest.fixture(scope="module")
+def pool() -> Iterator[GradingPool]:
+    """Start scoring processes for the checkpoints that are loaded here, one after the other."""
+    with GradingPool(n_processes=2) as started:
+        yield started
+
+
 @asynccontextmanager
-async def loaded(model: Path, folder: Path) -> AsyncIterator[Bench]:
+async def loaded(model: Path, folder: Path, *, pool: GradingPool) -> AsyncIterator[Bench]:
     """Load a checkpoint once."""
     checkpoint = inspect_checkpoint(str(model), revision=None)
     options = VllmOptions(
@@ -172,8 +179,7 @@ async def loaded(model: Path, folder: Path) -> AsyncIterator[Bench]:
         arguments={},
         log=folder / "engine.log",
     )
-    engine, pool = VllmEngine(options), GradingPool(n_processes=2)
-    pool.start()
+    engine = VllmEngine(options)
     identity = await engine.start()
     harness = Harness(
         engine=identity.engine,
@@ -187,7 +193,6 @@ async def loaded(model: Path, folder: Path) -> AsyncIterator[Bench]:
         yield Bench(checkpoint=checkpoint, engine=engine, harness=harness, pool=pool)
     finally:
         await engine.close()
-        pool.close()
 
 
 async def judged_with(bench: Bench, run: Path, *, seed: int) -> Verdict:
@@ -224,11 +229,13 @@ async def judged_with(bench: Bench, run: Path, *, seed: int) -> Verdict:
 
 @pytest.mark.filterwarnings("ignore")  # what vLLM's import warns of
 @pytest.mark.parametrize(("model", "expected"), [(GOOD, Verdict.PASS), (REGRESSED, Verdict.FAIL_REGRESSED)])
-def test_ten_seeds_of_ten_give_the_right_verdict(model: Path, expected: Verdict, tmp_path: Path) -> None:
+def test_ten_seeds_of_ten_give_the_right_verdict(
+    pool: GradingPool, model: Path, expected: Verdict, tmp_path: Path
+) -> None:
     """The good checkpoint always passes and the regressed one always fails, whatever the seed."""
 
     async def verdicts() -> list[Verdict]:
-        async with loaded(model, tmp_path) as bench:
+        async with loaded(model, tmp_path, pool=pool) as bench:
             return [await judged_with(bench, tmp_path / str(seed), seed=seed) for seed in range(N_SEEDS)]
 
     assert [expected] * N_SEEDS == asyncio.run(verdicts())
@@ -359,6 +366,22 @@ def test_weights_that_are_swapped_under_a_name(tmp_path: Path, plugin: str, n_sa
     assert len(run.samples("smoke")) == n_samples
 
 
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """Ask for two benchmarks that cannot be planned, of one engine."""
+    asked = ("-m", "smoke or aime", "--r1-max-new-tokens", "5000")
+    command = [sys.executable, "-m", "pytest", f"--r1-model={GOOD}", "-p", "no:cacheprovider", *asked]
+    return subprocess.run(
+        command,
+        cwd=tmp_path_factory.mktemp("refused"),
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
 class TestRefusals:
     def test_collecting_takes_no_time(self, tmp_path: Path) -> None:
         """`--collect-only` with a real checkpoint answers after less than two seconds of CPU, and loads nothing."""
@@ -373,21 +396,13 @@ class TestRefusals:
         assert "r1eval::smoke[shard 1/1]" in done.stdout
         assert min(seconds) < 2
 
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            (("-m", "smoke", "--r1-max-new-tokens", "5000"), "leaves"),
-            (("-m", "aime", "--r1-max-new-tokens", "64"), "--r1-data"),
-        ],
-    )
-    def test_what_cannot_be_planned_is_one_line(self, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
-        """A context too short, and a data set that neither the network nor the disk has."""
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-        command = [sys.executable, "-m", "pytest", f"--r1-model={GOOD}", "-p", "no:cacheprovider", *arguments]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300
-        )
-        assert done.returncode == 1
-        assert "INVALID" in done.stdout
-        assert message in done.stdout
-        assert "Traceback" not in done.stdout + done.stderr
+    @pytest.mark.parametrize(("benchmark", "message"), [("smoke", "leaves"), ("aime24", "--r1-data")])
+    def test_what_cannot_be_planned_is_one_line(
+        self, refused: subprocess.CompletedProcess[str], benchmark: str, message: str
+    ) -> None:
+        """A context too short, and a data set that neither the network nor the disk has, are INVALID, each its own."""
+        assert refused.returncode == 1
+        lines = [line for line in refused.stdout.splitlines() if line.startswith(f"{benchmark}: INVALID")]
+        assert lines
+        assert all(message in line for line in lines)
+        assert "Traceback" not in refused.stdout + refused.stderr
