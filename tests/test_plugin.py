@@ -583,6 +583,25 @@ class TestPytest:
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         result.stderr.fnmatch_lines(["*-m 'unit or smoke*selects no benchmark; choose*"])
 
+    def test_a_conftest_that_skips_every_item_leaves_no_verdict(
+        self, pytester: pytest.Pytester, recorded: Record
+    ) -> None:
+        """As one does that skips what has no mark of its own: the gate is INVALID, without a traceback."""
+        pytester.makeconftest(
+            """
+            import pytest
+
+            def pytest_collection_modifyitems(items):
+                for item in items:
+                    item.add_marker(pytest.mark.skip(reason="not asked for"))
+            """
+        )
+        recorded("run")
+        result = judge(pytester, "run", "--r1-save-baseline", "local/toy")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["*ERROR r1eval::smoke::pass@1 - smoke: INVALID. No worker*"])
+        assert "INTERNALERROR" not in result.stdout.str()
+
     def test_maxfail_still_judges(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """A loop that `-x` ended early is judged all the same: what is missing is INVALID."""
         pytester.makepyfile("def test_mine(): assert False")
