@@ -347,6 +347,7 @@ print(json.dumps(scores))
 """
 
 
+@LIGHTEVAL.mark
 def test_lightevals_pipeline_finds_the_same_score(tmp_path: Path) -> None:
     """Its own Pipeline, given our details, scores each response as we did, of all problems and of the first five."""
     (tmp_path / "data").mkdir()

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 from pytest_r1eval.errors import InstallationError
 from pytest_r1eval.installation import VLLM_RANGE, XXHASH_RANGE, Needs, Package, check, installed, misfits
-from tests.requirements import LIGHTEVAL
+from tests.requirements import LIGHTEVAL, VLLM
 
 FITTING: Mapping[str, Package] = {
     "torch": Package(version="2.13.0+cpu", build="cpu"),
@@ -160,6 +160,7 @@ class TestBeforeADraw:
         )
         assert not (pytester.path / "data").exists()
 
+    @VLLM.mark
     @pytest.mark.usefixtures("misfitting")
     def test_doctor_says_it(self, pytester: pytest.Pytester) -> None:
         """As something no run can do without."""

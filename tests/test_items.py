@@ -94,7 +94,7 @@ class TestTimeLimits:
         """pytest-timeout's ini value ends no evaluation, by its thread method either."""
         recorded("run")
         pytester.makeini("[pytest]\ntimeout = 1\ntimeout_method = thread\n")
-        result = replayed(pytester, *self.SLOWLY, *workers, "-p", "pytest_timeout")
+        result = replayed(pytester, *self.SLOWLY, *workers, "-p", "timeout")
         assert result.ret == 0
         result.stdout.fnmatch_lines(["*samples: 96 of 96*"])
 

@@ -20,6 +20,7 @@ from pytest_r1eval.core.baselines import loads
 from pytest_r1eval.core.records import FinishReason, Outcome
 from pytest_r1eval.looks import gate_of
 from pytest_r1eval.store import FILE_NAME, Store
+from tests.requirements import LIGHTEVAL
 
 pytestmark = pytest.mark.usefixtures("measured_inner_runs")
 
@@ -621,6 +622,7 @@ class TestPytest:
 
 
 class TestOwnBenchmarks:
+    @LIGHTEVAL.mark
     def test_task_file_gives_marks(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """Every task of a LightEval custom-task module is a benchmark, selected by a mark of its name."""
         recorded("run")
