@@ -213,7 +213,7 @@ class TestUnfinished:
         again = judge(pytester, "red")
         again.stdout.fnmatch_lines([f"r1eval: run {run}", "r1eval: it goes on from what is stored", "smoke: FAIL_*"])
         again.stdout.fnmatch_lines(
-            ["  ledger: attempt 1; no earlier run of these weights and this question is visible*"]
+            ["  ledger: attempt 1; no earlier verdict on this checkpoint, question, rule and baseline is visible*"]
         )
         assert runs_of(pytester) == [run]
 

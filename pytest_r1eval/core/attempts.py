@@ -51,8 +51,8 @@ class Attempts:
         """What a person should know, a line each."""
         stored = () if self.stored is None else (stored_line(self.stored),)
         if not self.earlier:
-            none = f"attempt 1; no earlier run of these weights and this question is visible in {self.ledger}"
-            return stored or (none,)
+            asked = "this checkpoint, question, rule and baseline"
+            return stored or (f"attempt 1; no earlier verdict on {asked} is visible in {self.ledger}",)
         first = self.earlier[0]
         counted = "judged on its own samples alone, as earlier ones share a seed with them or with the baseline's"
         if self.n_samples is not None:
