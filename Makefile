@@ -71,7 +71,7 @@ define code_checks
 	@echo "== layers"; $(1)/lint-imports
 endef
 
-check: $(CHECK)/.stamp ## in 3 minutes, without the 4 GB: format, lint, types, layers, all tests without vLLM and LightEval
+check: $(CHECK)/.stamp ## without the 4 GB: format, lint, types, layers, all tests without vLLM and LightEval
 	$(call code_checks,$(CHECK)/bin)
 	@echo "== every test that needs neither vLLM nor LightEval, on four workers: many of them wait"
 	R1_INSTALL=no $(CHECK)/bin/pytest tests -q -n 4 --dist loadfile

@@ -26,7 +26,7 @@ from pytest_r1eval.checkpoint_files import (
     weights_of,
 )
 from pytest_r1eval.core.contexts import longest_context
-from pytest_r1eval.core.fingerprints import ModelIdentity, checkpoint_digest
+from pytest_r1eval.core.fingerprints import FileDigest, ModelIdentity, checkpoint_digest
 from pytest_r1eval.core.sizes import ModelSize, model_size
 from pytest_r1eval.errors import ModelError
 from pytest_r1eval.weight_files import MAX_HEADER_BYTES, check_weights, refuse_adapter_beside
@@ -74,11 +74,19 @@ class Checkpoint:
             return ""
         folder = Path(self.model)
         try:
-            files = folder_digests(folder).files if reread else digests_now(folder, known=self.digests)
+            files = self._files_now(folder, self.digests, reread=reread)
         except OSError as error:
             return f"{folder} cannot be read any more ({_first_line(error)})"
         now = replace(self.identity, files=files, checkpoint=checkpoint_digest(files))
         return now.changes_since(self.identity)
+
+    @staticmethod
+    def _files_now(folder: Path, known: FolderDigests, *, reread: bool) -> tuple[FileDigest, ...]:
+        """Read the folder, once more where a file vanishes between being listed and being read: it is gone then."""
+        try:
+            return folder_digests(folder).files if reread else digests_now(folder, known=known)
+        except FileNotFoundError:
+            return folder_digests(folder).files if reread else digests_now(folder, known=known)
 
 
 def inspect_checkpoint(model: str, *, revision: str | None) -> Checkpoint:

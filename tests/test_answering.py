@@ -270,7 +270,7 @@ class TestWhatAsksNothing:
         (run,) = runs_of(pytester)
         judged = pytester.runpytest_subprocess("--r1-judge-only", str(run), "--r1-baseline", "local/base")
         assert judged.ret == 1
-        judged.stdout.fnmatch_lines(["smoke: FAIL_REGRESSED. *", "  ledger: attempt 1; no earlier run *"])
+        judged.stdout.fnmatch_lines(["smoke: FAIL_REGRESSED. *", "  ledger: attempt 1; no earlier verdict *"])
 
     def test_shares_are_judged_where_they_are_merged(self, pytester: pytest.Pytester) -> None:
         """A share asks nothing; the merged run is in the ledger, and a whole run of the weights is then answered."""

@@ -422,7 +422,7 @@ class TestWindow:
         """Sixty at once at a server for five: most of what is sent later is not turned away."""
         server = Misbehaving(n_at_once=5, delay_s=0.01)
 
-        assert answers(server, 60, patience=replace(HASTE, patience_s=5)) == expected_answers(60)
+        assert answers(server, 60, patience=replace(HASTE, timeout_s=5, patience_s=5)) == expected_answers(60)
         assert len(server.completions) == 60 + server.n_turned_away
         assert server.n_turned_away < 250  # 330 if all that is left were sent each time: 55 + 50 + ... + 5
 
