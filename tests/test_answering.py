@@ -233,7 +233,7 @@ class TestUnfinished:
 
     def test_the_same_question_at_the_same_time_is_refused(self, pytester: pytest.Pytester) -> None:
         """It would be drawn twice; the message says who draws it."""
-        slowly = ("--r1-engine-arg", "delay_s=0.1", "--r1-engine-arg", "n_concurrent=1")
+        slowly = ("--r1-engine-arg", "delay_s=1", "--r1-engine-arg", "n_concurrent=1")
         command = [sys.executable, "-m", "pytest", *REPLAY, "--r1-model", "red", "--r1-baseline", "local/base", *slowly]
         with subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.DEVNULL) as process:
             while not _has_samples(pytester):
