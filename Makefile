@@ -49,8 +49,8 @@ demo: $(STAMP) ## judge the shipped checkpoint (green), then the regressed one (
 test: $(STAMP) ## run the whole test suite; installs what it runs for real where it may (R1_INSTALL=no leaves that out)
 	@tests/programs.sh
 	@rm -f $(NOT_RUN)
-	@echo "== everything but engines, on four workers: many tests wait"
-	R1_NOT_RUN=$(NOT_RUN) $(BIN)/pytest tests --ignore tests/e2e -n 4 --dist loadfile --cov --cov-report= --cov-fail-under=0
+	@echo "== everything but engines, on two workers"
+	R1_NOT_RUN=$(NOT_RUN) $(BIN)/pytest tests --ignore tests/e2e -n 2 --dist loadfile --cov --cov-report= --cov-fail-under=0
 	@echo "== coverage in percent, at least fail_under of pyproject.toml; $(BIN)/coverage report -m lists the lines left"
 	$(BIN)/coverage report --format=total
 	@echo "== end to end, with real vLLM and LightEval"
@@ -73,8 +73,8 @@ endef
 
 check: $(CHECK)/.stamp ## without the 4 GB: format, lint, types, layers, all tests without vLLM and LightEval
 	$(call code_checks,$(CHECK)/bin)
-	@echo "== every test that needs neither vLLM nor LightEval, on four workers: many of them wait"
-	R1_INSTALL=no $(CHECK)/bin/pytest tests -q -n 4 --dist loadfile
+	@echo "== every test that needs neither vLLM nor LightEval, on two workers"
+	R1_INSTALL=no $(CHECK)/bin/pytest tests -q -n 2 --dist loadfile
 
 $(CHECK)/.stamp: pyproject.toml requirements-cpu.lock
 	@echo "== making $(CHECK) with .[test] in the lock's versions (a minute, about 0.7 GB)"
