@@ -83,10 +83,11 @@ class Checkpoint:
     @staticmethod
     def _files_now(folder: Path, known: FolderDigests, *, reread: bool) -> tuple[FileDigest, ...]:
         """Read the folder, once more where a file vanishes between being listed and being read: it is gone then."""
+        unchanged = replace(known, files=(), stamps=()) if reread else known
         try:
-            return folder_digests(folder).files if reread else digests_now(folder, known=known)
+            return digests_now(folder, known=unchanged)
         except FileNotFoundError:
-            return folder_digests(folder).files if reread else digests_now(folder, known=known)
+            return digests_now(folder, known=unchanged)
 
 
 def inspect_checkpoint(model: str, *, revision: str | None) -> Checkpoint:

@@ -228,7 +228,7 @@ class TestCheckpoints:
         assert "--r1-baseline=org/base" in arguments
 
     def test_another_first_baseline_stays(self, tmp_path: Path) -> None:
-        """Somebody who names one means it."""
+        """The first baseline that the caller names is used, not the anchor."""
         saved = SavedCheckpoint(step=100, epoch=None, folder=tmp_path / "out" / "checkpoint-100")
         order = replace(self.order(tmp_path), first_baseline="org/other")
 

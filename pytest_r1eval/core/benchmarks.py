@@ -163,7 +163,7 @@ class Problem:
         choices: LightEval's choices; for open answers the gold answer alone.
         gold_index: Which of the choices is right.
         tests: Digest of the tests that a program must pass (`core.code_tests`); None where no program is asked for.
-        label: What people find it by in the data set: its own id there, or its row; None where nobody said.
+        label: What people find it by in the data set: its own id there, or its row; None where neither is known.
     """
 
     id: str

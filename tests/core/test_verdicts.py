@@ -462,7 +462,7 @@ class TestGatesThatCannotTurnRed:
         assert f"{k} samples per problem are too few to fail" in judged.reason
 
     def test_a_margin_above_the_baseline_is_inconclusive(self) -> None:
-        """Nobody falls by 20 points from 12.5."""
+        """A model at 12.5 points cannot fall by 20."""
         judged = judge_measured(aime(8), aime(8), tau=NO_NOISE, rule=GateRule(margin=0.2))
 
         assert judged.verdict is Verdict.INCONCLUSIVE
