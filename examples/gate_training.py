@@ -21,7 +21,7 @@ import torch
 from train_checkpoint import END, IGNORED, chat_prompt, exercises
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
 
-from pytest_r1eval.callback import R1EvalCallback
+from pytest_r1eval.training.callback import R1EvalCallback
 
 BASE = Path(__file__).parent / "r1eval" / "tiny-arithmetic"
 SAVES = (3, 6)

@@ -36,7 +36,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-EXAM = Path(__file__).parents[1] / "pytest_r1eval" / "smoke" / "test.jsonl"
+EXAM = Path(__file__).parents[1] / "pytest_r1eval" / "exams" / "smoke" / "test.jsonl"
 
 UNKNOWN, PADDING, END = "<|unknown|>", "<|padding|>", "<|end|>"
 SPECIAL = (UNKNOWN, PADDING, END, "<|system|>", "<|user|>", "<|assistant|>")

@@ -29,10 +29,10 @@ from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
 from lighteval.tasks.tasks.lcb.main import lcb_codegen_metric
 
-from pytest_r1eval.code_test_cache import CodeTestCache
 from pytest_r1eval.core.benchmarks import CodeGrader, Problem
 from pytest_r1eval.core.code_tests import CodeTests
 from pytest_r1eval.core.records import FinishReason, Outcome, Response
+from pytest_r1eval.exams.code_test_cache import CodeTestCache
 from pytest_r1eval.sandbox import Limits
 from pytest_r1eval.scoring.code import ProgramScorer
 from pytest_r1eval.scoring.grading import CodeGrading

@@ -11,7 +11,7 @@ from pytest_r1eval.core.benchmarks import Exam, Problem, Sampling
 from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
 from pytest_r1eval.core.plans import Plan, sample_seed
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
-from pytest_r1eval.store import RunHeader, Store
+from pytest_r1eval.runs.store import RunHeader, Store
 
 BENCHMARK = "smoke"
 SEED = 11

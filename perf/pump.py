@@ -36,18 +36,18 @@ from perf.machine import machine_line, publish
 from perf.made_up_runs import BENCHMARK, HARNESS, exam_of, planned_run
 from perf.random_checkpoint import SHAPES, Shape, write_tokenizer
 from perf.tail import warmed
-from pytest_r1eval.assembly import N_SCORING_PROCESSES_PER_WORKER
-from pytest_r1eval.baseline_files import BaselineShelf
-from pytest_r1eval.catalog import SMOKE
+from pytest_r1eval.baselines.shelf import BaselineShelf
+from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.plans import sample_seed
 from pytest_r1eval.core.records import FinishReason, Response
-from pytest_r1eval.core.verdicts import GateRule
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
 from pytest_r1eval.engines.vllm import decoded
-from pytest_r1eval.execution import Worker
-from pytest_r1eval.planning import Planner, RecordedSource
+from pytest_r1eval.exams.catalog import SMOKE
+from pytest_r1eval.plugin.wiring import N_SCORING_PROCESSES_PER_WORKER
+from pytest_r1eval.sampling.planning import Planner, RecordedSource
+from pytest_r1eval.sampling.worker import Worker
 from pytest_r1eval.scoring.pool import GradingPool
-from pytest_r1eval.settings import Settings
+from pytest_r1eval.stats.verdicts import GateRule
 
 N_SLOTS = 1024
 STEP_S, STEP_S_PER_ANSWER = 2.2e-3, 15.2e-6

@@ -37,7 +37,7 @@ PARTS = {
     "import LightEval's graders": "import pytest_r1eval.scoring.lighteval",
     "exam and prompts, import included": """
 from datetime import date
-from pytest_r1eval.catalog import SMOKE
+from pytest_r1eval.exams.catalog import SMOKE
 from pytest_r1eval.scoring.pool import GradingPool
 with GradingPool(n_processes=1) as pool:
     pool.build_exam(SMOKE, data_dir=None, model={model!r}, revision=None, system_prompt=None,

@@ -25,7 +25,7 @@ from pathlib import Path
 from perf.machine import PYTEST, environment, machine_line, publish
 from perf.made_up_runs import BENCHMARK, Writer, planned_run, recorded_run, sample_of
 from pytest_r1eval.reports.files import PAGE_NAME
-from pytest_r1eval.store import FILE_NAME, Store
+from pytest_r1eval.runs.store import FILE_NAME, Store
 
 SAMPLES_PER_PROBLEM = 64
 N_TEXTS = 64

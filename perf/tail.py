@@ -24,17 +24,17 @@ from pathlib import Path
 
 from perf.machine import machine_line, publish
 from perf.made_up_runs import BENCHMARK, HARNESS, Writer, exam_of, planned_run
-from pytest_r1eval.baseline_files import BaselineShelf
-from pytest_r1eval.catalog import SMOKE
+from pytest_r1eval.baselines.shelf import BaselineShelf
+from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.records import FinishReason, Response
-from pytest_r1eval.core.verdicts import GateRule
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
-from pytest_r1eval.execution import Worker
-from pytest_r1eval.judge import Judge
-from pytest_r1eval.planning import Planner, RecordedSource
+from pytest_r1eval.exams.catalog import SMOKE
+from pytest_r1eval.judging.judge import Judge
+from pytest_r1eval.runs.store import Store
+from pytest_r1eval.sampling.planning import Planner, RecordedSource
+from pytest_r1eval.sampling.worker import Worker
 from pytest_r1eval.scoring.pool import GradingPool
-from pytest_r1eval.settings import Settings
-from pytest_r1eval.store import Store
+from pytest_r1eval.stats.verdicts import GateRule
 
 SIGMA = 0.8
 """SD of the logarithm of answers' times: 0.7 to 0.9 fits published R1 length distributions of a mixed exam."""

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perf.machine import PYTEST, ROOT, environment, machine_line, publish
-from pytest_r1eval.store import FILE_NAME, Store
+from pytest_r1eval.runs.store import FILE_NAME, Store
 
 EXAMPLES = ROOT / "examples" / "r1eval"
 BASELINE = "r1eval/tiny-arithmetic"

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_r1eval.core.benchmarks import Benchmark, PlanningConstants, Sampling
-    from pytest_r1eval.evaluation import evaluate
-    from pytest_r1eval.run_reports import RunReport
+    from pytest_r1eval.evaluation.process import evaluate
+    from pytest_r1eval.reports.run_report import RunReport
 
 __all__ = ["Benchmark", "PlanningConstants", "RunReport", "Sampling", "__version__", "evaluate"]
 
 _MODULES = {
     "Benchmark": "core.benchmarks",
     "PlanningConstants": "core.benchmarks",
-    "RunReport": "run_reports",
+    "RunReport": "reports.run_report",
     "Sampling": "core.benchmarks",
-    "evaluate": "evaluation",
+    "evaluate": "evaluation.process",
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.real_data import BESIDE, ENVIRON, TEST_DATA, real_data_in
 from tests.recordings import record_run
@@ -20,6 +21,9 @@ from tests.requirements import (
 
 if TYPE_CHECKING:
     from tests.hub_server import StandInHub
+
+settings.register_profile("steady", deadline=None)  # the default 200 ms is a test of the machine, not of the code
+settings.load_profile("steady")
 
 MODES = {"alone": (), "n0": ("-n0",), "n2": ("-n2",)}
 LEAN = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin,pytest_r1eval.plugin"}

@@ -91,33 +91,33 @@ def serve(lines: IO[str], out: IO[str]) -> None:
 
 
 def _upload(run: str, wishes: dict[str, Any], patience: dict[str, Any]) -> dict[str, Any]:
-    from pytest_r1eval import hub  # noqa: PLC0415 - not in the tests' process
     from pytest_r1eval.errors import R1EvalError  # noqa: PLC0415
-    from pytest_r1eval.packages import pack  # noqa: PLC0415
+    from pytest_r1eval.upload import publish  # noqa: PLC0415 - not in the tests' process
+    from pytest_r1eval.upload.package import pack  # noqa: PLC0415
 
     slept: list[float] = []
     wished = UploadWishes(**{**wishes, "layout": UploadLayout(wishes["layout"])})
     try:
         package = pack(Path(run), wished)
-        how = hub.Patience(**patience)
-        receipt = hub.publish(package, patience=how, sleep=slept.append)
+        how = publish.Patience(**patience)
+        receipt = publish.publish(package, patience=how, sleep=slept.append)
         page = None
         if wished.model_page is not None:
             scores, source = package.page_scores, receipt.url
-            page = hub.publish_page(wished.model_page, scores, source=source, patience=how, sleep=slept.append)
+            page = publish.publish_page(wished.model_page, scores, source=source, patience=how, sleep=slept.append)
     except R1EvalError as error:
         return {"error": str(error), "receipt": None, "slept": slept}
     return {"error": None, "receipt": asdict(receipt), "page": page and asdict(page), "slept": slept}
 
 
 def _push(folder: str, repo: str, branch: str, patience: dict[str, Any]) -> dict[str, Any]:
-    from pytest_r1eval import hub  # noqa: PLC0415 - not in the tests' process
     from pytest_r1eval.errors import R1EvalError  # noqa: PLC0415
+    from pytest_r1eval.upload import publish  # noqa: PLC0415 - not in the tests' process
 
     slept: list[float] = []
     try:
-        how = hub.Patience(**patience)
-        receipt = hub.publish_checkpoint(Path(folder), repo, branch=branch, patience=how, sleep=slept.append)
+        how = publish.Patience(**patience)
+        receipt = publish.publish_checkpoint(Path(folder), repo, branch=branch, patience=how, sleep=slept.append)
     except R1EvalError as error:
         return {"error": str(error), "receipt": None, "slept": slept}
     return {"error": None, "receipt": asdict(receipt), "slept": slept}
@@ -136,8 +136,8 @@ def _splits(repo: str, config: str) -> dict[str, Any]:
 
 
 def _fetch(place: str) -> dict[str, Any]:
+    from pytest_r1eval.baselines.from_hub import commit_of, fetch  # noqa: PLC0415
     from pytest_r1eval.errors import R1EvalError  # noqa: PLC0415 - not in the tests' process
-    from pytest_r1eval.hub_baselines import commit_of, fetch  # noqa: PLC0415
 
     try:
         path = fetch(place)
@@ -147,7 +147,7 @@ def _fetch(place: str) -> dict[str, Any]:
 
 
 def _r1eval(folder: str, arguments: list[str]) -> dict[str, Any]:
-    from pytest_r1eval.cli import main  # noqa: PLC0415 - not in the tests' process
+    from pytest_r1eval.commands.cli import main  # noqa: PLC0415 - not in the tests' process
 
     printed = io.StringIO()
     with contextlib.chdir(folder), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):

@@ -7,17 +7,17 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_r1eval.baseline_files import BaselineShelf
-from pytest_r1eval.core import sequential
-from pytest_r1eval.core.gates import SequentialGate
+from pytest_r1eval.baselines.shelf import BaselineShelf
 from pytest_r1eval.core.records import Outcome
-from pytest_r1eval.core.stats import Design
-from pytest_r1eval.core.verdicts import GateRule, Tau
-from pytest_r1eval.judge import GateResult, Judge, write_verdicts
-from pytest_r1eval.result_files import write_run_files
-from pytest_r1eval.run_files import RunFiles
-from pytest_r1eval.runs import StoredRun
-from pytest_r1eval.store import Store
+from pytest_r1eval.judging.judge import GateResult, Judge, write_verdicts
+from pytest_r1eval.runs.finished import StoredRun
+from pytest_r1eval.runs.store import Store
+from pytest_r1eval.stats import sequential
+from pytest_r1eval.stats.gates import SequentialGate
+from pytest_r1eval.stats.tests import Design
+from pytest_r1eval.stats.verdicts import GateRule, Tau
+from pytest_r1eval.upload.paths import RunFiles
+from pytest_r1eval.upload.results import write_run_files
 from tests.recordings import record_run
 from tests.toys import BUILT_IN_BY_NAME, toy
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pytest_r1eval.errors import StoreError
-from pytest_r1eval.store import FILE_NAME, Store
+from pytest_r1eval.runs.store import FILE_NAME, Store
 
 T = TypeVar("T")
 TIMEOUT_S = 60.0

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 
-from pytest_r1eval.core import gates
 from pytest_r1eval.core.benchmarks import Exam, Problem, Sampling
 from pytest_r1eval.core.fingerprints import FileDigest, Harness, ModelIdentity, checkpoint_digest, prompts_digest
-from pytest_r1eval.core.gates import SequentialGate
 from pytest_r1eval.core.plans import Plan, Share, sample_seed
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
-from pytest_r1eval.store import RunHeader, Store
+from pytest_r1eval.runs.store import RunHeader, Store
+from pytest_r1eval.stats import gates
+from pytest_r1eval.stats.gates import SequentialGate
 
 HARNESS = Harness(
     engine="vllm 0.0.test", dtype="float32", quantization=None, device="cpu", n_devices=1, grader="lighteval 0.0.test"

@@ -66,7 +66,7 @@ class Cluster:
 
     def r1eval(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run our command as the user."""
-        script = "import sys; from pytest_r1eval.cli import main; sys.exit(main())"
+        script = "import sys; from pytest_r1eval.commands.cli import main; sys.exit(main())"
         return self.run(sys.executable, "-c", script, *arguments, **variables)
 
     def jobs(self) -> list[dict[str, Any]]:

@@ -32,10 +32,10 @@ from perf.random_checkpoint import (
     prompt_tokens,
     write_checkpoint,
 )
-from pytest_r1eval.checkpoint import inspect_checkpoint
-from pytest_r1eval.core.sizes import ModelSize
+from pytest_r1eval.checkpoints.inspect import inspect_checkpoint
+from pytest_r1eval.checkpoints.size import ModelSize
 from pytest_r1eval.engines import vllm
-from pytest_r1eval.store import FILE_NAME
+from pytest_r1eval.runs.store import FILE_NAME
 from tests.recordings import record_run
 from tests.requirements import TORCH
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.cli import main
+from pytest_r1eval.commands.cli import main
 from tests.demo_block import block_in, comparable
 from tests.requirements import DEMO, lacking
 

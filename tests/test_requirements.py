@@ -17,7 +17,7 @@ from tests.requirements import ALL, BUBBLEWRAP, CHROMIUM, LIGHTEVAL, NAMESPACES,
 ROOT = Path(__file__).parents[1]
 LEVELS = "tests/sandbox/test_sandbox.py::TestLevels::test_poorer_kernels"
 PAGE = "tests/reports/test_page.py::test_the_verdict_comes_first"
-CLUSTER = "tests/test_slurm.py::TestArray"
+CLUSTER = "tests/slurm/test_jobs.py::TestArray"
 
 
 class TestClosingLine:

@@ -20,10 +20,10 @@ def aggregate(
     json: Json = False,
 ) -> int:
     """Make one number of several stored runs: counts added, or pooled with their spread."""
-    from pytest_r1eval.aggregates import aggregate as aggregated
-    from pytest_r1eval.aggregates import dumps, read_runs
+    from pytest_r1eval.judging.aggregate import aggregate as aggregated
+    from pytest_r1eval.judging.aggregate import dumps, read_runs
     from pytest_r1eval.reports.aggregate import aggregate_text
-    from pytest_r1eval.runs import StoredRun, chosen_benchmarks
+    from pytest_r1eval.runs.finished import StoredRun, chosen_benchmarks
 
     stored = [StoredRun(folder=folder) for folder in runs]
     names = chosen_benchmarks(stored[0], asked=benchmark or ())

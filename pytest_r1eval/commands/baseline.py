@@ -61,7 +61,7 @@ def record(  # noqa: PLR0913 - a command's options
     json: Json = False,
 ) -> int:
     """Record a stored run as a first baseline; one that is there is replaced by bless alone."""
-    from pytest_r1eval.baseline_files import write_file
+    from pytest_r1eval.baselines.shelf import write_file
     from pytest_r1eval.core.blessings import recorded
 
     path, file = _file_of(name)
@@ -94,7 +94,7 @@ def bless(  # noqa: PLR0913 - a command's options
     json: Json = False,
 ) -> int:
     """Replace a baseline by a stored run: a higher number freely, a lower one by a new run and with a reason."""
-    from pytest_r1eval.baseline_files import write_file
+    from pytest_r1eval.baselines.shelf import write_file
     from pytest_r1eval.core.blessings import blessed
 
     path, file = _file_of(name)
@@ -112,7 +112,7 @@ def bless(  # noqa: PLR0913 - a command's options
 @app.command(name="list")
 def list_(*, json: Json = False) -> int:
     """List the baselines that a run here would find."""
-    from pytest_r1eval.baseline_files import BaselineShelf, read_file
+    from pytest_r1eval.baselines.shelf import BaselineShelf, read_file
 
     paths = BaselineShelf(root=Path.cwd(), choice=None, model_name="").paths()
     rows = [row for path in paths for row in _rows(read_file(path), path)]
@@ -145,7 +145,7 @@ def show_(name: Name, *, json: Json = False) -> int:
 @app.command()
 def diff(old: Name, new: Name, *, json: Json = False) -> int:
     """Say what changed between two baseline files: numbers, and the problems that moved."""
-    from pytest_r1eval.baseline_changes import change_lines, changes, dumps
+    from pytest_r1eval.baselines.diff import change_lines, changes, dumps
 
     found = changes(_file_of(old, must_exist=True)[1], _file_of(new, must_exist=True)[1])
     show(dumps(found) if json else "\n".join(line for change in found for line in change_lines(change)) or "no change")
@@ -183,7 +183,7 @@ def verify(
 
 def _place_of(name: str) -> Path:
     """Say where a baseline lies, or would lie, as a file here."""
-    from pytest_r1eval.hub_baselines import HUB_PREFIX
+    from pytest_r1eval.baselines.from_hub import HUB_PREFIX
 
     if name.startswith(HUB_PREFIX):
         raise BaselineError(
@@ -194,9 +194,9 @@ def _place_of(name: str) -> Path:
 
 def _file_of(name: str, *, must_exist: bool = False) -> tuple[Path, BaselineFile]:
     """Return a name's file and what it holds; nothing where it is not there yet, or the shipped one to look at."""
-    from pytest_r1eval.baseline_files import BaselineShelf, read_file
+    from pytest_r1eval.baselines.from_hub import HUB_PREFIX, fetch
+    from pytest_r1eval.baselines.shelf import BaselineShelf, read_file
     from pytest_r1eval.core.baselines import BaselineFile
-    from pytest_r1eval.hub_baselines import HUB_PREFIX, fetch
 
     if must_exist and name.startswith(HUB_PREFIX):
         return (fetched := fetch(name)), read_file(fetched, name=name)
@@ -230,7 +230,7 @@ def _measured(
 ) -> list[MeasuredBaseline]:
     """Read a run as baselines; one that is not whole, stopped early or is not healthy is refused with the reason."""
     from pytest_r1eval.core.lineage import lineage_from
-    from pytest_r1eval.runs import StoredRun, chosen_benchmarks
+    from pytest_r1eval.runs.finished import StoredRun, chosen_benchmarks
 
     if reason is not None and not reason.strip():
         raise BaselineError(f"--reason is {reason!r}; expected some text: why the run is the baseline")
@@ -248,8 +248,8 @@ def _measured(
 
 def _with_correlation(entry: MeasuredBaseline, run: Path, others: Sequence[Path]) -> MeasuredBaseline:
     """Add how far runs of the checkpoint move beyond sampling, where there is more than one."""
-    from pytest_r1eval.aggregates import aggregate, read_runs
-    from pytest_r1eval.runs import StoredRun
+    from pytest_r1eval.judging.aggregate import aggregate, read_runs
+    from pytest_r1eval.runs.finished import StoredRun
 
     if not others:
         return entry
@@ -310,9 +310,9 @@ def _measured_lines(measured: MeasuredBaseline) -> list[str]:
 
 def _mistake(path: Path, run: Path | None) -> str | None:
     """Say what is wrong with a file; None where nothing is."""
-    from pytest_r1eval.baseline_files import read_file
+    from pytest_r1eval.baselines.shelf import read_file
     from pytest_r1eval.core.baselines import dumps
-    from pytest_r1eval.runs import StoredRun
+    from pytest_r1eval.runs.finished import StoredRun
 
     try:
         file = read_file(path)
@@ -334,7 +334,7 @@ def _mistake(path: Path, run: Path | None) -> str | None:
 
 def _entries_of(run: Path, path: Path) -> list[MeasuredBaseline]:
     """List the entries of a file that a run is said to have measured."""
-    from pytest_r1eval.baseline_files import read_file
+    from pytest_r1eval.baselines.shelf import read_file
 
     return [entry for entry in read_file(path).measured if entry.run == run.resolve().name]
 

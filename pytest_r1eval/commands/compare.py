@@ -44,12 +44,12 @@ def compare(  # noqa: PLR0913 - a command's options
     json: Json = False,
 ) -> int:
     """Judge a stored run against another run or a baseline; exits like the gate."""
-    from pytest_r1eval.catalog import build_catalog
-    from pytest_r1eval.comparisons import compare as compared
-    from pytest_r1eval.comparisons import dumps, source_of
-    from pytest_r1eval.core.verdicts import GateRule
+    from pytest_r1eval.exams.catalog import build_catalog
+    from pytest_r1eval.judging.compare import compare as compared
+    from pytest_r1eval.judging.compare import dumps, source_of
     from pytest_r1eval.reports.terminal import gate_table, gate_words, health_words
-    from pytest_r1eval.runs import StoredRun, chosen_benchmarks
+    from pytest_r1eval.runs.finished import StoredRun, chosen_benchmarks
+    from pytest_r1eval.stats.verdicts import GateRule
 
     candidate = StoredRun(folder=run)
     comparison = compared(

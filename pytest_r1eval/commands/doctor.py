@@ -11,7 +11,7 @@ from pytest_r1eval.commands.arguments import EXIT_FAILED, EXIT_PASSED, Json, sho
 
 def doctor(*, json: Json = False) -> int:
     """Say what is installed, which GPUs, sandbox and data there are, and what to do; 1 if no run can be made here."""
-    from pytest_r1eval.diagnosis import Standing, dumps, findings, is_fit
+    from pytest_r1eval.commands.doctor_checks import Standing, dumps, findings, is_fit
 
     found = list(findings(os.environ, folder=Path("data/evals")))
     if json:

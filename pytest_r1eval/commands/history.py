@@ -13,7 +13,7 @@ from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, show, show_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_r1eval.trainings import Point
+    from pytest_r1eval.reports.history import Point
 
 
 def history(
@@ -24,10 +24,10 @@ def history(
 ) -> int:
     """Show pass@1 over training steps, with error bars and baselines."""
     from pytest_r1eval.reports.files import write_text
+    from pytest_r1eval.reports.history import dumps
+    from pytest_r1eval.reports.history import history as history_of
     from pytest_r1eval.reports.page import HistorySection, history_page
     from pytest_r1eval.reports.terminal import columns
-    from pytest_r1eval.trainings import dumps
-    from pytest_r1eval.trainings import history as history_of
 
     training = history_of(folder)
     if out is not None:

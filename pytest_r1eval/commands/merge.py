@@ -20,7 +20,7 @@ def merge(
     json: Json = False,
 ) -> int:
     """Bring the shares of one run together (--r1-shard)."""
-    from pytest_r1eval.merging import merge as merged_from
+    from pytest_r1eval.runs.merge import merge as merged_from
 
     merged = merged_from(runs, out=out)
     if json:

@@ -13,7 +13,7 @@ from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Sigmas, Tasks, c
 from pytest_r1eval.errors import BaselineError, PlanError
 
 if TYPE_CHECKING:
-    from pytest_r1eval.baseline_files import FoundBaseline
+    from pytest_r1eval.baselines.shelf import FoundBaseline
 
 
 class LastLook(StrEnum):
@@ -55,11 +55,11 @@ def power(  # noqa: PLR0913 - a command's options
     json: Json = False,
 ) -> int:
     """Say which falls a gate would catch, and what that would cost."""
-    from pytest_r1eval.catalog import build_catalog, names_of
-    from pytest_r1eval.core import sequential
-    from pytest_r1eval.core.verdicts import GateRule
-    from pytest_r1eval.power import assumptions_for, dumps, power_report
+    from pytest_r1eval.exams.catalog import build_catalog, names_of
+    from pytest_r1eval.judging.power import assumptions_for, dumps, power_report
     from pytest_r1eval.reports.power import power_text
+    from pytest_r1eval.stats import sequential
+    from pytest_r1eval.stats.verdicts import GateRule
 
     catalog = build_catalog(tasks=tasks, pyproject=Path("pyproject.toml"), contributed=())
     if benchmark not in catalog:
@@ -82,7 +82,7 @@ def power(  # noqa: PLR0913 - a command's options
 
 
 def _found(name: str, benchmark: str) -> FoundBaseline:
-    from pytest_r1eval.baseline_files import BaselineShelf
+    from pytest_r1eval.baselines.shelf import BaselineShelf
 
     found = BaselineShelf(root=Path.cwd(), choice=name, model_name=name).find(benchmark)
     if found is None:

@@ -36,7 +36,7 @@ def report(
     """Show a judged run again, from its folder alone."""
     from pytest_r1eval.reports.files import FORMATS, write_report
     from pytest_r1eval.reports.page import Embedding, page
-    from pytest_r1eval.run_reports import read_report
+    from pytest_r1eval.reports.run_report import read_report
 
     found, embedding = read_report(run), Embedding(n_samples=samples)
     if out is not None:

@@ -58,7 +58,7 @@ def submit(  # noqa: PLR0913 - a command's options
     What the environment holds of secrets (HF_TOKEN and its like) reaches the judge alone: a share that downloads a
     model or data set which is not public needs them cached before, or the login of hf auth login.
     """
-    from pytest_r1eval.selection import mark_expression
+    from pytest_r1eval.plugin.selection import mark_expression
     from pytest_r1eval.slurm.jobs import submit as submitted
     from pytest_r1eval.slurm.rehearsals import rehearse
     from pytest_r1eval.slurm.scripts import Submission, divided
@@ -106,7 +106,7 @@ def resubmit(folder: Submitted, *, json: Json = False) -> int:
 @app.command()
 def status(folder: Submitted, *, json: Json = False) -> int:
     """Show each job, and what each share has stored."""
-    from pytest_r1eval.slurm.standings import standings
+    from pytest_r1eval.slurm.status import standings
 
     found = standings(folder)
     if json:
@@ -131,7 +131,7 @@ def wait(
     0 if every benchmark passes, 1 if one does not, 2 to 5 if there is no verdict: pytest's codes, and 2 for shares
     that are not whole, jobs that ended or were cancelled, and a Slurm that does not answer.
     """
-    from pytest_r1eval.slurm.standings import awaited, log_ends
+    from pytest_r1eval.slurm.status import awaited, log_ends
 
     result = awaited(folder, interval_s=interval)
     logs = log_ends(folder, names=("judge",), n_lines=200)
@@ -152,7 +152,7 @@ def logs(
     json: Json = False,
 ) -> int:
     """Print the ends of the logs, each under its path."""
-    from pytest_r1eval.slurm.standings import log_ends
+    from pytest_r1eval.slurm.status import log_ends
 
     names = [f"share-{share}"] if share is not None else [] if judge else ["share-*"]
     names += ["judge"] if judge or share is None else []

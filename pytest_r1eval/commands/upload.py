@@ -35,8 +35,8 @@ def upload(  # noqa: PLR0913 - one argument an option
     json: Json = False,
 ) -> int:
     """Put a judged run on the Hub, or try a failed upload again; twice is once."""
-    from pytest_r1eval.finishing import upload as uploaded_run
-    from pytest_r1eval.upload_records import SCHEMA_VERSION
+    from pytest_r1eval.upload.after_verdict import upload as uploaded_run
+    from pytest_r1eval.upload.record import SCHEMA_VERSION
 
     try:  # what was wished for one repository need not be wished for another
         wishes = _recorded_wishes(run) if repo is None else UploadWishes(repo=checked_repo(repo))
@@ -59,7 +59,7 @@ def upload(  # noqa: PLR0913 - one argument an option
 
 def _recorded_wishes(run: Path) -> UploadWishes | None:
     """Return where a run was to go, with the options of then."""
-    from pytest_r1eval.upload_records import read_record
+    from pytest_r1eval.upload.record import read_record
 
     record = read_record(run)
     return None if record is None else record.wishes

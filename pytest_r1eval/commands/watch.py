@@ -23,8 +23,8 @@ def watch(
     json: Json = False,
 ) -> int:
     """Show how far a run is; as JSON, an object a line for each state."""
-    from pytest_r1eval import display
-    from pytest_r1eval.progress import dumps, settled_line, standing_line
+    from pytest_r1eval.plugin import display
+    from pytest_r1eval.runs.progress import dumps, settled_line, standing_line
 
     if once:
         seen = display.look_once(run)

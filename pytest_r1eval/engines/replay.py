@@ -16,7 +16,7 @@ from typing import Self
 
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
 from pytest_r1eval.errors import EngineError
-from pytest_r1eval.store import Store
+from pytest_r1eval.runs.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

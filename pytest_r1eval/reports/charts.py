@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from html import escape
 
 from pytest_r1eval.core.records import Counts
-from pytest_r1eval.core.stats import pass_at_1
-from pytest_r1eval.core.verdicts import Verdict
-from pytest_r1eval.run_reports import GateReport, Lengths, LookRow, ProblemRow
+from pytest_r1eval.reports.run_report import GateReport, Lengths, LookRow, ProblemRow
+from pytest_r1eval.stats.tests import pass_at_1
+from pytest_r1eval.stats.verdicts import Verdict
 
 WIDTH = 720
 _LEFT, _RIGHT = 64, 24

@@ -11,8 +11,8 @@ from pytest_r1eval import atomic_files
 from pytest_r1eval.errors import ReportError
 from pytest_r1eval.reports.markdown import markdown
 from pytest_r1eval.reports.page import Embedding, page
+from pytest_r1eval.reports.run_report import REPORT_SCHEMA_VERSION, RunReport
 from pytest_r1eval.reports.terminal import family_words, gate_table, gate_words, health_words
-from pytest_r1eval.run_reports import REPORT_SCHEMA_VERSION, RunReport
 
 PAGE_NAME = "report.html"
 """The page that every judged run keeps in its folder."""

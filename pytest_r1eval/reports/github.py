@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pytest_r1eval.core.texts import printable
-from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.errors import ReportError
-from pytest_r1eval.judge import GateResult
+from pytest_r1eval.judging.judge import GateResult
 from pytest_r1eval.reports.markdown import markdown
+from pytest_r1eval.stats.verdicts import Verdict
 
 
 def write_summary(environ: Mapping[str, str], results: Sequence[GateResult], *, title: str) -> bool:

@@ -22,10 +22,10 @@ from html import escape
 from pathlib import Path
 
 from pytest_r1eval.core.records import FinishReason, Outcome, Sample
-from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.reports import charts
+from pytest_r1eval.reports.run_report import GateReport, RunReport, outcomes_of, samples_at
 from pytest_r1eval.reports.terminal import TABLE_HEAD, family_words, gate_row, gate_words, health_words, plan_words
-from pytest_r1eval.run_reports import GateReport, RunReport, outcomes_of, samples_at
+from pytest_r1eval.stats.verdicts import Verdict
 
 _HERE = Path(__file__).parent
 _HIDDEN = re.compile(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from pytest_r1eval.core.sequential import LastLook, SequentialPlan
-from pytest_r1eval.core.verdicts import points
-from pytest_r1eval.power import Assumptions, PowerReport, SequentialOutlook
+from pytest_r1eval.judging.power import Assumptions, PowerReport, SequentialOutlook
 from pytest_r1eval.reports.terminal import columns
+from pytest_r1eval.stats.sequential import LastLook, SequentialPlan
+from pytest_r1eval.stats.verdicts import points
 
 
 def power_text(report: PowerReport) -> list[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pytest_r1eval.core.multiplicity import FallenProblem, FallenProblems, family_wise_error
-from pytest_r1eval.core.sequential import SequentialPlan, detectable_rise
-from pytest_r1eval.core.stats import StandardErrorName
 from pytest_r1eval.core.texts import printable
-from pytest_r1eval.core.verdicts import Judgement, Verdict
-from pytest_r1eval.judge import GateResult, ProblemTitle, false_alarm, gate_alpha
+from pytest_r1eval.judging.judge import GateResult, ProblemTitle, false_alarm, gate_alpha
+from pytest_r1eval.stats.multiplicity import FallenProblem, FallenProblems, family_wise_error
+from pytest_r1eval.stats.sequential import SequentialPlan, detectable_rise
+from pytest_r1eval.stats.tests import StandardErrorName
+from pytest_r1eval.stats.verdicts import Judgement, Verdict
 
 MAX_FALLEN_SHOWN = 10
 REARRANGED_P = 0.001

@@ -38,11 +38,11 @@ from typing import TYPE_CHECKING, assert_never
 from lighteval.tasks.tasks.lcb.codegen_metrics import extract_code
 from lighteval.utils.utils import remove_reasoning_tags
 
-from pytest_r1eval.code_test_cache import CodeTestCache
 from pytest_r1eval.core import code_tests
 from pytest_r1eval.core.benchmarks import CodeGrader, Problem
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response
 from pytest_r1eval.errors import SandboxError, ScoringError
+from pytest_r1eval.exams.code_test_cache import CodeTestCache
 from pytest_r1eval.sandbox import Call, Completion, Confirmation, Ending, Imports, Sandbox, Script
 from pytest_r1eval.sandbox.interior import DEFAULT_MODULES
 from pytest_r1eval.scoring.blocks import Blocks, blocks_of

@@ -33,9 +33,9 @@ from lighteval.metrics.utils.metric_utils import SampleLevelMetric
 from lighteval.models.model_output import ModelResponse
 from lighteval.utils.utils import remove_reasoning_tags
 
-from pytest_r1eval import exams
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response
 from pytest_r1eval.errors import R1EvalError, ScoringError
+from pytest_r1eval.exams import tasks
 from pytest_r1eval.scoring import extraction
 from pytest_r1eval.scoring.extraction import TooManyStepsError
 from pytest_r1eval.scoring.grading import REASONING_TAGS
@@ -97,7 +97,7 @@ def confine(benchmark: Benchmark, problem: Problem, *, cpu_s: float) -> None:
     except R1EvalError:
         return
     control_failure(benchmark, problem, cpu_s=cpu_s)
-    put_up(filter(None, [exams.task_file(benchmark)]))
+    put_up(filter(None, [tasks.task_file(benchmark)]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +111,7 @@ class _Scored:
 
 def _scored(benchmark: Benchmark, problem: Problem, text: str, *, cpu_s: float) -> _Scored:
     metric = scorer(benchmark)
-    doc = exams.as_doc(problem)
+    doc = tasks.as_doc(problem)
     doc.choices = [metric.preprocess(choice) for choice in doc.choices]
     try:
         with processor_time(cpu_s):
@@ -142,7 +142,7 @@ def scorer(benchmark: Benchmark) -> Scorer:
         ExamError: If the task cannot be found.
     """
     extraction.bound()
-    metrics = exams.task_config(benchmark).metrics
+    metrics = tasks.task_config(benchmark).metrics
     functions = [
         metric.sample_level_fn
         for metric in sorted(metrics, key=lambda metric: not isinstance(metric.sample_level_fn, PassAtK))

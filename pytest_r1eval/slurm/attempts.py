@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_r1eval.errors import RunError, StoreError
-from pytest_r1eval.merging import Merged, merge
-from pytest_r1eval.shares import ShareResult, share_results
-from pytest_r1eval.store import FILE_NAME, Store
+from pytest_r1eval.runs.merge import Merged, merge
+from pytest_r1eval.runs.shares import ShareResult, share_results
+from pytest_r1eval.runs.store import FILE_NAME, Store
 
 SHARES = "shares"
 """The folder below a submission's that holds a folder per share."""

@@ -27,7 +27,7 @@ def rehearse(job: Submission, *, environment: Mapping[str, str] = os.environ) ->
     Raises:
         RehearsalError: If the jobs would fail, with pytest's reason in one line.
     """
-    command = [job.python, "-m", "pytest", "-p", "no:cacheprovider", "-p", "pytest_r1eval.rehearsal"]
+    command = [job.python, "-m", "pytest", "-p", "no:cacheprovider", "-p", "pytest_r1eval.plugin.rehearsal"]
     command += [f"--r1-model={job.model}", f"--r1-output-dir={job.output_dir}", "-m", job.marks]
     done = subprocess.run(  # noqa: S603 - this interpreter, and options that it parses
         [*command, *job.arguments.share, *job.arguments.judge],

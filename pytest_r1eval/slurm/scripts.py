@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_r1eval.config.options import OPTIONS, names_in
 from pytest_r1eval.core.texts import hidden_argument, hidden_in
 from pytest_r1eval.errors import PlanError
-from pytest_r1eval.options import OPTIONS, names_in
 
 SHARE_SCRIPT = "share.sbatch"
 JUDGE_SCRIPT = "judge.sbatch"
@@ -212,7 +212,7 @@ def judge_script(job: Submission) -> str:
     """Write the script that merges and judges."""
     pytest_words = [job.python, "-m", "pytest", "-p", "no:cacheprovider"]
     gather_words = [
-        *(job.python, "-m", "pytest_r1eval.slurm.gathering", str(job.folder)),
+        *(job.python, "-m", "pytest_r1eval.slurm.merge_shares", str(job.folder)),
         *("--shares", str(job.n_shares), "--output-dir", str(job.output_dir)),
     ]
     return f"""\

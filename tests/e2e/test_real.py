@@ -22,20 +22,20 @@ from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.assembly import code_grading_of
-from pytest_r1eval.baseline_files import BaselineShelf
-from pytest_r1eval.catalog import SMOKE
-from pytest_r1eval.checkpoint import Checkpoint, inspect_checkpoint
+from pytest_r1eval.baselines.shelf import BaselineShelf
+from pytest_r1eval.checkpoints.inspect import Checkpoint, inspect_checkpoint
+from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.records import Outcome, Sample
-from pytest_r1eval.core.verdicts import GateRule, Verdict
 from pytest_r1eval.engines.vllm import VllmEngine, VllmOptions
-from pytest_r1eval.execution import Pump
-from pytest_r1eval.judge import Judge
-from pytest_r1eval.planning import Planner, TaskSource
+from pytest_r1eval.exams.catalog import SMOKE
+from pytest_r1eval.judging.judge import Judge
+from pytest_r1eval.plugin.wiring import code_grading_of
+from pytest_r1eval.runs.store import FILE_NAME, RunHeader, Store
+from pytest_r1eval.sampling.planning import Planner, TaskSource
+from pytest_r1eval.sampling.worker import Pump
 from pytest_r1eval.scoring.pool import GradingPool
-from pytest_r1eval.settings import Settings
-from pytest_r1eval.store import FILE_NAME, RunHeader, Store
+from pytest_r1eval.stats.verdicts import GateRule, Verdict
 from tests.processes import n_stored, run_of
 
 REPOSITORY = Path(__file__).parents[2]

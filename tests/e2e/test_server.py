@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.core.records import Outcome, Sample
-from pytest_r1eval.store import FILE_NAME, Store
+from pytest_r1eval.runs.store import FILE_NAME, Store
 
 REPOSITORY = Path(__file__).parents[2]
 GOOD = REPOSITORY / "examples" / "r1eval" / "tiny-arithmetic"

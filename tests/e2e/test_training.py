@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from pytest_r1eval.run_reports import read_report
-from pytest_r1eval.store import FILE_NAME
+from pytest_r1eval.reports.run_report import read_report
+from pytest_r1eval.runs.store import FILE_NAME
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

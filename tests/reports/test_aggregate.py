@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pytest_r1eval.aggregates import AddedRuns, Aggregate, Method
-from pytest_r1eval.core.pooling import pooled
 from pytest_r1eval.core.records import Counts
-from pytest_r1eval.core.stats import pass_at_1
+from pytest_r1eval.judging.aggregate import AddedRuns, Aggregate, Method
 from pytest_r1eval.reports.aggregate import aggregate_text
+from pytest_r1eval.stats.pooling import pooled
+from pytest_r1eval.stats.tests import pass_at_1
 
 
 def test_groups_q_and_warnings_are_shown() -> None:

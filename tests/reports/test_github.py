@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.errors import ReportError
-from pytest_r1eval.judge import GateResult
+from pytest_r1eval.judging.judge import GateResult
 from pytest_r1eval.reports.github import workflow_commands, write_summary
 from pytest_r1eval.reports.markdown import markdown
-from pytest_r1eval.run_reports import read_report
+from pytest_r1eval.reports.run_report import read_report
+from pytest_r1eval.stats.verdicts import Verdict
 
 Runs = Mapping[str, Path]
 

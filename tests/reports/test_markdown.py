@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_r1eval.core.verdicts import Verdict
-from pytest_r1eval.judge import GateResult
+from pytest_r1eval.judging.judge import GateResult
 from pytest_r1eval.reports.files import report_markdown
 from pytest_r1eval.reports.markdown import markdown
-from pytest_r1eval.run_reports import read_report
+from pytest_r1eval.reports.run_report import read_report
+from pytest_r1eval.stats.verdicts import Verdict
 
 Runs = Mapping[str, Path]
 

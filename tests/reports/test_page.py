@@ -14,11 +14,11 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
 from pytest_r1eval.core.texts import whole
-from pytest_r1eval.core.verdicts import Verdict
 from pytest_r1eval.reports.charts import Estimated, fails_below, history
 from pytest_r1eval.reports.page import Embedding, HistorySection, history_page, page, visible
-from pytest_r1eval.run_reports import GateReport, RunReport, read_report
-from pytest_r1eval.store import Store
+from pytest_r1eval.reports.run_report import GateReport, RunReport, read_report
+from pytest_r1eval.runs.store import Store
+from pytest_r1eval.stats.verdicts import Verdict
 from tests.judged_runs import judged, judged_against
 from tests.recordings import record_run
 from tests.requirements import CHROMIUM, need

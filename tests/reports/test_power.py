@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pytest_r1eval.baseline_files import FoundBaseline
+from pytest_r1eval.baselines.shelf import FoundBaseline
 from pytest_r1eval.core.benchmarks import BUILT_IN
-from pytest_r1eval.core.sequential import LastLook
-from pytest_r1eval.core.verdicts import GateRule
-from pytest_r1eval.power import assumptions_for, power_report
+from pytest_r1eval.judging.power import assumptions_for, power_report
 from pytest_r1eval.reports.power import power_text
-from tests.test_power import AIME, PUBLISHED, measured
+from pytest_r1eval.stats.sequential import LastLook
+from pytest_r1eval.stats.verdicts import GateRule
+from tests.judging.test_power import AIME, PUBLISHED, measured
 
 LIVE_CODE_BENCH = next(benchmark for benchmark in BUILT_IN if benchmark.name == "lcb")
 

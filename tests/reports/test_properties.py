@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.reports.properties import properties_of
-from pytest_r1eval.run_reports import read_report
+from pytest_r1eval.reports.run_report import read_report
 from tests.judged_runs import judged
 
 

@@ -16,12 +16,12 @@ from tests.requirements import LIGHTEVAL, need
 
 need(LIGHTEVAL)
 
-from pytest_r1eval.code_test_cache import CodeTestCache
 from pytest_r1eval.core import code_tests
 from pytest_r1eval.core.benchmarks import CodeGrader, Problem
 from pytest_r1eval.core.code_tests import CodeTests
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response
 from pytest_r1eval.errors import ScoringError
+from pytest_r1eval.exams.code_test_cache import CodeTestCache
 from pytest_r1eval.sandbox import Limits
 from pytest_r1eval.scoring import code
 from pytest_r1eval.scoring.code import ProgramScorer, is_same_output

@@ -20,7 +20,7 @@ import pytest
 from pytest_r1eval.core.benchmarks import CodeGrader
 from pytest_r1eval.core.records import Grade, Outcome
 from pytest_r1eval.errors import ExamError, ScoringError
-from pytest_r1eval.exams import BuiltExam
+from pytest_r1eval.exams.tasks import BuiltExam
 from pytest_r1eval.sandbox import Limits, SandboxLevel
 from pytest_r1eval.scoring.grading import CodeGrading
 from pytest_r1eval.scoring.pool import GradingPool, scoring_environment
@@ -146,7 +146,7 @@ class TestWalls:
     def test_code_can_still_be_read(self, pool: GradingPool) -> None:
         """A library imports a part of itself late."""
         assert answer(pool, "late sympy.combinatorics.galois") == "sympy.combinatorics.galois"
-        assert answer(pool, "late pytest_r1eval.cli") == "pytest_r1eval.cli"
+        assert answer(pool, "late pytest_r1eval.commands.cli") == "pytest_r1eval.commands.cli"
 
     def test_memory_is_bounded(self, pool: GradingPool) -> None:
         """A tower of powers takes what there is; an engine beside it needs it."""

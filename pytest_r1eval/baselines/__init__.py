@@ -1,0 +1,1 @@
+"""References: where they are found, read, recorded and compared."""

@@ -1,0 +1,276 @@
+"""
+Where baselines lie: found, read and written here, and understood in `core.baselines`.
+
+The user's own `baselines/` folder, under pytest's root, comes before the shipped
+one, so that a recorded baseline replaces a published number without a word.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import shlex
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pytest_r1eval.baselines.from_hub import HUB_PREFIX, commit_of, fetch
+from pytest_r1eval.core.baselines import (
+    BaselineFile,
+    MeasuredBaseline,
+    PublishedBaseline,
+    dumps,
+    loads,
+    with_measured,
+)
+from pytest_r1eval.core.blessings import kept
+from pytest_r1eval.core.fingerprints import ModelIdentity
+from pytest_r1eval.core.lineage import Lineage, is_one_training, lineage_from
+from pytest_r1eval.errors import BaselineError, R1EvalError
+from pytest_r1eval.runs.store import FILE_NAME
+
+CANDIDATE_NAME = "candidate.json"
+"""What a run without a baseline leaves in its own folder: in a baseline's form, and never found as one."""
+
+_SHIPPED = (Path(__file__).parent / "data", Path(__file__).parents[2] / "baselines")
+"""Of a wheel, and of a clone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundBaseline:
+    """A baseline and where it was found, in words for a table."""
+
+    baseline: MeasuredBaseline | PublishedBaseline
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineShelf:
+    """
+    The baseline files of one run.
+
+    Attributes:
+        root: The folder whose ``baselines/`` is the user's.
+        choice: What ``--r1-baseline`` said; None for the model's own.
+        model_name: ``org/name`` of the candidate.
+        output_dir: Where runs are kept, for ``previous``.
+        run: The run that asks, which is not its own previous one.
+        lineage: Where the candidate stands in its training; what it does not say is read off the name.
+        identity: Digests of the candidate, which is not its own previous checkpoint; None where it is unknown.
+        option: The option that made the choice, for messages.
+    """
+
+    root: Path
+    choice: str | None
+    model_name: str
+    output_dir: Path | None = None
+    run: Path | None = None
+    lineage: Lineage | None = None
+    identity: ModelIdentity | None = None
+    option: str = "--r1-baseline"
+
+    def find(self, benchmark: str) -> FoundBaseline | None:
+        """
+        Find what a benchmark is compared with: a measured baseline, else a published number.
+
+        Raises:
+            BaselineError: If a file is malformed, or the one named does not exist.
+        """
+        if self.choice == "previous" and (blessed := self._blessed_before(benchmark)) is not None:
+            return blessed
+        if self.choice == "previous" or (self.choice and (self.root / self.choice / FILE_NAME).is_file()):
+            return self._found_run(benchmark)
+        files = self._files()
+        for path, file in files:
+            if self.choice != "published" and (measured := file.measured_for(benchmark)) is not None:
+                return FoundBaseline(baseline=measured, source=self._source(path, measured.run))
+        for _, file in files:
+            if (published := file.published_for(benchmark)) is not None:
+                return FoundBaseline(baseline=published, source=f"{file.model}, {published.source}")
+        return None
+
+    def _blessed_before(self, benchmark: str) -> FoundBaseline | None:
+        """
+        Find the blessed baseline of the same training with the highest step below the candidate's.
+
+        Raises:
+            BaselineError: If a file of the candidate's organisation is malformed.
+        """
+        said = self.lineage or Lineage()
+        own = lineage_from(self.model_name, parent=said.parent, step=said.step, commit=said.commit)
+        if own is None or own.step is None:
+            return None
+        organisation = self.model_name.partition("/")[0]
+        files = [(path, read_file(path)) for path in sorted((self.root / "baselines" / organisation).glob("*.json"))]
+        earlier = [
+            (measured.lineage.step, path, measured)
+            for path, file in files
+            if (measured := file.measured_for(benchmark)) is not None
+            and measured.lineage is not None
+            and measured.lineage.step is not None
+            and measured.lineage.step < own.step
+            and is_one_training((self.model_name, own), (file.model, measured.lineage))
+        ]
+        if not earlier:
+            return None
+        _, path, measured = max(earlier, key=lambda found: found[0])
+        return FoundBaseline(baseline=measured, source=self._source(path, measured.run))
+
+    def _found_run(self, benchmark: str) -> FoundBaseline | None:
+        """Take a stored run as the baseline: the one that was named, or the newest before this one."""
+        from pytest_r1eval.runs.finished import StoredRun, previous_run  # noqa: PLC0415 - imports the statistics
+
+        if self.choice != "previous":
+            run: StoredRun | None = StoredRun(folder=self.root / str(self.choice))
+        elif self.output_dir is None or self.run is None:
+            raise BaselineError(f"{self.option} previous: there is no output folder to look for earlier runs in")
+        else:
+            run = previous_run(self.output_dir, benchmark, before=self.run, unlike=self.identity)
+        if run is None:
+            return None
+        try:
+            return FoundBaseline(baseline=run.measured(benchmark), source=f"run {run.folder}")
+        except R1EvalError as error:
+            raise BaselineError(f"{self.option} {self.choice}: {error}") from error
+
+    def record(self, measured: MeasuredBaseline, *, name: str) -> Path:
+        """
+        Put a measured baseline into ``baselines/NAME.json``, keeping the file's other entries and what it replaces.
+
+        Raises:
+            LowerBaselineError: If the number is lower than the one that is there.
+            BaselineError: If the name is not org/name, or the file cannot be written.
+        """
+        path = self._own(name)
+        try:
+            file = read_file(path) if path.exists() else BaselineFile(model=name)
+            lineage = measured.lineage or lineage_from(name, parent=None, step=None, commit=None)
+            now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+            write_file(path, kept(file, replace(measured, lineage=lineage), when=now))
+        except ValueError as error:
+            raise BaselineError(f"--r1-save-baseline {name}: {error}") from error
+        return path
+
+    def entry(self, benchmark: str, *, name: str) -> MeasuredBaseline | None:
+        """
+        Return what the user's own ``baselines/NAME.json`` holds for a benchmark; None where it holds nothing.
+
+        Raises:
+            BaselineError: If the file is malformed.
+        """
+        path = self._own(name)
+        return read_file(path).measured_for(benchmark) if path.is_file() else None
+
+    def keep_candidate(self, measured: MeasuredBaseline, *, run: Path) -> Path:
+        """
+        Put a run's numbers beside the run, for a person who makes them a baseline or does not.
+
+        Raises:
+            BaselineError: If the file cannot be written, or the model's name could not be a baseline's.
+        """
+        path = run / CANDIDATE_NAME
+        try:
+            file = BaselineFile(model=self.model_name)
+            with suppress(BaselineError):  # as a crash left it; it holds nothing that is not in the run
+                file = read_file(path) if path.is_file() else file
+            write_file(path, with_measured(file, measured))
+        except ValueError as error:
+            raise BaselineError(
+                f"{path}: {error}; rename the checkpoint's folder, or use --r1-save-baseline"
+            ) from error
+        return path
+
+    def command_to_record(self, run: Path, *, benchmark: str, only: str | None) -> str:
+        """
+        Return the command that makes a run the model's baseline, ready to be pasted where pytest was started.
+
+        Args:
+            run: The run's folder.
+            benchmark: What is missing.
+            only: The one benchmark to take from the run; None for all that it holds.
+        """
+        path = self._own(self.model_name)
+        name = self.model_name if path == Path.cwd() / "baselines" / f"{self.model_name}.json" else str(path)
+        verb = "record" if self.entry(benchmark, name=self.model_name) is None else "bless"
+        words = ["r1eval", "baseline", verb, str(run), name]
+        return shlex.join(words if only is None else [*words, "--benchmark", only])
+
+    def _own(self, name: str) -> Path:
+        return self.root / "baselines" / f"{name}.json"
+
+    def paths(self) -> list[Path]:
+        """Every baseline file that can be found by name, the user's first; a name that is there twice once."""
+        found: dict[str, Path] = {}
+        for folder in self._folders():
+            for path in sorted(folder.glob("*/*.json")):
+                found.setdefault(f"{path.parent.name}/{path.stem}", path)
+        return list(found.values())
+
+    def _files(self) -> list[tuple[Path, BaselineFile]]:
+        if self.choice is not None and self.choice != "published":
+            if self.choice.startswith(HUB_PREFIX):
+                fetched = fetch(self.choice)
+                return [(fetched, read_file(fetched, name=self.choice))]
+            named = self.root / self.choice
+            if named.suffix == ".json":
+                if named.name == CANDIDATE_NAME and (named.parent / FILE_NAME).is_file():
+                    raise BaselineError(
+                        f"--r1-baseline {self.choice} is the candidate of a run, not a baseline; make it one first: "
+                        f"r1eval baseline record {shlex.quote(str(named.parent))} ORG/MODEL"
+                    )
+                if not named.is_file():
+                    raise BaselineError(f"{self.option} {self.choice}: no such file; expected a baseline's JSON file")
+                return [(named, read_file(named))]
+        name = self.model_name if self.choice in {None, "published"} else self.choice
+        paths = [folder / f"{name}.json" for folder in self._folders()]
+        found = [(path, read_file(path)) for path in paths if path.is_file()]
+        if not found and self.choice is not None and self.choice != "published":
+            raise BaselineError(
+                f"{self.option} {self.choice}: no such baseline; looked for {' and '.join(map(str, paths))}. "
+                "Record one with --r1-save-baseline, or name one that exists"
+            )
+        return found
+
+    def _folders(self) -> list[Path]:
+        folders = [self.root / "baselines", *_SHIPPED]
+        return list(dict.fromkeys(folder.resolve() for folder in folders if folder.is_dir() or folder == folders[0]))
+
+    def _source(self, path: Path, run: str) -> str:
+        if self.choice is not None and self.choice.startswith(HUB_PREFIX):
+            return f"{self.choice} at commit {commit_of(path)[:12]}, run {run}"
+        shown = path.relative_to(self.root) if path.is_relative_to(self.root) else path.name
+        return f"{shown}, run {run}"
+
+
+def read_file(path: Path, *, name: str | None = None) -> BaselineFile:
+    """
+    Read a baseline file.
+
+    Args:
+        path: The file.
+        name: What messages call it; None for its path.
+
+    Raises:
+        BaselineError: If it cannot be read, or is malformed.
+    """
+    shown = name or str(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BaselineError(f"cannot read the baseline {shown}: {error}; expected a JSON file in UTF-8") from error
+    return loads(text, name=shown)
+
+
+def write_file(path: Path, file: BaselineFile) -> None:
+    """
+    Write a baseline file, whole or not at all.
+
+    Raises:
+        BaselineError: If it cannot be written.
+    """
+    partial = path.with_suffix(".json.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(dumps(file), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise BaselineError(f"cannot write the baseline {path}: {error.strerror}; make the folder writable") from error

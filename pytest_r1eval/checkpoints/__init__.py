@@ -1,0 +1,1 @@
+"""What is judged: identity, completeness and size of a checkpoint."""

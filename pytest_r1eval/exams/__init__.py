@@ -1,0 +1,1 @@
+"""What is asked: benchmarks, data sets, prompts."""

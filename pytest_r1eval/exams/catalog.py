@@ -1,0 +1,160 @@
+"""
+Every benchmark that can be asked for by its mark.
+
+Four sources, later ones may not redefine earlier ones: built in, the user's
+`--r1-tasks` file, `[[tool.r1eval.benchmark]]` tables, and other plugins' hooks.
+Reading them imports no LightEval: collection has to stay instant.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+from pytest_r1eval.core.benchmarks import BUILT_IN, LIVECODEBENCH_WINDOWS, Benchmark, Grader
+from pytest_r1eval.core.texts import hidden_in
+from pytest_r1eval.errors import ExamError
+from pytest_r1eval.exams.tasks import task_names
+
+SMOKE = Benchmark(
+    name="smoke",
+    mark="smoke",
+    task="smoke",
+    task_module=str(Path(__file__).parent / "smoke" / "task.py"),
+    samples_per_problem=16,
+    max_new_tokens=64,
+)
+
+SMOKE_CODE = Benchmark(
+    name="smoke_code",
+    mark="smoke_code",
+    task="smoke_code",
+    task_module=str(Path(__file__).parent / "smoke" / "code_task.py"),
+    samples_per_problem=4,
+    max_new_tokens=1024,
+    grader=Grader.CODE,
+)
+
+PYTESTS_OWN_MARKS = frozenset({"filterwarnings", "parametrize", "r1eval", "skip", "skipif", "usefixtures", "xfail"})
+
+CUSTOM_SAMPLES_PER_PROBLEM = 4
+"""The smallest number the field gates on (MATH-500); fewer make a drop too cheap to miss."""
+
+_TABLE_TYPES: dict[str, type] = {
+    "name": str,
+    "task": str,
+    "task_module": str,
+    "samples_per_problem": int,
+    "mark": str,
+    "max_new_tokens": int,
+    "revision": str,
+}
+_TABLE_REQUIRED = ("name", "task_module")
+
+
+def build_catalog(
+    *, tasks: Path | None, pyproject: Path | None, contributed: Iterable[Benchmark]
+) -> dict[str, Benchmark]:
+    """
+    Collect the benchmarks, by name.
+
+    Args:
+        tasks: A LightEval custom-task module.
+        pyproject: The user's pyproject.toml.
+        contributed: What other plugins returned from `pytest_r1eval_benchmarks`.
+
+    Raises:
+        ExamError: If a source is malformed or two benchmarks share a name.
+    """
+    found = [*BUILT_IN, *LIVECODEBENCH_WINDOWS, SMOKE, SMOKE_CODE]
+    if tasks is not None:
+        found += [_custom(task, tasks) for task in task_names(tasks)]
+    if pyproject is not None and pyproject.is_file():
+        found += _from_pyproject(pyproject)
+    found += contributed
+    catalog: dict[str, Benchmark] = {}
+    for benchmark in found:
+        _refuse_hidden(benchmark)
+        if benchmark.mark in PYTESTS_OWN_MARKS:
+            raise ExamError(
+                f"benchmark {benchmark.name!r} has the mark {benchmark.mark!r}, which means something to pytest; "
+                "choose another"
+            )
+        if benchmark.name in catalog:
+            raise ExamError(
+                f"two benchmarks are named {benchmark.name!r} (tasks {catalog[benchmark.name].task!r} of "
+                f"{catalog[benchmark.name].task_module} and {benchmark.task!r} of {benchmark.task_module}); rename one"
+            )
+        catalog[benchmark.name] = benchmark
+    return catalog
+
+
+def _refuse_hidden(benchmark: Benchmark) -> None:
+    """Refuse a control character in what is printed and stored of a benchmark."""
+    for what in ("name", "mark", "task", "task_module", "revision"):
+        if (hidden := hidden_in(text := str(getattr(benchmark, what)))) is not None:
+            raise ExamError(
+                f"a benchmark has the {what.replace('_', ' ')} {text!a}, with the character {hidden}; expected text "
+                "that can be printed on one line. Rename it"
+            )
+
+
+def names_of(catalog: Iterable[str]) -> str:
+    """List what there is for a message; LiveCodeBench's two dozen windows are named by one of them."""
+    windows = {window.name for window in LIVECODEBENCH_WINDOWS}
+    names = [name for name in catalog if name not in windows]
+    return ", ".join(names) + (
+        " (and lcb_v6, ...: other windows of LiveCodeBench)" if len(names) < len([*catalog]) else ""
+    )
+
+
+def _custom(task: str, module: Path) -> Benchmark:
+    name = re.sub(r"\W|^(?=\d)", "_", task)  # a mark is an identifier: 24game becomes _24game
+    return Benchmark(
+        name=name, mark=name, task=task, task_module=str(module), samples_per_problem=CUSTOM_SAMPLES_PER_PROBLEM
+    )
+
+
+def _from_pyproject(path: Path) -> list[Benchmark]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExamError(f"{path} cannot be read: {error}; expected TOML") from error
+    tool = content.get("tool", {})
+    ours = tool.get("r1eval", {}) if isinstance(tool, dict) else None
+    tables = ours.get("benchmark", []) if isinstance(ours, dict) else None
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ExamError(f"{path}: tool.r1eval.benchmark is no array of tables; write [[tool.r1eval.benchmark]]")
+    return [
+        _from_table(table, where=f"{path}: benchmark {number}", folder=path.parent)
+        for number, table in enumerate(tables, 1)
+    ]
+
+
+def _from_table(table: dict[str, object], *, where: str, folder: Path) -> Benchmark:
+    unknown = sorted(set(table) - set(_TABLE_TYPES))
+    missing = [key for key in _TABLE_REQUIRED if key not in table]
+    if unknown or missing:
+        raise ExamError(
+            f"{where}: " + (f"unknown key {unknown[0]!r}" if unknown else f"key {missing[0]!r} is missing")
+            + f"; expected {', '.join(_TABLE_TYPES)} ({' and '.join(_TABLE_REQUIRED)} are required)"
+        )  # fmt: skip
+    for key, value in table.items():
+        if type(value) is not _TABLE_TYPES[key]:
+            raise ExamError(f"{where}: {key} is {value!r}; expected a {_TABLE_TYPES[key].__name__}")
+    name, module = str(table["name"]), str(table["task_module"])
+    samples, room, revision = table.get("samples_per_problem"), table.get("max_new_tokens"), table.get("revision")
+    try:
+        return Benchmark(
+            name=name,
+            mark=str(table.get("mark", re.sub(r"\W", "_", name))),
+            task=str(table.get("task", name)),
+            task_module=str(folder / module) if module.endswith(".py") else module,
+            samples_per_problem=samples if isinstance(samples, int) else CUSTOM_SAMPLES_PER_PROBLEM,
+            max_new_tokens=room if isinstance(room, int) else None,
+            revision=revision if isinstance(revision, str) else None,
+        )
+    except ValueError as error:
+        raise ExamError(f"{where}: {error}") from error

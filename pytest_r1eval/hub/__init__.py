@@ -1,0 +1,1 @@
+"""The Hub's client: one session, and its errors in one line."""

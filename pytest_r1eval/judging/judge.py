@@ -1,0 +1,680 @@
+"""
+The verdict on a benchmark, from the run's store and a baseline.
+
+Nothing here depends on which process did the work or which items pytest ran: the
+plan says what there must be, and what is missing makes the verdict INVALID.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from pytest_r1eval.atomic_files import write_text
+from pytest_r1eval.baselines.reference import own_noise, reference_for
+from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
+from pytest_r1eval.core.attempts import Attempts
+from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline
+from pytest_r1eval.core.benchmarks import Benchmark, CodeGrader
+from pytest_r1eval.core.evidence import Evidence
+from pytest_r1eval.core.plans import Plan
+from pytest_r1eval.core.records import Counts, ProblemCounts, ProblemTally
+from pytest_r1eval.errors import BaselineError, LowerBaselineError, R1EvalError, StoreError
+from pytest_r1eval.runs.early_stopping import advance, gate_of
+from pytest_r1eval.runs.finished import (
+    CompleteRun,
+    baseline_from,
+    complete_run,
+    graded_rows,
+    missing_samples,
+    stopped_early,
+    unfit_run,
+    ungraded_of,
+    unplanned_run,
+    with_earlier,
+)
+from pytest_r1eval.runs.store import BenchmarkState, Store
+from pytest_r1eval.sandbox.levels import NO_SANDBOX
+from pytest_r1eval.stats.gates import SequentialGate
+from pytest_r1eval.stats.health import Health, added_health, judge_health
+from pytest_r1eval.stats.multiplicity import (
+    FallenProblems,
+    Rearrangement,
+    fallen_problems,
+    family_wise_error,
+    rearrangement,
+)
+from pytest_r1eval.stats.pooling import added_counts
+from pytest_r1eval.stats.sequential import SequentialPlan
+from pytest_r1eval.stats.tests import alpha_of, pass_at_1
+from pytest_r1eval.stats.verdicts import (
+    GateRule,
+    Judgement,
+    Verdict,
+    invalid,
+    judge_measured,
+    judge_published,
+    under_holm,
+)
+
+VERDICT_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceVerdict:
+    """
+    The verdict against one of two baselines.
+
+    Attributes:
+        role: Which: the baseline or the anchor.
+        baseline: Where it came from, in words.
+        judgement: The verdict and its numbers, at half of alpha.
+    """
+
+    role: str
+    baseline: str
+    judgement: Judgement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemTitle:
+    """How people call a problem; see `Problem.title`."""
+
+    problem_id: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateResult:
+    """
+    One benchmark's judgement, with what a report shows beside it.
+
+    Attributes:
+        benchmark: The benchmark's name.
+        judgement: The verdict and its numbers.
+        baseline: Where the baseline came from, in words; None where there was none.
+        samples_per_problem: How many the verdict is computed from; None where there was no plan.
+        n_samples: Stored samples among these.
+        n_planned: Planned samples; None where there was no plan.
+        n_cut_off: Responses cut off at the token limit.
+        n_truncated_correct: Of these, graded right all the same; None where only counts are compared.
+        n_no_answer: Responses without an answer.
+        n_tokens: Generated tokens.
+        recorded: The baseline file that this run wrote; None if it wrote none.
+        candidate: The file beside the run that may become a first baseline; None where there is one already.
+        health: Truncation, missing answers, length; None where the run cannot be judged.
+        fallen: After a FAIL against a measured baseline, the problems that fell; else None.
+        titles: How people call the problems that fell.
+        rearrangement: Against a measured baseline, whether problems moved more than chance moves them; else None.
+        is_at_stop: Whether looks ended the run early, so that its pass@1 is biased by the stopping.
+        gate: Digest of the sequential gate, reference and noise included; None for a fixed one.
+        sequential_plan: Looks and bounds; None for a fixed gate.
+        grader: What ran the programs, name and version; None where the task's metric graded.
+        sandbox: What they ran in, or what the task's metric graded in, in words; None where neither was done here.
+        reference: The measured baseline's counts, for reports; None without one.
+        attempts: Which attempt on these weights it is, and what came before; None where no ledger is kept.
+        references: With an anchor, the verdicts against both baselines; `judgement` is the worse of them.
+    """
+
+    benchmark: str
+    judgement: Judgement
+    baseline: str | None
+    samples_per_problem: int | None = None
+    n_samples: int = 0
+    n_planned: int | None = None
+    n_cut_off: int = 0
+    n_truncated_correct: int | None = None
+    n_no_answer: int = 0
+    n_tokens: int = 0
+    recorded: str | None = None
+    candidate: str | None = None
+    health: Health | None = None
+    fallen: FallenProblems | None = None
+    titles: tuple[ProblemTitle, ...] = ()
+    rearrangement: Rearrangement | None = None
+    is_at_stop: bool = False
+    gate: str | None = None
+    sequential_plan: SequentialPlan | None = None
+    grader: str | None = None
+    sandbox: str | None = None
+    reference: tuple[ProblemCounts, ...] | None = None
+    attempts: Attempts | None = None
+    references: tuple[ReferenceVerdict, ...] = ()
+
+    def with_references(self, references: Sequence[ReferenceVerdict]) -> GateResult:
+        """Take the worse of two verdicts; of equal ones that against the baseline."""
+        worst = max(references, key=lambda reference: reference.judgement.severity)
+        return replace(self, judgement=worst.judgement, baseline=worst.baseline, references=tuple(references))
+
+    @property
+    def tests(self) -> tuple[Judgement, ...]:
+        """The tests of pass@1 behind the verdict: one for each baseline."""
+        return tuple(reference.judgement for reference in self.references) or (self.judgement,)
+
+    @property
+    def passes(self) -> bool:
+        """Whether both gates, pass@1 and health, are green or were not judged."""
+        return self.judgement.passes and self.is_healthy
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether nothing speaks against the responses; where they cannot be judged, nothing does."""
+        return self.health is None or self.health.passes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Keeping:
+    """
+    What became of a run as a baseline.
+
+    Attributes:
+        recorded: The baseline file that it was written to.
+        candidate: The file beside the run that it was written to.
+        refusal: Why it may be none.
+    """
+
+    recorded: Path | None = None
+    candidate: Path | None = None
+    refusal: Judgement | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """
+    Judges the benchmarks of one run.
+
+    Attributes:
+        store: The run.
+        shelf: Where baselines are.
+        rule: How to decide.
+        anchor: Where a second, fixed baseline is, against which the same counts are tested; None for one baseline.
+        save_as: The name to record baselines under; None records none.
+        is_holm: Whether fixed gates are judged as one family by Holm's procedure.
+        earlier: By benchmark, what earlier attempts on these weights measured; a verdict rests on all samples.
+        attempts: By benchmark, what is said of them.
+    """
+
+    store: Store
+    shelf: BaselineShelf
+    rule: GateRule
+    anchor: BaselineShelf | None = None
+    save_as: str | None = None
+    is_holm: bool = False
+    earlier: Mapping[str, tuple[MeasuredBaseline, ...]] = field(default_factory=dict)
+    attempts: Mapping[str, Attempts] = field(default_factory=dict)
+
+    def judge(self, benchmarks: Sequence[Benchmark]) -> tuple[GateResult, ...]:
+        """
+        Judge the run's benchmarks and store the verdicts.
+
+        Raises:
+            StoreError: If the run cannot be read or a verdict not written.
+        """
+        results = tuple(self._with_grader(self._result(benchmark)) for benchmark in benchmarks)
+        if self.is_holm and self.rule.family_size == 1:
+            results = _as_family(results, rule=self.rule)
+        results = tuple(self._with_attempts(result) for result in results)
+        for result in results:
+            self.store.write_verdict(result.benchmark, dumps(result))
+        return results
+
+    def _with_attempts(self, result: GateResult) -> GateResult:
+        """Add which attempt it is."""
+        attempts, earlier = self.attempts.get(result.benchmark), self.earlier.get(result.benchmark, ())
+        if attempts is None or not earlier:
+            return replace(result, attempts=attempts)
+        n_earlier = sum(measured.counts.n_samples for measured in earlier)
+        told = replace(attempts, n_added=len(earlier), n_samples=n_earlier + result.n_samples)
+        return replace(result, attempts=told)
+
+    def _with_grader(self, result: GateResult) -> GateResult:
+        """Add what ran programs, where a benchmark asks for them, and what programs or answers were graded in."""
+        plan = self.store.plan(result.benchmark)
+        if plan is None:
+            return result
+        if plan.grader is None:
+            sandbox = " and ".join(self.store.walls) or None
+            cautions = [f"Answers were graded in {sandbox}." if NO_SANDBOX in (sandbox or "") else None]
+        else:
+            sandbox = self.store.sandbox
+            cautions = [rule.caution for rule in CodeGrader if plan.grader.startswith(f"{rule.scorer} ")]
+        warnings = (*result.judgement.warnings, *filter(None, cautions))
+        judgement = replace(result.judgement, warnings=warnings)
+        return replace(result, grader=plan.grader, sandbox=sandbox, judgement=judgement)
+
+    def _with_health(self, result: GateResult, found: FoundBaseline | None) -> GateResult:
+        """Add what is judged and shown beside pass@1, where there is a pass@1, against what that was compared with."""
+        k = result.samples_per_problem
+        if k is None or result.judgement.estimate is None:
+            return result
+        observed = HealthCounts(
+            n_samples=result.n_samples,
+            n_truncated=result.n_cut_off,
+            n_no_answer=result.n_no_answer,
+            n_tokens=result.n_tokens,
+        )
+        tallies = self.store.tallies(result.benchmark, k=k)
+        counts = Counts.from_rows(
+            (id_, n_correct, n_samples) for id_, n_correct, n_samples in graded_rows(tallies) if n_samples
+        )
+        if earlier := self.earlier.get(result.benchmark, ()):
+            observed = added_health([*(measured.health for measured in earlier), observed])
+            counts = added_counts([*(measured.counts for measured in earlier), counts])
+        baseline = None if found is None else found.baseline
+        result = with_diagnostics(result, observed=observed, counts=counts, baseline=baseline, rule=self.rule)
+        return with_titles(result, self.store)
+
+    def _result(self, benchmark: Benchmark) -> GateResult:
+        plan = self.store.plan(benchmark.name)
+        if plan is None:
+            return GateResult(
+                benchmark=benchmark.name, judgement=unplanned_run(self.store, benchmark.name), baseline=None
+            )
+        gate = gate_of(self.store, benchmark.name)
+        if gate is not None and self.anchor is not None:
+            judgement = invalid(
+                "The looks of this run were planned around one baseline, and --r1-anchor names a second.",
+                f"Complete it first, nothing is drawn twice: --r1-resume {self.store.path.parent} --r1-gate fixed.",
+            )
+            return GateResult(benchmark=benchmark.name, judgement=judgement, baseline=gate.baseline)
+        if gate is not None:
+            return self._sequential(plan, gate)
+        tallies = self.store.tallies(benchmark.name, k=plan.samples_per_problem)
+        result, found = self._judged(benchmark, plan, tallies)
+        return self._with_health(_with_samples(result, plan, tallies), found)
+
+    def _sequential(self, plan: Plan, gate: SequentialGate) -> GateResult:
+        """Judge by the looks; the last one is taken here if the worker that would have is gone."""
+        advance(self.store, plan.benchmark, gate, shortcut=True)
+        number = len(self.store.looks(plan.benchmark))
+        is_closed = self.store.state(plan.benchmark) is BenchmarkState.CLOSED
+        k = gate.plan.ks[number - 1] if is_closed and number else plan.samples_per_problem
+        tallies = self.store.tallies(plan.benchmark, k=k)
+        found = gate.look(number, tallies) if is_closed and number else None
+        kept = _Keeping()
+        judgement = unfit_run(self.store, plan, tallies)
+        ungraded = ungraded_of(self.store, plan, tallies)
+        if judgement is None and ungraded is not None and (found is None or found.judgement is None):
+            judgement = ungraded.refusal(_MATTERS)
+        elif judgement is None and found is not None and found.judgement is not None:
+            judgement = found.judgement
+            if gate.evidence is not None:
+                judgement = weighed(judgement, ours=self._evidence, theirs=gate.evidence)
+            if ungraded is not None:
+                judgement = replace(judgement, warnings=(*judgement.warnings, ungraded.note))
+            kept = self._kept_of_looks(plan)
+            if kept.refusal is not None:
+                note = f"Not recorded as {self.save_as}. {kept.refusal.reason} {kept.refusal.next_step}"
+                judgement = replace(judgement, warnings=(*judgement.warnings, note.rstrip()))
+        elif judgement is None:
+            judgement = missing_samples(self.store, plan, tallies)
+        result = replace(
+            _with_samples(
+                GateResult(benchmark=plan.benchmark, judgement=judgement, baseline=gate.baseline), plan, tallies
+            ),
+            samples_per_problem=k,
+            is_at_stop=found is not None and found.early,
+            recorded=None if kept.recorded is None else str(kept.recorded),
+            gate=gate.digest,
+            sequential_plan=gate.plan,
+        )
+        return self._with_health(result, None if judgement.estimate is None else self.shelf.find(plan.benchmark))
+
+    def _kept_of_looks(self, plan: Plan) -> _Keeping:
+        """Record a sequential run where that was asked for: one with every planned sample is as good as a fixed one."""
+        if self.save_as is None:
+            return _Keeping()
+        tallies = self.store.tallies(plan.benchmark, k=plan.samples_per_problem)
+        early = stopped_early(plan, tallies, run=self.store.path.parent)
+        try:
+            return self._saved(early or complete_run(self.store, plan, tallies), plan.benchmark, name=self.save_as)
+        except R1EvalError as error:
+            return _Keeping(refusal=invalid(f"{error}.", ""))
+
+    @property
+    def _evidence(self) -> Evidence:
+        header = self.store.header
+        return Evidence(model=header.identity, seeds=(header.seed,))
+
+    def _judged(
+        self, benchmark: Benchmark, plan: Plan, tallies: tuple[ProblemTally, ...]
+    ) -> tuple[GateResult, FoundBaseline | None]:
+        """Judge a fixed gate, and say against what; what is shown of its samples is added by the caller."""
+        name, run = benchmark.name, complete_run(self.store, plan, tallies)
+        if isinstance(run, Judgement):
+            return GateResult(benchmark=name, judgement=run, baseline=None), None
+        whole = with_earlier(run, self.earlier.get(name, ()))
+        if isinstance(whole, Judgement):
+            return GateResult(benchmark=name, judgement=whole, baseline=None), None
+        try:
+            found, anchor = self._references(name)
+            is_comparable = found is not None and is_same_question(run.measured, found)
+            is_comparable = is_comparable and not (self.save_as is not None and is_own(run.measured, found))
+            kept = self._kept(run, found, is_judged=is_comparable)
+        except R1EvalError as error:
+            judgement = invalid(str(error), "Repair the baseline and judge again with --r1-resume.")
+            return GateResult(benchmark=name, judgement=judgement, baseline=None), None
+        if found is None or (self.save_as is not None and not is_comparable):
+            found, anchor, judgement = None, None, self._without_baseline(run, kept)
+        else:
+            rule = self.rule if anchor is None or self.is_holm else self.rule.shared_by(2)
+            judgement = decided(whole, found, benchmark=benchmark, rule=rule)
+            if kept.refusal is not None:
+                note = f"Not recorded. {kept.refusal.reason}"
+                judgement = replace(judgement, warnings=(*judgement.warnings, note))
+        result = GateResult(
+            benchmark=name,
+            judgement=judgement,
+            baseline=None if found is None else found.source,
+            recorded=None if kept.recorded is None else str(kept.recorded),
+            candidate=None if kept.candidate is None else str(kept.candidate),
+        )
+        if found is None or anchor is None:
+            return result, found
+        second = decided(whole, anchor, benchmark=benchmark, rule=rule)
+        verdicts = (
+            ReferenceVerdict(role="baseline", baseline=found.source, judgement=judgement),
+            ReferenceVerdict(role="anchor", baseline=anchor.source, judgement=second),
+        )
+        result = result.with_references(verdicts)
+        return result, anchor if result.judgement is second else found
+
+    def _references(self, benchmark: str) -> tuple[FoundBaseline | None, FoundBaseline | None]:
+        """
+        Find the baseline and the anchor; the anchor alone is the baseline where there is no other.
+
+        Raises:
+            BaselineError: If one is malformed, or the anchor has nothing for the benchmark.
+        """
+        found = self.shelf.find(benchmark)
+        if self.anchor is None:
+            return found, None
+        anchor = self.anchor.find(benchmark)
+        if anchor is None:
+            raise BaselineError(
+                f"--r1-anchor {self.anchor.choice}: nothing for {benchmark} in it; name one that holds it, or leave "
+                "--r1-anchor out"
+            )
+        return (anchor, None) if found is None or found.baseline == anchor.baseline else (found, anchor)
+
+    def _kept(self, run: CompleteRun, found: FoundBaseline | None, *, is_judged: bool) -> _Keeping:
+        """
+        Record a run where that was asked for; where there is no baseline at all, keep it beside the run as a candidate.
+
+        Raises:
+            LowerBaselineError: If it would lower a baseline and there is no verdict to say it beside.
+        """
+        if self.save_as is None and (found is not None or self.shelf.choice == "previous"):
+            return _Keeping()
+        if self.save_as is None:
+            fit = baseline_from(run, replaced=None, reason=None)
+            if isinstance(fit, Judgement):
+                return _Keeping(refusal=fit)
+            return _Keeping(candidate=self.shelf.keep_candidate(fit, run=self.store.path.parent))
+        try:
+            return self._saved(run, run.measured.benchmark, name=self.save_as)
+        except LowerBaselineError as error:
+            if not is_judged:
+                raise
+            return _Keeping(refusal=invalid(f"{error}.", ""))
+
+    def _saved(self, run: CompleteRun | Judgement, benchmark: str, *, name: str) -> _Keeping:
+        """
+        Record a run under a name, if it may be a baseline.
+
+        Raises:
+            BaselineError: If it would lower a baseline, or the file cannot be read or written.
+        """
+        fit = baseline_from(run, replaced=self.shelf.entry(benchmark, name=name), reason=None)
+        if isinstance(fit, Judgement):
+            return _Keeping(refusal=fit)
+        return _Keeping(recorded=self.shelf.record(fit, name=name))
+
+    def _without_baseline(self, run: CompleteRun, kept: _Keeping) -> Judgement:
+        """Say of a run that there is nothing to compare with, and how it becomes what the next is compared with."""
+        name, refusal = run.measured.benchmark, kept.refusal
+        if refusal is not None and refusal.verdict is Verdict.INVALID:
+            return refusal
+        reason, next_step = "There is no earlier run yet.", "Nothing; the next run is compared with this one."
+        if kept.recorded is not None:
+            reason = "Recorded as asked; there was nothing to compare with."
+            next_step = f"Review {kept.recorded} and commit it; the next run is compared with it."
+        elif refusal is not None:
+            head = "There is no baseline yet." if self.save_as is None else f"Not recorded as {self.save_as}."
+            reason, next_step = f"{head} {refusal.reason}", refusal.next_step
+        elif kept.candidate is not None:
+            only = name if len(self.store.selected) > 1 else None
+            command = self.shelf.command_to_record(self.store.path.parent, benchmark=name, only=only)
+            reason = "There is no baseline yet."
+            next_step = f"Review {kept.candidate}; if it is to be the baseline: {command}"
+        return Judgement(
+            verdict=Verdict.INCONCLUSIVE,
+            passes=kept.recorded is not None or (kept == _Keeping() and self.rule.inconclusive_passes),
+            estimate=pass_at_1(run.measured.counts),
+            reason=reason,
+            next_step=next_step,
+        )
+
+
+def _as_family(results: Sequence[GateResult], *, rule: GateRule) -> tuple[GateResult, ...]:
+    """Judge all tests of pass@1, against anchors too, as one family."""
+    judged = iter(under_holm([test for result in results for test in result.tests], rule=rule))
+    return tuple(
+        result.with_references([replace(reference, judgement=next(judged)) for reference in result.references])
+        if result.references
+        else replace(result, judgement=next(judged))
+        for result in results
+    )
+
+
+_MATTERS = "; counted all wrong or all right, they would change the verdict"
+
+
+def decided(run: CompleteRun, found: FoundBaseline, *, benchmark: Benchmark | None, rule: GateRule) -> Judgement:
+    """
+    Judge a complete run against a baseline, by the fixed gate.
+
+    What the grader failed on is left out if the verdict is the same with all of it wrong or right.
+
+    Args:
+        run: The run.
+        found: The baseline.
+        benchmark: The benchmark's definition, which a published number needs; None where it is unknown.
+        rule: How to decide.
+    """
+    if run.ungraded is None:
+        judgement = compared(run.measured, found, benchmark=benchmark, n_samples=run.samples_per_problem, rule=rule)
+        return _by_origin(judgement, run, found)
+    judgement = compared(run.measured, found, benchmark=benchmark, n_samples=None, rule=rule)
+    for counts in run.extremes:
+        completed = replace(run.measured, counts=counts, health=run.health)
+        extreme = compared(completed, found, benchmark=benchmark, n_samples=run.samples_per_problem, rule=rule)
+        if extreme.verdict is not judgement.verdict:
+            return run.ungraded.refusal(_MATTERS)
+    judgement = replace(judgement, warnings=(*judgement.warnings, run.ungraded.note))
+    return _by_origin(judgement, run, found)
+
+
+def _by_origin(judgement: Judgement, run: CompleteRun, found: FoundBaseline) -> Judgement:
+    """Weigh a judgement by where the samples of both sides come from."""
+    if not isinstance(found.baseline, MeasuredBaseline):
+        return judgement
+    return weighed(judgement, ours=run.evidence, theirs=found.baseline.evidence)
+
+
+def _with_samples(result: GateResult, plan: Plan, tallies: tuple[ProblemTally, ...]) -> GateResult:
+    """Add what was planned and drawn."""
+    return replace(
+        result,
+        samples_per_problem=plan.samples_per_problem,
+        n_samples=sum(tally.n_samples for tally in tallies),
+        n_planned=plan.n_samples,
+        n_cut_off=sum(tally.n_cut_off for tally in tallies),
+        n_truncated_correct=sum(tally.n_truncated_correct for tally in tallies),
+        n_no_answer=sum(tally.n_no_answer for tally in tallies),
+        n_tokens=sum(tally.n_tokens for tally in tallies),
+    )
+
+
+def is_same_question(measured: MeasuredBaseline, found: FoundBaseline) -> bool:
+    """Whether a baseline was asked what the run was asked; a published number counts as such."""
+    if isinstance(found.baseline, PublishedBaseline):
+        return True
+    return not measured.fingerprint.question.differences(found.baseline.fingerprint.question)
+
+
+def is_own(measured: MeasuredBaseline, found: FoundBaseline | None) -> bool:
+    """Whether a baseline was recorded from these very samples, which are judged once more."""
+    baseline = None if found is None else found.baseline
+    return (
+        isinstance(baseline, MeasuredBaseline)
+        and baseline.evidence == measured.evidence
+        and baseline.counts == measured.counts
+    )
+
+
+def compared(
+    measured: MeasuredBaseline,
+    found: FoundBaseline,
+    *,
+    benchmark: Benchmark | None,
+    n_samples: int | None,
+    rule: GateRule,
+) -> Judgement:
+    """
+    Judge a complete run against a baseline, by the fixed gate.
+
+    Args:
+        measured: The run.
+        found: The baseline.
+        benchmark: The benchmark's definition, which a published number needs; None where it is unknown.
+        n_samples: Samples per problem that were planned; any other number is INVALID. None accepts what is there.
+        rule: How to decide.
+    """
+    try:
+        reference = reference_for(benchmark, found, fingerprint=measured.fingerprint)
+    except BaselineError as error:
+        return invalid(str(error), "Ask the same, or judge against a baseline recorded this way (--r1-save-baseline).")
+    if isinstance(reference.side, Counts):
+        return judge_measured(measured.counts, reference.side, tau=reference.tau, rule=rule, n_samples=n_samples)
+    return judge_published(
+        measured.counts,
+        reference.side,
+        tau=reference.tau,
+        rule=rule,
+        standard_samples=benchmark.samples_per_problem if benchmark else measured.counts.problems[0].n_samples,
+        n_samples=n_samples,
+    )
+
+
+def weighed(judgement: Judgement, *, ours: Evidence, theirs: Evidence) -> Judgement:
+    """
+    Return a judgement with what the origin of the samples makes of it.
+
+    The same evidence twice decides nothing and never passes, whatever the rule lets through.
+
+    Args:
+        judgement: The verdict by the numbers.
+        ours: What the run's samples come from.
+        theirs: What the baseline's come from.
+    """
+    if judgement.verdict is Verdict.INVALID:
+        return judgement
+    if ours.overlaps(theirs):
+        return replace(
+            judgement,
+            verdict=Verdict.INCONCLUSIVE,
+            passes=False,
+            reason="The baseline holds the same weights drawn with the same seed: this is the same evidence twice.",
+            next_step="Compare with a baseline of another checkpoint (--r1-baseline), or draw these weights again with "
+            "--r1-fresh to check the harness.",
+        )
+    if not ours.shares_weights(theirs):
+        return judgement
+    note = "drawn with another seed: this verdict checks the harness, not a change of the model."
+    if ours.model != theirs.model:
+        note = "beside other files: this verdict checks those files, not a change of the weights."
+    return replace(judgement, warnings=(*judgement.warnings, f"The baseline holds the same weights, {note}"))
+
+
+def with_diagnostics(
+    result: GateResult,
+    *,
+    observed: HealthCounts,
+    counts: Counts,
+    baseline: MeasuredBaseline | PublishedBaseline | None,
+    rule: GateRule,
+) -> GateResult:
+    """
+    Add what is judged and shown beside pass@1: health, the problems that fell, and rearrangement.
+
+    Args:
+        result: A result that has a pass@1.
+        observed: The run's health counts.
+        counts: The run's counts.
+        baseline: What it was compared with; only a measured one knows of problems and health.
+        rule: Whose alpha decides.
+    """
+    if not isinstance(baseline, MeasuredBaseline):
+        return replace(result, health=judge_health(observed, baseline=None, rule=rule))
+    noise = 0.0 if result.judgement.tau is None else result.judgement.tau.value
+    # What the runs of a checkpoint move by is of pass@1; rates take the harness's part alone.
+    harness = math.sqrt(max(0.0, noise**2 - own_noise(baseline) ** 2))
+    health = judge_health(observed, baseline=baseline.health, rule=rule, tau=harness)
+    result = replace(result, health=health, reference=baseline.counts.problems)
+    if set(counts.ids) != set(baseline.counts.ids):
+        return result
+    has_failed = result.judgement.verdict is Verdict.FAIL_REGRESSED
+    return replace(
+        result,
+        rearrangement=rearrangement(counts, baseline.counts),
+        fallen=fallen_problems(counts, baseline.counts) if has_failed else None,
+    )
+
+
+def with_titles(result: GateResult, store: Store) -> GateResult:
+    """Add how people call the problems that fell; nothing where none did."""
+    if result.fallen is None or not result.fallen.problems:
+        return result
+    titles = {problem.id: problem.title for problem in store.exam(result.benchmark).problems}
+    fallen = [row.candidate.problem_id for row in result.fallen.problems]
+    named = tuple(ProblemTitle(problem_id=id_, title=titles[id_]) for id_ in fallen if id_ in titles)
+    return replace(result, titles=named)
+
+
+def false_alarm(results: Sequence[GateResult]) -> float | None:
+    """Return at most how often an unchanged model turns a run's gates red, health included; None for a single gate."""
+    judged = [result for result in results if result.judgement.sigmas is not None]
+    if len(judged) < 2:
+        return None
+    n_tests = [1 + (0 if result.health is None else result.health.n_tests) for result in judged]
+    return family_wise_error(max(map(gate_alpha, judged)), sum(n_tests))
+
+
+def gate_alpha(result: GateResult) -> float:
+    """Return the level of a gate on pass@1: that of its tests together."""
+    return sum(alpha_of(test.sigmas) for test in result.tests if test.sigmas is not None)
+
+
+def dumps(result: GateResult) -> str:
+    """Write a result as JSON, for other programs to read: `schema_version` and the attributes of `GateResult`."""
+    return json.dumps({"schema_version": VERDICT_SCHEMA_VERSION, **asdict(result)}, allow_nan=False, indent=2)
+
+
+def write_verdicts(folder: Path, results: Sequence[GateResult]) -> Path:
+    """
+    Write all results of a run beside its store, as ``verdicts.json``: `schema_version` and `gates`.
+
+    Raises:
+        StoreError: If the folder cannot be written.
+    """
+    path = folder / "verdicts.json"
+    content = {"schema_version": VERDICT_SCHEMA_VERSION, "gates": [asdict(result) for result in results]}
+    try:
+        write_text(path, json.dumps(content, allow_nan=False, indent=2) + "\n", inside=folder)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}; the verdicts are in the run's store") from error
+    return path

@@ -1,0 +1,359 @@
+"""
+What a gate can see before a token is spent: falls it catches, samples it needs, what it costs.
+
+The numbers come from a measured baseline where one is named, and from the
+benchmark's planning constants otherwise; those are called assumed wherever they
+are shown, because a gate's promise is worth no more than its inputs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+from pytest_r1eval.baselines.reference import design_against, published_side, tau_of, widened
+from pytest_r1eval.baselines.shelf import FoundBaseline
+from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
+from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.records import Counts
+from pytest_r1eval.errors import PlanError
+from pytest_r1eval.stats import verdicts
+from pytest_r1eval.stats.sequential import (
+    LastLook,
+    SequentialPlan,
+    can_fail,
+    crossings,
+    detectable_drop,
+    detectable_rise,
+    expected_cost,
+    plan,
+)
+from pytest_r1eval.stats.tests import Design, Published, minimum_detectable_effect, samples_needed
+from pytest_r1eval.stats.verdicts import GateRule, Tau, impossible_fall
+
+SCHEMA_VERSION = 1
+
+NEEDED_DROPS = (0.02, 0.03, 0.05)
+"""Falls whose samples are worked out: from the finest that a release note argues about to one nobody would ship."""
+
+COST_DROPS = (0.02, 0.05, 0.10)
+"""Falls whose cost is worked out: below the margin, at it, and a broken model."""
+
+
+_UNLIMITED = 10**9  # samples per problem; what they still add to the error is far below any digit shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assumptions:
+    """
+    What a comparison is planned with.
+
+    Attributes:
+        design: The comparison before its first sample.
+        tau: Harness noise, and where it comes from.
+        paired: Whether the baseline has per-problem counts.
+        baseline: Where the baseline was found, in words; None where one is only assumed.
+        within_variance_is_assumed: Whether W is a planning constant, not measured.
+        n_baseline_samples_is_assumed: Whether nobody has drawn, or stated, the baseline's samples.
+        reference: The baseline's counts, or the published number; None where a baseline is only assumed.
+    """
+
+    design: Design
+    tau: Tau
+    paired: bool
+    baseline: str | None
+    within_variance_is_assumed: bool
+    n_baseline_samples_is_assumed: bool
+    reference: Counts | Published | None = None
+
+    def can_fail(self, rule: GateRule) -> bool:
+        """Whether the fixed gate can turn red: whether a candidate with every response wrong would FAIL."""
+        if self.reference is None:
+            return self.design.worst_z <= -rule.critical_sigmas
+        ids = self.reference.ids if isinstance(self.reference, Counts) else map(str, range(self.design.n_problems))
+        run = Counts.from_rows((id_, 0, self.design.n_samples) for id_ in ids)
+        return verdicts.can_fail(run, self.reference, tau=self.tau, rule=rule)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeededSamples:
+    """
+    How many candidate samples per problem a fall asks for; None where no number suffices.
+
+    Attributes:
+        drop: The fall, a fraction.
+        power_80: Samples with which the fixed gate turns red with 80 % power.
+        power_90: The same with 90 %.
+    """
+
+    drop: float
+    power_80: int | None
+    power_90: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedCost:
+    """
+    What a sequential gate costs if pass@1 truly fell.
+
+    Attributes:
+        drop: The fall, a fraction; 0 for an unchanged model.
+        share: Expected samples over the fixed design's.
+        samples_per_problem: Expected samples per problem.
+        p_fail: Probability of FAIL_REGRESSED.
+    """
+
+    drop: float
+    share: float
+    samples_per_problem: float
+    p_fail: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequentialOutlook:
+    """
+    A sequential plan and its price.
+
+    Attributes:
+        plan: Looks, bounds, margin.
+        digest: The plan's hash.
+        mde_80: The fall, a fraction, that it catches with 80 % power; None where not even a fall to 0 is.
+        rise_80: The rise that is SUSPICIOUS with 80 % power; None where none is.
+        doubt: Why its PASS is no evidence; None where it is.
+        costs: For an unchanged model first, then for each fall.
+    """
+
+    plan: SequentialPlan
+    digest: str
+    mde_80: float | None
+    rise_80: float | None
+    doubt: str | None
+    costs: tuple[ExpectedCost, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerReport:
+    """
+    What one benchmark's gate can see; fractions throughout.
+
+    Attributes:
+        benchmark: The benchmark's name.
+        assumptions: What everything below rests on.
+        sigmas: Standard errors that decide.
+        two_sided: Whether a rise fails as well.
+        doubt: Why a PASS of the fixed gate is no evidence; None where it is.
+        mde_80: The fall that the fixed gate catches with 80 % power; None where not even a fall to 0 is.
+        mde_90: The same with 90 %.
+        rise_80: The rise that the fixed gate sees with 80 % power; None where not even one to 1 is.
+        mde_80_limit: What `mde_80` tends to with ever more candidate samples: the baseline and tau set it.
+        needed: Candidate samples per problem for each fall.
+        sequential: The sequential plan; None where there is none.
+        no_sequential: Why there is none; None where there is one.
+    """
+
+    benchmark: str
+    assumptions: Assumptions
+    sigmas: float
+    two_sided: bool
+    doubt: str | None
+    mde_80: float | None
+    mde_90: float | None
+    rise_80: float | None
+    mde_80_limit: float
+    needed: tuple[NeededSamples, ...]
+    sequential: SequentialOutlook | None
+    no_sequential: str | None
+
+
+def assumptions_for(
+    benchmark: Benchmark,
+    *,
+    found: FoundBaseline | None = None,
+    n_samples: int | None = None,
+    n_baseline_samples: int | None = None,
+    tau: float | None = None,
+) -> Assumptions:
+    """
+    Work out what a benchmark's comparison is planned with.
+
+    Args:
+        benchmark: The benchmark.
+        found: The baseline; None plans for a measured one that does not exist yet.
+        n_samples: Candidate samples per problem; None for the benchmark's standard.
+        n_baseline_samples: Baseline samples per problem where the baseline does not say; None for the standard.
+        tau: Harness noise, a fraction; None for what the baseline implies.
+
+    Raises:
+        PlanError: If something needed is not known, or is known already and was given too.
+        BaselineError: If nothing is known of a published number's noise, or of the spread within the problems.
+    """
+    k = benchmark.samples_per_problem if n_samples is None else n_samples
+    if found is None:
+        return _from_constants(benchmark, k=k, k_b=n_baseline_samples or benchmark.samples_per_problem, tau=tau)
+    match found.baseline:
+        case MeasuredBaseline() as baseline:
+            return _from_measured(benchmark, baseline, found.source, k=k, k_b=n_baseline_samples, tau=tau)
+        case PublishedBaseline() as baseline:
+            return _from_published(benchmark, baseline, found.source, k=k, k_b=n_baseline_samples, tau=tau)
+
+
+def _asked_tau(tau: float | None) -> Tau:
+    if tau is None:
+        return Tau(value=0.0, source="candidate and baseline are assumed to share one harness")
+    return Tau(value=tau, source="it was asked for")
+
+
+def _from_constants(benchmark: Benchmark, *, k: int, k_b: int, tau: float | None) -> Assumptions:
+    if benchmark.planning is None:
+        raise PlanError(
+            f"{benchmark.name}: no planning constants are known, so its variance would be a guess; "
+            "name a measured baseline with --baseline (--r1-save-baseline records one)"
+        )
+    noise = _asked_tau(tau)
+    return Assumptions(
+        design=Design.from_planning(benchmark.planning, n_samples=k, n_baseline_samples=k_b, tau=noise.value),
+        tau=noise,
+        paired=True,
+        baseline=None,
+        within_variance_is_assumed=True,
+        n_baseline_samples_is_assumed=True,
+    )
+
+
+def _from_measured(  # noqa: PLR0913  what is known, and what was asked for
+    benchmark: Benchmark, baseline: MeasuredBaseline, source: str, *, k: int, k_b: int | None, tau: float | None
+) -> Assumptions:
+    if k_b is not None:
+        raise PlanError(
+            f"--baseline-samples {k_b} and --baseline were both given, and {source} has samples of its own; "
+            "leave one of the two out"
+        )
+    noise = widened(_asked_tau(None), baseline) if tau is None else _asked_tau(tau)
+    try:
+        design = design_against(baseline.counts, benchmark, n_samples=k, tau=noise.value)
+    except ValueError as error:
+        raise PlanError(f"{benchmark.name}, {source}: {error}; record a baseline with more samples") from error
+    return Assumptions(
+        design=design,
+        tau=noise,
+        paired=True,
+        baseline=source,
+        within_variance_is_assumed=False,
+        n_baseline_samples_is_assumed=False,
+        reference=baseline.counts,
+    )
+
+
+def _from_published(  # noqa: PLR0913  the same
+    benchmark: Benchmark, baseline: PublishedBaseline, source: str, *, k: int, k_b: int | None, tau: float | None
+) -> Assumptions:
+    if k_b is not None and baseline.samples_per_problem is not None:
+        raise PlanError(
+            f"--baseline-samples {k_b} and --baseline were both given, and {source} states "
+            f"{baseline.samples_per_problem}; leave one of the two out"
+        )
+    noise = tau_of(baseline, benchmark) if tau is None else _asked_tau(tau)
+    number = replace(baseline, samples_per_problem=baseline.samples_per_problem or k_b)
+    return Assumptions(
+        design=design_against(published_side(number), benchmark, n_samples=k, tau=noise.value),
+        tau=noise,
+        paired=False,
+        baseline=source,
+        within_variance_is_assumed=True,
+        n_baseline_samples_is_assumed=baseline.samples_per_problem is None,
+        reference=replace(
+            published_side(number), n_samples=number.samples_per_problem or benchmark.samples_per_problem
+        ),
+    )
+
+
+def power_report(
+    benchmark: str,
+    assumptions: Assumptions,
+    *,
+    rule: GateRule,
+    last_look: LastLook = LastLook.CAPPED,
+    drops: Sequence[float] | None = None,
+) -> PowerReport:
+    """
+    Work out what a gate can see.
+
+    Args:
+        benchmark: The benchmark's name.
+        assumptions: What the comparison is planned with.
+        rule: How the gate decides.
+        last_look: Where the sequential plan ends.
+        drops: Falls, fractions, to work out samples and costs for; None for `NEEDED_DROPS` and `COST_DROPS`.
+    """
+    design, sigmas = assumptions.design, rule.critical_sigmas
+    sequential, no_sequential = None, None
+    try:
+        sequential = _outlook(assumptions, rule=rule, last_look=last_look, drops=COST_DROPS if drops is None else drops)
+    except PlanError as error:
+        no_sequential = str(error)
+    return PowerReport(
+        benchmark=benchmark,
+        assumptions=assumptions,
+        sigmas=sigmas,
+        two_sided=rule.two_sided,
+        doubt=impossible_fall(design.mean, rule=rule, can_fail=assumptions.can_fail(rule)),
+        mde_80=possible(minimum_detectable_effect(design, sigmas=sigmas, power=0.8), design.mean),
+        mde_90=possible(minimum_detectable_effect(design, sigmas=sigmas, power=0.9), design.mean),
+        rise_80=possible(minimum_detectable_effect(design.mirrored, sigmas=sigmas, power=0.8), 1 - design.mean),
+        mde_80_limit=minimum_detectable_effect(replace(design, n_samples=_UNLIMITED), sigmas=sigmas, power=0.8),
+        needed=tuple(
+            NeededSamples(
+                drop=drop,
+                power_80=samples_needed(design, drop, sigmas=sigmas, power=0.8),
+                power_90=samples_needed(design, drop, sigmas=sigmas, power=0.9),
+            )
+            for drop in (NEEDED_DROPS if drops is None else drops)
+        ),
+        sequential=sequential,
+        no_sequential=no_sequential,
+    )
+
+
+def possible(change: float, largest: float) -> float | None:
+    """Return a change of pass@1 if it is possible."""
+    return change if change <= largest else None
+
+
+def _outlook(
+    assumptions: Assumptions, *, rule: GateRule, last_look: LastLook, drops: Sequence[float]
+) -> SequentialOutlook:
+    planned = plan(assumptions.design, paired=assumptions.paired, rule=rule, last_look=last_look)
+    reference = assumptions.reference
+    turns_red = assumptions.can_fail(rule) if reference is None else can_fail(planned, reference)
+    return SequentialOutlook(
+        plan=planned,
+        digest=planned.digest,
+        mde_80=detectable_drop(planned),
+        rise_80=detectable_rise(planned),
+        doubt=impossible_fall(planned.design.mean, rule=rule, can_fail=turns_red),
+        costs=tuple(_cost(planned, drop=drop) for drop in (0.0, *drops)),
+    )
+
+
+def _cost(planned: SequentialPlan, *, drop: float) -> ExpectedCost:
+    share = expected_cost(planned, drop=drop)
+    return ExpectedCost(
+        drop=drop,
+        share=share,
+        samples_per_problem=share * planned.design.n_samples,
+        p_fail=sum(crossings(planned, drop=drop).fail),
+    )
+
+
+def dumps(report: PowerReport) -> str:
+    """
+    Write a report as JSON: `schema_version`, then the attributes of `PowerReport` by name, nested, in fractions.
+
+    ``needed[].power_80`` is null where no number of samples suffices, and an item
+    of ``sequential.plan.fail_bounds`` is null where a look cannot FAIL. The baseline's
+    counts are left out.
+    """
+    content = asdict(replace(report, assumptions=replace(report.assumptions, reference=None)))
+    content["assumptions"].pop("reference")
+    return json.dumps({"schema_version": SCHEMA_VERSION, **content}, allow_nan=False, indent=2)

@@ -1,0 +1,105 @@
+"""
+Grades the programs of a stored run again, by another rule; nothing is drawn.
+
+Grades are stored as they come, so that an interrupted regrading goes on, and count only when every
+sample has one. The grades of before stay in the store under their grader's name: choosing that
+grader again runs no program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pytest_r1eval.core.benchmarks import Benchmark, Grader, Problem
+from pytest_r1eval.core.records import Grade
+from pytest_r1eval.errors import PlanError
+from pytest_r1eval.runs.store import Store
+from pytest_r1eval.scoring.grading import CodeGrading
+from pytest_r1eval.scoring.pool import GradingPool
+
+_BATCH = 256
+"""Samples that are read, graded and stored at once: enough for any machine's processes, few enough for memory."""
+RECORDED = "recorded"
+"""The name of grades whose plan names no grader."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regraded:
+    """What a second grading of one benchmark's programs did."""
+
+    benchmark: str
+    grader: str
+    before: str
+    n_samples: int
+    n_changed: int
+
+    @property
+    def line(self) -> str:
+        """Return it in a line."""
+        if self.grader == self.before:
+            return f"{self.benchmark}: the programs had been graded by {self.grader} already; nothing was graded again"
+        return (
+            f"{self.benchmark}: {self.n_samples} programs are graded by {self.grader}, {self.n_changed} of them "
+            f"otherwise than by {self.before}, whose grades stay beside these"
+        )
+
+
+def regrade(store: Store, benchmarks: Iterable[Benchmark], *, code: CodeGrading, n_processes: int) -> list[Regraded]:
+    """
+    Grade the programs of a stored run by another rule, and let these grades count.
+
+    Args:
+        store: The run, which this process holds alone.
+        benchmarks: Its benchmarks; those without programs stay as they are.
+        code: The rule.
+        n_processes: Scoring processes.
+
+    Raises:
+        PlanError: If looks have been taken, which the first grades decided.
+        ScoringError: If the programs' tests are not here.
+        SandboxError: If nothing confines programs here.
+    """
+    programs = [benchmark for benchmark in benchmarks if benchmark.grader is Grader.CODE]
+    for benchmark in programs:
+        if store.looks(benchmark.name):
+            raise PlanError(
+                f"{benchmark.name} was sampled until a look decided by the first grades, so other grades give no "
+                f"verdict; judge it without --r1-grader, or complete it first: --r1-resume {store.path.parent} "
+                "--r1-gate fixed"
+            )
+    with GradingPool(n_processes=n_processes, code=code, is_for_programs=True) as pool:
+        return [asyncio.run(_regraded(store, benchmark, pool=pool, grader=code.name)) for benchmark in programs]
+
+
+async def _regraded(store: Store, benchmark: Benchmark, *, pool: GradingPool, grader: str) -> Regraded:
+    name, plan = benchmark.name, store.plan(benchmark.name)
+    if plan is None:
+        raise PlanError(f"{name} has no plan and no samples; go on with --r1-resume {store.path.parent}")
+    before = plan.grader or RECORDED
+    n_samples = store.progress(name).n_stored
+    if grader == before:
+        return Regraded(benchmark=name, grader=grader, before=before, n_samples=n_samples, n_changed=0)
+    waiting = store.without_grade(name, grader=grader)
+    if waiting:
+        store.note_sandbox((await asyncio.wrap_future(pool.confirm_sandbox())).words)
+    problems = {problem.id: problem for problem in store.exam(name).problems}
+    for first in range(0, len(waiting), _BATCH):
+        keys = waiting[first : first + _BATCH]
+        store.add_grades(name, await _grades(store, benchmark, keys, problems=problems, pool=pool), grader=grader)
+    n_changed = store.choose_grades(name, grader=grader, before=before)
+    return Regraded(benchmark=name, grader=grader, before=before, n_samples=n_samples, n_changed=n_changed)
+
+
+async def _grades(
+    store: Store,
+    benchmark: Benchmark,
+    keys: Sequence[tuple[str, int]],
+    *,
+    problems: Mapping[str, Problem],
+    pool: GradingPool,
+) -> dict[tuple[str, int], Grade]:
+    samples = [store.sample(benchmark.name, problem_id=problem_id, index=index) for problem_id, index in keys]
+    grading = [pool.grade(benchmark, problems[one.problem_id], one.response) for one in samples if one is not None]
+    return dict(zip(keys, await asyncio.gather(*grading), strict=True))

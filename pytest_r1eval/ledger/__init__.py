@@ -1,0 +1,1 @@
+"""Which weights were asked which question, and what the verdict was."""

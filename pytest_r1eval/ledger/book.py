@@ -1,0 +1,306 @@
+"""
+The ledger: which weights were asked which question before, and what the verdict was.
+
+A red gate that can be rerun until it is green is no gate, and on a GPU equal seeds do not give equal samples.
+So a verdict is an answer for good: the same question about the same weights is not drawn again, and a further
+attempt (``--r1-fresh``) is judged on the samples of all.
+
+Decisions:
+
+- One file of JSON lines in the output folder. A line is appended by one write and synced, under a lock that several
+  processes share; a line that a crash cut off is passed over. Nothing is ever changed or removed.
+- A run is named relative to the folder, so that a CI's cache may be restored elsewhere. What it measured is in the
+  line: a run's folder that was deleted neither hides its verdict nor gives a second chance.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from pytest_r1eval.baselines.shelf import FoundBaseline
+from pytest_r1eval.core.attempts import Attempt
+from pytest_r1eval.core.baselines import BaselineFile, MeasuredBaseline, PublishedBaseline
+from pytest_r1eval.core.baselines import dumps as dump_baselines
+from pytest_r1eval.core.baselines import loads as load_baselines
+from pytest_r1eval.core.decoding import decoded
+from pytest_r1eval.errors import StoreError
+from pytest_r1eval.judging.judge import GateResult
+from pytest_r1eval.runs.store import FILE_NAME
+from pytest_r1eval.stats.verdicts import GateRule, Verdict
+
+LEDGER_NAME = "ledger.jsonl"
+SCHEMA_VERSION = 1
+
+
+class Event(StrEnum):
+    """What a line says of a run."""
+
+    BEGUN = "begun"
+    JUDGED = "judged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """
+    One line.
+
+    Attributes:
+        event: What happened.
+        key: What was asked of which weights, by which rule and against which baseline.
+        benchmark: The benchmark.
+        run: The run's folder, relative to the ledger's where it lies below it.
+        attempt: Which attempt it is, from 1.
+        seed: The run's seed.
+        when: ISO date and time, UTC.
+        verdict: The verdict's name; None for one that was begun.
+        passes: Whether that lets the checkpoint through, health included.
+        result: The verdict with all its numbers, as JSON.
+        measured: What the run measured, as a baseline file; None where it measured nothing.
+    """
+
+    event: Event
+    key: str
+    benchmark: str
+    run: str
+    attempt: int
+    seed: int
+    when: str
+    verdict: str | None = None
+    passes: bool = False
+    result: str | None = None
+    measured: str | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is a verdict; INVALID is none, and its run is gone on with."""
+        return self.event is Event.JUDGED and self.verdict != Verdict.INVALID.name
+
+    def baseline(self) -> MeasuredBaseline:
+        """
+        Return what the run measured.
+
+        Raises:
+            StoreError: If the line holds nothing such.
+        """
+        if self.measured is None:
+            raise StoreError(f"{LEDGER_NAME} holds no counts of the run {self.run}; expected what it measured")
+        return load_baselines(self.measured, name=LEDGER_NAME).measured[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """The ledger of one output folder, which need not exist."""
+
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.folder / LEDGER_NAME
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """
+        Keep other processes from it: what is asked at the same moment is drawn once.
+
+        Raises:
+            StoreError: If the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.folder / f".{LEDGER_NAME}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def entries(self, key: str) -> tuple[Entry, ...]:
+        """
+        Return what is known of a key, oldest first.
+
+        Raises:
+            StoreError: If the file cannot be read, or a newer version wrote it.
+        """
+        try:
+            text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise StoreError(f"cannot read {self.path}: {error}; expected the ledger of earlier verdicts") from error
+        return tuple(self._entry(line) for line in text.splitlines() if f'"{key}"' in line and _is_whole(line))
+
+    def _entry(self, line: str) -> Entry:
+        fields = json.loads(line)
+        if fields.pop("schema_version", None) != SCHEMA_VERSION:
+            raise StoreError(f"{self.path} was written by another version of pytest-r1eval; expected version 1")
+        try:
+            return decoded(Entry, fields)
+        except ValueError as error:
+            raise StoreError(
+                f"{self.path} has a damaged line about this question: {error}; expected what pytest-r1eval wrote; put "
+                "the file back from a copy, or remove that line and judge its run again by --r1-judge-only"
+            ) from error
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """
+        Add lines, all of them or none.
+
+        Raises:
+            StoreError: If the file cannot be written.
+        """
+        lines = [json.dumps({"schema_version": SCHEMA_VERSION, **asdict(entry)}, allow_nan=False) for entry in entries]
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a+b") as file:
+                file.seek(0, os.SEEK_END)
+                start = b""
+                if file.tell():
+                    file.seek(-1, os.SEEK_END)
+                    start = b"" if file.read(1) == b"\n" else b"\n"
+                file.write(start + "".join(f"{line}\n" for line in lines).encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"cannot write {self.path}: {error.strerror}; expected a writable --r1-output-dir: it keeps every verdict"
+        )
+
+    def name_of(self, run: Path) -> str:
+        """Return what a run is called in the ledger."""
+        return str(run.relative_to(self.folder)) if run.is_relative_to(self.folder) else str(run)
+
+    def run_of(self, entry: Entry) -> Path:
+        """Return the folder of an entry's run, which need not be there any more."""
+        return self.folder / entry.run
+
+    def attempt_of(self, entry: Entry) -> Attempt:
+        """Return what is shown of a judged run."""
+        return Attempt(
+            number=entry.attempt,
+            run=str(self.run_of(entry)),
+            verdict=entry.verdict or "",
+            passes=entry.passes,
+            judged=entry.when,
+        )
+
+    def is_there(self, entry: Entry) -> bool:
+        """Whether a run's samples are still stored."""
+        return (self.run_of(entry) / FILE_NAME).is_file()
+
+
+def _is_whole(line: str) -> bool:
+    """Whether a line is one; a crash may have cut it off."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """
+    What the ledger knows of one key.
+
+    Attributes:
+        verdicts: The last verdict of every run that has one, oldest run first.
+        unfinished: The newest run without one, whose samples are still stored; None where there is none.
+        is_invalid: Whether that run was judged, and INVALID.
+        seeds: Seeds that were drawn with.
+    """
+
+    verdicts: tuple[Entry, ...]
+    unfinished: Entry | None
+    is_invalid: bool
+    seeds: frozenset[int]
+
+
+def known(ledger: Ledger, key: str) -> Known:
+    """Read what is known of a key."""
+    entries = ledger.entries(key)
+    last: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.run not in last or entry.event is Event.JUDGED:
+            last[entry.run] = entry
+    without = [entry for entry in last.values() if not entry.holds and ledger.is_there(entry)]
+    return Known(
+        verdicts=tuple(sorted((entry for entry in last.values() if entry.holds), key=lambda entry: entry.attempt)),
+        unfinished=without[-1] if without else None,
+        is_invalid=bool(without) and without[-1].event is Event.JUDGED,
+        seeds=frozenset(entry.seed for entry in entries if entry.event is Event.JUDGED),
+    )
+
+
+def key_of(
+    asked: str, *, rule: GateRule, family: str, found: FoundBaseline | None, anchor: FoundBaseline | None = None
+) -> str:
+    """
+    Digest what a verdict depends on besides the samples.
+
+    Args:
+        asked: Digest of weights, question and harness.
+        rule: How the gate decides; what INCONCLUSIVE does to the exit code is no part of the verdict.
+        family: Which gates share the error rate.
+        found: The baseline.
+        anchor: The second, fixed baseline; None where none was named.
+    """
+    how = asdict(replace(rule, inconclusive_passes=False))
+    parts = {"asked": asked, "rule": how, "family": family, "baseline": _baseline_digest(found)}
+    parts |= {} if anchor is None else {"anchor": _baseline_digest(anchor)}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _baseline_digest(found: FoundBaseline | None) -> str:
+    """Digest the numbers of a baseline; lineage, history and a reason change none."""
+    match found:
+        case None:
+            return "none"
+        case FoundBaseline(baseline=PublishedBaseline() as published):
+            text = json.dumps(asdict(published), sort_keys=True, default=str)
+        case FoundBaseline(baseline=MeasuredBaseline() as measured):
+            text = _text_of(replace(measured, lineage=None, history=(), reason=None))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _text_of(measured: MeasuredBaseline) -> str:
+    return dump_baselines(BaselineFile(model="r1eval/ledger", measured=(measured,)))
+
+
+def judged_entry(begun: Entry, result: GateResult, *, measured: MeasuredBaseline | None, when: str) -> Entry:
+    """Return the line of a verdict."""
+    return replace(
+        begun,
+        event=Event.JUDGED,
+        when=when,
+        verdict=result.judgement.verdict.name,
+        passes=result.passes,
+        result=json.dumps(asdict(result), allow_nan=False),
+        measured=None if measured is None else _text_of(measured),
+    )
+
+
+def stored_result(entry: Entry) -> GateResult:
+    """
+    Return the verdict that a line holds.
+
+    Raises:
+        StoreError: If it holds none.
+    """
+    try:
+        return decoded(GateResult, json.loads(entry.result or ""))
+    except ValueError as error:
+        raise StoreError(
+            f"{LEDGER_NAME}: the verdict on run {entry.run} cannot be read ({error}); judge that run again with "
+            "--r1-judge-only"
+        ) from error

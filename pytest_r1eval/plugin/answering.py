@@ -1,0 +1,288 @@
+"""
+What a run asks the ledger before it draws, and what it tells it afterwards.
+
+Before: a question that has its verdict is answered by it, an interrupted or INVALID run is gone on with, and only
+what is left is drawn. Afterwards: which attempt a verdict is of, and whose samples it rests on.
+
+A machine's share and a replay of a recorded run ask nothing: a share is judged with the merged run, and a recording
+gives the same verdict each time. (``--r1-engine-arg ledger=true`` lets a replay ask, as a rehearsal.) A stored run
+that is judged by ``--r1-judge-only`` is told of and never refused.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pytest_r1eval.baselines.shelf import FoundBaseline
+from pytest_r1eval.checkpoints.inspect import Checkpoint
+from pytest_r1eval.config.settings import EngineKind, Family, Settings
+from pytest_r1eval.core.attempts import Attempts
+from pytest_r1eval.core.baselines import MeasuredBaseline
+from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.errors import BaselineError, PlanError, StoreError
+from pytest_r1eval.judging.judge import GateResult
+from pytest_r1eval.ledger.book import Entry, Event, Known, Ledger, judged_entry, key_of, known, stored_result
+from pytest_r1eval.ledger.question import asked_digest
+from pytest_r1eval.plugin.wiring import anchor_of, rule_of, shelf_of
+from pytest_r1eval.runs.finished import changed_checkpoint, drawn
+from pytest_r1eval.runs.store import Store
+from pytest_r1eval.sampling.open_run import seed_of
+
+
+def keeps_ledger(settings: Settings) -> bool:
+    """Whether what is drawn is told to the ledger; a replay only where it is asked to."""
+    return settings.engine is not EngineKind.REPLAY or settings.engine_args.get("ledger") is True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inquiry:
+    """
+    What the ledger says of one benchmark, before anything is drawn.
+
+    Attributes:
+        benchmark: Its name.
+        asked: Digest of weights, question and harness.
+        key: The same with rule and baseline.
+        known: What the ledger knows.
+        is_fresh: Whether another attempt is asked for.
+    """
+
+    benchmark: str
+    asked: str
+    key: str
+    known: Known
+    is_fresh: bool
+
+    @property
+    def answer(self) -> Entry | None:
+        """The verdict that is there; None where there is something to draw."""
+        return None if self.is_fresh or not self.known.verdicts else self.known.verdicts[-1]
+
+    @property
+    def goes_on(self) -> Entry | None:
+        """The run to go on with: an interrupted one, or an INVALID one unless another attempt is asked for."""
+        if self.answer is not None or (self.is_fresh and self.known.is_invalid):
+            return None
+        return self.known.unfinished
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt that is going to be drawn."""
+        return len(self.known.verdicts) + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """
+    The ledger as one run sees it.
+
+    Attributes:
+        settings: What the user decided.
+        checkpoint: What is judged.
+        catalog: Every benchmark, by name.
+    """
+
+    settings: Settings
+    checkpoint: Checkpoint
+    catalog: Mapping[str, Benchmark]
+
+    @property
+    def ledger(self) -> Ledger:
+        """The output folder's."""
+        return Ledger(folder=self.settings.output_dir)
+
+    def asked(self, names: Sequence[str]) -> dict[str, str]:
+        """Digest what is asked of each benchmark; nothing where no ledger is kept."""
+        if self.settings.judge_only is not None or not keeps_ledger(self.settings):
+            return {}
+        return {name: asked_digest(self.catalog[name], self.settings, self.checkpoint) for name in names}
+
+    def inquire(self, names: Sequence[str], *, run: Path) -> dict[str, Inquiry]:
+        """Ask of each benchmark; nothing where the user named a run to go on with, or no ledger is kept."""
+        if self.settings.share is not None or (self.settings.resume is not None and not self.settings.goes_on):
+            return {}
+        asked = self.asked(names)
+        return {
+            name: Inquiry(
+                benchmark=name,
+                asked=asked[name],
+                key=found.key,
+                known=self._known(found.key),
+                is_fresh=self.settings.fresh,
+            )
+            for name, found in self._keys(asked, run=run, family=names).items()
+        }
+
+    def _known(self, key: str) -> Known:
+        """Read what is known of a key; a run that is damaged, or of a checkpoint that changed, is not gone on with."""
+        found = known(self.ledger, key)
+        if found.unfinished is None:
+            return found
+        with suppress(StoreError), closing(Store.open(self.ledger.run_of(found.unfinished))) as store:
+            if changed_checkpoint(store) is None:
+                return found
+        return replace(found, unfinished=None, is_invalid=False)
+
+    def _keys(self, asked: Mapping[str, str], *, run: Path, family: Sequence[str]) -> dict[str, _Keyed]:
+        shelf, keys = shelf_of(self.settings, self.checkpoint, run=run), dict[str, _Keyed]()
+        fixed = anchor_of(self.settings, self.checkpoint, run=run)
+        rule = rule_of(self.settings, n_gates=len(family))
+        members = f"holm {' '.join(sorted(family))}" if self.settings.family is Family.HOLM else "none"
+        for name, digest in asked.items():
+            try:
+                found = shelf.find(name)
+                anchor = None if fixed is None else fixed.find(name)
+            except BaselineError:  # planning refuses it by name
+                continue
+            key = key_of(digest, rule=rule, family=members, found=found, anchor=anchor)
+            keys[name] = _Keyed(key=key, found=found)
+        return keys
+
+    def seed(self, inquiries: Sequence[Inquiry]) -> int:
+        """
+        Return the seed of a new run; each attempt has its own, so that attempts are independent.
+
+        Raises:
+            PlanError: If the seed that was asked for, or recorded, was drawn with before.
+        """
+        first = seed_of(self.settings, self.checkpoint)
+        used = {seed for inquiry in inquiries for seed in inquiry.known.seeds}
+        if first not in used:
+            return first
+        if self.settings.engine is EngineKind.REPLAY or self.settings.seed is not None:
+            raise PlanError(
+                f"--r1-fresh: the seed {first} was drawn with before, so these would be the same samples; expected a "
+                "seed of its own: leave --r1-seed out, or give another"
+            )
+        attempt = max(inquiry.attempt for inquiry in inquiries)
+        while (seed := attempt_seed(first, attempt)) in used:
+            attempt += 1
+        return seed
+
+    def begin(self, inquiries: Sequence[Inquiry], *, run: Path, seed: int) -> None:
+        """Tell the ledger what is going to be drawn; a run that goes on is there already."""
+        own = self.ledger.name_of(run)
+        begun = [inquiry for inquiry in inquiries if inquiry.goes_on is None or inquiry.goes_on.run != own]
+        self.ledger.append([self._entry(one.benchmark, one.key, run=own, attempt=one.attempt, seed=seed)
+                            for one in begun])  # fmt: skip
+
+    @staticmethod
+    def _entry(benchmark: str, key: str, *, run: str, attempt: int, seed: int) -> Entry:
+        return Entry(event=Event.BEGUN, key=key, benchmark=benchmark, run=run, attempt=attempt, seed=seed, when=_now())
+
+    def standings(
+        self, store: Store, names: Sequence[str], *, asked: Mapping[str, str], family: Sequence[str]
+    ) -> dict[str, Standing]:
+        """
+        Say of each benchmark of a run that is about to be judged which attempt it is.
+
+        Args:
+            store: The run.
+            names: Its benchmarks.
+            asked: Digests of what was asked, of this session; the run holds the others.
+            family: All benchmarks that are asked for, those with a verdict included.
+        """
+        header, run = store.header, store.path.parent
+        digests = {**(header.asked or {}), **asked}
+        keys = self._keys({name: digests[name] for name in names if name in digests}, run=run, family=family)
+        return {name: self._standing(name, found, run=run, seed=header.seed) for name, found in keys.items()}
+
+    def _standing(self, name: str, keyed: _Keyed, *, run: Path, seed: int) -> Standing:
+        own, key = self.ledger.name_of(run), keyed.key
+        before = [entry for entry in known(self.ledger, key).verdicts if entry.run != own]
+        mine = [entry for entry in self.ledger.entries(key) if entry.run == own]
+        number = mine[-1].attempt if mine else len(before) + 1
+        before = [entry for entry in before if entry.attempt < number]
+        return Standing(
+            entry=self._entry(name, key, run=own, attempt=number, seed=seed),
+            attempts=Attempts(
+                number=number,
+                ledger=str(self.ledger.folder),
+                earlier=tuple(self.ledger.attempt_of(entry) for entry in before),
+            ),
+            added=_countable([entry.baseline() for entry in before], seed=seed, found=keyed.found),
+        )
+
+    def tell(self, store: Store, results: Sequence[GateResult], standings: Mapping[str, Standing]) -> None:
+        """Write verdicts into the ledger, with what was measured."""
+        lines = []
+        for result in results:
+            standing, plan = standings.get(result.benchmark), store.plan(result.benchmark)
+            if standing is None:
+                continue
+            k, measured = result.samples_per_problem, None
+            if plan is not None and k is not None and result.judgement.estimate is not None:
+                measured = drawn(store, plan, k=k)
+            lines.append(judged_entry(standing.entry, result, measured=measured, when=_now()))
+        if lines:
+            with self.ledger.locked():
+                self.ledger.append(lines)
+
+    def stored(self, inquiry: Inquiry, answer: Entry) -> GateResult:
+        """
+        Return the verdict that is there, marked as such.
+
+        Raises:
+            StoreError: If it cannot be read.
+        """
+        result = stored_result(answer)
+        attempt = self.ledger.attempt_of(answer)
+        said = result.attempts or Attempts(number=answer.attempt, ledger=str(self.ledger.folder))
+        return replace(result, benchmark=inquiry.benchmark, attempts=replace(said, stored=attempt))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from drawing the same at the same moment."""
+        if self.settings.judge_only is not None or not keeps_ledger(self.settings):
+            yield
+            return
+        with self.ledger.locked():
+            yield
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Keyed:
+    """A key, and the baseline in it."""
+
+    key: str
+    found: FoundBaseline | None
+
+
+def _countable(
+    earlier: Sequence[MeasuredBaseline], *, seed: int, found: FoundBaseline | None
+) -> tuple[MeasuredBaseline, ...]:
+    """Return what may be added to a run: nothing that was drawn with its seed, and nothing that is in the baseline."""
+    baseline = None if found is None else found.baseline
+    theirs = baseline.evidence if isinstance(baseline, MeasuredBaseline) else None
+    fit = [one for one in earlier if theirs is None or not one.evidence.overlaps(theirs)]
+    return () if seed in {one.seed for one in fit} else tuple(fit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """
+    Which attempt a run is.
+
+    Attributes:
+        entry: Its line in the ledger, before the verdict.
+        attempts: What is said of it.
+        added: What earlier attempts measured, whose samples count too; none where they share its seed.
+    """
+
+    entry: Entry
+    attempts: Attempts
+    added: tuple[MeasuredBaseline, ...]
+
+
+def attempt_seed(first: int, attempt: int) -> int:
+    """Return the seed of a further attempt, from that of the first."""
+    return int.from_bytes(hashlib.sha256(f"{first} attempt {attempt}".encode()).digest()[:6], "big")
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,19 @@
+"""
+A pytest plugin that checks a run and ends: `-p pytest_r1eval.plugin.rehearsal`.
+
+It is pytest's own command line that is parsed, so every option means what it will mean in the run, those of
+other plugins included. No session begins: nothing is collected, drawn or written.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode:
+    """Check the run in place of a session."""
+    from pytest_r1eval.plugin.startup import rehearse  # noqa: PLC0415 - a plugin stays light
+
+    rehearse(config)
+    return pytest.ExitCode.OK

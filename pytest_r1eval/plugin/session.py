@@ -1,0 +1,642 @@
+"""
+What one pytest process does in a run: works, judges, or both.
+
+Alone, a process works and judges. Under xdist the controller judges and the workers
+work; they share nothing but the run's folder. The judge never asks who did what:
+it knows which benchmarks were selected, and the store knows the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing, suppress
+from dataclasses import replace
+from enum import Enum, auto
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _pytest import runner
+
+from pytest_r1eval.checkpoints.inspect import Checkpoint
+from pytest_r1eval.config.settings import EngineKind, Family, Settings
+from pytest_r1eval.core.benchmarks import LIVECODEBENCH_WINDOWS, Benchmark
+from pytest_r1eval.core.plans import Share
+from pytest_r1eval.core.texts import printable
+from pytest_r1eval.engines.devices import Places
+from pytest_r1eval.engines.placement import Placement
+from pytest_r1eval.errors import PlanError, R1EvalError, StoreError
+from pytest_r1eval.exams.catalog import names_of
+from pytest_r1eval.plugin import items
+from pytest_r1eval.plugin.wiring import (
+    N_SCORING_PROCESSES_PER_WORKER,
+    anchor_of,
+    build_worker,
+    code_grading_of,
+    rule_of,
+    shelf_of,
+)
+from pytest_r1eval.runs.lock import RunLock
+from pytest_r1eval.runs.store import FILE_NAME, Store
+from pytest_r1eval.sampling.open_run import open_run
+
+if TYPE_CHECKING:
+    from pytest_r1eval.judging.judge import GateResult
+    from pytest_r1eval.ledger.book import Entry
+    from pytest_r1eval.plugin.answering import Desk, Inquiry, Standing
+    from pytest_r1eval.plugin.display import LiveProgress
+    from pytest_r1eval.plugin.items import Work
+    from pytest_r1eval.runs.shares import ShareResult
+    from pytest_r1eval.sampling.worker import Worker
+
+ORPHAN_POLL_S = 0.5
+"""How often a worker looks whether its controller still lives."""
+
+
+class Role(Enum):
+    """Which part of a run a process plays."""
+
+    ALONE = auto()
+    CONTROLLER = auto()
+    WORKER = auto()
+
+    @property
+    def judges(self) -> bool:
+        """Whether the verdict is this process's to give."""
+        return self is not Role.WORKER
+
+
+class RunSession:
+    """
+    The hooks of one pytest process with ``--r1-model`` or ``--r1-judge-only``.
+
+    Args:
+        config: pytest's configuration.
+        settings: What the user decided.
+        catalog: Every benchmark, by name.
+        checkpoint: What is judged.
+        run: The run's folder, which need not exist yet.
+        placement: Where engines run; None where this process starts none of its own.
+        is_answered: Whether every question seems to have its verdict already.
+    """
+
+    def __init__(  # noqa: PLR0913 - seven parts, named at the only call
+        self,
+        config: pytest.Config,
+        *,
+        settings: Settings,
+        catalog: dict[str, Benchmark],
+        checkpoint: Checkpoint,
+        run: Path,
+        placement: Placement | None = None,
+        is_answered: bool = False,
+    ) -> None:
+        self._config = config
+        self._is_answered = is_answered
+        self._inquiries: dict[str, Inquiry] = {}
+        self._answers: dict[str, Entry] = {}
+        self._placement = placement
+        self._places = Places()
+        self._settings = settings
+        self._catalog = catalog
+        self._checkpoint = checkpoint
+        self._run = run
+        self._role = role_of(config)
+        self._worker: Worker | None = None
+        self._selected: tuple[str, ...] = ()
+        self._results: list[GateResult] = []
+        self._workflow_commands: tuple[str, ...] = ()
+        self._share_results: tuple[ShareResult, ...] = ()
+        self._lock: RunLock | None = None
+        self._progress: LiveProgress | None = None
+        self._closing_words: tuple[str, ...] = ()
+        self._regraded: tuple[str, ...] = ()
+        self._is_interrupted = False
+        self._is_counted = False
+
+    @cached_property
+    def _desk(self) -> Desk:
+        """The ledger, as this run sees it."""
+        from pytest_r1eval.plugin.answering import Desk  # noqa: PLC0415 - imports the statistics
+
+        return Desk(settings=self._settings, checkpoint=self._checkpoint, catalog=self._catalog)
+
+    # Collection
+
+    def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+        """Collect the benchmarks below the package's anchor file."""
+        if file_path != items.ANCHOR:
+            return None
+        judging = self._settings.judge_only is not None
+        return items.BenchmarkCollector.build(
+            parent,
+            benchmarks=self._offered(),
+            n_shards=1 if judging else self._settings.n_workers,
+            worker=StoredWork if judging else self._work,
+        )
+
+    def _offered(self) -> dict[str, Benchmark]:
+        """Return what can be selected; of LiveCodeBench's two dozen other windows only what is named."""
+        words = set(re.findall(r"\w+", f"{self._config.option.markexpr} {self._config.option.keyword}"))
+        windows = {window.name for window in LIVECODEBENCH_WINDOWS} - words
+        return {name: spec for name, spec in self._catalog.items() if name not in windows or self._settings.judge_only}
+
+    def pytest_report_header(self) -> list[str]:
+        """Say what is judged and where the run is kept."""
+        lines = [f"r1eval: {self._checkpoint.name} ({self._checkpoint.model})"]
+        lines.append("r1eval: judged before, nothing is drawn" if self._is_answered else f"r1eval: run {self._run}")
+        if self._settings.goes_on:
+            lines.append("r1eval: it goes on from what is stored")
+        if self._settings.regrades:
+            lines.append(f"r1eval: nothing is drawn; programs are graded again by --r1-grader {self._settings.grader}")
+        if self._placement is not None:
+            lines += [f"r1eval: {line}" for line in self._placement.remarks]
+        if self._settings.share is not None:
+            lines.append(f"r1eval: share {self._settings.share}; to be merged before it is judged")
+        is_drawing = self._settings.judge_only is None and self._settings.engine is not EngineKind.REPLAY
+        if self._config.option.collectonly or not is_drawing or self._is_answered:
+            return lines
+        from pytest_r1eval.judging.outlook import outlook_lines  # noqa: PLC0415 - imports the statistics
+
+        if self._checkpoint.prints_date:
+            date = self._settings.template_date
+            lines.append(f"r1eval: its chat template prints the date and sees {date} (--r1-template-date)")
+        words = set(re.findall(r"\w+", f"{self._config.option.markexpr} {self._config.option.keyword}"))
+        asked = [spec for spec in self._catalog.values() if words & {*items.marks_of(spec)}]
+        rule = rule_of(self._settings, n_gates=max(1, len(asked)))
+        shelf = shelf_of(self._settings, self._checkpoint, run=self._run)
+        anchor = anchor_of(self._settings, self._checkpoint, run=self._run)
+        foreseen = outlook_lines(asked, shelf=shelf, anchor=anchor, settings=self._settings, rule=rule)
+        return lines + [f"r1eval: {line}" for line in foreseen]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist is untyped
+        """Tell an xdist worker where the run is, and its place: one that replaces a dead one takes its devices over."""
+        node.workerinput["r1eval_run"] = str(self._run)
+        node.workerinput["r1eval_place"] = self._places.take(node.gateway.id)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
+        """Begin the run as soon as the first worker knows what is selected."""
+        if not self._selected:
+            self._begin(list(ids))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:  # noqa: ANN401 - xdist is untyped
+        """Hand a dead worker's units to the living at once; its lease would run for a minute."""
+        self._places.leave(node.gateway.id)
+        if self._selected and self._settings.judge_only is None:
+            # An error here is the judge's to say: it reads the same file.
+            with suppress(StoreError), closing(Store.open(self._run)) as store:
+                store.release_worker(node.gateway.id)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:  # noqa: ANN401
+        """Run a dead worker's shard again; whether a sample is missing is the judge's to say, not the crash's."""
+        if items.benchmark_of(crashitem) is None:
+            return
+        with suppress(NotImplementedError):  # loadscope and its kin hand it on by themselves
+            sched.mark_test_pending(crashitem)
+        report.outcome = items.WORKER_LOST  # type: ignore[assignment]  # pytest knows three, plugins have more
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
+        """Count a shard that lost its worker as that: no failure, no pass."""
+        return ("worker lost", "L", "WORKER LOST") if report.outcome == items.WORKER_LOST else None
+
+    # Running
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """Run a shard in this process and once, where a plugin would fork tests or run them again."""
+        if not isinstance(item, items.ShardItem):
+            return None
+        return runner.pytest_runtest_protocol(item, nextitem)
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Judge after the last item, whatever ended the loop but a Ctrl-C; under xdist, work until nothing is left."""
+        if self._config.option.collectonly:
+            return (yield)
+        if self._role is Role.WORKER:
+            outcome = yield
+            self._work_on(session)
+            return outcome
+        if self._role is Role.ALONE:
+            self._begin([item.nodeid for item in session.items])
+        try:
+            try:
+                outcome = yield
+            finally:
+                self._stop_progress()
+        except KeyboardInterrupt as error:
+            self._is_interrupted = not isinstance(error, session.Interrupted)
+            if not self._is_interrupted:
+                self._judge()
+            raise
+        except session.Failed:
+            self._judge()
+            raise
+        self._judge()
+        return outcome
+
+    def pytest_runtest_logstart(self) -> None:
+        """Add the gates to pytest's total, once the total exists."""
+        session = self._config.pluginmanager.get_plugin("session")
+        if self._role.judges and not self._is_counted and isinstance(session, pytest.Session):
+            session.testscollected += items.N_GATES * len(self._selected)
+            session.testscollected += self._settings.upload_required and self._settings.share is None
+            self._is_counted = True
+
+    def pytest_sessionfinish(self) -> None:
+        """Give the device and the leases back."""
+        if self._worker is not None:
+            self._worker.stop()
+
+    def pytest_unconfigure(self) -> None:
+        """Let others have the run."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Show the gate."""
+        if self._role.judges and self._is_interrupted and self._selected:
+            shard = "" if self._settings.share is None else f" --r1-shard {self._settings.share}"
+            terminalreporter.write_line(
+                "r1eval: interrupted, nothing was judged. What was generated is stored; "
+                f"go on with --r1-resume {self._run}{shard}"
+            )
+        for line in [line for result in self._share_results for line in ("", *result.words)]:
+            terminalreporter.write_line(line)
+        if not self._results:
+            return
+        from pytest_r1eval.reports.terminal import colour_of, family_words, gate_table, gate_words  # noqa: PLC0415
+
+        terminalreporter.section("r1eval: may this checkpoint ship?")
+        colours = [{}, {}, *map(colour_of, self._results)]
+        for line, colour in zip(gate_table(self._results), colours, strict=True):
+            terminalreporter.write_line(line, **colour)
+        for line in (*family_words(self._results), *self._regraded):
+            terminalreporter.write_line(line)
+        passed = [result for result in self._results if result.judgement.passes]
+        for line in [line for result in passed for line in ("", *gate_words(result))]:
+            terminalreporter.write_line(line)
+        terminalreporter.write_line("")
+        runs = [self._run] if self._drawn else [self._desk.ledger.run_of(entry) for entry in self._answers.values()]
+        for run in dict.fromkeys(runs):
+            terminalreporter.write_line(f"run: {run}")
+        for line in self._closing_words:
+            terminalreporter.write_line(line)
+        for line in self._workflow_commands:
+            terminalreporter.write_line(line)
+
+    def _begin(self, nodeids: list[str]) -> None:
+        """Create or resume the run's store for what is selected."""
+        names = [name for nodeid in nodeids if (name := items.benchmark_of(nodeid)) is not None]
+        self._selected = tuple(name for name in self._catalog if name in names)
+        if not self._selected:  # whatever else is selected: green tests without a gate would be exit code 0
+            raise pytest.UsageError(f"{self._choice()} selects no benchmark; {marks_hint(self._catalog)}")
+        try:
+            with self._desk.locked():
+                self._inquire()
+                if self._drawn:
+                    self._open()
+        except R1EvalError as error:
+            raise pytest.UsageError(printable(str(error))) from error
+        if self._settings.judge_only is None and self._drawn:
+            from pytest_r1eval.plugin.display import start_progress  # noqa: PLC0415 - imports the statistics
+
+            self._progress = start_progress(self._config, self._run, benchmarks=self._drawn)
+
+    def _choice(self) -> str:
+        """Return the options that chose what is run."""
+        option = self._config.option
+        keyword = f" with -k {option.keyword!r}" if option.keyword else ""
+        deselected = " with --deselect" if option.deselect else ""
+        return f"-m {option.markexpr!r}{keyword}{deselected}"
+
+    @property
+    def _drawn(self) -> tuple[str, ...]:
+        """The benchmarks that this run is about; the others have their verdicts already."""
+        return tuple(name for name in self._selected if name not in self._answers)
+
+    def _inquire(self) -> None:
+        """
+        Ask the ledger of what is selected.
+
+        Raises:
+            PlanError: If a run is to be gone on with that is not this one.
+        """
+        self._inquiries = self._desk.inquire(self._selected, run=self._run)
+        goes_on = self._desk.ledger.name_of(self._run) if self._settings.goes_on else None
+        for name, inquiry in self._inquiries.items():
+            answer, unfinished = inquiry.answer, inquiry.goes_on
+            if answer is not None and answer.run != goes_on:
+                self._answers[name] = answer
+            if unfinished is not None and unfinished.run != goes_on:
+                run = self._desk.ledger.run_of(unfinished)
+                raise PlanError(
+                    f"{name}: a run of these weights is not finished, and is gone on with before another is drawn; "
+                    f"expected --r1-resume {run}, with the same options"
+                )
+
+    def _open(self) -> None:
+        inquiries = [self._inquiries[name] for name in self._drawn if name in self._inquiries]
+        opened = open_run(
+            self._run,
+            settings=self._settings,
+            catalog=self._catalog,
+            checkpoint=self._checkpoint,
+            selected=self._drawn,
+            seed=self._desk.seed(inquiries) if inquiries and not self._settings.goes_on else None,
+            asked=self._desk.asked(self._drawn),
+        )
+        self._lock = opened.lock
+        with closing(opened.store) as store:
+            if self._settings.judge_only is None:
+                store.select(self._drawn)
+            if inquiries:
+                self._desk.begin(inquiries, run=self._run, seed=store.header.seed)
+
+    def _work(self) -> Work:
+        """Return who works on a shard: the engine; nothing works where the question has its verdict."""
+        if not (self._run / FILE_NAME).is_file():
+            return StoredWork()
+        with closing(Store.open(self._run)) as store:
+            selected = store.selected
+        return OpenWork(selected=selected, start=self._start_worker)
+
+    def _stop_progress(self) -> None:
+        error = None if self._progress is None else self._progress.stop()
+        if error is not None:
+            self._config.get_terminal_writer().line(error)
+
+    def _start_worker(self) -> Worker:
+        if self._worker is None:
+            self._worker = build_worker(
+                self._settings,
+                run=self._run,
+                catalog=self._catalog,
+                checkpoint=self._checkpoint,
+                place=place_of(self._config),
+            )
+            self._worker.start()
+            if self._role is Role.WORKER:
+                threading.Thread(
+                    target=stop_when_orphaned, args=(self._worker, os.getppid()), name="r1eval orphan", daemon=True
+                ).start()
+        return self._worker
+
+    def _work_on(self, session: pytest.Session) -> None:
+        """
+        Keep the engine until no benchmark has a unit left, however few shards xdist gave this worker.
+
+        xdist deals shards as it likes: both of one benchmark to one worker, under loadfile all of them.
+        """
+        if session.shouldfail or session.shouldstop:  # as by -x: xdist's loop returns, where pytest's own raises
+            return
+        if self._settings.judge_only is not None or not any(
+            isinstance(item, items.ShardItem) for item in session.items
+        ):
+            return
+        if not (self._run / FILE_NAME).is_file():  # every question has its verdict
+            return
+        try:
+            error = self._start_worker().finish_all()
+        except R1EvalError as refusal:
+            error = refusal
+        if error is not None:
+            place = self._config.workerinput["workerid"]  # type: ignore[attr-defined]  # xdist is untyped
+            warning = pytest.PytestWarning(
+                printable(f"r1eval: {place} gave up, and left its part to the others: {error}")
+            )
+            self._config.issue_config_time_warning(warning, stacklevel=1)
+
+    def _judge(self) -> None:
+
+        if not self._selected:
+            return
+        self._check_checkpoint()
+        if self._settings.share is not None:
+            self._report_share(self._settings.share)
+            return
+        try:
+            found = {name: self._desk.stored(self._inquiries[name], entry) for name, entry in self._answers.items()}
+            if self._drawn:
+                found |= {result.benchmark: result for result in self._judged()}
+            self._results += [found[name] for name in self._selected]
+        except R1EvalError as error:
+            raise pytest.UsageError(printable(f"the run cannot be judged: {error}")) from error
+        for result in self._results:
+            self._report(result)
+        self._finish()
+        self._tell_github()
+
+    def _judged(self) -> tuple[GateResult, ...]:
+        """Judge what was drawn, and tell the ledger."""
+        from pytest_r1eval.judging.judge import Judge  # noqa: PLC0415 - imports the statistics
+
+        with closing(Store.open(self._run)) as store:
+            if self._settings.regrades:
+                self._regrade(store)
+            shelf = shelf_of(self._settings, self._checkpoint, run=self._run)
+            asked = {name: inquiry.asked for name, inquiry in self._inquiries.items()}
+            standings: dict[str, Standing] = {}
+            if not self._settings.regrades:
+                standings = self._desk.standings(store, self._drawn, asked=asked, family=self._selected)
+            judge = Judge(
+                store=store,
+                shelf=replace(shelf, lineage=shelf.lineage or store.header.lineage),  # a run that is judged again
+                anchor=anchor_of(self._settings, self._checkpoint, run=self._run),
+                rule=rule_of(self._settings, n_gates=len(self._selected)),
+                save_as=self._settings.save_baseline,
+                is_holm=self._settings.family is Family.HOLM,
+                earlier={name: standing.added for name, standing in standings.items()},
+                attempts={name: standing.attempts for name, standing in standings.items()},
+            )
+            results = judge.judge([self._catalog[name] for name in self._drawn])
+            self._desk.tell(store, results, standings)
+        return results
+
+    def _regrade(self, store: Store) -> None:
+        """Let `--r1-grader` grade a stored run's programs again, and say so."""
+        from pytest_r1eval.judging.regrade import regrade  # noqa: PLC0415 - only where it is asked for
+
+        regraded = regrade(
+            store,
+            [self._catalog[name] for name in self._selected],
+            code=code_grading_of(self._settings),
+            n_processes=N_SCORING_PROCESSES_PER_WORKER,
+        )
+        self._regraded = tuple(one.line for one in regraded)
+
+    def _check_checkpoint(self) -> None:
+        """Read the checkpoint once more before anything is said of it; a run that is only judged has none."""
+        changes = self._checkpoint.changes(reread=True)
+        if changes:
+            with suppress(StoreError), closing(Store.open(self._run)) as store:  # the judge reads the same file
+                store.note_changed_checkpoint(changes)
+
+    def _finish(self) -> None:
+        """Write and upload what is kept of the run; a failure stands beside the verdicts."""
+        from pytest_r1eval.upload.after_verdict import finish, finish_again  # noqa: PLC0415 - imports the statistics
+
+        settings = self._settings
+        if self._drawn:
+            finished = finish(
+                self._run,
+                [result for result in self._results if result.benchmark not in self._answers],
+                tasks={name: self._catalog[name].task for name in self._drawn},
+                wishes=settings.upload,
+                when=settings.upload_when,
+                reports=settings.reports,
+            )
+        else:
+            runs = dict.fromkeys(self._desk.ledger.run_of(entry) for entry in self._answers.values())
+            finished = finish_again(
+                [*runs], self._results, wishes=settings.upload, when=settings.upload_when, reports=settings.reports
+            )
+        self._closing_words = (*self._not_recorded(), *finished.reports, *finished.lines)
+        if self._settings.upload_required:
+            ending = {True: items.Ending.PASSED, False: items.Ending.ERROR, None: items.Ending.SKIPPED}
+            words = "\n".join(finished.lines)
+            self._log(items.upload_reports(ending[finished.is_uploaded], words=words))
+
+    def _not_recorded(self) -> tuple[str, ...]:
+        """Say how a stored run becomes a baseline, where --r1-save-baseline finds nothing that was drawn."""
+        name = self._settings.save_baseline
+        if name is None:
+            return ()
+        runs = [self._desk.ledger.run_of(entry) for entry in self._answers.values()]
+        return tuple(
+            f"not recorded, as nothing was drawn; record the stored run: r1eval baseline record {run} {name}"
+            for run in dict.fromkeys(runs)
+        )
+
+    def _tell_github(self) -> None:
+        """Put the table on the job's summary page and annotate what is not green; elsewhere nothing happens."""
+        from pytest_r1eval.reports.github import workflow_commands, write_summary  # noqa: PLC0415 - the same
+        from pytest_r1eval.upload.after_verdict import noted  # noqa: PLC0415 - imports the statistics
+
+        failures: list[str] = []
+        is_job = True
+        with noted("GitHub summary", failures):
+            is_job = write_summary(os.environ, self._results, title=f"{self._checkpoint.name}: may it ship?")
+        with noted("GitHub annotations", failures):
+            self._workflow_commands = tuple(workflow_commands(self._results)) if is_job else ()
+        self._closing_words = (*self._closing_words, *failures)
+
+    def _report_share(self, share: Share) -> None:
+        """Say of a machine's share whether it is whole; the verdict is the merged run's."""
+        from pytest_r1eval.runs.shares import share_results  # noqa: PLC0415 - imports the statistics
+
+        try:
+            with closing(Store.open(self._run)) as store:
+                self._share_results = share_results(store, share, self._selected)
+        except R1EvalError as error:
+            raise pytest.UsageError(printable(f"the share cannot be read: {error}")) from error
+        for result in self._share_results:
+            ending = items.Ending.SKIPPED if result.refusal is None else items.Ending.ERROR
+            self._emit(result.benchmark, "pass@1", ending, result.words)
+            words = [f"{result.benchmark}: health is judged with the merged run."]
+            self._emit(result.benchmark, "health", items.Ending.SKIPPED, words)
+
+    def _report(self, result: GateResult) -> None:
+        """Emit the two reports of a benchmark, as pytest would of two tests."""
+        from pytest_r1eval.reports.properties import properties_of  # noqa: PLC0415
+        from pytest_r1eval.reports.terminal import gate_words, health_words  # noqa: PLC0415
+        from pytest_r1eval.stats.verdicts import Verdict  # noqa: PLC0415 - imports the statistics
+
+        judgement, health = result.judgement, result.health
+        pass_at_1 = items.Ending.of(passes=judgement.passes)
+        if judgement.verdict is Verdict.INVALID:
+            pass_at_1 = items.Ending.ERROR
+        healthy = items.Ending.SKIPPED if health is None else items.Ending.of(passes=health.passes)
+        properties = properties_of(result, run=str(self._run))
+        self._emit(result.benchmark, "pass@1", pass_at_1, gate_words(result), properties)
+        self._emit(result.benchmark, "health", healthy, health_words(result))
+
+    def _emit(
+        self,
+        benchmark: str,
+        gate: str,
+        ending: items.Ending,
+        words: list[str],
+        properties: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        text = "\n".join(words)
+        self._log(items.gate_reports(self._catalog[benchmark], gate, ending, words=text, properties=properties))
+
+    def _log(self, reports: Iterable[pytest.TestReport]) -> None:
+        """Report one gate the way pytest reports a test."""
+        hook = self._config.hook
+        for report in reports:
+            if report.when == "setup":
+                hook.pytest_runtest_logstart(nodeid=report.nodeid, location=report.location)
+            hook.pytest_runtest_logreport(report=report)
+        hook.pytest_runtest_logfinish(nodeid=report.nodeid, location=report.location)
+
+
+def stop_when_orphaned(worker: Worker, parent: int) -> None:
+    """
+    Stop a worker whose controller was killed.
+
+    execnet lets it run on for up to ten seconds, on a device that the resumed run
+    needs, for samples that the resumed run draws as well.
+
+    Args:
+        worker: The worker.
+        parent: The controller's process id.
+    """
+    while os.getppid() == parent:
+        time.sleep(ORPHAN_POLL_S)
+    worker.stop()
+
+
+class OpenWork:
+    """
+    The work of a run that draws only what has no verdict yet.
+
+    Args:
+        selected: The benchmarks that the run is about.
+        start: Starts the engine, once.
+    """
+
+    def __init__(self, *, selected: tuple[str, ...], start: Callable[[], Worker]) -> None:
+        self._selected = selected
+        self._start = start
+
+    def finish(self, benchmark: str) -> None:
+        """Wait until a benchmark has no unit left; one that the run is not about has its verdict."""
+        if benchmark in self._selected:
+            self._start().finish(benchmark)
+
+
+class StoredWork:
+    """The work of a stored run: done."""
+
+    def finish(self, benchmark: str) -> None:
+        """Wait for nothing; what is missing makes the verdict INVALID."""
+
+
+def role_of(config: pytest.Config) -> Role:
+    """Tell which part this process plays."""
+    if hasattr(config, "workerinput"):
+        return Role.WORKER
+    return Role.CONTROLLER if config.getoption("dist", default="no") != "no" else Role.ALONE
+
+
+def place_of(config: pytest.Config) -> int:
+    """Return this worker's place among the devices, from 0, as the controller gave it."""
+    return int(getattr(config, "workerinput", {}).get("r1eval_place", 0))
+
+
+def marks_hint(catalog: dict[str, Benchmark]) -> str:
+    """List what can be selected."""
+    marks = dict.fromkeys(spec.mark for spec in catalog.values())
+    return f"choose benchmarks by their marks, as in -m 'aime or math500': {names_of(marks)}"

@@ -1,0 +1,258 @@
+"""From a command line to a registered run: every check that needs no engine happens here."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_r1eval.checkpoints.inspect import Checkpoint
+from pytest_r1eval.config.installation import Needs
+from pytest_r1eval.config.installation import check as check_installation
+from pytest_r1eval.config.options import given, names_in
+from pytest_r1eval.config.settings import EngineKind, GateKind, Settings, settings_from
+from pytest_r1eval.core.benchmarks import Benchmark, Grader
+from pytest_r1eval.core.texts import printable
+from pytest_r1eval.engines.devices import this_machine
+from pytest_r1eval.errors import R1EvalError
+from pytest_r1eval.exams.catalog import build_catalog, names_of
+from pytest_r1eval.plugin import items, rootdir
+from pytest_r1eval.plugin.session import RunSession, marks_hint
+from pytest_r1eval.plugin.wiring import checkpoint_of, placement_of, run_folder
+from pytest_r1eval.runs.store import Store
+
+if TYPE_CHECKING:
+    from pytest_r1eval.plugin.answering import Inquiry
+
+_CHECKPOINT = pytest.StashKey[Checkpoint]()
+"""What ``-n auto`` inspected before the run was registered; weights are hashed once."""
+
+
+def auto_workers(config: pytest.Config) -> int:
+    """
+    Return what ``-n auto`` means: the engines that pay on this machine, not its CPUs.
+
+    A server, a replay and a stored run load nothing here, and one worker keeps them busy.
+
+    Raises:
+        pytest.UsageError: If there is no such checkpoint, or not one engine fits.
+    """
+    settings = settings_from(config)
+    try:
+        checkpoint = checkpoint_of(settings)
+        placement = placement_of(settings, checkpoint, machine=this_machine(os.environ), n_workers=None)
+    except R1EvalError as error:
+        raise pytest.UsageError(printable(str(error))) from error
+    config.stash[_CHECKPOINT] = checkpoint
+    return 1 if placement is None else placement.n_engines
+
+
+def rehearse(config: pytest.Config) -> None:
+    """
+    Check all that a run checks before its first token: options, checkpoint, baseline, exam and prompts.
+
+    Raises:
+        pytest.UsageError: If the run cannot be carried out, with the reason in one line.
+    """
+    from pytest_r1eval.plugin.wiring import rehearse_plans  # noqa: PLC0415 - beside the only call
+
+    rootdir.check(config)
+    settings = settings_from(config)
+    try:
+        catalog = _catalog(config, settings)
+        _check_choice(config, settings, catalog)
+        checkpoint = checkpoint_of(settings)
+        words = set(re.findall(r"\w+", config.option.markexpr))
+        rehearse_plans(
+            [spec for spec in catalog.values() if words & {items.marks_of(spec)[-1]}],
+            settings=settings,
+            checkpoint=checkpoint,
+            run=run_folder(config, settings, checkpoint),
+        )
+    except R1EvalError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def register(config: pytest.Config) -> None:
+    """
+    Check what was asked for and register the run's hooks.
+
+    Raises:
+        pytest.UsageError: If it cannot be done, with the reason in one line.
+    """
+    rootdir.check(config)
+    items.show_ids(config)
+    settings = settings_from(config)
+    try:
+        catalog = _catalog(config, settings)
+        if settings.judge_only is not None:
+            catalog = _held(settings.judge_only, catalog)
+        _check_choice(config, settings, catalog)
+        checkpoint = config.stash.get(_CHECKPOINT, None) or checkpoint_of(settings)
+        is_worker = hasattr(config, "workerinput")
+        expected: dict[str, Inquiry] = {}
+        if not (config.option.collectonly or is_worker):
+            settings, expected = _after_inquiry(config, settings, catalog=catalog, checkpoint=checkpoint)
+        run = run_folder(config, settings, checkpoint)
+        is_answered = bool(expected) and all(one.answer is not None for one in expected.values())
+        placement = None
+        if not (config.option.collectonly or is_worker or is_answered):
+            placement = placement_of(
+                settings, checkpoint, machine=this_machine(os.environ), n_workers=settings.n_workers
+            )
+            check_installation(_needs(settings))
+    except R1EvalError as error:
+        raise pytest.UsageError(printable(str(error))) from error
+    for benchmark in catalog.values():
+        for mark in items.marks_of(benchmark):
+            config.addinivalue_line("markers", f"{mark}: the benchmark {benchmark.name} of pytest-r1eval")
+    config.pluginmanager.register(
+        RunSession(
+            config,
+            settings=settings,
+            catalog=catalog,
+            checkpoint=checkpoint,
+            run=run,
+            placement=placement,
+            is_answered=is_answered,
+        ),
+        "r1eval-run",
+    )
+    _forgive_dead_engines(config)
+    if config.args_source is not config.ArgsSource.ARGS:
+        # Nobody named a path: judge, and leave the user's own tests and their marks alone.
+        config.args.clear()
+    config.args.append(str(items.ANCHOR))
+
+
+def _after_inquiry(
+    config: pytest.Config, settings: Settings, *, catalog: dict[str, Benchmark], checkpoint: Checkpoint
+) -> tuple[Settings, dict[str, Inquiry]]:
+    """
+    Ask the ledger before anything is drawn; an interrupted or INVALID run is gone on with in its folder.
+
+    What -m selects is guessed from its words, because xdist's workers are told the folder before they collect. The
+    session asks again once it knows; a guess that was wrong draws nothing that has its verdict.
+    """
+    from pytest_r1eval.plugin.answering import Desk  # noqa: PLC0415 - imports the statistics
+
+    words = set(re.findall(r"\w+", config.option.markexpr or ""))
+    if settings.judge_only is not None or config.option.keyword or "not" in words:
+        return settings, {}
+    names = [name for name, spec in catalog.items() if words & {*items.marks_of(spec)}]
+    desk = Desk(settings=settings, checkpoint=checkpoint, catalog=catalog)
+    expected = desk.inquire(names, run=settings.output_dir / checkpoint.name / NEXT_RUN) if names else {}
+    unfinished = {str(desk.ledger.run_of(one.goes_on)) for one in expected.values() if one.goes_on is not None}
+    if not unfinished:
+        return settings, expected
+    return replace(settings, resume=max(unfinished), goes_on=True), expected
+
+
+NEXT_RUN = "99999999-999999"
+"""The name of a run that is not there yet, after every other: what `--r1-baseline previous` looks before."""
+
+
+def _forgive_dead_engines(config: pytest.Config) -> None:
+    """
+    Let no user's ``filterwarnings = error`` turn a run red for what an engine that died left open.
+
+    The garbage collector finds it at any time: in an item, where pytest applies the
+    ini file's filters, or at the end, where those of the session's start hold.
+    """
+    config.addinivalue_line("filterwarnings", "ignore:Unclosed context <zmq:ResourceWarning")
+    warnings.filterwarnings("ignore", message="Unclosed context <zmq", category=ResourceWarning)
+
+
+def _catalog(config: pytest.Config, settings: Settings) -> dict[str, Benchmark]:
+    contributed = [benchmark for found in config.hook.pytest_r1eval_benchmarks(config=config) for benchmark in found]
+    return build_catalog(tasks=settings.tasks, pyproject=settings.root / "pyproject.toml", contributed=contributed)
+
+
+def _check_choice(config: pytest.Config, settings: Settings, catalog: dict[str, Benchmark]) -> None:
+    unknown = sorted(set(settings.samples) - set(catalog))
+    if unknown:
+        raise pytest.UsageError(
+            f"--r1-samples {unknown[0]}=...: no such benchmark; expected one of {names_of(catalog)}"
+        )
+    if config.pluginmanager.has_plugin("rerunfailures") and config.getoption("reruns", default=None):
+        raise pytest.UsageError(
+            "--reruns with --r1-model: a gate that is rerun until it passes has no error rate; "
+            "leave --reruns out, and add samples (--r1-samples) where a verdict is too close"
+        )
+    _check_share(settings)
+    if settings.judge_only is not None:
+        _check_judging(config, settings, settings.judge_only, catalog)
+        return
+    if settings.engine is EngineKind.REPLAY:
+        from pytest_r1eval.engines.replay import ReplayOptions  # noqa: PLC0415 - only where it is the engine
+
+        ReplayOptions.parse(settings.engine_args)
+    if not (config.option.markexpr or config.option.keyword or config.option.collectonly):
+        raise pytest.UsageError(f"--r1-model without -m would run everything; {marks_hint(catalog)}")
+
+
+def _needs(settings: Settings) -> Needs:
+    """Say what this machine has to have for a run: a stored one nothing, and an engine elsewhere the grader alone."""
+    if settings.judge_only is not None:
+        return Needs(engine=False, grader=settings.regrades)
+    if settings.engine is EngineKind.REPLAY:
+        from pytest_r1eval.engines.replay import ReplayOptions  # noqa: PLC0415 - only where it is the engine
+
+        return Needs(engine=False, grader=ReplayOptions.parse(settings.engine_args).regrade)
+    return Needs(engine=settings.engine is EngineKind.VLLM, grader=True)
+
+
+def _held(run: Path, catalog: dict[str, Benchmark]) -> dict[str, Benchmark]:
+    """Return the benchmarks of a stored run."""
+    with closing(Store.open(run)) as store:
+        names = store.selected
+    unknown = [name for name in names if name not in catalog]
+    if unknown or not names:
+        raise pytest.UsageError(
+            f"--r1-judge-only {run}: the run holds {unknown[0] if unknown else 'no benchmark'}; expected some of "
+            f"{names_of(catalog)}. Name the module that defines it with --r1-tasks, or choose another run"
+        )
+    return {name: catalog[name] for name in names}
+
+
+def _check_share(settings: Settings) -> None:
+    if settings.share is None:
+        return
+    if settings.gate is GateKind.SEQUENTIAL:
+        raise pytest.UsageError(
+            f"--r1-shard {settings.share} with --r1-gate sequential: looks need the samples of all machines while the "
+            "run goes on; leave --r1-gate sequential out, or run it on one machine"
+        )
+    if settings.fresh:
+        raise pytest.UsageError(
+            f"--r1-shard {settings.share} with --r1-fresh: machines would not agree on the attempt's seed; draw all "
+            "shares with one new --r1-seed, and the merged run is judged with the earlier one"
+        )
+    if settings.save_baseline is not None:
+        raise pytest.UsageError(
+            f"--r1-shard {settings.share} with --r1-save-baseline: a share is no score; "
+            "record it where the merged run is judged, with --r1-judge-only"
+        )
+
+
+def _check_judging(config: pytest.Config, settings: Settings, run: Path, catalog: dict[str, Benchmark]) -> None:
+    """Refuse what a stored run has decided; on the command line alone, because an ini file is written for all runs."""
+    decided = names_in("draw") if settings.regrades else names_in("draw", "grade")
+    if refused := given(config, decided):
+        about_grading = given(config, names_in("grade"))
+        again = "grade its programs again by --r1-grader" if refused[0] in about_grading else "go on by --r1-resume"
+        raise pytest.UsageError(
+            f"{refused[0]} with --r1-judge-only {run}: nothing is drawn, the stored run decided that when it was "
+            f"started; leave {refused[0]} out, or {again}"
+        )
+    if settings.regrades and not any(benchmark.grader is Grader.CODE for benchmark in catalog.values()):
+        raise pytest.UsageError(
+            f"--r1-grader {settings.grader} with --r1-judge-only {run}: the run holds {names_of(catalog)}, and only "
+            "programs are graded by --r1-grader; leave it out"
+        )

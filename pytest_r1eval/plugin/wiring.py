@@ -1,0 +1,370 @@
+"""
+From settings to the parts of a run: checkpoint, placement, folder, seed, rule, baselines, and the worker.
+
+Every part is made here, once, from values; nothing here knows of pytest's session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import secrets
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_r1eval.baselines.shelf import BaselineShelf
+from pytest_r1eval.checkpoints.inspect import Checkpoint, inspect_checkpoint
+from pytest_r1eval.config.options import NEWEST
+from pytest_r1eval.config.settings import EngineKind, Family, GateKind, InconclusivePolicy, Settings, sampling_for
+from pytest_r1eval.core.benchmarks import Benchmark, Grader, Sampling
+from pytest_r1eval.core.fingerprints import Harness
+from pytest_r1eval.engines.devices import DeviceShare, device_share, this_machine
+from pytest_r1eval.engines.placement import Demand, Machine, Placement
+from pytest_r1eval.engines.placement import placement as placed
+from pytest_r1eval.errors import EngineError
+from pytest_r1eval.exams.code_test_cache import cache_folder
+from pytest_r1eval.runs.store import FILE_NAME, Store
+from pytest_r1eval.sampling.open_run import seed_of, share_words
+
+if TYPE_CHECKING:
+    from pytest_r1eval.engines.engine import Engine
+    from pytest_r1eval.sampling.planning import Planner, SittingSource
+    from pytest_r1eval.sampling.worker import Worker
+    from pytest_r1eval.scoring.grading import CodeGrading
+    from pytest_r1eval.scoring.pool import GradingPool
+    from pytest_r1eval.stats.verdicts import GateRule
+
+N_SCORING_PROCESSES_PER_WORKER = 4
+"""At most; grading takes milliseconds a response, so a few keep up with any engine."""
+
+_SIZING_ARGUMENTS = frozenset(
+    (
+        "cpu_offload_gb",
+        "gpu_memory_utilization",
+        "hf_overrides",
+        "kv_cache_dtype",
+        "kv_cache_memory_bytes",
+        "max_model_len",
+        "pipeline_parallel_size",
+        "quantization",
+        "tensor_parallel_size",
+    )
+)
+"""Engine arguments that change what memory holds; vLLM alone then knows whether it fits."""
+
+
+def checkpoint_of(settings: Settings) -> Checkpoint:
+    """
+    Inspect what is judged; a replay, and a stored run, judge what the recorded run judged.
+
+    Raises:
+        ModelError: If it is no checkpoint.
+        StoreError: If it is no recorded run.
+    """
+    if settings.judge_only is None and settings.engine is not EngineKind.REPLAY:
+        return inspect_checkpoint(settings.model, revision=settings.revision)
+    with closing(Store.open(settings.judge_only or Path(settings.model))) as store:
+        header = store.header
+    return Checkpoint(
+        model=header.model, revision=None, name=header.model_name, identity=header.identity, max_position=None
+    )
+
+
+def placement_of(
+    settings: Settings, checkpoint: Checkpoint, *, machine: Machine, n_workers: int | None
+) -> Placement | None:
+    """
+    Decide where engines run; None where this process starts none of its own.
+
+    Args:
+        settings: What the user decided.
+        checkpoint: What is judged.
+        machine: What this process may use.
+        n_workers: Engines on this machine; None for as many as pay.
+
+    Raises:
+        PlanError: If they cannot fit, with the arithmetic.
+    """
+    if settings.engine is not EngineKind.VLLM or settings.judge_only is not None:
+        return None
+    asked = settings.max_model_len or Sampling().max_model_length
+    demand = Demand(
+        model=checkpoint.name,
+        size=checkpoint.size,
+        dtype=settings.dtype,
+        max_model_length=min(asked, checkpoint.max_position or asked),
+        utilization=settings.gpu_memory_utilization,
+        tensor_parallel_size=settings.tp,
+        engines_per_gpu=settings.engines_per_gpu,
+        is_sized_by_user=bool(_SIZING_ARGUMENTS & set(settings.engine_args)),
+    )
+    return placed(demand, machine, n_workers=n_workers)
+
+
+def run_folder(config: pytest.Config, settings: Settings, checkpoint: Checkpoint) -> Path:
+    """
+    Decide where the run is kept: given by the controller, resumed, or new.
+
+    Raises:
+        StoreError: If there is nothing to resume.
+    """
+    workerinput = getattr(config, "workerinput", None)
+    if workerinput is not None:
+        return Path(workerinput["r1eval_run"])
+    if settings.judge_only is not None:
+        return settings.judge_only
+    folder = settings.output_dir / checkpoint.name
+    suffix = "" if settings.share is None else f"-share-{settings.share.number}-of-{settings.share.total}"
+    if settings.resume is None:
+        started = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
+        return folder / f"{started}-{secrets.token_hex(2)}{suffix}"
+    if settings.resume != NEWEST:
+        return (config.invocation_params.dir / settings.resume).resolve()
+    runs = sorted(path.parent for path in folder.glob(f"*{suffix}/{FILE_NAME}"))
+    runs = [run for run in runs if suffix or "-share-" not in run.name]
+    if not runs:
+        raise pytest.UsageError(
+            f"--r1-resume: no run of {checkpoint.name}{suffix and f', {share_words(settings.share)},'} in {folder}; "
+            "leave --r1-resume out for a new one"
+        )
+    return runs[-1]
+
+
+def shelf_of(settings: Settings, checkpoint: Checkpoint, *, run: Path) -> BaselineShelf:
+    """Say where a run's baselines are looked for."""
+    return BaselineShelf(
+        root=settings.root,
+        choice=settings.baseline,
+        model_name=checkpoint.name,
+        output_dir=settings.output_dir,
+        run=run,
+        lineage=settings.lineage,
+        identity=checkpoint.identity,
+    )
+
+
+def anchor_of(settings: Settings, checkpoint: Checkpoint, *, run: Path) -> BaselineShelf | None:
+    """Say where the second, fixed baseline is looked for; None where none was named."""
+    if settings.anchor is None:
+        return None
+    return replace(shelf_of(settings, checkpoint, run=run), choice=settings.anchor, option="--r1-anchor")
+
+
+def rule_of(settings: Settings, *, n_gates: int) -> GateRule:
+    """
+    Make the rule that a run's gates decide by.
+
+    Looks cannot be ordered by p-value afterwards, so a family of sequential gates
+    divides alpha beforehand; fixed gates are ordered by Holm's procedure.
+    """
+    from pytest_r1eval.stats.verdicts import GateRule  # noqa: PLC0415 - imports the statistics
+
+    is_divided = settings.family is Family.HOLM and settings.gate is GateKind.SEQUENTIAL
+    return GateRule(
+        sigmas=settings.sigmas,
+        two_sided=settings.two_sided,
+        margin=settings.margin,
+        exact=settings.exact,
+        family_size=n_gates if is_divided else 1,
+        inconclusive_passes=settings.inconclusive is InconclusivePolicy.PASS,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Local:
+    """What an engine of this machine needs to know of it."""
+
+    placement: Placement | None
+    share: DeviceShare
+    log: Path
+
+
+def build_worker(
+    settings: Settings, *, run: Path, catalog: dict[str, Benchmark], checkpoint: Checkpoint, place: int
+) -> Worker:
+    """Put a worker together: engine, planner and graders; nothing is loaded yet."""
+    from pytest_r1eval.engines.replay import ReplayEngine, ReplayOptions  # noqa: PLC0415 - see the next line
+    from pytest_r1eval.sampling.planning import RecordedSource, TaskSource  # noqa: PLC0415
+    from pytest_r1eval.sampling.worker import Worker  # noqa: PLC0415 - not in a process that only collects
+    from pytest_r1eval.scoring.pool import GradingPool  # noqa: PLC0415
+
+    owner = f"{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}-{os.getpid()}-{secrets.token_hex(4)}"
+    with closing(Store.open(run)) as store:
+        seed, selected = store.header.seed, store.selected
+    source: SittingSource
+    code = code_grading_of(settings)
+    pool: GradingPool | None
+    engine: Engine
+    if settings.engine is EngineKind.REPLAY:
+        options = ReplayOptions.parse(settings.engine_args)
+        pool = _regrading_pool(code, [catalog[name] for name in selected]) if options.regrade else None
+        grader = _lighteval() if options.regrade else "recorded"
+        source = RecordedSource(run=Path(settings.model), regrading=None if pool is None else (pool, code))
+        engine = ReplayEngine(Path(settings.model), options=options)
+    else:
+        machine = this_machine(os.environ)
+        placement = placement_of(settings, checkpoint, machine=machine, n_workers=settings.n_workers)
+        share = _claimed_share(machine, placement, place=place, n_workers=settings.n_workers)
+        pool = GradingPool(n_processes=max(1, min(N_SCORING_PROCESSES_PER_WORKER, len(share.cpus))), code=code)
+        grader = _lighteval()
+        source = TaskSource(settings=settings, checkpoint=checkpoint, pool=pool, code=code)
+        lengths = [sampling_for(catalog[name], settings, max_position=checkpoint.max_position) for name in selected]
+        longest = max(sampling.max_model_length for sampling in lengths)
+        if settings.engine is EngineKind.SERVER:
+            engine = _server_engine(settings, checkpoint=checkpoint, max_model_length=longest)
+        else:
+            log = run / "logs" / f"engine-{owner}.log"
+            parts = _Local(placement=placement, share=share, log=log)
+            engine = _vllm_engine(settings, checkpoint=checkpoint, max_model_length=longest, local=parts)
+    planner = _planner(settings, checkpoint=checkpoint, run=run, source=source, n_gates=len(selected), seed=seed)
+    return Worker(
+        run=run,
+        owner=owner,
+        benchmarks=catalog,
+        planner=planner,
+        engine=engine,
+        pool=pool,
+        grader=grader,
+        checkpoint=checkpoint,
+        n_workers=settings.n_workers,
+        timeout_s=settings.timeout_s,
+    )
+
+
+def rehearse_plans(benchmarks: Sequence[Benchmark], *, settings: Settings, checkpoint: Checkpoint, run: Path) -> None:
+    """
+    Plan benchmarks as a run does and keep nothing; the sandbox is left to the machine that runs programs.
+
+    Raises:
+        R1EvalError: If one cannot be planned: its exam, its prompts, or its baseline.
+    """
+    from pytest_r1eval.sampling.planning import RecordedSource, TaskSource  # noqa: PLC0415 - imports statistics
+    from pytest_r1eval.scoring.pool import GradingPool  # noqa: PLC0415 - the same
+
+    source: SittingSource
+    with ExitStack() as ending:
+        if settings.engine is EngineKind.REPLAY:
+            source = RecordedSource(run=Path(settings.model))
+        else:
+            code = code_grading_of(settings)
+            pool = ending.enter_context(GradingPool(n_processes=1, code=code))
+            source = TaskSource(settings=settings, checkpoint=checkpoint, pool=pool, code=code, is_rehearsal=True)
+        planner = _planner(
+            settings, checkpoint=checkpoint, run=run, source=source, n_gates=len(benchmarks),
+            seed=seed_of(settings, checkpoint),
+        )  # fmt: skip
+        asyncio.run(_rehearsed(planner, benchmarks))
+
+
+async def _rehearsed(planner: Planner, benchmarks: Sequence[Benchmark]) -> None:
+    never: asyncio.Future[Harness] = asyncio.get_running_loop().create_future()  # a fixed plan asks for no engine
+    for benchmark in benchmarks:
+        await planner.plan(benchmark, never)
+
+
+def _planner(  # noqa: PLR0913 - a planner's parts, named at both calls
+    settings: Settings, *, checkpoint: Checkpoint, run: Path, source: SittingSource, n_gates: int, seed: int
+) -> Planner:
+    from pytest_r1eval.sampling.planning import Planner  # noqa: PLC0415 - imports the statistics
+
+    return Planner(
+        settings=settings,
+        identity=checkpoint.identity,
+        source=source,
+        shelf=shelf_of(settings, checkpoint, run=run),
+        anchor=anchor_of(settings, checkpoint, run=run),
+        rule=rule_of(settings, n_gates=n_gates),
+        seed=seed,
+    )
+
+
+def _claimed_share(machine: Machine, placement: Placement | None, *, place: int, n_workers: int) -> DeviceShare:
+    """Work out this worker's devices and put them into the environment, before anything imports torch."""
+    share = device_share(
+        worker=place,
+        n_workers=n_workers,
+        tensor_parallel_size=1 if placement is None else placement.tensor_parallel_size,
+        gpus=() if placement is None else tuple(gpu.name for gpu in machine.gpus),
+        cpus=machine.cpus,
+    )
+    os.environ.update(share.environment())
+    return share
+
+
+def _regrading_pool(code: CodeGrading, benchmarks: Sequence[Benchmark]) -> GradingPool:
+    """Make the graders of recorded answers; exams and prompts are recorded too, so that programs need no LightEval."""
+    from pytest_r1eval.scoring.pool import GradingPool  # noqa: PLC0415 - not in a process that only collects
+
+    is_for_programs = all(benchmark.grader is Grader.CODE for benchmark in benchmarks)
+    return GradingPool(n_processes=N_SCORING_PROCESSES_PER_WORKER, code=code, is_for_programs=is_for_programs)
+
+
+def _lighteval() -> str:
+    """Name what grades answers."""
+    return f"lighteval {metadata.version('lighteval')}"
+
+
+def code_grading_of(settings: Settings) -> CodeGrading:
+    """Say how the programs of a run are graded."""
+    from pytest_r1eval.sandbox import Limits  # noqa: PLC0415 - not in a process that only collects
+    from pytest_r1eval.scoring.grading import CodeGrading  # noqa: PLC0415 - the same
+
+    return CodeGrading(
+        grader=settings.grader,
+        limits=settings.sandbox_limits or Limits(),
+        tests=cache_folder(os.environ),
+        allow_unsafe=settings.unsafe_code,
+    )
+
+
+def _vllm_engine(settings: Settings, *, checkpoint: Checkpoint, max_model_length: int, local: _Local) -> Engine:
+    from pytest_r1eval.engines.vllm import VllmEngine, VllmOptions  # noqa: PLC0415 - only where it is the engine
+
+    placement = local.placement
+    return VllmEngine(
+        VllmOptions(
+            model=checkpoint.model,
+            revision=checkpoint.revision,
+            dtype=settings.dtype,
+            max_model_length=max_model_length,
+            gpu_memory_utilization=settings.gpu_memory_utilization / local.share.n_sharing,
+            tensor_parallel_size=1 if placement is None else placement.tensor_parallel_size,
+            kv_cache_bytes=None if placement is None else placement.kv_cache_bytes,
+            arguments=dict(settings.engine_args),
+            log=local.log,
+        )
+    )
+
+
+def _server_engine(settings: Settings, *, checkpoint: Checkpoint, max_model_length: int) -> Engine:
+    """
+    Make the engine that asks a server; workers divide the requests in flight among themselves.
+
+    Raises:
+        EngineError: If an engine argument or the key is not what it must be, or aiohttp is missing.
+    """
+    try:
+        from pytest_r1eval.engines.server import ApiKey, ServerEngine, ServerOptions  # noqa: PLC0415
+    except ImportError as error:
+        raise EngineError(
+            f"--r1-engine server needs aiohttp, which cannot be imported ({error}); install pytest-r1eval[server]"
+        ) from error
+    from pytest_r1eval.engines.pacing import Patience, patience_from  # noqa: PLC0415
+    from pytest_r1eval.exams.tasks import PromptTokenizer  # noqa: PLC0415
+
+    share = max(1, Patience().max_concurrent // settings.n_workers)
+    options = ServerOptions(
+        url=settings.server_url or "",
+        names=tuple(dict.fromkeys((settings.model, checkpoint.model, checkpoint.name))),
+        max_model_length=max_model_length,
+        patience=patience_from(settings.engine_args, default=Patience(max_concurrent=share)),
+        key=ApiKey.from_environment(os.environ),
+    )
+    return ServerEngine(options, tokens=lambda: PromptTokenizer(model=checkpoint.model, revision=checkpoint.revision))

@@ -1,0 +1,152 @@
+"""The judged runs of one training, by step: how pass@1 went over time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pytest_r1eval.core.lineage import step_of
+from pytest_r1eval.errors import RunError, StoreError
+from pytest_r1eval.judging.judge import GateResult
+from pytest_r1eval.runs.store import FILE_NAME, Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """
+    One checkpoint's score on one benchmark; fractions.
+
+    Attributes:
+        step: Its training step.
+        model: ``org/name``.
+        run: The run's folder.
+        mean: pass@1.
+        standard_error: On these problems.
+        verdict: The stored verdict's name.
+        passes: Whether the gate was green, health included.
+        baseline: What it was compared with, in words; None for nothing.
+        baseline_mean: Its number; None for nothing.
+    """
+
+    step: int
+    model: str
+    run: str
+    mean: float
+    standard_error: float
+    verdict: str
+    passes: bool
+    baseline: str | None
+    baseline_mean: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """
+    A training's judged checkpoints.
+
+    Attributes:
+        points: By benchmark, ascending by step.
+        n_stopped: Verdicts that were left out because looks ended their run early, which leaves no score.
+        unreadable: Why each run that cannot be read was left out: one torn by a kill must not hide the others.
+    """
+
+    points: Mapping[str, tuple[Point, ...]]
+    n_stopped: int
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of what is not shown."""
+        unreadable = tuple(f"a run left out: {why}" for why in self.unreadable)
+        if not self.n_stopped:
+            return unreadable
+        stopped = "1 verdict" if self.n_stopped == 1 else f"{self.n_stopped} verdicts"
+        return (f"{stopped} of runs that stopped early left out: {_NO_SCORE}", *unreadable)
+
+
+_NO_SCORE = "their pass@1 is biased by the stopping; complete one to a score with --r1-resume RUN --r1-gate fixed"
+
+
+def history(folder: Path) -> Training:
+    """
+    Read every judged run below a folder whose step is known, from its lineage or its name.
+
+    Of several runs of one step the newest counts. Runs that stopped early have no score and are only counted.
+
+    Raises:
+        RunError: If there is none with a score.
+    """
+    found: dict[str, dict[int, Point]] = {}
+    n_stopped, unreadable = 0, []
+    for path in sorted(folder.rglob(FILE_NAME), key=lambda path: path.parent.name):
+        try:
+            points_of_run = points_of(path.parent)
+        except StoreError as error:
+            unreadable.append(str(error))
+            continue
+        for name, point in points_of_run.items():
+            if point is None:
+                n_stopped += 1
+            else:
+                found.setdefault(name, {})[point.step] = point
+    if not found and n_stopped:
+        raise RunError(f"{folder} holds only runs that stopped early ({n_stopped} verdicts): {_NO_SCORE}")
+    if not found and unreadable:
+        raise RunError(f"{folder} holds no run that can be read ({len(unreadable)} found): {unreadable[0]}")
+    if not found:
+        raise RunError(
+            f"{folder} holds no judged run of a known training step; expected the output folder of runs with "
+            "--r1-lineage step=N, or of checkpoints whose name ends in it, such as checkpoint-200"
+        )
+    points = {name: tuple(points[step] for step in sorted(points)) for name, points in found.items()}
+    return Training(points=points, n_stopped=n_stopped, unreadable=tuple(unreadable))
+
+
+def dumps(training: Training) -> str:
+    """Write a history as JSON, in fractions."""
+    benchmarks = {name: [asdict(point) for point in points] for name, points in training.points.items()}
+    left_out = {"n_stopped": training.n_stopped, "unreadable": list(training.unreadable)}
+    content = {"schema_version": 1, "benchmarks": benchmarks, **left_out}
+    return json.dumps(content, allow_nan=False, indent=2)
+
+
+def points_of(run: Path) -> dict[str, Point | None]:
+    """
+    Return what one run says of its checkpoint, by benchmark; None where it stopped early and has no score.
+
+    Nothing is said of a run without a step, nor of a benchmark without a verdict.
+
+    Raises:
+        StoreError: If it cannot be read.
+    """
+    with closing(Store.open(run)) as store:
+        header = store.header
+        verdicts = {
+            name: store.decoded(GateResult, text, what=f"the verdict on {name}")
+            for name in store.selected
+            if (text := store.verdict(name)) is not None
+        }
+    step = header.lineage.step if header.lineage and header.lineage.step is not None else step_of(header.model_name)
+    found: dict[str, Point | None] = {}
+    if step is None:
+        return found
+    for name, result in verdicts.items():
+        estimate = result.judgement.estimate
+        if result.is_at_stop:
+            found[name] = None
+        elif estimate is not None:
+            found[name] = Point(
+                step=step,
+                model=header.model_name,
+                run=str(run),
+                mean=estimate.mean,
+                standard_error=estimate.standard_error,
+                verdict=result.judgement.verdict.name,
+                passes=result.passes,
+                baseline=result.baseline,
+                baseline_mean=result.judgement.baseline_mean,
+            )
+    return found

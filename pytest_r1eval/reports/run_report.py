@@ -1,0 +1,224 @@
+"""
+What a report shows of a judged run, read from its folder alone: it can be made again at any time, anywhere.
+
+The verdicts are those that were stored; nothing is judged here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_r1eval.core.fingerprints import Harness
+from pytest_r1eval.core.plans import Plan
+from pytest_r1eval.core.records import FinishReason, Outcome, ProblemCounts, Sample
+from pytest_r1eval.errors import RunError
+from pytest_r1eval.judging.judge import GateResult, false_alarm
+from pytest_r1eval.runs.store import RunHeader, Store
+from pytest_r1eval.stats.verdicts import Verdict
+
+REPORT_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookRow:
+    """One look of a sequential run; z is None where an exact test decided."""
+
+    number: int
+    samples_per_problem: int
+    z: float | None
+    fail_bound: float | None
+    pass_bound: float
+    verdict: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemRow:
+    """
+    One problem beside its baseline.
+
+    Attributes:
+        id: The problem.
+        title: How people call it; its id is part of that.
+        query: What was asked.
+        answer: The right answer; empty where a program is asked for.
+        n_correct: Correct samples.
+        n_samples: Graded samples.
+        baseline: Its counts in the baseline; None where that has none.
+        has_fallen: Whether it is on the list of those that fell.
+    """
+
+    id: str
+    title: str
+    query: str
+    answer: str
+    n_correct: int
+    n_samples: int
+    baseline: ProblemCounts | None
+    has_fallen: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """Generated tokens of the responses, apart by why they ended."""
+
+    stopped: tuple[int, ...]
+    cut_off: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateReport:
+    """
+    One benchmark of a run.
+
+    Attributes:
+        result: The stored verdict.
+        dataset: Where the problems came from; None where there was no plan.
+        plan: What was going to be drawn; None where there was no plan.
+        problems: In the exam's order.
+        looks: Those that were taken.
+        lengths: Of the samples that the verdict is computed from.
+    """
+
+    result: GateResult
+    dataset: str | None
+    plan: Plan | None
+    problems: tuple[ProblemRow, ...]
+    looks: tuple[LookRow, ...]
+    lengths: Lengths
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict on pass@1."""
+        return self.result.judgement.verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """
+    A judged run.
+
+    Attributes:
+        run: The run's folder.
+        header: What the run is about.
+        harnesses: What answered and graded; one where the run can be judged.
+        gates: In the order in which they were judged.
+        unjudged: Benchmarks of the run that have no verdict yet.
+    """
+
+    run: Path
+    header: RunHeader
+    harnesses: tuple[Harness, ...]
+    gates: tuple[GateReport, ...]
+    unjudged: tuple[str, ...] = ()
+
+    @property
+    def passes(self) -> bool:
+        """Whether every benchmark of the run was judged and every gate is green, health included."""
+        return bool(self.gates) and not self.unjudged and all(gate.result.passes for gate in self.gates)
+
+    @property
+    def exit_code(self) -> int:
+        """What pytest's exit code is: 0 for green, 1 for anything else."""
+        return 0 if self.passes else 1
+
+    @property
+    def family_wise_error(self) -> float | None:
+        """Most probability with which an unchanged model turns a gate red, health included; None for a single gate."""
+        return false_alarm([gate.result for gate in self.gates])
+
+    def __getitem__(self, benchmark: str) -> GateReport:
+        """Return one benchmark's gate."""
+        for gate in self.gates:
+            if gate.result.benchmark == benchmark:
+                return gate
+        held = ", ".join(gate.result.benchmark for gate in self.gates)
+        raise KeyError(f"{benchmark!r}; the run {self.run} was judged on {held}")
+
+
+def read_report(run: Path) -> RunReport:
+    """
+    Read a judged run.
+
+    Args:
+        run: The run's folder.
+
+    Raises:
+        StoreError: If there is no run, or it cannot be read.
+        RunError: If it was not judged yet.
+    """
+    with closing(Store.open_finished(run)) as store:
+        verdicts = {name: text for name in store.selected if (text := store.verdict(name)) is not None}
+        if not verdicts:
+            raise RunError(f"{run} was not judged yet; judge it with pytest --r1-judge-only {run}")
+        return RunReport(
+            run=run,
+            header=store.header,
+            harnesses=store.harnesses,
+            gates=tuple(_gate(store, name, text) for name, text in verdicts.items()),
+            unjudged=tuple(name for name in store.selected if name not in verdicts),
+        )
+
+
+def outcomes_of(run: Path, benchmark: str, *, k: int) -> Iterator[tuple[str, int, Outcome]]:
+    """
+    Yield problem id, index and outcome of the samples that a verdict is computed from: the first k of every problem.
+
+    Raises:
+        StoreError: If the run cannot be read.
+    """
+    with closing(Store.open(run)) as store:
+        yield from store.outcomes(benchmark, k=k)
+
+
+def samples_at(run: Path, benchmark: str, places: Iterable[tuple[str, int]]) -> Iterator[Sample]:
+    """
+    Yield the samples of some problem ids and indices: a run holds gigabytes, and nobody reads them all.
+
+    Raises:
+        StoreError: If the run cannot be read.
+    """
+    with closing(Store.open(run)) as store:
+        for problem_id, index in places:
+            sample = store.sample(benchmark, problem_id=problem_id, index=index)
+            if sample is not None:
+                yield sample
+
+
+def _gate(store: Store, name: str, text: str) -> GateReport:
+    result = store.decoded(GateResult, text, what=f"the verdict on {name}")
+    plan, k = store.plan(name), result.samples_per_problem
+    if plan is None or k is None:
+        return GateReport(
+            result=result, dataset=None, plan=plan, problems=(), looks=(), lengths=Lengths(stopped=(), cut_off=())
+        )
+    exam = store.exam(name)
+    reference = {counts.problem_id: counts for counts in result.reference or ()}
+    fallen = {row.candidate.problem_id for row in result.fallen.problems} if result.fallen else set()
+    tallies = {tally.problem_id: tally for tally in store.tallies(name, k=k)}
+    problems = tuple(
+        ProblemRow(
+            id=problem.id,
+            title=problem.title,
+            query=problem.query,
+            answer=problem.choices[problem.gold_index],
+            n_correct=tallies[problem.id].n_correct,
+            n_samples=tallies[problem.id].n_samples - tallies[problem.id].n_error,
+            baseline=reference.get(problem.id),
+            has_fallen=problem.id in fallen,
+        )
+        for problem in exam.problems
+    )
+    looks = tuple(store.decoded(LookRow, look, what=f"a look at {name}") for look in store.looks(name))
+    return GateReport(
+        result=result, dataset=exam.dataset, plan=plan, problems=problems, looks=looks, lengths=_lengths(store, name, k)
+    )
+
+
+def _lengths(store: Store, name: str, k: int) -> Lengths:
+    return Lengths(
+        stopped=store.lengths(name, k=k, reason=FinishReason.STOP),
+        cut_off=store.lengths(name, k=k, reason=FinishReason.LENGTH),
+    )

@@ -1,0 +1,89 @@
+"""
+What one machine says of its share: whether it is whole, and what to do with it, but no verdict.
+
+A share is some samples of every problem. A score of it would be noisier than the
+run's and would be looked at N times, so there is none until the shares are merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_r1eval.core.plans import Share
+from pytest_r1eval.core.texts import printable
+from pytest_r1eval.runs.finished import changed_checkpoint, unfit_run, unplanned_run
+from pytest_r1eval.runs.store import Store
+from pytest_r1eval.stats.verdicts import Judgement, invalid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareResult:
+    """
+    How far one benchmark of a share is.
+
+    Attributes:
+        benchmark: The benchmark's name.
+        share: Which share.
+        n_samples: Stored samples.
+        n_planned: Samples of the share.
+        run: The share's folder.
+        refusal: Why it cannot be merged; None where it is whole.
+    """
+
+    benchmark: str
+    share: Share
+    n_samples: int
+    n_planned: int
+    run: Path
+    refusal: Judgement | None
+
+    @property
+    def words(self) -> list[str]:
+        """Say what is there and what to do next."""
+        lines = [f"{self.benchmark}: share {self.share}, {self.n_samples} of {self.n_planned} samples."]
+        if self.refusal is not None:
+            lines = [f"{lines[0]} INVALID. {self.refusal.reason}", f"  next: {self.refusal.next_step}"]
+            return [printable(line) for line in lines]
+        return [
+            f"{lines[0]} No verdict is given on a share.",
+            f"  next: r1eval merge {self.run} and the other shares --out RUN; then pytest --r1-judge-only RUN",
+        ]
+
+
+def share_results(store: Store, share: Share, names: Sequence[str]) -> tuple[ShareResult, ...]:
+    """
+    Look at every benchmark of a share.
+
+    Raises:
+        StoreError: If the run cannot be read.
+    """
+    return tuple(_result(store, share, name) for name in names)
+
+
+def _result(store: Store, share: Share, name: str) -> ShareResult:
+    progress = store.progress(name)
+    return ShareResult(
+        benchmark=name,
+        share=share,
+        n_samples=progress.n_stored,
+        n_planned=progress.n_planned,
+        run=store.path.parent,
+        refusal=_refusal(store, name),
+    )
+
+
+def _refusal(store: Store, name: str) -> Judgement | None:
+    plan, progress = store.plan(name), store.progress(name)
+    if plan is None:
+        return unplanned_run(store, name)
+    n_missing = progress.n_planned - progress.n_stored
+    if n_missing:
+        return changed_checkpoint(store) or invalid(
+            f"{n_missing} of the share's {progress.n_planned} samples are missing.",
+            f"Resume it where it ran: --r1-resume {store.path.parent} --r1-shard {store.header.share}.",
+        )
+    if not progress.n_planned:  # more shares than samples: an empty one is whole
+        return changed_checkpoint(store)
+    return unfit_run(store, plan, store.tallies(name, k=plan.samples_per_problem))

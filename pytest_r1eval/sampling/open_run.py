@@ -1,0 +1,187 @@
+"""
+Opens a run for one process: a new one, one to go on with, or one to judge.
+
+What cannot be gone on with is refused here, with what changed: another
+checkpoint, another share, another plan.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from threading import Thread
+
+from pytest_r1eval.checkpoints.inspect import Checkpoint
+from pytest_r1eval.config.settings import EngineKind, GateKind, Settings, sampling_for
+from pytest_r1eval.core.benchmarks import Benchmark, Grader
+from pytest_r1eval.core.plans import Share
+from pytest_r1eval.errors import PlanError
+from pytest_r1eval.runs.lock import RunLock
+from pytest_r1eval.runs.store import RunHeader, Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedRun:
+    """A run's store, and the lock that keeps others from it."""
+
+    store: Store
+    lock: RunLock
+
+
+def open_run(  # noqa: PLR0913 - what a run is made of, named at the only call
+    run: Path,
+    *,
+    settings: Settings,
+    catalog: Mapping[str, Benchmark],
+    checkpoint: Checkpoint,
+    selected: tuple[str, ...],
+    seed: int | None = None,
+    asked: Mapping[str, str] | None = None,
+) -> OpenedRun:
+    """
+    Open a run for this process alone.
+
+    Args:
+        run: The run's folder.
+        settings: What the user decided.
+        catalog: Every benchmark, by name.
+        checkpoint: What is judged.
+        selected: The benchmarks that are asked for.
+        seed: The seed of a new run; None for that of a first attempt.
+        asked: What the ledger calls the questions of a new run.
+
+    Raises:
+        StoreError: If the folder or the file cannot be used, or another process has the run.
+        PlanError: If the run is not what is asked for now.
+        RunError: If it is not what its own plan says.
+    """
+    is_new = settings.judge_only is None and settings.resume is None
+    store = Store.create(run, _header(settings, checkpoint, seed=seed, asked=asked)) if is_new else Store.open(run)
+    with ExitStack() as undo:
+        undo.callback(store.close)
+        lock = RunLock.take(run)
+        undo.callback(lock.release)
+        if not is_new:
+            # Reading gigabytes takes as long as importing the statistics that judge them.
+            importing = Thread(target=import_module, args=("pytest_r1eval.judging.judge",))
+            importing.start()
+            store.check()
+            importing.join()
+        if not is_new:
+            _check_drawn(store)
+        if settings.judge_only is not None:
+            _check_judgeable(run, store.header.share)
+        elif settings.resume is not None:
+            _check_resumable(run, store.header, settings=settings, checkpoint=checkpoint)
+            for name in set(selected) & set(store.selected):
+                _check_unchanged(run, store, catalog[name], settings=settings, max_position=checkpoint.max_position)
+            store.note_changed_checkpoint(None)  # its files are there again
+            store.reopen_ungraded()
+            store.release_all()
+        undo.pop_all()
+    return OpenedRun(store=store, lock=lock)
+
+
+def _check_drawn(store: Store) -> None:
+    """Refuse a stored run whose problems, samples or seeds are not those of its plans."""
+    from pytest_r1eval.runs.finished import check_drawn  # noqa: PLC0415 - imports the statistics
+
+    for name in store.selected:
+        if (plan := store.plan(name)) is not None:
+            check_drawn(store, plan)
+
+
+def _header(
+    settings: Settings, checkpoint: Checkpoint, *, seed: int | None, asked: Mapping[str, str] | None
+) -> RunHeader:
+    return RunHeader(
+        model=checkpoint.model,
+        model_name=checkpoint.name,
+        identity=checkpoint.identity,
+        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        seed=seed_of(settings, checkpoint) if seed is None else seed,
+        share=settings.share,
+        lineage=settings.lineage,
+        asked=asked or None,
+    )
+
+
+def seed_of(settings: Settings, checkpoint: Checkpoint) -> int:
+    """
+    Return the seed of a first attempt: given, recorded, or derived from the weights.
+
+    Two checkpoints never share their luck. Equal seeds are no promise of equal samples: on a GPU kernels round with
+    the batch. That a question is not drawn again until its gate is green is the ledger's matter.
+    """
+    if settings.seed is not None:
+        return settings.seed
+    if settings.engine is EngineKind.REPLAY:
+        with closing(Store.open(Path(settings.model))) as store:
+            return store.header.seed
+    return int.from_bytes(hashlib.sha256(checkpoint.identity.weights.encode()).digest()[:6], "big")
+
+
+def _check_judgeable(run: Path, share: Share | None) -> None:
+    if share is not None:
+        raise PlanError(
+            f"--r1-judge-only {run}: the run holds share {share} alone; "
+            f"bring the {share.total} shares together first: r1eval merge RUN RUN ... --out RUN"
+        )
+
+
+def _check_resumable(run: Path, header: RunHeader, *, settings: Settings, checkpoint: Checkpoint) -> None:
+    if changes := checkpoint.identity.changes_since(header.identity):
+        raise PlanError(
+            f"--r1-resume {run}: the run judged another checkpoint ({header.model}): {changes}; "
+            "put back what it was started with, or start a new run"
+        )
+    if header.share != settings.share:
+        raise PlanError(
+            f"--r1-resume {run}: the run holds {share_words(header.share)}, and {share_words(settings.share)} is asked "
+            "for now; resume with the --r1-shard it was started with, or start a new run"
+        )
+
+
+def _check_unchanged(
+    run: Path, store: Store, benchmark: Benchmark, *, settings: Settings, max_position: int | None
+) -> None:
+    """Refuse to go on with a plan that is not the one asked for; a sequential run may become a fixed one."""
+    from pytest_r1eval.runs.early_stopping import gate_of  # noqa: PLC0415 - imports the statistics
+
+    name, plan = benchmark.name, store.plan(benchmark.name)
+    if plan is None:
+        return
+    gate = gate_of(store, name)
+    if gate is not None and settings.gate is GateKind.FIXED:
+        store.complete_as_fixed(name, k=settings.samples.get(name, gate.plan.design.n_samples))
+        return
+    wanted: dict[str, object] = {"system prompt": settings.system_prompt}
+    found: dict[str, object] = {"system prompt": plan.system_prompt}
+    is_replay = settings.engine is EngineKind.REPLAY
+    if not is_replay:
+        wanted["sampling"] = sampling_for(benchmark, settings, max_position=max_position)
+        found["sampling"] = plan.sampling
+        wanted["template date"], found["template date"] = settings.template_date.isoformat(), plan.template_date
+    if benchmark.grader is Grader.CODE and not is_replay:
+        from pytest_r1eval.scoring.grading import grader_name  # noqa: PLC0415 - imports the sandbox's limits
+
+        wanted["grader of programs"], found["grader of programs"] = grader_name(settings.grader), plan.grader
+    if settings.gate is GateKind.FIXED and (not is_replay or name in settings.samples):
+        wanted["samples per problem"] = settings.samples.get(name, benchmark.samples_per_problem)
+        found["samples per problem"] = plan.samples_per_problem
+    for what, value in wanted.items():
+        if found[what] != value:
+            raise PlanError(
+                f"--r1-resume {run}: the {what} of {name} was {found[what]}, and {value} is asked for now; "
+                "resume with the options the run was started with, or start a new run"
+            )
+
+
+def share_words(share: Share | None) -> str:
+    """Say which part of a run this is."""
+    return "the whole run" if share is None else f"share {share}"

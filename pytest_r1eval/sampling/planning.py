@@ -1,0 +1,320 @@
+"""
+From a benchmark to its plan: the last moment at which a run can be refused for free.
+
+Planning happens in whichever worker gets to it first, because it needs LightEval
+and the model's tokenizer, which the judging process never loads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from pytest_r1eval.baselines.reference import check_same_question, design_against, reference_for
+from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
+from pytest_r1eval.checkpoints.inspect import Checkpoint
+from pytest_r1eval.config.settings import GateKind, Settings, sampling_for
+from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
+from pytest_r1eval.core.benchmarks import Benchmark, Exam, Grader, Sampling
+from pytest_r1eval.core.fingerprints import Fingerprint, Harness, ModelIdentity, Question, prompts_digest
+from pytest_r1eval.core.plans import Plan, check_room, subset_ids
+from pytest_r1eval.core.records import Counts
+from pytest_r1eval.errors import BaselineError, PlanError
+from pytest_r1eval.runs.store import Store
+from pytest_r1eval.scoring.grading import CodeGrading
+from pytest_r1eval.scoring.pool import GradingPool
+from pytest_r1eval.stats import sequential
+from pytest_r1eval.stats.gates import SequentialGate
+from pytest_r1eval.stats.sequential import LastLook
+from pytest_r1eval.stats.verdicts import GateRule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedBenchmark:
+    """
+    What is stored before the first token.
+
+    Attributes:
+        exam: The problems.
+        prompts: Token ids of each, in the exam's order.
+        plan: What is going to be drawn.
+        gate: What looks decide by; None where only a complete run is judged.
+        sandbox: What programs will run in, in words; None where none run.
+    """
+
+    exam: Exam
+    prompts: tuple[tuple[int, ...], ...]
+    plan: Plan
+    gate: SequentialGate | None = None
+    sandbox: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sitting:
+    """
+    An exam as one model sits it.
+
+    Attributes:
+        exam: All problems.
+        prompts: Token ids of each, in the exam's order.
+        sampling: How responses are drawn.
+        system_prompt: The system message, None for none.
+        template_date: The date that its chat template saw, ``YYYY-MM-DD``.
+        samples_per_problem: How many are drawn unless the user says otherwise.
+        grader: Name and version of what runs programs; None where the task's metric grades.
+        sandbox: What programs run in, in words; None where none run here.
+    """
+
+    exam: Exam
+    prompts: tuple[tuple[int, ...], ...]
+    sampling: Sampling
+    system_prompt: str | None
+    template_date: str
+    samples_per_problem: int
+    grader: str | None = None
+    sandbox: str | None = None
+
+
+class SittingSource(Protocol):
+    """Where exams and prompts come from."""
+
+    async def sitting(self, benchmark: Benchmark) -> Sitting:
+        """
+        Return a benchmark's exam, ready for the model.
+
+        Raises:
+            R1EvalError: If it cannot be had.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSource:
+    """LightEval's tasks and the model's chat template; a rehearsal leaves the sandbox to the machine of the run."""
+
+    settings: Settings
+    checkpoint: Checkpoint
+    pool: GradingPool
+    code: CodeGrading
+    is_rehearsal: bool = False
+
+    async def sitting(self, benchmark: Benchmark) -> Sitting:
+        """
+        Build the exam and render its prompts, in a process of their own; start the sandbox if programs are asked for.
+
+        Raises:
+            ExamError: If the data set cannot be read.
+            ModelError: If the model's tokenizer or chat template cannot.
+            SandboxError: If programs are asked for and nothing confines them here.
+        """
+        runs_programs = benchmark.grader is Grader.CODE and not self.is_rehearsal
+        confining = asyncio.wrap_future(self.pool.confirm_sandbox()) if runs_programs else None
+        building = self.pool.build_exam(
+            benchmark,
+            data_dir=self.settings.data,
+            model=self.checkpoint.model,
+            revision=self.checkpoint.revision,
+            system_prompt=self.settings.system_prompt,
+            template_date=self.settings.template_date,
+        )
+        sandbox = None if confining is None else (await confining).words
+        built = await asyncio.wrap_future(building)
+        return Sitting(
+            exam=built.exam,
+            prompts=built.prompts,
+            sampling=sampling_for(benchmark, self.settings, max_position=self.checkpoint.max_position),
+            system_prompt=self.settings.system_prompt,
+            template_date=self.settings.template_date.isoformat(),
+            samples_per_problem=benchmark.samples_per_problem,
+            grader=self.code.name if benchmark.grader is Grader.CODE else None,
+            sandbox=sandbox,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedSource:
+    """
+    A recorded run: its exam, prompts and sampling.
+
+    Attributes:
+        run: The run's folder.
+        regrading: Where its responses are graded anew: the scoring processes, and how programs are graded.
+    """
+
+    run: Path
+    regrading: tuple[GradingPool, CodeGrading] | None = None
+
+    async def sitting(self, benchmark: Benchmark) -> Sitting:
+        """
+        Read what the recorded run planned.
+
+        Raises:
+            PlanError: If it has no such benchmark.
+            SandboxError: If programs are graded anew and nothing confines them here.
+        """
+        sandbox = grader = None
+        if self.regrading is not None and benchmark.grader is Grader.CODE:
+            pool, code = self.regrading
+            sandbox, grader = (await asyncio.wrap_future(pool.confirm_sandbox())).words, code.name
+        with closing(Store.open(self.run)) as store:
+            plan = store.plan(benchmark.name)
+            if plan is None:
+                raise PlanError(
+                    f"the recorded run {self.run} has no plan for {benchmark.name}; "
+                    f"it holds {', '.join(store.selected) or 'nothing'}"
+                )
+            return Sitting(
+                exam=store.exam(benchmark.name),
+                prompts=tuple(store.prompts(benchmark.name).values()),
+                sampling=plan.sampling,
+                system_prompt=plan.system_prompt,
+                template_date=plan.template_date,
+                samples_per_problem=plan.samples_per_problem,
+                grader=grader or plan.grader,
+                sandbox=sandbox or store.sandbox,
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planner:
+    """
+    Makes plans, and refuses what cannot end in a verdict.
+
+    Attributes:
+        settings: What the user decided.
+        identity: Digests of the checkpoint.
+        source: Where exams and prompts come from.
+        shelf: Where baselines are.
+        anchor: Where a second, fixed baseline is; None where none was named.
+        rule: How the gate decides.
+        seed: The run's seed.
+    """
+
+    settings: Settings
+    identity: ModelIdentity
+    source: SittingSource
+    shelf: BaselineShelf
+    rule: GateRule
+    seed: int
+    anchor: BaselineShelf | None = None
+
+    async def plan(self, benchmark: Benchmark, harness: Awaitable[Harness]) -> PlannedBenchmark:
+        """
+        Plan one benchmark.
+
+        Args:
+            benchmark: The benchmark.
+            harness: What is going to answer and grade, once the engine is up; only sequential plans wait for it.
+
+        Raises:
+            ExamError: If the exam cannot be had.
+            BaselineError: If the baseline's file is malformed, or it was asked something else.
+            PlanError: If the context is too short, or no sequential plan keeps the error rates.
+        """
+        sitting = await self.source.sitting(benchmark)
+        exam, prompts = _subset(sitting.exam, sitting.prompts, n_problems=self.settings.subset)
+        lengths = {problem.id: len(prompt) for problem, prompt in zip(exam.problems, prompts, strict=True)}
+        check_room(
+            benchmark.name,
+            sitting.sampling,
+            n_prompt_tokens=lengths,
+            asked_length=self.settings.max_model_len or Sampling().max_model_length,
+        )
+        question = Question(
+            exam=exam.digest,
+            sampling=sitting.sampling,
+            system_prompt=sitting.system_prompt,
+            template_date=sitting.template_date,
+            prompts=prompts_digest({problem.id: ids for problem, ids in zip(exam.problems, prompts, strict=True)}),
+        )
+        found = self.shelf.find(benchmark.name)
+        if self.settings.save_baseline is None:
+            anchor = None if self.anchor is None else self.anchor.find(benchmark.name)
+            for baseline in (found, anchor):
+                check_comparable(
+                    question, baseline, model=self.identity, grader=sitting.grader, is_subset=exam != sitting.exam
+                )
+        k = self.settings.samples.get(benchmark.name, sitting.samples_per_problem)
+        gate = None
+        if self.settings.gate is GateKind.SEQUENTIAL and found is not None:
+            answering = (await harness).graded_by(sitting.grader)
+            fingerprint = Fingerprint(model=self.identity, question=question, harness=answering)
+            gate = self._sequential_gate(benchmark, found, fingerprint=fingerprint, k=k)
+        plan = Plan(
+            benchmark=benchmark.name,
+            exam=exam.digest,
+            problem_ids=tuple(lengths),
+            rounds=gate.plan.ks if gate else (k,),
+            seed=self.seed,
+            sampling=sitting.sampling,
+            system_prompt=sitting.system_prompt,
+            template_date=sitting.template_date,
+            prompts=question.prompts,
+            grader=sitting.grader,
+        )
+        return PlannedBenchmark(exam=exam, prompts=prompts, plan=plan, gate=gate, sandbox=sitting.sandbox)
+
+    def _sequential_gate(
+        self, benchmark: Benchmark, found: FoundBaseline, *, fingerprint: Fingerprint, k: int
+    ) -> SequentialGate:
+        reference = reference_for(benchmark, found, fingerprint=fingerprint)
+        plan = sequential.plan(
+            design_against(reference.side, benchmark, n_samples=k, tau=reference.tau.value),
+            paired=isinstance(reference.side, Counts),
+            rule=self.rule,
+            last_look=LastLook(self.settings.max_samples.value),
+        )
+        return SequentialGate(
+            plan=plan,
+            reference=reference.side,
+            tau=reference.tau,
+            baseline=reference.source,
+            evidence=reference.evidence,
+        )
+
+
+def check_comparable(
+    question: Question,
+    found: FoundBaseline | None,
+    *,
+    model: ModelIdentity,
+    is_subset: bool,
+    grader: str | None = None,
+) -> None:
+    """
+    Refuse a comparison that would be INVALID anyway, before it costs a token.
+
+    Args:
+        question: What is going to be asked.
+        found: The baseline, None where there is none.
+        model: Digests of the checkpoint, which may say why its prompts are others.
+        is_subset: Whether only some of the exam's problems are asked.
+        grader: What is going to run programs; None where the task's metric grades.
+
+    Raises:
+        BaselineError: If the baseline was asked something else.
+    """
+    match found:
+        case FoundBaseline(baseline=MeasuredBaseline() as baseline):
+            harness = baseline.fingerprint.harness.graded_by(grader)
+            asked = Fingerprint(model=model, question=question, harness=harness)
+            check_same_question(asked.differences(baseline.fingerprint), found)
+        case FoundBaseline(baseline=PublishedBaseline()) if is_subset:
+            raise BaselineError(
+                f"--r1-subset never gates against a full exam, and the baseline ({found.source}) is of one; "
+                "judge all problems, or name a baseline of the same subset with --r1-baseline"
+            )
+
+
+def _subset(
+    exam: Exam, prompts: tuple[tuple[int, ...], ...], *, n_problems: int | None
+) -> tuple[Exam, tuple[tuple[int, ...], ...]]:
+    if n_problems is None or n_problems >= len(exam.problems):
+        return exam, prompts
+    drawn = set(subset_ids([problem.id for problem in exam.problems], n_problems=n_problems))
+    kept = [(problem, prompt) for problem, prompt in zip(exam.problems, prompts, strict=True) if problem.id in drawn]
+    return replace(exam, problems=tuple(problem for problem, _ in kept)), tuple(prompt for _, prompt in kept)

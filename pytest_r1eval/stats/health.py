@@ -1,0 +1,99 @@
+"""
+Health beside pass@1: responses cut off, responses without an answer, and their length.
+
+A score can stay where it was while a model starts to ramble into the token limit;
+each rate is judged by itself, against the baseline where there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from pytest_r1eval.core.baselines import HealthCounts
+from pytest_r1eval.stats.tests import Rate
+from pytest_r1eval.stats.verdicts import NO_ANSWER, TRUNCATION, GateRule, HealthJudgement, Verdict, judge_rate
+
+MAX_LENGTH_RATIO = 1.25
+"""Mean tokens over the baseline's that draw a warning: a quarter more is a quarter more GPU hours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """
+    How healthy a run's responses are.
+
+    Attributes:
+        truncation: The rate of responses cut off at the token limit, judged.
+        no_answer: The rate of responses without an answer, judged.
+        mean_tokens: Tokens per response.
+        baseline_mean_tokens: The same of the baseline; None without a measured one.
+    """
+
+    truncation: HealthJudgement
+    no_answer: HealthJudgement
+    mean_tokens: float
+    baseline_mean_tokens: float | None
+
+    @property
+    def passes(self) -> bool:
+        """Whether every rate lets the checkpoint through."""
+        return all(judged.verdict is Verdict.PASS for judged in (self.truncation, self.no_answer))
+
+    @property
+    def n_tests(self) -> int:
+        """How many tests may turn an unchanged model red; a limit without a baseline is no test."""
+        return sum(judged.p_value is not None for judged in (self.truncation, self.no_answer))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader should know, failing or not."""
+        found = (*self.truncation.warnings, *self.no_answer.warnings)
+        if self.baseline_mean_tokens is None:
+            return found
+        if self.baseline_mean_tokens == 0:
+            return (*found, "The baseline counts no tokens, so the lengths of responses are not compared.")
+        ratio = self.mean_tokens / self.baseline_mean_tokens
+        if 1 / MAX_LENGTH_RATIO <= ratio <= MAX_LENGTH_RATIO:
+            return found
+        return (*found, f"Responses have {ratio:.2f} times the tokens of the baseline's.")
+
+
+def added_health(parts: Collection[HealthCounts]) -> HealthCounts:
+    """Add up the counts of runs of one checkpoint."""
+    return HealthCounts(
+        n_samples=sum(part.n_samples for part in parts),
+        n_truncated=sum(part.n_truncated for part in parts),
+        n_no_answer=sum(part.n_no_answer for part in parts),
+        n_tokens=sum(part.n_tokens for part in parts),
+    )
+
+
+def judge_health(observed: HealthCounts, *, baseline: HealthCounts | None, rule: GateRule, tau: float = 0.0) -> Health:
+    """
+    Judge a run's responses, against a measured baseline's where there is one.
+
+    Args:
+        observed: The run's counts.
+        baseline: The measured baseline's; None for a published number or none at all.
+        rule: Whose alpha decides.
+        tau: Harness noise, a fraction: engines and devices move rates as they move scores.
+    """
+    return Health(
+        truncation=judge_rate(
+            Rate(n_events=observed.n_truncated, n_responses=observed.n_samples),
+            limit=TRUNCATION,
+            rule=rule,
+            tau=tau,
+            baseline=None if baseline is None else Rate(n_events=baseline.n_truncated, n_responses=baseline.n_samples),
+        ),
+        no_answer=judge_rate(
+            Rate(n_events=observed.n_no_answer, n_responses=observed.n_samples),
+            limit=NO_ANSWER,
+            rule=rule,
+            tau=tau,
+            baseline=None if baseline is None else Rate(n_events=baseline.n_no_answer, n_responses=baseline.n_samples),
+        ),
+        mean_tokens=observed.n_tokens / observed.n_samples,
+        baseline_mean_tokens=None if baseline is None else baseline.n_tokens / baseline.n_samples,
+    )

@@ -1,0 +1,814 @@
+"""
+Stopping early without cheating: group-sequential plans, looks, and their price.
+
+Decisions. Looks happen at complete rounds of sample indices of *all* problems,
+never at whatever has finished, because short answers finish first and are right
+more often. Everything that decides (looks, bounds, margin, tau) is fixed and
+hashed before the first token. The bounds spend alpha as t^2 and beta as t^0.7 [1]_
+over twelve looks, which stops an unchanged model earlier than beta as t over eight;
+the FAIL bounds hold whether or not a PASS bound is obeyed (non-binding), so a run
+that is continued out of curiosity stays honest.
+
+The statistic at every look is the one of the fixed gate. Its joint distribution
+over looks is the canonical one [2]_: the baseline's error and the harness noise are
+common to all looks, and the covariance of two looks is the variance of the later.
+Bounds are planned with the variance of the unchanged exam; a fall is as many standard
+errors large as its own, larger variance makes it, and so is the margin in points.
+
+A two-sided gate PASSes at a look only between the bound and its mirror image, where
+a rise is excluded as well. The bounds are those of the one-sided gate: a run that
+passes within them would have passed there or earlier without the upper one, so beta is kept.
+
+Known trade-offs (accepted): bounds are rounded to nine decimals, so that machines
+whose last bits differ agree on the hash; the shortcut inside a round bounds the
+moving variance too, and so stops a little later than the two extreme completions alone would.
+
+References:
+    .. [1] K. K. G. Lan and D. L. DeMets, Biometrika 70 (1983) 659.
+    .. [2] C. Jennison and B. W. Turnbull, "Group Sequential Methods with Applications to Clinical Trials" (2000).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from itertools import pairwise
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from pytest_r1eval.core.decoding import decoded
+from pytest_r1eval.core.records import Counts
+from pytest_r1eval.errors import PlanError
+from pytest_r1eval.stats.tests import (
+    MIN_RESPONSES_FOR_NORMAL,
+    Comparison,
+    Design,
+    Floats,
+    Published,
+    paired_test,
+    paired_z_range,
+    scalar_test,
+    scalar_z_range,
+)
+from pytest_r1eval.stats.verdicts import (
+    MIN_SAMPLES_FOR_SCALAR_TEST,
+    GateRule,
+    Judgement,
+    Tau,
+    Verdict,
+    described_difference,
+    impossible_fall,
+    judgement_of,
+    next_step,
+    other_problems,
+    points,
+    published_warnings,
+    tau_warnings,
+    verdict_passes,
+    wrong_denominator,
+)
+
+LOOK_FRACTIONS = (1 / 16, 3 / 32, 1 / 8, 5 / 32, 3 / 16, 1 / 4, 5 / 16, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 1.0)
+"""Shares of the fixed design at which a plan looks: dense early, where unchanged and broken models are told apart."""
+
+BETA_POWER = 0.7
+"""Beta is spent as information to this power: with these looks an unchanged AIME model costs .163 instead of .182."""
+
+SMALLEST_INCREMENT = 1e-13
+"""Alpha below this is not spent: the recursion's own error is of this size."""
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(160)
+_REACH = 10.0  # standard deviations of the score that the recursion keeps; 1e-23 lies beyond
+_Z_LIMIT = 40.0  # no bound lies beyond: the normal tail there is below the smallest double
+_DECIMALS = 9  # of bounds and margins, so that the hash does not hang on a machine's last bits
+
+
+class LastLook(StrEnum):
+    """Where a plan ends."""
+
+    CAPPED = "k"
+    """At the fixed design's samples; the margin grows until the power holds."""
+    AUTO = "auto"
+    """Past them, at the first number of samples with which the fixed design's margin keeps its power."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequentialPlan:
+    """
+    When a run is looked at and what stops it, fixed before the first token.
+
+    Attributes:
+        design: The fixed comparison that is planned around; `n_samples` is its k.
+        paired: Whether the baseline has per-problem counts.
+        rule: How the gate decides; its alpha is spent over the looks.
+        beta: Probability of a PASS at the margin.
+        last_look: Where the plan ends.
+        ks: Samples per problem at each look, ascending.
+        times: Information at each look over that at the last; the last is 1.
+        fail_bounds: z at or below which a look FAILs; None where no alpha is spent.
+        pass_bounds: z at or above which a look PASSes.
+        margin: The fall, a fraction, that is caught with power 1 - beta.
+    """
+
+    design: Design
+    paired: bool
+    rule: GateRule
+    beta: float
+    last_look: LastLook
+    ks: tuple[int, ...]
+    times: tuple[float, ...]
+    fail_bounds: tuple[float | None, ...]
+    pass_bounds: tuple[float, ...]
+    margin: float
+
+    def __post_init__(self) -> None:
+        if {len(self.times), len(self.fail_bounds), len(self.pass_bounds)} != {len(self.ks)}:
+            raise ValueError(f"{len(self.ks)} looks do not have as many times and bounds")
+        if not self.ks or any(a >= b for a, b in pairwise((0, *self.ks))):
+            raise ValueError(f"looks after {self.ks} samples per problem; expected them to ascend from 1")
+
+    @property
+    def alpha_spent(self) -> tuple[float, ...]:
+        """Alpha spent at each look."""
+        return _spent(self.rule.alpha, self.times, power=2)
+
+    def pass_ceiling(self, number: int) -> float:
+        """Return the z up to which a look may PASS: with a two-sided rule a rise has to be excluded too."""
+        return -self.pass_bounds[number - 1] if self.rule.two_sided else math.inf
+
+    @property
+    def resolves_margin(self) -> bool:
+        """Whether a PASS excludes the margin that was asked for; known before any token is spent."""
+        return self.rule.margin is None or self.margin <= self.rule.margin
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the plan as canonical JSON."""
+        return hashlib.sha256(dumps(self).encode()).hexdigest()
+
+
+def dumps(plan: SequentialPlan) -> str:
+    """Write a plan as canonical JSON: what is hashed, and what is stored before the first token."""
+    return json.dumps(asdict(plan), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def loads(text: str) -> SequentialPlan:
+    """
+    Read a plan that `dumps` wrote.
+
+    Raises:
+        ValueError: If the text is not such a plan.
+    """
+    try:
+        fields = json.loads(text)
+        read = SequentialPlan(
+            design=Design(**fields["design"]),
+            paired=bool(fields["paired"]),
+            rule=GateRule(**fields["rule"]),
+            beta=float(fields["beta"]),
+            last_look=LastLook(fields["last_look"]),
+            ks=tuple(fields["ks"]),
+            times=tuple(fields["times"]),
+            fail_bounds=tuple(fields["fail_bounds"]),
+            pass_bounds=tuple(fields["pass_bounds"]),
+            margin=float(fields["margin"]),
+        )
+        decoded(SequentialPlan, fields)
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"no sequential plan: {error!r}; expected what dumps wrote") from error
+    if dumps(read) != text:
+        raise ValueError("the sequential plan is not in canonical form; expected what dumps wrote")
+    return read
+
+
+def plan(  # noqa: PLR0913  what a plan may be varied in
+    design: Design,
+    *,
+    paired: bool,
+    rule: GateRule,
+    beta: float = 0.1,
+    last_look: LastLook = LastLook.CAPPED,
+    fractions: Sequence[float] = LOOK_FRACTIONS,
+    beta_power: float = BETA_POWER,
+) -> SequentialPlan:
+    """
+    Plan the looks and bounds of one benchmark.
+
+    Args:
+        design: The fixed comparison whose alpha and power are to be kept.
+        paired: Whether the baseline has per-problem counts.
+        rule: How the gate decides; its alpha is spent over the looks.
+        beta: Probability of a PASS at the margin, in (0, 1/2].
+        last_look: Where the plan ends.
+        fractions: Shares of the fixed design's samples at which to look.
+        beta_power: Power of the information as which beta is spent.
+
+    Raises:
+        ValueError: If beta is out of its range.
+        PlanError: If no such plan exists.
+    """
+    if not 0 < beta <= 0.5:
+        raise ValueError(f"beta is {beta}; expected a probability above 0 and at most 1/2")
+    no_alpha = PlanError(
+        f"at {rule.critical_sigmas:.3g} standard errors there is too little alpha to spend over looks; expected 7 or "
+        "fewer: lower the number of sigmas, or use the fixed gate"
+    )
+    if rule.alpha < SMALLEST_INCREMENT:
+        raise no_alpha
+    ks = _look_samples(design, paired=paired, fractions=fractions)
+    looks = _Looks(design=design, alpha=rule.alpha, beta=beta, ks=ks, beta_power=beta_power)
+    margin = (rule.critical_sigmas - float(ndtri(beta))) * design.standard_error()
+    match last_look:
+        case LastLook.CAPPED:
+            margin = _enlarged(looks, margin)
+        case LastLook.AUTO:
+            looks = _lengthened(looks, margin)
+    fail_bounds = looks.fail_bounds()
+    if math.isinf(fail_bounds[-1]):
+        raise no_alpha
+    pass_bounds, _ = looks.pass_bounds(fail_bounds, margin)
+    return SequentialPlan(
+        design=design,
+        paired=paired,
+        rule=rule,
+        beta=beta,
+        last_look=last_look,
+        ks=looks.ks,
+        times=tuple(round(time, _DECIMALS) for time in looks.times),
+        fail_bounds=tuple(None if math.isinf(bound) else round(bound, _DECIMALS) for bound in fail_bounds),
+        pass_bounds=tuple(round(bound, _DECIMALS) for bound in pass_bounds),
+        margin=round(design.smallest_fall(margin / design.standard_error()), _DECIMALS),
+    )
+
+
+def _look_samples(design: Design, *, paired: bool, fractions: Sequence[float]) -> tuple[int, ...]:
+    """Samples per problem at each look up to the fixed design's."""
+    k = design.n_samples
+    if not paired and k < MIN_SAMPLES_FOR_SCALAR_TEST:
+        raise PlanError(
+            f"{k} samples per problem were asked for against a published number; expected at least "
+            f"{MIN_SAMPLES_FOR_SCALAR_TEST}; draw more, or record a baseline of your own with --r1-save-baseline"
+        )
+    # A first look after one sample is cheap where k is small; a scalar test cannot FAIL before the fourth.
+    fewest = 1 if paired and k <= 16 else 4
+    return tuple(sorted({max(fewest, round(fraction * k)) for fraction in fractions}))
+
+
+def _enlarged(looks: _Looks, margin: float) -> float:
+    """Smallest margin, not below the given one, that keeps the power at the looks there are."""
+    from scipy.optimize import brentq  # noqa: PLC0415  half of this module's import time, for planning alone
+
+    fail_bounds = looks.fail_bounds()
+
+    def excess(scale: float) -> float:
+        return looks.pass_bounds(fail_bounds, scale * margin)[1] - looks.beta
+
+    if excess(1.0) <= 0:
+        return margin
+    largest = 1.1
+    while excess(largest) > 0:
+        largest *= 1.1
+    return margin * float(brentq(excess, 1.0, largest, xtol=1e-10))
+
+
+def _lengthened(looks: _Looks, margin: float) -> _Looks:
+    """
+    Append the first number of samples with which the margin keeps its power.
+
+    More samples never lower the power, so the number is bracketed by doubling and then halved in on.
+    """
+
+    def suffices(extra: int) -> bool:
+        longer = looks.with_look(looks.ks[-1] + extra)
+        return longer.pass_bounds(longer.fail_bounds(), margin)[1] <= looks.beta
+
+    enough = 1
+    while not suffices(enough):
+        enough *= 2
+        if enough > 64 * looks.ks[-1]:
+            raise PlanError(
+                "no number of candidate samples keeps the fixed design's power at several looks, because the "
+                "baseline's samples or the harness noise limit it; use --r1-max-samples k, or more baseline samples"
+            )
+    missing = enough // 2
+    while enough - missing > 1:
+        middle = (enough + missing) // 2
+        enough, missing = (middle, missing) if suffices(middle) else (enough, middle)
+    return looks.with_look(looks.ks[-1] + enough)
+
+
+# The recursion over looks works on the score S = Z * sqrt(I), whose increments are independent.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Front:
+    """
+    Sub-density of the score of the runs that have not stopped, on quadrature nodes.
+
+    Attributes:
+        drift: The true difference, a fraction; the score's mean per information.
+        information: Information so far.
+        scores: Nodes; shape (n_nodes,).
+        masses: Probability at each node; shape (n_nodes,).
+    """
+
+    drift: float
+    information: float
+    scores: Floats
+    masses: Floats
+
+    @classmethod
+    def start(cls, drift: float) -> _Front:
+        """Before the first sample: all mass at a score of zero."""
+        return cls(drift=drift, information=0.0, scores=np.zeros(1), masses=np.ones(1))
+
+    @property
+    def mass(self) -> float:
+        """Probability of still running."""
+        return float(self.masses.sum())
+
+    def below(self, information: float, z: float) -> float:
+        """Probability of still running, and then being at or below z."""
+        step = information - self.information
+        distances = z * math.sqrt(information) - self.scores - self.drift * step
+        return float(self.masses @ ndtr(distances / math.sqrt(step)))
+
+    def between(self, information: float, *intervals: tuple[float, float]) -> _Front:
+        """Move on to the runs that a look leaves in intervals of z."""
+        parts = [self._part(information, low, high) for low, high in intervals]
+        scores, masses = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return replace(self, information=information, scores=scores, masses=masses)
+
+    def _part(self, information: float, low: float, high: float) -> tuple[Floats, Floats]:
+        """Scores and masses on the nodes of one interval of z."""
+        step, sd = information - self.information, math.sqrt(information)
+        centre = self.drift * information
+        bottom, top = max(low * sd, centre - _REACH * sd), min(high * sd, centre + _REACH * sd)
+        half = max(top - bottom, 0.0) / 2
+        scores = half * _NODES + (top + bottom) / 2
+        deviations = (scores[:, None] - self.scores - self.drift * step) / math.sqrt(step)
+        densities = np.exp(-0.5 * deviations**2) @ self.masses / math.sqrt(2 * math.pi * step)
+        return scores, densities * _WEIGHTS * half
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Looks:
+    """Where a plan looks and what it may spend there."""
+
+    design: Design
+    alpha: float
+    beta: float
+    ks: tuple[int, ...]
+    beta_power: float
+
+    def with_look(self, k: int) -> _Looks:
+        return replace(self, ks=(*self.ks, k))
+
+    @property
+    def information(self) -> tuple[float, ...]:
+        """Inverse variance of the difference at each look, if nothing changed."""
+        return _information(self.design, self.ks)
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """Information over that of the last look."""
+        return tuple(information / self.information[-1] for information in self.information)
+
+    def fail_bounds(self) -> tuple[float, ...]:
+        """Bounds whose first crossing has the spent alpha on an unchanged model, PASS stops ignored."""
+        return first_crossing_bounds(self.information, _spent(self.alpha, self.times, power=2))
+
+    def pass_bounds(self, fail_bounds: Sequence[float], margin: float) -> tuple[tuple[float, ...], float]:
+        """Bounds whose first crossing has the spent beta at the margin, and the probability of a PASS in all."""
+        front, bounds, passed = _Front.start(-margin), list[float](), 0.0
+        spent_at_looks = _spent(self.beta, self.times, power=self.beta_power)
+        steps = zip(self.information, fail_bounds, spent_at_looks, strict=True)
+        for number, (information, fail_bound, spent) in enumerate(steps, start=1):
+            left = front.mass - front.below(information, fail_bound)
+            # The last look decides, and so does one that has no more left to pass than it may.
+            decides = number == len(self.ks) or left <= spent
+            bound = max(fail_bound, -_Z_LIMIT) if decides else _root(_below(front, information, front.mass - spent))
+            bounds.append(bound)
+            passed += front.mass - front.below(information, bound)
+            front = front.between(information, (fail_bound, bound))
+        return tuple(bounds), passed
+
+
+def _information(design: Design, ks: Sequence[int]) -> tuple[float, ...]:
+    """Inverse variance of the difference after each number of samples per problem, if nothing changed."""
+    return tuple(design.standard_error(k) ** -2 for k in ks)
+
+
+def first_crossing_bounds(information: Sequence[float], spent: Sequence[float]) -> tuple[float, ...]:
+    """
+    Compute the lower bounds of z that an unchanged model first crosses with given probabilities.
+
+    Args:
+        information: Information at each look, ascending, in any unit; shape (n_looks,).
+        spent: Probability of the first crossing at each look; under `SMALLEST_INCREMENT` gives -inf.
+    """
+    front, bounds = _Front.start(0.0), list[float]()
+    for at_look, probability in zip(information, spent, strict=True):
+        bound = _root(_below(front, at_look, probability)) if probability >= SMALLEST_INCREMENT else -math.inf
+        bounds.append(bound)
+        front = front.between(at_look, (bound, math.inf))
+    return tuple(bounds)
+
+
+def _spent(total: float, times: Sequence[float], *, power: float) -> tuple[float, ...]:
+    """Increments of the spending function total * t^power."""
+    return tuple(total * (t**power - s**power) for s, t in zip((0.0, *times[:-1]), times, strict=True))
+
+
+def _below(front: _Front, information: float, target: float) -> Callable[[float], float]:
+    def excess(z: float) -> float:
+        return front.below(information, z) - target
+
+    return excess
+
+
+def _root(excess: Callable[[float], float]) -> float:
+    """Where an increasing function of z crosses zero."""
+    from scipy.optimize import brentq  # noqa: PLC0415  half of this module's import time, for planning alone
+
+    return float(brentq(excess, -_Z_LIMIT, _Z_LIMIT, xtol=1e-12))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossings:
+    """
+    Probability of each verdict at each look, for one true difference; shapes (n_looks,).
+
+    Attributes:
+        fail: FAIL_REGRESSED.
+        improve: SUSPICIOUS_IMPROVED.
+        passing: PASS.
+    """
+
+    fail: tuple[float, ...]
+    improve: tuple[float, ...]
+    passing: tuple[float, ...]
+
+    @property
+    def stop(self) -> tuple[float, ...]:
+        """Probability that the run stops at each look; they add up to 1."""
+        return tuple(map(sum, zip(self.fail, self.improve, self.passing, strict=True)))
+
+
+def crossings(plan: SequentialPlan, *, drop: float = 0.0) -> Crossings:
+    """
+    Compute how a run ends if pass@1 truly fell by `drop`, all bounds obeyed.
+
+    Args:
+        plan: The plan.
+        drop: The true fall, a fraction; negative for a rise.
+    """
+    front = _Front.start(-plan.design.unspread(drop))
+    fail, improve, passing = list[float](), list[float](), list[float]()
+    for number, information in enumerate(_information(plan.design, plan.ks), start=1):
+        a, b = _fail_bound(plan, number), plan.pass_bounds[number - 1]
+        top = plan.pass_ceiling(number)
+        at_or_below_b, at_or_below_rise = front.below(information, b), front.below(information, max(b, -a))
+        at_or_below_top = front.below(information, top) if b < top < -a else at_or_below_rise
+        fail.append(front.below(information, a))
+        improve.append(front.mass - at_or_below_rise)
+        passing.append(at_or_below_top - at_or_below_b if b < top else 0.0)
+        front = front.between(information, *_going_on(a, b, top))
+    return Crossings(fail=tuple(fail), improve=tuple(improve), passing=tuple(passing))
+
+
+def _going_on(a: float, b: float, top: float) -> tuple[tuple[float, float], ...]:
+    """Between which values of z a look decides nothing: FAIL at a, PASS from b to top, a rise at -a."""
+    if b >= top:
+        return ((a, -a),)
+    return ((a, b), (top, -a)) if top < -a else ((a, b),)
+
+
+def expected_cost(plan: SequentialPlan, *, drop: float = 0.0) -> float:
+    """Compute the expected samples over the fixed design's if pass@1 truly fell by `drop`, a fraction."""
+    stops = crossings(plan, drop=drop).stop
+    return sum(k * stop for k, stop in zip(plan.ks, stops, strict=True)) / plan.design.n_samples
+
+
+def detectable_drop(plan: SequentialPlan, *, power: float = 0.8) -> float | None:
+    """
+    Compute the fall, a fraction, that the plan turns red for with the given power; None if not even a fall to 0 is.
+
+    Raises:
+        ValueError: If power is not inside (0, 1).
+    """
+
+    def p_fail(drop: float) -> float:
+        return sum(crossings(plan, drop=drop).fail)
+
+    return _change_seen(p_fail, power=power, start=plan.margin, largest=plan.design.mean)
+
+
+def detectable_rise(plan: SequentialPlan, *, power: float = 0.8) -> float | None:
+    """
+    Compute the rise, a fraction, that is SUSPICIOUS with the given power; None if not even one to 1 is.
+
+    A one-sided gate has mostly passed before it could see a rise.
+
+    Raises:
+        ValueError: If power is not inside (0, 1).
+    """
+
+    def p_improve(rise: float) -> float:
+        return sum(crossings(plan, drop=-rise).improve)
+
+    return _change_seen(p_improve, power=power, start=plan.margin, largest=1 - plan.design.mean)
+
+
+def _change_seen(seen: Callable[[float], float], *, power: float, start: float, largest: float) -> float | None:
+    """Where a probability that grows with the change reaches a power; None if not up to the largest change."""
+    from scipy.optimize import brentq  # noqa: PLC0415  half of this module's import time, for planning alone
+
+    if not 0 < power < 1:
+        raise ValueError(f"power is {power}; expected a probability between 0 and 1")
+    if seen(0.0) >= power:
+        return 0.0
+    bound = min(start, largest)
+    while seen(bound) < power:
+        if bound >= largest:
+            return None
+        bound = min(2 * bound, largest)
+    return float(brentq(lambda change: seen(change) - power, 0.0, bound, xtol=1e-9))
+
+
+def _fail_bound(plan: SequentialPlan, number: int) -> float:
+    bound = plan.fail_bounds[number - 1]
+    return -math.inf if bound is None else bound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """
+    What a complete round says.
+
+    Attributes:
+        number: The look, from 1.
+        n_samples: Samples per problem so far.
+        early: Whether later looks were planned, so that the estimate is biased by stopping here.
+        comparison: The numbers; None where there was nothing to compare.
+        judgement: The verdict in words; None to go on.
+    """
+
+    number: int
+    n_samples: int
+    early: bool
+    comparison: Comparison | None
+    judgement: Judgement | None
+
+
+def look(plan: SequentialPlan, number: int, candidate: Counts, reference: Counts | Published, *, tau: Tau) -> Look:
+    """
+    Look at a complete round.
+
+    A run that cannot be compared (other problems, a round that is not complete) gives an INVALID judgement.
+
+    Args:
+        plan: The plan, as it was stored before the first token.
+        number: The look, from 1.
+        candidate: The counts of the first `plan.ks[number - 1]` samples of every problem.
+        reference: The baseline's counts, or the published number the plan was made for.
+        tau: Harness noise; the value the plan was made with.
+
+    Raises:
+        ValueError: If plan, number, reference and tau do not belong together.
+    """
+    _demand_fit(plan, number, reference, tau)
+    k = plan.ks[number - 1]
+    judgement = wrong_denominator(candidate, k)
+    if judgement is None and isinstance(reference, Counts):
+        judgement = other_problems(candidate, reference)
+    comparison = None if judgement else _comparison(plan, candidate, reference)
+    verdict = None if comparison is None else _verdict(plan, number, _Evidence.of(comparison))
+    if comparison is not None and verdict is not None:
+        judgement = _judgement(plan, number, candidate, comparison, verdict=verdict, reference=reference, tau=tau)
+    return Look(number=number, n_samples=k, early=number < len(plan.ks), comparison=comparison, judgement=judgement)
+
+
+def _demand_fit(plan: SequentialPlan, number: int, reference: Counts | Published, tau: Tau) -> None:
+    if not 1 <= number <= len(plan.ks):
+        raise ValueError(f"look {number} was asked for; expected 1 to {len(plan.ks)}")
+    if isinstance(reference, Counts) is not plan.paired:
+        kind = "per-problem counts" if plan.paired else "a published number"
+        raise ValueError(f"the baseline is {type(reference).__name__}; expected {kind}, as planned")
+    if isinstance(reference, Published) and reference.n_samples not in {None, plan.design.n_baseline_samples}:
+        raise ValueError(
+            f"the published number has {reference.n_samples} samples per problem; expected the planned "
+            f"{plan.design.n_baseline_samples}"
+        )
+    if tau.value != plan.design.tau:
+        raise ValueError(f"tau is {tau.value}; expected the planned {plan.design.tau}")
+
+
+def _comparison(plan: SequentialPlan, candidate: Counts, reference: Counts | Published) -> Comparison:
+    if isinstance(reference, Counts):
+        return paired_test(candidate, reference, tau=plan.design.tau, exact=plan.rule.exact)
+    return scalar_test(candidate, reference, n_baseline_samples=plan.design.n_baseline_samples, tau=plan.design.tau)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Evidence:
+    """What a look decides on: z, and the exact p-values where they decide in place of its outer bounds."""
+
+    z: float
+    exact_p: tuple[float, float] | None
+
+    @classmethod
+    def of(cls, comparison: Comparison) -> _Evidence:
+        exact_p = (comparison.p_regressed, comparison.p_improved) if comparison.exact else None
+        return cls(z=comparison.z, exact_p=exact_p)
+
+
+def _verdict(plan: SequentialPlan, number: int, evidence: _Evidence) -> Verdict | None:
+    """Apply one look's bounds; None to go on. Better evidence never gives a worse verdict."""
+    a = _fail_bound(plan, number)
+    if evidence.exact_p is None:
+        regressed, improved = evidence.z <= a, evidence.z >= -a
+    else:
+        # By the union bound over looks type I error stays at or below alpha, whatever the distribution.
+        regressed, improved = (p <= plan.alpha_spent[number - 1] for p in evidence.exact_p)
+    if regressed:
+        return Verdict.FAIL_REGRESSED
+    if improved:
+        return Verdict.SUSPICIOUS_IMPROVED
+    is_excluded = plan.pass_bounds[number - 1] <= evidence.z <= plan.pass_ceiling(number)
+    return Verdict.PASS if is_excluded or number == len(plan.ks) else None
+
+
+def _judgement(  # noqa: PLR0913  a judgement knows everything
+    plan: SequentialPlan,
+    number: int,
+    candidate: Counts,
+    comparison: Comparison,
+    *,
+    verdict: Verdict,
+    reference: Counts | Published,
+    tau: Tau,
+) -> Judgement:
+    mde_80, turns_red = detectable_drop(plan), can_fail(plan, reference)
+    doubt = _doubt(plan, comparison.baseline_mean, turns_red=turns_red)
+    if doubt is not None and verdict is Verdict.PASS:
+        verdict = Verdict.INCONCLUSIVE
+    k_b = plan.design.n_baseline_samples
+    warnings = tau_warnings(comparison, tau=tau, rule=plan.rule)
+    if isinstance(reference, Published):
+        warnings += published_warnings(candidate, reference, comparison, n_baseline_samples=k_b, rule=plan.rule)
+    if number < len(plan.ks):
+        early = f"Stopped after {plan.ks[number - 1]} of at most {plan.ks[-1]} samples per problem"
+        warnings += (f"{early}: this pass@1 is at stop, biased by the stopping, and no score.",)
+    return replace(
+        judgement_of(candidate, comparison, tau=tau, rule=plan.rule, can_fail=turns_red, warnings=warnings),
+        verdict=verdict,
+        passes=verdict_passes(verdict, rule=plan.rule),
+        mde_80=mde_80,
+        doubt=doubt,
+        reason=_reason(plan, number, comparison, doubt if verdict is Verdict.INCONCLUSIVE else None),
+        next_step=next_step(verdict, mde_80=mde_80, can_fail=turns_red),
+    )
+
+
+def can_fail(plan: SequentialPlan, reference: Counts | Published) -> bool:
+    """
+    Tell whether a run can turn red at all: whether a candidate with every response wrong ends in FAIL.
+
+    Args:
+        plan: The plan.
+        reference: The baseline's counts, or the published number that the plan was made for.
+    """
+    ids = reference.ids if isinstance(reference, Counts) else tuple(map(str, range(plan.design.n_problems)))
+    for number, k in enumerate(plan.ks, start=1):
+        worst = Counts.from_rows((id_, 0, k) for id_ in ids)
+        verdict = _verdict(plan, number, _Evidence.of(_comparison(plan, worst, reference)))
+        if verdict is not None:
+            return verdict is Verdict.FAIL_REGRESSED
+    return False
+
+
+def _doubt(plan: SequentialPlan, baseline_mean: float, *, turns_red: bool) -> str | None:
+    """Say why a PASS would be no evidence, or does not exclude the margin asked for; None where it does."""
+    hopeless = impossible_fall(baseline_mean, rule=plan.rule, can_fail=turns_red)
+    if hopeless is not None or plan.rule.margin is None or plan.resolves_margin:
+        return hopeless
+    return f"the plan excludes a fall of {points(plan.margin)} points, not of the {points(plan.rule.margin)} asked for"
+
+
+def _reason(plan: SequentialPlan, number: int, comparison: Comparison, doubt: str | None) -> str:
+    a, b = plan.fail_bounds[number - 1], plan.pass_bounds[number - 1]
+    found = (
+        f"After {plan.ks[number - 1]} samples per problem pass@1 is {described_difference(comparison.difference)}, "
+        f"z = {comparison.z:.2f}"
+    )
+    if comparison.exact:
+        p = comparison.p_improved if comparison.difference > 0 else comparison.p_regressed
+        fails = f"exact p = {p:.2g}, {plan.alpha_spent[number - 1]:.2g} or less decides"
+    else:
+        fails = "no FAIL at this look" if a is None else f"FAIL at {a:.2f} and below"
+    ceiling = f" to {plan.pass_ceiling(number):.2f}" if plan.rule.two_sided else ""
+    passes = f"PASS from {b:.2f}{ceiling}" if b <= plan.pass_ceiling(number) else "no PASS at this look"
+    bounds = f"look {number} of {len(plan.ks)}: {fails}, {passes}"
+    return f"{found} ({bounds})." if doubt is None else f"{found} ({bounds}), but {doubt}."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completions:
+    """
+    The two extreme ways in which an incomplete round can end.
+
+    Attributes:
+        lowest: The counts if every pending sample is wrong.
+        highest: The counts if every pending sample is right.
+        n_pending: Samples of the round that have not finished.
+    """
+
+    lowest: Counts
+    highest: Counts
+    n_pending: int
+
+    @classmethod
+    def of(cls, finished: Iterable[tuple[str, int, int]], *, n_samples: int) -> Completions:
+        """
+        Complete a round of `n_samples` samples per problem.
+
+        Args:
+            finished: For each problem of the exam its id, correct and finished samples; zero finished is allowed.
+            n_samples: Samples per problem at the end of the round.
+
+        Raises:
+            ValueError: If a problem has more samples than the round, or impossible counts.
+        """
+        rows = list(finished)
+        for id_, correct, done in rows:
+            if not 0 <= correct <= done <= n_samples:
+                raise ValueError(f"problem {id_!r}: {correct} correct of {done} samples in a round of {n_samples}")
+        return cls(
+            lowest=Counts.from_rows((id_, correct, n_samples) for id_, correct, _ in rows),
+            highest=Counts.from_rows((id_, correct + n_samples - done, n_samples) for id_, correct, done in rows),
+            n_pending=sum(n_samples - done for _, _, done in rows),
+        )
+
+
+def sandwich(
+    plan: SequentialPlan, number: int, completions: Completions, reference: Counts | Published, *, tau: Tau
+) -> Look | None:
+    """
+    Stop inside a round where no completion of it can change the verdict: the one legal shortcut.
+
+    The look that is returned counts every pending sample against its verdict,
+    and says so; None means that pending samples still matter.
+
+    Args:
+        plan: The plan, as it was stored before the first token.
+        number: The look that the round leads to, from 1.
+        completions: The extreme ways in which the round can end.
+        reference: The baseline's counts, or the published number the plan was made for.
+        tau: Harness noise; the value the plan was made with.
+
+    Raises:
+        ValueError: If plan, number, reference and tau do not belong together, or the runs sat different problems.
+    """
+    _demand_fit(plan, number, reference, tau)
+    verdicts = {_verdict(plan, number, evidence) for evidence in _extremes(plan, completions, reference)}
+    if len(verdicts) != 1 or None in verdicts:
+        return None
+    against = completions.highest if Verdict.FAIL_REGRESSED in verdicts else completions.lowest
+    decided = look(plan, number, against, reference, tau=tau)
+    if decided.judgement is None or not completions.n_pending:
+        return decided
+    note = (
+        f"Decided before the round was complete: its {completions.n_pending} pending samples were counted against it."
+    )
+    return replace(
+        decided, judgement=replace(decided.judgement, warnings=(*decided.judgement.warnings, note)), early=True
+    )
+
+
+def _extremes(plan: SequentialPlan, completions: Completions, reference: Counts | Published) -> tuple[_Evidence, ...]:
+    """
+    Bound the evidence of every completion, in each way that may come to decide.
+
+    A p-value of the exact test only grows with a correct sample, so its extremes are those of the
+    two completions; z needs its own bounds. Which of the two decides may hang on
+    the pending samples, so both must agree.
+    """
+    lowest, highest, tau = completions.lowest, completions.highest, plan.design.tau
+    if isinstance(reference, Published):
+        k_b = plan.design.n_baseline_samples
+        z = scalar_z_range(lowest, highest, reference, n_baseline_samples=k_b, tau=tau)
+        return _Evidence(z=z.low, exact_p=None), _Evidence(z=z.high, exact_p=None)
+    z = paired_z_range(lowest, highest, reference, tau=tau)
+    ends = zip((z.low, z.high), (lowest, highest), strict=True)
+    exact = tuple(
+        replace(_Evidence.of(paired_test(run, reference, tau=tau, exact=True)), z=z_end) for z_end, run in ends
+    )
+    if plan.rule.exact or lowest.n_samples < MIN_RESPONSES_FOR_NORMAL:
+        return exact
+    return *exact, *(replace(evidence, exact_p=None) for evidence in exact)

@@ -1,0 +1,1 @@
+"""A gate for every checkpoint of a training."""

@@ -1,0 +1,235 @@
+"""
+Where a training's checkpoints are judged: in a process on this machine, or as jobs of a Slurm cluster.
+
+A checkpoint is compared with the one before it: the judged run of the highest step below its own that
+did not regress. It is looked up in the stored runs, so a training that is resumed goes on from there,
+and a checkpoint that fell never becomes what the next one is measured by. Runs of a cluster's shares are
+not looked at: another host may have them open.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import os
+import secrets
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pytest_r1eval.errors import EvaluationError, EvaluationRefusedError, RunError, StoreError
+from pytest_r1eval.evaluation.environment import without_training
+from pytest_r1eval.evaluation.process import EvaluationProcess, Workers, arguments_of
+from pytest_r1eval.plugin.selection import mark_expression
+from pytest_r1eval.reports.history import Point, points_of
+from pytest_r1eval.reports.run_report import RunReport, read_report
+from pytest_r1eval.runs.store import FILE_NAME
+from pytest_r1eval.slurm.jobs import Submitted, cancel_jobs, submit
+from pytest_r1eval.slurm.rehearsals import rehearse
+from pytest_r1eval.slurm.scripts import Submission, divided
+from pytest_r1eval.slurm.status import awaited
+from pytest_r1eval.stats.verdicts import Verdict
+from pytest_r1eval.training.queue import ENDED, SavedCheckpoint, demand_whole
+
+PREVIOUS = "previous"
+_REFUSED = 4
+"""pytest's exit code for what was asked wrongly."""
+_LOGGER = logging.getLogger(__name__)
+_REFERENCES = frozenset({Verdict.PASS.name, Verdict.INCONCLUSIVE.name})
+"""
+Verdicts of checkpoints that may be a reference; the first of a training has nothing to be compared with.
+
+A suspicious rise is no reference by itself: the next checkpoint is compared with the one before it, or with what a
+person has blessed.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlurmPlace:
+    """
+    Where a cluster judges a checkpoint; as of `r1eval slurm submit`.
+
+    Attributes:
+        nodes: Shares, each on a node of its own.
+        gpus_per_node: GPUs of each; 0 asks for none.
+        workers: Engines on each node, or auto.
+        time: Slurm's time limit of a start.
+        sbatch_arguments: Further options of sbatch.
+        interval_s: Seconds from one look at the jobs to the next.
+    """
+
+    nodes: int = 1
+    gpus_per_node: int = 8
+    workers: str = "auto"
+    time: str | None = None
+    sbatch_arguments: tuple[str, ...] = ()
+    interval_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateOrder:
+    """
+    How every checkpoint of a training is judged.
+
+    Attributes:
+        benchmarks: By name.
+        output_dir: Where runs are kept, absolute.
+        folder: Where baselines and relative paths are looked for.
+        options: Options of the command line, as of `pytest_r1eval.evaluate`.
+        first_baseline: What the first checkpoint is compared with where `baseline` is the previous one.
+        commit: The commit of the training code; None if nobody knows.
+    """
+
+    benchmarks: tuple[str, ...]
+    output_dir: Path
+    folder: Path
+    options: Mapping[str, object]
+    first_baseline: str | None = None
+    commit: str | None = None
+
+    @property
+    def marks(self) -> str:
+        """The expression of pytest's -m."""
+        tasks = self.options.get("tasks")
+        return mark_expression(
+            self.benchmarks, tasks=None if tasks is None else self.folder / str(tasks), folder=self.folder
+        )
+
+    def arguments(self, saved: SavedCheckpoint) -> list[str]:
+        """Return pytest's arguments for one checkpoint: what was asked for, its lineage and its baseline."""
+        before = self._reference(saved)
+        baseline = self.options.get("baseline", PREVIOUS)
+        if baseline == PREVIOUS:
+            first = self.first_baseline or self.options.get("anchor")
+            baseline = first if before is None else before.run
+        said = self.options.get("lineage", {})
+        lineage: dict[str, object] = {"step": saved.step}
+        lineage |= {} if before is None else {"parent": before.model}
+        lineage |= {} if self.commit is None else {"commit": self.commit}
+        lineage |= dict(said) if isinstance(said, Mapping) else {}
+        return arguments_of({**self.options, "baseline": baseline, "lineage": lineage, "output_dir": self.output_dir})
+
+    def _reference(self, saved: SavedCheckpoint) -> Point | None:
+        """Find the last checkpoint of this training that held, on every benchmark."""
+        newest: dict[int, tuple[Point, ...]] = {}
+        for path in sorted(self._runs(saved), key=lambda path: path.parent.name):
+            try:
+                points = tuple(point for point in points_of(path.parent).values() if point is not None)
+            except StoreError as error:  # a run that was killed at its start must not end all gates after it
+                _LOGGER.warning("r1eval: passed over as a baseline: %s", error)
+                continue
+            if points and points[0].step < saved.step:
+                newest[points[0].step] = points
+        held = [
+            points[0]
+            for points in newest.values()
+            if len(points) >= len(set(self.benchmarks)) and all(point.verdict in _REFERENCES for point in points)
+        ]
+        return max(held, key=lambda point: point.step, default=None)
+
+    def _runs(self, saved: SavedCheckpoint) -> Iterator[Path]:
+        """Find the runs of this training: they lie below its folder's name, as their checkpoints do."""
+        return (self.output_dir / saved.folder.parent.name).glob(f"*/*/{FILE_NAME}")
+
+
+class Gate(Protocol):
+    """Judges the checkpoints of one start of a training, one at a time."""
+
+    def judge(self, saved: SavedCheckpoint) -> RunReport:
+        """
+        Judge one; takes as long as that takes.
+
+        Raises:
+            R1EvalError: If there is no verdict.
+        """
+        ...
+
+    def stop(self) -> None:
+        """End what is under way, from another thread, and judge nothing more; what is drawn stays stored."""
+        ...
+
+
+class LocalGate:
+    """Judges on this machine, in a process that inherits nothing of the training's environment."""
+
+    def __init__(self, order: GateOrder, *, workers: Workers, gpus: Sequence[int | str] | None) -> None:
+        self._order = order
+        self._workers = workers
+        self._gpus = gpus
+        self._process: EvaluationProcess | None = None
+        self._is_stopped = threading.Event()
+
+    def judge(self, saved: SavedCheckpoint) -> RunReport:
+        """Run pytest and wait for it."""
+        order = self._order
+        if self._is_stopped.is_set():
+            raise EvaluationError(ENDED)
+        arguments = ["-m", order.marks, *([] if self._workers is None else ["-n", str(self._workers)])]
+        arguments += order.arguments(saved)
+        with EvaluationProcess.started(str(saved.folder), arguments, folder=order.folder, gpus=self._gpus) as process:
+            self._process = process
+            if self._is_stopped.is_set():  # since it was asked above; `stop` may not have seen the process
+                process.stop()
+            return demand_whole(process.report(), failures=process.failures())
+
+    def stop(self) -> None:
+        """End pytest as Ctrl-C does."""
+        self._is_stopped.set()
+        if self._process is not None:
+            self._process.stop()
+
+
+class SlurmGate:
+    """Judges as jobs of a cluster; the checkpoint has to lie where its nodes can read it."""
+
+    def __init__(self, order: GateOrder, place: SlurmPlace) -> None:
+        self._order = order
+        self._place = place
+        self._submitted: Submitted | None = None
+        self._is_stopped = threading.Event()
+
+    def judge(self, saved: SavedCheckpoint) -> RunReport:
+        """Submit and wait for the judge's word."""
+        place, order = self._place, self._order
+        if self._is_stopped.is_set():
+            raise EvaluationError(ENDED)
+        name = f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-step-{saved.step}-{secrets.token_hex(2)}"
+        folder = order.output_dir / "slurm" / name
+        job = Submission(
+            folder=folder,
+            output_dir=order.output_dir,
+            root=order.folder,
+            python=sys.executable,
+            model=str(saved.folder),
+            marks=order.marks,
+            n_shares=place.nodes,
+            gpus_per_node=place.gpus_per_node,
+            workers=place.workers,
+            time=place.time,
+            sbatch_arguments=place.sbatch_arguments,
+            arguments=divided([word for word in order.arguments(saved) if not word.startswith("--r1-output-dir=")]),
+        )
+        environment = without_training(os.environ)
+        rehearse(job, environment=environment)
+        self._submitted = submit(job, environment=environment)
+        if self._is_stopped.is_set():  # since it was asked above; `stop` may not have seen the jobs
+            self.stop()
+        result = awaited(folder, interval_s=place.interval_s)
+        if result.exit_code > 1 or not result.run:
+            kind = EvaluationRefusedError if result.exit_code == _REFUSED else EvaluationError
+            raise kind(
+                f"the cluster's jobs ended without a verdict (exit code {result.exit_code}): see r1eval slurm logs "
+                f"{folder}, and go on with r1eval slurm resubmit {folder}"
+            )
+        return demand_whole(read_report(Path(result.run)))
+
+    def stop(self) -> None:
+        """Cancel the jobs."""
+        self._is_stopped.set()
+        if self._submitted is not None:
+            with suppress(RunError):  # they end by themselves then
+                cancel_jobs(self._submitted.judge_job, self._submitted.array_job)

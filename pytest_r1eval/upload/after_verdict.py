@@ -1,0 +1,202 @@
+"""
+What happens to a run after its verdicts: its files, then the upload.
+
+A step that fails is reported beside the verdicts and changes none of them, nor the exit code, whatever it raises: a
+verdict cost hours of a GPU, and no file is worth one. Files that could not be written are not uploaded either: older
+ones would belong to other verdicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_r1eval.core.texts import escaped, printable
+from pytest_r1eval.core.uploads import UploadWhen, UploadWishes
+from pytest_r1eval.errors import R1EvalError, UploadError
+from pytest_r1eval.judging.judge import GateResult, write_verdicts
+from pytest_r1eval.reports.files import PAGE_NAME, write_report
+from pytest_r1eval.reports.run_report import read_report
+from pytest_r1eval.runs.finished import StoredRun
+from pytest_r1eval.upload.package import PageScore, pack
+from pytest_r1eval.upload.record import UploadRecord, write_record
+from pytest_r1eval.upload.results import write_run_files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """
+    What became of the steps.
+
+    Attributes:
+        reports: Where reports lie, or why one could not be written; a line each.
+        lines: What else a person reads below the verdicts.
+        is_uploaded: Whether the run is on the Hub; None where it was not to be.
+    """
+
+    reports: tuple[str, ...]
+    lines: tuple[str, ...]
+    is_uploaded: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uploaded:
+    """Where a run lies on the Hub, in words as well."""
+
+    record: UploadRecord
+    lines: tuple[str, ...]
+
+
+def finish(  # noqa: PLR0913 - the steps' wishes, named at the only call
+    run: Path,
+    results: Sequence[GateResult],
+    *,
+    tasks: Mapping[str, str],
+    wishes: UploadWishes | None,
+    when: UploadWhen = UploadWhen.PASS,
+    reports: Sequence[Path] = (),
+) -> Finished:
+    """
+    Write a judged run's files and reports, and upload it where that is wished for.
+
+    Args:
+        run: The run's folder.
+        results: Its verdicts.
+        tasks: LightEval's name of each benchmark's task.
+        wishes: Where it is to be uploaded; None for nowhere.
+        when: Which runs are.
+        reports: Files to write a report to, beside the page in the run's folder.
+    """
+    lines: list[str] = []
+    with noted("verdicts.json", lines):
+        write_verdicts(run, results)
+    written = _write_reports(run, reports)
+    with noted("details", lines):
+        write_run_files(run, results, tasks=tasks)
+    if wishes is None:
+        return Finished(reports=written, lines=tuple(lines), is_uploaded=None)
+    if when is UploadWhen.PASS and not all(result.passes for result in results):
+        note = "upload: none, as a gate is not green (--r1-upload-when always uploads every run)"
+        return Finished(reports=written, lines=(*lines, note), is_uploaded=None)
+    failures: list[str] = []
+    with noted("upload", failures, failed="FAILED."):
+        uploaded = upload(run, wishes)
+    if failures:
+        again = f"  nothing is lost; try again with: r1eval upload {run}"
+        return Finished(reports=written, lines=(*lines, *failures, again), is_uploaded=False)
+    return Finished(reports=written, lines=(*lines, *uploaded.lines), is_uploaded=True)
+
+
+@contextmanager
+def noted(what: str, lines: list[str], *, failed: str = "not written:") -> Iterator[None]:
+    """
+    Go on after a step that fails, with a line that says so.
+
+    Args:
+        what: The step, as the line begins.
+        lines: Where the line is added.
+        failed: What became of it.
+    """
+    try:
+        yield
+    except R1EvalError as error:
+        lines.append(printable(f"{what}: {failed} {error}"))
+    except Exception as error:  # noqa: BLE001 - see the module: no file takes a verdict away
+        reason = escaped(" ".join(f"{type(error).__name__}: {error}".split()))
+        lines.append(f"{what}: {failed} {reason}; samples and verdicts are in the run's store")
+
+
+def finish_again(
+    runs: Sequence[Path],
+    results: Sequence[GateResult],
+    *,
+    wishes: UploadWishes | None,
+    when: UploadWhen,
+    reports: Sequence[Path],
+) -> Finished:
+    """
+    Write reports of runs whose verdicts were stored before, and upload them where that is wished for.
+
+    Their own files stay as they are. A run that is not there any more has no more than its verdict.
+
+    Args:
+        runs: The runs' folders.
+        results: Their verdicts.
+        wishes: Where they are to be uploaded; None for nowhere.
+        when: Which runs are.
+        reports: Files to write a report to.
+    """
+    there = [run for run in runs if StoredRun(folder=run).exists]
+    lines = [f"the samples of {run} are gone; its verdict is in the ledger" for run in runs if run not in there]
+    written = _reports(there[0], reports) if there and reports else ()
+    is_wanted = when is UploadWhen.ALWAYS or all(result.passes for result in results)
+    if wishes is None or not there or not is_wanted:
+        return Finished(reports=written, lines=tuple(lines), is_uploaded=None)
+    failures: list[str] = []
+    for run in there:
+        with noted("upload", failures, failed="FAILED."):
+            lines += upload(run, wishes).lines
+        if failures:
+            again = f"  nothing is lost; try again with: r1eval upload {run}"
+            return Finished(reports=written, lines=(*lines, *failures, again), is_uploaded=False)
+    return Finished(reports=written, lines=tuple(lines), is_uploaded=True)
+
+
+def _write_reports(run: Path, paths: Sequence[Path]) -> tuple[str, ...]:
+    """Write the page of the run and what else was asked for; return what a person should know of it."""
+    return _reports(run, (run / PAGE_NAME, *paths))
+
+
+def _reports(run: Path, paths: Sequence[Path]) -> tuple[str, ...]:
+    lines: list[str] = []
+    with noted("report", lines):
+        report = read_report(run)
+    for path in () if lines else paths:
+        with noted("report", lines):
+            lines.append(f"report: {write_report(report, path)}")
+    return tuple(lines)
+
+
+def upload(run: Path, wishes: UploadWishes) -> Uploaded:
+    """
+    Upload a judged run, and keep in its folder what became of that.
+
+    Raises:
+        R1EvalError: If it cannot be done; where it was to go is kept for the next try.
+    """
+    if not StoredRun(folder=run).exists:
+        raise UploadError(f"no run at {run}; expected the folder of a judged run, which pytest prints at its end")
+    write_record(run, UploadRecord(wishes=wishes, error="it was begun and did not end"))
+    try:
+        uploaded = _uploaded(run, wishes)
+    except R1EvalError as error:
+        write_record(run, UploadRecord(wishes=wishes, error=str(error)))
+        raise
+    write_record(run, uploaded.record)
+    return uploaded
+
+
+def _uploaded(run: Path, wishes: UploadWishes) -> Uploaded:
+    from pytest_r1eval.upload import publish  # noqa: PLC0415 - only where something is uploaded
+
+    package = pack(run, wishes)
+    receipt = publish.publish(package)
+    state = "commit" if receipt.is_new else "was there already, commit"
+    lines = [f"upload: {receipt.url} ({state} {receipt.commit[:12]})"]
+    if wishes.model_page is not None:
+        lines.append(_page_line(wishes.model_page, package.page_scores, url=receipt.url))
+    return Uploaded(record=UploadRecord(wishes=wishes, url=receipt.url, commit=receipt.commit), lines=tuple(lines))
+
+
+def _page_line(model: str, scores: Sequence[PageScore], *, url: str) -> str:
+    from pytest_r1eval.upload import publish  # noqa: PLC0415 - only where something is uploaded
+
+    if not scores:
+        return f"model page: nothing for {model}: no score of a whole benchmark from the Hub"
+    try:
+        receipt = publish.publish_page(model, scores, source=url)
+    except UploadError as error:
+        raise UploadError(f"the samples are at {url}, but not the scores on the model's page: {error}") from error
+    return f"model page: {receipt.url} ({len(scores)} scores, commit {receipt.commit[:12]})"

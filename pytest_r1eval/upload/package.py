@@ -1,0 +1,208 @@
+"""
+What a run sends to the Hub, put together from its folder.
+
+Everything stands in the results file that was written when the run was judged, so an
+upload that is tried again next week sends the same bytes to the same names.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_r1eval.core import uploads
+from pytest_r1eval.core.benchmarks import BUILT_IN
+from pytest_r1eval.core.uploads import CardRow, RunKey, UploadWishes
+from pytest_r1eval.errors import UploadError
+from pytest_r1eval.runs.store import Store
+from pytest_r1eval.upload.paths import RunFiles
+from pytest_r1eval.upload.results import verdicts_digest
+
+VERDICTS_NAME = "verdicts.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedFile:
+    """One file of this machine, and its place in the repository."""
+
+    path: str
+    source: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageScore:
+    """
+    One score for a model's page.
+
+    Attributes:
+        dataset: The benchmark's data set on the Hub.
+        dataset_revision: Its commit.
+        task: The task's name within the benchmark.
+        points: pass@1 in points of 100.
+        date: When the run was started, ISO.
+        notes: How it was measured.
+    """
+
+    dataset: str
+    dataset_revision: str
+    task: str
+    points: float
+    date: str
+    notes: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """
+    What one run sends to a data set's repository.
+
+    Attributes:
+        repo: ``org/name``.
+        key: What names the run's files.
+        wishes: What the user asked for.
+        files: Details, results and verdicts.
+        tasks: Full names of the tasks that have details.
+        rows: The run's benchmarks, for the card.
+        page_scores: Scores for the model's page, where there are any to show.
+        run: The name of the run's folder.
+    """
+
+    repo: str
+    key: RunKey
+    wishes: UploadWishes
+    files: tuple[PackedFile, ...]
+    tasks: tuple[str, ...]
+    rows: tuple[CardRow, ...]
+    page_scores: tuple[PageScore, ...]
+    run: str
+
+
+def pack(run: Path, wishes: UploadWishes) -> Package:
+    """
+    Put together what a judged run sends.
+
+    Raises:
+        StoreError: If there is no such run.
+        UploadError: If its files are not all there.
+    """
+    with closing(Store.open(run)) as store:
+        files = RunFiles.of(run, store.header)
+    content = _results(files.results, run)
+    try:
+        return _package(content, files, wishes)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UploadError(
+            f"{files.results} is not as this version writes it ({type(error).__name__}: {error}); "
+            f"write it again with pytest --r1-judge-only {run}"
+        ) from error
+
+
+def _results(path: Path, run: Path) -> Any:  # noqa: ANN401 - JSON, taken apart at the only call
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["r1eval"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UploadError(
+            f"{run} has no results file to upload ({path.name}: {type(error).__name__}); expected a judged run. "
+            f"Judge it: pytest --r1-judge-only {run}"
+        ) from error
+
+
+def _package(content: Any, files: RunFiles, wishes: UploadWishes) -> Package:  # noqa: ANN401 - see _results
+    key = RunKey(model_name=content["model_name"], revision=content["revision"], date=content["date"])
+    parts = [*content["benchmarks"].values()]
+    tasks = [part["task"] for part in parts]
+    with_details = {part["task"]: files.folder / part["details"] for part in parts if part["details"] is not None}
+    packed = {uploads.details_path(task, key, wishes.layout): path for task, path in with_details.items()}
+    packed |= dict.fromkeys(uploads.results_paths(tasks, key, wishes.layout), files.results)
+    packed[uploads.results_table_path(key)] = files.results_table
+    packed[uploads.verdicts_path(key)] = files.folder / VERDICTS_NAME
+    _demand_own(packed.values(), files.folder)
+    if (key.model_name, key.date) != (files.model_name, files.date):
+        raise UploadError(
+            f"{files.results} is of another run than {files.folder}; expected {files.model_name} of {files.date}. "
+            f"Write it again: pytest --r1-judge-only {files.folder}"
+        )
+    missing = [str(source) for source in packed.values() if not source.is_file()]
+    if missing:
+        raise UploadError(
+            f"{missing[0]} is missing; expected the files of a judged run. "
+            f"Write them again: pytest --r1-judge-only {files.folder}"
+        )
+    if verdicts_digest(_verdicts(files.folder)) != content["verdicts"]:
+        raise UploadError(
+            f"{files.results} belongs to other verdicts than {VERDICTS_NAME}; expected both of one judging. "
+            f"Write them again: pytest --r1-judge-only {files.folder}"
+        )
+    return Package(
+        repo=wishes.repo_of(key.model_name),
+        key=key,
+        wishes=wishes,
+        files=tuple(PackedFile(path=path, source=source) for path, source in sorted(packed.items())),
+        tasks=tuple(with_details),
+        rows=tuple(map(_row, parts)),
+        page_scores=tuple(score for part in parts if (score := _page_score(part, date=content["created"]))),
+        run=files.folder.name,
+    )
+
+
+def _demand_own(sources: Iterable[Path], folder: Path) -> None:
+    """Refuse a file that is not in the run's folder: a name with ``..``, or a link, in a folder from elsewhere."""
+    home = folder.resolve()
+    for source in sources:
+        if not source.resolve().is_relative_to(home):
+            raise UploadError(
+                f"{source} leads out of {folder}, to {source.resolve()}; expected the run's own files. Nothing is "
+                f"uploaded; write them again: pytest --r1-judge-only {folder}"
+            )
+
+
+def _verdicts(folder: Path) -> object:
+    try:
+        return json.loads((folder / VERDICTS_NAME).read_text(encoding="utf-8"))["gates"]
+    except (OSError, ValueError) as error:
+        raise UploadError(
+            f"{folder / VERDICTS_NAME} cannot be read ({error}); write it again: pytest --r1-judge-only {folder}"
+        ) from error
+
+
+def _row(part: Any) -> CardRow:  # noqa: ANN401 - see _results
+    score = part["score"]
+    notes = [] if score is not None else ["stopped early" if part["is_at_stop"] else "see the verdict"]
+    if part["first_verdict"] is not None:
+        notes.append(f"attempt {part['attempt']}, the first was {part['first_verdict']}")
+    return CardRow(
+        task=part["task"],
+        score=None if score is None else score["mean"],
+        standard_error=None if score is None else score["standard_error"],
+        samples_per_problem=part["samples_per_problem"],
+        verdict=str(part["verdict"]).upper(),
+        note="; ".join(notes),
+    )
+
+
+_EXAM_SIZES = {f"{spec.task}|0": spec.planning.n_problems for spec in BUILT_IN if spec.planning is not None}
+
+
+def _page_score(part: Any, *, date: str) -> PageScore | None:  # noqa: ANN401 - see _results
+    """Return a score for the model's page: of a whole benchmark whose data set is on the Hub, else None."""
+    pinned = re.fullmatch(r"([^/@\s]+/[^/@\s]+)@([0-9a-f]{40})", part["dataset"] or "")
+    if part["score"] is None or pinned is None or _EXAM_SIZES.get(part["task"]) != part["n_problems"]:
+        return None
+    sampling = part["fingerprint"]["question"]["sampling"]
+    name = part["task"].rpartition("|")[0]
+    return PageScore(
+        dataset=pinned[1],
+        dataset_revision=pinned[2],
+        task=uploads.task_config(name) if ":" in name else "default",
+        points=round(100 * part["score"]["mean"], 2),
+        date=date,
+        notes=(
+            f"pass@1 over {part['samples_per_problem']} samples per problem, temperature {sampling['temperature']:g}, "
+            f"top-p {sampling['top_p']:g}, {sampling['max_new_tokens']} new tokens"
+        ),
+    )

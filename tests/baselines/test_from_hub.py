@@ -1,0 +1,213 @@
+"""Baselines on the Hub, through the real huggingface_hub client: found, cached, or refused in a line that helps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import huggingface_hub
+import pytest
+from huggingface_hub import constants
+from huggingface_hub.errors import HfHubHTTPError
+
+from pytest_r1eval.baselines.from_hub import commit_of, fetch
+from pytest_r1eval.errors import BaselineError
+from pytest_r1eval.hub.errors import MAX_CHARS
+from tests.hub_client import Client, client
+from tests.hub_server import TOKEN, StandInHub, Trouble
+from tests.judged_runs import judged
+from tests.recordings import record_run
+
+REPO = "acme/baselines"
+PLACE = f"hf://datasets/{REPO}/small/toy.json"
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Record a run as a baseline and return its file."""
+    folder = tmp_path_factory.mktemp("base")
+    judged(record_run(folder / "base", seed=1), root=folder)
+    return (folder / "baselines/local/toy.json").read_bytes()
+
+
+@pytest.fixture
+def hub(served: StandInHub, content: bytes) -> StandInHub:
+    """Put the baseline, and a file that is none, into a private data set."""
+    served.reset()
+    repo = served.make_repo(
+        REPO, files={"small/toy.json": content, "broken.json": b"{", "other.json": b"{}", "late.json": b"{}"}
+    )
+    repo.is_private = True
+    return served
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for the client's cache."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def online(served: StandInHub, home: Path) -> Iterator[Client]:
+    """Start a client that may read."""
+    with client(served.environment(home)) as found:
+        yield found
+
+
+class TestFetch:
+    def test_a_private_file_with_its_commit(self, hub: StandInHub, online: Client, content: bytes) -> None:
+        """By the branch, and by the commit that a reader pinned."""
+        commit = hub.repo(REPO).head.oid
+        for place in (PLACE, f"hf://datasets/{REPO}@{commit}/small/toy.json"):
+            answer = online.fetch(place)
+            assert answer["error"] is None
+            assert (answer["text"].encode(), answer["commit"]) == (content, commit)
+
+    @pytest.mark.parametrize(
+        ("place", "words"),
+        [
+            (
+                "hf://datasets/acme/nothing/toy.json",
+                (
+                    "there is no data set acme/nothing, or the token may not see it; check the name, and set HF_TOKEN "
+                    "(or hf auth login) if it is private"
+                ),
+            ),
+            (f"hf://datasets/{REPO}/toy.json", f"the data set {REPO} has no file toy.json at main; check the path"),
+            (
+                f"hf://datasets/{REPO}@v2/small/toy.json",
+                f"the data set {REPO} has no revision v2; name a branch, a tag or a commit of it",
+            ),
+        ],
+        ids=["repository", "file", "revision"],
+    )
+    def test_what_is_not_there(self, hub: StandInHub, online: Client, place: str, words: str) -> None:
+        """Is named, with what to do."""
+        assert hub.repos
+        assert online.fetch(place)["error"] == f"{place}: {words}"
+
+    @pytest.mark.parametrize(
+        ("trouble", "words"),
+        [
+            (Trouble.FORBIDDEN, f"the token may not read the data set {REPO}; use one that may"),
+            (Trouble.EXPIRED, "the Hub does not take the token: expired or revoked; log in anew (hf auth login)"),
+            (Trouble.TALKATIVE, "the Hub answers 400 ("),
+        ],
+    )
+    def test_no_permission(self, hub: StandInHub, online: Client, trouble: Trouble, words: str) -> None:
+        """One line each, without the token, even where the Hub repeats it, and without a cause that could hold it."""
+        place = f"hf://datasets/{REPO}/{trouble.name}.json"  # nothing is in the cache under this name
+        hub.fail("resolve", trouble, times=9)
+        answer = online.fetch(place)
+        assert answer["error"].startswith(f"{place}: {words}")
+        assert "\n" not in answer["error"]
+        assert len(answer["error"]) < MAX_CHARS + 250
+        assert TOKEN not in answer["error"]
+        assert answer["causes"] == ["None"]
+
+    def test_nobody_logged_in(self, hub: StandInHub, tmp_path: Path) -> None:
+        """A private data set does not exist for a stranger, and the line says that as well."""
+        with client(hub.environment(tmp_path, token=None)) as stranger:
+            assert "or the token may not see it" in stranger.fetch(PLACE)["error"]
+
+    def test_offline_the_cache_answers(self, hub: StandInHub, online: Client, content: bytes, home: Path) -> None:
+        """What was fetched once is found; what was not says how to get it; nobody is asked."""
+        fetched = online.fetch(PLACE)
+        hub.requests.clear()
+        with client({**hub.environment(home), "HF_HUB_OFFLINE": "1"}) as offline:
+            answer = offline.fetch(PLACE)
+            assert (answer["text"].encode(), answer["commit"]) == (content, fetched["commit"])
+            place = f"hf://datasets/{REPO}/late.json"
+            assert offline.fetch(place)["error"] == (
+                f"{place}: it is not in the cache, and HF_HUB_OFFLINE is set; fetch it once with a network, or name a "
+                "local file"
+            )
+        assert hub.requests == []
+
+    @pytest.mark.parametrize("place", ["hf://acme/baselines/toy.json", "hf://datasets/acme/toy.json", f"{PLACE}l"])
+    def test_a_place_that_is_none(self, place: str) -> None:
+        """Is refused before anybody is asked."""
+        with pytest.raises(Exception, match=r"expected hf://datasets/ORG/REPO/PATH\.json, with @REVISION after REPO"):
+            fetch(place)
+
+
+def test_an_address_that_has_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large files come from storage, by an address that the Hub signs; when it refuses, the token is not to blame."""
+
+    def refused(*_: object, **__: object) -> None:
+        request = httpx.Request("GET", "https://storage/toy.json?Expires=1&Signature=ab")
+        reply: Any = httpx.Response(403, request=request)  # whichever httpx the client has
+        raise HfHubHTTPError("403", response=reply)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refused)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # nobody is asked whether the Hub is there
+    with pytest.raises(BaselineError, match=r"toy\.json: the Hub answers 403 \(.*\. Try again later"):
+        fetch(PLACE)
+
+
+def test_the_commit_of_a_file_that_is_no_download() -> None:
+    """Is not made up."""
+    assert commit_of(Path("/a/b/toy.json")) == "unknown"
+
+
+class TestCommand:
+    def test_a_run_is_compared_with_it(self, hub: StandInHub, online: Client, tmp_path: Path) -> None:
+        """The report says where the numbers came from, commit included."""
+        record_run(tmp_path / "same", seed=2)
+        code, printed = online.r1eval(tmp_path, "compare", "same", PLACE)
+        assert code == 0, printed
+        assert f"  baseline: {PLACE} at commit {hub.repo(REPO).head.oid[:12]}, run base" in printed.splitlines()
+
+    def test_it_is_shown_and_diffed_but_not_written(self, hub: StandInHub, online: Client, tmp_path: Path) -> None:
+        """Whoever changes it commits to the data set, where it is reviewed."""
+        assert hub.repos
+        code, printed = online.r1eval(tmp_path, "baseline", "show", PLACE, "--json")
+        assert (code, json.loads(printed)["model"]) == (0, "local/toy")
+        assert online.r1eval(tmp_path, "baseline", "diff", PLACE, PLACE) == (0, "no change\n")
+        record_run(tmp_path / "run", seed=2)
+        for command in (("record", "run", PLACE), ("bless", "run", PLACE), ("verify", PLACE)):
+            code, printed = online.r1eval(tmp_path, "baseline", *command)
+            assert (code, printed.count("\n")) == (2, 1)
+            assert "expected org/name or a file here" in printed
+        assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [("broken", "found no JSON (Expecting property name"), ("other", "schema_version"), ("absent", "has no file")],
+    )
+    def test_what_cannot_be_used_is_one_line(
+        self, hub: StandInHub, online: Client, tmp_path: Path, name: str, words: str
+    ) -> None:
+        """It names the place on the Hub, not a file of the cache, and exits with 2."""
+        assert hub.repos
+        record_run(tmp_path / "same", n_samples=2)
+        place = f"hf://datasets/{REPO}/{name}.json"
+        code, printed = online.r1eval(tmp_path, "compare", "same", place)
+        assert (code, printed.count("\n")) == (2, 1), printed
+        assert f"{place}" in printed
+        assert words in printed
+        assert "snapshots" not in printed
+
+
+def test_a_gate_against_the_hub(
+    hub: StandInHub,
+    pytester: pytest.Pytester,
+    recorded: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`--r1-baseline hf://...` decides, and says which commit it was; no token is printed or kept."""
+    for name, value in hub.environment(tmp_path / "home").items():
+        monkeypatch.setenv(name, value)
+    recorded("worse", seed=2, weights="w2", solve_rate=0.1)
+    options = ("-m", "smoke", "--r1-engine", "replay", "-p", "no:cacheprovider", "-p", "no:randomly")
+    result = pytester.runpytest_subprocess("--r1-model", "worse", "--r1-baseline", PLACE, *options)
+    assert result.ret == 1
+    commit = hub.repo(REPO).head.oid[:12]
+    result.stdout.fnmatch_lines(["smoke * FAIL_REGRESSED"])
+    assert f"  baseline: {PLACE} at commit {commit}, run base" in result.stdout.str()
+    kept = b"".join(path.read_bytes() for path in pytester.path.rglob("*") if path.is_file())
+    assert TOKEN.encode() not in kept + result.stdout.str().encode() + result.stderr.str().encode()

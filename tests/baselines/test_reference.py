@@ -1,0 +1,86 @@
+"""What a run is compared with: noise that more samples do not remove."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pytest_r1eval.baselines.reference import own_noise, widened
+from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline
+from pytest_r1eval.core.records import Counts
+from pytest_r1eval.judging.judge import GateResult, with_diagnostics
+from pytest_r1eval.stats.tests import paired_test
+from pytest_r1eval.stats.verdicts import GateRule, Tau, judge_measured
+from tests.core.test_baselines import MEASURED
+
+CORRELATION = 0.02
+N_REPLICATES = 3000
+SAME = Tau(value=0.0, source="the fingerprints are equal")
+
+
+def moving_run(rng: np.random.Generator, means: np.ndarray[tuple[int], np.dtype[np.float64]], *, k: int = 64) -> Counts:
+    """Draw a run whose solve rates have moved, by an intra-class correlation of .02."""
+    size = 1 / CORRELATION - 1
+    drawn = rng.binomial(k, rng.beta(means * size, (1 - means) * size))
+    return Counts.from_rows((f"p{number}", int(correct), k) for number, correct in enumerate(drawn))
+
+
+def recorded(counts: Counts, *, correlation: float | None) -> MeasuredBaseline:
+    """Make a baseline of counts."""
+    health = HealthCounts(n_samples=counts.n_samples, n_truncated=0, n_no_answer=0, n_tokens=1)
+    return replace(MEASURED, counts=counts, health=health, correlation=correlation)
+
+
+def test_a_model_that_moves_from_run_to_run_keeps_its_error_rate_where_that_was_recorded() -> None:
+    """At AIME's size a correlation of .02 makes 2.3 % false alarms of .135 %, and a gate that knows of it does not."""
+    rng = np.random.default_rng(7)
+    means = rng.uniform(0.15, 0.85, size=30)
+    blind = aware = 0
+    for _ in range(N_REPLICATES):
+        baseline, candidate = moving_run(rng, means), moving_run(rng, means)
+        noise = own_noise(recorded(baseline, correlation=CORRELATION))
+        blind += paired_test(candidate, baseline).z <= -3
+        aware += paired_test(candidate, baseline, tau=noise).z <= -3
+    assert blind / N_REPLICATES == pytest.approx(0.023, abs=0.009)
+    assert aware / N_REPLICATES < 0.005
+
+
+def test_rates_take_the_harnesss_noise_alone() -> None:
+    """What a checkpoint's pass@1 moves by from run to run forgives no truncation."""
+    baseline = replace(
+        recorded(Counts.from_rows((f"p{i}", 32, 64) for i in range(30)), correlation=CORRELATION),
+        health=HealthCounts(n_samples=1920, n_truncated=0, n_no_answer=0, n_tokens=1920),
+    )
+    tau = widened(SAME, baseline)
+    judged = judge_measured(baseline.counts, baseline.counts, tau=tau, rule=GateRule())
+    result = with_diagnostics(
+        GateResult(benchmark="aime24", judgement=judged, baseline="x"),
+        observed=replace(baseline.health, n_truncated=10),
+        counts=baseline.counts,
+        baseline=baseline,
+        rule=GateRule(),
+    )
+    assert tau.value > 0.01
+    assert result.health is not None
+    assert not result.health.passes
+
+
+@pytest.mark.parametrize("correlation", [None, 0.0])
+def test_a_baseline_of_runs_that_do_not_move_adds_nothing(correlation: float | None) -> None:
+    """Nor does one of a single run, which cannot tell."""
+    baseline = recorded(Counts.from_rows([("p", 32, 64)]), correlation=correlation)
+    assert own_noise(baseline) == 0
+    assert widened(SAME, baseline) == SAME
+
+
+def test_it_is_added_to_harness_noise_and_said() -> None:
+    """In squares, with both reasons."""
+    baseline = recorded(Counts.from_rows([("p", 32, 64)]), correlation=0.02)
+    found = widened(Tau(value=0.006, source="the fingerprints differ in harness.device"), baseline)
+    assert found.value == pytest.approx(np.hypot(0.006, own_noise(baseline)))
+    assert found.source == (
+        "the fingerprints differ in harness.device, and runs of the baseline's checkpoint move beyond sampling "
+        "(rho = 0.02)"
+    )

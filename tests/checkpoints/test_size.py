@@ -1,0 +1,131 @@
+"""A model's sizes are what published checkpoints have."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_r1eval.checkpoints.size import ModelSize, model_size
+
+QWEN_1_5B = {
+    "hidden_size": 1536,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 2,
+    "intermediate_size": 8960,
+    "vocab_size": 151936,
+    "tie_word_embeddings": True,
+    "torch_dtype": "bfloat16",
+}
+LLAMA_70B = {
+    "hidden_size": 8192,
+    "num_hidden_layers": 80,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+    "intermediate_size": 28672,
+    "vocab_size": 128256,
+    "torch_dtype": "bfloat16",
+}
+MIXTRAL_8X7B = {
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14336,
+    "num_local_experts": 8,
+    "vocab_size": 32000,
+}
+DEEPSEEK_R1 = {
+    "hidden_size": 7168,
+    "num_hidden_layers": 61,
+    "num_attention_heads": 128,
+    "num_key_value_heads": 128,
+    "intermediate_size": 18432,
+    "moe_intermediate_size": 2048,
+    "n_routed_experts": 256,
+    "n_shared_experts": 1,
+    "first_k_dense_replace": 3,
+    "kv_lora_rank": 512,
+    "qk_rope_head_dim": 64,
+    "vocab_size": 129280,
+}
+QWEN3_32B = {
+    "hidden_size": 5120,
+    "num_hidden_layers": 64,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 25600,
+    "vocab_size": 151936,
+    "tie_word_embeddings": False,
+}
+
+
+class TestParameters:
+    """Counted from the index, from bytes, or from the config."""
+
+    @pytest.mark.parametrize(
+        ("config", "expected", "tolerance"),
+        [
+            (QWEN_1_5B, 1_543_714_304, 0.01),
+            (LLAMA_70B, 70_553_706_496, 0.01),
+            (QWEN3_32B, 32_762_123_264, 0.01),
+            (MIXTRAL_8X7B, 46_702_792_704, 0.01),
+            (DEEPSEEK_R1, 671_026_419_200, 0.05),
+        ],
+    )
+    def test_published_models_by_their_config(self, config: dict[str, object], expected: int, tolerance: float) -> None:
+        """Dense models to 1 %, a mixture of experts with latent attention to 5 %."""
+        assert model_size(config).n_parameters == pytest.approx(expected, rel=tolerance)
+
+    def test_the_index_is_believed_before_the_config(self) -> None:
+        """It counts what is stored."""
+        expected = 7
+        assert expected == model_size(QWEN_1_5B, n_stored_parameters=7, n_stored_bytes=100).n_parameters
+
+    def test_bytes_are_divided_by_the_stored_dtype(self) -> None:
+        """Old indexes say total_size alone."""
+        expected = 50
+        assert expected == model_size({"torch_dtype": "bfloat16"}, n_stored_bytes=100).n_parameters
+        assert expected == model_size({"dtype": "float32"}, n_stored_bytes=200).n_parameters
+
+    def test_what_nobody_says_stays_unknown(self) -> None:
+        """Nothing is invented."""
+        assert model_size({}) == ModelSize()
+        assert model_size({"num_attention_heads": 0, "hidden_size": "many"}) == ModelSize()
+
+    def test_the_text_part_of_a_larger_model(self) -> None:
+        """Vision models keep their language model's sizes one level down."""
+        expected = model_size(LLAMA_70B)
+        assert expected == model_size({"model_type": "vision", "text_config": LLAMA_70B})
+
+
+class TestMemory:
+    """What weights and cache take."""
+
+    def test_weights_by_dtype(self) -> None:
+        """A checkpoint in bfloat16 doubles in float32; auto is its own."""
+        size = model_size({**QWEN_1_5B, "torch_dtype": "float32"}, n_stored_parameters=10)
+
+        assert [size.n_weight_bytes(dtype) for dtype in ("bfloat16", "half", "float32", "auto")] == [20, 20, 40, 40]
+
+    def test_quantized_weights_stay_as_stored(self) -> None:
+        """Four-bit weights are packed, so neither numbers nor bytes count parameters."""
+        size = model_size({**LLAMA_70B, "quantization_config": {"quant_method": "awq"}}, n_stored_bytes=40 * 10**9)
+
+        expected = 40 * 10**9
+        assert expected == size.n_weight_bytes("bfloat16")
+        assert size.n_parameters == pytest.approx(70.55e9, rel=0.01)
+
+    @pytest.mark.parametrize(
+        ("config", "expected"),
+        [
+            (QWEN_1_5B, 28 * 2 * 2 * 128),
+            (LLAMA_70B, 80 * 2 * 8 * 128),
+            (QWEN3_32B, 64 * 2 * 8 * 128),
+            (DEEPSEEK_R1, 61 * (512 + 64)),
+            ({**QWEN_1_5B, "layer_types": ["full_attention"] * 7 + ["sliding_attention"] * 21}, 7 * 2 * 2 * 128),
+        ],
+    )
+    def test_cache_per_token(self, config: dict[str, object], expected: int) -> None:
+        """Grouped heads, a latent vector, and only the layers that keep every token."""
+        assert expected == model_size(config).n_kv_numbers

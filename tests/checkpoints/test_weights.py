@@ -1,0 +1,228 @@
+"""Half a checkpoint is refused in one line, by names, sizes and headers, before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.checkpoints.inspect import inspect_checkpoint
+from pytest_r1eval.errors import ModelError
+from tests.toys import write_shard
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"
+INDEX = "model.safetensors.index.json"
+SHIPPED = Path(__file__).parents[2] / "examples/r1eval/tiny-arithmetic"
+
+
+def write_index(folder: Path, **files: str) -> None:
+    """Write an index: the file of each tensor."""
+    weight_map = {tensor: f"{name}.safetensors" for tensor, name in files.items()}
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+
+def write_archive(folder: Path) -> None:
+    """Put a file of torch.save in the place of the shards."""
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    with zipfile.ZipFile(folder / "pytorch_model.bin", "w") as file:
+        file.writestr("data.pkl", b"x" * 1000)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Make a checkpoint of two shards without an index."""
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    (tmp_path / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
+    write_shard(tmp_path / "model-00001-of-00002.safetensors", ["a"])
+    write_shard(tmp_path / "model-00002-of-00002.safetensors", ["b"])
+    return tmp_path
+
+
+def refusal(folder: Path) -> str:
+    """Return what a user reads, in one line and under a second of processor time, which other work leaves alone."""
+    start = time.process_time()
+    with pytest.raises(ModelError) as caught:
+        inspect_checkpoint(str(folder), revision=None)
+    assert time.process_time() - start < 1
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def accept(folder: Path) -> None:
+    """Inspect a checkpoint that is whole."""
+    assert inspect_checkpoint(str(folder), revision=None).identity.files
+
+
+class TestWhole:
+    """What an engine can load is accepted."""
+
+    def test_shards_without_an_index(self, folder: Path) -> None:
+        """All numbers of the names are there."""
+        accept(folder)
+
+    def test_shards_with_an_index(self, folder: Path) -> None:
+        """Every file and tensor that it names is there; files that it does not name do not matter."""
+        write_index(folder, a="model-00001-of-00002", b="model-00002-of-00002")
+        write_shard(folder / "model-00001-of-00003.safetensors")
+        accept(folder)
+
+    def test_shards_that_are_counted_from_0(self, folder: Path) -> None:
+        """Some savers begin there."""
+        (folder / "model-00002-of-00002.safetensors").rename(folder / "model-00000-of-00002.safetensors")
+        accept(folder)
+
+    def test_older_format_beside_safetensors(self, folder: Path) -> None:
+        """Where safetensors are, no engine looks at what is left of an older save."""
+        (folder / "pytorch_model.bin.index.json").write_text(
+            '{"weight_map": {"a": "pytorch_model-00001-of-00002.bin"}}'
+        )
+        accept(folder)
+
+    def test_second_format_under_mistrals_names(self, folder: Path) -> None:
+        """An index of files that were not copied does not matter where the model's own names are whole."""
+        write_index(folder, a="model-00001-of-00002", b="model-00002-of-00002")
+        (folder / "consolidated.safetensors.index.json").write_text(
+            '{"weight_map": {"a": "consolidated-1.safetensors"}}'
+        )
+        accept(folder)
+
+    def test_archive(self, folder: Path) -> None:
+        """A whole file of torch.save."""
+        write_archive(folder)
+        accept(folder)
+
+    def test_shipped_checkpoint(self) -> None:
+        """A real one."""
+        accept(SHIPPED)
+
+
+class TestHalf:
+    """Each gap is named."""
+
+    @pytest.mark.parametrize(
+        ("number", "suffix"),
+        [("00001", ".safetensors"), ("00002", ".safetensors"), ("00002", ".bin"), ("00001", ".gguf")],
+    )
+    def test_shard_that_is_missing_without_an_index(self, folder: Path, number: str, suffix: str) -> None:
+        """The names of the others promise it, in every format."""
+        for path in folder.glob("*.safetensors"):
+            path.rename(path.with_suffix(suffix))
+        (folder / f"model-{number}-of-00002{suffix}").unlink()
+
+        expected = f"{folder} lacks model-{number}-of-00002{suffix}: it holds 1 of 2 shards; copy the whole checkpoint"
+        assert refusal(folder).startswith(expected)
+
+    def test_shard_that_the_index_names(self, folder: Path) -> None:
+        """The index counts, whatever the names say."""
+        write_index(folder, a="model-00001-of-00002", b="model-00002-of-00002", c="more", d="most")
+
+        expected = f"{folder} lacks more.safetensors, one of 2 missing of the 4 files that {INDEX} names; "
+        assert refusal(folder).startswith(expected)
+
+    def test_index_that_is_left_over(self, folder: Path) -> None:
+        """One whole file beside the index of an earlier save: vLLM would find no weights."""
+        for path in folder.glob("*.safetensors"):
+            path.unlink()
+        write_shard(folder / "model.safetensors")
+        write_index(folder, a="model-00001-of-00002")
+
+        assert refusal(folder).endswith("or remove the index if it is left over")
+
+    def test_tensor_that_is_not_in_its_shard(self, folder: Path) -> None:
+        """Shards of two saves under one index."""
+        write_index(folder, a="model-00001-of-00002", c="model-00002-of-00002")
+
+        expected = f"{folder}/model-00002-of-00002.safetensors lacks the tensor c, which {INDEX} says is in it; "
+        assert refusal(folder).startswith(expected)
+
+    @pytest.mark.parametrize("content", ["[]", "{", '{"weight_map": []}', "{}"])
+    def test_index_without_a_map(self, folder: Path, content: str) -> None:
+        """An index that was not written to its end."""
+        (folder / INDEX).write_text(content)
+
+        assert refusal(folder).startswith(f"{folder / INDEX} has no weight_map; ")
+
+    @pytest.mark.parametrize("name", ["model-00001-of-00002.safetensors", "tokenizer.json"])
+    def test_git_lfs_pointer(self, folder: Path, name: str) -> None:
+        """A clone without git lfs leaves three lines in place of each large file."""
+        (folder / name).write_text(POINTER)
+
+        expected = (
+            f"{folder / name} is a Git-LFS pointer, not the file; expected its content: run git lfs pull in {folder}"
+        )
+        assert expected == refusal(folder)
+
+    def test_empty_file(self, folder: Path) -> None:
+        """A save that was interrupted, or a full disk."""
+        os.truncate(folder / "model-00002-of-00002.safetensors", 0)
+
+        assert refusal(folder).startswith(f"{folder}/model-00002-of-00002.safetensors is empty; ")
+
+    @pytest.mark.parametrize("n_missing", [1, 3])
+    def test_tensor_beyond_the_end(self, folder: Path, n_missing: int) -> None:
+        """The header says where each tensor ends."""
+        path = folder / "model-00002-of-00002.safetensors"
+        size = path.stat().st_size
+        os.truncate(path, size - n_missing)
+
+        expected = f"{path} is cut off: it has {size - n_missing:,} bytes, and its header needs {size:,} "
+        assert refusal(folder).startswith(expected)
+
+    @pytest.mark.parametrize("n_bytes", [1, 8, 20])
+    def test_header_beyond_the_end(self, folder: Path, n_bytes: int) -> None:
+        """Not even the header is whole."""
+        os.truncate(folder / "model-00002-of-00002.safetensors", n_bytes)
+
+        assert f"is cut off: it has {n_bytes} bytes" in refusal(folder)
+
+    @pytest.mark.parametrize("content", [b"weights of another kind", b"\x02" + bytes(7) + b"[]", b"\xff" * 16])
+    def test_file_without_a_header(self, folder: Path, content: bytes) -> None:
+        """Its name says safetensors and its content does not."""
+        path = folder / "model-00002-of-00002.safetensors"
+        path.write_bytes(content)
+
+        assert refusal(folder).startswith((f"{path} has no safetensors header; ", f"{path} is cut off: "))
+
+    def test_archive_that_is_cut_off(self, folder: Path) -> None:
+        """torch.save writes an archive, whose directory is at its end."""
+        write_archive(folder)
+        path = folder / "pytorch_model.bin"
+        os.truncate(path, path.stat().st_size - 30)
+
+        assert refusal(folder).startswith(f"{path} is cut off: its archive has no end ")
+
+    def test_link_to_nothing(self, folder: Path) -> None:
+        """A folder of links whose files were removed, as a cleaned cache of the Hub's client leaves it."""
+        path = folder / "model-00002-of-00002.safetensors"
+        path.unlink()
+        path.symlink_to("../blobs/abc")
+
+        assert refusal(folder).startswith(f"{path} is a link to ../blobs/abc, which is not there; ")
+
+    @pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_model.bin", "adapter_config.json"])
+    def test_adapter_beside_a_whole_model(self, folder: Path, name: str) -> None:
+        """One library adds it to the model and the other does not, so the name says nothing of what is judged."""
+        write_shard(folder / name)
+
+        expected = f"{folder} holds a whole model and an adapter (LoRA) beside it, {name}; expected one of them: move "
+        assert refusal(folder).startswith(expected)
+
+    def test_many_large_shards_take_under_a_second(self, folder: Path) -> None:
+        """160 shards of 5 GB with 500 tensors each, of which the last is not there."""
+        for path in folder.glob("*.safetensors"):
+            path.unlink()
+        names = dict[str, str]()
+        for number in range(160):
+            tensors = [f"layer{number}.{tensor}" for tensor in range(500)]
+            if number < 159:
+                write_shard(folder / f"shard{number}.safetensors", tensors, n_bytes=10**7)
+            names |= dict.fromkeys(tensors, f"shard{number}")
+        write_index(folder, **names)
+
+        assert refusal(folder).startswith(f"{folder} lacks shard159.safetensors, one of 1 missing of the 160 files")

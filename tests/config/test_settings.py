@@ -1,0 +1,564 @@
+"""Options, environment and ini: one order of precedence, and every bad value named."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_r1eval.config.options import MARKS, NEWEST, OPTIONS, Option, chosen_model
+from pytest_r1eval.config.settings import (
+    EngineKind,
+    Family,
+    GateKind,
+    InconclusivePolicy,
+    MaxSamples,
+    Settings,
+    settings_from,
+)
+from pytest_r1eval.core.benchmarks import BUILT_IN, CodeGrader
+from pytest_r1eval.core.lineage import Lineage
+from pytest_r1eval.core.plans import Share
+from pytest_r1eval.core.uploads import UploadLayout, UploadWhen, UploadWishes
+from pytest_r1eval.sandbox import Limits
+
+Read = Callable[..., Settings]
+
+
+@pytest.fixture
+def read(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Read:
+    """Return a function that reads the settings of a command line, an environment and an ini file."""
+
+    def settings(*arguments: str, environment: dict[str, str] | None = None, ini: str = "") -> Settings:
+        for name, value in (environment or {}).items():
+            monkeypatch.setenv(name, value)
+        pytester.makeini(f"[pytest]\n{ini}\n")
+        return settings_from(pytester.parseconfig(*arguments))
+
+    return settings
+
+
+def usage_error(read: Read, *arguments: str, environment: dict[str, str] | None = None, ini: str = "") -> str:
+    """Return what a user reads."""
+    with pytest.raises(pytest.UsageError) as caught:
+        read(*arguments, environment=environment, ini=ini)
+    return str(caught.value)
+
+
+LIMITS: list[dict[str, Any]] = [{"cpu_s": 1.0}, {"wall_s": 2.5}, {"n_threads": 3}]
+
+DATES = (dt.date(2024, 12, 31), dt.date(2025, 2, 28), dt.date(2026, 1, 1))
+
+LINEAGES: list[dict[str, Any]] = [{"step": 1}, {"parent": "a/b"}, {"commit": "c"}]
+
+KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
+    ("model", "a/a", "b/b", "c/c", ("a/a", "b/b", "c/c")),
+    ("revision", "r1", "r2", "r3", ("r1", "r2", "r3")),
+    ("engine", "replay", "vllm", "replay", (EngineKind.REPLAY, EngineKind.VLLM, EngineKind.REPLAY)),
+    ("server-url", "http://a:1", "https://b/v1/", "http://c/d", ("http://a:1", "https://b", "http://c/d")),
+    ("tp", "2", "auto", "8", (2, None, 8)),
+    ("engines-per-gpu", "2", "auto", "8", (2, None, 8)),
+    ("dtype", "float32", "float16", "auto", ("float32", "float16", "auto")),
+    ("gpu-memory-utilization", "0.1", "0.2", "1", (0.1, 0.2, 1.0)),
+    ("engine-arg", "a-b=1", "c=true", "d=x", ({"a_b": 1}, {"c": True}, {"d": "x"})),
+    ("samples", "aime24=1", "gpqa=2", "lcb=3", ({"aime24": 1}, {"gpqa": 2}, {"lcb": 3})),
+    ("subset", "1", "2", "3", (1, 2, 3)),
+    ("temperature", "0", "0.5", "1", (0.0, 0.5, 1.0)),
+    ("top-p", "0.1", "0.2", "1", (0.1, 0.2, 1.0)),
+    ("max-new-tokens", "1", "2", "3", (1, 2, 3)),
+    ("max-model-len", "1", "2", "3", (1, 2, 3)),
+    ("system-prompt", "Be brief.", "Think.", "50 % off", ("Be brief.", "Think.", "50 % off")),
+    ("template-date", "2024-12-31", "2025-02-28", "2026-01-01", DATES),
+    ("seed", "0", "1", str(2**63 - 1), (0, 1, 2**63 - 1)),
+    ("grader", "strict", "lighteval", "strict", tuple(map(CodeGrader, ("strict", "lighteval", "strict")))),
+    ("sandbox-limit", "cpu_s=1", "wall_s=2.5", "n_threads=3", tuple(Limits(**each) for each in LIMITS)),
+    ("baseline", "published", "previous", "a/b.json", ("published", "previous", "a/b.json")),
+    ("anchor", "a/b", "previous", "a/b.json", ("a/b", "previous", "a/b.json")),
+    ("save-baseline", "a/a", "b/b", "c/c", ("a/a", "b/b", "c/c")),
+    ("lineage", "step=1", "parent=a/b", "commit=c", tuple(Lineage(**each) for each in LINEAGES)),
+    ("gate", "sequential", "fixed", "sequential", tuple(map(GateKind, ("sequential", "fixed", "sequential")))),
+    ("max-samples", "auto", "k", "auto", tuple(map(MaxSamples, ("auto", "k", "auto")))),
+    ("family", "holm", "none", "holm", tuple(map(Family, ("holm", "none", "holm")))),
+    ("sigmas", "1", "2.5", "4", (1.0, 2.5, 4.0)),
+    ("margin", "1", "2", "50", (0.01, 0.02, 0.5)),
+    ("inconclusive", "pass", "fail", "pass", tuple(map(InconclusivePolicy, ("pass", "fail", "pass")))),
+    ("resume", "run1", "run2", "run3", ("run1", "run2", "run3")),
+    ("timeout", "60", "30", "1.5", (60.0, 30.0, 1.5)),
+    ("shard", "1/2", "2/2", "3/4", (Share(number=1, total=2), Share(number=2, total=2), Share(number=3, total=4))),
+]  # fmt: skip
+"""Option, value on the command line, in the environment, in the ini file, and what each becomes."""
+
+DEFAULTS: dict[str, object] = {
+    "engine": EngineKind.VLLM,
+    "server_url": None,
+    "tp": None,
+    "engines_per_gpu": None,
+    "dtype": "bfloat16",
+    "gpu_memory_utilization": 0.8,
+    "engine_args": {},
+    "grader": CodeGrader.LIGHTEVAL,
+    "sandbox_limits": None,
+    "unsafe_code": False,
+    "samples": {},
+    "subset": None,
+    "temperature": 0.6,
+    "top_p": 0.95,
+    "max_new_tokens": None,
+    "max_model_len": None,
+    "system_prompt": None,
+    "template_date": dt.date(2025, 1, 1),
+    "seed": None,
+    "revision": None,
+    "tasks": None,
+    "data": None,
+    "baseline": None,
+    "anchor": None,
+    "save_baseline": None,
+    "lineage": None,
+    "gate": GateKind.FIXED,
+    "max_samples": MaxSamples.CAPPED,
+    "family": Family.NONE,
+    "sigmas": 3.0,
+    "margin": None,
+    "two_sided": False,
+    "exact": False,
+    "inconclusive": InconclusivePolicy.FAIL,
+    "resume": None,
+    "timeout_s": None,
+    "n_workers": 1,
+}
+
+
+def attribute(option: str) -> str:
+    """Return the name of an option's attribute."""
+    return {
+        "engine-arg": "engine_args",
+        "timeout": "timeout_s",
+        "shard": "share",
+        "sandbox-limit": "sandbox_limits",
+    }.get(option, option.replace("-", "_"))
+
+
+class TestPrecedence:
+    """The command line, then the environment, then the ini file, then the default."""
+
+    @pytest.mark.parametrize(("name", "values", "expected"), [(kind[0], kind[1:4], kind[4]) for kind in KINDS])
+    def test_nearer_source_wins(
+        self, read: Read, name: str, values: tuple[str, str, str], expected: tuple[object, ...]
+    ) -> None:
+        """Each source hides the next."""
+        line, variable, key = values
+        dest = f"r1_{name.replace('-', '_')}"
+        arguments, environment, ini = (f"--r1-{name}={line}",), {dest.upper(): variable}, f"{dest} = {key}"
+
+        from_ini = read(ini=ini)
+        # the environment stays for the rest of the test
+        from_environment = read(environment=environment, ini=ini)
+        from_line = read(*arguments, ini=ini)
+
+        actual = tuple(getattr(found, attribute(name)) for found in (from_line, from_environment, from_ini))
+        assert expected == actual
+
+    def test_every_option_with_a_value_is_above_or_below(self) -> None:
+        """An option that is added is added to these tests."""
+        elsewhere = {
+            "tasks",
+            "data",
+            "judge-only",
+            "output-dir",
+            "two-sided",
+            "exact",
+            "unsafe-code",
+            "fresh",
+            "report",
+        }
+        elsewhere |= {option.name for option in OPTIONS if option.name.startswith("upload")}
+
+        assert {option.name for option in OPTIONS} == {*elsewhere, *(option for option, *_ in KINDS)}
+
+    def test_a_further_attempt_is_drawn_in_full(self, read: Read) -> None:
+        """It is judged with earlier ones by the fixed rule, whatever gate was asked for."""
+        found = read("--r1-fresh", "--r1-gate", "sequential")
+        assert (found.fresh, found.gate, found.asked_gate) == (True, GateKind.FIXED, GateKind.SEQUENTIAL)
+        assert not read().fresh
+
+    def test_defaults(self, read: Read, pytester: pytest.Pytester) -> None:
+        """Without anything set a run is DeepSeek's recipe and the standard gate."""
+        found = read()
+
+        assert {name: getattr(found, name) for name in DEFAULTS} == DEFAULTS
+        assert pytester.path / "data" / "evals" == found.output_dir
+        assert pytester.path == found.root
+
+    @pytest.mark.parametrize("name", ["two-sided", "exact", "unsafe-code"])
+    def test_flags(self, read: Read, name: str) -> None:
+        """A flag is set by any source, and by the words people use; the environment can unset the ini file's."""
+        dest = f"r1_{name.replace('-', '_')}"
+
+        assert [
+            getattr(read(ini=f"{dest} = {word}"), attribute(name))
+            for word in ("true", "1", "Yes", "ON", "false", "0", "no", "off", "")
+        ] == [True] * 4 + [False] * 5
+        assert getattr(read(environment={dest.upper(): "0"}, ini=f"{dest} = true"), attribute(name)) is False
+        assert getattr(read(f"--r1-{name}"), attribute(name)) is True
+
+    @pytest.mark.parametrize("source", ["line", "environment", "ini"])
+    def test_paths(self, read: Read, pytester: pytest.Pytester, source: str) -> None:
+        """Files and folders are looked for from where pytest was called; ~ is the home folder everywhere."""
+        (pytester.path / "my_tasks.py").touch()
+        (pytester.path / "sets").mkdir()
+        values = {"tasks": "my_tasks.py", "data": "sets", "judge-only": "sets", "output-dir": "~/runs"}
+        found = read(
+            *(f"--r1-{name}={value}" for name, value in values.items() if source == "line"),
+            environment={
+                f"R1_{name.replace('-', '_').upper()}": value
+                for name, value in values.items()
+                if source == "environment"
+            },
+            ini="\n".join(
+                f"r1_{name.replace('-', '_')} = {value}" for name, value in values.items() if source == "ini"
+            ),
+        )
+
+        assert (pytester.path / "my_tasks.py").resolve() == found.tasks
+        assert (pytester.path / "sets").resolve() == found.data == found.judge_only
+        assert Path("~/runs").expanduser() == found.output_dir
+
+    @pytest.mark.parametrize("character", ["\n", "\x1b[2J", "\u202e", "\udcff"])
+    @pytest.mark.parametrize("option", [option for option in OPTIONS if not (option.is_flag or option.choices)])
+    def test_a_control_character_is_refused(self, read: Read, option: Option, character: str) -> None:
+        """A newline is a line of a script or a log, an escape commands a terminal; a system prompt may have lines."""
+        if option.name == "system-prompt" and character == "\n":
+            assert read(option.flag, "two\nlines").system_prompt == "two\nlines"
+            return
+        said = usage_error(read, option.flag, f"x{character}::error::y")
+        assert said.startswith(option.flag)
+        assert "expected text that can be printed on one line" in said
+        assert said.isascii()
+        assert said.isprintable()
+
+    def test_a_control_character_in_the_environment_is_refused(self, read: Read) -> None:
+        """As on the command line."""
+        said = usage_error(read, environment={"R1_OUTPUT_DIR": "runs\nrun=/elsewhere"})
+        assert said.startswith(r"--r1-output-dir is 'runs\nrun=/elsewhere', with the character '\n'; expected text")
+
+    def test_empty_variable_is_not_set(self, read: Read) -> None:
+        """`R1_X= pytest` is how a shell leaves an option out."""
+        assert read() == read(environment={option.dest.upper(): "" for option in OPTIONS})
+
+    def test_empty_variable_does_not_hide_the_ini_file(self, read: Read) -> None:
+        """Nor does it hide what is further away, for single and for repeated options."""
+        found = read(environment={"R1_SEED": "", "R1_SAMPLES": ""}, ini="r1_seed = 5\nr1_samples = aime24=2")
+
+        assert found.seed == 5
+        assert found.samples == {"aime24": 2}
+
+    def test_repeated_options(self, read: Read) -> None:
+        """Repeated on the command line, separated by blanks in the environment, a line each in the ini file."""
+        pairs = ("aime24=8", "gpqa=2", "aime24=16")
+        expected = {"aime24": 16, "gpqa": 2}
+
+        assert expected == read(ini="r1_samples =\n    " + "\n    ".join(pairs)).samples
+        assert expected == read(*(f"--r1-samples={pair}" for pair in pairs)).samples
+        assert expected == read(environment={"R1_SAMPLES": "  ".join(pairs)}).samples
+
+    @pytest.mark.parametrize(
+        ("text", "key", "value"),
+        [
+            ("max-num-seqs=256", "max_num_seqs", 256),
+            ("enforce_eager=true", "enforce_eager", True),
+            ("quantization=fp8", "quantization", "fp8"),
+            ('override={"a": [1, null]}', "override", {"a": [1, None]}),
+            ("formula=a=b", "formula", "a=b"),
+            ("empty=", "empty", ""),
+        ],
+    )  # fmt: skip
+    def test_engine_arguments_are_json_or_text(self, read: Read, text: str, key: str, value: object) -> None:
+        """Numbers, booleans and objects keep their types; dashes are underscores."""
+        assert {key: value} == read("--r1-engine-arg", text).engine_args
+
+    def test_bare_resume_is_the_newest_run(self, read: Read) -> None:
+        """`--r1-resume` needs no value."""
+        expected = NEWEST
+        assert expected == read("--r1-resume").resume
+
+
+class TestWorkers:
+    """The number of shards is the number of workers, as xdist counts them."""
+
+    @pytest.mark.usefixtures("all_plugins")
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            ((), 1),
+            (("--tx", "popen"), 1),
+            (("--tx", "popen", "--tx", "popen"), 2),
+            (("--tx", "3*popen"), 3),
+            (("--tx", "2*popen//python=python3", "--tx", "popen"), 3),
+            (("-p", "no:xdist"), 1),
+        ],
+    )
+    def test_workers_are_counted(self, read: Read, arguments: tuple[str, ...], expected: int) -> None:
+        """`--tx 3*popen` is three of them."""
+        assert expected == read(*arguments).n_workers
+
+
+SERVER_URL = "an http or https URL of a host, as in http://localhost:8000"
+BAD_VALUES = [
+    *((name, bad, f"--r1-{name} is {bad!r}; expected {expected}") for names, bads, expected in (
+        (("template-date",), ("today", "20250101", "2025-02-30"), "a date, as in 2025-01-01"),
+        (("subset", "max-new-tokens", "max-model-len"), ("0", "-1", "1.5", "many"), "a whole number, 1 or more"),
+        (("tp", "engines-per-gpu"), ("0", "-1", "1.5", "many"), "auto or a whole number, 1 or more"),
+        (("seed",), ("-1", "0.5", "x", str(2**63)), "a whole number from 0 to 2**63 - 1"),
+        (("temperature",), ("-0.1", "nan", "inf", "hot"), "a number, 0 or more"),
+        (("sigmas",), ("0", "-1", "nan", "inf", "x"), "a number above 0"),
+        (("margin",), ("0", "-1", "nan", "inf", "x", "100.1", "1000", "5e-324"), "points above 0 and at most 100"),
+        (("gpu-memory-utilization", "top-p"), ("0", "1.01", "nan", "80%"), "a number above 0 and at most 1"),
+        (("tasks",), ("missing.py", "."), "an existing file"),
+        (("data",), ("missing", "test.ini"), "an existing folder"),
+        (("output-dir",), ("~nobody-of-this-name/runs",), "a path"),
+        (("two-sided", "exact", "unsafe-code"), ("maybe", "2"), "true or false"),
+        (("server-url",), ("localhost:8000", "ftp://a", "http://", "http:///v1"), SERVER_URL),
+        (("engine",), ("VLLM", "sglang"), "one of vllm, server, replay"),
+        (("gate",), ("sometimes",), f"one of {', '.join(GateKind)}"),
+        (("inconclusive",), ("ignore",), "one of fail, pass"),
+        (("max-samples",), ("64",), "one of k, auto"),
+        (("family",), ("bonferroni",), "one of none, holm"),
+    ) for name in names for bad in bads),
+    *(("samples", bad, f"--r1-samples is {bad!r}; expected BENCH=K with K 1 or more, as in aime24=64")
+      for bad in ("aime24", "64", "aime24=0", "aime24=-1", "aime24=x", "aime24=", "=4", "aime24=²", "aime24=1=2")),
+    *(("engine-arg", bad, f"--r1-engine-arg is {bad!r}; expected KEY=VALUE, as in max_num_seqs=256")
+      for bad in ("max_num_seqs", "=1")),
+]  # fmt: skip
+
+
+PARSED_BY_PYTEST = {
+    "engine",
+    "exact",
+    "family",
+    "gate",
+    "grader",
+    "inconclusive",
+    "max-samples",
+    "two-sided",
+    "unsafe-code",
+}
+"""Options whose values on the command line are pytest's parser's business."""
+
+
+class TestBadValues:
+    """A bad value is a usage error that names the option, what was found and what was expected."""
+
+    @pytest.mark.parametrize("name", list(dict.fromkeys(name for name, _, _ in BAD_VALUES)))
+    def test_in_the_environment(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        """The message names the option in its one well-known form, wherever the value came from."""
+        config = pytester.parseconfig()
+        for bad, expected in [(bad, expected) for option, bad, expected in BAD_VALUES if option == name]:
+            monkeypatch.setenv(f"R1_{name.replace('-', '_').upper()}", bad)
+
+            with pytest.raises(pytest.UsageError) as caught:
+                settings_from(config)
+
+            assert expected == str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("name", "bad", "expected"),
+        [case for case in {case[0]: case for case in BAD_VALUES}.values() if case[0] not in PARSED_BY_PYTEST],
+    )
+    def test_on_the_command_line(self, read: Read, name: str, bad: str, expected: str) -> None:
+        """The same sentence; one value of each option."""
+        assert expected == usage_error(read, f"--r1-{name}={bad}")
+
+    def test_in_the_ini_file(self, read: Read) -> None:
+        """The same sentence."""
+        expected = "--r1-tp is '0'; expected auto or a whole number, 1 or more"
+        assert expected == usage_error(read, ini="r1_tp = 0")
+
+    @pytest.mark.parametrize("name", ["seed", "tp", "tasks", "output-dir", "temperature"])
+    def test_empty_on_the_command_line(self, read: Read, name: str) -> None:
+        """An unset shell variable in `--r1-x=$X` is a mistake, not a default."""
+        assert usage_error(read, f"--r1-{name}=").startswith(f"--r1-{name} is ''; expected ")
+
+    def test_an_anchor_and_looks_exclude_each_other(self, read: Read) -> None:
+        """A sequential gate is planned around one baseline, so the second would be ignored; it is refused instead."""
+        message = usage_error(read, "--r1-anchor=a/b", "--r1-gate=sequential")
+
+        assert message == (
+            "--r1-anchor with --r1-gate sequential: looks are planned around one baseline; leave one of the two out"
+        )
+
+    @pytest.mark.parametrize("option", [option for option in OPTIONS if option.choices], ids=lambda option: option.name)
+    def test_choices_on_the_command_line(self, read: Read, option: Option) -> None:
+        """The parser's message lists the choices as they are typed."""
+        message = usage_error(read, f"{option.flag}=neither")
+
+        assert f"argument {option.flag}: invalid choice: 'neither' (choose from " in message
+        assert all(choice in message for choice in option.choices)
+        assert "Kind" not in message
+
+    @pytest.mark.parametrize(
+        ("name", "kinds"),
+        [
+            ("engine", EngineKind),
+            ("grader", CodeGrader),
+            ("gate", GateKind),
+            ("max-samples", MaxSamples),
+            ("family", Family),
+            ("inconclusive", InconclusivePolicy),
+            ("upload-when", UploadWhen),
+            ("upload-layout", UploadLayout),
+        ],
+    )
+    def test_choices_are_what_settings_know(self, name: str, kinds: type[StrEnum]) -> None:
+        """The table repeats the enums' values, so that nobody who judges nothing imports these."""
+        (option,) = [option for option in OPTIONS if option.name == name]
+        assert tuple(kinds) == option.choices
+
+    def test_every_choice_is_an_enum(self) -> None:
+        """The test above names all of them."""
+        assert len([option for option in OPTIONS if option.choices]) == 8
+
+    def test_marks_are_the_benchmarks(self) -> None:
+        """Registered without importing them."""
+        assert ("r1eval", "smoke", "smoke_code", *(benchmark.mark for benchmark in BUILT_IN)) == MARKS
+
+    def test_bad_value_reaches_the_user_as_one_line(self, pytester: pytest.Pytester) -> None:
+        """Exit code 4, no traceback."""
+        result = pytester.runpytest_inprocess("--r1-model", "x/y", "-m", "aime", "--r1-tp", "two")
+
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        expected = ["ERROR: --r1-tp is 'two'; expected auto or a whole number, 1 or more"]
+        assert expected == [line for line in result.errlines if line]
+
+
+class TestServer:
+    """An address, and nothing that is a secret."""
+
+    def test_engine_server_needs_one(self, read: Read) -> None:
+        """The message shows how it is written."""
+        expected = "--r1-engine server needs to know which: expected --r1-server-url URL, as in http://localhost:8000"
+        assert expected == usage_error(read, "--r1-engine", "server")
+
+    @pytest.mark.parametrize("url", ["http://me:hush@a", "https://a/v1?key=hush", "https://a/#hush", "http://a:hush"])
+    def test_what_may_be_secret_is_not_repeated(self, read: Read, url: str) -> None:
+        """A key belongs into the environment, and a message into a log that others read."""
+        message = usage_error(read, f"--r1-server-url={url}")
+
+        assert message.startswith("--r1-server-url ")
+        assert "hush" not in message
+
+    def test_other_engines_may_have_one_in_their_ini_file(self, read: Read) -> None:
+        """One ini file serves runs with and without the server."""
+        found = read("--r1-engine", "vllm", ini="r1_server_url = http://a")
+
+        assert (found.engine, found.server_url) == (EngineKind.VLLM, "http://a")
+
+
+class TestUpload:
+    def test_nothing_is_uploaded_by_default(self, read: Read) -> None:
+        """And what is, is private, under LightEval's names, and only where the gates are green."""
+        assert read().upload is None
+        found = read("--r1-upload=acme/runs")
+        assert found.upload == UploadWishes(repo="acme/runs", layout=UploadLayout.LIGHTEVAL, is_public=False)
+        assert (found.upload_when, found.upload_required) == (UploadWhen.PASS, False)
+
+    def test_every_option(self, read: Read) -> None:
+        """From each source."""
+        environment = {"R1_UPLOAD_WHEN": "always", "R1_UPLOAD_PUBLIC": "1", "R1_UPLOAD_REQUIRED": "true"}
+        found = read(
+            "--r1-upload-layout=open-r1",
+            "--r1-upload-model-page=acme/model",
+            environment=environment,
+            ini="r1_upload = acme",
+        )
+        wishes = UploadWishes(repo="acme", layout=UploadLayout.OPEN_R1, is_public=True, model_page="acme/model")
+        assert wishes == found.upload
+        assert (found.upload_when, found.upload_required) == (UploadWhen.ALWAYS, True)
+
+    def test_required_is_no_repository(self, read: Read) -> None:
+        """`--r1-upload required` says what `--r1-upload-required` says, wherever the repository stands."""
+        for arguments, environment in (
+            (("--r1-upload", "acme/runs", "--r1-upload", "required"), {}),
+            (("--r1-upload=required", "--r1-upload=acme/runs"), {}),
+            (("--r1-upload", "required"), {"R1_UPLOAD": "acme/runs"}),
+        ):
+            found = read(*arguments, environment=environment)
+            assert found.upload == UploadWishes(repo="acme/runs")
+            assert found.upload_required
+
+    def test_required_alone(self, read: Read) -> None:
+        """Goes nowhere."""
+        assert "without --r1-upload: expected --r1-upload REPO" in usage_error(read, "--r1-upload", "required")
+        assert "R1_UPLOAD_REQUIRED=true" in usage_error(read, environment={"R1_UPLOAD": "required"})
+
+    def test_a_page_is_a_models(self, read: Read) -> None:
+        """An organisation has none."""
+        said = usage_error(read, "--r1-upload=acme/runs", "--r1-upload-model-page=acme")
+        assert said == "--r1-upload-model-page is 'acme'; expected org/name of the model"
+
+    @pytest.mark.parametrize("bad", ["a/b/c", "https://huggingface.co/a/b", "-a/b", "a b"])
+    def test_a_repository_has_a_name(self, read: Read, bad: str) -> None:
+        """A path or an address is none."""
+        assert "expected org/name, or org alone" in usage_error(read, f"--r1-upload={bad}")
+
+    @pytest.mark.parametrize("flag", ["--r1-upload-required", "--r1-upload-model-page=acme/model"])
+    def test_what_needs_an_upload(self, read: Read, flag: str) -> None:
+        """A requirement without a place to go is a mistake."""
+        assert "without --r1-upload: expected --r1-upload REPO" in usage_error(read, flag)
+
+
+class TestModel:
+    """Without a model the plugin is silent."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "environment", "expected"),
+        [
+            ((), {}, None),
+            (("--r1-model", ""), {}, None),
+            ((), {"R1_MODEL": ""}, None),
+            (("--r1-model", "a/b"), {}, "a/b"),
+            ((), {"R1_MODEL": "a/b"}, "a/b"),
+        ],
+    )
+    def test_chosen_model(
+        self,
+        pytester: pytest.Pytester,
+        monkeypatch: pytest.MonkeyPatch,
+        arguments: tuple[str, ...],
+        environment: dict[str, str],
+        expected: str | None,
+    ) -> None:
+        """Empty is none; no other option is looked at."""
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+
+        assert expected == chosen_model(pytester.parseconfig("--r1-tp=bad", *arguments))
+
+
+def test_help_lists_every_option(pytester: pytest.Pytester) -> None:
+    """Option, choices, ini key and default are all in `--help`."""
+    text = " ".join(pytester.runpytest_inprocess("--help").stdout.str().split())
+
+    for option in OPTIONS:
+        assert f" {option.flag}" in text
+        assert f" {option.dest} (" in text
+        assert option.default is None or f"[{option.default}]" in text
+        assert "|".join(option.choices) in text
+    assert "Kind" not in text
+
+
+class TestReports:
+    """Where reports go, by suffix."""
+
+    def test_files_are_below_the_folder_of_the_call(self, read: Read, pytester: pytest.Pytester) -> None:
+        """Several, of several kinds."""
+        found = read("--r1-report", "a.html", "--r1-report", "b/c.json").reports
+        assert found == (pytester.path / "a.html", pytester.path / "b" / "c.json")
+
+    def test_another_suffix_is_refused(self, read: Read) -> None:
+        """With those that are known."""
+        assert "expected a file that ends in .html, .md, .json or .txt" in usage_error(read, "--r1-report", "a.pdf")

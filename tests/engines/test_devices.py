@@ -1,0 +1,314 @@
+"""Devices are divided among workers: by position in the caller's list, never by number."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_r1eval.engines.devices import (
+    DeviceShare,
+    Places,
+    device_share,
+    gpu_memory,
+    this_machine,
+    usable_cpus,
+    visible_gpus,
+)
+from pytest_r1eval.engines.placement import GIB, Gpu
+from pytest_r1eval.errors import PlanError
+
+EIGHT = tuple(map(str, range(8)))
+MIG = ("MIG-1c1a2d6c-8f1e-5d3f-9b2c-0a1b2c3d4e5f", "MIG-2c1a2d6c-8f1e-5d3f-9b2c-0a1b2c3d4e5f")
+
+
+def shares(
+    n_workers: int, *, gpus: tuple[str, ...], tensor_parallel_size: int = 1, cpus: tuple[int, ...] = ()
+) -> list[DeviceShare]:
+    """Return every worker's share."""
+    return [
+        device_share(
+            worker=worker, n_workers=n_workers, tensor_parallel_size=tensor_parallel_size, gpus=gpus, cpus=cpus
+        )
+        for worker in range(n_workers)
+    ]
+
+
+class TestGpus:
+    """Worker w owns GPUs [w*T, (w+1)*T) of the caller's list."""
+
+    @pytest.mark.parametrize(
+        ("n_workers", "tensor_parallel_size", "gpus", "expected"),
+        [
+            (1, 1, ("0",), [("0",)]),
+            (1, 1, EIGHT, [("0",)]),
+            (8, 1, EIGHT, [(gpu,) for gpu in EIGHT]),
+            (4, 2, EIGHT, [("0", "1"), ("2", "3"), ("4", "5"), ("6", "7")]),
+            (2, 4, EIGHT, [EIGHT[:4], EIGHT[4:]]),
+            (1, 8, EIGHT, [EIGHT]),
+            (3, 2, ("4", "5", "6", "7", "3"), [("4", "5"), ("6", "7"), ("4", "5")]),
+            (2, 1, ("7", "5"), [("7",), ("5",)]),
+            (2, 1, MIG, [(MIG[0],), (MIG[1],)]),
+            (1, 2, ("GPU-1c1a", "GPU-2c1a"), [("GPU-1c1a", "GPU-2c1a")]),
+        ],
+    )
+    def test_position_in_the_callers_list(
+        self, n_workers: int, tensor_parallel_size: int, gpus: tuple[str, ...], expected: list[tuple[str, ...]]
+    ) -> None:
+        """Numbers, UUIDs and MIG names are handed on as they are, and number 0 is not touched if it was not given."""
+        found = shares(n_workers, gpus=gpus, tensor_parallel_size=tensor_parallel_size)
+
+        assert expected == [share.gpus for share in found]
+
+    @pytest.mark.parametrize(
+        ("n_workers", "n_gpus", "tensor_parallel_size", "expected"),
+        [
+            (8, 8, 1, [1] * 8),
+            (4, 1, 1, [4] * 4),
+            (8, 4, 1, [2] * 8),
+            (8, 4, 2, [4] * 8),
+            (3, 2, 1, [2, 1, 2]),
+            (5, 4, 2, [3, 2, 3, 2, 3]),
+            (2, 8, 1, [1, 1]),
+        ],
+    )
+    def test_more_workers_than_places_share(
+        self, n_workers: int, n_gpus: int, tensor_parallel_size: int, expected: list[int]
+    ) -> None:
+        """Each knows with how many it divides the memory."""
+        found = shares(n_workers, gpus=EIGHT[:n_gpus], tensor_parallel_size=tensor_parallel_size)
+
+        assert expected == [share.n_sharing for share in found]
+
+    @given(st.integers(1, 20), st.integers(1, 8), st.sampled_from([1, 2, 4]))
+    def test_sharing_is_even_and_counted_right(self, n_workers: int, n_gpus: int, tensor_parallel_size: int) -> None:
+        """No place has two workers more than another, engines never overlap in part, and counts are true."""
+        if tensor_parallel_size > n_gpus:
+            return
+        found = shares(n_workers, gpus=EIGHT[:n_gpus], tensor_parallel_size=tensor_parallel_size)
+
+        n_by_place = Counter(share.gpus for share in found)
+        assert all(n_by_place[share.gpus] == share.n_sharing for share in found)
+        assert max(n_by_place.values()) - min(n_by_place.values()) <= 1
+        assert len(n_by_place) == min(n_workers, n_gpus // tensor_parallel_size)
+        n_by_gpu = Counter(gpu for place in n_by_place for gpu in place)
+        assert set(n_by_gpu.values()) == {1}
+
+    @pytest.mark.parametrize(("n_gpus", "tensor_parallel_size"), [(0, 2), (1, 2), (3, 4)])
+    def test_too_few_gpus_are_refused(self, n_gpus: int, tensor_parallel_size: int) -> None:
+        """An engine cannot span what is not there; the message says both numbers and what to change."""
+        with pytest.raises(PlanError) as caught:
+            shares(1, gpus=EIGHT[:n_gpus], tensor_parallel_size=tensor_parallel_size)
+
+        expected = (
+            f"tensor parallel {tensor_parallel_size} needs as many GPUs, and {n_gpus} are visible; "
+            "lower --r1-tp or make more visible (CUDA_VISIBLE_DEVICES)"
+        )
+        assert expected == str(caught.value)
+
+
+class TestPlaces:
+    """A worker that replaces a dead one takes its devices over."""
+
+    def test_replaced_worker(self) -> None:
+        """The ninth worker of eight does not go to the first one's GPU."""
+        places = Places()
+        assert [places.take(f"gw{number}") for number in range(8)] == list(range(8))
+
+        places.leave("gw5")
+
+        expected = 5
+        assert expected == places.take("gw8")
+
+    def test_leaving_twice(self) -> None:
+        """A worker is reported down once more at the end."""
+        places = Places()
+        places.leave("gw0")
+
+        assert places.take("gw0") == 0
+
+
+class TestCpus:
+    """Without a GPU the CPUs are divided."""
+
+    @given(st.integers(1, 20), st.integers(0, 40))
+    def test_every_cpu_belongs_to_one_worker(self, n_workers: int, n_cpus: int) -> None:
+        """Slices follow each other, cover all, and differ by one at most."""
+        cpus = tuple(range(100, 100 + n_cpus))
+        found = shares(n_workers, gpus=(), cpus=cpus)
+
+        assert cpus == tuple(cpu for share in found for cpu in share.cpus)
+        sizes = [len(share.cpus) for share in found]
+        assert max(sizes) - min(sizes) <= 1
+        assert all(share.gpus == () and share.n_sharing == 1 for share in found)
+
+    def test_gpu_workers_divide_the_cpus_too(self) -> None:
+        """Graders run there."""
+        found = shares(2, gpus=("0",), cpus=(0, 1, 2, 3))
+
+        assert [share.cpus for share in found] == [(0, 1), (2, 3)]
+
+    def test_usable_cpus_are_this_process_s(self) -> None:
+        """A container's or a job's limit is respected."""
+        expected = os.sched_getaffinity(0)
+        assert tuple(sorted(expected)) == usable_cpus()
+
+
+class TestEnvironment:
+    """What is set before torch is imported."""
+
+    def test_gpu_worker(self) -> None:
+        """The GPUs in their order, and a start method that tensor parallelism survives."""
+        (share,) = shares(1, gpus=MIG, tensor_parallel_size=2, cpus=(0, 1))
+
+        assert share.environment() == {
+            "CUDA_VISIBLE_DEVICES": ",".join(MIG),
+            "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+        }
+
+    def test_cpu_worker(self) -> None:
+        """Workers on a CPU are bound to their own cores."""
+        assert [share.environment() for share in shares(2, gpus=(), cpus=(4, 5, 6, 7))] == [
+            {"VLLM_CPU_OMP_THREADS_BIND": "4,5"},
+            {"VLLM_CPU_OMP_THREADS_BIND": "6,7"},
+        ]
+
+    def test_more_workers_than_cpus(self) -> None:
+        """A worker without a core of its own binds nothing."""
+        assert [share.environment() for share in shares(2, gpus=(), cpus=(4,))] == [
+            {},
+            {"VLLM_CPU_OMP_THREADS_BIND": "4"},
+        ]
+
+
+def install_nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Put a driver's listing program first in the search path."""
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+class TestVisibleGpus:
+    """The caller's list, else the driver's."""
+
+    @pytest.mark.parametrize(
+        ("listed", "expected"),
+        [
+            ("0", ("0",)),
+            ("4,5,6,7", ("4", "5", "6", "7")),
+            (" 1 , 0 ,", ("1", "0")),
+            (",".join(MIG), MIG),
+            ("", ()),
+            (" ", ()),
+            ("-1", ()),
+            ("0,-1,1", ("0",)),
+        ],
+    )
+    def test_callers_list(self, listed: str, expected: tuple[str, ...]) -> None:
+        """An empty list and -1 mean none; like CUDA, reading stops at the first -1."""
+        assert expected == visible_gpus({"CUDA_VISIBLE_DEVICES": listed})
+
+    def test_restricted_list_is_indexed_into(self) -> None:
+        """A job that was given GPUs 4 to 7 uses those."""
+        gpus = visible_gpus({"CUDA_VISIBLE_DEVICES": "4,5,6,7"})
+
+        assert [share.gpus for share in shares(2, gpus=gpus, tensor_parallel_size=2)] == [("4", "5"), ("6", "7")]
+
+    def test_all_that_the_driver_names(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without a list all GPUs are visible; their MIG slices below them are not counted."""
+        install_nvidia_smi(
+            tmp_path,
+            monkeypatch,
+            "echo 'GPU 0: NVIDIA H100 (UUID: GPU-1)'\n"
+            "echo '  MIG 1g.10gb Device 0: (UUID: MIG-1)'\n"
+            "echo 'GPU 1: NVIDIA H100 (UUID: GPU-2)'",
+        )
+
+        assert visible_gpus({}) == ("0", "1")
+        assert visible_gpus({"CUDA_VISIBLE_DEVICES": ""}) == ()
+
+    def test_broken_driver_is_no_gpu(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A container with the program and without a GPU runs on the CPU."""
+        install_nvidia_smi(tmp_path, monkeypatch, "echo 'GPU access blocked'; exit 9")
+
+        assert visible_gpus({}) == ()
+
+    def test_no_driver_is_no_gpu(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Most machines have none."""
+        monkeypatch.setenv("PATH", str(tmp_path))
+
+        assert visible_gpus({}) == ()
+
+
+LISTING = """\
+GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1c1a)
+  MIG 3g.40gb     Device  0: (UUID: MIG-aaaa)
+  MIG 1g.10gb+me  Device  1: (UUID: MIG-bbbb)
+GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-2c1a)
+"""
+TABLE = "0, GPU-1c1a, 81559\n1, GPU-2c1a, 81559\n"
+
+
+class TestMemory:
+    """What the driver says of each device."""
+
+    def test_whole_gpus_and_slices(self) -> None:
+        """By index and by UUID; a sliced GPU's index means its first slice, as it does to CUDA."""
+        whole, large, small = 81559 * 2**20, int(40 * GIB * 0.95), int(10 * GIB * 0.95)
+        assert gpu_memory(LISTING, TABLE) == {
+            "0": large,
+            "GPU-1c1a": whole,
+            "MIG-aaaa": large,
+            "MIG-bbbb": small,
+            "1": whole,
+            "GPU-2c1a": whole,
+        }
+
+    @pytest.mark.parametrize("table", ["", "0, GPU-1, [N/A]\n", "Failed to initialize NVML\n"])
+    def test_what_is_not_said_is_not_known(self, table: str) -> None:
+        """Some GPUs share the machine's memory, and some drivers are broken."""
+        assert gpu_memory("GPU 0: NVIDIA GB10 (UUID: GPU-1)\n", table) == {}
+
+    @pytest.mark.parametrize(
+        ("listed", "expected"),
+        [
+            ("1", [81559]),
+            ("GPU-2c1a,GPU-1c1a", [81559, 81559]),
+            ("GPU-2", [81559]),
+            ("GPU", [None]),
+            ("MIG-bbbb", [9728]),
+            ("MIG-GPU-1c1a/1/0", [None]),
+            ("7", [None]),
+            ("", []),
+            (None, [38912, 81559]),
+        ],
+    )
+    def test_this_machine(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: str | None, expected: list[int | None]
+    ) -> None:
+        """The caller's entries, each with its memory where one device is meant."""
+        (tmp_path / "listing").write_text(LISTING)
+        (tmp_path / "table").write_text(TABLE)
+        install_nvidia_smi(
+            tmp_path, monkeypatch, f'if [ "$1" = -L ]; then cat {tmp_path}/listing; else cat {tmp_path}/table; fi'
+        )
+
+        machine = this_machine({} if listed is None else {"CUDA_VISIBLE_DEVICES": listed})
+
+        assert [gpu.n_bytes and gpu.n_bytes // 2**20 for gpu in machine.gpus] == expected
+        assert machine.cpus == usable_cpus()
+
+    def test_machine_without_a_driver(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It has a main memory, and GPUs only where somebody lists them."""
+        expected = (Gpu(name="0"),)
+        monkeypatch.setenv("PATH", str(tmp_path))
+
+        assert this_machine({}).gpus == ()
+        assert (this_machine({}).n_bytes or 0) > GIB
+        assert expected == this_machine({"CUDA_VISIBLE_DEVICES": "0"}).gpus

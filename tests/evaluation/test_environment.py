@@ -1,0 +1,43 @@
+"""A process that a training starts is no part of that training."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_r1eval.evaluation.environment import without_training
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "RANK",
+        "WORLD_SIZE",
+        "LOCAL_RANK",
+        "MASTER_ADDR",
+        "MASTER_PORT",
+        "ACCELERATE_MIXED_PRECISION",
+        "ACCELERATE_USE_DEEPSPEED",
+        "DEEPSPEED_CONFIG_FILE",
+        "FSDP_SHARDING_STRATEGY",
+        "TORCHELASTIC_RUN_ID",
+        "SLURM_JOB_ID",
+        "SLURM_MEM_PER_NODE",
+        "PYTEST_ADDOPTS",
+        "PYTEST_XDIST_WORKER",
+    ],
+)
+def test_what_says_that_it_is_a_rank_is_left_out(name: str) -> None:
+    """Launchers' variables, the job's, and those of a pytest around it."""
+    assert without_training({name: "1", "PATH": "/bin"}) == {"PATH": "/bin"}
+
+
+def test_everything_else_stays() -> None:
+    """Tokens, caches and options are the user's to give; Slurm's commands need their configuration."""
+    kept = {"HF_HOME": "/cache", "R1_DTYPE": "float16", "CUDA_VISIBLE_DEVICES": "3", "SLURM_CONF": "/etc/slurm.conf"}
+    assert without_training(kept) == kept
+
+
+def test_torchruns_one_thread_is_left_out() -> None:
+    """It is set for every process; somebody who set it outside of torchrun meant it."""
+    assert without_training({"TORCHELASTIC_RUN_ID": "x", "OMP_NUM_THREADS": "1"}) == {}
+    assert without_training({"OMP_NUM_THREADS": "1"}) == {"OMP_NUM_THREADS": "1"}

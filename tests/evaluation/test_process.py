@@ -1,0 +1,240 @@
+"""A gate from Python is the gate of the command line: same run, same verdict, same refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+import pytest_r1eval
+from pytest_r1eval.config.options import OPTIONS
+from pytest_r1eval.core.lineage import Lineage
+from pytest_r1eval.errors import EvaluationError, PlanError
+from pytest_r1eval.evaluation.process import EvaluationOptions, arguments_of, evaluate
+from pytest_r1eval.reports.run_report import RunReport
+from pytest_r1eval.runs.store import Store
+from pytest_r1eval.stats.verdicts import Verdict
+from tests.processes import TIMEOUT_S, n_stored, run_of, wait_for_none_with, wait_for_samples
+from tests.recordings import record_run
+
+SLOW = {"delay_s": 1.0, "n_concurrent": 1}
+"""Twenty-four seconds for 96 samples, four of which are one request."""
+PROBE = """
+import json, os
+from pathlib import Path
+def pytest_sessionstart(session):
+    Path("environment.json").write_text(json.dumps(dict(os.environ)))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a folder with a recorded run, its baseline, and a worse run; stand in it."""
+    monkeypatch.chdir(tmp_path)
+    record_run(tmp_path / "base", seed=1)
+    record_run(tmp_path / "good", seed=3)
+    record_run(tmp_path / "worse", weights="w2", seed=2, solve_rate=0.1)
+    return tmp_path
+
+
+def judged(model: str, *, baseline: str = "base") -> RunReport:
+    """Judge a recorded run against another."""
+    return evaluate(model, ["smoke"], engine="replay", baseline=baseline)
+
+
+CALLER = (
+    "import signal, pytest_r1eval\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
+    "pytest_r1eval.evaluate('good', ['smoke'], workers=2, engine='replay', baseline='base',"
+    " engine_arg={'delay_s': 1.0, 'n_concurrent': 1})\n"
+)
+"""A script that judges for minutes."""
+
+
+class TestReport:
+    def test_green(self, folder: Path) -> None:
+        """The report of a run that passes, kept where the command line keeps it, with what was said of its lineage."""
+        report = pytest_r1eval.evaluate(
+            model="good", benchmarks=["smoke"], engine="replay", baseline="base", lineage={"step": 3, "commit": "abc"}
+        )
+        assert isinstance(report, pytest_r1eval.RunReport)
+        assert report.passes
+        assert report["smoke"].verdict is Verdict.PASS
+        assert report["smoke"].result.judgement.z == pytest.approx(-1.28, abs=0.005)
+        assert report.run.parents[3] == folder / "data"
+        assert report.header.lineage == Lineage(step=3, commit="abc")
+
+    def test_red_is_a_report_and_no_error(self, folder: Path) -> None:
+        """Over two workers, with the checkpoint as a path."""
+        report = evaluate(folder / "worse", ["smoke"], workers=2, engine="replay", baseline="base")
+        assert not report.passes
+        assert report.exit_code == 1
+        assert report["smoke"].verdict is Verdict.FAIL_REGRESSED
+
+    def test_reports_that_were_asked_for_are_written(self, folder: Path) -> None:
+        """Beside the one that carries the answer."""
+        evaluate("good", ["smoke"], engine="replay", baseline="base", report=[folder / "gate.md"])
+        assert (folder / "gate.md").read_text().startswith("#")
+
+    def test_nothing_is_printed(self, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        """A notebook shows the report, not pytest."""
+        assert folder == Path.cwd()
+        judged("good")
+        assert capfd.readouterr() == ("", "")
+
+
+class TestSurroundings:
+    def test_no_part_of_a_training_reaches_it(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nor this pytest's own options; the GPUs are those that were given."""
+        (folder / "conftest.py").write_text(PROBE)
+        for name in ("RANK", "WORLD_SIZE", "ACCELERATE_USE_FSDP", "DEEPSPEED_ZERO_STAGE", "SLURM_JOB_ID"):
+            monkeypatch.setenv(name, "1")
+        monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
+        evaluate("good", ["smoke"], engine="replay", baseline="base", gpus=[6, 7])
+        seen = json.loads((folder / "environment.json").read_text())
+        assert not {"RANK", "WORLD_SIZE", "ACCELERATE_USE_FSDP", "DEEPSPEED_ZERO_STAGE", "SLURM_JOB_ID"} & {*seen}
+        assert seen["CUDA_VISIBLE_DEVICES"] == "6,7"
+
+    def test_own_options_of_pytest_in_an_ini_file_stay_out(self, folder: Path) -> None:
+        """What a project adds to its tests is not for the gate."""
+        (folder / "pytest.ini").write_text("[pytest]\naddopts = --maxfail=1 --no-such-option\n")
+        assert judged("good").passes
+
+
+class TestOptions:
+    def test_every_option_is_typed(self) -> None:
+        """The names that a type checker and an editor know are those of the command line."""
+        apart = {"model", "shard", "judge_only"}
+        assert {option.dest.removeprefix("r1_") for option in OPTIONS} - apart == {*get_type_hints(EvaluationOptions)}
+
+    def test_values_become_arguments(self) -> None:
+        """Mappings are repeated, flags stand alone, None is nothing, and a text of digits stays a text."""
+        assert arguments_of(
+            {
+                "samples": {"aime24": 4, "gpqa": 2},
+                "engine_arg": {"max_num_seqs": 8, "name": "1"},
+                "exact": True,
+                "two_sided": False,
+                "seed": None,
+                "report": ["a.md"],
+                "margin": 1.5,
+            }
+        ) == [
+            *("--r1-samples=aime24=4", "--r1-samples=gpqa=2", "--r1-engine-arg=max_num_seqs=8"),
+            *('--r1-engine-arg=name="1"', "--r1-exact", "--r1-report=a.md", "--r1-margin=1.5"),
+        ]
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"sigma": 3}, r"no option 'sigma'; expected some of revision, .*, sigmas, "),
+            ({"judge_only": "run"}, "no option 'judge_only'"),
+            ({"exact": "yes"}, "exact is 'yes'; expected True or False"),
+            ({"samples": "aime24=4"}, "samples is 'aime24=4'; expected a mapping or a list"),
+        ],
+    )
+    def test_others_are_refused(self, options: dict[str, object], words: str) -> None:
+        """Before anything is started."""
+        with pytest.raises(TypeError, match=words):
+            arguments_of(options)
+
+
+class TestRefusals:
+    def test_unknown_benchmark(self) -> None:
+        """Before anything is started."""
+        with pytest.raises(PlanError, match="no such benchmark"):
+            evaluate("org/model", ["aime2024"])
+
+    @pytest.mark.parametrize(
+        ("model", "option", "words"),
+        [
+            ("nowhere/to/be/found", {}, r"exit code 4\): --r1-model nowhere/to/be/found: no such folder"),
+            ("good", {"engine": "vlm"}, r"exit code 4\): argument --r1-engine: invalid choice: 'vlm'"),
+            ("good", {"sigmas": 0}, r"exit code 4\): --r1-sigmas is '0'; expected a number above 0"),
+        ],
+    )
+    def test_pytests_reason_is_the_errors(self, folder: Path, model: str, option: dict[str, str], words: str) -> None:
+        """One line that says what was found."""
+        assert folder == Path.cwd()
+        with pytest.raises(EvaluationError, match=words):
+            evaluate(model, ["smoke"], **option)  # type: ignore[arg-type]
+
+    def test_a_run_that_dies_has_no_verdict(self, folder: Path) -> None:
+        """Killed, as by a kernel that is out of memory: no report, but an error with pytest's last words."""
+        (folder / "conftest.py").write_text(
+            "import os, signal, threading\n"
+            "def pytest_sessionstart():\n"
+            "    threading.Timer(3, os.kill, (os.getpid(), signal.SIGKILL)).start()\n"
+        )
+        with pytest.raises(EvaluationError, match=r"without a verdict \(exit code -9\): pytest's last words were"):
+            evaluate("good", ["smoke"], engine="replay", baseline="base", engine_arg=SLOW)
+
+
+class TestStopping:
+    def test_a_run_that_takes_too_long_is_stopped_and_resumed(self, folder: Path) -> None:
+        """What was drawn is stored; going on with it gives the verdict."""
+        with pytest.raises(EvaluationError, match=r"stopped after 6 s without a verdict; what was drawn is stored"):
+            evaluate("good", ["smoke"], timeout_s=6, engine="replay", baseline="base", engine_arg=SLOW)
+        run = run_of(folder)
+        assert n_stored(run) < 96
+        assert evaluate("good", ["smoke"], engine="replay", baseline="base", resume=run).run == run
+        with closing(Store.open(run)) as store:
+            assert store.progress("smoke").n_stored == 96
+
+    def test_ctrl_c_ends_the_run_too(self, folder: Path) -> None:
+        """A notebook's interrupt reaches the run, which leaves nothing behind but its file."""
+        with subprocess.Popen([sys.executable, "-c", CALLER], cwd=folder, stderr=subprocess.PIPE) as process:
+            run = run_of(folder)
+            wait_for_samples(run, 2)
+            os.kill(process.pid, signal.SIGINT)
+            _, said = process.communicate(timeout=TIMEOUT_S)
+        assert said.decode().rstrip().endswith("KeyboardInterrupt")
+        stored = n_stored(run)
+        time.sleep(0.5)
+        assert stored == n_stored(run) < 96
+
+    def test_a_caller_that_is_killed_leaves_no_run_behind(self, folder: Path) -> None:
+        """It runs no handler; the run, its workers and graders end all the same, and what was drawn is stored."""
+        environment = {**os.environ, "STARTED_IN": str(folder)}
+        with subprocess.Popen([sys.executable, "-c", CALLER], cwd=folder, env=environment) as process:
+            run = run_of(folder)
+            wait_for_samples(run, 2)
+            process.kill()
+        wait_for_none_with("STARTED_IN", str(folder))
+        assert 2 <= n_stored(run) < 96
+
+    def test_two_at_once(self, folder: Path) -> None:
+        """Runs of one process do not disturb each other."""
+        found: list[RunReport] = []
+        threads = [
+            threading.Thread(target=lambda model=model: found.append(judged(model))) for model in ("good", "worse")
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(report.exit_code for report in found) == [0, 1]
+        assert len({report.run for report in found}) == 2
+        assert folder == Path.cwd()
+
+
+def test_the_example_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands in examples/, on a recorded run."""
+    monkeypatch.setenv("R1_ENGINE", "replay")
+    monkeypatch.setenv("R1_BASELINE", "base")
+    example = Path(__file__).parents[2] / "examples" / "evaluate_checkpoint.py"
+    done = subprocess.run(
+        [sys.executable, str(example), "worse", "smoke"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.startswith("smoke: FAIL_REGRESSED. ")
+    assert "hardest problem: p0" in done.stdout

@@ -1,0 +1,51 @@
+"""A pickled string is read; any other pickle is refused, and none is run."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.exams.pickled_text import text_of
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("text", ["", "short", "ä\u2028", "long " * 100_000])
+def test_every_protocol_gives_the_string(protocol: int, text: str) -> None:
+    """As `pickle.loads` would."""
+    assert text_of(pickle.dumps(text, protocol)) == text
+
+
+class Attack:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self._path,))
+
+
+def test_a_program_is_refused_and_not_run(tmp_path: Path) -> None:
+    """It would have left a file."""
+    pickled = pickle.dumps(Attack(tmp_path / "run"))
+    with pytest.raises(ValueError, match="expected one string"):
+        text_of(pickled)
+    assert list(tmp_path.iterdir()) == []
+    pickle.loads(pickled)  # noqa: S301 - shows that the attack is one
+    assert (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("content", [1, ["a"], ("a", "b"), {"a": "b"}, b"bytes", None])
+def test_other_values_are_refused(content: object) -> None:
+    """One string is all there can be."""
+    with pytest.raises(ValueError, match="expected one string"):
+        text_of(pickle.dumps(content))
+
+
+@pytest.mark.parametrize("pickled", [b"", b"no pickle", pickle.dumps("a")[:-1]])
+def test_what_is_no_pickle_is_refused(pickled: bytes) -> None:
+    """With the same kind of error."""
+    with pytest.raises(ValueError, match=r".+"):
+        text_of(pickled)

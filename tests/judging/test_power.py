@@ -1,0 +1,235 @@
+"""What a gate can see: the numbers of the specification, and where each input comes from."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import replace
+
+import pytest
+
+from pytest_r1eval.baselines.shelf import FoundBaseline
+from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline, PublishedHarness
+from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, Sampling
+from pytest_r1eval.core.fingerprints import Fingerprint, ModelIdentity, Question
+from pytest_r1eval.core.records import Counts
+from pytest_r1eval.errors import BaselineError, PlanError
+from pytest_r1eval.exams.catalog import SMOKE
+from pytest_r1eval.judging.power import PowerReport, assumptions_for, dumps, power_report
+from pytest_r1eval.stats.sequential import LastLook, plan
+from pytest_r1eval.stats.tests import Design
+from pytest_r1eval.stats.verdicts import GateRule
+from tests.recordings import HARNESS
+
+BENCHMARKS = {benchmark.name: benchmark for benchmark in BUILT_IN}
+AIME = BENCHMARKS["aime24"]
+PUBLISHED = PublishedBaseline(
+    benchmark="aime24",
+    pass_at_1=0.555,
+    rounding_unit=0.001,
+    harness=PublishedHarness.OTHER,
+    source="a table",
+    date=None,
+    sampling=None,
+    samples_per_problem=64,
+    note=None,
+)
+
+
+def measured(*counts: tuple[int, int]) -> FoundBaseline:
+    """Make a measured baseline of (correct, samples) per problem."""
+    n_samples = sum(samples for _, samples in counts)
+    baseline = MeasuredBaseline(
+        benchmark="aime24",
+        recorded=dt.datetime(2025, 1, 20, tzinfo=dt.UTC),
+        run="base",
+        seed=1,
+        fingerprint=Fingerprint(
+            model=ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all"),
+            question=Question(
+                exam="e", sampling=Sampling(), system_prompt=None, template_date="2025-01-01", prompts="p"
+            ),
+            harness=HARNESS,
+        ),
+        counts=Counts.from_rows((f"p{number}", *count) for number, count in enumerate(counts)),
+        health=HealthCounts(n_samples=n_samples, n_truncated=0, n_no_answer=0, n_tokens=n_samples),
+    )
+    return FoundBaseline(baseline=baseline, source="baselines/a/b.json, run base")
+
+
+def report_of(
+    benchmark: Benchmark = AIME, *, last_look: LastLook = LastLook.CAPPED, sigmas: float = 3.0
+) -> PowerReport:
+    """Report on a benchmark's own constants."""
+    assumptions = assumptions_for(benchmark)
+    return power_report(benchmark.name, assumptions, rule=GateRule(sigmas=sigmas), last_look=last_look)
+
+
+class TestNumbers:
+    @pytest.mark.parametrize(("name", "mde_80"), [("aime24", 4.3), ("math500", 2.1), ("gpqa", 5.0), ("lcb", 2.4)])
+    def test_detectable_falls_come_out(self, name: str, mde_80: float) -> None:
+        """The standard designs catch the falls that the specification states."""
+        assert report_of(BENCHMARKS[name]).mde_80 == pytest.approx(mde_80 / 100, abs=5e-4)
+
+    def test_a_fall_of_the_mde_needs_the_samples_there_are(self) -> None:
+        """Samples needed and detectable fall are inverse to each other."""
+        assumptions = assumptions_for(AIME)
+        mde_80 = power_report("aime24", assumptions, rule=GateRule()).mde_80
+        assert mde_80 is not None
+        (needed,) = power_report("aime24", assumptions, rule=GateRule(), drops=(mde_80,)).needed
+        assert needed.power_80 == 64
+        assert needed.power_90 is not None
+        assert needed.power_90 > 64
+
+    def test_no_number_of_samples_beats_the_baseline(self) -> None:
+        """A fall under the limit has no number of samples, one above it has one."""
+        limit = report_of().mde_80_limit
+        report = power_report("aime24", assumptions_for(AIME), rule=GateRule(), drops=(limit * 0.999, limit * 1.001))
+        below, above = report.needed
+        assert below.power_80 is None
+        assert above.power_80 is not None
+        assert above.power_80 > 10_000
+
+    @pytest.mark.parametrize(
+        ("name", "last_look", "last", "unchanged", "broken"),
+        [
+            ("aime24", LastLook.AUTO, 112, 0.208, 0.143),
+            ("aime24", LastLook.CAPPED, 64, 0.151, None),
+            ("math500", LastLook.AUTO, 7, 0.303, 0.25),
+            ("gpqa", LastLook.AUTO, 14, 0.231, 0.222),
+            ("lcb", LastLook.AUTO, 28, 0.212, 0.068),
+        ],
+    )
+    def test_sequential_plans_and_costs_come_out(
+        self, name: str, last_look: LastLook, last: int, unchanged: float, broken: float | None
+    ) -> None:
+        """Last looks and expected costs, of twelve looks that spend beta as t^0.7."""
+        outlook = report_of(BENCHMARKS[name], last_look=last_look).sequential
+        assert outlook is not None
+        assert outlook.plan.ks[-1] == last
+        costs = {cost.drop: cost for cost in outlook.costs}
+        assert list(costs) == [0.0, 0.02, 0.05, 0.1]
+        assert costs[0.0].share == pytest.approx(unchanged, abs=0.002)
+        if broken is not None:
+            assert costs[0.1].share == pytest.approx(broken, abs=6e-4)
+            assert costs[0.1].p_fail > 0.99
+        assert costs[0.1].samples_per_problem == pytest.approx(costs[0.1].share * BENCHMARKS[name].samples_per_problem)
+
+    def test_outlook_is_of_the_plan_that_a_run_would_store(self) -> None:
+        """The digest printed is the digest of the plan that the same inputs give."""
+        outlook = report_of().sequential
+        assert outlook is not None
+        design = Design.from_planning(BENCHMARKS["aime24"].planning, n_samples=64, n_baseline_samples=64)  # type: ignore[arg-type]
+        assert outlook.digest == plan(design, paired=True, rule=GateRule()).digest
+        assert outlook.mde_80 is not None
+        assert outlook.mde_80 < outlook.plan.margin
+
+    def test_given_falls_replace_the_usual_ones(self) -> None:
+        """Both lists are about the falls that were asked for."""
+        report = power_report("aime24", assumptions_for(AIME), rule=GateRule(), drops=(0.04,))
+        assert [needed.drop for needed in report.needed] == [0.04]
+        assert report.sequential is not None
+        assert [cost.drop for cost in report.sequential.costs] == [0.0, 0.04]
+
+
+class TestNoPlan:
+    @pytest.mark.parametrize("sigmas", [7.3, 9, 50])
+    def test_too_little_alpha(self, sigmas: float) -> None:
+        """A gate so strict that no look may fail says so instead of a plan."""
+        report = report_of(sigmas=sigmas)
+        assert report.sequential is None
+        assert report.no_sequential == (
+            f"at {sigmas:.3g} standard errors there is too little alpha to spend over looks; "
+            "expected 7 or fewer: lower the number of sigmas, or use the fixed gate"
+        )
+
+    def test_power_that_no_number_of_samples_reaches(self) -> None:
+        """What the planner cannot do is a sentence in the report, beside the fixed gate's numbers."""
+        assumptions = assumptions_for(AIME, n_baseline_samples=1)
+        report = power_report("aime24", assumptions, rule=GateRule(), last_look=LastLook.AUTO)
+        assert report.sequential is None
+        assert report.no_sequential is not None
+        assert report.no_sequential.startswith("no number of candidate samples keeps the fixed design's power")
+        assert report.mde_80 is not None
+
+
+class TestAssumptions:
+    def test_constants_are_called_assumed(self) -> None:
+        """Without a baseline its samples and the variance are assumed."""
+        found = assumptions_for(AIME, n_baseline_samples=256, tau=0.006)
+        assert found.design.n_baseline_samples == 256
+        assert found.design.tau == found.tau.value == 0.006
+        assert found.within_variance_is_assumed
+        assert found.n_baseline_samples_is_assumed
+        assert found.baseline is None
+        assert found.paired
+
+    def test_a_measured_baseline_gives_problems_variance_and_samples(self) -> None:
+        """Nothing is assumed where a baseline was measured, not even the number of problems."""
+        found = assumptions_for(AIME, found=measured((3, 8), (8, 8)), n_samples=16)
+        assert found.design == replace(
+            found.design, n_problems=2, n_samples=16, n_baseline_samples=8, within_variance_source="the stored baseline"
+        )
+        assert found.design.within_variance == pytest.approx((3 / 8 * 5 / 8 * 8 / 7) / 2 + 1 / 16)
+        assert found.tau.value == 0
+        assert found.baseline == "baselines/a/b.json, run base"
+        assert not found.within_variance_is_assumed
+        assert not found.n_baseline_samples_is_assumed
+
+    def test_a_published_number_brings_its_noise_and_no_pairs(self) -> None:
+        """A lab's own number is a scalar comparison with that harness's tau."""
+        found = assumptions_for(AIME, found=FoundBaseline(baseline=PUBLISHED, source="a table"))
+        assert not found.paired
+        assert found.tau.value == 0.047
+        assert found.within_variance_is_assumed
+        assert not found.n_baseline_samples_is_assumed
+
+    @pytest.mark.parametrize(("given", "expected"), [(None, 64), (16, 16)])
+    def test_samples_that_the_source_does_not_state_are_assumed(self, given: int | None, expected: int) -> None:
+        """They are the standard number, or what the user knows."""
+        number = FoundBaseline(baseline=replace(PUBLISHED, samples_per_problem=None), source="a table")
+        found = assumptions_for(AIME, found=number, n_baseline_samples=given)
+        assert found.design.n_baseline_samples == expected
+        assert found.n_baseline_samples_is_assumed
+
+    def test_asked_noise_is_taken(self) -> None:
+        """--tau overrides what the baseline implies, even where nothing is known of it."""
+        number = FoundBaseline(baseline=PUBLISHED, source="a table")
+        found = assumptions_for(replace(AIME, published_tau=None), found=number, tau=0.01)
+        assert found.tau.value == 0.01
+        assert found.tau.source == "it was asked for"
+
+    @pytest.mark.parametrize(
+        ("benchmark", "found", "k_b", "message"),
+        [
+            (SMOKE, None, None, "smoke: no planning constants are known, so its variance would be a guess; name a "),
+            (AIME, measured((1, 4)), 64, "--baseline-samples 64 and --baseline were both given, and baselines/a/b."),
+            (AIME, measured((1, 1)), None, "aime24, baselines/a/b.json, run base: one sample per problem leaves no "),
+            (AIME, FoundBaseline(baseline=PUBLISHED, source="a table"), 4, "--baseline-samples 4 and --baseline were "),
+            (
+                replace(AIME, published_tau=None),
+                FoundBaseline(baseline=PUBLISHED, source="a table"),
+                None,
+                "aime24: no published_tau is known for numbers from another harness",
+            ),
+        ],
+    )
+    def test_what_is_not_known_is_refused(
+        self, benchmark: Benchmark, found: FoundBaseline | None, k_b: int | None, message: str
+    ) -> None:
+        """Each refusal says what is missing or given twice."""
+        with pytest.raises((PlanError, BaselineError)) as caught:
+            assumptions_for(benchmark, found=found, n_baseline_samples=k_b)
+        assert str(caught.value).startswith(message)
+
+
+def test_json_holds_every_number() -> None:
+    """Other programs get the report by the names of its attributes."""
+    report = report_of(last_look=LastLook.AUTO)
+    content = json.loads(dumps(report))
+    assert content["schema_version"] == 1
+    assert content["mde_80"] == report.mde_80
+    assert content["needed"][0] == {"drop": 0.02, "power_80": None, "power_90": None}
+    assert content["sequential"]["plan"]["ks"] == [4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 112]
+    assert content["sequential"]["digest"] == report.sequential.digest if report.sequential else None
+    assert content["assumptions"]["design"]["within_variance"] == 0.12

@@ -1,0 +1,96 @@
+"""Samples on which the grader failed: never wrong answers, and never able to tip a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.commands.cli import main
+
+REPLAY = ("-p", "no:randomly", "-m", "smoke", "--r1-engine", "replay")
+FAILED = frozenset({("p003", 5), ("p004", 5)})
+
+
+def judge(pytester: pytest.Pytester, run: Path, *options: str) -> pytest.RunResult:
+    """Judge a recorded run."""
+    return pytester.runpytest_subprocess(*REPLAY, "--r1-model", str(run), *options)
+
+
+@pytest.fixture
+def baseline(recorded: Callable[..., Path], pytester: pytest.Pytester) -> str:
+    """Record a baseline."""
+    good = recorded("good", n_samples=40, weights="base")
+    judge(pytester, good, "--r1-save-baseline", "local/base").assert_outcomes(passed=3)
+    return "local/base"
+
+
+@pytest.mark.parametrize(
+    ("gate", "words"), [("fixed", "smoke: PASS*"), ("sequential", "smoke: PASS*")], ids=["fixed", "sequential"]
+)
+def test_few_are_left_out_where_they_could_change_nothing(
+    recorded: Callable[..., Path], pytester: pytest.Pytester, baseline: str, gate: str, words: str
+) -> None:
+    """Two of 480 in a run that passes either way."""
+    run = recorded("few", n_samples=40, weights="new", ungraded=FAILED)
+    result = judge(pytester, run, "--r1-baseline", baseline, "--r1-gate", gate)
+    assert result.ret == 0, result.stdout.str()
+    result.stdout.fnmatch_lines([words])
+    if gate == "fixed":
+        result.stdout.fnmatch_lines(["*2 samples that the grader failed on are left out*"])
+
+
+def test_few_that_could_tip_the_gate_are_invalid(
+    recorded: Callable[..., Path], pytester: pytest.Pytester, baseline: str
+) -> None:
+    """At the very sigma of the run the verdict hangs on them."""
+    run = recorded("few", n_samples=40, weights="new", solve_rate=0.5, ungraded=FAILED)
+    found = judge(pytester, run, "--r1-baseline", baseline, "--r1-sigmas", "3").stdout.str()
+    z = abs(float(next(line for line in found.splitlines() if line.startswith("smoke  ")).split()[6]))
+    result = judge(pytester, run, "--r1-baseline", baseline, "--r1-sigmas", str(z))
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["smoke: INVALID*failed on 2 of 480*would change the verdict*"])
+
+
+def test_too_many_are_invalid_and_none_makes_a_baseline(
+    recorded: Callable[..., Path], pytester: pytest.Pytester, baseline: str
+) -> None:
+    """Three of 480 are more than one in two hundred; and two are too many for a baseline."""
+    many = recorded("many", n_samples=40, weights="new", ungraded=FAILED | {("p005", 1)})
+    judge(pytester, many, "--r1-baseline", baseline).stdout.fnmatch_lines(["smoke: INVALID*failed on 3 of 480*"])
+    few = recorded("few", n_samples=40, weights="new", ungraded=FAILED)
+    result = judge(pytester, few, "--r1-save-baseline", "local/other")
+    result.stdout.fnmatch_lines(["smoke: INVALID*a baseline or an aggregate leaves none out*"])
+    assert not (pytester.path / "baselines" / "local" / "other.json").exists()
+
+
+def test_one_rule_for_all(
+    recorded: Callable[..., Path], pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    One of 320: gate and compare leave it out and pass; record, bless and aggregate refuse it in one wording.
+
+    Compare used to ask for 15 samples a problem (319 // 20), and record took the run.
+    """
+    size = {"n_problems": 20, "n_samples": 16}
+    base = recorded("base", weights="base", **size)
+    run = recorded("one", weights="new", seed=2, ungraded=frozenset({("p003", 5)}), **size)
+    judge(pytester, base, "--r1-save-baseline", "local/other")
+    words = "*1 samples that the grader failed on are left out; wrong or right, they would change nothing.*"
+    gate = judge(pytester, run, "--r1-baseline", "local/other")
+    gate.stdout.fnmatch_lines(["smoke: PASS*", words])
+    capsys.readouterr()
+    code, compared = main(["compare", "one", "base"]), capsys.readouterr().out
+    assert (code, words.strip("*") in compared, "smoke: PASS" in compared) == (0, True, True), compared
+    for command in (
+        ("baseline", "record", "one", "local/new"),
+        ("baseline", "bless", "one", "local/other", "--reason", "on purpose"),
+        ("aggregate", "one", "base"),
+    ):
+        code, refused = main([*command]), capsys.readouterr().err
+        assert code == 2, command
+        assert "failed on 1 of 320 samples (no detail recorded); a baseline or an aggregate leaves none out" in refused
+    saved = judge(pytester, run, "--r1-baseline", "local/other", "--r1-save-baseline", "local/other")
+    saved.stdout.fnmatch_lines(["*Not recorded. The grader failed on 1 of 320 samples*leaves none out.*"])
+    assert not (pytester.path / "baselines" / "local" / "new.json").exists()

@@ -1,0 +1,149 @@
+"""The ledger's file: shared by processes, whole after a crash, and never shorter."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.baselines.shelf import FoundBaseline
+from pytest_r1eval.core.lineage import Lineage
+from pytest_r1eval.errors import StoreError
+from pytest_r1eval.ledger.book import Entry, Event, Ledger, key_of, known
+from pytest_r1eval.runs.store import FILE_NAME
+from pytest_r1eval.stats.verdicts import GateRule
+from tests.core.test_baselines import MEASURED
+
+BEGUN = Entry(
+    event=Event.BEGUN, key="k", benchmark="smoke", run="a", attempt=1, seed=7, when="2026-01-01T00:00:00+00:00"
+)
+RED = replace(BEGUN, event=Event.JUDGED, verdict="FAIL_REGRESSED", result="{}")
+INVALID = replace(BEGUN, event=Event.JUDGED, verdict="INVALID", result="{}")
+
+APPENDING = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from pytest_r1eval.ledger.book import Ledger
+from tests.ledger.test_book import BEGUN
+ledger = Ledger(folder=Path(sys.argv[1]))
+for number in range(50):
+    with ledger.locked():
+        ledger.append([replace(BEGUN, run=f"{sys.argv[2]}-{number}", seed=number)])
+"""
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """Return the ledger of a folder that is not there yet."""
+    return Ledger(folder=tmp_path / "evals")
+
+
+def test_what_is_appended_is_read(ledger: Ledger) -> None:
+    """By its key, in order; nothing is known of another."""
+    assert ledger.entries("k") == ()
+    ledger.append([BEGUN, RED])
+    assert ledger.entries("k") == (BEGUN, RED)
+    assert ledger.entries("other") == ()
+
+
+def test_a_line_that_a_crash_cut_off_is_passed_over(ledger: Ledger) -> None:
+    """The next one is not glued to it."""
+    ledger.append([BEGUN])
+    with ledger.path.open("a") as file:
+        file.write(json.dumps({"schema_version": 1, "key": "k"})[:-3])
+    ledger.append([RED])
+    assert ledger.entries("k") == (BEGUN, RED)
+
+
+def test_processes_share_it(ledger: Ledger) -> None:
+    """No line of three writers is lost or mixed."""
+    repository = Path(__file__).parents[2]
+    writers = [
+        subprocess.Popen([sys.executable, "-c", APPENDING, str(ledger.folder), name], cwd=repository) for name in "abc"
+    ]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    entries = ledger.entries("k")
+    assert len({entry.run for entry in entries}) == len(entries) == 150
+
+
+def test_a_newer_version_is_refused(ledger: Ledger) -> None:
+    """A verdict that cannot be read is never taken for none."""
+    ledger.append([RED])
+    ledger.path.write_text(ledger.path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    with pytest.raises(StoreError, match="written by another version"):
+        ledger.entries("k")
+
+
+@pytest.mark.parametrize(
+    ("found", "damaged"),
+    [
+        ('"event": "judged"', '"event": "jugded"'),
+        ('"attempt": 1', '"attempt": "x"'),
+        ('"passes": false', '"passes": "no"'),
+        ('"run": "a", ', ""),
+    ],
+)
+def test_a_damaged_line_is_refused(ledger: Ledger, found: str, damaged: str) -> None:
+    """A verdict that cannot be read is never taken for none, and is one line, not a traceback."""
+    ledger.append([RED])
+    text = ledger.path.read_text()
+    assert found in text
+    ledger.path.write_text(text.replace(found, damaged))
+    with pytest.raises(StoreError, match="has a damaged line about this question: "):
+        ledger.entries("k")
+
+
+def test_a_line_of_brackets_is_passed_over(ledger: Ledger) -> None:
+    """One that is nested more deeply than a parser goes."""
+    ledger.append([RED])
+    with ledger.path.open("a") as file:
+        file.write("[" * 100_000 + '"k"\n')
+    assert ledger.entries("k") == (RED,)
+
+
+def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
+    """A file in the folder's place."""
+    (tmp_path / "evals").write_text("")
+    with pytest.raises(StoreError, match="expected a writable --r1-output-dir"):
+        Ledger(folder=tmp_path / "evals").append([RED])
+
+
+class TestKnown:
+    def test_a_verdict_holds_and_invalid_is_none(self, ledger: Ledger) -> None:
+        """The last word on a run counts; INVALID leaves the run unfinished while its samples are there."""
+        (ledger.folder / "a").mkdir(parents=True)
+        (ledger.folder / "a" / FILE_NAME).touch()
+        ledger.append([BEGUN, INVALID])
+        found = known(ledger, "k")
+        assert (found.verdicts, found.unfinished, found.is_invalid) == ((), INVALID, True)
+        ledger.append([RED])
+        found = known(ledger, "k")
+        assert (found.verdicts, found.unfinished, found.seeds) == ((RED,), None, frozenset({7}))
+
+    def test_an_interrupted_run_without_samples_is_nothing(self, ledger: Ledger) -> None:
+        """Its folder was deleted before anything was judged."""
+        ledger.append([BEGUN])
+        assert known(ledger, "k").unfinished is None
+
+
+class TestKey:
+    def test_rule_and_baseline_are_in_it(self) -> None:
+        """Not what INCONCLUSIVE does to the exit code, nor what was written about a baseline."""
+        found = FoundBaseline(baseline=MEASURED, source="x")
+        key = key_of("asked", rule=GateRule(), family="none", found=found)
+        noted = FoundBaseline(baseline=replace(MEASURED, lineage=Lineage(step=3), reason="why"), source="y")
+        assert key == key_of("asked", rule=GateRule(inconclusive_passes=True), family="none", found=noted)
+        others = {
+            key_of("other", rule=GateRule(), family="none", found=found),
+            key_of("asked", rule=GateRule(sigmas=4), family="none", found=found),
+            key_of("asked", rule=GateRule(), family="holm aime24", found=found),
+            key_of("asked", rule=GateRule(), family="none", found=None),
+            key_of("asked", rule=GateRule(), family="none", found=found, anchor=found),
+            key_of("asked", rule=GateRule(), family="none", found=replace(found, baseline=replace(MEASURED, seed=1))),
+        }
+        assert len(others | {key}) == 7

@@ -1,0 +1,104 @@
+"""What makes a question another one, before an engine starts."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.checkpoints.inspect import Checkpoint
+from pytest_r1eval.config.settings import EngineKind, GateKind, MaxSamples, Settings
+from pytest_r1eval.core.benchmarks import CodeGrader
+from pytest_r1eval.core.fingerprints import ModelIdentity
+from pytest_r1eval.exams.catalog import SMOKE, SMOKE_CODE
+from pytest_r1eval.ledger.question import asked_digest
+
+IDENTITY = ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all")
+CHECKPOINT = Checkpoint(
+    model="m", revision=None, name="local/m", identity=IDENTITY, max_position=None, prints_date=True
+)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Return what is asked by default."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "test.jsonl").write_text("{}")
+    return Settings(model="m", root=tmp_path, output_dir=tmp_path, data=tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 5},
+        {"n_workers": 4},
+        {"tp": 2},
+        {"gpu_memory_utilization": 0.5},
+        {"engine_args": {"max_num_seqs": 64}},
+        {"sigmas": 5.0},
+        {"output_dir": Path("elsewhere")},
+        {"gate": GateKind.SEQUENTIAL},
+    ],
+)
+def test_what_changes_no_answer_is_the_same_question(settings: Settings, change: dict[str, object]) -> None:
+    """Speed, places and seeds: another batch on a GPU would otherwise be another chance."""
+    assert asked_digest(SMOKE, settings, CHECKPOINT) == asked_digest(SMOKE, replace(settings, **change), CHECKPOINT)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"samples": {"smoke": 8}},
+        {"subset": 5},
+        {"temperature": 0.0},
+        {"system_prompt": "Be brief."},
+        {"template_date": dt.date(2026, 1, 1)},
+        {"dtype": "float32"},
+        {"engine_args": {"quantization": "fp8"}},
+        {"engine": EngineKind.SERVER},
+        {"asked_gate": GateKind.SEQUENTIAL, "max_samples": MaxSamples.AUTO},
+        {"asked_gate": GateKind.SEQUENTIAL},
+        {"data": None},
+    ],
+)
+def test_what_changes_answers_is_another_question(settings: Settings, change: dict[str, object]) -> None:
+    """Exam, sampling, harness and when the verdict is reached."""
+    assert asked_digest(SMOKE, settings, CHECKPOINT) != asked_digest(SMOKE, replace(settings, **change), CHECKPOINT)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"samples": {"smoke": SMOKE.samples_per_problem}},
+        {"samples": {"aime24": 3}},
+        {"grader": CodeGrader.STRICT},
+        {"max_samples": MaxSamples.AUTO},
+        {"engine_args": {"load_format": "auto", "hf_overrides": {}, "quantization": None}},
+    ],
+)
+def test_an_option_without_effect_is_no_further_chance(settings: Settings, change: dict[str, object]) -> None:
+    """A default that is written out, and what concerns another benchmark or another gate, ask the same."""
+    assert asked_digest(SMOKE, settings, CHECKPOINT) == asked_digest(SMOKE, replace(settings, **change), CHECKPOINT)  # type: ignore[arg-type]
+
+
+def test_a_date_counts_where_the_template_prints_it(settings: Settings) -> None:
+    """Other templates make the same prompts on each date."""
+    dateless, later = replace(CHECKPOINT, prints_date=False), replace(settings, template_date=dt.date(2026, 1, 1))
+    assert asked_digest(SMOKE, settings, dateless) == asked_digest(SMOKE, later, dateless)
+
+
+def test_a_grader_of_programs_counts_where_programs_are_asked_for(settings: Settings) -> None:
+    """It decides which of them are right."""
+    strict = replace(settings, grader=CodeGrader.STRICT)
+    assert asked_digest(SMOKE_CODE, settings, CHECKPOINT) != asked_digest(SMOKE_CODE, strict, CHECKPOINT)
+
+
+def test_so_are_other_data_and_another_file_of_the_checkpoint(settings: Settings) -> None:
+    """A row that was edited, or config.json beside equal weights."""
+    asked = asked_digest(SMOKE, settings, CHECKPOINT)
+    edited = replace(CHECKPOINT, identity=replace(IDENTITY, checkpoint="another"))
+    assert asked != asked_digest(SMOKE, settings, edited)
+    (settings.root / "data" / "test.jsonl").write_text('{"answer": 4}')
+    assert asked != asked_digest(SMOKE, settings, CHECKPOINT)

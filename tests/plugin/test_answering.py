@@ -1,0 +1,304 @@
+"""A question that has its verdict is not drawn again: the ledger as a user meets it, on recorded runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval import evaluate
+from pytest_r1eval.errors import StoreError
+from pytest_r1eval.ledger.book import LEDGER_NAME
+from pytest_r1eval.runs.store import FILE_NAME, Store
+
+Record = Callable[..., Path]
+REPLAY = ("--r1-engine", "replay", "--r1-engine-arg", "ledger=true", "-m", "smoke", "-p", "no:cacheprovider")
+
+
+def judge(pytester: pytest.Pytester, run: str, *arguments: str) -> pytest.RunResult:
+    """Judge a recorded run as if its responses were drawn now, against the baseline of the base."""
+    return pytester.runpytest_subprocess(*REPLAY, "--r1-model", run, "--r1-baseline", "local/base", *arguments)
+
+
+def runs_of(pytester: pytest.Pytester) -> list[Path]:
+    """Return the folders of all runs, oldest first."""
+    found = (path.parent for path in pytester.path.glob(f"data/evals/*/*/*/{FILE_NAME}"))
+    return sorted(found, key=lambda folder: (folder / FILE_NAME).stat().st_mtime_ns)
+
+
+def gate_of(run: Path) -> dict[str, object]:
+    """Return the verdict in a run's JSON file."""
+    (gate,) = json.loads((run / "verdicts.json").read_text())["gates"]
+    assert isinstance(gate, dict)
+    return gate
+
+
+@pytest.fixture(autouse=True)
+def _baseline(pytester: pytest.Pytester, recorded: Record) -> None:
+    """Record the baseline, and two draws of a checkpoint below it."""
+    base = recorded("base", seed=9, weights="w0", solve_rate=0.8, n_samples=40)
+    pytester.runpytest_subprocess("--r1-judge-only", str(base), "--r1-save-baseline", "local/base")
+    recorded("red", seed=1, weights="w1", solve_rate=0.66, n_samples=40)
+    recorded("again", seed=2, weights="w1", solve_rate=0.66, n_samples=40)
+
+
+class TestAskedAgain:
+    def test_the_stored_verdict_is_the_answer(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """The exit code is the same, no run is drawn, and the run that holds the verdict is named."""
+        assert judge(pytester, "red").ret == 1
+        (run,) = runs_of(pytester)
+        again = judge(pytester, "again")  # the same weights and question; other samples
+        assert again.ret == 1
+        again.stdout.fnmatch_lines(
+            [
+                "r1eval: judged before, nothing is drawn",
+                "smoke: FAIL_REGRESSED. *",
+                f"  ledger: stored: judged before, in run {run} (*",
+            ]
+        )
+        again.assert_outcomes(failed=1, passed=2, deselected=6)
+        assert runs_of(pytester) == [run]
+        recorded("good", seed=3, weights="w3", solve_rate=0.8, n_samples=40)
+        assert [judge(pytester, "good").ret for _ in range(2)] == [0, 0]
+
+    def test_workers_start_no_engine_either(self, pytester: pytest.Pytester) -> None:
+        """Under xdist, in which each worker is a process of its own."""
+        judge(pytester, "red", "-n2")
+        (run,) = runs_of(pytester)
+        again = judge(pytester, "again", "-n2")
+        assert again.ret == 1
+        again.stdout.fnmatch_lines([f"  ledger: stored: judged before, in run {run} (*"])
+        assert runs_of(pytester) == [run]
+
+    def test_another_rule_is_another_question(self, pytester: pytest.Pytester) -> None:
+        """So are another baseline and other samples; what INCONCLUSIVE does to the exit code is not."""
+        judge(pytester, "red")
+        assert judge(pytester, "red", "--r1-inconclusive", "pass").ret == 1
+        assert len(runs_of(pytester)) == 1
+        judge(pytester, "red", "--r1-sigmas", "4")
+        judge(pytester, "red", "--r1-samples", "smoke=16")
+        assert len(runs_of(pytester)) == 3
+
+    def test_a_deleted_run_hides_no_verdict(self, pytester: pytest.Pytester) -> None:
+        """Its verdict and its counts are in the ledger, so that deleting it gives no second chance."""
+        judge(pytester, "red")
+        shutil.rmtree(runs_of(pytester)[0])
+        again = judge(pytester, "again")
+        assert again.ret == 1
+        again.stdout.fnmatch_lines(
+            ["smoke: FAIL_REGRESSED. *", "the samples of *are gone; its verdict is in the ledger"]
+        )
+        assert runs_of(pytester) == []
+
+    def test_reports_are_written_of_the_stored_run(self, pytester: pytest.Pytester) -> None:
+        """A script that reads the report, as `evaluate()` does, gets the run that was judged."""
+        judge(pytester, "red")
+        (run,) = runs_of(pytester)
+        judge(pytester, "again", "--r1-report", "report.json")
+        assert json.loads((pytester.path / "report.json").read_text())["run"] == str(run)
+
+    def test_a_baseline_is_recorded_from_the_stored_run(self, pytester: pytest.Pytester) -> None:
+        """Nothing is drawn for it; the command is printed."""
+        judge(pytester, "red")
+        (run,) = runs_of(pytester)
+        again = judge(pytester, "again", "--r1-save-baseline", "local/new")
+        again.stdout.fnmatch_lines([f"not recorded, *: r1eval baseline record {run} local/new"])
+
+    def test_only_what_has_no_verdict_is_drawn(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """Of two benchmarks the one that was judged before is answered, and both gates are reported."""
+        recorded("both", seed=1, weights="w1", solve_rate=0.66, n_samples=40, benchmarks=("aime24", "smoke"))
+        judge(pytester, "both")
+        (first,) = runs_of(pytester)
+        result = judge(pytester, "both", "-m", "smoke or aime")
+        _, second = runs_of(pytester)
+        with closing(Store.open(second)) as store:
+            assert store.selected == ("aime24",)
+        result.stdout.fnmatch_lines(["aime24 * INCONCLUSIVE", "smoke * FAIL_REGRESSED"])
+        result.stdout.fnmatch_lines([f"  ledger: stored: judged before, in run {first} (*"])
+        assert [gate_of(run)["benchmark"] for run in (first, second)] == ["smoke", "aime24"]
+
+    def test_a_family_is_asked_as_a_whole(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """Under Holm a verdict depends on the other gates; the same family again is answered."""
+        recorded("both", seed=1, weights="w1", solve_rate=0.66, n_samples=40, benchmarks=("aime24", "smoke"))
+        for marks in ("smoke", "smoke or aime", "smoke or aime"):
+            judge(pytester, "both", "--r1-family", "holm", "-m", marks)
+        assert len(runs_of(pytester)) == 2
+
+    def test_from_python_too(self, pytester: pytest.Pytester) -> None:
+        """`evaluate()` returns the report of the run that holds the verdict."""
+        found = [
+            evaluate(model, ["smoke"], engine="replay", engine_arg={"ledger": True}, baseline="local/base")
+            for model in ("red", "again")
+        ]
+        assert found[0].run == found[1].run
+        assert [report.exit_code for report in found] == [1, 1]
+        assert runs_of(pytester) == [found[0].run]
+
+
+class TestFresh:
+    def test_a_second_attempt_is_judged_on_all_samples(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A lucky draw does not turn the gate green: report, JSON and JUnit say the attempt and the first verdict."""
+        recorded("lucky", seed=3, weights="w1", solve_rate=0.68, n_samples=40)
+        judge(pytester, "red")
+        alone = pytester.runpytest_subprocess(
+            *REPLAY, "--r1-model", "lucky", "--r1-baseline", "local/base", "--r1-output-dir", "elsewhere"
+        )
+        assert alone.ret == 0
+        second = judge(pytester, "lucky", "--r1-fresh", "--junitxml=gate.xml")
+        first_run, run = runs_of(pytester)
+        assert second.ret == 1
+        second.stdout.fnmatch_lines(["smoke: FAIL_REGRESSED. *"])
+        attempt = "  ledger: attempt 2 on these weights, judged on the 960 samples of all 2 attempts"
+        second.stdout.fnmatch_lines([f"{attempt}; the first verdict was FAIL_REGRESSED (run {first_run})"])
+        attempts = gate_of(run)["attempts"]
+        assert isinstance(attempts, dict)
+        assert (attempts["number"], attempts["earlier"][0]["verdict"]) == (2, "FAIL_REGRESSED")
+        suite = ET.parse(pytester.path / "gate.xml").getroot()[0]  # noqa: S314 - our own file
+        found = {one.get("name"): one.get("value") for one in suite.iter("property")}
+        assert (found["r1eval.attempt"], found["r1eval.first_verdict"]) == ("2", "FAIL_REGRESSED")
+        results = json.loads(next(run.glob("results/*/*/results_*.json")).read_text())["r1eval"]["benchmarks"]
+        assert (results["smoke"]["attempt"], results["smoke"]["first_verdict"]) == (2, "FAIL_REGRESSED")
+        third = judge(pytester, "again")  # the newest verdict is the answer from then on
+        third.stdout.fnmatch_lines([f"  ledger: stored: judged before, in run {run} (*", "  ledger: attempt 2 on *"])
+
+    def test_the_same_evidence_twice_is_not_added_up(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """Samples that are in the baseline are in no later verdict, so that fresh ones may check the harness."""
+        recorded("same", seed=5, weights="w0", solve_rate=0.8, n_samples=40)
+        first = judge(pytester, "base")
+        first.stdout.fnmatch_lines(["smoke: INCONCLUSIVE. *the same evidence twice*", "  next: *--r1-fresh*"])
+        second = judge(pytester, "same", "--r1-fresh")
+        assert second.ret == 0
+        second.stdout.fnmatch_lines(["smoke: PASS. *", "*checks the harness*", "*judged on its own samples alone*"])
+
+    def test_the_same_seed_again_is_refused(self, pytester: pytest.Pytester) -> None:
+        """Samples that were drawn before are no second attempt."""
+        judge(pytester, "red")
+        again = judge(pytester, "red", "--r1-fresh")
+        assert again.ret == pytest.ExitCode.USAGE_ERROR
+        again.stderr.fnmatch_lines(["*--r1-fresh: the seed 1 was drawn with before*"])
+
+    def test_attempts_that_disagree_are_no_verdict(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """Q is tested first: samples that differ by more than sampling are not added up."""
+        recorded("other", seed=3, weights="w1", solve_rate=0.95, n_samples=40)
+        judge(pytester, "red")
+        again = judge(pytester, "other", "--r1-fresh")
+        assert again.ret == 1
+        again.stdout.fnmatch_lines(["smoke: INVALID. The 2 attempts on these weights disagree by more than sampling*"])
+
+    def test_after_a_sequential_run_it_is_drawn_in_full(self, pytester: pytest.Pytester) -> None:
+        """What the first had drawn at its stop counts too."""
+        judge(pytester, "red", "--r1-gate", "sequential")
+        at_stop = gate_of(runs_of(pytester)[0])
+        assert at_stop["is_at_stop"]
+        second = judge(pytester, "again", "--r1-gate", "sequential", "--r1-fresh")
+        assert second.ret == 1
+        total = 480 + int(str(at_stop["n_samples"]))
+        second.stdout.fnmatch_lines(["*samples: 480 of 480*", f"*judged on the {total} samples of all 2 attempts*"])
+
+
+class TestUnfinished:
+    def test_an_invalid_run_is_gone_on_with(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """The same command draws what is missing, in the same folder."""
+        recorded("holes", seed=1, weights="w1", solve_rate=0.66, n_samples=40, skip=frozenset({("p003", 5)}))
+        judge(pytester, "holes").stdout.fnmatch_lines(["smoke: INVALID. * of 480 planned samples are missing."])
+        (run,) = runs_of(pytester)
+        again = judge(pytester, "red")
+        again.stdout.fnmatch_lines([f"r1eval: run {run}", "r1eval: it goes on from what is stored", "smoke: FAIL_*"])
+        again.stdout.fnmatch_lines(
+            ["  ledger: attempt 1; no earlier verdict on this checkpoint, question, rule and baseline is visible*"]
+        )
+        assert runs_of(pytester) == [run]
+
+    def test_a_killed_run_is_gone_on_with(self, pytester: pytest.Pytester) -> None:
+        """By kill -9 too: it is in the ledger before its first sample."""
+        slowly = ("--r1-engine-arg", "delay_s=0.05", "--r1-engine-arg", "n_concurrent=1")
+        command = [sys.executable, "-m", "pytest", *REPLAY, "--r1-model", "red", "--r1-baseline", "local/base", *slowly]
+        with subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.DEVNULL) as process:
+            while not any(pytester.path.glob(f"data/evals/{LEDGER_NAME}")) or not _has_samples(pytester):
+                assert process.poll() is None
+            process.kill()
+        (run,) = runs_of(pytester)
+        again = judge(pytester, "red")
+        assert again.ret == 1
+        again.stdout.fnmatch_lines([f"r1eval: run {run}", "r1eval: it goes on from what is stored"])
+        assert runs_of(pytester) == [run]
+
+    def test_the_same_question_at_the_same_time_is_refused(self, pytester: pytest.Pytester) -> None:
+        """It would be drawn twice; the message says who draws it."""
+        slowly = ("--r1-engine-arg", "delay_s=1", "--r1-engine-arg", "n_concurrent=1")
+        command = [sys.executable, "-m", "pytest", *REPLAY, "--r1-model", "red", "--r1-baseline", "local/base", *slowly]
+        with subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.DEVNULL) as process:
+            while not _has_samples(pytester):
+                assert process.poll() is None
+            second = judge(pytester, "again")
+            process.kill()
+        assert second.ret == pytest.ExitCode.USAGE_ERROR
+        second.stderr.fnmatch_lines([f"*is in use by process {process.pid} on *"])
+
+    def test_it_is_gone_on_with_before_a_further_attempt(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """An attempt that was interrupted is not dropped for another."""
+        recorded("part", seed=2, weights="w1", solve_rate=0.66, n_samples=40, skip=frozenset({("p000", 0)}))
+        judge(pytester, "red")
+        judge(pytester, "part", "--r1-fresh")
+        _, second = runs_of(pytester)
+        ledger = pytester.path / "data" / "evals" / LEDGER_NAME
+        lines = ledger.read_text().splitlines()  # as if the second had been killed before its verdict
+        ledger.write_text("".join(f"{line}\n" for line in lines[:-1]))
+        again = judge(pytester, "again", "--r1-fresh")
+        again.stdout.fnmatch_lines([f"r1eval: run {second}", "*ledger: attempt 2 on these weights, judged on the 960*"])
+
+
+class TestWhatAsksNothing:
+    def test_a_plain_replay(self, pytester: pytest.Pytester) -> None:
+        """A recording gives the same verdict each time, and no luck is in it."""
+        for _ in range(2):
+            pytester.runpytest_subprocess("--r1-engine", "replay", "-m", "smoke", "--r1-model", "red")
+        assert len(runs_of(pytester)) == 2
+        assert not (pytester.path / "data" / "evals" / LEDGER_NAME).exists()
+
+    def test_judge_only_is_told_of_and_not_refused(self, pytester: pytest.Pytester) -> None:
+        """The same run again is the same attempt; its verdict takes the place of the older one."""
+        judge(pytester, "red")
+        (run,) = runs_of(pytester)
+        judged = pytester.runpytest_subprocess("--r1-judge-only", str(run), "--r1-baseline", "local/base")
+        assert judged.ret == 1
+        judged.stdout.fnmatch_lines(["smoke: FAIL_REGRESSED. *", "  ledger: attempt 1; no earlier verdict *"])
+
+    def test_shares_are_judged_where_they_are_merged(self, pytester: pytest.Pytester) -> None:
+        """A share asks nothing; the merged run is in the ledger, and a whole run of the weights is then answered."""
+        from pytest_r1eval.commands.cli import main  # noqa: PLC0415 - of this test alone
+
+        for number in (1, 2):
+            assert judge(pytester, "red", "--r1-shard", f"{number}/2").ret == 0
+        assert (
+            main(["merge", *map(str, runs_of(pytester)), "--out", str(pytester.path / "data/evals/local/toy/m")]) == 0
+        )
+        merged = pytester.runpytest_subprocess(
+            "--r1-judge-only", "data/evals/local/toy/m", "--r1-baseline", "local/base"
+        )
+        assert merged.ret == 1
+        again = judge(pytester, "again")
+        again.stdout.fnmatch_lines(["  ledger: stored: judged before, in run */local/toy/m (*"])
+
+    def test_fresh_shares_are_refused(self, pytester: pytest.Pytester) -> None:
+        """Machines would not agree on the attempt's seed."""
+        refused = judge(pytester, "again", "--r1-shard", "1/2", "--r1-fresh")
+        assert refused.ret == pytest.ExitCode.USAGE_ERROR
+        refused.stderr.fnmatch_lines(["*--r1-shard 1/2 with --r1-fresh: *draw all shares with one new --r1-seed*"])
+
+
+def _has_samples(pytester: pytest.Pytester) -> bool:
+    for run in runs_of(pytester):
+        with suppress(StoreError), closing(Store.open(run)) as store:  # one that is being made has no tables yet
+            if store.plan("smoke") is not None and store.progress("smoke").n_stored > 3:
+                return True
+    time.sleep(0.1)
+    return False

@@ -1,0 +1,137 @@
+"""A stored run is judged by options about judging; what decided its drawing is refused or has no effect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.config.options import OPTIONS, Option
+from pytest_r1eval.config.settings import settings_from
+from pytest_r1eval.core.benchmarks import CodeGrader
+from pytest_r1eval.core.plans import Plan
+from pytest_r1eval.core.records import Grade, Outcome
+from pytest_r1eval.errors import PlanError
+from pytest_r1eval.exams.catalog import SMOKE_CODE
+from pytest_r1eval.judging.regrade import regrade
+from pytest_r1eval.plugin.startup import register
+from pytest_r1eval.runs.store import Store
+from pytest_r1eval.sandbox import Limits
+from pytest_r1eval.scoring.grading import CodeGrading
+from tests.recordings import record_run
+
+VALUES = {
+    "data": ".",
+    "engine-arg": "a=1",
+    "gate": "fixed",
+    "lineage": "step=1",
+    "samples": "smoke=1",
+    "sandbox-limit": "cpu_s=2",
+    "server-url": "http://localhost:1",
+    "shard": "1/2",
+}
+"""What an option takes where its first choice, its default or 1 is nothing."""
+
+
+def given(option: Option) -> str:
+    """Write an option with a value that it takes."""
+    value = VALUES.get(option.name, next(iter(option.choices), option.default or "1"))
+    return option.flag if option.is_flag else f"{option.flag}={value}"
+
+
+@contextmanager
+def judged(pytester: pytest.Pytester, *arguments: str) -> Iterator[pytest.Config]:
+    """Configure a pytest that judges the stored run."""
+    config = pytester.parseconfig("--r1-judge-only=run", *arguments)
+    register(config)
+    yield config
+
+
+@pytest.fixture(autouse=True)
+def run(pytester: pytest.Pytester) -> Path:
+    """Record a run of sums."""
+    return record_run(pytester.path / "run", n_problems=2, n_samples=2)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        "option", [option for option in OPTIONS if option.phase in {"draw", "grade"}], ids=lambda option: option.name
+    )
+    def test_what_the_stored_run_decided_is_refused(self, pytester: pytest.Pytester, option: Option) -> None:
+        """Every option about drawing or grading is refused by name on the command line; none is ignored."""
+        with (
+            pytest.raises(pytest.UsageError, match=f"{option.flag}.* with --r1-judge-only"),
+            judged(pytester, given(option)),
+        ):
+            pass
+
+    @pytest.mark.parametrize(
+        "option", [option for option in OPTIONS if option.phase in {"judge", "both"}], ids=lambda option: option.name
+    )
+    def test_what_judging_needs_is_taken(self, pytester: pytest.Pytester, option: Option) -> None:
+        """Gates, reports and places are the judge's."""
+        (pytester.path / "tasks.py").write_text("TASKS_TABLE = []", encoding="utf-8")
+        values = {"judge-only": "run", "tasks": "tasks.py", "report": "report.md", "save-baseline": "a/b"}
+        word = f"{option.flag}={values[option.name]}" if option.name in values else given(option)
+        with judged(pytester, word) as config:
+            assert settings_from(config).judge_only == pytester.path / "run"
+
+    def test_ini_file_and_environment_are_for_all_runs(
+        self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What they say of drawing and grading has no effect on a stored run, and is no error."""
+        pytester.makeini("[pytest]\nr1_temperature = 0.1\nr1_grader = strict\nr1_tp = 2")
+        monkeypatch.setenv("R1_SEED", "5")
+        with judged(pytester) as config:
+            assert not settings_from(config).regrades
+
+    def test_limits_of_programs_belong_to_a_second_grading(self, pytester: pytest.Pytester) -> None:
+        """Without programs in the run there is nothing that another grader could grade."""
+        with (
+            pytest.raises(pytest.UsageError, match=r"the run holds smoke, and only programs are graded"),
+            judged(pytester, "--r1-grader=strict", "--r1-sandbox-limit=cpu_s=2"),
+        ):
+            pass
+
+
+class TestStore:
+    """Grades of two graders in one run."""
+
+    CODE = replace(SMOKE_CODE, name="smoke")
+    STRICT = CodeGrading(grader=CodeGrader.STRICT, limits=Limits(), tests=Path())
+
+    def test_another_graders_grades_count_and_the_first_ones_stay(self, run: Path) -> None:
+        """The plan names the grader that counts; choosing the first one again restores its grades."""
+        with closing(Store.open(run)) as store:
+            first = [sample.grade for sample in store.samples("smoke")]
+            waiting = store.without_grade("smoke", grader="strict 2")
+            store.add_grades("smoke", dict.fromkeys(waiting, Grade(outcome=Outcome.WRONG)), grader="strict 2")
+            store.choose_grades("smoke", grader="strict 2", before="recorded")
+            assert {sample.grade for sample in store.samples("smoke")} == {Grade(outcome=Outcome.WRONG)}
+            assert _plan(store).grader == "strict 2"
+            assert store.without_grade("smoke", grader="recorded") == ()
+            store.choose_grades("smoke", grader="recorded", before="strict 2")
+            assert [sample.grade for sample in store.samples("smoke")] == first
+
+    def test_what_a_grader_failed_on_waits_again(self, run: Path) -> None:
+        """A failure of the grader is no grade."""
+        with closing(Store.open(run)) as store:
+            (key, *_) = store.without_grade("smoke", grader="strict 2")
+            store.add_grades("smoke", {key: Grade(outcome=Outcome.ERROR, detail="lost")}, grader="strict 2")
+            assert len(store.without_grade("smoke", grader="strict 2")) == 4
+
+    def test_looks_are_not_graded_again(self, run: Path) -> None:
+        """The first grades decided where sampling ended."""
+        with closing(Store.open(run)) as store:
+            store.add_look("smoke", number=0, content="{}", closes=True)
+            with pytest.raises(PlanError, match="smoke was sampled until a look decided by the first grades"):
+                regrade(store, [self.CODE], code=self.STRICT, n_processes=1)
+
+
+def _plan(store: Store) -> Plan:
+    plan = store.plan("smoke")
+    assert plan is not None
+    return plan

@@ -1,0 +1,156 @@
+"""Before anything loads: -n auto counts engines, and a plan that cannot fit is one clear line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.engines.devices import usable_cpus
+from pytest_r1eval.plugin.startup import auto_workers
+from tests.checkpoints.test_size import LLAMA_70B, QWEN_1_5B
+from tests.toys import write_shard
+
+MODEL = "org/m"
+
+
+def write_index(folder: Path, *, n_bytes: int) -> None:
+    """Write an index that says how large the weights are."""
+    weight_map = {"w": "model-00001-of-00001.safetensors"}
+    index = {"metadata": {"total_size": n_bytes}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+@pytest.fixture
+def checkpoint(pytester: pytest.Pytester) -> Path:
+    """Describe a checkpoint of 1.5B parameters whose weights nobody downloaded."""
+    folder = pytester.path / MODEL
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(QWEN_1_5B))
+    write_index(folder, n_bytes=3087428608)
+    write_shard(folder / "model-00001-of-00001.safetensors")
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
+    return folder
+
+
+@pytest.fixture
+def eight_gpus(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this machine one of eight GPUs of 80 GB."""
+    table = "".join(f"{number}, GPU-{number}, 81559\\n" for number in range(8))
+    program = pytester.path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nif [ "$1" != -L ]; then printf "{table}"; fi\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5,6,7")
+
+
+def auto(pytester: pytest.Pytester, *arguments: str) -> object:
+    """Return what -n auto means."""
+    config = pytester.parseconfig(*arguments)
+    return config.hook.pytest_xdist_auto_num_workers(config=config)
+
+
+class TestAutoWorkers:
+    """-n auto means engines, not CPUs."""
+
+    @pytest.mark.usefixtures("checkpoint", "eight_gpus")
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            ((), 8),
+            (("--r1-engines-per-gpu", "2"), 16),
+            (("--r1-engines-per-gpu", "auto", "--r1-tp", "auto"), 8),
+            (("--r1-tp", "4"), 2),
+            (("--r1-engine", "server", "--r1-server-url", "http://localhost:8000"), 1),
+        ],
+    )
+    def test_engines_that_fit(self, pytester: pytest.Pytester, arguments: tuple[str, ...], expected: int) -> None:
+        """One on each GPU, unless something else is asked for; a server needs one worker."""
+        assert expected == auto(pytester, "--r1-model", MODEL, *arguments)
+
+    @pytest.mark.usefixtures("checkpoint", "eight_gpus")
+    def test_the_callers_gpus(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A job that was given two GPUs fills two."""
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,7")
+
+        assert auto(pytester, "--r1-model", MODEL) == 2
+
+    @pytest.mark.usefixtures("checkpoint")
+    def test_cpu(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One engine per two cores, four at most."""
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+        found = auto(pytester, "--r1-model", MODEL, "--r1-max-model-len", "1024", "--r1-gpu-memory-utilization", "1")
+        assert isinstance(found, int)
+        assert 1 <= found <= max(1, min(4, len(usable_cpus()) // 2))
+
+    @pytest.mark.usefixtures("checkpoint", "eight_gpus")
+    def test_left_to_xdist(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without a model, and where xdist's own variable says a number."""
+        assert auto(pytester, "--r1-engines-per-gpu", "50") != 400
+        monkeypatch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", "3")
+
+        assert auto(pytester, "--r1-model", MODEL) == 3
+
+    def test_replay_needs_one(self, pytester: pytest.Pytester, recorded: Callable[..., Path]) -> None:
+        """Nothing is loaded, so one worker keeps up."""
+        config = pytester.parseconfig("--r1-engine", "replay", "--r1-model", str(recorded("run")))
+
+        assert auto_workers(config) == 1
+
+
+class TestRefusals:
+    """Exit code 4 and one line, with the arithmetic."""
+
+    @pytest.mark.usefixtures("eight_gpus")
+    @pytest.mark.parametrize("mode", [(), ("-n", "1"), ("-n", "auto")])
+    def test_model_too_large(
+        self, pytester: pytest.Pytester, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, mode: tuple[str, ...]
+    ) -> None:
+        """70B on one GPU of 80 GB, alone and under xdist alike."""
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+        (checkpoint / "config.json").write_text(json.dumps(LLAMA_70B))
+        write_index(checkpoint, n_bytes=141107412992)
+
+        result = pytester.runpytest("--r1-model", MODEL, "-m", "aime", *mode)
+
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        expected = (
+            "ERROR: org/m cannot fit: weights 131.4 GiB (70,553,706,496 parameters x 2 bytes) + KV cache of one "
+            "sequence 10.0 GiB (32,768 tokens) = 141.4 GiB, and one engine has 63.7 GiB (GPU 3 79.6 GiB x 0.8 / "
+            "1 engine); spread it over 4 GPUs (--r1-tp 4), 1 visible"
+        )
+        assert expected in result.stderr.lines
+        assert not (pytester.path / "data").exists()
+
+    @pytest.mark.usefixtures("checkpoint", "eight_gpus")
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            (("--r1-tp", "8"), "*--r1-tp 8 does not divide the model's 12 attention heads (12 = 1 x 8 + 4)*"),
+            (("--r1-tp", "12"), "*tensor parallel 12 needs as many GPUs, and 8 are visible*"),
+            (("--r1-tp", "many"), "*--r1-tp is 'many'; expected auto or a whole number, 1 or more*"),
+            (("--r1-tp", "0"), "*--r1-tp is '0'; expected auto or a whole number, 1 or more*"),
+            (("--r1-engines-per-gpu", "x"), "*--r1-engines-per-gpu is 'x'; expected auto or a whole number*"),
+            (("-n", "9", "--r1-engines-per-gpu", "1"), "*-n 9 puts 2 engines on a GPU*"),
+        ],
+    )
+    def test_bad_numbers(self, pytester: pytest.Pytester, arguments: tuple[str, ...], expected: str) -> None:
+        """Each names the option and what would do."""
+        result = pytester.runpytest("--r1-model", MODEL, "-m", "aime", *arguments)
+
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([expected])
+
+    @pytest.mark.usefixtures("checkpoint")
+    def test_collecting_asks_for_no_memory(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A laptop lists the shards of a plan for eight GPUs."""
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        result = pytester.runpytest("--r1-model", MODEL, "-m", "aime", "--r1-tp", "4", "--collect-only", "-q")
+
+        assert result.ret == pytest.ExitCode.OK

@@ -1,0 +1,52 @@
+"""The looks of a sequential run: a decision is the last one."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.runs.early_stopping import advance, gate_of
+from pytest_r1eval.runs.store import BenchmarkState, Store
+from tests.judged_runs import judged, judged_against, sequential_gate
+from tests.recordings import record_run
+
+SHAPE = {"n_problems": 30, "n_samples": 64}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Record a baseline, and a fallen run of which every round is there before the first look."""
+    folder = tmp_path_factory.mktemp("looks")
+    base = record_run(folder / "base", seed=1, **SHAPE)  # type: ignore[arg-type]
+    judged(base)
+    gate = sequential_gate(base, n_samples=64)
+    record_run(folder / "fallen", seed=2, weights="w2", solve_rate=0.4, gate=gate, **SHAPE)  # type: ignore[arg-type]
+    return folder
+
+
+def test_the_first_decision_stands(root: Path) -> None:
+    """However much was drawn beyond it, and however often the run is judged: the plan pays for no more looks."""
+    (first,) = judged_against(root / "fallen", root / "root")
+    (again,) = judged_against(root / "fallen", root / "root")
+    with closing(Store.open(root / "fallen")) as store:
+        verdicts = [json.loads(look)["verdict"] for look in store.looks("smoke")]
+        assert store.progress("smoke").n_stored == 30 * 64
+    assert first == again
+    assert first.judgement.verdict == verdicts[-1] == "fail_regressed"
+    assert set(verdicts[:-1]) <= {None}
+    assert first.is_at_stop
+    assert first.n_samples == 30 * first.sequential_plan.ks[len(verdicts) - 1]  # type: ignore[union-attr]
+
+
+def test_a_worker_that_comes_late_takes_no_further_look(root: Path) -> None:
+    """Another one closed the benchmark between its question whether it is open and its look."""
+    judged_against(root / "fallen", root / "root")
+    with closing(Store.open(root / "fallen")) as store:
+        gate, before = gate_of(store, "smoke"), store.looks("smoke")
+        assert gate is not None
+        advance(store, "smoke", gate, shortcut=True)
+        assert store.looks("smoke") == before
+        assert store.state("smoke") is BenchmarkState.CLOSED

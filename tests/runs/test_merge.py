@@ -1,0 +1,384 @@
+"""Shares of a run: drawn apart, brought together, judged once, as if one machine had drawn them."""
+
+from __future__ import annotations
+
+import shutil
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.commands.cli import main
+from pytest_r1eval.core.benchmarks import Sampling
+from pytest_r1eval.core.plans import Plan, Share, sample_seed
+from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
+from pytest_r1eval.errors import R1EvalError
+from pytest_r1eval.runs.merge import merge
+from pytest_r1eval.runs.store import RunHeader, Store
+from tests.plugin.test_plugin import judge, runs_of, stored_samples, verdict_of
+from tests.recordings import HARNESS, identity_of, make_exam, record_run
+
+Record = Callable[..., Path]
+
+
+def draw_share(
+    folder: Path, share: Share | None, *, header: RunHeader, plan: Plan, grader: str = "lighteval 0.0.test"
+) -> Path:
+    """Write one share of a run, every sample of it correct."""
+    exam = make_exam(plan.benchmark, len(plan.problem_ids))
+    with closing(Store.create(folder, replace(header, share=share))) as store:
+        store.select((plan.benchmark,))
+        store.add_worker("w", replace(HARNESS, grader=grader))
+        store.write_plan(exam, tuple((1, 2, 3) for _ in exam.problems), plan)
+        while (claimed := store.claim(owner="w")) is not None:
+            for index in claimed.missing:
+                store.add_sample(claimed, sample_of(plan, claimed.unit.problem_id, index))
+    return folder
+
+
+def sample_of(plan: Plan, problem_id: str, index: int) -> Sample:
+    """Answer correctly."""
+    return Sample(
+        problem_id=problem_id,
+        index=index,
+        seed=sample_seed(plan.seed, problem_id, index),
+        response=Response(text=f"{problem_id} {index}", n_tokens=3, finish_reason=FinishReason.STOP),
+        grade=Grade(outcome=Outcome.CORRECT, answer="4"),
+    )
+
+
+@pytest.fixture
+def header(tmp_path: Path) -> RunHeader:
+    """Return what the runs of these tests are about."""
+    with closing(Store.open(record_run(tmp_path / "any", n_problems=1, n_samples=2))) as store:
+        return store.header
+
+
+@pytest.fixture
+def plan() -> Plan:
+    """Plan four samples of five problems."""
+    exam = make_exam("smoke", 5)
+    return Plan(
+        benchmark="smoke",
+        exam=exam.digest,
+        problem_ids=tuple(problem.id for problem in exam.problems),
+        rounds=(4,),
+        seed=1,
+        sampling=Sampling(max_new_tokens=64, max_model_length=256),
+        template_date="2025-01-01",
+        prompts="p",
+    )
+
+
+@pytest.fixture
+def shares(tmp_path: Path, header: RunHeader, plan: Plan) -> list[Path]:
+    """Draw three shares."""
+    numbers = (1, 2, 3)
+    return [
+        draw_share(tmp_path / f"share{number}", Share(number=number, total=3), header=header, plan=plan)
+        for number in numbers
+    ]
+
+
+class TestMerge:
+    def test_is_the_run_that_one_machine_would_have_drawn(
+        self, tmp_path: Path, shares: list[Path], header: RunHeader, plan: Plan
+    ) -> None:
+        """Samples, plan, prompts, harness and progress are those of the undivided run, in any order of the shares."""
+        whole = draw_share(tmp_path / "whole", None, header=header, plan=plan)
+
+        merged = merge(shares[::-1], out=tmp_path / "merged")
+
+        assert (merged.n_shares, merged.n_samples) == (3, {"smoke": 20})
+        with closing(Store.open(whole)) as expected, closing(Store.open(merged.run)) as actual:
+            assert tuple(expected.samples("smoke")) == tuple(actual.samples("smoke"))
+            assert expected.plan("smoke") == actual.plan("smoke")
+            assert expected.prompts("smoke") == actual.prompts("smoke")
+            assert expected.harnesses == actual.harnesses
+            assert expected.progress("smoke") == actual.progress("smoke")
+            assert expected.header == actual.header
+            assert actual.claim(owner="nobody") is None
+
+    def test_every_share_tells_what_its_programs_and_graders_ran_in(self, tmp_path: Path, shares: list[Path]) -> None:
+        """One machine without a sandbox is not hidden behind the others'."""
+        for run, words in zip(shares, ("bubblewrap", "not a sandbox: forked", "bubblewrap"), strict=True):
+            with closing(Store.open(run)) as store:
+                store.note_sandbox(words)
+                store.note_walls(f"{words}, for answers")
+        with closing(Store.open(merge(shares, out=tmp_path / "merged").run)) as store:
+            assert store.sandboxes == ("bubblewrap", "not a sandbox: forked")
+            assert store.walls == ("bubblewrap, for answers", "not a sandbox: forked, for answers")
+
+    def test_more_shares_than_samples(self, tmp_path: Path, header: RunHeader, plan: Plan) -> None:
+        """A share without a sample is whole as well."""
+        few = replace(plan, rounds=(1,))
+        runs = [
+            draw_share(tmp_path / str(number), Share(number=number, total=7), header=header, plan=few)
+            for number in range(1, 8)
+        ]
+
+        assert merge(runs, out=tmp_path / "merged").n_samples == {"smoke": 5}
+
+
+class TestRefusals:
+    """Every refusal names the run, what was found, what was expected, what to do, and writes nothing."""
+
+    def refuse(self, runs: list[Path], *parts: str) -> None:
+        """Check that a merge is refused with these words."""
+        out = runs[0].parent / "merged"
+        with pytest.raises(R1EvalError) as refused:
+            merge(runs, out=out)
+        assert [part for part in parts if part not in str(refused.value)] == [], str(refused.value)
+        assert not out.exists()
+        assert [path.name for path in out.parent.glob(".merged*")] == []
+
+    def test_missing_share(self, shares: list[Path]) -> None:
+        """All shares have to be there."""
+        self.refuse(shares[:2], "share 3/3 is missing", "add the run of --r1-shard 3/3")
+
+    def test_share_twice(self, shares: list[Path]) -> None:
+        """The same samples twice are no new evidence."""
+        self.refuse([*shares, shares[0]], "share 1/3 is there 2 times", str(shares[0]), "leave all but one out")
+
+    def test_whole_run(self, shares: list[Path], header: RunHeader, plan: Plan) -> None:
+        """A run that was not divided has nothing to be merged with."""
+        whole = draw_share(shares[0].parent / "whole", None, header=header, plan=plan)
+        self.refuse([*shares, whole], f"{whole} is no share", "--r1-judge-only")
+
+    def test_another_division(self, shares: list[Path], header: RunHeader, plan: Plan) -> None:
+        """Shares of three and of four overlap."""
+        other = draw_share(shares[0].parent / "other", Share(number=2, total=4), header=header, plan=plan)
+        self.refuse([shares[0], other, shares[2]], f"{other} holds share 2/4", "1/3", "the same N")
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"seed": 7}, "the seed is 7, and 1 in"),
+            ({"model_name": "a/b"}, "the model's name is a/b, and local/toy in"),
+            ({"identity": identity_of(weights="w2")}, "another checkpoint than {first}: model.safetensors changed"),
+            (
+                {"identity": identity_of(weights="w1", config="c2")},
+                "another checkpoint than {first}: config.json changed",
+            ),
+        ],
+    )
+    def test_another_header(
+        self, shares: list[Path], header: RunHeader, plan: Plan, change: dict[str, object], words: str
+    ) -> None:
+        """Checkpoint and seed agree, or the shares are not of one run."""
+        other = replace(header, **change)  # type: ignore[arg-type]  # one field of the parameters above
+        shutil.rmtree(shares[1])
+        draw_share(shares[1], Share(number=2, total=3), header=other, plan=plan)
+        self.refuse(shares, str(shares[1]), words.format(first=shares[0]), "draw the one that is wrong again")
+
+    def test_share_whose_checkpoint_changed(self, shares: list[Path]) -> None:
+        """A share that is INVALID by itself spoils no merged run."""
+        with closing(Store.open(shares[1])) as store:
+            store.note_changed_checkpoint("config.json changed")
+        self.refuse(shares, str(shares[1]), "config.json changed", f"--r1-resume {shares[1]} --r1-shard 2/3")
+
+    def test_another_plan(self, shares: list[Path], header: RunHeader, plan: Plan) -> None:
+        """Plans agree, and the first difference is named."""
+        hotter = replace(plan, sampling=replace(plan.sampling, temperature=1.0))
+        shutil.rmtree(shares[2])
+        draw_share(shares[2], Share(number=3, total=3), header=header, plan=hotter)
+        self.refuse(shares, str(shares[2]), "the sampling of smoke is", "temperature=1.0", "temperature=0.6")
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"template_date": "2026-01-01"}, "the template date of smoke is 2026-01-01, and 2025-01-01 in"),
+            ({"prompts": "q"}, "the digest of smoke is"),
+        ],
+    )
+    def test_another_date_or_prompt(
+        self, shares: list[Path], header: RunHeader, plan: Plan, change: dict[str, str], words: str
+    ) -> None:
+        """Shares are asked the same, with the same date."""
+        shutil.rmtree(shares[2])
+        other = replace(plan, **change)  # type: ignore[arg-type]  # one field of text
+        draw_share(shares[2], Share(number=3, total=3), header=header, plan=other)
+        self.refuse(shares, str(shares[2]), words)
+
+    def test_another_harness(self, shares: list[Path], header: RunHeader, plan: Plan) -> None:
+        """One grader, engine, dtype and kind of device."""
+        shutil.rmtree(shares[2])
+        draw_share(shares[2], Share(number=3, total=3), header=header, plan=plan, grader="lighteval 9")
+        self.refuse(shares, str(shares[2]), "the harness's grader is lighteval 9, and lighteval 0.0.test in")
+
+    def test_unfinished_share(self, shares: list[Path], header: RunHeader, plan: Plan) -> None:
+        """A share that lacks samples is to be finished where it ran."""
+        shutil.rmtree(shares[1])
+        with closing(Store.create(shares[1], replace(header, share=Share(number=2, total=3)))) as store:
+            store.select(("smoke",))
+            store.write_plan(make_exam("smoke", 5), ((1, 2, 3),) * 5, plan)
+        self.refuse(shares, str(shares[1]), "7 of the 7 samples", f"--r1-resume {shares[1]} --r1-shard 2/3")
+
+    def test_sample_of_another_share(self, shares: list[Path]) -> None:
+        """Shares are disjoint, sample by sample."""
+        with closing(Store.open(shares[0])) as one, closing(Store.open(shares[1])) as two:
+            one.add_samples("smoke", [next(two.samples("smoke"))])
+        self.refuse(shares, str(shares[0]), "it holds sample", "another share than 1/3")
+
+    def test_another_seed_of_a_sample(self, shares: list[Path], header: RunHeader, plan: Plan) -> None:
+        """A sample is the one that the plan's seed draws."""
+        shutil.rmtree(shares[0])
+        with closing(Store.create(shares[0], replace(header, share=Share(number=1, total=3)))) as store:
+            store.select(("smoke",))
+            store.add_worker("w", HARNESS)
+            store.write_plan(make_exam("smoke", 5), ((1, 2, 3),) * 5, plan)
+            while (claimed := store.claim(owner="w")) is not None:
+                for index in claimed.missing:
+                    store.add_sample(claimed, replace(sample_of(plan, claimed.unit.problem_id, index), seed=5))
+        self.refuse(shares, str(shares[0]), "was drawn with the seed 5; expected")
+
+    def test_not_planned(self, shares: list[Path], header: RunHeader) -> None:
+        """A share that could not be planned says why."""
+        shutil.rmtree(shares[2])
+        with closing(Store.create(shares[2], replace(header, share=Share(number=3, total=3)))) as store:
+            store.select(("smoke",))
+            store.fail("smoke", "no data set")
+        self.refuse(shares, f"{shares[2]}: smoke has no plan (no data set)")
+
+    def test_no_run(self, shares: list[Path]) -> None:
+        """A folder without a run is named."""
+        self.refuse([*shares, shares[0].parent / "nowhere"], "no run at", "nowhere")
+
+
+class TestCommand:
+    def test_merge_prints_what_to_do_next(self, shares: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+        """Two lines: what was written, and how to judge it; a second merge is refused."""
+        out = shares[0].parent / "merged"
+        arguments = ["merge", *map(str, shares), "--out", str(out)]
+        assert main(arguments) == 0
+        said = capsys.readouterr().out.splitlines()
+        assert [
+            f"3 shares merged into {out} (smoke: 20 samples)",
+            f"next: pytest --r1-judge-only {out}",
+        ] == said
+        assert main(arguments) == 2
+        assert "holds a run already" in capsys.readouterr().err
+
+
+def draw_and_merge(pytester: pytest.Pytester, run: str, *arguments: str) -> Path:
+    """Draw two shares of a recorded run as two machines would, and merge them."""
+    for number in (1, 2):
+        assert judge(pytester, run, "--r1-shard", f"{number}/2", *arguments).ret == 0
+    folders = [folder for folder in runs_of(pytester) if folder.name.endswith("-of-2")]
+    return merge(folders, out=pytester.path / "merged").run
+
+
+class TestSeveralMachines:
+    def test_verdict_is_the_undivided_runs(
+        self, pytester: pytest.Pytester, recorded: Record, mode: tuple[str, ...]
+    ) -> None:
+        """Shares are skipped, not passed; merged, the samples and the verdict are those of one machine."""
+        recorded("base", seed=1)
+        recorded("worse", seed=2, weights="w2", solve_rate=0.1)
+        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        share = judge(pytester, "worse", "--r1-shard", "1/2", *mode, "-rs")
+        assert share.ret == 0
+        share.stdout.fnmatch_lines(
+            ["smoke: share 1/2, 48 of 48 samples.*", "SKIPPED * No verdict is given on a share."]
+        )
+        assert "PASS " not in share.stdout.str()
+        shutil.rmtree(pytester.path / "data")
+        merged = draw_and_merge(pytester, "worse", *mode)
+        result = pytester.runpytest_subprocess("--r1-judge-only", "merged", "--junitxml=gate.xml", *mode)
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["smoke * FAIL_REGRESSED", "FAILED r1eval::smoke::pass@1*"])
+        assert stored_samples(merged) == stored_samples(pytester.path / "worse")
+        assert verdict_of(merged) == "fail_regressed"
+        suite = ET.parse(pytester.path / "gate.xml").getroot()[0]  # noqa: S314 - our own file
+        assert {key: suite.get(key) for key in ("tests", "failures")} == {"tests": "3", "failures": "1"}
+
+    def test_share_with_holes_is_invalid(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A share that lacks samples is an error with what to do, and resumed with the same share it is whole."""
+        recorded("holes", skip=frozenset({("p003", 4), ("p003", 5)}))
+        recorded("whole")
+        result = judge(pytester, "holes", "--r1-shard", "1/2")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["*next: Resume it where it ran: --r1-resume *", "ERROR r1eval::smoke::pass@1*"])
+        other = judge(pytester, "whole", "--r1-resume", str(runs_of(pytester)[-1]))
+        assert other.ret == pytest.ExitCode.USAGE_ERROR
+        other.stderr.fnmatch_lines(["*the run holds share 1/2, and the whole run is asked for now*"])
+        assert judge(pytester, "whole", "--r1-resume", "--r1-shard", "1/2").ret == 0
+        assert judge(pytester, "whole", "--r1-resume").ret == pytest.ExitCode.USAGE_ERROR
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("--r1-shard", "3/2"), "*--r1-shard is '3/2'; expected I/N with I from 1 to N, as in 2/4*"),
+            (("--r1-shard", "1/2", "--r1-gate", "sequential"), "*--r1-shard 1/2 with --r1-gate sequential: looks*"),
+            (("--r1-shard", "1/2", "--r1-save-baseline", "a/b"), "*with --r1-save-baseline: a share is no score*"),
+            (("--r1-judge-only", "run"), "*--r1-model with --r1-judge-only *: nothing is drawn*leave --r1-model out*"),
+        ],
+    )
+    def test_refusals(
+        self, pytester: pytest.Pytester, recorded: Record, arguments: tuple[str, ...], message: str
+    ) -> None:
+        """What makes no sense together is refused in one line."""
+        recorded("run")
+        result = judge(pytester, "run", *arguments)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([message])
+        assert "Traceback" not in result.stderr.str() + result.stdout.str()
+
+
+class TestJudgeOnly:
+    def test_marks_narrow(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """All benchmarks of the run are judged without `-m`; with it, those that it selects."""
+        recorded("run", benchmarks=("aime24", "smoke"))
+        everything = pytester.runpytest_subprocess("--r1-judge-only", "run", "--r1-save-baseline", "local/toy")
+        everything.assert_outcomes(passed=6)
+        again = ("--r1-judge-only", "run", "--r1-save-baseline", "local/toy")  # against itself it could not pass
+        one = pytester.runpytest_subprocess(*again, "-m", "aime")
+        one.assert_outcomes(passed=3, deselected=1)
+        none = pytester.runpytest_subprocess("--r1-judge-only", "run", "-m", "gpqa")
+        assert none.ret == pytest.ExitCode.USAGE_ERROR
+        none.stderr.fnmatch_lines(["*-m 'gpqa' selects no benchmark; choose * aime, smoke*"])
+
+    def test_missing_samples_are_invalid(
+        self, pytester: pytest.Pytester, recorded: Record, mode: tuple[str, ...]
+    ) -> None:
+        """A stored run with a hole is an error of its gate."""
+        recorded("holes", skip=frozenset({("p003", 5)}))
+        result = pytester.runpytest_subprocess("--r1-judge-only", "holes", *mode)
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["*ERROR r1eval::smoke::pass@1 - smoke: INVALID.*"])
+
+    def test_share_alone_is_refused(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A share is not judged under another name either."""
+        recorded("run")
+        judge(pytester, "run", "--r1-shard", "1/2")
+        result = pytester.runpytest_subprocess("--r1-judge-only", str(runs_of(pytester)[-1]))
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["*the run holds share 1/2 alone; bring the 2 shares together*r1eval merge*"])
+
+    def test_no_run_is_said(self, pytester: pytest.Pytester) -> None:
+        """There has to be a folder, and a run in it."""
+        nowhere = pytester.runpytest_subprocess("--r1-judge-only", "nowhere")
+        assert nowhere.ret == pytest.ExitCode.USAGE_ERROR
+        nowhere.stderr.fnmatch_lines(["*--r1-judge-only is 'nowhere'; expected an existing folder*"])
+        (pytester.path / "empty").mkdir()
+        empty = pytester.runpytest_subprocess("--r1-judge-only", "empty")
+        assert empty.ret == pytest.ExitCode.USAGE_ERROR
+        empty.stderr.fnmatch_lines(["*no run at *empty*"])
+
+    def test_no_engine_is_imported(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """Judging needs neither engine nor grader."""
+        recorded("run")
+        pytester.makeconftest(
+            """
+            import sys
+
+            def pytest_unconfigure():
+                heavy = {"torch", "vllm", "lighteval", "pytest_r1eval.sampling.worker", "pytest_r1eval.engines.vllm"}
+                print("HEAVY", sorted(heavy & set(sys.modules)))
+            """
+        )
+        result = pytester.runpytest_subprocess("--r1-judge-only", "run", "-s")
+        result.stdout.fnmatch_lines(["HEAVY []"])

@@ -1,0 +1,281 @@
+"""The pump and its worker, on a real store and an engine that dies at will."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.baselines.shelf import BaselineShelf
+from pytest_r1eval.checkpoints.inspect import Checkpoint, inspect_checkpoint
+from pytest_r1eval.config.settings import Settings
+from pytest_r1eval.core.baselines import MeasuredBaseline
+from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
+from pytest_r1eval.engines.replay import ReplayEngine
+from pytest_r1eval.errors import EngineDiedError, EngineError
+from pytest_r1eval.exams.catalog import SMOKE
+from pytest_r1eval.runs.finished import StoredRun
+from pytest_r1eval.runs.store import Store
+from pytest_r1eval.sampling.planning import Planner, RecordedSource
+from pytest_r1eval.sampling.worker import Worker
+from pytest_r1eval.stats.verdicts import GateRule, Judgement, Verdict
+from tests.recordings import record_run
+
+N_SAMPLES = 96
+
+
+class DyingEngine:
+    """A replayed run whose engine dies after so many samples, each time it is started."""
+
+    n_concurrent = 16
+
+    def __init__(self, recorded: Path, lives: Iterator[int]) -> None:
+        self._engine = ReplayEngine(recorded)
+        self._lives = lives
+        self._n_left = 0
+        self.n_starts = 0
+
+    async def start(self) -> EngineIdentity:
+        """Begin the next life."""
+        self.n_starts += 1
+        self._n_left = next(self._lives)
+        return await self._engine.start()
+
+    async def generate(self, request: Request) -> Generation:
+        """Answer, until the life is over."""
+        if self._n_left == 0:
+            raise EngineDiedError("the power went")
+        self._n_left -= 1
+        return await self._engine.generate(request)
+
+    async def close(self) -> None:
+        """End this life."""
+        await self._engine.close()
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """A recorded run of 96 samples."""
+    return record_run(tmp_path / "recorded")
+
+
+def worker_on(recorded: Path, run: Path, engine: DyingEngine) -> Worker:
+    """Put a worker together on a new run of what was recorded."""
+    with closing(Store.open(recorded)) as store:
+        header = store.header
+    with closing(Store.create(run, header)) as store:
+        store.select((SMOKE.name,))
+    return worker_of(recorded, run, engine)
+
+
+def worker_of(recorded: Path, run: Path, engine: DyingEngine, *, checkpoint: Checkpoint | None = None) -> Worker:
+    """Put one more worker together."""
+    with closing(Store.open(recorded)) as store:
+        header = store.header
+    settings = Settings(model=str(recorded), root=run, output_dir=run)
+    planner = Planner(
+        settings=settings,
+        identity=header.identity,
+        source=RecordedSource(run=recorded),
+        shelf=BaselineShelf(root=run, choice=None, model_name=header.model_name),
+        rule=GateRule(),
+        seed=header.seed,
+    )
+    return Worker(
+        run=run,
+        owner="test",
+        benchmarks={SMOKE.name: SMOKE},
+        planner=planner,
+        engine=engine,
+        pool=None,
+        grader="recorded",
+        checkpoint=checkpoint,
+    )
+
+
+def n_stored(run: Path) -> int:
+    """Count the samples of a run."""
+    with closing(Store.open(run)) as store:
+        return store.progress(SMOKE.name).n_stored
+
+
+def test_engine_that_dies_is_started_once_more(recorded: Path, tmp_path: Path) -> None:
+    """Every sample is there once, the ones of the first life included."""
+    engine = DyingEngine(recorded, iter((40, N_SAMPLES)))
+    worker = worker_on(recorded, tmp_path / "run", engine)
+    worker.start()
+    worker.finish(SMOKE.name)
+    worker.stop()
+    assert engine.n_starts == 2
+    assert n_stored(tmp_path / "run") == N_SAMPLES
+
+
+def test_engine_that_dies_twice_is_an_error(recorded: Path, tmp_path: Path) -> None:
+    """The second death is said, and what was drawn is kept."""
+    worker = worker_on(recorded, tmp_path / "run", DyingEngine(recorded, iter((40, 30))))
+    worker.start()
+    with pytest.raises(EngineDiedError, match="the engine died twice; the power went"):
+        worker.finish(SMOKE.name)
+    assert worker.finish_all() is None
+    worker.stop()
+    assert n_stored(tmp_path / "run") == 70
+
+
+def test_failure_that_meets_no_item_is_returned(recorded: Path, tmp_path: Path) -> None:
+    """A worker that has no shard left says why it gave up, and nothing where it did not."""
+    failing = worker_on(recorded, tmp_path / "failing", DyingEngine(recorded, iter((40, 30))))
+    failing.start()
+    assert isinstance(failing.finish_all(), EngineDiedError)
+    failing.stop()
+    working = worker_on(recorded, tmp_path / "working", DyingEngine(recorded, iter((N_SAMPLES,))))
+    working.start()
+    assert working.finish_all() is None
+    working.stop()
+    assert n_stored(tmp_path / "working") == N_SAMPLES
+
+
+def test_finished_run_loads_no_engine(recorded: Path, tmp_path: Path) -> None:
+    """Whoever comes when all is stored has nothing to load a model for."""
+    first = worker_on(recorded, tmp_path / "run", DyingEngine(recorded, iter((N_SAMPLES,))))
+    first.start()
+    first.finish(SMOKE.name)
+    first.stop()
+    engine = DyingEngine(recorded, iter(()))
+    late = worker_of(recorded, tmp_path / "run", engine)
+    late.start()
+    late.finish(SMOKE.name)
+    late.stop()
+    assert engine.n_starts == 0
+
+
+class SwappingEngine(DyingEngine):
+    """An engine during whose given start, counted from 1, the checkpoint changes."""
+
+    def __init__(self, recorded: Path, lives: Iterator[int], swap: Callable[[], object], *, at_start: int) -> None:
+        super().__init__(recorded, lives)
+        self._swap = swap
+        self._at_start = at_start
+
+    async def start(self) -> EngineIdentity:
+        """Load, and let the files change meanwhile."""
+        if self.n_starts + 1 == self._at_start:
+            self._swap()
+        return await super().start()
+
+
+def replace_file(path: Path) -> None:
+    """Put another file of the same name and size in a file's place."""
+    other = path.with_name("draft")
+    other.write_bytes(bytes(reversed(path.read_bytes())))
+    other.replace(path)
+
+
+def write_in_place(path: Path) -> None:
+    """Change a file in place, keep its size, and set its time of modification back."""
+    before = path.stat()
+    path.write_bytes(bytes(reversed(path.read_bytes())))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+CHECKPOINT = Path(__file__).parents[2] / "examples/r1eval/tiny-arithmetic"
+
+
+class TestNamedCheckpoint:
+    """What is sampled is what was named, or nothing is."""
+
+    @pytest.fixture
+    def checkpoint(self, tmp_path: Path) -> Checkpoint:
+        """Inspect a copy of a real checkpoint."""
+        shutil.copytree(CHECKPOINT, tmp_path / "org" / "model")
+        return inspect_checkpoint(str(tmp_path / "org" / "model"), revision=None)
+
+    @pytest.fixture
+    def run(self, recorded: Path, checkpoint: Checkpoint, tmp_path: Path) -> Path:
+        """Start a run of the copy."""
+        with closing(Store.open(recorded)) as store:
+            header = replace(store.header, identity=checkpoint.identity)
+        with closing(Store.create(tmp_path / "run", header)) as store:
+            store.select((SMOKE.name,))
+        return tmp_path / "run"
+
+    def refusal(self, run: Path) -> str:
+        """Return why the run is INVALID."""
+        refusal = StoredRun(folder=run).read(SMOKE.name)
+        assert isinstance(refusal, Judgement)
+        assert refusal.verdict is Verdict.INVALID
+        return f"{refusal.reason} {refusal.next_step}"
+
+    @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+    @pytest.mark.parametrize("swap", [replace_file, write_in_place, Path.unlink])
+    def test_file_that_changes_while_the_engine_loads(
+        self, recorded: Path, run: Path, checkpoint: Checkpoint, name: str, swap: Callable[[Path], object]
+    ) -> None:
+        """Nothing is drawn, the worker names the file, and the run is INVALID by its name."""
+        path = Path(checkpoint.model) / name
+        engine = SwappingEngine(recorded, iter((N_SAMPLES,)), lambda: swap(path), at_start=1)
+        worker = worker_of(recorded, run, engine, checkpoint=checkpoint)
+        worker.start()
+
+        with pytest.raises(
+            EngineError, match=f"the checkpoint changed while the run went on: {name} (changed|is gone)"
+        ):
+            worker.finish(SMOKE.name)
+        worker.stop()
+        assert n_stored(run) == 0
+        assert f"{name} " in self.refusal(run)
+        assert f"--r1-resume {run}" in self.refusal(run)
+
+    def test_file_that_changes_while_a_dead_engine_is_restarted(
+        self, recorded: Path, run: Path, checkpoint: Checkpoint
+    ) -> None:
+        """What the first life drew stays, the second draws nothing, and the run is INVALID."""
+        path = Path(checkpoint.model) / "model.safetensors"
+        engine = SwappingEngine(recorded, iter((40, N_SAMPLES)), lambda: replace_file(path), at_start=2)
+        worker = worker_of(recorded, run, engine, checkpoint=checkpoint)
+        worker.start()
+
+        with pytest.raises(EngineError, match=r"model\.safetensors changed"):
+            worker.finish(SMOKE.name)
+        worker.stop()
+        assert n_stored(run) == 40
+        assert "model.safetensors changed" in self.refusal(run)
+
+    def test_worker_that_finds_another_file_loads_nothing(
+        self, recorded: Path, run: Path, checkpoint: Checkpoint
+    ) -> None:
+        """A worker that starts after the change compares what it finds with what the run was started for."""
+        replace_file(Path(checkpoint.model) / "generation_config.json")
+        engine = DyingEngine(recorded, iter(()))
+        found = inspect_checkpoint(checkpoint.model, revision=None)
+        worker = worker_of(recorded, run, engine, checkpoint=found)
+        worker.start()
+
+        with pytest.raises(EngineError, match=r"generation_config\.json changed"):
+            worker.finish(SMOKE.name)
+        worker.stop()
+        assert engine.n_starts == 0
+        assert "generation_config.json changed" in self.refusal(run)
+
+    def test_unchanged_files_with_new_times(self, recorded: Path, run: Path, checkpoint: Checkpoint) -> None:
+        """A file that was only touched, or replaced by an equal one, is the same checkpoint."""
+        path = Path(checkpoint.model) / "model.safetensors"
+
+        def touch() -> None:
+            shutil.copy(path, path.with_name("draft"))
+            path.with_name("draft").replace(path)
+            (path.parent / "config.json").touch()
+
+        worker = worker_of(
+            recorded, run, SwappingEngine(recorded, iter((N_SAMPLES,)), touch, at_start=1), checkpoint=checkpoint
+        )
+        worker.start()
+        worker.finish(SMOKE.name)
+        worker.stop()
+
+        assert n_stored(run) == N_SAMPLES
+        assert isinstance(StoredRun(folder=run).read(SMOKE.name), MeasuredBaseline)

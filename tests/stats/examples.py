@@ -1,0 +1,53 @@
+"""Counts and designs that the tests of the core share."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, PlanningConstants
+from pytest_r1eval.core.records import Counts
+from pytest_r1eval.stats.tests import Design
+
+EIGHT_LOOKS = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1.0)
+"""Looks with which the specification's golden numbers were made, beta spent as t."""
+
+
+def counts(*correct: int, of: int) -> Counts:
+    """Counts with the same number of samples for every problem."""
+    return Counts.from_rows((f"p{i}", x, of) for i, x in enumerate(correct))
+
+
+def benchmark(name: str) -> Benchmark:
+    """A built-in benchmark by its name."""
+    return next(benchmark for benchmark in BUILT_IN if benchmark.name == name)
+
+
+def planning(name: str) -> PlanningConstants:
+    """The planning constants of a built-in benchmark."""
+    constants = benchmark(name).planning
+    assert constants is not None
+    return constants
+
+
+def standard_design(name: str, *, tau: float = 0.0) -> Design:
+    """Candidate and baseline both at the benchmark's standard number of samples."""
+    k = benchmark(name).samples_per_problem
+    return Design.from_planning(planning(name), n_samples=k, n_baseline_samples=k, tau=tau)
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> Counts:
+    """Any counts of one to eight problems, numbers of samples unequal."""
+    sizes = draw(st.lists(st.integers(1, 40), min_size=1, max_size=8))
+    return Counts.from_rows((f"p{i}", draw(st.integers(0, k)), k) for i, k in enumerate(sizes))
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[Counts, Counts]:
+    """Any two runs on the same problems."""
+    first = draw(runs())
+    rows = []
+    for id_ in first.ids:
+        k = draw(st.integers(1, 40))
+        rows.append((id_, draw(st.integers(0, k)), k))
+    return first, Counts.from_rows(rows)

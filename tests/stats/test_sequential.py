@@ -1,0 +1,682 @@
+"""Plans against published tables and the specification's numbers; looks against the rules that keep them honest."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from pytest_r1eval.core.records import Counts
+from pytest_r1eval.errors import PlanError
+from pytest_r1eval.stats.sequential import (
+    LOOK_FRACTIONS,
+    Completions,
+    LastLook,
+    SequentialPlan,
+    can_fail,
+    crossings,
+    detectable_drop,
+    detectable_rise,
+    dumps,
+    expected_cost,
+    first_crossing_bounds,
+    loads,
+    look,
+    plan,
+    sandwich,
+)
+from pytest_r1eval.stats.tests import Design, Published
+from pytest_r1eval.stats.verdicts import GateRule, Tau, Verdict
+from tests.stats.examples import EIGHT_LOOKS, benchmark, counts, planning, standard_design
+
+NO_NOISE = Tau(value=0.0, source="the fingerprints are equal")
+RULE = GateRule()
+
+AIME_A = (-4.213666, -3.983083, -3.865450, -3.783117, -3.600466, -3.526343, -3.369992, -3.316174, -3.182790)
+AIME_B = (0.871239, 0.247452, -0.207998, -0.566071, -1.179128, -1.572748, -2.183798, -2.552597, -3.182790)
+
+
+def standard_plan(
+    name: str,
+    *,
+    last_look: LastLook = LastLook.AUTO,
+    k_b: int | None = None,
+    rule: GateRule = RULE,
+    fractions: Sequence[float] = EIGHT_LOOKS,
+    beta_power: float = 1.0,
+) -> SequentialPlan:
+    """A plan of eight looks around the benchmark's standard number of samples."""
+    k = benchmark(name).samples_per_problem
+    design = Design.from_planning(planning(name), n_samples=k, n_baseline_samples=k_b or k)
+    return plan(design, paired=True, rule=rule, last_look=last_look, fractions=fractions, beta_power=beta_power)
+
+
+AIME = standard_plan("aime24")
+CAPPED = standard_plan("aime24", last_look=LastLook.CAPPED)
+
+
+def test_sigmas_beyond_the_recursion_are_refused() -> None:
+    """Boundaries that would be rounding errors are not planned."""
+    design = standard_design("aime24")
+    with pytest.raises(PlanError, match="expected 7 or fewer"):
+        plan(design, paired=True, rule=GateRule(sigmas=7.5))
+
+
+class TestBounds:
+    """The recursion against published numbers."""
+
+    def test_obrien_fleming_type_table_of_lan_and_demets(self) -> None:
+        """Five equal looks, one-sided 0.025."""
+        times = np.arange(1, 6) / 5
+        from scipy.stats import norm  # noqa: PLC0415  the reference, for this test alone
+
+        spent = 2 * (1 - norm.cdf(norm.ppf(1 - 0.025 / 2) / np.sqrt(times)))
+
+        bounds = first_crossing_bounds(times.tolist(), np.diff(spent, prepend=0.0).tolist())
+
+        assert [round(-bound, 4) for bound in bounds] == pytest.approx(
+            [4.8769, 3.3570, 2.6803, 2.2898, 2.0310], abs=1e-4
+        )
+
+    def test_pocock_type_table_of_lan_and_demets(self) -> None:
+        """Five equal looks, one-sided 0.025."""
+        times = np.arange(1, 6) / 5
+        spent = 0.025 * np.log(1 + (math.e - 1) * times)
+
+        bounds = first_crossing_bounds(times.tolist(), np.diff(spent, prepend=0.0).tolist())
+
+        assert [round(-bound, 4) for bound in bounds] == [2.4380, 2.4268, 2.4102, 2.3966, 2.3860]
+
+    def test_aime_plan_comes_out(self) -> None:
+        """Looks and bounds of the auto plan, to 1e-5."""
+        assert AIME.ks == (4, 8, 12, 16, 24, 32, 48, 64, 100)
+        assert AIME.fail_bounds == pytest.approx(AIME_A, abs=1e-5)
+        assert AIME.pass_bounds == pytest.approx(AIME_B, abs=1e-5)
+
+    @pytest.mark.parametrize(
+        ("name", "k_b", "last"),
+        [("aime24", 64, 100), ("aime24", 256, 82), ("math500", 4, 7), ("gpqa", 8, 13), ("lcb", 16, 25)],
+    )
+    def test_last_looks_come_out(self, name: str, k_b: int, last: int) -> None:
+        """The first number of samples that keeps the fixed design's power."""
+        assert standard_plan(name, k_b=k_b).ks[-1] == last
+
+    @pytest.mark.parametrize("name", ["aime24", "math500", "gpqa", "lcb"])
+    def test_auto_plans_keep_the_fixed_designs_margin_and_power(self, name: str) -> None:
+        """The margin is the fixed gate's; the last look is where the power first reaches 90 %."""
+        planned = standard_plan(name)
+
+        error = planned.design.standard_error(drop=planned.margin)
+        assert planned.margin == pytest.approx(4.2816 * error, rel=1e-4)
+        assert 0.9 <= power_of(planned) < 0.91
+
+    @pytest.mark.parametrize(
+        ("name", "growth"), [("aime24", 1.1036), ("math500", 1.1039), ("gpqa", 1.1017), ("lcb", 1.1036)]
+    )
+    def test_capped_plans_pay_with_a_tenth_of_margin(self, name: str, growth: float) -> None:
+        """Never more samples than the fixed design; the margin grows until the power is kept."""
+        capped, auto = standard_plan(name, last_look=LastLook.CAPPED), standard_plan(name)
+
+        assert capped.ks == auto.ks[:-1]
+        assert capped.margin / auto.margin == pytest.approx(growth, abs=1e-4)
+        assert power_of(capped) == pytest.approx(0.9, abs=1e-6)
+
+    def test_the_whole_of_alpha_is_spent(self) -> None:
+        """With PASS stops ignored an unchanged model fails with probability alpha, obeyed with less."""
+        assert sum(AIME.alpha_spent) == pytest.approx(RULE.alpha)
+        assert sum(crossings(AIME).fail) < RULE.alpha
+
+    def test_stop_probabilities_add_up(self) -> None:
+        """Every run ends, whatever the truth."""
+        for drop in (-0.2, 0.0, 0.03, 0.1, 0.5):
+            assert sum(crossings(AIME, drop=drop).stop) == pytest.approx(1.0, abs=1e-9)
+
+    def test_alike_sides(self) -> None:
+        """A rise by x is as often suspicious as a fall by x fails: PASS bounds apart, at the first look."""
+        assert crossings(AIME, drop=-0.1).improve[0] == pytest.approx(crossings(AIME, drop=0.1).fail[0])
+
+
+def power_of(planned: SequentialPlan) -> float:
+    """Probability of no PASS at the margin, rises (which pass) left out."""
+    at_margin = crossings(planned, drop=planned.margin)
+    return 1 - sum(at_margin.passing) - sum(at_margin.improve)
+
+
+class TestCost:
+    """What a plan costs, in samples over the fixed design."""
+
+    @pytest.mark.parametrize(("k_b", "before", "now", "largest"), [(64, 0.182, 0.163, 72), (256, 0.255, 0.228, 69)])
+    def test_more_looks_and_early_beta_cost_less_at_one_margin(
+        self, k_b: int, before: float, now: float, largest: int
+    ) -> None:
+        """Twelve looks that spend beta as t^0.7 need a tenth less at the alpha, power and margin of eight with t."""
+        eight = standard_plan("aime24", k_b=k_b, last_look=LastLook.CAPPED)
+        fractions = [fraction * largest / 64 for fraction in LOOK_FRACTIONS]
+        twelve = plan(eight.design, paired=True, rule=RULE, fractions=fractions)
+
+        assert twelve.margin == pytest.approx(eight.margin, rel=1e-3)
+        assert power_of(twelve) == pytest.approx(0.9, abs=1e-6)
+        assert sum(twelve.alpha_spent) == pytest.approx(RULE.alpha)
+        assert expected_cost(eight) == pytest.approx(before, abs=0.001)
+        assert expected_cost(twelve) == pytest.approx(now, abs=0.002)
+
+    def test_the_cap_turns_the_rest_into_margin(self) -> None:
+        """Never more samples than the fixed design: 15 % of them on an unchanged model, and a margin 3 % wider."""
+        eight, twelve = CAPPED, plan(standard_design("aime24"), paired=True, rule=RULE)
+
+        assert twelve.ks[-1] == eight.ks[-1] == 64
+        assert expected_cost(twelve) == pytest.approx(0.1515, abs=5e-4)
+        assert twelve.margin / eight.margin == pytest.approx(1.029, abs=1e-3)
+
+    def test_equal_plan_of_the_allocations_example(self) -> None:
+        """A08 of the specification of allocated samples: a baseline's own counts, eight looks."""
+        solved = (
+            64,
+            64,
+            64,
+            64,
+            64,
+            63,
+            62,
+            60,
+            60,
+            57,
+            55,
+            51,
+            49,
+            48,
+            45,
+            40,
+            38,
+            31,
+            30,
+            24,
+            18,
+            15,
+            12,
+            8,
+            5,
+            2,
+            2,
+            1,
+        )
+        design = Design.from_baseline(counts(*solved, 0, 0, of=64), n_samples=64)
+
+        planned = plan(design, paired=True, rule=RULE, fractions=EIGHT_LOOKS, beta_power=1)
+
+        assert expected_cost(planned) == pytest.approx(0.1815957, abs=1e-6)
+
+    @pytest.mark.parametrize(
+        ("name", "auto", "capped", "broken"),
+        [
+            ("aime24", 0.231, 0.181, 0.154),
+            ("math500", 0.314, 0.281, 0.25),
+            ("gpqa", 0.248, 0.202, 0.222),
+            ("lcb", 0.233, 0.182, 0.068),
+        ],
+    )
+    def test_expected_costs_come_out(self, name: str, auto: float, capped: float, broken: float) -> None:
+        """Unchanged under both plans, and a drop of ten points under the auto plan."""
+        assert expected_cost(standard_plan(name)) == pytest.approx(auto, abs=0.002)
+        assert expected_cost(standard_plan(name, last_look=LastLook.CAPPED)) == pytest.approx(capped, abs=0.0011)
+        assert expected_cost(standard_plan(name), drop=0.10) == pytest.approx(broken, abs=0.0006)
+
+    def test_borderline_drops_cost_most(self) -> None:
+        """Between unchanged and broken lies what is hard to tell; it never costs more than the cap."""
+        unchanged, borderline, broken = (expected_cost(CAPPED, drop=drop) for drop in (0.0, 0.035, 0.1))
+
+        assert unchanged < borderline
+        assert broken < borderline
+        assert borderline <= 1.0
+
+    def test_detectable_drop_has_its_power(self) -> None:
+        """It is where the probability of red is what was asked for, and close to the fixed gate's."""
+        drop = detectable_drop(AIME, power=0.8)
+
+        assert drop is not None
+        assert sum(crossings(AIME, drop=drop).fail) == pytest.approx(0.8, abs=1e-6)
+        assert drop == pytest.approx(0.043, abs=0.001)
+        larger = detectable_drop(AIME, power=0.999)
+        assert larger is not None
+        assert larger > AIME.margin
+        with pytest.raises(ValueError, match="power is"):
+            detectable_drop(AIME, power=0.0)
+
+
+class TestPlan:
+    """Which plans there are."""
+
+    def test_twelve_looks_by_default(self) -> None:
+        """Dense early; looks that would fall on one number of samples are one."""
+        assert plan(standard_design("aime24"), paired=True, rule=RULE).ks == (
+            4,
+            6,
+            8,
+            10,
+            12,
+            16,
+            20,
+            24,
+            32,
+            40,
+            48,
+            64,
+        )
+        assert plan(standard_design("gpqa"), paired=True, rule=RULE).ks == (1, 2, 3, 4, 5, 6, 8)
+
+    def test_small_numbers_of_samples_look_from_the_first(self) -> None:
+        """Paired and k at most 16: the first sample of all problems is a look."""
+        assert standard_plan("math500").ks == (1, 2, 3, 4, 7)
+        assert standard_plan("gpqa").ks == (1, 2, 3, 4, 6, 8, 13)
+        assert standard_plan("lcb").ks == (1, 2, 3, 4, 6, 8, 12, 16, 25)
+
+    def test_a_published_number_is_not_looked_at_before_the_fourth_sample(self) -> None:
+        """A scalar test estimates its own variance from the candidate alone."""
+        unpaired = plan(standard_design("lcb"), paired=False, rule=RULE)
+
+        assert unpaired.ks == (4, 5, 6, 8, 10, 12, 16)
+
+    def test_a_published_number_and_fewer_than_four_samples_have_no_plan(self) -> None:
+        """They could never fail."""
+        design = Design.from_planning(planning("math500"), n_samples=3, n_baseline_samples=4)
+
+        with pytest.raises(PlanError, match="expected at least 4"):
+            plan(design, paired=False, rule=RULE)
+
+    def test_one_look_is_the_fixed_gate(self) -> None:
+        """MATH-500 against a published number: four samples, three sigma."""
+        single = plan(standard_design("math500"), paired=False, rule=RULE)
+
+        assert single.ks == (4,)
+        assert single.fail_bounds == pytest.approx((-3.0,))
+        assert single.pass_bounds == pytest.approx((-3.0,))
+
+    def test_harness_noise_can_make_the_power_unreachable(self) -> None:
+        """No number of samples overcomes another lab's harness; the cap still plans."""
+        noisy = standard_design("aime24", tau=0.047)
+
+        with pytest.raises(PlanError, match="no number of candidate samples"):
+            plan(noisy, paired=False, rule=RULE, last_look=LastLook.AUTO)
+        assert plan(noisy, paired=False, rule=RULE).ks[-1] == 64
+
+    def test_margin_that_cannot_be_resolved_is_known_before_the_run(self) -> None:
+        """A PASS excludes the plan's margin, not a smaller one."""
+        assert standard_plan("aime24", rule=GateRule(margin=0.05)).resolves_margin
+        assert not standard_plan("aime24", rule=GateRule(margin=0.04)).resolves_margin
+
+    def test_a_family_shares_alpha(self) -> None:
+        """Four plans at a quarter of alpha each have wider FAIL bounds."""
+        shared = standard_plan("aime24", rule=GateRule(family_size=4))
+
+        assert sum(shared.alpha_spent) == pytest.approx(RULE.alpha / 4)
+        assert all(
+            a is not None and b is not None and a < b
+            for a, b in zip(shared.fail_bounds, CAPPED.fail_bounds, strict=False)
+        )
+
+    @pytest.mark.parametrize("beta", [0.0, 0.6, math.nan])
+    def test_impossible_beta_is_refused(self, beta: float) -> None:
+        """A PASS at the margin is to be rare, not impossible."""
+        with pytest.raises(ValueError, match="beta is"):
+            plan(standard_design("gpqa"), paired=True, rule=RULE, beta=beta)
+
+    def test_plan_survives_the_store(self) -> None:
+        """What is written before the first token is what is read after the last."""
+        assert loads(dumps(AIME)) == AIME
+        assert loads(dumps(AIME)).digest == AIME.digest
+
+    def test_digest_is_of_everything_that_decides(self) -> None:
+        """It hangs on the looks, the bounds, tau, the margin, alpha and W with its source."""
+        design = dataclasses.replace(AIME.design, within_variance_source="a guess")
+        others = [
+            dataclasses.replace(AIME, design=design),
+            dataclasses.replace(AIME, margin=0.05),
+            dataclasses.replace(AIME, rule=GateRule(two_sided=True)),
+            dataclasses.replace(AIME, pass_bounds=(0.0,) * 9),
+        ]
+
+        assert len({AIME.digest, *(other.digest for other in others)}) == 5
+        assert standard_plan("aime24").digest == AIME.digest
+
+    @pytest.mark.parametrize("text", ["{}", "[]", '{"design": {"n": 1}}', "null"])
+    def test_text_that_is_no_plan_is_refused(self, text: str) -> None:
+        """A stored plan is read as it was written or not at all."""
+        with pytest.raises(ValueError, match="no sequential plan"):
+            loads(text)
+
+    def test_plan_that_was_edited_is_refused(self) -> None:
+        """Only the canonical form has a digest."""
+        with pytest.raises(ValueError, match="canonical"):
+            loads(json.dumps(json.loads(dumps(AIME)), indent=2))
+
+    @settings(max_examples=25, deadline=None)
+    @given(
+        st.integers(5, 500),
+        st.integers(1, 32),
+        st.integers(1, 64),
+        st.floats(0.005, 0.25),
+        st.sampled_from([0.0, 0.006]),
+    )
+    def test_any_design_can_be_planned(self, n: int, k: int, k_b: int, w: float, tau: float) -> None:
+        """Bounds are ordered, the cap holds, alpha and beta are kept, and no number is NaN."""
+        design = Design(
+            n_problems=n,
+            n_samples=k,
+            n_baseline_samples=k_b,
+            mean=0.5,
+            within_variance=w,
+            within_variance_source="drawn",
+            tau=tau,
+        )
+
+        planned = plan(design, paired=True, rule=RULE)
+
+        assert planned.ks[-1] == k
+        assert list(planned.ks) == sorted(set(planned.ks))
+        assert all(a is not None and a <= b for a, b in zip(planned.fail_bounds, planned.pass_bounds, strict=True))
+        assert sum(crossings(planned).fail) <= RULE.alpha * (1 + 1e-6)
+        assert power_of(planned) >= 0.9 - 1e-6
+        assert 0 < expected_cost(planned) <= 1 + 1e-9
+
+
+class TestTwoSided:
+    """A rise fails too, so a look may not pass before it is excluded."""
+
+    two = GateRule(two_sided=True)
+
+    def test_a_one_sided_gate_has_passed_before_it_sees_a_rise(self) -> None:
+        """Five and ten points of rise on AIME are seen with .005 and .146."""
+        capped = standard_plan("aime24", last_look=LastLook.CAPPED)
+
+        assert [sum(crossings(capped, drop=-rise).improve) for rise in (0.05, 0.10)] == pytest.approx(
+            [0.005, 0.146], abs=6e-4
+        )
+
+    def test_a_two_sided_gate_sees_a_rise_as_it_sees_a_fall(self) -> None:
+        """Five points with .85 and ten always; the fall's power and the level of either side are kept."""
+        planned = plan(standard_design("aime24"), paired=True, rule=self.two)
+        unchanged, risen = crossings(planned), crossings(planned, drop=-planned.margin)
+
+        assert [sum(crossings(planned, drop=-rise).improve) for rise in (0.05, 0.10)] == pytest.approx(
+            [0.850, 1.0], abs=1e-3
+        )
+        assert sum(risen.passing) <= 0.1
+        assert sum(crossings(planned, drop=planned.margin).passing) <= 0.1
+        assert sum(unchanged.fail) <= RULE.alpha
+        assert sum(unchanged.improve) <= RULE.alpha
+        assert sum(unchanged.stop) == pytest.approx(1.0, abs=1e-9)
+        assert detectable_rise(planned) == pytest.approx(0.0475, abs=1e-3)
+
+    def test_a_two_sided_gate_costs_more_of_an_unchanged_model(self) -> None:
+        """A quarter of the samples instead of a seventh: neither side is excluded at once."""
+        one, two = (plan(standard_design("aime24"), paired=True, rule=rule) for rule in (RULE, self.two))
+
+        assert expected_cost(one) == pytest.approx(0.152, abs=1e-3)
+        assert expected_cost(two) == pytest.approx(0.245, abs=1e-3)
+        assert two.fail_bounds == one.fail_bounds
+        assert two.pass_bounds == one.pass_bounds
+
+    def test_a_look_goes_on_where_a_rise_is_not_excluded(self) -> None:
+        """Z = 1.5 after twelve samples passes one-sided, and goes on two-sided."""
+        one, two = (standard_plan("aime24", rule=rule) for rule in (RULE, self.two))
+        above, baseline = problems(7 / 12, k=12), problems(0.5, k=64)
+
+        passed, gone_on = (look(planned, 3, above, baseline, tau=NO_NOISE) for planned in (one, two))
+
+        assert passed.judgement is not None
+        assert passed.judgement.verdict is Verdict.PASS
+        assert gone_on.judgement is None
+
+    def test_the_last_look_decides_between_both_bounds(self) -> None:
+        """It passes what neither fell nor rose."""
+        two = standard_plan("aime24", last_look=LastLook.CAPPED, rule=self.two)
+
+        seen = look(two, 8, problems(33 / 64, k=64), problems(0.5, k=64), tau=NO_NOISE)
+
+        assert seen.judgement is not None
+        assert seen.judgement.verdict is Verdict.PASS
+        assert "PASS from -3.20 to 3.20" in seen.judgement.reason
+
+    def test_simulated_runs_end_as_the_recursion_computes(self) -> None:
+        """Twenty thousand normal paths of an unchanged model and of a rise, within 99.9 % of the binomial error."""
+        planned = plan(standard_design("aime24"), paired=True, rule=self.two)
+        information = np.array([planned.design.standard_error(k) ** -2 for k in planned.ks])
+        steps = np.diff(information, prepend=0.0)
+        for rise, seed in ((0.0, 5), (0.05, 6)):
+            rng, n_runs = np.random.default_rng(seed), 20_000
+            scores = np.cumsum(rng.normal(rise * steps, np.sqrt(steps), (n_runs, len(steps))), axis=1)
+            running, improved = np.ones(n_runs, bool), np.zeros(n_runs, bool)
+            for number, z in enumerate((scores / np.sqrt(information)).T, start=1):
+                a, b, top = -3.0, planned.pass_bounds[number - 1], planned.pass_ceiling(number)
+                a = planned.fail_bounds[number - 1] or a
+                improved |= running & (z >= -a)
+                running &= (a < z) & (z < -a) & ~((b <= z) & (z <= top))
+            expected = sum(crossings(planned, drop=-rise).improve)
+
+            deviation = abs(float(improved.mean()) - expected)
+            assert deviation <= 3.3 * math.sqrt(expected * (1 - expected) / n_runs)
+
+
+def problems(rate: float, *, k: int, n: int = 30) -> Counts:
+    """Problems solved alike, as near to a rate as k samples allow."""
+    return counts(*[round(rate * k)] * n, of=k)
+
+
+class TestLook:
+    """What a complete round says."""
+
+    baseline = problems(0.5, k=64)
+
+    def test_a_broken_model_fails_at_the_first_look(self) -> None:
+        """Nothing right is enough evidence after four samples."""
+        seen = look(AIME, 1, problems(0.0, k=4), self.baseline, tau=NO_NOISE)
+
+        assert seen.judgement is not None
+        assert seen.judgement.verdict is Verdict.FAIL_REGRESSED
+        assert not seen.judgement.passes
+        assert seen.early
+        assert [warning.partition(":")[0] for warning in seen.judgement.warnings] == [
+            "Stopped after 4 of at most 100 samples per problem"
+        ]
+        assert seen.judgement.reason.startswith(
+            "After 4 samples per problem pass@1 is 50.0 points below the baseline, z = -10.56"
+        )
+
+    def test_an_unchanged_model_goes_on_and_then_passes(self) -> None:
+        """A z of 0 is below the first look's PASS bound and above the third's."""
+        seen = [look(AIME, i, problems(0.5, k=k), self.baseline, tau=NO_NOISE) for i, k in ((1, 4), (3, 12))]
+
+        assert seen[0].judgement is None
+        assert seen[0].comparison is not None
+        assert seen[1].judgement is not None
+        assert seen[1].judgement.verdict is Verdict.PASS
+        assert "look 3 of 9: FAIL at -3.87 and below, PASS from -0.21" in seen[1].judgement.reason
+
+    def test_a_rise_is_suspicious(self) -> None:
+        """The mirror of the FAIL bound; it passes, and fails where both sides were asked for."""
+        two_sided = standard_plan("aime24", rule=GateRule(two_sided=True))
+
+        seen = [look(planned, 2, problems(1.0, k=8), self.baseline, tau=NO_NOISE) for planned in (AIME, two_sided)]
+
+        judgements = [each.judgement for each in seen]
+        assert [judged.verdict for judged in judgements if judged] == [Verdict.SUSPICIOUS_IMPROVED] * 2
+        assert [judged.passes for judged in judgements if judged] == [True, False]
+
+    def test_the_last_look_passes_unless_it_fails(self) -> None:
+        """There is nothing to go on to, and the score is a score."""
+        seen = look(CAPPED, 8, problems(0.47, k=64), self.baseline, tau=NO_NOISE)
+
+        assert seen.judgement is not None
+        assert seen.judgement.verdict is Verdict.PASS
+        assert not seen.early
+        assert seen.judgement.warnings == ()
+
+    def test_an_unresolved_margin_is_inconclusive_instead_of_a_pass(self) -> None:
+        """As was said before the first token."""
+        asked = standard_plan("aime24", rule=GateRule(margin=0.02))
+
+        seen = look(asked, 3, problems(0.5, k=12), self.baseline, tau=NO_NOISE)
+
+        assert seen.judgement is not None
+        assert seen.judgement.verdict is Verdict.INCONCLUSIVE
+        assert "not of the 2.0 asked for" in seen.judgement.reason
+
+    def test_a_run_that_cannot_turn_red_never_passes(self) -> None:
+        """A baseline that solved nothing: with every response wrong the run would pass, so a PASS shows nothing."""
+        nothing = problems(0.0, k=64)
+        planned = plan(Design.from_baseline(nothing, n_samples=64), paired=True, rule=RULE)
+
+        ended = [look(planned, i, problems(0.0, k=k), nothing, tau=NO_NOISE) for i, k in enumerate(planned.ks, start=1)]
+
+        judged = next(seen.judgement for seen in ended if seen.judgement is not None)
+        assert not can_fail(planned, nothing)
+        assert can_fail(planned, self.baseline)
+        assert judged.verdict is Verdict.INCONCLUSIVE
+        assert judged.mde_80 is None
+        assert "this exam cannot show a fall of this model" in judged.reason
+
+    def test_a_published_number_that_cannot_be_fallen_from_never_passes(self) -> None:
+        """One point, and 0.6 points of harness noise: nothing is three standard errors below."""
+        tau = Tau(value=0.006, source="the number was made with LightEval, but not by this run's harness")
+        design = Design.from_planning(planning("aime24"), n_samples=64, n_baseline_samples=64, tau=0.006, mean=0.01)
+        planned = plan(design, paired=False, rule=RULE)
+
+        seen = look(planned, len(planned.ks), counts(*[1] * 30, of=64), Published(value=0.01, n_samples=64), tau=tau)
+
+        assert not can_fail(planned, Published(value=0.01, n_samples=64))
+        assert seen.judgement is not None
+        assert seen.judgement.verdict is Verdict.INCONCLUSIVE
+
+    def test_an_incomplete_round_is_invalid(self) -> None:
+        """A look happens at complete rounds only."""
+        short = Counts.from_rows([*((f"p{i}", 2, 4) for i in range(29)), ("p29", 2, 3)])
+
+        seen = look(AIME, 1, short, self.baseline, tau=NO_NOISE)
+
+        assert seen.judgement is not None
+        assert seen.judgement.verdict is Verdict.INVALID
+        assert seen.comparison is None
+
+    def test_other_problems_are_invalid(self) -> None:
+        """A paired look needs pairs."""
+        seen = look(AIME, 1, problems(0.5, k=4, n=29), self.baseline, tau=NO_NOISE)
+
+        assert seen.judgement is not None
+        assert seen.judgement.verdict is Verdict.INVALID
+
+    def test_a_look_that_was_not_planned_is_refused(self) -> None:
+        """Plan, look, baseline and tau belong together."""
+        half = problems(0.5, k=4)
+        with pytest.raises(ValueError, match="expected 1 to 9"):
+            look(AIME, 10, half, self.baseline, tau=NO_NOISE)
+        with pytest.raises(ValueError, match="expected per-problem counts"):
+            look(AIME, 1, half, Published(value=0.5), tau=NO_NOISE)
+        with pytest.raises(ValueError, match=r"expected the planned 0\.0"):
+            look(AIME, 1, half, self.baseline, tau=Tau(value=0.01, source="of a test"))
+        unpaired = plan(standard_design("aime24"), paired=False, rule=RULE)
+        with pytest.raises(ValueError, match="expected the planned 64"):
+            look(unpaired, 1, half, Published(value=0.5, n_samples=16), tau=NO_NOISE)
+
+    def test_small_exams_are_decided_exactly(self) -> None:
+        """Below 200 responses the exact p is compared with the alpha of this look."""
+        seen = look(AIME, 1, problems(0.0, k=4), self.baseline, tau=NO_NOISE)
+
+        assert seen.comparison is not None
+        assert seen.comparison.exact
+        assert seen.comparison.p_regressed <= AIME.alpha_spent[0]
+        assert seen.judgement is not None
+        assert "exact p = " in seen.judgement.reason
+
+    def test_a_published_number_can_be_gated_sequentially(self) -> None:
+        """With its own warnings, the scalar test at every look."""
+        tau = Tau(value=0.006, source="the number was made with LightEval, but not by this run's harness")
+        design = dataclasses.replace(standard_design("aime24"), tau=0.006)
+        unpaired = plan(design, paired=False, rule=RULE)
+        candidate = counts(*[0, 1, 2, 3, 4, 2] * 5, of=4)
+
+        seen = look(unpaired, 1, candidate, Published(value=0.9), tau=tau)
+
+        assert seen.judgement is not None
+        assert seen.judgement.verdict is Verdict.FAIL_REGRESSED
+        assert seen.judgement.warnings[0].startswith("The source names no number of samples per problem: 64 assumed.")
+
+
+class TestSandwich:
+    """The one legal shortcut inside a round."""
+
+    baseline = problems(0.5, k=64)
+
+    def test_stops_when_the_pending_samples_cannot_matter(self) -> None:
+        """29 problems wrong four times: the last one changes nothing."""
+        rows = [(f"p{i}", 0, 4) for i in range(29)]
+
+        early = sandwich(AIME, 1, Completions.of([*rows, ("p29", 0, 0)], n_samples=4), self.baseline, tau=NO_NOISE)
+
+        assert early is not None
+        assert early.judgement is not None
+        assert early.judgement.verdict is Verdict.FAIL_REGRESSED
+        assert early.judgement.warnings[-1] == (
+            "Decided before the round was complete: its 4 pending samples were counted against it."
+        )
+        assert early.judgement.estimate is not None
+        assert early.judgement.estimate.mean == pytest.approx(4 / 120)
+
+    def test_goes_on_while_they_may_matter(self) -> None:
+        """Half of the round pending says nothing yet."""
+        rows = [(f"p{i}", 1, 2) for i in range(30)]
+
+        assert sandwich(AIME, 1, Completions.of(rows, n_samples=4), self.baseline, tau=NO_NOISE) is None
+
+    def test_a_round_that_says_go_on_is_no_stop(self) -> None:
+        """Only a verdict stops."""
+        rows = [(f"p{i}", 2, 4) for i in range(30)]
+
+        assert sandwich(AIME, 1, Completions.of(rows, n_samples=4), self.baseline, tau=NO_NOISE) is None
+
+    def test_impossible_rounds_are_refused(self) -> None:
+        """More samples than the round has are nobody's."""
+        with pytest.raises(ValueError, match="in a round of 4"):
+            Completions.of([("p0", 1, 5)], n_samples=4)
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.data(), st.sampled_from(["paired", "exact", "scalar"]))
+    def test_no_completion_changes_the_verdict(self, data: st.DataObject, kind: str) -> None:
+        """Whatever the pending samples show, the complete round agrees with the shortcut."""
+        n, k, k_b = data.draw(st.sampled_from([(8, 8, 8), (40, 16, 16)])) if kind != "scalar" else (30, 16, 16)
+        design = Design(
+            n_problems=n,
+            n_samples=k,
+            n_baseline_samples=k_b,
+            mean=0.5,
+            within_variance=0.1,
+            within_variance_source="drawn",
+        )
+        planned = plan(design, paired=kind != "scalar", rule=GateRule(exact=kind == "exact"))
+        number = data.draw(st.integers(1, len(planned.ks)))
+        size = planned.ks[number - 1]
+        rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+        rates = rng.beta(0.5, 0.5, n)
+        reference: Counts | Published = counts(*rng.binomial(k_b, rates).tolist(), of=k_b)
+        if kind == "scalar":
+            reference = Published(value=round(float(rates.mean()), 3))
+        shift = data.draw(st.sampled_from([0.0, 0.3, 0.6, 1.0]))
+        done = np.minimum(size, size - rng.binomial(1, 0.2, n) * rng.integers(0, size + 1, n))
+        correct = rng.binomial(done, rates * (1 - shift))
+        rows = [(f"p{i}", int(x), int(d)) for i, (x, d) in enumerate(zip(correct, done, strict=True))]
+
+        early = sandwich(planned, number, Completions.of(rows, n_samples=size), reference, tau=NO_NOISE)
+        assume(early is not None)
+        assert early is not None
+        assert early.judgement is not None
+
+        for _ in range(5):
+            final = [(id_, x + int(rng.integers(0, size - d + 1)), size) for id_, x, d in rows]
+            complete = look(planned, number, Counts.from_rows(final), reference, tau=NO_NOISE)
+            assert complete.judgement is not None
+            assert complete.judgement.verdict is early.judgement.verdict

@@ -1,0 +1,397 @@
+"""
+A gate on every checkpoint, with the real Trainer; checkpoints are recorded runs, for the replay engine.
+
+With a model that learns and vLLM in between: tests/e2e/test_training.py.
+"""
+# ruff: noqa: E402 - need() skips this module where its packages are not here
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.requirements import TRANSFORMERS, need
+
+need(TRANSFORMERS)
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from pytest_r1eval.core.lineage import Lineage
+from pytest_r1eval.errors import PlanError
+from pytest_r1eval.reports.run_report import read_report
+from pytest_r1eval.runs.store import FILE_NAME
+from pytest_r1eval.training.callback import GatedCheckpoint, R1EvalCallback
+from tests.processes import wait_for_none_with
+from tests.recordings import record_run
+
+pytestmark = pytest.mark.filterwarnings("default")  # torch's and transformers' own are not ours to mend
+TIMEOUT_S = 120.0
+
+
+class RecordingTrainer(Trainer):  # type: ignore[misc]  # transformers says nothing of its types
+    """A trainer whose checkpoints are recorded runs, fallen from a step on."""
+
+    falls_at = 10**9
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Write what the replay engine answers from, beside a model."""
+        folder, step = Path(output_dir or ""), self.state.global_step
+        solve_rate = 0.1 if step >= self.falls_at else 0.6
+        name = f"{folder.parent.name}/{folder.name}"
+        if self.args.should_save:
+            record_run(folder, solve_rate=solve_rate, seed=step, weights=f"w{step}", model_name=name, n_samples=16)
+        super().save_model(output_dir, _internal_call)
+
+
+class Patient(TrainerCallback):  # type: ignore[misc]  # the same
+    """Steps as slow as those of a large model: at a step it waits until something is in the trainer's log."""
+
+    def __init__(self, trainer: Trainer, waits: dict[int, int]) -> None:
+        self._trainer = trainer
+        self._waits = waits
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401, ARG002
+        """Wait until so many checkpoints have been judged."""
+        gate = next(one for one in self._trainer.callback_handler.callbacks if isinstance(one, R1EvalCallback))
+        end = time.monotonic() + TIMEOUT_S
+        while len(gated_steps(self._trainer)) < self._waits.get(state.global_step, 0) and time.monotonic() < end:
+            time.sleep(0.05)
+            gate.on_step_end(args, state, control)
+
+
+def trainer_in(folder: Path, *, max_steps: int, save_steps: int = 2, **arguments: object) -> RecordingTrainer:
+    """Make a trainer of one linear layer."""
+    rows = [{"x": torch.ones(2), "labels": torch.ones(1)} for _ in range(4)]
+    return RecordingTrainer(
+        Line(),
+        TrainingArguments(
+            output_dir=str(folder / "out"), max_steps=max_steps, save_steps=save_steps, logging_steps=1,
+            per_device_train_batch_size=1, use_cpu=True, disable_tqdm=True, **{"report_to": [], **arguments},
+        ),
+        train_dataset=rows,
+    )  # fmt: skip
+
+
+class Line(torch.nn.Module):  # type: ignore[misc]  # torch says nothing of its types
+    """A model that is quick to train."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+
+    def forward(self, x: Any, labels: Any) -> dict[str, Any]:  # noqa: ANN401 - torch says nothing of its types
+        """Return the loss."""
+        return {"loss": ((self.layer(x) - labels) ** 2).mean()}
+
+
+def logged(trainer: Trainer) -> dict[int, dict[str, Any]]:
+    """Return what was logged of checkpoints, by step."""
+    entries = [entry for entry in trainer.state.log_history if any(key.startswith("r1eval/") for key in entry)]
+    return {entry["step"]: entry for entry in entries}
+
+
+def gated_steps(trainer: Trainer) -> list[int]:
+    """List the steps that something was logged of."""
+    return [*logged(trainer)]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in the test's folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+class TestLog:
+    def test_every_checkpoint_is_judged_at_its_own_step(self, tmp_path: Path) -> None:
+        """Training runs on, the end collects everything, and no log entry of the trainer is lost."""
+        trainer = trainer_in(tmp_path, max_steps=5)
+        trainer.add_callback(R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=()))
+        trainer.train()
+        entries = logged(trainer)
+        assert [*entries] == [2, 4, 5]
+        assert [entry["r1eval/smoke/verdict"] for entry in entries.values()] == ["INCONCLUSIVE", "PASS", "PASS"]
+        assert entries[4].keys() == {
+            "step", "epoch", "r1eval/smoke/pass_at_1", "r1eval/smoke/standard_error", "r1eval/smoke/z",
+            "r1eval/smoke/verdict", "r1eval/smoke/passes",
+        }  # fmt: skip
+        assert entries[4]["epoch"] == 1.0
+        losses = [entry["step"] for entry in trainer.state.log_history if "loss" in entry]
+        assert losses == [1, 2, 3, 4, 5]
+        assert trainer.state.global_step == 5
+
+    def test_lineage_and_runs_lie_with_the_training(self, tmp_path: Path) -> None:
+        """Below its output folder, by checkpoint; copies that were judged are gone."""
+        trainer = trainer_in(tmp_path, max_steps=4, save_total_limit=1)
+        trainer.add_callback(R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=()))
+        trainer.train()
+        (first,) = (tmp_path / "out" / "r1eval" / "out" / "checkpoint-2").glob(f"*/{FILE_NAME}")
+        (second,) = (tmp_path / "out" / "r1eval" / "out" / "checkpoint-4").glob(f"*/{FILE_NAME}")
+        assert read_report(first.parent).header.lineage == Lineage(step=2)
+        assert read_report(second.parent).header.lineage == Lineage(step=4, parent="out/checkpoint-2")
+        assert not [*(tmp_path / "out" / "r1eval" / "checkpoints" / "out").iterdir()]
+        assert not (tmp_path / "out" / "checkpoint-2").exists()
+
+    def test_tensorboard_has_them_at_their_steps(self, tmp_path: Path) -> None:
+        """Its callback closes its log at the end of training; the last checkpoint is in it before that."""
+        trainer = trainer_in(tmp_path, max_steps=4, report_to=["tensorboard"])
+        trainer.add_callback(R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=()))
+        trainer.train()
+        (events,) = tmp_path.glob("out/runs/*/events*")
+        scores = {step: value for step, tag, value in scalars(events) if tag == "train/r1eval/smoke/pass_at_1"}
+        entries = logged(trainer)
+        assert scores == pytest.approx({step: entries[step]["r1eval/smoke/pass_at_1"] for step in (2, 4)})
+
+
+def scalars(path: Path) -> Iterator[tuple[int, str, float]]:
+    """Read the numbers of a TensorBoard log: records of length, checksum, event, checksum."""
+    from tensorboardX.proto import event_pb2  # type: ignore[import-untyped]  # noqa: PLC0415 - protobuf's, where it is read
+
+    content = path.read_bytes()
+    while content:
+        (length,) = struct.unpack("<Q", content[:8])
+        event = event_pb2.Event.FromString(content[12 : 12 + length])
+        yield from ((event.step, value.tag, value.simple_value) for value in event.summary.value)
+        content = content[16 + length :]
+
+
+class TestRegression:
+    def test_it_stops_the_training(self, tmp_path: Path) -> None:
+        """At the first step after the verdict, which is compared with the last checkpoint that held."""
+        trainer = trainer_in(tmp_path, max_steps=50, save_steps=2)
+        trainer.falls_at = 4
+        trainer.add_callback(
+            R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=(), on_regression="stop")
+        )
+        trainer.add_callback(Patient(trainer, {5: 2}))
+        trainer.train()
+        assert trainer.state.global_step == 6
+        entries = logged(trainer)
+        assert entries[4]["r1eval/smoke/verdict"] == "FAIL_REGRESSED"
+        assert entries[4]["r1eval/smoke/z"] < -3
+
+    @pytest.mark.parametrize(("answer", "last_step"), [(True, 5), (None, 8)])
+    def test_a_function_decides(self, tmp_path: Path, answer: bool | None, last_step: int) -> None:  # noqa: FBT001
+        """It is given the checkpoint with its report, and stops the training by saying True."""
+        told: list[GatedCheckpoint] = []
+
+        def decide(gated: GatedCheckpoint) -> bool | None:
+            told.append(gated)
+            return answer
+
+        trainer = trainer_in(tmp_path, max_steps=8, save_steps=2)
+        trainer.falls_at = 4
+        baseline = record_run(tmp_path / "baseline", n_samples=16)
+        gate = R1EvalCallback(
+            trainer, benchmarks=["smoke"], engine="replay", gpus=(), on_regression=decide, baseline=baseline,
+            when_busy="latest",
+        )  # fmt: skip
+        trainer.add_callback(gate)
+        trainer.add_callback(Patient(trainer, {4: 2}))
+        trainer.train()
+        assert trainer.state.global_step == last_step
+        assert told[0].saved.step == 4
+        assert told[0].report is not None
+        assert not told[0].report.passes
+
+    def test_what_is_skipped_is_no_error(self, tmp_path: Path) -> None:
+        """With "latest" the log holds those that were judged, the newest among them."""
+        trainer = trainer_in(tmp_path, max_steps=20)
+        gate = R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=(), when_busy="latest")
+        trainer.add_callback(gate)
+        trainer.train()
+        assert gated_steps(trainer)[-1] == 20
+        assert len(logged(trainer)) < 10
+        assert not [entry for entry in logged(trainer).values() if "r1eval/error" in entry]
+
+    def test_logging_only_is_the_default(self, tmp_path: Path) -> None:
+        """Training goes to its end."""
+        trainer = trainer_in(tmp_path, max_steps=4, save_steps=4)
+        trainer.falls_at = 0
+        baseline = record_run(tmp_path / "baseline", n_samples=16)
+        gate = R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=(), baseline=baseline)
+        trainer.add_callback(gate)
+        trainer.train()
+        assert logged(trainer)[4]["r1eval/smoke/verdict"] == "FAIL_REGRESSED"
+
+
+class TestTroubles:
+    def test_an_evaluation_that_dies_does_not_touch_training(self, tmp_path: Path) -> None:
+        """Killed in the middle, twice; both are said, and the training ends as if nothing had been."""
+        (tmp_path / "conftest.py").write_text(
+            "import os, signal, threading\n"
+            "def pytest_sessionstart():\n"
+            "    threading.Timer(2, os.kill, (os.getpid(), signal.SIGKILL)).start()\n"
+        )
+        slow = {"delay_s": 1.0, "n_concurrent": 1}
+        trainer = trainer_in(tmp_path, max_steps=4)
+        trainer.add_callback(
+            R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=(), engine_arg=slow, retry_after_s=())
+        )
+        trainer.train()
+        assert trainer.state.global_step == 4
+        errors = {step: entry["r1eval/error"] for step, entry in logged(trainer).items()}
+        assert [*errors] == [2, 4]
+        assert all("the evaluation ended without a verdict (exit code -9)" in error for error in errors.values())
+
+    def test_the_end_waits_no_longer_than_it_was_told(self, tmp_path: Path) -> None:
+        """What is under way is ended and said; what waited is given up."""
+        slow = {"delay_s": 5.0, "n_concurrent": 1}
+        trainer = trainer_in(tmp_path, max_steps=4)
+        gate = R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=(), engine_arg=slow, wait_at_end_s=3)
+        trainer.add_callback(gate)
+        started = time.monotonic()
+        trainer.train()
+        assert time.monotonic() - started < 60
+        errors = {step: entry["r1eval/error"] for step, entry in logged(trainer).items()}
+        assert "without a verdict" in errors[2]
+        assert errors[4] == "the training ended before its turn"
+
+    def test_a_training_that_fails_leaves_no_evaluation_behind(self, tmp_path: Path) -> None:
+        """Its process ends, and with it what it started."""
+        script = tmp_path / "train.py"
+        end = 'raise RuntimeError("out of data")'
+        script.write_text(ENDING.format(root=Path(__file__).parents[2], folder=tmp_path, end=end))
+        done = subprocess.run(
+            [sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=TIMEOUT_S
+        )
+        assert "RuntimeError: out of data" in done.stderr
+        assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if _mentions(path, f"{tmp_path}/out")]
+
+    def test_a_training_that_is_killed_takes_its_evaluation_along(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As torchrun ends them; the one that goes on judges what was left without a verdict, and no more."""
+        script = tmp_path / "train.py"
+        end = "os.kill(os.getpid(), signal.SIGTERM)"
+        script.write_text(ENDING.format(root=Path(__file__).parents[2], folder=tmp_path, end=end))
+        monkeypatch.setenv("STARTED_IN", str(tmp_path))
+        done = subprocess.run([sys.executable, str(script)], check=False, timeout=TIMEOUT_S)
+        monkeypatch.delenv("STARTED_IN")
+        assert done.returncode == -signal.SIGTERM
+        wait_for_none_with("STARTED_IN", str(tmp_path))
+        left = tmp_path / "out" / "r1eval" / "checkpoints" / "out"
+        assert sorted(path.name for path in left.iterdir()) == ["checkpoint-2", "checkpoint-2.digests.json"]
+
+        trainer = trainer_in(tmp_path, max_steps=4)
+        trainer.add_callback(R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=()))
+        trainer.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-2"))
+        assert gated_steps(trainer) == [2, 4]
+        assert [*left.iterdir()] == []
+
+    def test_a_function_that_fails_does_not_touch_training(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """At the end it would take away what comes after the training, such as saving the model."""
+
+        def decide(_: GatedCheckpoint) -> bool:
+            raise LookupError("nobody to tell")
+
+        trainer = trainer_in(tmp_path, max_steps=2)
+        trainer.falls_at = 0
+        baseline = record_run(tmp_path / "baseline", n_samples=16)
+        gate = R1EvalCallback(
+            trainer, benchmarks=["smoke"], engine="replay", gpus=(), on_regression=decide, baseline=baseline
+        )
+        trainer.add_callback(gate)
+        trainer.train()
+        assert logged(trainer)[2]["r1eval/smoke/verdict"] == "FAIL_REGRESSED"
+        assert "on_regression failed on step 2; the training goes on" in caplog.text
+        assert "nobody to tell" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"benchmarks": ["aime2024"]}, "no such benchmark"),
+            ({"benchmarks": ["smoke"], "on_regression": "halt"}, "on_regression is 'halt'; expected 'log', 'stop' or"),
+            ({"benchmarks": ["smoke"], "gate": "sequential"}, "a run that stops early is no baseline for the next"),
+            (
+                {"benchmarks": ["smoke"], "gate": "sequential", "baseline": "a/b", "anchor": "c/d"},
+                "gate='sequential' with an anchor: looks are planned around one baseline",
+            ),
+        ],
+    )
+    def test_mistakes_are_found_before_the_training(self, tmp_path: Path, options: dict[str, Any], words: str) -> None:
+        """And not at the first checkpoint, hours later."""
+        with pytest.raises(PlanError, match=words):
+            R1EvalCallback(trainer_in(tmp_path, max_steps=1), **options)
+
+
+def _mentions(path: Path, text: str) -> bool:
+    try:
+        return text in path.read_text()
+    except OSError:
+        return False
+
+
+ENDING = """
+import os, signal, sys, time
+sys.path.insert(0, '{root}')
+from pathlib import Path
+from transformers import TrainerCallback
+from pytest_r1eval.training.callback import R1EvalCallback
+from tests.training.test_callback import trainer_in
+class Ending(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 3:
+            while not list(Path('{folder}').glob("out/r1eval/out/*/*/run.sqlite")):
+                time.sleep(0.1)
+            {end}
+trainer = trainer_in(Path('{folder}'), max_steps=9)
+slow = {{"delay_s": 5.0, "n_concurrent": 1}}
+trainer.add_callback(R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=(), engine_arg=slow))
+trainer.add_callback(Ending())
+trainer.train()
+"""
+
+RANKS = """
+import json, sys
+sys.path.insert(0, '{root}')
+from pathlib import Path
+from pytest_r1eval.training.callback import R1EvalCallback
+from tests.recordings import record_run
+from tests.training.test_callback import Patient, logged, trainer_in
+folder = Path('{folder}')
+trainer = trainer_in(folder, max_steps=40, save_steps=9)
+trainer.falls_at = 9
+gate = R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=(), on_regression="stop",
+                      baseline=folder / "baseline", when_busy="latest")
+trainer.add_callback(gate)
+if trainer.is_world_process_zero():
+    trainer.add_callback(Patient(trainer, {{11: 1}}))
+trainer.train()
+is_judged = bool(list(folder.glob(f"out/r1eval/out/checkpoint-18/*/verdicts.json")))
+rank = trainer.args.process_index
+left = [trainer.state.global_step, len(logged(trainer)), is_judged]
+(folder / f"rank-{{rank}}.json").write_text(json.dumps(left))
+"""
+
+
+def test_all_processes_of_a_training_stop_together(tmp_path: Path) -> None:
+    """
+    Two ranks under torchrun: the first judges, both leave the loop at the same step, and none waits for ever.
+
+    At the end the second waits too: a collective operation that follows would time out before a gate is through.
+    """
+    record_run(tmp_path / "baseline", n_samples=16)
+    script = tmp_path / "train.py"
+    script.write_text(RANKS.format(root=Path(__file__).parents[2], folder=tmp_path))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in (0, 1))
+    assert first[0] == second[0] == 20
+    assert first[1] >= 1
+    assert second[1] == 0
+    assert first[2]
+    assert second[2]

@@ -1,0 +1,179 @@
+"""A training's checkpoints are measured by the last one that held, by real runs of pytest."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.core.lineage import Lineage
+from pytest_r1eval.errors import EvaluationError, RehearsalError
+from pytest_r1eval.reports.run_report import RunReport
+from pytest_r1eval.runs.store import FILE_NAME
+from pytest_r1eval.stats.verdicts import Verdict
+from pytest_r1eval.training.queue import SavedCheckpoint
+from pytest_r1eval.training.runners import Gate, GateOrder, LocalGate, SlurmGate, SlurmPlace
+from tests.processes import wait_for_samples
+from tests.recordings import record_run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """A training whose checkpoints are recorded runs, for the replay engine."""
+
+    folder: Path
+
+    def order(self, **options: object) -> GateOrder:
+        """Say how its checkpoints are judged."""
+        return GateOrder(
+            benchmarks=("smoke",),
+            output_dir=self.folder / "r1eval",
+            folder=self.folder,
+            options={"engine": "replay", **options},
+            first_baseline=None,
+            commit="abc",
+        )
+
+    def checkpoint(self, step: int, *, solve_rate: float = 0.6, training: str = "out") -> SavedCheckpoint:
+        """Save a checkpoint."""
+        folder = self.folder / training / f"checkpoint-{step}"
+        name = f"{training}/checkpoint-{step}"
+        record_run(folder, solve_rate=solve_rate, seed=step, weights=f"w{step}", model_name=name, n_samples=16)
+        return SavedCheckpoint(step=step, epoch=None, folder=folder)
+
+    def judged(self, saved: SavedCheckpoint, **options: object) -> RunReport:
+        """Judge a checkpoint in a process of its own."""
+        return LocalGate(self.order(**options), workers=None, gpus=()).judge(saved)
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Training:
+    """Start a training."""
+    return Training(folder=tmp_path)
+
+
+def test_a_fallen_checkpoint_is_no_reference(training: Training) -> None:
+    """Each is compared with the last that held, which is its parent in the stored lineage; steps are no accident."""
+    first = training.judged(training.checkpoint(100))
+    assert first["smoke"].verdict is Verdict.INCONCLUSIVE
+    assert first.header.lineage == Lineage(step=100, commit="abc")
+
+    second = training.judged(training.checkpoint(200))
+    assert second["smoke"].verdict is Verdict.PASS
+    assert second.header.lineage == Lineage(step=200, parent="out/checkpoint-100", commit="abc")
+    assert second["smoke"].result.baseline == f"run {first.run}"
+
+    fallen = training.judged(training.checkpoint(300, solve_rate=0.1))
+    assert fallen["smoke"].verdict is Verdict.FAIL_REGRESSED
+
+    after = training.judged(training.checkpoint(400))
+    assert after["smoke"].result.baseline == f"run {second.run}"
+    assert after.header.lineage == Lineage(step=400, parent="out/checkpoint-200", commit="abc")
+
+
+def test_a_suspicious_rise_is_no_reference_by_itself(training: Training) -> None:
+    """The next checkpoint is compared with the one before the rise."""
+    first = training.judged(training.checkpoint(100, solve_rate=0.4))
+    risen = training.judged(training.checkpoint(200, solve_rate=0.95))
+    assert risen["smoke"].verdict is Verdict.SUSPICIOUS_IMPROVED
+
+    after = training.judged(training.checkpoint(300, solve_rate=0.4))
+
+    assert after["smoke"].result.baseline == f"run {first.run}"
+
+
+def test_an_anchor_is_tested_beside_the_previous_checkpoint(training: Training) -> None:
+    """Two verdicts on the same counts, in the report of the checkpoint's own run."""
+    anchor = record_run(training.folder / "anchor", n_samples=64, seed=7, weights="w0")
+    first = training.judged(training.checkpoint(100), anchor=str(anchor))
+    second = training.judged(training.checkpoint(200), anchor=str(anchor))
+
+    assert first["smoke"].result.baseline == f"run {anchor}"
+    assert first["smoke"].result.references == ()
+    assert [reference.baseline for reference in second["smoke"].result.references] == [
+        f"run {first.run}",
+        f"run {anchor}",
+    ]
+
+
+def test_a_resumed_training_goes_on_from_its_runs(training: Training) -> None:
+    """Runs of later steps, which were thrown away with the old branch, and other trainings' are not its past."""
+    first = training.judged(training.checkpoint(100))
+    training.judged(training.checkpoint(300))
+    training.judged(training.checkpoint(150, training="other"))
+    again = training.judged(training.checkpoint(200))
+    assert again["smoke"].result.baseline == f"run {first.run}"
+
+
+def test_a_run_that_was_killed_at_its_start_is_passed_over(training: Training) -> None:
+    """Its file holds nothing yet; the gates after it go on with the one before it."""
+    first = training.judged(training.checkpoint(100))
+    torn = training.folder / "r1eval" / "out" / "checkpoint-150" / "run"
+    torn.mkdir(parents=True)
+    (torn / FILE_NAME).touch()
+    assert training.judged(training.checkpoint(200))["smoke"].result.baseline == f"run {first.run}"
+
+
+def test_a_fixed_baseline_stays(training: Training) -> None:
+    """Somebody who names one means it, at every step."""
+    reference = record_run(training.folder / "reference", n_samples=16)
+    for step in (100, 200):
+        report = training.judged(training.checkpoint(step), baseline=str(reference))
+        assert report["smoke"].result.baseline == f"run {reference}"
+
+
+def test_what_is_known_of_the_lineage_is_kept(training: Training) -> None:
+    """What the user says comes before what is found."""
+    report = training.judged(training.checkpoint(100), lineage={"parent": "org/base", "commit": "def"})
+    assert report.header.lineage == Lineage(step=100, parent="org/base", commit="def")
+
+
+def test_an_evaluation_that_cannot_run_says_why(training: Training) -> None:
+    """With pytest's own reason."""
+    with pytest.raises(EvaluationError, match="--r1-sigmas is '0'"):
+        training.judged(training.checkpoint(100), sigmas=0)
+
+
+def test_jobs_that_would_fail_are_not_submitted(training: Training) -> None:
+    """A training's jobs are checked as those of the command are, before Slurm is asked for a node."""
+    order = training.order(sigmas="abc")
+    with pytest.raises(RehearsalError, match="--r1-sigmas is 'abc'; expected a number above 0"):
+        SlurmGate(order, SlurmPlace(gpus_per_node=0, workers="1")).judge(training.checkpoint(100))
+    assert not (order.output_dir / "slurm").exists()
+
+
+@pytest.mark.parametrize("place", [None, SlurmPlace()])
+def test_a_gate_that_was_stopped_begins_nothing(training: Training, place: SlurmPlace | None) -> None:
+    """The end of a training may come between two checkpoints, when there is nothing yet to end."""
+    order = training.order()
+    gate: Gate = SlurmGate(order, place) if place else LocalGate(order, workers=None, gpus=())
+    gate.stop()
+    with pytest.raises(EvaluationError, match="the training ended before its turn"):
+        gate.judge(training.checkpoint(100))
+    assert not (training.folder / "r1eval").exists()
+
+
+def test_stopping_ends_the_run(training: Training) -> None:
+    """From another thread; what is drawn stays stored."""
+    gate = LocalGate(training.order(engine_arg={"delay_s": 1.0, "n_concurrent": 1}), workers=None, gpus=())
+    said: list[str] = []
+
+    def judge() -> None:
+        try:
+            gate.judge(training.checkpoint(100))
+        except EvaluationError as error:
+            said.append(str(error))
+
+    thread = threading.Thread(target=judge)
+    thread.start()
+    runs = training.folder / "r1eval" / "out" / "checkpoint-100"
+    while not (found := [*runs.glob("*/run.sqlite")]):
+        time.sleep(0.05)
+    wait_for_samples(found[0].parent, 4)
+    gate.stop()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert "the evaluation ended without a verdict (exit code 2)" in said[0]

@@ -1,0 +1,182 @@
+"""What happens after the verdicts, where it goes wrong before any Hub is asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.commands.cli import main
+from pytest_r1eval.core.uploads import UploadLayout, UploadWishes
+from pytest_r1eval.errors import UploadError
+from pytest_r1eval.upload.after_verdict import finish
+from pytest_r1eval.upload.package import pack
+from pytest_r1eval.upload.record import UploadRecord, read_record, write_record
+from tests.judged_runs import TASKS, judged, judged_run
+from tests.recordings import record_run
+
+
+class TestFinish:
+    def test_nothing_is_said_where_all_is_well(self, tmp_path: Path) -> None:
+        """The files are written, and there is no upload to speak of."""
+        run = record_run(tmp_path / "run")
+        finished = finish(run, judged(run), tasks=TASKS, wishes=None)
+        assert (finished.lines, finished.is_uploaded) == ((), None)
+        assert finished.reports == (f"report: {run / 'report.html'}",)
+        assert len(list(run.glob("details/local/toy/*/details_smoke|0_*.parquet"))) == 1
+
+    def test_a_failing_step_does_not_stop_the_next(self, tmp_path: Path) -> None:
+        """Files that cannot be written, and so no upload: two remarks, each with what to do."""
+        run = record_run(tmp_path / "run")
+        results = judged(run)
+        (run / "results").write_text("in the way")
+        finished = finish(run, results, tasks=TASKS, wishes=UploadWishes(repo="acme/runs"))
+        details, upload, again = finished.lines
+        assert details.startswith(f"details: not written: cannot write {run}/results/local/toy/results_")
+        assert upload.startswith(f"upload: FAILED. {run} has no results file to upload")
+        assert again == f"  nothing is lost; try again with: r1eval upload {run}"
+        assert finished.is_uploaded is False
+        record = read_record(run)
+        assert record is not None
+        assert record.wishes == UploadWishes(repo="acme/runs")
+
+    def test_red_gates_are_not_uploaded(self, tmp_path: Path) -> None:
+        """And that is said, as is how to upload them."""
+        run = record_run(tmp_path / "run", skip=frozenset({("p000", 0)}))
+        finished = finish(run, judged(run), tasks=TASKS, wishes=UploadWishes(repo="acme/runs"))
+        assert finished.lines == ("upload: none, as a gate is not green (--r1-upload-when always uploads every run)",)
+        assert finished.is_uploaded is None
+
+    @pytest.mark.parametrize("name", ["verdicts.json", "report.html", "results", "details", "upload.json"])
+    def test_no_file_takes_the_verdict_away(self, tmp_path: Path, name: str) -> None:
+        """Something in a file's place is a line that names it, and every other file is written."""
+        run = record_run(tmp_path / "run")
+        results = judged(run)
+        (run / name).mkdir()
+        (run / name / "in the way").mkdir()
+        (run / name / "local").write_text("in the way")
+        finished = finish(run, results, tasks=TASKS, wishes=UploadWishes(repo="acme/runs"))
+        failed = [line for line in (*finished.reports, *finished.lines) if "not written: " in line or "FAILED." in line]
+        assert failed
+        assert name in failed[0]
+        assert finished.is_uploaded is False
+        written = {path.name for path in run.iterdir() if path.is_file()} | {name, "verdicts.json", "report.html"}
+        assert written == {path.name for path in run.iterdir() if path.is_file()} | {name}
+
+    def test_an_error_of_any_kind_is_a_line(self, tmp_path: Path) -> None:
+        """What a step raises changes nothing, whoever raised it: here a task that nobody named."""
+        run = record_run(tmp_path / "run")
+        finished = finish(run, judged(run), tasks={}, wishes=None)
+        assert finished.lines == (
+            "details: not written: KeyError: 'smoke'; samples and verdicts are in the run's store",
+        )
+        assert (run / "verdicts.json").is_file()
+
+    def test_a_report_that_fails_does_not_stop_the_next(self, tmp_path: Path) -> None:
+        """Each report is written or named by itself."""
+        run = record_run(tmp_path / "run")
+        (tmp_path / "bad.md").mkdir()
+        paths = (tmp_path / "bad.md", tmp_path / "good.md")
+        page, bad, good = finish(run, judged(run), tasks=TASKS, wishes=None, reports=paths).reports
+        assert page == f"report: {run / 'report.html'}"
+        assert bad.startswith(f"report: not written: cannot write the report {tmp_path / 'bad.md'}")
+        assert good == f"report: {tmp_path / 'good.md'}"
+
+
+class TestRecord:
+    def test_round_trip(self, tmp_path: Path) -> None:
+        """What became of an upload, with every wish."""
+        wishes = UploadWishes(repo="acme", layout=UploadLayout.OPEN_R1, is_public=True, model_page="acme/model")
+        record = UploadRecord(wishes=wishes, url="https://hub/acme/runs", commit="1" * 40)
+        write_record(tmp_path, record)
+        assert record == read_record(tmp_path)
+
+    @pytest.mark.parametrize("content", ["", "[]", '{"wishes": {"repo": "a/b", "layout": "other"}}'])
+    def test_another_file_is_refused(self, tmp_path: Path, content: str) -> None:
+        """With what to do about it."""
+        (tmp_path / "upload.json").write_text(content)
+        with pytest.raises(UploadError, match=r"Delete it and name the repository with --repo"):
+            read_record(tmp_path)
+
+
+class TestPack:
+    def test_results_of_other_verdicts_are_refused(self, tmp_path: Path) -> None:
+        """A run that was judged again and whose files were not written again sends no mixture."""
+        judged_run(tmp_path / "run")
+        path = tmp_path / "run" / "verdicts.json"
+        path.write_text(path.read_text().replace('"passes": true', '"passes": false', 1))
+        with pytest.raises(UploadError, match=r"belongs to other verdicts than verdicts\.json"):
+            pack(tmp_path / "run", UploadWishes(repo="acme/runs"))
+
+    def test_missing_details_are_named(self, tmp_path: Path) -> None:
+        """A folder that was copied in part."""
+        files = judged_run(tmp_path / "run")
+        files.details("smoke|0").unlink()
+        with pytest.raises(UploadError, match=r"details_smoke\|0_.*parquet is missing; expected the files of a judged"):
+            pack(tmp_path / "run", UploadWishes(repo="acme/runs"))
+
+    def test_results_of_another_version_are_refused(self, tmp_path: Path) -> None:
+        """Keys that are not there are named."""
+        files = judged_run(tmp_path / "run")
+        content = json.loads(files.results.read_text())
+        del content["r1eval"]["revision"]
+        files.results.write_text(json.dumps(content))
+        with pytest.raises(UploadError, match=r"is not as this version writes it \(KeyError: 'revision'\)"):
+            pack(tmp_path / "run", UploadWishes(repo="acme/runs"))
+
+    @pytest.mark.parametrize("how", ["a name", "an absolute name", "a link"])
+    def test_a_file_outside_of_the_run_is_not_sent(self, tmp_path: Path, how: str) -> None:
+        """A run's folder may come from elsewhere; what it points to on this machine is no part of it."""
+        secret = tmp_path / "secret"
+        secret.write_text("token")
+        files = judged_run(tmp_path / "run")
+        if how == "a link":
+            files.details("smoke|0").unlink()
+            files.details("smoke|0").symlink_to(secret)
+        else:
+            content = json.loads(files.results.read_text())
+            content["r1eval"]["benchmarks"]["smoke"]["details"] = "../secret" if how == "a name" else str(secret)
+            files.results.write_text(json.dumps(content))
+        with pytest.raises(UploadError, match=r"leads out of .*run, to .*secret; expected the run's own files"):
+            pack(tmp_path / "run", UploadWishes(repo="acme/runs"))
+
+    def test_results_of_another_run_are_refused(self, tmp_path: Path) -> None:
+        """Names in a repository are made of the run's, not of what a file says."""
+        files = judged_run(tmp_path / "run")
+        content = json.loads(files.results.read_text())
+        content["r1eval"]["model_name"] = "acme/other"
+        files.results.write_text(json.dumps(content))
+        with pytest.raises(UploadError, match="is of another run than"):
+            pack(tmp_path / "run", UploadWishes(repo="acme/runs"))
+
+    def test_only_whole_benchmarks_go_to_a_model_page(self, tmp_path: Path) -> None:
+        """Neither local data nor a subset is the benchmark that a leaderboard ranks."""
+        judged_run(tmp_path / "run")
+        assert pack(tmp_path / "run", UploadWishes(repo="acme/runs")).page_scores == ()
+
+
+class TestCommand:
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            ((), "was not to be uploaded so far; say where to with --repo REPO"),
+            (("--repo", "a/b/c"), "expected org/name, or org alone"),
+            (("--repo", "acme/runs"), "has no results file to upload"),
+        ],
+    )
+    def test_refusals(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+    ) -> None:
+        """One line and exit code 2."""
+        run = record_run(tmp_path / "run")
+        assert main(["upload", str(run), *arguments]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("r1eval upload: error: ")
+        assert said in line
+
+    def test_no_run(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """A folder that holds none is left as it was."""
+        assert main(["upload", str(tmp_path), "--repo", "acme/runs"]) == 2
+        assert "no run at" in capsys.readouterr().err
+        assert list(tmp_path.iterdir()) == []
