@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pytest_r1eval.core.benchmarks import Exam, Problem, Sampling
 from pytest_r1eval.core.fingerprints import FileDigest, Harness, ModelIdentity, checkpoint_digest, prompts_digest
-from pytest_r1eval.core.plans import Plan, Share, sample_seed
+from pytest_r1eval.core.plans import Plan, Slice, sample_seed
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
 from pytest_r1eval.runs.store import RunHeader, Store
 from pytest_r1eval.stats import gates
@@ -66,13 +66,13 @@ def record_run(
     temperature: float = 0.6,
     ungraded: frozenset[tuple[str, int]] = frozenset(),
     gate: SequentialGate | None = None,
-    share: Share | None = None,
+    part: Slice | None = None,
 ) -> Path:
     """
     Write a run whose samples are correct with the given rate, or with `solve_rates` in turn, problem by problem.
 
     `skip` leaves (problem id, index) pairs out; on `ungraded` ones the grader failed. With a `gate` the samples are
-    planned in its rounds; all are there, and no look is taken. A `share` holds its part of them. Random bytes behind
+    planned in its rounds; all are there, and no look is taken. A `part` holds its part of them. Random bytes behind
     each text, in hexadecimal, take as much room in a store: they cannot be compressed. A `text` is every sample's, a
     `solution` is written for a problem and for whether it is right.
     """
@@ -82,7 +82,7 @@ def record_run(
         identity=identity_of(weights=weights, config=config, chat_template=chat_template),
         created="2025-01-20T00:00:00+00:00",
         seed=seed,
-        share=share,
+        slice=part,
     )
     store = Store.create(folder, header)
     store.select(benchmarks)

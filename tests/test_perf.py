@@ -49,7 +49,7 @@ def test_aime_is_balanced(n_running: int) -> None:
     assert statistics.mean(efficiency(setting, seed=seed) for seed in SEEDS) >= 0.95
 
 
-def test_shares_are_what_balances() -> None:
+def test_slices_are_what_balances() -> None:
     """Without them the first engine that is ready takes most of the run."""
     setting = Setting(benchmark="aime24", is_shared=False)
     assert efficiency(setting, seed=0) < 0.5

@@ -90,10 +90,10 @@ def test_another_label_cancels_no_gate() -> None:
     assert "github.event.label.name" in content["concurrency"]["group"]
 
 
-def test_a_share_is_of_this_run_alone() -> None:
-    """A runner of one's own keeps its folders: an older share beside the new one would be merged with it."""
-    steps = loaded(ROOT / "examples/github/shards.yml")["jobs"]["draw"]["steps"]
-    assert steps[0]["env"]["R1_OUTPUT_DIR"] == steps[1]["with"]["path"] == "${{ runner.temp }}/share"
+def test_a_slice_is_of_this_run_alone() -> None:
+    """A runner of one's own keeps its folders: an older slice beside the new one would be merged with it."""
+    steps = loaded(ROOT / "examples/github/slices.yml")["jobs"]["draw"]["steps"]
+    assert steps[0]["env"]["R1_OUTPUT_DIR"] == steps[1]["with"]["path"] == "${{ runner.temp }}/slice"
 
 
 @pytest.mark.parametrize("path", EVERYTHING, ids=lambda path: path.name)

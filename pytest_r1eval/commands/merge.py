@@ -1,4 +1,4 @@
-"""`r1eval merge`: the shares of one run, brought together."""
+"""`r1eval merge`: the slices of one run, brought together."""
 # ruff: noqa: PLC0415 - see the package
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, show, show_json
 
 def merge(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="the folders of all shares, in any order", show_default=False)
+        list[Path], typer.Argument(metavar="RUN...", help="the folders of all slices, in any order", show_default=False)
     ],
     *,
     out: Annotated[Path, typer.Option(metavar="RUN", help="the folder of the new run", show_default=False)],
     json: Json = False,
 ) -> int:
-    """Bring the shares of one run together (--r1-shard)."""
+    """Bring the slices of one run together (--r1-slice)."""
     from pytest_r1eval.runs.merge import merge as merged_from
 
     merged = merged_from(runs, out=out)
     if json:
-        show_json({"run": str(merged.run), "n_shares": merged.n_shares, "n_samples": dict(merged.n_samples)})
+        show_json({"run": str(merged.run), "n_slices": merged.n_slices, "n_samples": dict(merged.n_samples)})
         return EXIT_PASSED
     held = ", ".join(f"{name}: {n_samples} samples" for name, n_samples in merged.n_samples.items())
-    show(f"{merged.n_shares} shares merged into {merged.run} ({held})\nnext: pytest --r1-judge-only {merged.run}")
+    show(f"{merged.n_slices} slices merged into {merged.run} ({held})\nnext: pytest --r1-judge-only {merged.run}")
     return EXIT_PASSED

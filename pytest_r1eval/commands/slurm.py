@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_r1eval.slurm import jobs as slurm_jobs
     from pytest_r1eval.slurm.scripts import Submission
 
-app = typer.Typer(name="slurm", help="Run a gate on a Slurm cluster: an array of shares, then a job that judges.")
+app = typer.Typer(name="slurm", help="Run a gate on a Slurm cluster: an array of slices, then a job that judges.")
 
 Submitted: TypeAlias = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="what r1eval slurm submit printed", show_default=False)
@@ -34,11 +34,11 @@ def submit(  # noqa: PLR0913 - a command's options
     *,
     model: Annotated[str, typer.Option(metavar="MODEL", help="the checkpoint, as of --r1-model", show_default=False)],
     benchmarks: Annotated[str, typer.Option(metavar="A,B", help="the benchmarks, by name", show_default=False)],
-    nodes: Annotated[int, typer.Option(metavar="N", min=1, help="shares, each on a node of its own")] = 1,
+    nodes: Annotated[int, typer.Option(metavar="N", min=1, help="slices, each on a node of its own")] = 1,
     gpus_per_node: Annotated[int, typer.Option(metavar="N", min=0, help="GPUs of each; 0 asks for none")] = 8,
     workers: Annotated[str, typer.Option(metavar="auto|N", help="engines on each node")] = "auto",
     time: Annotated[
-        str | None, typer.Option(metavar="TIME", help="time limit of a start; a share goes on in the next one")
+        str | None, typer.Option(metavar="TIME", help="time limit of a start; a slice goes on in the next one")
     ] = None,
     grace: Annotated[int, typer.Option(metavar="S", min=1, help="seconds before the limit at which it stops")] = 120,
     sbatch_arg: Annotated[
@@ -53,7 +53,7 @@ def submit(  # noqa: PLR0913 - a command's options
     json: Json = False,
 ) -> int:
     """
-    Submit a gate. Other options go to pytest: drawing to the shares, gate, report and upload to the judge.
+    Submit a gate. Other options go to pytest: drawing to the slices, gate, report and upload to the judge.
 
     What the environment holds of secrets (HF_TOKEN and its like) reaches the judge alone: a share that downloads a
     model or data set which is not public needs them cached before, or the login of hf auth login.
@@ -71,7 +71,7 @@ def submit(  # noqa: PLR0913 - a command's options
         python=sys.executable,
         model=str(Path(model).resolve()) if Path(model).exists() else model,
         marks=mark_expression(benchmarks.split(","), tasks=_tasks(context.args)),
-        n_shares=nodes,
+        n_slices=nodes,
         gpus_per_node=gpus_per_node,
         workers=workers,
         time=time,
@@ -98,14 +98,14 @@ def resubmit(folder: Submitted, *, json: Json = False) -> int:
     before = submitted_in(folder)
     if any(not job.is_ended for job in jobs_of(before)):
         raise RunError(f"the jobs of {folder} have not ended; wait for them, or r1eval slurm cancel {folder} first")
-    jobs = resubmitted(folder.resolve(), model=before.model, n_shares=before.n_shares)
+    jobs = resubmitted(folder.resolve(), model=before.model, n_slices=before.n_slices)
     _show_submitted(folder, jobs, json=json)
     return EXIT_PASSED
 
 
 @app.command()
 def status(folder: Submitted, *, json: Json = False) -> int:
-    """Show each job, and what each share has stored."""
+    """Show each job, and what each slice has stored."""
     from pytest_r1eval.slurm.status import standings
 
     found = standings(folder)
@@ -128,7 +128,7 @@ def wait(
     """
     Wait for the verdict, print the judge's log, and exit as the gate does.
 
-    0 if every benchmark passes, 1 if one does not, 2 to 5 if there is no verdict: pytest's codes, and 2 for shares
+    0 if every benchmark passes, 1 if one does not, 2 to 5 if there is no verdict: pytest's codes, and 2 for slices
     that are not whole, jobs that ended or were cancelled, and a Slurm that does not answer.
     """
     from pytest_r1eval.slurm.status import awaited, log_ends
@@ -146,7 +146,7 @@ def wait(
 def logs(
     folder: Submitted,
     *,
-    share: Annotated[int | None, typer.Option(metavar="I", min=1, help="only this share's")] = None,
+    slice_: Annotated[int | None, typer.Option("--slice", metavar="I", min=1, help="only this slice's")] = None,
     judge: Annotated[bool, typer.Option("--judge", help="only the judge's")] = False,
     lines: Annotated[int, typer.Option(metavar="N", min=1, help="of the end of each")] = 40,
     json: Json = False,
@@ -154,8 +154,8 @@ def logs(
     """Print the ends of the logs, each under its path."""
     from pytest_r1eval.slurm.status import log_ends
 
-    names = [f"share-{share}"] if share is not None else [] if judge else ["share-*"]
-    names += ["judge"] if judge or share is None else []
+    names = [f"slice-{slice_}"] if slice_ is not None else [] if judge else ["slice-*"]
+    names += ["judge"] if judge or slice_ is None else []
     found = log_ends(folder, names=names, n_lines=lines)
     if json:
         show_json({"folder": str(folder), "logs": [asdict(log) for log in found]})
@@ -189,12 +189,12 @@ def _tasks(extra: Sequence[str]) -> Path | None:
 
 
 def _show_scripts(job: Submission, *, json: bool) -> None:
-    from pytest_r1eval.slurm.scripts import JUDGE_SCRIPT, SHARE_SCRIPT, judge_script, share_script
+    from pytest_r1eval.slurm.scripts import JUDGE_SCRIPT, SLICE_SCRIPT, judge_script, slice_script
 
     if json:
-        show_json({"folder": str(job.folder), SHARE_SCRIPT: share_script(job), JUDGE_SCRIPT: judge_script(job)})
+        show_json({"folder": str(job.folder), SLICE_SCRIPT: slice_script(job), JUDGE_SCRIPT: judge_script(job)})
     else:
-        show(f"{share_script(job)}\n{judge_script(job)}".rstrip())
+        show(f"{slice_script(job)}\n{judge_script(job)}".rstrip())
 
 
 def _show_submitted(folder: Path, submitted: slurm_jobs.Submitted, *, json: bool) -> None:
@@ -202,6 +202,6 @@ def _show_submitted(folder: Path, submitted: slurm_jobs.Submitted, *, json: bool
         show_json({"folder": str(folder), **asdict(submitted)})
         return
     show(
-        f"shares: job {submitted.array_job}\njudge: job {submitted.judge_job}, after them\nfolder: {folder}\n"
+        f"slices: job {submitted.array_job}\njudge: job {submitted.judge_job}, after them\nfolder: {folder}\n"
         f"next: r1eval slurm wait {shlex.quote(str(folder))}"
     )

@@ -43,6 +43,7 @@ class Option:
         name: The name.
         phase: The part of a run that it is about; a stored run is judged without what decided its drawing.
         help: What it does, in a line.
+        alias: An earlier name, understood on the command line and shown nowhere.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Option:
     is_flag: bool = False
     is_repeatable: bool = False
     is_bare_allowed: bool = False
+    alias: str | None = None
 
     @property
     def dest(self) -> str:
@@ -121,7 +123,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="gpu-memory-utilization",
         phase="draw",
-        metavar="SHARE",
+        metavar="SLICE",
         default="0.8",
         help="share of a GPU's memory one engine may take",
     ),
@@ -265,10 +267,11 @@ OPTIONS: tuple[Option, ...] = (
         help="draw a question again that has its verdict: another attempt, judged on all attempts' samples together",
     ),
     Option(
-        name="shard",
+        name="slice",
+        alias="shard",
         phase="draw",
         metavar="I/N",
-        help="this machine draws share I of N of every benchmark; r1eval merge brings them together",
+        help="this machine draws slice I of N of every benchmark; r1eval merge brings them together",
     ),
     Option(
         name="timeout",
@@ -346,6 +349,8 @@ def _add_option(group: OptionGroup, option: Option) -> None:
         if option.name == "upload":
             arguments["action"] = _RepoOrRequired
     group.addoption(option.flag, **arguments)
+    if option.alias is not None:
+        group.addoption(f"--r1-{option.alias}", **(arguments | {"help": argparse.SUPPRESS}))
 
 
 def chosen_model(config: pytest.Config) -> str | None:

@@ -23,7 +23,7 @@ import pytest
 from pytest_r1eval.config.options import OPTIONS, REQUIRED, Reader, given
 from pytest_r1eval.core.benchmarks import Benchmark, CodeGrader, Sampling
 from pytest_r1eval.core.lineage import Lineage
-from pytest_r1eval.core.plans import Share
+from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.core.texts import hidden_in, without_lines
 from pytest_r1eval.core.uploads import UploadLayout, UploadWhen, UploadWishes, checked_repo
 
@@ -87,7 +87,7 @@ class Settings:
     Attributes are the options of the same names; `samples` maps a benchmark's name
     to its samples per problem, `margin` is a fraction, `root` is where the user's
     baselines and pyproject.toml live (pytest's own rootdir moves with the test paths among
-    its arguments), `n_workers` the number of shards, `share` is `--r1-shard`;
+    its arguments), `n_workers` the number of shards, `slice` is `--r1-slice`;
     `asked_gate` is `--r1-gate`, while `gate` is how samples are drawn: a further attempt (`fresh`) in full, as it is
     judged with earlier ones; `goes_on` says that `resume` comes from the ledger;
     `asked_gate` is `--r1-gate`, while `gate` is how samples are drawn: a further attempt (`fresh`) in full, as it is
@@ -138,7 +138,7 @@ class Settings:
     resume: str | None = None
     fresh: bool = False
     goes_on: bool = False
-    share: Share | None = None
+    slice: Slice | None = None
     timeout_s: float | None = None
     judge_only: Path | None = None
     regrades: bool = False
@@ -168,7 +168,7 @@ def settings_from(config: pytest.Config) -> Settings:
         tp=read.required("tp", _positive_int_or_auto),
         engines_per_gpu=read.required("engines-per-gpu", _positive_int_or_auto),
         dtype=read.text("dtype") or "bfloat16",
-        gpu_memory_utilization=read.required("gpu-memory-utilization", _share),
+        gpu_memory_utilization=read.required("gpu-memory-utilization", _fraction),
         engine_args=dict(_engine_arg(text) for text in read.texts("engine-arg")),
         grader=CodeGrader(read.choice("grader")),
         sandbox_limits=_sandbox_limits(read.texts("sandbox-limit")),
@@ -176,7 +176,7 @@ def settings_from(config: pytest.Config) -> Settings:
         samples=dict(_samples(text) for text in read.texts("samples")),
         subset=read.optional("subset", _positive_int),
         temperature=read.required("temperature", _non_negative_float),
-        top_p=read.required("top-p", _share),
+        top_p=read.required("top-p", _fraction),
         max_new_tokens=read.optional("max-new-tokens", _positive_int),
         max_model_len=read.optional("max-model-len", _positive_int),
         system_prompt=read.text("system-prompt"),
@@ -200,7 +200,7 @@ def settings_from(config: pytest.Config) -> Settings:
         reports=tuple(_report(config, text) for text in read.texts("report")),
         resume=read.text("resume"),
         fresh=read.flag("fresh"),
-        share=read.optional("shard", _machine_share),
+        slice=read.optional("slice", _machine_slice),
         timeout_s=read.optional("timeout", _positive_float),
         judge_only=judge_only,
         regrades=judge_only is not None and bool(given(config, ("grader",))),
@@ -357,7 +357,7 @@ def _non_negative_float(text: str) -> float:
     return number
 
 
-def _share(text: str) -> float:
+def _fraction(text: str) -> float:
     number = _number(text, float, "a number above 0 and at most 1")
     if not 0 < number <= 1:
         raise ValueError("a number above 0 and at most 1")
@@ -372,11 +372,11 @@ def _date(text: str) -> dt.date:
     return date
 
 
-def _machine_share(text: str) -> Share:
+def _machine_slice(text: str) -> Slice:
     expected = "I/N with I from 1 to N, as in 2/4"
     number, _, total = text.partition("/")
     try:
-        return Share(number=int(number), total=int(total))
+        return Slice(number=int(number), total=int(total))
     except ValueError as error:
         raise ValueError(expected) from error
 

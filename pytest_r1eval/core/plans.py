@@ -64,7 +64,7 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class Slice:
     """
     One machine's part of a run that is spread over several.
 
@@ -81,7 +81,7 @@ class Share:
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.total:
-            raise ValueError(f"share {self.number} of {self.total} does not exist")
+            raise ValueError(f"slice {self.number} of {self.total} does not exist")
 
     def __str__(self) -> str:
         return f"{self.number}/{self.total}"
@@ -140,12 +140,12 @@ class Plan:
         """SHA-256 of the whole plan, stored before the first token."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
-    def units(self, *, share: Share | None = None) -> Iterator[Unit]:
-        """Cut the plan, or one share of it, into units: by round, first one of each problem, then another of each."""
-        if share is None:
+    def units(self, *, part: Slice | None = None) -> Iterator[Unit]:
+        """Cut the plan, or one slice of it, into units: by round, first one of each problem, then another of each."""
+        if part is None:
             yield from self._units()
             return
-        held = dealt(self, share)
+        held = dealt(self, part)
         for unit in self._units():
             yield from _runs(unit, held[unit.problem_id])
 
@@ -157,24 +157,24 @@ class Plan:
                     yield Unit(round=number, problem_id=problem_id, first=first, last=last)
 
 
-def dealt(plan: Plan, share: Share) -> Mapping[str, frozenset[int]]:
+def dealt(plan: Plan, part: Slice) -> Mapping[str, frozenset[int]]:
     """
-    Deal a plan's samples like cards: return the sample indices of each problem that one share holds.
+    Deal a plan's samples like cards: return the sample indices of each problem that one slice holds.
 
     Problems come in the order of their hashes, each with all its samples, and
-    every share gets one in turn. So every sample is in exactly one share, shares
+    every slice gets one in turn. So every sample is in exactly one slice, slices
     differ by one sample at most, each holds its part of every long problem, and
     no order of the exam (easy to hard, by subject) meets the turns.
     """
     k, by_hash = plan.samples_per_problem, sorted(plan.problem_ids, key=_hash)
     return {
-        id_: frozenset(index for index in range(k) if (place * k + index) % share.total == share.number - 1)
+        id_: frozenset(index for index in range(k) if (place * k + index) % part.total == part.number - 1)
         for place, id_ in enumerate(by_hash)
     }
 
 
 def _runs(unit: Unit, indices: Collection[int]) -> Iterator[Unit]:
-    """Cut a unit into the runs of consecutive samples that a share holds of it."""
+    """Cut a unit into the runs of consecutive samples that a slice holds of it."""
     first = None
     for index in (*unit.indices, unit.last):
         is_held = index in indices and index < unit.last

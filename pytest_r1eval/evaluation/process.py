@@ -39,7 +39,7 @@ _VERDICTS = (0, 1)
 _REFUSALS = (4, 5)
 """Exit codes of pytest for what was asked wrongly: the same again ends the same way."""
 _SHARD_FAILURE = re.compile(r"^(?:FAILED|ERROR) r1eval::\S+\[shard [^\]]+\] - (.+)$", re.MULTILINE)
-_NOT_HERE = frozenset({"model", "shard", "judge-only"})
+_NOT_HERE = frozenset({"model", "slice", "judge-only"})
 """Options that are arguments of their own here, or name no whole run."""
 
 

@@ -4,7 +4,7 @@ What a run asks the ledger before it draws, and what it tells it afterwards.
 Before: a question that has its verdict is answered by it, an interrupted or INVALID run is gone on with, and only
 what is left is drawn. Afterwards: which attempt a verdict is of, and whose samples it rests on.
 
-A machine's share and a replay of a recorded run ask nothing: a share is judged with the merged run, and a recording
+A machine's slice and a replay of a recorded run ask nothing: a slice is judged with the merged run, and a recording
 gives the same verdict each time. (``--r1-engine-arg ledger=true`` lets a replay ask, as a rehearsal.) A stored run
 that is judged by ``--r1-judge-only`` is told of and never refused.
 """
@@ -104,7 +104,7 @@ class Desk:
 
     def inquire(self, names: Sequence[str], *, run: Path) -> dict[str, Inquiry]:
         """Ask of each benchmark; nothing where the user named a run to go on with, or no ledger is kept."""
-        if self.settings.share is not None or (self.settings.resume is not None and not self.settings.goes_on):
+        if self.settings.slice is not None or (self.settings.resume is not None and not self.settings.goes_on):
             return {}
         asked = self.asked(names)
         return {

@@ -26,7 +26,7 @@ from _pytest import runner
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import EngineKind, Family, Settings
 from pytest_r1eval.core.benchmarks import LIVECODEBENCH_WINDOWS, Benchmark
-from pytest_r1eval.core.plans import Share
+from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.engines.devices import Places
 from pytest_r1eval.engines.placement import Placement
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from pytest_r1eval.plugin.answering import Desk, Inquiry, Standing
     from pytest_r1eval.plugin.display import LiveProgress
     from pytest_r1eval.plugin.items import Work
-    from pytest_r1eval.runs.shares import ShareResult
+    from pytest_r1eval.runs.slices import SliceResult
     from pytest_r1eval.sampling.worker import Worker
 
 ORPHAN_POLL_S = 0.5
@@ -111,7 +111,7 @@ class RunSession:
         self._selected: tuple[str, ...] = ()
         self._results: list[GateResult] = []
         self._workflow_commands: tuple[str, ...] = ()
-        self._share_results: tuple[ShareResult, ...] = ()
+        self._slice_results: tuple[SliceResult, ...] = ()
         self._lock: RunLock | None = None
         self._progress: LiveProgress | None = None
         self._closing_words: tuple[str, ...] = ()
@@ -156,8 +156,8 @@ class RunSession:
             lines.append(f"r1eval: nothing is drawn; programs are graded again by --r1-grader {self._settings.grader}")
         if self._placement is not None:
             lines += [f"r1eval: {line}" for line in self._placement.remarks]
-        if self._settings.share is not None:
-            lines.append(f"r1eval: share {self._settings.share}; to be merged before it is judged")
+        if self._settings.slice is not None:
+            lines.append(f"r1eval: slice {self._settings.slice}; to be merged before it is judged")
         is_drawing = self._settings.judge_only is None and self._settings.engine is not EngineKind.REPLAY
         if self._config.option.collectonly or not is_drawing or self._is_answered:
             return lines
@@ -250,7 +250,7 @@ class RunSession:
         session = self._config.pluginmanager.get_plugin("session")
         if self._role.judges and not self._is_counted and isinstance(session, pytest.Session):
             session.testscollected += items.N_GATES * len(self._selected)
-            session.testscollected += self._settings.upload_required and self._settings.share is None
+            session.testscollected += self._settings.upload_required and self._settings.slice is None
             self._is_counted = True
 
     def pytest_sessionfinish(self) -> None:
@@ -266,12 +266,12 @@ class RunSession:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show the gate."""
         if self._role.judges and self._is_interrupted and self._selected:
-            shard = "" if self._settings.share is None else f" --r1-shard {self._settings.share}"
+            slice_ = "" if self._settings.slice is None else f" --r1-slice {self._settings.slice}"
             terminalreporter.write_line(
                 "r1eval: interrupted, nothing was judged. What was generated is stored; "
-                f"go on with --r1-resume {self._run}{shard}"
+                f"go on with --r1-resume {self._run}{slice_}"
             )
-        for line in [line for result in self._share_results for line in ("", *result.words)]:
+        for line in [line for result in self._slice_results for line in ("", *result.words)]:
             terminalreporter.write_line(line)
         if not self._results:
             return
@@ -422,8 +422,8 @@ class RunSession:
         if not self._selected:
             return
         self._check_checkpoint()
-        if self._settings.share is not None:
-            self._report_share(self._settings.share)
+        if self._settings.slice is not None:
+            self._report_slice(self._settings.slice)
             return
         try:
             found = {name: self._desk.stored(self._inquiries[name], entry) for name, entry in self._answers.items()}
@@ -531,16 +531,16 @@ class RunSession:
             self._workflow_commands = tuple(workflow_commands(self._results)) if is_job else ()
         self._closing_words = (*self._closing_words, *failures)
 
-    def _report_share(self, share: Share) -> None:
-        """Say of a machine's share whether it is whole; the verdict is the merged run's."""
-        from pytest_r1eval.runs.shares import share_results  # noqa: PLC0415 - imports the statistics
+    def _report_slice(self, part: Slice) -> None:
+        """Say of a machine's slice whether it is whole; the verdict is the merged run's."""
+        from pytest_r1eval.runs.slices import slice_results  # noqa: PLC0415 - imports the statistics
 
         try:
             with closing(Store.open(self._run)) as store:
-                self._share_results = share_results(store, share, self._selected)
+                self._slice_results = slice_results(store, part, self._selected)
         except R1EvalError as error:
-            raise pytest.UsageError(printable(f"the share cannot be read: {error}")) from error
-        for result in self._share_results:
+            raise pytest.UsageError(printable(f"the slice cannot be read: {error}")) from error
+        for result in self._slice_results:
             ending = items.Ending.SKIPPED if result.refusal is None else items.Ending.ERROR
             self._emit(result.benchmark, "pass@1", ending, result.words)
             words = [f"{result.benchmark}: health is judged with the merged run."]

@@ -185,7 +185,7 @@ def _check_choice(config: pytest.Config, settings: Settings, catalog: dict[str, 
             "--reruns with --r1-model: a gate that is rerun until it passes has no error rate; "
             "leave --reruns out, and add samples (--r1-samples) where a verdict is too close"
         )
-    _check_share(settings)
+    _check_slice(settings)
     if settings.judge_only is not None:
         _check_judging(config, settings, settings.judge_only, catalog)
         return
@@ -221,22 +221,22 @@ def _held(run: Path, catalog: dict[str, Benchmark]) -> dict[str, Benchmark]:
     return {name: catalog[name] for name in names}
 
 
-def _check_share(settings: Settings) -> None:
-    if settings.share is None:
+def _check_slice(settings: Settings) -> None:
+    if settings.slice is None:
         return
     if settings.gate is GateKind.SEQUENTIAL:
         raise pytest.UsageError(
-            f"--r1-shard {settings.share} with --r1-gate sequential: looks need the samples of all machines while the "
+            f"--r1-slice {settings.slice} with --r1-gate sequential: looks need the samples of all machines while the "
             "run goes on; leave --r1-gate sequential out, or run it on one machine"
         )
     if settings.fresh:
         raise pytest.UsageError(
-            f"--r1-shard {settings.share} with --r1-fresh: machines would not agree on the attempt's seed; draw all "
-            "shares with one new --r1-seed, and the merged run is judged with the earlier one"
+            f"--r1-slice {settings.slice} with --r1-fresh: machines would not agree on the attempt's seed; draw all "
+            "slices with one new --r1-seed, and the merged run is judged with the earlier one"
         )
     if settings.save_baseline is not None:
         raise pytest.UsageError(
-            f"--r1-shard {settings.share} with --r1-save-baseline: a share is no score; "
+            f"--r1-slice {settings.slice} with --r1-save-baseline: a slice is no score; "
             "record it where the merged run is judged, with --r1-judge-only"
         )
 

@@ -31,7 +31,7 @@ from pytest_r1eval.engines.placement import placement as placed
 from pytest_r1eval.errors import EngineError
 from pytest_r1eval.exams.code_test_cache import cache_folder
 from pytest_r1eval.runs.store import FILE_NAME, Store
-from pytest_r1eval.sampling.open_run import seed_of, share_words
+from pytest_r1eval.sampling.open_run import seed_of, slice_message
 
 if TYPE_CHECKING:
     from pytest_r1eval.engines.engine import Engine
@@ -121,17 +121,17 @@ def run_folder(config: pytest.Config, settings: Settings, checkpoint: Checkpoint
     if settings.judge_only is not None:
         return settings.judge_only
     folder = settings.output_dir / checkpoint.name
-    suffix = "" if settings.share is None else f"-share-{settings.share.number}-of-{settings.share.total}"
+    suffix = "" if settings.slice is None else f"-slice-{settings.slice.number}-of-{settings.slice.total}"
     if settings.resume is None:
         started = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
         return folder / f"{started}-{secrets.token_hex(2)}{suffix}"
     if settings.resume != NEWEST:
         return (config.invocation_params.dir / settings.resume).resolve()
     runs = sorted(path.parent for path in folder.glob(f"*{suffix}/{FILE_NAME}"))
-    runs = [run for run in runs if suffix or "-share-" not in run.name]
+    runs = [run for run in runs if suffix or "-slice-" not in run.name]
     if not runs:
         raise pytest.UsageError(
-            f"--r1-resume: no run of {checkpoint.name}{suffix and f', {share_words(settings.share)},'} in {folder}; "
+            f"--r1-resume: no run of {checkpoint.name}{suffix and f', {slice_message(settings.slice)},'} in {folder}; "
             "leave --r1-resume out for a new one"
         )
     return runs[-1]

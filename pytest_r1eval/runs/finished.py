@@ -273,13 +273,13 @@ def check_drawn(store: Store, plan: Plan) -> None:
             f"{run}: the plan of {name} has the seed {plan.seed}; expected the run's, {store.header.seed}. Start a new "
             "run"
         )
-    held = None if store.header.share is None else dealt(plan, store.header.share)
+    held = None if store.header.slice is None else dealt(plan, store.header.slice)
     has_looks = bool(store.looks(name))  # what looks drew beyond a plan that was completed as a fixed one is kept
     problem_ids = frozenset(plan.problem_ids)
     for id_, index, seed in store.drawn(name):
         is_beyond = index >= plan.samples_per_problem and not has_looks
         if id_ not in problem_ids or is_beyond or (held is not None and index not in held[id_]):
-            where = "the plan" if held is None else f"the plan, or in another share than {store.header.share}"
+            where = "the plan" if held is None else f"the plan, or in another slice than {store.header.slice}"
             raise RunError(
                 f"{run}: it holds sample {index} of problem {escaped(id_)} of {name}, which is not in {where}; draw it "
                 "again into a new run"
@@ -342,11 +342,11 @@ def changed_checkpoint(store: Store) -> Judgement | None:
     changes = store.changed_checkpoint
     if changes is None:
         return None
-    share = store.header.share
-    shard = "" if share is None else f" --r1-shard {share}"
+    part = store.header.slice
+    slice_ = "" if part is None else f" --r1-slice {part}"
     return invalid(
         f"The checkpoint changed while the run went on: {changes}.",
-        f"Put back the files that it was started with and go on with --r1-resume {store.path.parent}{shard}, "
+        f"Put back the files that it was started with and go on with --r1-resume {store.path.parent}{slice_}, "
         "or start a new run of what is there now.",
     )
 

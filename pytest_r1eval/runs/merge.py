@@ -1,9 +1,9 @@
 """
-Shares of one run, drawn on several machines, brought together into the run that one machine would have drawn.
+Slices of one run, drawn on several machines, brought together into the run that one machine would have drawn.
 
-Nothing is trusted that can be checked: shares agree on checkpoint, seed, plans, exams,
+Nothing is trusted that can be checked: slices agree on checkpoint, seed, plans, exams,
 prompts and harness, each is whole, and none holds a sample of another. What is
-written is judged like any run; the shares stay as they are.
+written is judged like any run; the slices stay as they are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 
 from pytest_r1eval.core.fingerprints import Harness
-from pytest_r1eval.core.plans import Plan, Share, dealt
+from pytest_r1eval.core.plans import Plan, Slice, dealt
 from pytest_r1eval.core.records import Sample
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.runs.finished import changed_checkpoint, check_drawn
@@ -32,12 +32,12 @@ class Merged:
 
     Attributes:
         run: The folder of the new run.
-        n_shares: Shares that it was made of.
+        n_slices: Slices that it was made of.
         n_samples: Samples per benchmark.
     """
 
     run: Path
-    n_shares: int
+    n_slices: int
     n_samples: dict[str, int]
 
 
@@ -47,19 +47,19 @@ class _Part:
 
     run: Path
     store: Store
-    share: Share
+    slice: Slice
 
 
 def merge(runs: Sequence[Path], *, out: Path) -> Merged:
     """
-    Write one run from all shares of it.
+    Write one run from all slices of it.
 
     Args:
-        runs: The folders of the shares, in any order.
+        runs: The folders of the slices, in any order.
         out: The folder of the new run.
 
     Raises:
-        RunError: If the runs are not exactly the shares of one run, or one is not whole.
+        RunError: If the runs are not exactly the slices of one run, or one is not whole.
         StoreError: If one cannot be read, or the new run cannot be written.
     """
     if (out / FILE_NAME).exists():
@@ -77,33 +77,33 @@ def merge(runs: Sequence[Path], *, out: Path) -> Merged:
 
 
 def _parts(stores: Sequence[tuple[Path, Store]]) -> tuple[_Part, ...]:
-    """Order the shares, and refuse runs that are none, that are missing, or that are there twice."""
+    """Order the slices, and refuse runs that are none, that are missing, or that are there twice."""
     parts = []
     for run, store in stores:
-        share = store.header.share
-        if share is None:
+        held = store.header.slice
+        if held is None:
             raise RunError(
-                f"{run} is no share: it was started without --r1-shard and holds a whole run; "
+                f"{run} is no slice: it was started without --r1-slice and holds a whole run; "
                 "leave it out, and judge it with pytest --r1-judge-only"
             )
-        parts.append(_Part(run=run, store=store, share=share))
-    total = parts[0].share.total
+        parts.append(_Part(run=run, store=store, slice=held))
+    total = parts[0].slice.total
     for part in parts:
-        if part.share.total != total:
+        if part.slice.total != total:
             raise RunError(
-                f"{part.run} holds share {part.share}, and {parts[0].run} holds {parts[0].share}; expected shares of "
-                "one division: start them all with the same N in --r1-shard I/N"
+                f"{part.run} holds slice {part.slice}, and {parts[0].run} holds {parts[0].slice}; expected slices of "
+                "one division: start them all with the same N in --r1-slice I/N"
             )
-    counts = Counter(part.share.number for part in parts)
+    counts = Counter(part.slice.number for part in parts)
     for number in range(1, total + 1):
-        found = ", ".join(str(part.run) for part in parts if part.share.number == number)
+        found = ", ".join(str(part.run) for part in parts if part.slice.number == number)
         if counts[number] != 1:
             raise RunError(
-                f"share {number}/{total} is {f'there {counts[number]} times ({found})' if found else 'missing'}; "
-                f"expected each of the {total} shares once: "
-                f"{'leave all but one out' if found else f'add the run of --r1-shard {number}/{total}'}"
+                f"slice {number}/{total} is {f'there {counts[number]} times ({found})' if found else 'missing'}; "
+                f"expected each of the {total} slices once: "
+                f"{'leave all but one out' if found else f'add the run of --r1-slice {number}/{total}'}"
             )
-    return tuple(sorted(parts, key=lambda part: part.share.number))
+    return tuple(sorted(parts, key=lambda part: part.slice.number))
 
 
 def _check_headers(parts: Sequence[_Part]) -> None:
@@ -114,7 +114,7 @@ def _check_headers(parts: Sequence[_Part]) -> None:
         if changes := header.identity.changes_since(expected.identity):
             raise RunError(
                 f"{part.run}: it drew another checkpoint than {first.run}: {changes}; "
-                "expected shares of one checkpoint: draw the one that is wrong again"
+                "expected slices of one checkpoint: draw the one that is wrong again"
             )
         _check_equal(part, first, "the model's name", header.model_name, expected.model_name)
         _check_equal(part, first, "the seed", header.seed, expected.seed)
@@ -122,14 +122,14 @@ def _check_headers(parts: Sequence[_Part]) -> None:
 
 
 def _check_unchanged(part: _Part) -> None:
-    """Refuse a share whose checkpoint changed while it was drawn."""
+    """Refuse a slice whose checkpoint changed while it was drawn."""
     refusal = changed_checkpoint(part.store)
     if refusal is not None:
         raise RunError(f"{part.run}: {refusal.reason} {refusal.next_step}")
 
 
 def _check_benchmark(parts: Sequence[_Part], name: str) -> None:
-    """Check that all shares planned the same for one benchmark, and that each holds exactly its part."""
+    """Check that all slices planned the same for one benchmark, and that each holds exactly its part."""
     first = parts[0]
     expected = _plan(first, name)
     for part in parts:
@@ -141,7 +141,7 @@ def _check_benchmark(parts: Sequence[_Part], name: str) -> None:
         if part.store.prompts(name) != first.store.prompts(name):
             raise RunError(
                 f"{part.run}: its prompts of {name} differ from those in {first.run}, with the same problems; "
-                "draw all shares with one version of the tokenizer's library"
+                "draw all slices with one version of the tokenizer's library"
             )
         _check_equal(part, first, f"the digest of {name}", plan.digest, expected.digest)
         _check_samples(part, plan)
@@ -157,11 +157,11 @@ def _plan(part: _Part, name: str) -> Plan:
 
 def _check_samples(part: _Part, plan: Plan) -> None:
     check_drawn(part.store, plan)
-    expected = sum(map(len, dealt(plan, part.share).values()))
+    expected = sum(map(len, dealt(plan, part.slice).values()))
     n_missing = expected - sum(1 for _ in part.store.drawn(plan.benchmark))
     if n_missing:
         raise RunError(
-            f"{part.run}: {n_missing} of the {expected} samples of its share {part.share} of {plan.benchmark} "
+            f"{part.run}: {n_missing} of the {expected} samples of its slice {part.slice} of {plan.benchmark} "
             f"are missing; {_resume(part)}"
         )
 
@@ -188,14 +188,14 @@ def _check_equal(part: _Part, first: _Part, what: str, found: object, expected: 
 
 
 def _resume(part: _Part) -> str:
-    return f"finish it where it ran: --r1-resume {part.run} --r1-shard {part.share}"
+    return f"finish it where it ran: --r1-resume {part.run} --r1-slice {part.slice}"
 
 
 def _written(parts: Sequence[_Part], out: Path) -> Merged:
     """Write beside the place and move there, so that there is never half a run."""
     draft = out.parent / f".{out.name}-{secrets.token_hex(4)}"
     created = min(part.store.header.created for part in parts)
-    header = replace(parts[0].store.header, share=None, created=created)
+    header = replace(parts[0].store.header, slice=None, created=created)
     try:
         with closing(Store.create(draft, header)) as store:
             n_samples = _fill(store, parts)
@@ -205,7 +205,7 @@ def _written(parts: Sequence[_Part], out: Path) -> Merged:
         raise RunError(f"--out {out} cannot be written: {error.strerror}; name another folder") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return Merged(run=out, n_shares=len(parts), n_samples=n_samples)
+    return Merged(run=out, n_slices=len(parts), n_samples=n_samples)
 
 
 def _fill(store: Store, parts: Sequence[_Part]) -> dict[str, int]:
@@ -213,7 +213,7 @@ def _fill(store: Store, parts: Sequence[_Part]) -> dict[str, int]:
     store.select(first.selected)
     for part in parts:
         for number, harness in enumerate(part.store.harnesses, start=1):
-            store.add_worker(f"share {part.share}, harness {number}", harness)
+            store.add_worker(f"slice {part.slice}, harness {number}", harness)
         for words in part.store.sandboxes:
             store.note_sandbox(words)
         for words in part.store.walls:

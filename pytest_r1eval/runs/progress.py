@@ -131,7 +131,7 @@ def standing_of(store: Store, name: str) -> Standing:
         is_settled=state is BenchmarkState.CLOSED or progress.n_open_units == 0,
         is_under_way=store.n_leased_units(name) > 0,
         n_stored=sum(tally.n_samples for tally in tallies),
-        n_planned=min(progress.n_planned, plan.n_samples),  # one machine's share of a plan has fewer
+        n_planned=min(progress.n_planned, plan.n_samples),  # one machine's slice of a plan has fewer
         n_tokens=sum(tally.n_tokens for tally in tallies),
         n_ungraded=sum(tally.n_error for tally in tallies),
         score=running_score(_judged_tallies(store, plan, tallies, looks=looks, state=state)),

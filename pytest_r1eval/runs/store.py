@@ -32,7 +32,7 @@ from pytest_r1eval.core.benchmarks import Exam, Problem
 from pytest_r1eval.core.decoding import decoded
 from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
 from pytest_r1eval.core.lineage import Lineage, is_model_name
-from pytest_r1eval.core.plans import Plan, Share, Unit
+from pytest_r1eval.core.plans import Plan, Slice, Unit
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, ProblemTally, Response, Sample
 from pytest_r1eval.core.texts import escaped, hidden_in, quoted, whole
 from pytest_r1eval.errors import StoreError
@@ -79,7 +79,7 @@ class RunHeader:
         identity: Digests of the checkpoint.
         created: ISO date and time, UTC.
         seed: The run's seed.
-        share: Which part of the plans this store draws; None for all of it.
+        slice: Which part of the plans this store draws; None for all of it.
         lineage: Where the checkpoint stands in its training; None if nobody said.
         asked: By benchmark, the ledger's digest of what was asked; None where no ledger is kept.
     """
@@ -89,7 +89,7 @@ class RunHeader:
     identity: ModelIdentity
     created: str
     seed: int
-    share: Share | None = None
+    slice: Slice | None = None
     lineage: Lineage | None = None
     asked: Mapping[str, str] | None = None
 
@@ -396,7 +396,7 @@ class Store:
         self, exam: Exam, prompts: tuple[tuple[int, ...], ...], plan: Plan, *, gate: str | None = None
     ) -> None:
         """
-        Store exam, prompts, plan and sequential gate, and open the units of this store's share for claims.
+        Store exam, prompts, plan and sequential gate, and open the units of this store's slice for claims.
 
         Args:
             exam: The problems.
@@ -404,7 +404,7 @@ class Store:
             plan: What is going to be drawn.
             gate: What looks decide by, as JSON; None where only a complete run is judged.
         """
-        share = self.header.share
+        part = self.header.slice
         with self._transaction() as db:
             cursor = db.execute(
                 "UPDATE benchmark SET state = ?, dataset = ?, plan = ?, gate = ? WHERE name = ? AND state = ?",
@@ -430,7 +430,7 @@ class Store:
                 "INSERT INTO unit (benchmark, round, problem_id, first, last) VALUES (?, ?, ?, ?, ?)",
                 [
                     (plan.benchmark, unit.round, unit.problem_id, unit.first, unit.last)
-                    for unit in plan.units(share=share)
+                    for unit in plan.units(part=part)
                 ],
             )
 

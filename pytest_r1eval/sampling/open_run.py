@@ -2,7 +2,7 @@
 Opens a run for one process: a new one, one to go on with, or one to judge.
 
 What cannot be gone on with is refused here, with what changed: another
-checkpoint, another share, another plan.
+checkpoint, another slice, another plan.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from threading import Thread
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import EngineKind, GateKind, Settings, sampling_for
 from pytest_r1eval.core.benchmarks import Benchmark, Grader
-from pytest_r1eval.core.plans import Share
+from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.errors import PlanError
 from pytest_r1eval.runs.lock import RunLock
 from pytest_r1eval.runs.store import RunHeader, Store
@@ -75,7 +75,7 @@ def open_run(  # noqa: PLR0913 - what a run is made of, named at the only call
         if not is_new:
             _check_drawn(store)
         if settings.judge_only is not None:
-            _check_judgeable(run, store.header.share)
+            _check_judgeable(run, store.header.slice)
         elif settings.resume is not None:
             _check_resumable(run, store.header, settings=settings, checkpoint=checkpoint)
             for name in set(selected) & set(store.selected):
@@ -105,7 +105,7 @@ def _header(
         identity=checkpoint.identity,
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         seed=seed_of(settings, checkpoint) if seed is None else seed,
-        share=settings.share,
+        slice=settings.slice,
         lineage=settings.lineage,
         asked=asked or None,
     )
@@ -126,11 +126,11 @@ def seed_of(settings: Settings, checkpoint: Checkpoint) -> int:
     return int.from_bytes(hashlib.sha256(checkpoint.identity.weights.encode()).digest()[:6], "big")
 
 
-def _check_judgeable(run: Path, share: Share | None) -> None:
-    if share is not None:
+def _check_judgeable(run: Path, part: Slice | None) -> None:
+    if part is not None:
         raise PlanError(
-            f"--r1-judge-only {run}: the run holds share {share} alone; "
-            f"bring the {share.total} shares together first: r1eval merge RUN RUN ... --out RUN"
+            f"--r1-judge-only {run}: the run holds slice {part} alone; "
+            f"bring the {part.total} slices together first: r1eval merge RUN RUN ... --out RUN"
         )
 
 
@@ -140,10 +140,10 @@ def _check_resumable(run: Path, header: RunHeader, *, settings: Settings, checkp
             f"--r1-resume {run}: the run judged another checkpoint ({header.model}): {changes}; "
             "put back what it was started with, or start a new run"
         )
-    if header.share != settings.share:
+    if header.slice != settings.slice:
         raise PlanError(
-            f"--r1-resume {run}: the run holds {share_words(header.share)}, and {share_words(settings.share)} is asked "
-            "for now; resume with the --r1-shard it was started with, or start a new run"
+            f"--r1-resume {run}: the run holds {slice_message(header.slice)}, and {slice_message(settings.slice)} is "
+            "asked for now; resume with the --r1-slice it was started with, or start a new run"
         )
 
 
@@ -182,6 +182,6 @@ def _check_unchanged(
             )
 
 
-def share_words(share: Share | None) -> str:
+def slice_message(part: Slice | None) -> str:
     """Say which part of a run this is."""
-    return "the whole run" if share is None else f"share {share}"
+    return "the whole run" if part is None else f"slice {part}"

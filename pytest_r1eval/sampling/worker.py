@@ -34,7 +34,7 @@ from pytest_r1eval.stats.gates import SequentialGate
 POLL_S = 0.1
 """How often a waiting item or an idle worker looks into the store."""
 STAGGER_S = 60.0
-"""How long a worker that is ready leaves their shares to those still loading; after that the absent get none."""
+"""How long a worker that is ready leaves their slices to those still loading; after that the absent get none."""
 MAX_FINISHING = 2
 """Answers that wait for a grade or for the store, in engines' fill; more would only pile up in memory."""
 SHORTCUT_INTERVAL_S = 1.0

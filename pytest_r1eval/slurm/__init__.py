@@ -1,11 +1,11 @@
 """
-A gate on a Slurm cluster: an array of shares, then a job that judges.
+A gate on a Slurm cluster: an array of slices, then a job that judges.
 
 Nothing here samples or decides. Submitted are two batch scripts that a person could
-have written; each share is `pytest --r1-shard I/N` on one node, so engines, tensor
+have written; each slice is `pytest --r1-slice I/N` on one node, so engines, tensor
 parallel sizes and resuming are those of one machine.
 
-A run's folder belongs to one attempt of one share: a job that Slurm starts again gets
+A run's folder belongs to one attempt of one slice: a job that Slurm starts again gets
 a folder of its own, named by job and SLURM_RESTART_COUNT, and begins with a copy of
 what the attempt before it stored. An orphan that goes on writing on a lost node
 writes where nobody looks any more. It also keeps each SQLite file to one host, which

@@ -1,5 +1,5 @@
 """
-Attempts of a share: where each one writes, and what it takes over from those before it.
+Attempts of a slice: where each one writes, and what it takes over from those before it.
 
 Seeds make samples independent of who draws them, so any whole attempt is as good as
 another. What must not happen is that two hosts have one SQLite file open: the index
@@ -20,11 +20,11 @@ from pathlib import Path
 
 from pytest_r1eval.errors import RunError, StoreError
 from pytest_r1eval.runs.merge import Merged, merge
-from pytest_r1eval.runs.shares import ShareResult, share_results
+from pytest_r1eval.runs.slices import SliceResult, slice_results
 from pytest_r1eval.runs.store import FILE_NAME, Store
 
-SHARES = "shares"
-"""The folder below a submission's that holds a folder per share."""
+SLICES = "slices"
+"""The folder below a submission's that holds a folder per slice."""
 N_TRIES = 5
 """Copies begun before a file that keeps changing is given up; a checkpoint of the log takes milliseconds."""
 RETRY_S = 0.2
@@ -36,7 +36,7 @@ _LOG_HEADER_BYTES = 32
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Attempt:
     """
-    One start of one share.
+    One start of one slice.
 
     Attributes:
         job: Slurm's array job; 0 by hand.
@@ -55,9 +55,9 @@ class Attempt:
         return stores[-1].parent if stores else None
 
 
-def attempts(share: Path) -> tuple[Attempt, ...]:
-    """Return the attempts of a share, oldest first."""
-    found = [(match, folder) for folder in share.glob("attempt-*") if (match := _NAME.fullmatch(folder.name))]
+def attempts(folder: Path) -> tuple[Attempt, ...]:
+    """Return the attempts of a slice, oldest first."""
+    found = [(match, path) for path in folder.glob("attempt-*") if (match := _NAME.fullmatch(path.name))]
     return tuple(sorted(Attempt(job=int(match[1]), restart=int(match[2]), folder=folder) for match, folder in found))
 
 
@@ -142,35 +142,35 @@ def _is_intact(run: Path) -> bool:
     return True
 
 
-def gather(submission: Path, *, out: Path, n_shares: int) -> Merged:
+def gather(submission: Path, *, out: Path, n_slices: int) -> Merged:
     """
-    Merge the newest whole attempt of every share.
+    Merge the newest whole attempt of every slice.
 
     Args:
         submission: Its folder.
         out: The folder of the merged run.
-        n_shares: Shares that there must be.
+        n_slices: Slices that there must be.
 
     Raises:
-        RunError: If a share is not whole, with how far it is.
+        RunError: If a slice is not whole, with how far it is.
         StoreError: If something cannot be read or written.
     """
-    gathered = out.parent / f".{out.name}-shares"
+    gathered = out.parent / f".{out.name}-slices"
     shutil.rmtree(gathered, ignore_errors=True)
     try:
         runs = [
-            _whole_run(submission, number, n_shares=n_shares, to=gathered / str(number))
-            for number in range(1, n_shares + 1)
+            _whole_run(submission, number, n_slices=n_slices, to=gathered / str(number))
+            for number in range(1, n_slices + 1)
         ]
         return merge(runs, out=out)
     finally:
         shutil.rmtree(gathered, ignore_errors=True)
 
 
-def _whole_run(submission: Path, number: int, *, n_shares: int, to: Path) -> Path:
-    """Copy the newest whole attempt of a share."""
+def _whole_run(submission: Path, number: int, *, n_slices: int, to: Path) -> Path:
+    """Copy the newest whole attempt of a slice."""
     said = "nothing is stored."
-    for attempt in reversed(attempts(submission / SHARES / str(number))):
+    for attempt in reversed(attempts(submission / SLICES / str(number))):
         copy = to / attempt.folder.name
         if attempt.run is None or not copy_run(attempt.run, to=copy):
             continue
@@ -181,18 +181,18 @@ def _whole_run(submission: Path, number: int, *, n_shares: int, to: Path) -> Pat
         if said == "nothing is stored.":
             said = unfit[0] if unfit else "no benchmark was begun."
     raise RunError(
-        f"share {number}/{n_shares} is not whole: {said} See r1eval slurm logs {submission} --share {number}; go on "
+        f"slice {number}/{n_slices} is not whole: {said} See r1eval slurm logs {submission} --slice {number}; go on "
         f"with r1eval slurm resubmit {submission}, nothing is drawn twice"
     )
 
 
-def standing(run: Path) -> tuple[ShareResult, ...]:
+def standing(run: Path) -> tuple[SliceResult, ...]:
     """
-    Say how far each benchmark of a share's run is.
+    Say how far each benchmark of a slice's run is.
 
     Raises:
         StoreError: If it cannot be read.
     """
     with closing(Store.open(run)) as store:
-        share = store.header.share
-        return () if share is None else share_results(store, share, store.selected)
+        part = store.header.slice
+        return () if part is None else slice_results(store, part, store.selected)

@@ -1,4 +1,4 @@
-"""What a share's batch script asks: the run to go on with, copied into its own folder; nothing at the first start."""
+"""What a slice's batch script asks: the run to go on with, copied into its own folder; nothing at the first start."""
 
 from __future__ import annotations
 

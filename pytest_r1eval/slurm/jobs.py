@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_r1eval.errors import RunError
-from pytest_r1eval.slurm.scripts import JUDGE_SCRIPT, SHARE_SCRIPT, Submission, judge_script, share_script
-from pytest_r1eval.slurm.share_environment import share_environment
+from pytest_r1eval.slurm.scripts import JUDGE_SCRIPT, SLICE_SCRIPT, Submission, judge_script, slice_script
+from pytest_r1eval.slurm.slice_environment import slice_environment
 
 FILE_NAME = "job.json"
 COMMAND_TIMEOUT_S = 120.0
@@ -35,13 +35,13 @@ class Submitted:
 
     Attributes:
         model: What is judged.
-        n_shares: Tasks of the array.
+        n_slices: Tasks of the array.
         array_job: Slurm's number of the array.
         judge_job: Slurm's number of the job that judges.
     """
 
     model: str
-    n_shares: int
+    n_slices: int
     array_job: int
     judge_job: int
 
@@ -89,13 +89,13 @@ def submit(job: Submission, *, environment: Mapping[str, str] = os.environ) -> S
 
     Args:
         job: What is submitted.
-        environment: What the jobs inherit; the shares' without its secrets.
+        environment: What the jobs inherit; the slices' without its secrets.
 
     Raises:
         RunError: If the scripts cannot be written, or Slurm refuses; nothing stays submitted then.
     """
     write(job)
-    return resubmit(job.folder, model=job.model, n_shares=job.n_shares, environment=environment)
+    return resubmit(job.folder, model=job.model, n_slices=job.n_slices, environment=environment)
 
 
 def write(job: Submission) -> None:
@@ -107,7 +107,7 @@ def write(job: Submission) -> None:
     """
     try:
         (job.folder / "logs").mkdir(parents=True)
-        (job.folder / SHARE_SCRIPT).write_text(share_script(job))
+        (job.folder / SLICE_SCRIPT).write_text(slice_script(job))
         (job.folder / JUDGE_SCRIPT).write_text(judge_script(job))
     except OSError as error:
         raise RunError(
@@ -116,20 +116,20 @@ def write(job: Submission) -> None:
         ) from error
 
 
-def resubmit(folder: Path, *, model: str, n_shares: int, environment: Mapping[str, str] = os.environ) -> Submitted:
+def resubmit(folder: Path, *, model: str, n_slices: int, environment: Mapping[str, str] = os.environ) -> Submitted:
     """
-    Submit the scripts that lie in a folder; shares go on with what is stored.
+    Submit the scripts that lie in a folder; slices go on with what is stored.
 
     Raises:
         RunError: If Slurm refuses; nothing stays submitted then.
     """
-    array_job = _sbatch(folder / SHARE_SCRIPT, environment=share_environment(environment))
+    array_job = _sbatch(folder / SLICE_SCRIPT, environment=slice_environment(environment))
     try:
         judge_job = _sbatch(folder / JUDGE_SCRIPT, f"--dependency=afterany:{array_job}", environment=environment)
     except RunError:
         cancel_jobs(array_job)
         raise
-    submitted = Submitted(model=model, n_shares=n_shares, array_job=array_job, judge_job=judge_job)
+    submitted = Submitted(model=model, n_slices=n_slices, array_job=array_job, judge_job=judge_job)
     part = folder / f"{FILE_NAME}.part"
     part.write_text(json.dumps(asdict(submitted), indent=2) + "\n")
     part.replace(folder / FILE_NAME)

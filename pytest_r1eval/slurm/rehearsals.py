@@ -2,7 +2,7 @@
 A look at what is going to be submitted, before it waits for nodes.
 
 An option that is misspelled, a checkpoint that is not there or a baseline of another exam would end the
-share or, after all GPU hours, the judge. The jobs' own command lines are parsed here by the same pytest.
+slice or, after all GPU hours, the judge. The jobs' own command lines are parsed here by the same pytest.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def rehearse(job: Submission, *, environment: Mapping[str, str] = os.environ) ->
     command = [job.python, "-m", "pytest", "-p", "no:cacheprovider", "-p", "pytest_r1eval.plugin.rehearsal"]
     command += [f"--r1-model={job.model}", f"--r1-output-dir={job.output_dir}", "-m", job.marks]
     done = subprocess.run(  # noqa: S603 - this interpreter, and options that it parses
-        [*command, *job.arguments.share, *job.arguments.judge],
+        [*command, *job.arguments.slice, *job.arguments.judge],
         cwd=job.root, env=environment, capture_output=True, text=True, errors="replace", check=False,
     )  # fmt: skip
     if done.returncode:

@@ -16,13 +16,13 @@ from pytest_r1eval.config.options import OPTIONS, names_in
 from pytest_r1eval.core.texts import hidden_argument, hidden_in
 from pytest_r1eval.errors import PlanError
 
-SHARE_SCRIPT = "share.sbatch"
+SLICE_SCRIPT = "slice.sbatch"
 JUDGE_SCRIPT = "judge.sbatch"
 MAX_RESTARTS = 20
 """Times a share starts itself again; more is a share that does not come forward."""
 
-_OURS = frozenset({"model", "output-dir", "resume", "shard", "judge-only"})
-_SHARES_ONLY = names_in("draw", "grade")
+_OURS = frozenset({"model", "output-dir", "resume", "slice", "judge-only"})
+_SLICES_ONLY = names_in("draw", "grade")
 """Options about drawing and grading, which the stored run decides for the judge."""
 _BOTH = names_in("both")
 _FLAGS = frozenset(option.flag for option in OPTIONS if option.is_flag)
@@ -33,7 +33,7 @@ _FLAGS = frozenset(option.flag for option in OPTIONS if option.is_flag)
 class PytestArguments:
     """Arguments of pytest, by the job that needs them."""
 
-    share: tuple[str, ...] = ()
+    slice: tuple[str, ...] = ()
     judge: tuple[str, ...] = ()
 
 
@@ -49,11 +49,11 @@ class Submission:
         python: The interpreter, as the jobs call it.
         model: What is judged.
         marks: The expression of pytest's -m.
-        n_shares: Tasks of the array.
+        n_slices: Tasks of the array.
         gpus_per_node: GPUs of each; 0 for none.
         workers: pytest-xdist's -n on each node.
-        time: Slurm's time limit of a share; None for the partition's.
-        grace_s: Seconds before the time limit at which a share stops, to go on in a new job.
+        time: Slurm's time limit of a slice; None for the partition's.
+        grace_s: Seconds before the time limit at which a slice stops, to go on in a new job.
         sbatch_arguments: More options of sbatch, of both scripts.
         arguments: More arguments of pytest.
     """
@@ -64,7 +64,7 @@ class Submission:
     python: str
     model: str
     marks: str
-    n_shares: int = 1
+    n_slices: int = 1
     gpus_per_node: int = 8
     workers: str = "auto"
     time: str | None = None
@@ -82,7 +82,7 @@ class Submission:
         limit_s = None if self.time is None else time_limit_s(self.time)
         if limit_s and limit_s <= self.grace_s:  # 0 is no limit
             raise PlanError(
-                f"--time {self.time} is {limit_s} s, and a share stops {self.grace_s} s before it (--grace): every "
+                f"--time {self.time} is {limit_s} s, and a slice stops {self.grace_s} s before it (--grace): every "
                 "start would end at once; give more time, or less grace"
             )
 
@@ -101,7 +101,7 @@ class Submission:
         for what, text in texts.items():
             if (hidden := hidden_in(text)) is not None:
                 raise PlanError(f"{what} is {text!a}, with the character {hidden}; expected text on one line")
-        if (wrong := hidden_argument([*self.arguments.share, *self.arguments.judge])) is not None:
+        if (wrong := hidden_argument([*self.arguments.slice, *self.arguments.judge])) is not None:
             raise PlanError(f"the argument {wrong}")
 
 
@@ -125,13 +125,13 @@ def divided(extra: Sequence[str]) -> PytestArguments:
     """
     Say which job needs an argument that is passed through.
 
-    Drawing and grading are the shares', as the table of options has it, everything else the judge's: gates,
+    Drawing and grading are the slices', as the table of options has it, everything else the judge's: gates,
     reports, uploads, and what another plugin or a later version adds.
 
     Raises:
         PlanError: If it is one that the scripts decide.
     """
-    share: list[str] = []
+    drawing: list[str] = []
     judge: list[str] = []
     target: list[list[str]] = []
     is_foreign = False
@@ -149,46 +149,46 @@ def divided(extra: Sequence[str]) -> PytestArguments:
         name = flag.removeprefix("--r1-")
         if name in _OURS or argument == "--r1-gate=sequential" or re.match(r"-[mn]|--numprocesses\b", argument):
             raise PlanError(f"{argument}: the batch scripts decide that; leave it out (see r1eval slurm submit --help)")
-        target = [share, judge] if name in _BOTH else [share] if name in _SHARES_ONLY else [judge]
+        target = [drawing, judge] if name in _BOTH else [drawing] if name in _SLICES_ONLY else [judge]
         for arguments in target:
             arguments.append(argument)
         is_foreign = not flag.startswith("--r1-")
         if is_given or flag in _FLAGS:
             target = []
-    if "sequential" in share and share[share.index("sequential") - 1] == "--r1-gate":
+    if "sequential" in drawing and drawing[drawing.index("sequential") - 1] == "--r1-gate":
         raise PlanError("--r1-gate sequential: looks need the samples of all nodes while the run goes on; leave it out")
-    return PytestArguments(share=tuple(share), judge=tuple(judge))
+    return PytestArguments(slice=tuple(drawing), judge=tuple(judge))
 
 
-def share_script(job: Submission) -> str:
-    """Write the script of one share."""
+def slice_script(job: Submission) -> str:
+    """Write the script of one slice."""
     pytest_words = [
         *(job.python, "-m", "pytest", "-p", "no:cacheprovider", "-n", job.workers),
-        *("--r1-model", job.model, "-m", job.marks, *job.arguments.share),
+        *("--r1-model", job.model, "-m", job.marks, *job.arguments.slice),
     ]
     gpus = [f"--gres=gpu:{job.gpus_per_node}"] if job.gpus_per_node else []
     time = [f"--time={job.time}"] if job.time else []
     warning = f"--signal=B:USR1@{job.grace_s}"
-    options = [f"--array=1-{job.n_shares}", *gpus, *time, warning, _log_option(job, "share-%a")]
+    options = [f"--array=1-{job.n_slices}", *gpus, *time, warning, _log_option(job, "slice-%a")]
     return f"""\
 #!/bin/bash
-{_directives(job, "share", options)}
-# One share of a run, of {job.n_shares}, on one node. By hand: {_by_hand(job, "")}
-# Without Slurm: SLURM_ARRAY_TASK_ID=1 bash {SHARE_SCRIPT}
+{_directives(job, "slice", options)}
+# One share of a run, of {job.n_slices}, on one node. By hand: {_by_hand(job, "")}
+# Without Slurm: SLURM_ARRAY_TASK_ID=1 bash {SLICE_SCRIPT}
 cd {shlex.quote(str(job.root))} || exit 2
 # What is sampled may run programs: secrets are the judge's.
-secrets=$({shlex.quote(job.python)} -m pytest_r1eval.slurm.share_environment) || exit 2
+secrets=$({shlex.quote(job.python)} -m pytest_r1eval.slurm.slice_environment) || exit 2
 for name in $secrets; do unset "$name"; done
 restarts=${{SLURM_RESTART_COUNT:-0}}
-share=${{SLURM_ARRAY_TASK_ID:?which share}}
+slice=${{SLURM_ARRAY_TASK_ID:?which slice}}
 # Each start writes into a folder of its own and begins with a copy of the one before it:
 # an orphan that goes on writing on a lost node harms nothing.
-attempt={shlex.quote(str(job.folder / "shares"))}/$share/attempt-${{SLURM_ARRAY_JOB_ID:-0}}-$restarts
-echo "== share $share/{job.n_shares}, start $restarts, on $(hostname), GPUs ${{CUDA_VISIBLE_DEVICES:-none}}"
+attempt={shlex.quote(str(job.folder / "slices"))}/$slice/attempt-${{SLURM_ARRAY_JOB_ID:-0}}-$restarts
+echo "== slice $slice/{job.n_slices}, start $restarts, on $(hostname), GPUs ${{CUDA_VISIBLE_DEVICES:-none}}"
 resume=$({shlex.quote(job.python)} -m pytest_r1eval.slurm.handover "$attempt") || exit 2
 
 {shlex.join(pytest_words)} \\
-  --r1-shard "$share/{job.n_shares}" --r1-output-dir "$attempt" ${{resume:+"--r1-resume=$resume"}} &
+  --r1-slice "$slice/{job.n_slices}" --r1-output-dir "$attempt" ${{resume:+"--r1-resume=$resume"}} &
 pytest=$!
 again=
 trap 'again="the time limit is near"; kill -TERM $pytest' USR1  # Slurm's warning (--signal)
@@ -199,7 +199,7 @@ if [ -z "$again" ] && [ $code -eq 137 ]; then again="pytest was killed"; fi
 # A start that has been replaced meanwhile does not disturb the one that replaced it.
 if [ -n "$again" ] && [ $code -ne 0 ] && scontrol show job "${{SLURM_JOB_ID:-0}}" | grep -q "Restarts=$restarts "; then
   if [ "$restarts" -lt {MAX_RESTARTS} ]; then
-    echo "== $again: what is stored is kept, the share goes on in a new start"
+    echo "== $again: what is stored is kept, the slice goes on in a new start"
     scontrol requeue "$SLURM_JOB_ID" && exit 0
   fi
   echo "== $again, and this was start $restarts of {MAX_RESTARTS}"
@@ -212,13 +212,13 @@ def judge_script(job: Submission) -> str:
     """Write the script that merges and judges."""
     pytest_words = [job.python, "-m", "pytest", "-p", "no:cacheprovider"]
     gather_words = [
-        *(job.python, "-m", "pytest_r1eval.slurm.merge_shares", str(job.folder)),
-        *("--shares", str(job.n_shares), "--output-dir", str(job.output_dir)),
+        *(job.python, "-m", "pytest_r1eval.slurm.merge_slices", str(job.folder)),
+        *("--slices", str(job.n_slices), "--output-dir", str(job.output_dir)),
     ]
     return f"""\
 #!/bin/bash
 {_directives(job, "judge", [_log_option(job, "judge")])}
-# Merges the shares and judges the run. By hand: {_by_hand(job, "--dependency=afterany:SHARES_JOB ")}
+# Merges the slices and judges the run. By hand: {_by_hand(job, "--dependency=afterany:SLICES_JOB ")}
 # Without Slurm: bash {JUDGE_SCRIPT}
 cd {shlex.quote(str(job.root))} || exit 2
 start=${{SLURM_JOB_ID:-0}}-${{SLURM_RESTART_COUNT:-0}}
@@ -250,5 +250,5 @@ def _log_option(job: Submission, name: str) -> str:
 
 
 def _by_hand(job: Submission, options: str) -> str:
-    script = JUDGE_SCRIPT if options else SHARE_SCRIPT
+    script = JUDGE_SCRIPT if options else SLICE_SCRIPT
     return f"mkdir -p {shlex.quote(str(job.folder / 'logs'))} && sbatch {options}{script}"

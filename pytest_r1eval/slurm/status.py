@@ -1,4 +1,4 @@
-"""How far a submission is: Slurm's word for each job, and how much each share has stored."""
+"""How far a submission is: Slurm's word for each job, and how much each slice has stored."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.errors import RunError
-from pytest_r1eval.slurm.attempts import SHARES, attempts, copy_run, standing
+from pytest_r1eval.slurm.attempts import SLICES, attempts, copy_run, standing
 from pytest_r1eval.slurm.jobs import Job, Result, jobs_of, result_of, submitted_in
 
 MAX_SILENCE_S = 300.0
@@ -21,7 +21,7 @@ VISIBLE_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """How many of a benchmark's planned samples a share has."""
+    """How many of a benchmark's planned samples a slice has."""
 
     benchmark: str
     n_samples: int
@@ -48,12 +48,12 @@ class Standing:
     One job of a submission.
 
     Attributes:
-        name: ``share 1/4`` or ``judge``.
+        name: ``slice 1/4`` or ``judge``.
         state: Slurm's word; None where squeue has forgotten it.
         restarts: How often it was started again.
         where: Its node, or why it waits.
         samples: What its newest attempt has stored.
-        exit_code: What the judge's pytest ended with; None where it has not, and for a share.
+        exit_code: What the judge's pytest ended with; None where it has not, and for a slice.
     """
 
     name: str
@@ -82,19 +82,19 @@ def standings(folder: Path) -> tuple[Standing, ...]:
     submitted = submitted_in(folder)
     jobs = jobs_of(submitted)
     found = []
-    for number in range(1, submitted.n_shares + 1):
+    for number in range(1, submitted.n_slices + 1):
         job = _task(jobs, submitted.array_job, number)
-        standing_now = _standing(f"share {number}/{submitted.n_shares}", job)
-        found.append(replace(standing_now, samples=stored(folder / SHARES / str(number))))
+        standing_now = _standing(f"slice {number}/{submitted.n_slices}", job)
+        found.append(replace(standing_now, samples=stored(folder / SLICES / str(number))))
     judge = next((job for job in jobs if job.id == submitted.judge_job), None)
     result = result_of(folder, submitted)
     exit_code = None if result is None else result.exit_code
     return (*found, replace(_standing("judge", judge), exit_code=exit_code))
 
 
-def stored(share: Path) -> tuple[Stored, ...]:
-    """Say how much the newest attempt of a share has stored; read from a copy, another host may be writing it."""
-    for attempt in reversed(attempts(share)):
+def stored(folder: Path) -> tuple[Stored, ...]:
+    """Say how much the newest attempt of a slice has stored; read from a copy, another host may be writing it."""
+    for attempt in reversed(attempts(folder)):
         if attempt.run is None:
             continue
         with TemporaryDirectory(prefix="r1eval-") as scratch:
@@ -161,7 +161,7 @@ def _order(path: Path) -> tuple[int, str]:
 
 
 def _task(jobs: Iterable[Job], array_job: int, number: int) -> Job | None:
-    """Return a share's job; tasks that still wait together are one job without a number."""
+    """Return a slice's job; tasks that still wait together are one job without a number."""
     array = [job for job in jobs if job.array_job == array_job]
     own = [job for job in array if job.task == number]
     waiting = [job for job in array if job.task is None]

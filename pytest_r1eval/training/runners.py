@@ -3,7 +3,7 @@ Where a training's checkpoints are judged: in a process on this machine, or as j
 
 A checkpoint is compared with the one before it: the judged run of the highest step below its own that
 did not regress. It is looked up in the stored runs, so a training that is resumed goes on from there,
-and a checkpoint that fell never becomes what the next one is measured by. Runs of a cluster's shares are
+and a checkpoint that fell never becomes what the next one is measured by. Runs of a cluster's slices are
 not looked at: another host may have them open.
 """
 
@@ -54,7 +54,7 @@ class SlurmPlace:
     Where a cluster judges a checkpoint; as of `r1eval slurm submit`.
 
     Attributes:
-        nodes: Shares, each on a node of its own.
+        nodes: Slices, each on a node of its own.
         gpus_per_node: GPUs of each; 0 asks for none.
         workers: Engines on each node, or auto.
         time: Slurm's time limit of a start.
@@ -206,7 +206,7 @@ class SlurmGate:
             python=sys.executable,
             model=str(saved.folder),
             marks=order.marks,
-            n_shares=place.nodes,
+            n_slices=place.nodes,
             gpus_per_node=place.gpus_per_node,
             workers=place.workers,
             time=place.time,

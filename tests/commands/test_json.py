@@ -16,7 +16,7 @@ import pytest
 import typer
 
 from pytest_r1eval.commands.cli import application, main
-from pytest_r1eval.core.plans import Share
+from pytest_r1eval.core.plans import Slice
 from tests.judged_runs import judged
 from tests.recordings import record_run
 from tests.requirements import LIGHTEVAL, Requirement, need
@@ -41,10 +41,10 @@ CASES = (
     Case(line="compare {red} {base}", keys={"passes", "gates"}, code=1),
     Case(line="compare {holes} {base}", keys={"passes", "gates"}, code=1),
     Case(line="aggregate {green} {base}", keys={"aggregates"}),
-    Case(line="merge shares/1 shares/2 --out merged", keys={"run", "n_shares", "n_samples"}),
+    Case(line="merge slices/1 slices/2 --out merged", keys={"run", "n_slices", "n_samples"}),
     Case(line="watch {green}", keys={"benchmarks"}),
     Case(line="watch {stopped} --once", keys={"benchmarks"}),
-    Case(line="watch shares/1 --once", keys={"benchmarks"}),
+    Case(line="watch slices/1 --once", keys={"benchmarks"}),
     Case(line="report {green}", keys={"run", "passes", "gates"}),
     Case(line="report {red}", keys={"run", "passes", "gates"}),
     Case(line="report {holes}", keys={"run", "passes", "gates"}),
@@ -60,14 +60,14 @@ CASES = (
     Case(line="baseline bless {green} org/old --reason why", keys={"file", "baselines"}),
     Case(
         line="slurm submit --model {green} --benchmarks smoke --gpus-per-node 0 --no-check",
-        keys={"folder", "array_job", "n_shares"},
+        keys={"folder", "array_job", "n_slices"},
     ),
-    Case(line="slurm submit --model m --benchmarks smoke --dry-run", keys={"folder", "share.sbatch", "judge.sbatch"}),
+    Case(line="slurm submit --model m --benchmarks smoke --dry-run", keys={"folder", "slice.sbatch", "judge.sbatch"}),
     Case(line="slurm status submitted", keys={"folder", "jobs"}),
     Case(line="slurm wait submitted", keys={"folder", "exit_code", "run", "logs"}, code=1),
     Case(line="slurm logs submitted --judge", keys={"folder", "logs"}),
     Case(line="slurm cancel submitted", keys={"folder", "cancelled"}),
-    Case(line="slurm resubmit again", keys={"folder", "array_job", "n_shares"}),
+    Case(line="slurm resubmit again", keys={"folder", "array_job", "n_slices"}),
 )
 ELSEWHERE = {"upload": "test_hub.py, which has a Hub for it"}
 
@@ -85,10 +85,10 @@ def commands(app: typer.Typer | None = None, prefix: str = "") -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, examples: Runs) -> Path:
-    """Make what the commands ask about: shares, a training, a baseline, and a submission to a cluster that is over."""
+    """Make what the commands ask about: slices, a training, a baseline, and a submission to a cluster that is over."""
     here = tmp_path_factory.mktemp("json")
     for number in (1, 2):
-        record_run(here / "shares" / str(number), share=Share(number=number, total=2))
+        record_run(here / "slices" / str(number), part=Slice(number=number, total=2))
     judged(record_run(here / "training" / "run", model_name="org/checkpoint-100"))
     assert examples["base"].is_dir()
     with pytest.MonkeyPatch.context() as patch:
@@ -97,9 +97,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, examples: Runs) -> Path:
     submitted = here / "submitted"
     for name in ("logs", "results"):
         (submitted / name).mkdir(parents=True)
-    for name in ("share.sbatch", "judge.sbatch"):
+    for name in ("slice.sbatch", "judge.sbatch"):
         (submitted / name).write_text("#!/bin/bash\n")
-    (submitted / "job.json").write_text(json.dumps({"model": "m", "n_shares": 2, "array_job": 7, "judge_job": 8}))
+    (submitted / "job.json").write_text(json.dumps({"model": "m", "n_slices": 2, "array_job": 7, "judge_job": 8}))
     (submitted / "results" / "8-0.txt").write_text("1\nmerged\n")
     (submitted / "logs" / "judge.log").write_text("red\n")
     shutil.copytree(submitted, here / "again")

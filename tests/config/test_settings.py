@@ -22,7 +22,7 @@ from pytest_r1eval.config.settings import (
 )
 from pytest_r1eval.core.benchmarks import BUILT_IN, CodeGrader
 from pytest_r1eval.core.lineage import Lineage
-from pytest_r1eval.core.plans import Share
+from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.core.uploads import UploadLayout, UploadWhen, UploadWishes
 from pytest_r1eval.sandbox import Limits
 
@@ -88,7 +88,7 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("inconclusive", "pass", "fail", "pass", tuple(map(InconclusivePolicy, ("pass", "fail", "pass")))),
     ("resume", "run1", "run2", "run3", ("run1", "run2", "run3")),
     ("timeout", "60", "30", "1.5", (60.0, 30.0, 1.5)),
-    ("shard", "1/2", "2/2", "3/4", (Share(number=1, total=2), Share(number=2, total=2), Share(number=3, total=4))),
+    ("slice", "1/2", "2/2", "3/4", (Slice(number=1, total=2), Slice(number=2, total=2), Slice(number=3, total=4))),
 ]  # fmt: skip
 """Option, value on the command line, in the environment, in the ini file, and what each becomes."""
 
@@ -138,7 +138,6 @@ def attribute(option: str) -> str:
     return {
         "engine-arg": "engine_args",
         "timeout": "timeout_s",
-        "shard": "share",
         "sandbox-limit": "sandbox_limits",
     }.get(option, option.replace("-", "_"))
 

@@ -1,4 +1,4 @@
-"""Plans: seeds that nobody shares, units that cover each sample once, room for every answer."""
+"""Plans: seeds that nobody slices, units that cover each sample once, room for every answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pytest_r1eval.core.plans import (
     MAX_SAMPLES_PER_UNIT,
     MIN_ROOM,
     Plan,
-    Share,
+    Slice,
     check_room,
     dealt,
     room,
@@ -44,13 +44,13 @@ ROUNDS = st.sets(st.integers(1, 80), min_size=1, max_size=4).map(lambda sizes: t
 class TestSeeds:
     """A sample's seed follows from run, problem and index, and from nothing else."""
 
-    def test_no_two_samples_of_a_run_share_a_seed(self) -> None:
+    def test_no_two_samples_of_a_run_slice_a_seed(self) -> None:
         """64 samples of 500 problems are 32,000 different draws."""
         seeds = {sample_seed(1, id_, index) for id_ in IDS for index in range(64)}
 
         assert len(IDS) * 64 == len(seeds)
 
-    def test_runs_do_not_share_seeds(self) -> None:
+    def test_runs_do_not_slice_seeds(self) -> None:
         """Another run's seed changes every sample's."""
         pairs = [(sample_seed(1, id_, index), sample_seed(2, id_, index)) for id_ in IDS[:50] for index in range(8)]
 
@@ -279,49 +279,49 @@ class TestSubset:
         assert expected == subset_ids(IDS[:3], n_problems=n_problems)
 
 
-class TestShares:
+class TestSlices:
     """Every sample is one machine's, and no machine has more than its part."""
 
     @given(ROUNDS, st.integers(1, 30), st.integers(1, 9))
-    def test_every_sample_is_in_exactly_one_share(
-        self, rounds: tuple[int, ...], n_problems: int, n_shares: int
+    def test_every_sample_is_in_exactly_one_slice(
+        self, rounds: tuple[int, ...], n_problems: int, n_slices: int
     ) -> None:
-        """Whatever the plan, the shares' units are disjoint, cover it, and differ by one sample at most."""
+        """Whatever the plan, the slices' units are disjoint, cover it, and differ by one sample at most."""
         plan = replace(PLAN, problem_ids=IDS[:n_problems], rounds=rounds)
-        shares = [Share(number=number, total=n_shares) for number in range(1, n_shares + 1)]
+        slices = [Slice(number=number, total=n_slices) for number in range(1, n_slices + 1)]
         drawn = [
-            [(unit.problem_id, index) for unit in plan.units(share=share) for index in unit.indices] for share in shares
+            [(unit.problem_id, index) for unit in plan.units(part=part) for index in unit.indices] for part in slices
         ]
 
         together = [pair for part in drawn for pair in part]
         assert sorted(together) == sorted((id_, index) for id_ in plan.problem_ids for index in range(rounds[-1]))
         assert max(map(len, drawn)) - min(map(len, drawn)) <= 1
-        held = [{(id_, index) for id_, indices in dealt(plan, share).items() for index in indices} for share in shares]
+        held = [{(id_, index) for id_, indices in dealt(plan, part).items() for index in indices} for part in slices]
         assert held == [set(part) for part in drawn]
 
     def test_every_problem_is_spread(self) -> None:
-        """A long problem is every machine's: of 64 samples each of 8 shares has 8."""
+        """A long problem is every machine's: of 64 samples each of 8 slices has 8."""
         plan = replace(PLAN, rounds=(64,))
-        parts = [dealt(plan, Share(number=number, total=8)) for number in range(1, 9)]
+        parts = [dealt(plan, Slice(number=number, total=8)) for number in range(1, 9)]
 
         assert {8} == {len(part[id_]) for part in parts for id_ in plan.problem_ids}
 
     def test_units_stay_within_their_round(self) -> None:
-        """A share's rounds are the plan's."""
-        units = list(PLAN.units(share=Share(number=2, total=3)))
+        """A slice's rounds are the plan's."""
+        units = list(PLAN.units(part=Slice(number=2, total=3)))
 
         assert all(unit.last <= PLAN.rounds[unit.round] for unit in units)
         assert units == sorted(units, key=lambda unit: unit.round)
 
     def test_order_of_the_exam_does_not_matter(self) -> None:
-        """Machines that list the problems otherwise draw the same shares."""
+        """Machines that list the problems otherwise draw the same slices."""
         other = replace(PLAN, problem_ids=PLAN.problem_ids[::-1])
-        share = Share(number=1, total=3)
+        part = Slice(number=1, total=3)
 
-        assert dealt(PLAN, share) == dealt(other, share)
+        assert dealt(PLAN, part) == dealt(other, part)
 
     @pytest.mark.parametrize(("number", "total"), [(0, 2), (3, 2), (-1, 1), (1, 0)])
-    def test_no_such_share(self, number: int, total: int) -> None:
-        """There is no share 3 of 2."""
-        with pytest.raises(ValueError, match=f"share {number} of {total} does not exist"):
-            Share(number=number, total=total)
+    def test_no_such_slice(self, number: int, total: int) -> None:
+        """There is no slice 3 of 2."""
+        with pytest.raises(ValueError, match=f"slice {number} of {total} does not exist"):
+            Slice(number=number, total=total)

@@ -132,7 +132,7 @@ class TestMainJob:
         assert {Outcome.CORRECT, Outcome.WRONG} <= kinds
         assert Outcome.ERROR not in kinds
 
-    def test_no_two_samples_of_a_problem_share_a_seed(self, alone: Done) -> None:
+    def test_no_two_samples_of_a_problem_slice_a_seed(self, alone: Done) -> None:
         """Every sample is its own draw."""
         samples = alone.samples("smoke")
         assert len({sample.seed for sample in samples}) == len(samples)

@@ -113,7 +113,7 @@ class TestSurroundings:
 class TestOptions:
     def test_every_option_is_typed(self) -> None:
         """The names that a type checker and an editor know are those of the command line."""
-        apart = {"model", "shard", "judge_only"}
+        apart = {"model", "slice", "judge_only"}
         assert {option.dest.removeprefix("r1_") for option in OPTIONS} - apart == {*get_type_hints(EvaluationOptions)}
 
     def test_values_become_arguments(self) -> None:

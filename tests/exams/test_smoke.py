@@ -82,7 +82,7 @@ def test_checkpoint_is_complete_and_small(checkpoint: Path) -> None:
     assert sum(files.values()) < 3_000_000
 
 
-def test_checkpoint_is_a_qwen2_that_two_gpus_can_share(checkpoint: Path) -> None:
+def test_checkpoint_is_a_qwen2_that_two_gpus_can_slice(checkpoint: Path) -> None:
     """Tensor parallelism divides attention and key-value heads; the weights are bfloat16."""
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     assert config["architectures"] == ["Qwen2ForCausalLM"]

@@ -60,7 +60,7 @@ def test_a_line_that_a_crash_cut_off_is_passed_over(ledger: Ledger) -> None:
     assert ledger.entries("k") == (BEGUN, RED)
 
 
-def test_processes_share_it(ledger: Ledger) -> None:
+def test_processes_slice_it(ledger: Ledger) -> None:
     """No line of three writers is lost or mixed."""
     repository = Path(__file__).parents[2]
     writers = [

@@ -272,12 +272,12 @@ class TestWhatAsksNothing:
         assert judged.ret == 1
         judged.stdout.fnmatch_lines(["smoke: FAIL_REGRESSED. *", "  ledger: attempt 1; no earlier verdict *"])
 
-    def test_shares_are_judged_where_they_are_merged(self, pytester: pytest.Pytester) -> None:
-        """A share asks nothing; the merged run is in the ledger, and a whole run of the weights is then answered."""
+    def test_slices_are_judged_where_they_are_merged(self, pytester: pytest.Pytester) -> None:
+        """A slice asks nothing; the merged run is in the ledger, and a whole run of the weights is then answered."""
         from pytest_r1eval.commands.cli import main  # noqa: PLC0415 - of this test alone
 
         for number in (1, 2):
-            assert judge(pytester, "red", "--r1-shard", f"{number}/2").ret == 0
+            assert judge(pytester, "red", "--r1-slice", f"{number}/2").ret == 0
         assert (
             main(["merge", *map(str, runs_of(pytester)), "--out", str(pytester.path / "data/evals/local/toy/m")]) == 0
         )
@@ -288,11 +288,11 @@ class TestWhatAsksNothing:
         again = judge(pytester, "again")
         again.stdout.fnmatch_lines(["  ledger: stored: judged before, in run */local/toy/m (*"])
 
-    def test_fresh_shares_are_refused(self, pytester: pytest.Pytester) -> None:
+    def test_fresh_slices_are_refused(self, pytester: pytest.Pytester) -> None:
         """Machines would not agree on the attempt's seed."""
-        refused = judge(pytester, "again", "--r1-shard", "1/2", "--r1-fresh")
+        refused = judge(pytester, "again", "--r1-slice", "1/2", "--r1-fresh")
         assert refused.ret == pytest.ExitCode.USAGE_ERROR
-        refused.stderr.fnmatch_lines(["*--r1-shard 1/2 with --r1-fresh: *draw all shares with one new --r1-seed*"])
+        refused.stderr.fnmatch_lines(["*--r1-slice 1/2 with --r1-fresh: *draw all slices with one new --r1-seed*"])
 
 
 def _has_samples(pytester: pytest.Pytester) -> bool:

@@ -31,7 +31,7 @@ VALUES = {
     "samples": "smoke=1",
     "sandbox-limit": "cpu_s=2",
     "server-url": "http://localhost:1",
-    "shard": "1/2",
+    "slice": "1/2",
 }
 """What an option takes where its first choice, its default or 1 is nothing."""
 

@@ -499,9 +499,9 @@ class TestModes:
         recorded("run", benchmarks=("aime24", "smoke"), n_problems=8)
         slowly = ("--r1-engine-arg", "n_concurrent=4", "--r1-engine-arg", "delay_s=0.2")
         judge(pytester, "run", "-n2", f"--dist={dist}", *slowly, mark="smoke or aime")
-        shares = drawn_by(runs_of(pytester)[-1])
-        assert {name: len(n_units) for name, n_units in shares.items()} == {"aime24": 2, "smoke": 2}
-        assert all(min(n_units) >= 0.3 * sum(n_units) for n_units in shares.values()), shares
+        slices = drawn_by(runs_of(pytester)[-1])
+        assert {name: len(n_units) for name, n_units in slices.items()} == {"aime24": 2, "smoke": 2}
+        assert all(min(n_units) >= 0.3 * sum(n_units) for n_units in slices.values()), slices
 
     def test_engine_without_a_shard_says_why_it_gave_up(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """Under loadfile the second worker has none, so no item can fail of it."""

@@ -49,7 +49,7 @@ def submit(*arguments: str, model: str = "models/good", engine: tuple[str, ...] 
 def test_an_option_that_cannot_work_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], reason: str
 ) -> None:
-    """Shares' and judge's options alike: exit code 4 and one line, before sbatch is called or a file is written."""
+    """Slices' and judge's options alike: exit code 4 and one line, before sbatch is called or a file is written."""
     before = sorted(tmp_path.rglob("*"))
     assert submit(*arguments) == 4
     error = capsys.readouterr().err
@@ -71,7 +71,7 @@ def test_a_checkpoint_that_is_not_there_is_refused(
 
 @LIGHTEVAL.mark
 def test_a_data_set_that_cannot_be_read_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The exam is built for the checkpoint as a share builds it: without its data set there is nothing to draw."""
+    """The exam is built for the checkpoint as a slice builds it: without its data set there is nothing to draw."""
     (tmp_path / "data").mkdir()
     command = ["slurm", "submit", "--model", str(EXAMPLE), "--benchmarks", "aime24", "--r1-data", "data"]
     assert main(command) == 4

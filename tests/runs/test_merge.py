@@ -1,4 +1,4 @@
-"""Shares of a run: drawn apart, brought together, judged once, as if one machine had drawn them."""
+"""Slices of a run: drawn apart, brought together, judged once, as if one machine had drawn them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from pytest_r1eval.commands.cli import main
 from pytest_r1eval.core.benchmarks import Sampling
-from pytest_r1eval.core.plans import Plan, Share, sample_seed
+from pytest_r1eval.core.plans import Plan, Slice, sample_seed
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
 from pytest_r1eval.errors import R1EvalError
 from pytest_r1eval.runs.merge import merge
@@ -24,12 +24,12 @@ from tests.recordings import HARNESS, identity_of, make_exam, record_run
 Record = Callable[..., Path]
 
 
-def draw_share(
-    folder: Path, share: Share | None, *, header: RunHeader, plan: Plan, grader: str = "lighteval 0.0.test"
+def draw_slice(
+    folder: Path, part: Slice | None, *, header: RunHeader, plan: Plan, grader: str = "lighteval 0.0.test"
 ) -> Path:
     """Write one share of a run, every sample of it correct."""
     exam = make_exam(plan.benchmark, len(plan.problem_ids))
-    with closing(Store.create(folder, replace(header, share=share))) as store:
+    with closing(Store.create(folder, replace(header, slice=part))) as store:
         store.select((plan.benchmark,))
         store.add_worker("w", replace(HARNESS, grader=grader))
         store.write_plan(exam, tuple((1, 2, 3) for _ in exam.problems), plan)
@@ -74,25 +74,25 @@ def plan() -> Plan:
 
 
 @pytest.fixture
-def shares(tmp_path: Path, header: RunHeader, plan: Plan) -> list[Path]:
-    """Draw three shares."""
+def slices(tmp_path: Path, header: RunHeader, plan: Plan) -> list[Path]:
+    """Draw three slices."""
     numbers = (1, 2, 3)
     return [
-        draw_share(tmp_path / f"share{number}", Share(number=number, total=3), header=header, plan=plan)
+        draw_slice(tmp_path / f"slice{number}", Slice(number=number, total=3), header=header, plan=plan)
         for number in numbers
     ]
 
 
 class TestMerge:
     def test_is_the_run_that_one_machine_would_have_drawn(
-        self, tmp_path: Path, shares: list[Path], header: RunHeader, plan: Plan
+        self, tmp_path: Path, slices: list[Path], header: RunHeader, plan: Plan
     ) -> None:
-        """Samples, plan, prompts, harness and progress are those of the undivided run, in any order of the shares."""
-        whole = draw_share(tmp_path / "whole", None, header=header, plan=plan)
+        """Samples, plan, prompts, harness and progress are those of the undivided run, in any order of the slices."""
+        whole = draw_slice(tmp_path / "whole", None, header=header, plan=plan)
 
-        merged = merge(shares[::-1], out=tmp_path / "merged")
+        merged = merge(slices[::-1], out=tmp_path / "merged")
 
-        assert (merged.n_shares, merged.n_samples) == (3, {"smoke": 20})
+        assert (merged.n_slices, merged.n_samples) == (3, {"smoke": 20})
         with closing(Store.open(whole)) as expected, closing(Store.open(merged.run)) as actual:
             assert tuple(expected.samples("smoke")) == tuple(actual.samples("smoke"))
             assert expected.plan("smoke") == actual.plan("smoke")
@@ -102,21 +102,21 @@ class TestMerge:
             assert expected.header == actual.header
             assert actual.claim(owner="nobody") is None
 
-    def test_every_share_tells_what_its_programs_and_graders_ran_in(self, tmp_path: Path, shares: list[Path]) -> None:
+    def test_every_slice_tells_what_its_programs_and_graders_ran_in(self, tmp_path: Path, slices: list[Path]) -> None:
         """One machine without a sandbox is not hidden behind the others'."""
-        for run, words in zip(shares, ("bubblewrap", "not a sandbox: forked", "bubblewrap"), strict=True):
+        for run, words in zip(slices, ("bubblewrap", "not a sandbox: forked", "bubblewrap"), strict=True):
             with closing(Store.open(run)) as store:
                 store.note_sandbox(words)
                 store.note_walls(f"{words}, for answers")
-        with closing(Store.open(merge(shares, out=tmp_path / "merged").run)) as store:
+        with closing(Store.open(merge(slices, out=tmp_path / "merged").run)) as store:
             assert store.sandboxes == ("bubblewrap", "not a sandbox: forked")
             assert store.walls == ("bubblewrap, for answers", "not a sandbox: forked, for answers")
 
-    def test_more_shares_than_samples(self, tmp_path: Path, header: RunHeader, plan: Plan) -> None:
-        """A share without a sample is whole as well."""
+    def test_more_slices_than_samples(self, tmp_path: Path, header: RunHeader, plan: Plan) -> None:
+        """A slice without a sample is whole as well."""
         few = replace(plan, rounds=(1,))
         runs = [
-            draw_share(tmp_path / str(number), Share(number=number, total=7), header=header, plan=few)
+            draw_slice(tmp_path / str(number), Slice(number=number, total=7), header=header, plan=few)
             for number in range(1, 8)
         ]
 
@@ -135,23 +135,23 @@ class TestRefusals:
         assert not out.exists()
         assert [path.name for path in out.parent.glob(".merged*")] == []
 
-    def test_missing_share(self, shares: list[Path]) -> None:
-        """All shares have to be there."""
-        self.refuse(shares[:2], "share 3/3 is missing", "add the run of --r1-shard 3/3")
+    def test_missing_slice(self, slices: list[Path]) -> None:
+        """All slices have to be there."""
+        self.refuse(slices[:2], "slice 3/3 is missing", "add the run of --r1-slice 3/3")
 
-    def test_share_twice(self, shares: list[Path]) -> None:
+    def test_slice_twice(self, slices: list[Path]) -> None:
         """The same samples twice are no new evidence."""
-        self.refuse([*shares, shares[0]], "share 1/3 is there 2 times", str(shares[0]), "leave all but one out")
+        self.refuse([*slices, slices[0]], "slice 1/3 is there 2 times", str(slices[0]), "leave all but one out")
 
-    def test_whole_run(self, shares: list[Path], header: RunHeader, plan: Plan) -> None:
+    def test_whole_run(self, slices: list[Path], header: RunHeader, plan: Plan) -> None:
         """A run that was not divided has nothing to be merged with."""
-        whole = draw_share(shares[0].parent / "whole", None, header=header, plan=plan)
-        self.refuse([*shares, whole], f"{whole} is no share", "--r1-judge-only")
+        whole = draw_slice(slices[0].parent / "whole", None, header=header, plan=plan)
+        self.refuse([*slices, whole], f"{whole} is no slice", "--r1-judge-only")
 
-    def test_another_division(self, shares: list[Path], header: RunHeader, plan: Plan) -> None:
-        """Shares of three and of four overlap."""
-        other = draw_share(shares[0].parent / "other", Share(number=2, total=4), header=header, plan=plan)
-        self.refuse([shares[0], other, shares[2]], f"{other} holds share 2/4", "1/3", "the same N")
+    def test_another_division(self, slices: list[Path], header: RunHeader, plan: Plan) -> None:
+        """Slices of three and of four overlap."""
+        other = draw_slice(slices[0].parent / "other", Slice(number=2, total=4), header=header, plan=plan)
+        self.refuse([slices[0], other, slices[2]], f"{other} holds slice 2/4", "1/3", "the same N")
 
     @pytest.mark.parametrize(
         ("change", "words"),
@@ -166,26 +166,26 @@ class TestRefusals:
         ],
     )
     def test_another_header(
-        self, shares: list[Path], header: RunHeader, plan: Plan, change: dict[str, object], words: str
+        self, slices: list[Path], header: RunHeader, plan: Plan, change: dict[str, object], words: str
     ) -> None:
-        """Checkpoint and seed agree, or the shares are not of one run."""
+        """Checkpoint and seed agree, or the slices are not of one run."""
         other = replace(header, **change)  # type: ignore[arg-type]  # one field of the parameters above
-        shutil.rmtree(shares[1])
-        draw_share(shares[1], Share(number=2, total=3), header=other, plan=plan)
-        self.refuse(shares, str(shares[1]), words.format(first=shares[0]), "draw the one that is wrong again")
+        shutil.rmtree(slices[1])
+        draw_slice(slices[1], Slice(number=2, total=3), header=other, plan=plan)
+        self.refuse(slices, str(slices[1]), words.format(first=slices[0]), "draw the one that is wrong again")
 
-    def test_share_whose_checkpoint_changed(self, shares: list[Path]) -> None:
+    def test_slice_whose_checkpoint_changed(self, slices: list[Path]) -> None:
         """A share that is INVALID by itself spoils no merged run."""
-        with closing(Store.open(shares[1])) as store:
+        with closing(Store.open(slices[1])) as store:
             store.note_changed_checkpoint("config.json changed")
-        self.refuse(shares, str(shares[1]), "config.json changed", f"--r1-resume {shares[1]} --r1-shard 2/3")
+        self.refuse(slices, str(slices[1]), "config.json changed", f"--r1-resume {slices[1]} --r1-slice 2/3")
 
-    def test_another_plan(self, shares: list[Path], header: RunHeader, plan: Plan) -> None:
+    def test_another_plan(self, slices: list[Path], header: RunHeader, plan: Plan) -> None:
         """Plans agree, and the first difference is named."""
         hotter = replace(plan, sampling=replace(plan.sampling, temperature=1.0))
-        shutil.rmtree(shares[2])
-        draw_share(shares[2], Share(number=3, total=3), header=header, plan=hotter)
-        self.refuse(shares, str(shares[2]), "the sampling of smoke is", "temperature=1.0", "temperature=0.6")
+        shutil.rmtree(slices[2])
+        draw_slice(slices[2], Slice(number=3, total=3), header=header, plan=hotter)
+        self.refuse(slices, str(slices[2]), "the sampling of smoke is", "temperature=1.0", "temperature=0.6")
 
     @pytest.mark.parametrize(
         ("change", "words"),
@@ -195,68 +195,68 @@ class TestRefusals:
         ],
     )
     def test_another_date_or_prompt(
-        self, shares: list[Path], header: RunHeader, plan: Plan, change: dict[str, str], words: str
+        self, slices: list[Path], header: RunHeader, plan: Plan, change: dict[str, str], words: str
     ) -> None:
-        """Shares are asked the same, with the same date."""
-        shutil.rmtree(shares[2])
+        """Slices are asked the same, with the same date."""
+        shutil.rmtree(slices[2])
         other = replace(plan, **change)  # type: ignore[arg-type]  # one field of text
-        draw_share(shares[2], Share(number=3, total=3), header=header, plan=other)
-        self.refuse(shares, str(shares[2]), words)
+        draw_slice(slices[2], Slice(number=3, total=3), header=header, plan=other)
+        self.refuse(slices, str(slices[2]), words)
 
-    def test_another_harness(self, shares: list[Path], header: RunHeader, plan: Plan) -> None:
+    def test_another_harness(self, slices: list[Path], header: RunHeader, plan: Plan) -> None:
         """One grader, engine, dtype and kind of device."""
-        shutil.rmtree(shares[2])
-        draw_share(shares[2], Share(number=3, total=3), header=header, plan=plan, grader="lighteval 9")
-        self.refuse(shares, str(shares[2]), "the harness's grader is lighteval 9, and lighteval 0.0.test in")
+        shutil.rmtree(slices[2])
+        draw_slice(slices[2], Slice(number=3, total=3), header=header, plan=plan, grader="lighteval 9")
+        self.refuse(slices, str(slices[2]), "the harness's grader is lighteval 9, and lighteval 0.0.test in")
 
-    def test_unfinished_share(self, shares: list[Path], header: RunHeader, plan: Plan) -> None:
+    def test_unfinished_slice(self, slices: list[Path], header: RunHeader, plan: Plan) -> None:
         """A share that lacks samples is to be finished where it ran."""
-        shutil.rmtree(shares[1])
-        with closing(Store.create(shares[1], replace(header, share=Share(number=2, total=3)))) as store:
+        shutil.rmtree(slices[1])
+        with closing(Store.create(slices[1], replace(header, slice=Slice(number=2, total=3)))) as store:
             store.select(("smoke",))
             store.write_plan(make_exam("smoke", 5), ((1, 2, 3),) * 5, plan)
-        self.refuse(shares, str(shares[1]), "7 of the 7 samples", f"--r1-resume {shares[1]} --r1-shard 2/3")
+        self.refuse(slices, str(slices[1]), "7 of the 7 samples", f"--r1-resume {slices[1]} --r1-slice 2/3")
 
-    def test_sample_of_another_share(self, shares: list[Path]) -> None:
-        """Shares are disjoint, sample by sample."""
-        with closing(Store.open(shares[0])) as one, closing(Store.open(shares[1])) as two:
+    def test_sample_of_another_slice(self, slices: list[Path]) -> None:
+        """Slices are disjoint, sample by sample."""
+        with closing(Store.open(slices[0])) as one, closing(Store.open(slices[1])) as two:
             one.add_samples("smoke", [next(two.samples("smoke"))])
-        self.refuse(shares, str(shares[0]), "it holds sample", "another share than 1/3")
+        self.refuse(slices, str(slices[0]), "it holds sample", "another slice than 1/3")
 
-    def test_another_seed_of_a_sample(self, shares: list[Path], header: RunHeader, plan: Plan) -> None:
+    def test_another_seed_of_a_sample(self, slices: list[Path], header: RunHeader, plan: Plan) -> None:
         """A sample is the one that the plan's seed draws."""
-        shutil.rmtree(shares[0])
-        with closing(Store.create(shares[0], replace(header, share=Share(number=1, total=3)))) as store:
+        shutil.rmtree(slices[0])
+        with closing(Store.create(slices[0], replace(header, slice=Slice(number=1, total=3)))) as store:
             store.select(("smoke",))
             store.add_worker("w", HARNESS)
             store.write_plan(make_exam("smoke", 5), ((1, 2, 3),) * 5, plan)
             while (claimed := store.claim(owner="w")) is not None:
                 for index in claimed.missing:
                     store.add_sample(claimed, replace(sample_of(plan, claimed.unit.problem_id, index), seed=5))
-        self.refuse(shares, str(shares[0]), "was drawn with the seed 5; expected")
+        self.refuse(slices, str(slices[0]), "was drawn with the seed 5; expected")
 
-    def test_not_planned(self, shares: list[Path], header: RunHeader) -> None:
+    def test_not_planned(self, slices: list[Path], header: RunHeader) -> None:
         """A share that could not be planned says why."""
-        shutil.rmtree(shares[2])
-        with closing(Store.create(shares[2], replace(header, share=Share(number=3, total=3)))) as store:
+        shutil.rmtree(slices[2])
+        with closing(Store.create(slices[2], replace(header, slice=Slice(number=3, total=3)))) as store:
             store.select(("smoke",))
             store.fail("smoke", "no data set")
-        self.refuse(shares, f"{shares[2]}: smoke has no plan (no data set)")
+        self.refuse(slices, f"{slices[2]}: smoke has no plan (no data set)")
 
-    def test_no_run(self, shares: list[Path]) -> None:
+    def test_no_run(self, slices: list[Path]) -> None:
         """A folder without a run is named."""
-        self.refuse([*shares, shares[0].parent / "nowhere"], "no run at", "nowhere")
+        self.refuse([*slices, slices[0].parent / "nowhere"], "no run at", "nowhere")
 
 
 class TestCommand:
-    def test_merge_prints_what_to_do_next(self, shares: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    def test_merge_prints_what_to_do_next(self, slices: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
         """Two lines: what was written, and how to judge it; a second merge is refused."""
-        out = shares[0].parent / "merged"
-        arguments = ["merge", *map(str, shares), "--out", str(out)]
+        out = slices[0].parent / "merged"
+        arguments = ["merge", *map(str, slices), "--out", str(out)]
         assert main(arguments) == 0
         said = capsys.readouterr().out.splitlines()
         assert [
-            f"3 shares merged into {out} (smoke: 20 samples)",
+            f"3 slices merged into {out} (smoke: 20 samples)",
             f"next: pytest --r1-judge-only {out}",
         ] == said
         assert main(arguments) == 2
@@ -264,9 +264,9 @@ class TestCommand:
 
 
 def draw_and_merge(pytester: pytest.Pytester, run: str, *arguments: str) -> Path:
-    """Draw two shares of a recorded run as two machines would, and merge them."""
+    """Draw two slices of a recorded run as two machines would, and merge them."""
     for number in (1, 2):
-        assert judge(pytester, run, "--r1-shard", f"{number}/2", *arguments).ret == 0
+        assert judge(pytester, run, "--r1-slice", f"{number}/2", *arguments).ret == 0
     folders = [folder for folder in runs_of(pytester) if folder.name.endswith("-of-2")]
     return merge(folders, out=pytester.path / "merged").run
 
@@ -275,16 +275,16 @@ class TestSeveralMachines:
     def test_verdict_is_the_undivided_runs(
         self, pytester: pytest.Pytester, recorded: Record, mode: tuple[str, ...]
     ) -> None:
-        """Shares are skipped, not passed; merged, the samples and the verdict are those of one machine."""
+        """Slices are skipped, not passed; merged, the samples and the verdict are those of one machine."""
         recorded("base", seed=1)
         recorded("worse", seed=2, weights="w2", solve_rate=0.1)
         judge(pytester, "base", "--r1-save-baseline", "local/toy")
-        share = judge(pytester, "worse", "--r1-shard", "1/2", *mode, "-rs")
-        assert share.ret == 0
-        share.stdout.fnmatch_lines(
-            ["smoke: share 1/2, 48 of 48 samples.*", "SKIPPED * No verdict is given on a share."]
+        drawn = judge(pytester, "worse", "--r1-slice", "1/2", *mode, "-rs")
+        assert drawn.ret == 0
+        drawn.stdout.fnmatch_lines(
+            ["smoke: slice 1/2, 48 of 48 samples.*", "SKIPPED * No verdict is given on a slice."]
         )
-        assert "PASS " not in share.stdout.str()
+        assert "PASS " not in drawn.stdout.str()
         shutil.rmtree(pytester.path / "data")
         merged = draw_and_merge(pytester, "worse", *mode)
         result = pytester.runpytest_subprocess("--r1-judge-only", "merged", "--junitxml=gate.xml", *mode)
@@ -295,25 +295,25 @@ class TestSeveralMachines:
         suite = ET.parse(pytester.path / "gate.xml").getroot()[0]  # noqa: S314 - our own file
         assert {key: suite.get(key) for key in ("tests", "failures")} == {"tests": "3", "failures": "1"}
 
-    def test_share_with_holes_is_invalid(self, pytester: pytest.Pytester, recorded: Record) -> None:
+    def test_slice_with_holes_is_invalid(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """A share that lacks samples is an error with what to do, and resumed with the same share it is whole."""
         recorded("holes", skip=frozenset({("p003", 4), ("p003", 5)}))
         recorded("whole")
-        result = judge(pytester, "holes", "--r1-shard", "1/2")
+        result = judge(pytester, "holes", "--r1-slice", "1/2")
         assert result.ret == 1
         result.stdout.fnmatch_lines(["*next: Resume it where it ran: --r1-resume *", "ERROR r1eval::smoke::pass@1*"])
         other = judge(pytester, "whole", "--r1-resume", str(runs_of(pytester)[-1]))
         assert other.ret == pytest.ExitCode.USAGE_ERROR
-        other.stderr.fnmatch_lines(["*the run holds share 1/2, and the whole run is asked for now*"])
-        assert judge(pytester, "whole", "--r1-resume", "--r1-shard", "1/2").ret == 0
+        other.stderr.fnmatch_lines(["*the run holds slice 1/2, and the whole run is asked for now*"])
+        assert judge(pytester, "whole", "--r1-resume", "--r1-slice", "1/2").ret == 0
         assert judge(pytester, "whole", "--r1-resume").ret == pytest.ExitCode.USAGE_ERROR
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (("--r1-shard", "3/2"), "*--r1-shard is '3/2'; expected I/N with I from 1 to N, as in 2/4*"),
-            (("--r1-shard", "1/2", "--r1-gate", "sequential"), "*--r1-shard 1/2 with --r1-gate sequential: looks*"),
-            (("--r1-shard", "1/2", "--r1-save-baseline", "a/b"), "*with --r1-save-baseline: a share is no score*"),
+            (("--r1-slice", "3/2"), "*--r1-slice is '3/2'; expected I/N with I from 1 to N, as in 2/4*"),
+            (("--r1-slice", "1/2", "--r1-gate", "sequential"), "*--r1-slice 1/2 with --r1-gate sequential: looks*"),
+            (("--r1-slice", "1/2", "--r1-save-baseline", "a/b"), "*with --r1-save-baseline: a slice is no score*"),
             (("--r1-judge-only", "run"), "*--r1-model with --r1-judge-only *: nothing is drawn*leave --r1-model out*"),
         ],
     )
@@ -350,13 +350,13 @@ class TestJudgeOnly:
         assert result.ret == 1
         result.stdout.fnmatch_lines(["*ERROR r1eval::smoke::pass@1 - smoke: INVALID.*"])
 
-    def test_share_alone_is_refused(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """A share is not judged under another name either."""
+    def test_slice_alone_is_refused(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A slice is not judged under another name either."""
         recorded("run")
-        judge(pytester, "run", "--r1-shard", "1/2")
+        judge(pytester, "run", "--r1-slice", "1/2")
         result = pytester.runpytest_subprocess("--r1-judge-only", str(runs_of(pytester)[-1]))
         assert result.ret == pytest.ExitCode.USAGE_ERROR
-        result.stderr.fnmatch_lines(["*the run holds share 1/2 alone; bring the 2 shares together*r1eval merge*"])
+        result.stderr.fnmatch_lines(["*the run holds slice 1/2 alone; bring the 2 slices together*r1eval merge*"])
 
     def test_no_run_is_said(self, pytester: pytest.Pytester) -> None:
         """There has to be a folder, and a run in it."""

@@ -532,7 +532,7 @@ class TestClaims:
         ]
         assert expected == claimed_units(store)
 
-    def test_nobody_takes_the_shares_of_those_to_come(self, store: Store) -> None:
+    def test_nobody_takes_the_slices_of_those_to_come(self, store: Store) -> None:
         """The first of two expected workers gets half of a round, and all of it when it stays alone."""
         open_benchmark(store, "smoke", n_problems=8, rounds=(2,))
 
@@ -552,7 +552,7 @@ class TestClaims:
         assert len(claimed_units(store, owner="w2")) == 4
 
     def test_samples_are_claimed_by_whole_units(self, store: Store) -> None:
-        """As many as were asked for, and the rest of the last unit; no more than a share."""
+        """As many as were asked for, and the rest of the last unit; no more than a slice."""
         open_benchmark(store, "smoke", n_problems=8, rounds=(2,))
 
         first = store.claim_samples(3, owner="w1", n_expected=2)
@@ -931,7 +931,7 @@ def kill(child: subprocess.Popen[str]) -> None:
 class TestManyWorkers:
     """The store is shared by threads and processes that know nothing of each other."""
 
-    def test_threads_share_every_unit_once(self, run: Path) -> None:
+    def test_threads_slice_every_unit_once(self, run: Path) -> None:
         """No unit is claimed twice, none is left."""
         with closing(Store.open(run)) as store:
             open_benchmark(store, "smoke", n_problems=60, rounds=(1, 2))
@@ -952,7 +952,7 @@ class TestManyWorkers:
         units = [unit for found in claimed for unit in found]
         assert 120 == len(units) == len(set(units))
 
-    def test_processes_share_every_unit_once(self, run: Path, tmp_path: Path) -> None:
+    def test_processes_slice_every_unit_once(self, run: Path, tmp_path: Path) -> None:
         """The same between processes, which share no lock but the file's."""
         n_units = 400
         with closing(Store.open(run)) as store:

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.timeout(600)
 SLOW = ("--r1-engine-arg", "delay_s=0.2", "--r1-engine-arg", "n_concurrent=1")
 """About ten seconds for 192 samples, four of which are one request: long enough to be interrupted in."""
 SLOWER = ("--r1-engine-arg", "delay_s=0.8", "--r1-engine-arg", "n_concurrent=1")
-"""About forty: an orphan still draws when its share has begun again."""
+"""About forty: an orphan still draws when its slice has begun again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,29 +93,29 @@ def disturbed(cluster: Cluster, *arguments: str, pace: tuple[str, ...] = SLOW) -
 
 
 def n_samples(folder: Path) -> int:
-    """Count what the newest attempt of the only share has stored."""
-    return sum(one.n_samples for one in stored(folder / "shares" / "1"))
+    """Count what the newest attempt of the only slice has stored."""
+    return sum(one.n_samples for one in stored(folder / "slices" / "1"))
 
 
 def pytest_of(folder: Path) -> int:
-    """Return the process id of the pytest that draws a submission's share."""
+    """Return the process id of the pytest that draws a submission's slice."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             words = path.read_bytes().split(b"\0")
-            if b"--r1-shard" in words and any(word.startswith(os.fsencode(folder)) for word in words):
+            if b"--r1-slice" in words and any(word.startswith(os.fsencode(folder)) for word in words):
                 return int(path.parent.name)
     raise LookupError(folder)
 
 
 def array(cluster: Cluster) -> Left:
-    """Two shares on one node, two GPUs each, of a checkpoint that is worse than its baseline; names want quoting."""
+    """Two slices on one node, two GPUs each, of a checkpoint that is worse than its baseline; names want quoting."""
     arguments = ("--nodes", "2", "--gpus-per-node", "2", "--sbatch-arg", "--nodelist=n1", "--junitxml", "gate.xml")
     place = ("--output-dir", 'data/it\'s %j "here" #1')
     return verdict(cluster, submit(cluster, "worse", *SLOW, *arguments, *place, HF_TOKEN="hf_secret"))  # noqa: S106 - made up
 
 
 def requeued(cluster: Cluster) -> Left:
-    """An operator, or preemption, starts a share again."""
+    """An operator, or preemption, starts a slice again."""
     folder, job, n_before = disturbed(cluster, "--sbatch-arg", "--nodelist=n1")
     assert cluster.run("scontrol", "requeue", str(job)).returncode == 0
     return verdict(cluster, folder, n_before=n_before)
@@ -145,14 +145,14 @@ def warned(cluster: Cluster) -> Left:
 def lost(cluster: Cluster) -> Left:
     """A node's daemon dies and the node is given up, while what runs on it goes on writing."""
     folder, job, n_before = disturbed(cluster, pace=SLOWER)
-    share = folder / "shares" / "1"
+    first = folder / "slices" / "1"
     node = next(entry["nodes"] for entry in cluster.jobs() if entry["job_id"] == job)
     daemon = cluster.daemons[node]
     os.killpg(daemon.pid, signal.SIGKILL)
     daemon.wait(timeout=TIMEOUT_S)
     cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=lost")
-    cluster.waited(lambda: len(attempts(share)) == 2 and attempts(share)[1].run, "the second start")
-    orphan = attempts(share)[0].run
+    cluster.waited(lambda: len(attempts(first)) == 2 and attempts(first)[1].run, "the second start")
+    orphan = attempts(first)[0].run
     assert orphan is not None
     n_at_restart = n_in(orphan)
     n_later = cluster.waited(lambda: (n := n_in(orphan)) > n_at_restart and n, "a sample of the orphan")
@@ -242,7 +242,7 @@ def stored_samples(run: Path) -> set[tuple[object, ...]]:
 
 class TestArray:
     def test_failing_gate_ends_as_the_exit_code_of_wait(self, running: dict[str, Future[Left]]) -> None:
-        """A checkpoint that got worse: pytest's exit code 1, from the merged samples of both shares."""
+        """A checkpoint that got worse: pytest's exit code 1, from the merged samples of both slices."""
         left = running["array"].result()
         assert left.code == 1, left.said
         assert "FAIL_REGRESSED" in left.said
@@ -252,13 +252,13 @@ class TestArray:
     def test_tasks_have_gpus_of_their_own(self, running: dict[str, Future[Left]]) -> None:
         """Two tasks on one node are given four different GPUs."""
         left = running["array"].result()
-        given = [re.findall(r"GPUs (\S+)", left.log(f"share-{number}")) for number in (1, 2)]
+        given = [re.findall(r"GPUs (\S+)", left.log(f"slice-{number}")) for number in (1, 2)]
         assert sorted(gpus for (gpus,) in given) == ["0,1", "2,3"]
 
     def test_secrets_reach_the_judge_alone(self, running: dict[str, Future[Left]]) -> None:
         """What is sampled cannot read a token that only an upload needs."""
         left = running["array"].result()
-        assert "probe: HF_TOKEN None" in left.log("share-1")
+        assert "probe: HF_TOKEN None" in left.log("slice-1")
         assert "probe: HF_TOKEN hf_secret" in left.log("judge")
         assert "hf_secret" not in "".join(path.read_text() for path in left.folder.glob("*.sbatch"))
 
@@ -266,13 +266,13 @@ class TestArray:
         """One line a job, with what is stored; logs under their paths."""
         left = running["array"].result()
         status = cluster.r1eval("slurm", "status", str(left.folder)).stdout
-        assert re.search(r"^share 2/2 .* smoke 48/48$", status, re.MULTILINE), status
+        assert re.search(r"^slice 2/2 .* smoke 48/48$", status, re.MULTILINE), status
         assert re.search(r"^judge .* exit code 1$", status, re.MULTILINE), status
         jobs = json.loads(cluster.r1eval("slurm", "status", str(left.folder), "--json").stdout)["jobs"]
         assert jobs[1]["samples"] == [{"benchmark": "smoke", "n_samples": 48, "n_planned": 48}]
         assert jobs[2]["exit_code"] == 1
-        logs = cluster.r1eval("slurm", "logs", str(left.folder), "--share", "2").stdout
-        assert logs.startswith(f"== {left.folder}/logs/share-2.log\n")
+        logs = cluster.r1eval("slurm", "logs", str(left.folder), "--slice", "2").stdout
+        assert logs.startswith(f"== {left.folder}/logs/slice-2.log\n")
 
 
 class TestTraining:
@@ -282,16 +282,16 @@ class TestTraining:
         assert left.code == 0, left.said
         assert "verdict: PASS Lineage(parent=None, step=20, commit='abc')" in left.said
         assert left.merged.is_relative_to(left.folder.parents[1])
-        assert "RANK None" in left.log("share-1")
+        assert "RANK None" in left.log("slice-1")
 
 
 class TestRestarts:
     @pytest.mark.parametrize("scenario", ["requeued", "preempted", "killed", "warned"])
-    def test_share_goes_on_with_what_is_stored(self, running: dict[str, Future[Left]], scenario: str) -> None:
+    def test_slice_goes_on_with_what_is_stored(self, running: dict[str, Future[Left]], scenario: str) -> None:
         """A second start has a folder of its own, takes the first one's samples over, and the verdict is the same."""
         left = running[scenario].result()
-        assert left.code == 0, left.said + left.log("share-1")
-        first, second = attempts(left.folder / "shares" / "1")
+        assert left.code == 0, left.said + left.log("slice-1")
+        first, second = attempts(left.folder / "slices" / "1")
         assert (first.restart, second.restart) == (0, 1)
         assert first.run is not None
         assert second.run is not None
@@ -303,9 +303,9 @@ class TestRestarts:
     def test_orphan_of_a_lost_node_writes_where_nobody_looks(self, running: dict[str, Future[Left]]) -> None:
         """It draws on after the second start began, in its own file; the run is whole, each sample once."""
         left = running["lost"].result()
-        assert left.code == 0, left.said + left.log("share-1")
+        assert left.code == 0, left.said + left.log("slice-1")
         assert left.more["n_later"] > left.more["n_at_restart"] >= left.n_before
-        assert len(attempts(left.folder / "shares" / "1")) == 2
+        assert len(attempts(left.folder / "slices" / "1")) == 2
         assert stored_samples(left.merged) == stored_samples(left.folder.parents[3] / "good")
 
     def test_cancelled_gate_has_no_verdict_and_goes_on_later(self, running: dict[str, Future[Left]]) -> None:
@@ -313,7 +313,7 @@ class TestRestarts:
         left = running["cancelled"].result()
         assert left.more == {"refused": 2, "first": 2, "said_cancelled": 1}
         assert left.code == 0, left.said
-        first, second = attempts(left.folder / "shares" / "1")
+        first, second = attempts(left.folder / "slices" / "1")
         assert first.job < second.job
         assert first.run is not None
         assert second.run is not None

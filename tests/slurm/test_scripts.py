@@ -15,15 +15,15 @@ import pytest
 from pytest_r1eval.commands import run_benchmarks
 from pytest_r1eval.commands.cli import main
 from pytest_r1eval.config.options import OPTIONS
-from pytest_r1eval.core.plans import Share
+from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.errors import PlanError, RunError
 from pytest_r1eval.plugin.selection import mark_expression
 from pytest_r1eval.runs.store import Store
 from pytest_r1eval.slurm import scripts
 from pytest_r1eval.slurm.attempts import attempts, copy_run, gather, hand_over
 from pytest_r1eval.slurm.jobs import submitted_in
-from pytest_r1eval.slurm.scripts import PytestArguments, Submission, divided, judge_script, share_script
-from pytest_r1eval.slurm.share_environment import share_environment
+from pytest_r1eval.slurm.scripts import PytestArguments, Submission, divided, judge_script, slice_script
+from pytest_r1eval.slurm.slice_environment import slice_environment
 from tests.recordings import record_run
 
 
@@ -43,7 +43,7 @@ def job(tmp_path: Path) -> Submission:
         python="python3",
         model="org/it's",
         marks="aime24 or math500",
-        n_shares=3,
+        n_slices=3,
         time="2:00:00",
         sbatch_arguments=("--qos=low",),
         arguments=divided(
@@ -52,40 +52,40 @@ def job(tmp_path: Path) -> Submission:
     )
 
 
-def record_attempt(share: Path, name: str, **details: object) -> Path:
-    """Record what one start of a share stored; return its run."""
-    return record_run(share / name / "org" / "m" / "stamp", **details)  # type: ignore[arg-type]
+def record_attempt(folder: Path, name: str, **details: object) -> Path:
+    """Record what one start of a slice stored; return its run."""
+    return record_run(folder / name / "org" / "m" / "stamp", **details)  # type: ignore[arg-type]
 
 
 class TestScripts:
     def test_bash_reads_them(self, job: Submission) -> None:
         """Both are valid, whatever the names are."""
-        for script in (share_script(job), judge_script(job)):
+        for script in (slice_script(job), judge_script(job)):
             checked = subprocess.run(["/bin/bash", "-n"], input=script, text=True, capture_output=True, check=False)
             assert (checked.returncode, checked.stderr) == (0, "")
 
     def test_directives(self, job: Submission) -> None:
-        """GPUs, time and array are the shares'; what the user adds stands in both."""
-        share, judge = (
+        """GPUs, time and array are the slices'; what the user adds stands in both."""
+        drawing, judge = (
             {line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH")}
-            for script in (share_script(job), judge_script(job))
+            for script in (slice_script(job), judge_script(job))
         )
-        assert {"--array=1-3", "--gres=gpu:8", "--time=2:00:00", "--signal=B:USR1@120"} <= share - judge
-        assert {"--requeue", "--open-mode=append", "--qos=low"} <= share & judge
+        assert {"--array=1-3", "--gres=gpu:8", "--time=2:00:00", "--signal=B:USR1@120"} <= drawing - judge
+        assert {"--requeue", "--open-mode=append", "--qos=low"} <= drawing & judge
 
     def test_options_go_where_they_are_needed(self, job: Submission) -> None:
-        """Drawing is the shares'; gates, and what nobody here knows, are the judge's."""
-        assert job.arguments.share == ("--r1-temperature", "0.7", "--r1-tasks=t.py")
+        """Drawing is the slices'; gates, and what nobody here knows, are the judge's."""
+        assert job.arguments.slice == ("--r1-temperature", "0.7", "--r1-tasks=t.py")
         assert job.arguments.judge == ("--r1-tasks=t.py", "--r1-sigmas", "4", "--r1-new-flag", "--junitxml=g")
 
     def test_every_option_goes_to_the_job_of_its_phase(self) -> None:
-        """Drawing and grading are the shares', verdict and upload the judge's; no option is left out."""
+        """Drawing and grading are the slices', verdict and upload the judge's; no option is left out."""
         jobs = {"draw": (1, 0), "grade": (1, 0), "judge": (0, 1), "upload": (0, 1), "both": (1, 1)}
         for option in OPTIONS:
             if option.name not in scripts._OURS:  # noqa: SLF001 - no other use
                 word = option.flag if option.is_flag else f"{option.flag}=x"
                 found = divided([word])
-                assert (len(found.share), len(found.judge)) == jobs[option.phase], option.name
+                assert (len(found.slice), len(found.judge)) == jobs[option.phase], option.name
 
     def test_options_that_the_scripts_decide_exist(self) -> None:
         """Every one is one of pytest's."""
@@ -94,7 +94,7 @@ class TestScripts:
     @pytest.mark.parametrize(
         ("extra", "words"),
         [
-            (["--r1-shard", "1/2"], "the batch scripts decide that"),
+            (["--r1-slice", "1/2"], "the batch scripts decide that"),
             (["--r1-gate", "sequential"], "looks need the samples of all nodes"),
             (["--r1-gate=sequential"], "the batch scripts decide that"),
             (["-maime"], "the batch scripts decide that"),
@@ -129,7 +129,7 @@ class TestScripts:
             ("workers", "8\ntouch pwned"),
             ("python", "python3\ntouch pwned"),
             ("sbatch_arguments", ("--qos=low\rtouch pwned",)),
-            ("arguments", PytestArguments(share=("--r1-seed", "1\ntouch pwned"))),
+            ("arguments", PytestArguments(slice=("--r1-seed", "1\ntouch pwned"))),
             ("arguments", PytestArguments(judge=("--junitxml=g\x1b[2J",))),
         ],
     )
@@ -141,14 +141,14 @@ class TestScripts:
 
     def test_a_system_prompt_may_have_lines(self, job: Submission) -> None:
         """It is an argument in the script's body, where quotes hold lines together."""
-        arguments = PytestArguments(share=("--r1-system-prompt", "Be brief.\ntouch pwned"))
-        script = share_script(replace(job, arguments=arguments))
+        arguments = PytestArguments(slice=("--r1-system-prompt", "Be brief.\ntouch pwned"))
+        script = slice_script(replace(job, arguments=arguments))
         assert "'Be brief.\ntouch pwned'" in script
 
     @pytest.mark.parametrize("time", ["2", "1:59", "0:02:00", "0-0:2"])
     def test_a_limit_within_the_grace_is_refused(self, job: Submission, time: str) -> None:
         """Every start would be told to stop before it has begun."""
-        with pytest.raises(PlanError, match=r"--time .* is 1\d\d? s, and a share stops 120 s before it"):
+        with pytest.raises(PlanError, match=r"--time .* is 1\d\d? s, and a slice stops 120 s before it"):
             replace(job, time=time)
 
     @pytest.mark.parametrize("time", ["0", "3", "2:01", "1:00:00", "1-0", "0-0:2:1", "UNLIMITED", None])
@@ -159,13 +159,13 @@ class TestScripts:
     def test_directives_are_read_as_they_were_meant(self, job: Submission) -> None:
         """Slurm unquotes words as a shell does, and puts numbers for a % and a letter; the paths want neither."""
         job = replace(job, folder=job.folder.parent / '%j "1"')
-        lines = [line.removeprefix("#SBATCH ") for line in share_script(job).splitlines() if line.startswith("#SBATCH")]
+        lines = [line.removeprefix("#SBATCH ") for line in slice_script(job).splitlines() if line.startswith("#SBATCH")]
         words = [shlex.split(line, comments=True) for line in lines]
-        assert ["--job-name=r1eval-share-it's"] in words
-        assert [f'--output={job.folder.parent}/%%j "1"/logs/share-%a.log'] in words
+        assert ["--job-name=r1eval-slice-it's"] in words
+        assert [f'--output={job.folder.parent}/%%j "1"/logs/slice-%a.log'] in words
 
     def test_secrets(self) -> None:
-        """What is called or looks like one is dropped, but what a share needs to ask a server and to read data."""
+        """What is called or looks like one is dropped, but what a slice needs to ask a server and to read data."""
         kept = {
             "R1_SERVER_API_KEY": "c",
             "TOKENIZERS_PARALLELISM": "d",
@@ -173,8 +173,8 @@ class TestScripts:
             "https_proxy": "http://me:word@proxy:80",
         }
         environ = {"HF_TOKEN": "a", "AWS_SECRET_ACCESS_KEY": "b", "MIRROR": "https://me:word@host/", **kept}
-        assert share_environment(environ) == kept
-        command = [sys.executable, "-m", "pytest_r1eval.slurm.share_environment"]
+        assert slice_environment(environ) == kept
+        command = [sys.executable, "-m", "pytest_r1eval.slurm.slice_environment"]
         found = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
         assert found.stdout.split() == ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "MIRROR"]
 
@@ -233,16 +233,16 @@ class TestAttempts:
 
 
 class TestGathering:
-    def record_share(self, submission: Path, number: int, name: str, **details: object) -> None:
+    def record_slice(self, submission: Path, number: int, name: str, **details: object) -> None:
         """Record a start of a share of one, which is whole unless something is skipped."""
-        run = record_attempt(submission / "shares" / str(number), name, **details)
+        run = record_attempt(submission / "slices" / str(number), name, **details)
         with closing(Store.open(run)) as store:
             header, plan, exam = store.header, store.plan("smoke"), store.exam("smoke")
             samples, prompts, harness = list(store.samples("smoke")), store.prompts("smoke"), store.harnesses[0]
         (run / "run.sqlite").unlink()
         header = type(header)(
             model=header.model, model_name=header.model_name, identity=header.identity, created=header.created,
-            seed=header.seed, share=Share(number=number, total=1),
+            seed=header.seed, slice=Slice(number=number, total=1),
         )  # fmt: skip
         with closing(Store.create(run, header)) as store:
             assert plan is not None
@@ -256,18 +256,18 @@ class TestGathering:
 
     def test_newest_whole_start_counts(self, tmp_path: Path) -> None:
         """One that was broken off later does not hide it."""
-        self.record_share(tmp_path / "s", 1, "attempt-7-0")
-        self.record_share(tmp_path / "s", 1, "attempt-7-1", skip=frozenset({("p000", 0)}))
-        assert gather(tmp_path / "s", out=tmp_path / "out", n_shares=1).n_samples == {"smoke": 96}
+        self.record_slice(tmp_path / "s", 1, "attempt-7-0")
+        self.record_slice(tmp_path / "s", 1, "attempt-7-1", skip=frozenset({("p000", 0)}))
+        assert gather(tmp_path / "s", out=tmp_path / "out", n_slices=1).n_samples == {"smoke": 96}
         assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "s"]
 
     def test_what_is_missing_is_said(self, tmp_path: Path) -> None:
         """How far the newest start is, where to look, and what to do."""
-        self.record_share(tmp_path / "s", 1, "attempt-7-0", skip=frozenset({("p000", 0)}))
-        with pytest.raises(RunError, match=r"share 1/1 is not whole: smoke: share 1/1, 95 of 96 samples.*resubmit"):
-            gather(tmp_path / "s", out=tmp_path / "out", n_shares=1)
-        with pytest.raises(RunError, match=r"share 1/1 is not whole: nothing is stored\. See"):
-            gather(tmp_path / "nothing", out=tmp_path / "out", n_shares=1)
+        self.record_slice(tmp_path / "s", 1, "attempt-7-0", skip=frozenset({("p000", 0)}))
+        with pytest.raises(RunError, match=r"slice 1/1 is not whole: smoke: slice 1/1, 95 of 96 samples.*resubmit"):
+            gather(tmp_path / "s", out=tmp_path / "out", n_slices=1)
+        with pytest.raises(RunError, match=r"slice 1/1 is not whole: nothing is stored\. See"):
+            gather(tmp_path / "nothing", out=tmp_path / "out", n_slices=1)
 
 
 class TestCommands:

@@ -1,4 +1,4 @@
-"""The environment of a share's job: what is sampled may run programs, so secrets are the judge's alone."""
+"""The environment of a slice's job: what is sampled may run programs, so secrets are the judge's alone."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _NEEDED = re.compile(r"R1_SERVER_API_KEY|(?:https?|all)_proxy", re.IGNORECASE)
 
 
 def hidden(environ: Mapping[str, str]) -> list[str]:
-    """Return the names of the variables that a share must not see."""
+    """Return the names of the variables that a slice must not see."""
     return [name for name, value in environ.items() if is_secret(name, value) and not _is_needed(name, value)]
 
 
 def _is_needed(name: str, value: str) -> bool:
-    """Tell what a share cannot work without; a number of tokens is a setting of the engine."""
+    """Tell what a slice cannot work without; a number of tokens is a setting of the engine."""
     return _NEEDED.fullmatch(name) is not None or (name.endswith("_TOKENS") and value.isdigit())
 
 
-def share_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what a share may see of an environment."""
+def slice_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what a slice may see of an environment."""
     secrets = set(hidden(environ))
     return {name: value for name, value in environ.items() if name not in secrets}
 

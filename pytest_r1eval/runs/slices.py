@@ -1,8 +1,8 @@
 """
-What one machine says of its share: whether it is whole, and what to do with it, but no verdict.
+What one machine says of its slice: whether it is whole, and what to do with it, but no verdict.
 
-A share is some samples of every problem. A score of it would be noisier than the
-run's and would be looked at N times, so there is none until the shares are merged.
+A slice is some samples of every problem. A score of it would be noisier than the
+run's and would be looked at N times, so there is none until the slices are merged.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_r1eval.core.plans import Share
+from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.runs.finished import changed_checkpoint, unfit_run, unplanned_run
 from pytest_r1eval.runs.store import Store
@@ -19,21 +19,21 @@ from pytest_r1eval.stats.verdicts import Judgement, invalid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShareResult:
+class SliceResult:
     """
-    How far one benchmark of a share is.
+    How far one benchmark of a slice is.
 
     Attributes:
         benchmark: The benchmark's name.
-        share: Which share.
+        slice: Which slice.
         n_samples: Stored samples.
-        n_planned: Samples of the share.
-        run: The share's folder.
+        n_planned: Samples of the slice.
+        run: The slice's folder.
         refusal: Why it cannot be merged; None where it is whole.
     """
 
     benchmark: str
-    share: Share
+    slice: Slice
     n_samples: int
     n_planned: int
     run: Path
@@ -42,31 +42,31 @@ class ShareResult:
     @property
     def words(self) -> list[str]:
         """Say what is there and what to do next."""
-        lines = [f"{self.benchmark}: share {self.share}, {self.n_samples} of {self.n_planned} samples."]
+        lines = [f"{self.benchmark}: slice {self.slice}, {self.n_samples} of {self.n_planned} samples."]
         if self.refusal is not None:
             lines = [f"{lines[0]} INVALID. {self.refusal.reason}", f"  next: {self.refusal.next_step}"]
             return [printable(line) for line in lines]
         return [
-            f"{lines[0]} No verdict is given on a share.",
-            f"  next: r1eval merge {self.run} and the other shares --out RUN; then pytest --r1-judge-only RUN",
+            f"{lines[0]} No verdict is given on a slice.",
+            f"  next: r1eval merge {self.run} and the other slices --out RUN; then pytest --r1-judge-only RUN",
         ]
 
 
-def share_results(store: Store, share: Share, names: Sequence[str]) -> tuple[ShareResult, ...]:
+def slice_results(store: Store, part: Slice, names: Sequence[str]) -> tuple[SliceResult, ...]:
     """
-    Look at every benchmark of a share.
+    Look at every benchmark of a slice.
 
     Raises:
         StoreError: If the run cannot be read.
     """
-    return tuple(_result(store, share, name) for name in names)
+    return tuple(_result(store, part, name) for name in names)
 
 
-def _result(store: Store, share: Share, name: str) -> ShareResult:
+def _result(store: Store, part: Slice, name: str) -> SliceResult:
     progress = store.progress(name)
-    return ShareResult(
+    return SliceResult(
         benchmark=name,
-        share=share,
+        slice=part,
         n_samples=progress.n_stored,
         n_planned=progress.n_planned,
         run=store.path.parent,
@@ -81,9 +81,9 @@ def _refusal(store: Store, name: str) -> Judgement | None:
     n_missing = progress.n_planned - progress.n_stored
     if n_missing:
         return changed_checkpoint(store) or invalid(
-            f"{n_missing} of the share's {progress.n_planned} samples are missing.",
-            f"Resume it where it ran: --r1-resume {store.path.parent} --r1-shard {store.header.share}.",
+            f"{n_missing} of the slice's {progress.n_planned} samples are missing.",
+            f"Resume it where it ran: --r1-resume {store.path.parent} --r1-slice {store.header.slice}.",
         )
-    if not progress.n_planned:  # more shares than samples: an empty one is whole
+    if not progress.n_planned:  # more slices than samples: an empty one is whole
         return changed_checkpoint(store)
     return unfit_run(store, plan, store.tallies(name, k=plan.samples_per_problem))
