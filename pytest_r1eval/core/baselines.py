@@ -165,7 +165,7 @@ class HealthCounts:
 
     Attributes:
         n_samples: Responses in all.
-        n_truncated: Of these, cut off at the token limit, right or wrong.
+        n_truncated: Of these, truncated at the token limit, right or wrong.
         n_no_answer: Of these, ended by themselves without an answer.
         n_tokens: Generated tokens in all.
 

@@ -3,7 +3,7 @@ What a run observes: samples, their outcomes, and the counts a gate is computed 
 
 Truncation is a property of the response (its finish reason), correctness one of
 the answer, and the two overlap: LightEval accepts a right answer in a response
-that was cut off afterwards. So `Outcome.TRUNCATED` means "cut off *and* not
+that was truncated afterwards. So `Outcome.TRUNCATED` means "truncated *and* not
 correct", while the truncation rate counts finish reasons.
 """
 
@@ -85,8 +85,8 @@ class ProblemTally:
         n_correct: Of these, correct.
         n_no_answer: Of these, ended by themselves without an answer.
         n_error: Of these, not graded because the grader failed.
-        n_cut_off: Of these, cut off at the token limit, correct or not.
-        n_truncated_correct: Of those cut off, correct: a grader finds a number in an unfinished thought, too.
+        n_truncated: Of these, truncated at the token limit, correct or not.
+        n_truncated_correct: Of those, correct: a grader finds a number in an unfinished thought, too.
         n_tokens: Generated tokens over all of them.
     """
 
@@ -95,7 +95,7 @@ class ProblemTally:
     n_correct: int
     n_no_answer: int
     n_error: int
-    n_cut_off: int
+    n_truncated: int
     n_truncated_correct: int
     n_tokens: int
 

@@ -201,7 +201,7 @@ def _gate(
         samples_per_problem=run.samples_per_problem,
         n_samples=observed.n_samples,
         n_planned=observed.n_samples,
-        n_cut_off=observed.n_truncated,
+        n_truncated=observed.n_truncated,
         n_no_answer=observed.n_no_answer,
         n_tokens=observed.n_tokens,
     )

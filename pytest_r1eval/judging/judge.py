@@ -99,7 +99,7 @@ class GateResult:
         samples_per_problem: How many the verdict is computed from; None where there was no plan.
         n_samples: Stored samples among these.
         n_planned: Planned samples; None where there was no plan.
-        n_cut_off: Responses cut off at the token limit.
+        n_truncated: Responses truncated at the token limit.
         n_truncated_correct: Of these, graded right all the same; None where only counts are compared.
         n_no_answer: Responses without an answer.
         n_tokens: Generated tokens.
@@ -125,7 +125,7 @@ class GateResult:
     samples_per_problem: int | None = None
     n_samples: int = 0
     n_planned: int | None = None
-    n_cut_off: int = 0
+    n_truncated: int = 0
     n_truncated_correct: int | None = None
     n_no_answer: int = 0
     n_tokens: int = 0
@@ -252,7 +252,7 @@ class Judge:
             return result
         observed = HealthCounts(
             n_samples=result.n_samples,
-            n_truncated=result.n_cut_off,
+            n_truncated=result.n_truncated,
             n_no_answer=result.n_no_answer,
             n_tokens=result.n_tokens,
         )
@@ -512,7 +512,7 @@ def _with_samples(result: GateResult, plan: Plan, tallies: tuple[ProblemTally, .
         samples_per_problem=plan.samples_per_problem,
         n_samples=sum(tally.n_samples for tally in tallies),
         n_planned=plan.n_samples,
-        n_cut_off=sum(tally.n_cut_off for tally in tallies),
+        n_truncated=sum(tally.n_truncated for tally in tallies),
         n_truncated_correct=sum(tally.n_truncated_correct for tally in tallies),
         n_no_answer=sum(tally.n_no_answer for tally in tallies),
         n_tokens=sum(tally.n_tokens for tally in tallies),

@@ -169,17 +169,17 @@ def _shade(n_correct: int, n_samples: int) -> int:
 
 def lengths(found: Lengths, *, means: Sequence[tuple[str, float]] = ()) -> str:
     """
-    Draw how many tokens responses have, on a logarithmic axis; those that were cut off stand out.
+    Draw how many tokens responses have, on a logarithmic axis; those that were truncated stand out.
 
     Args:
         found: The responses' lengths.
         means: Mean lengths to mark, each with its name.
     """
-    everything = [max(1, n_tokens) for n_tokens in (*found.stopped, *found.cut_off)]
+    everything = [max(1, n_tokens) for n_tokens in (*found.stopped, *found.truncated)]
     least, most = min(everything), max(everything)
     low, high = math.log(least), math.log(most + 1)
     width = (high - low) / _N_BINS or 1.0
-    stopped, cut = _binned(found.stopped, low, width), _binned(found.cut_off, low, width)
+    stopped, cut = _binned(found.stopped, low, width), _binned(found.truncated, low, width)
     tallest = max(a + b for a, b in zip(stopped, cut, strict=True))
     top = 20 + 22 * len(means)
     height, floor = top + 176, top + 140
@@ -195,13 +195,16 @@ def lengths(found: Lengths, *, means: Sequence[tuple[str, float]] = ()) -> str:
         f'<text class="tick" x="{_LEFT - 8}" y="{top + 4}" text-anchor="end">{tallest:,}</text>',
         f'<text class="tick" x="{_LEFT - 8}" y="{floor + 4}" text-anchor="end">0</text>',
     ]
-    for number, (n_stopped, n_cut) in enumerate(zip(stopped, cut, strict=True)):
-        if not n_stopped + n_cut:
+    for number, (n_stopped, n_truncated) in enumerate(zip(stopped, cut, strict=True)):
+        if not n_stopped + n_truncated:
             continue
         left, scale = _LEFT + number * step, (floor - top) / tallest
         start, end = math.exp(low + number * width), math.exp(low + (number + 1) * width)
-        tip = f"{start:.0f} to {end:.0f} tokens: {n_stopped} ended, {n_cut} cut off"
-        bars = [("ended", floor - scale * n_stopped, n_stopped), ("cut", floor - scale * (n_stopped + n_cut), n_cut)]
+        tip = f"{start:.0f} to {end:.0f} tokens: {n_stopped} ended, {n_truncated} truncated"
+        bars = [
+            ("ended", floor - scale * n_stopped, n_stopped),
+            ("cut", floor - scale * (n_stopped + n_truncated), n_truncated),
+        ]
         drawn = "".join(
             f'<rect class="{kind}" x="{left:.1f}" y="{y:.1f}" width="{step - 1.5:.1f}" height="{scale * count:.1f}"/>'
             for kind, y, count in bars
@@ -215,7 +218,7 @@ def lengths(found: Lengths, *, means: Sequence[tuple[str, float]] = ()) -> str:
         text = f"{name} {mean:,.0f}"
         anchor = "end" if (number == 0 and at > _room(text)) or at > WIDTH - _room(text) else "start"
         body.append(f'<text class="tick" x="{at:.1f}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>')
-    words = f"{len(found.stopped)} responses ended by themselves, {len(found.cut_off)} were cut off"
+    words = f"{len(found.stopped)} responses ended by themselves, {len(found.truncated)} were truncated"
     words += "".join(f"; {name} {mean:.0f}" for name, mean in means)
     return svg(body, height=height, title="Tokens of the responses", description=words)
 

@@ -17,7 +17,7 @@ for (const viewer of document.querySelectorAll(".viewer")) {
   };
 
   function show(sample) {
-    part("outcome").textContent = sample ? `${sample.outcome}${sample.cut ? ", cut off" : ""}, ${sample.tokens} tokens, seed ${sample.seed}` : "no sample fits";
+    part("outcome").textContent = sample ? `${sample.outcome}${sample.cut ? ", truncated" : ""}, ${sample.tokens} tokens, seed ${sample.seed}` : "no sample fits";
     part("problem").textContent = sample ? sample.problem : "";
     part("answer").textContent = sample ? (sample.answer ?? "none was found") : "";
     part("gold").textContent = sample ? sample.gold : "";

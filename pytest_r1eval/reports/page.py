@@ -283,14 +283,14 @@ def _health(gate: GateReport) -> Iterator[str]:
         yield f"<p>{_text(health.truncation.reason)} {_text(health.no_answer.reason)}</p>"
         yield from (f'<p class="next">{_text(_sentence(step))}</p>' for step in steps)
         yield _facts([word for word in words if word not in steps])
-    if gate.lengths.stopped or gate.lengths.cut_off:
+    if gate.lengths.stopped or gate.lengths.truncated:
         means = [] if health is None else [("mean", health.mean_tokens)]
         if health is not None and health.baseline_mean_tokens is not None:
             means.append(("baseline's mean", health.baseline_mean_tokens))
         yield "<h4>Length of the responses</h4>"
         yield _figure(
             charts.lengths(gate.lengths, means=means),
-            "Responses by their tokens, on a logarithmic axis. Orange: cut off at the token limit.",
+            "Responses by their tokens, on a logarithmic axis. Orange: truncated at the token limit.",
         )
 
 

@@ -65,7 +65,7 @@ class Lengths:
     """Generated tokens of the responses, apart by why they ended."""
 
     stopped: tuple[int, ...]
-    cut_off: tuple[int, ...]
+    truncated: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +192,7 @@ def _gate(store: Store, name: str, text: str) -> GateReport:
     plan, k = store.plan(name), result.samples_per_problem
     if plan is None or k is None:
         return GateReport(
-            result=result, dataset=None, plan=plan, problems=(), looks=(), lengths=Lengths(stopped=(), cut_off=())
+            result=result, dataset=None, plan=plan, problems=(), looks=(), lengths=Lengths(stopped=(), truncated=())
         )
     exam = store.exam(name)
     reference = {counts.problem_id: counts for counts in result.reference or ()}
@@ -220,5 +220,5 @@ def _gate(store: Store, name: str, text: str) -> GateReport:
 def _lengths(store: Store, name: str, k: int) -> Lengths:
     return Lengths(
         stopped=store.lengths(name, k=k, reason=FinishReason.STOP),
-        cut_off=store.lengths(name, k=k, reason=FinishReason.LENGTH),
+        truncated=store.lengths(name, k=k, reason=FinishReason.LENGTH),
     )

@@ -97,7 +97,7 @@ def gate_words(result: GateResult) -> list[str]:
     if result.n_planned is not None:
         lines.append(
             f"  samples: {result.n_samples} of {result.n_planned}, {result.n_tokens} tokens, "
-            f"{result.n_cut_off} cut off{_truncated_words(result)}, {result.n_no_answer} without an answer"
+            f"{result.n_truncated} truncated{_truncated_words(result)}, {result.n_no_answer} without an answer"
         )
     if result.grader is not None:
         lines.append(f"  programs: graded by {result.grader}, in {result.sandbox or 'no sandbox that was recorded'}")
@@ -115,7 +115,7 @@ def gate_words(result: GateResult) -> list[str]:
 
 def _truncated_words(result: GateResult) -> str:
     """Say how many unfinished responses count as right: LightEval grades the last number of an unfinished thought."""
-    if not result.n_cut_off or result.n_truncated_correct is None:
+    if not result.n_truncated or result.n_truncated_correct is None:
         return ""
     return f" ({result.n_truncated_correct} of them graded right)"
 

@@ -443,7 +443,7 @@ def complete_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) ->
         samples_per_problem=plan.samples_per_problem,
         health=HealthCounts(
             n_samples=plan.n_samples,
-            n_truncated=sum(tally.n_cut_off for tally in tallies),
+            n_truncated=sum(tally.n_truncated for tally in tallies),
             n_no_answer=sum(tally.n_no_answer for tally in tallies),
             n_tokens=sum(tally.n_tokens for tally in tallies),
         ),
@@ -518,7 +518,7 @@ def _measured(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Me
         counts=Counts.from_rows(graded),
         health=HealthCounts(
             n_samples=sum(n_samples for _, _, n_samples in graded),
-            n_truncated=sum(tally.n_cut_off for tally in tallies),
+            n_truncated=sum(tally.n_truncated for tally in tallies),
             n_no_answer=sum(tally.n_no_answer for tally in tallies),
             n_tokens=sum(tally.n_tokens for tally in tallies),
         ),

@@ -863,12 +863,12 @@ class Store:
                 n_correct=n_correct,
                 n_no_answer=n_no_answer,
                 n_error=n_error,
-                n_cut_off=n_cut_off,
+                n_truncated=n_truncated,
                 n_truncated_correct=n_truncated_correct,
                 n_tokens=n_tokens,
                 n_samples=n_samples,
             )
-            for id_, n_correct, n_no_answer, n_error, n_cut_off, n_truncated_correct, n_tokens, n_samples in rows
+            for id_, n_correct, n_no_answer, n_error, n_truncated, n_truncated_correct, n_tokens, n_samples in rows
         )
 
     def lengths(self, name: str, *, k: int, reason: FinishReason) -> tuple[int, ...]:

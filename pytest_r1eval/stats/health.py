@@ -1,5 +1,5 @@
 """
-Health beside pass@1: responses cut off, responses without an answer, and their length.
+Health beside pass@1: responses truncated, responses without an answer, and their length.
 
 A score can stay where it was while a model starts to ramble into the token limit;
 each rate is judged by itself, against the baseline where there is one.
@@ -24,7 +24,7 @@ class Health:
     How healthy a run's responses are.
 
     Attributes:
-        truncation: The rate of responses cut off at the token limit, judged.
+        truncation: The rate of responses truncated at the token limit, judged.
         no_answer: The rate of responses without an answer, judged.
         mean_tokens: Tokens per response.
         baseline_mean_tokens: The same of the baseline; None without a measured one.

@@ -621,7 +621,7 @@ class HealthLimit:
     What a rate of unhealthy responses may be.
 
     Attributes:
-        name: What the responses show, in words that follow "of the responses", e.g. "were cut off".
+        name: What the responses show, in words that follow "of the responses", e.g. "were truncated".
         limit: The largest rate, a fraction, that passes without a baseline.
     """
 
@@ -633,7 +633,7 @@ class HealthLimit:
             raise ValueError(f"the limit is {self.limit}; expected a fraction between 0 and 1")
 
 
-TRUNCATION = HealthLimit(name="were cut off at the token limit", limit=0.15)
+TRUNCATION = HealthLimit(name="were truncated", limit=0.15)
 """Below the 19 to 37 % with which broken runs went through unnoticed (olmo-eval#399)."""
 
 NO_ANSWER = HealthLimit(name="hold no answer", limit=0.15)
@@ -672,7 +672,7 @@ def judge_rate(
     """
     Judge a rate of unhealthy responses: against the baseline's, or without one against the limit.
 
-    With a baseline the limit only warns, because a model may have been cut off often before.
+    With a baseline the limit only warns, because a model may have been truncated often before.
     """
     above = rate.value > limit.limit
     found = f"{100 * rate.value:.1f} % of the responses {limit.name}"

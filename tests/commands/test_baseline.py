@@ -64,7 +64,7 @@ def test_a_sick_run_needs_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
     record_run(Path("sick"), seed=9, weights="w9", finish_reason=FinishReason.LENGTH, solve_rate=0.9)
     for command in ("record", "bless"):
         code, words = say(capsys, command, "sick", "org/model")
-        assert (code, "100.0 % of the responses were cut off" in words) == (2, True), words
+        assert (code, "100.0 % of the responses were truncated" in words) == (2, True), words
     assert not Path("baselines").exists()
     assert say(capsys, "record", "sick", "org/model", "--reason", "a base model rambles")[0] == 0
     (entry,) = loads(Path("baselines/org/model.json").read_text(), name="f").measured

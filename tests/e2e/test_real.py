@@ -127,7 +127,7 @@ class TestMainJob:
         assert alone.verdict("toy_pass")["verdict"] == Verdict.INCONCLUSIVE
 
     def test_outcomes_are_of_every_kind_a_model_earns(self, alone: Done) -> None:
-        """Right, wrong and cut-off answers are told apart."""
+        """Right, wrong and truncated answers are told apart."""
         kinds = {sample.grade.outcome for name in ("smoke", "aime24") for sample in alone.samples(name)}
         assert {Outcome.CORRECT, Outcome.WRONG} <= kinds
         assert Outcome.ERROR not in kinds

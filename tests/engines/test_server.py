@@ -338,7 +338,7 @@ class TestRequest:
         ]
         assert (server.n_looks, server.n_probes) == (1, 1)
 
-    def test_a_response_that_fills_its_room_is_cut_off(self) -> None:
+    def test_a_response_that_fills_its_room_is_truncated(self) -> None:
         """The finish reason is kept."""
         server = Misbehaving(
             faults=(changed(finish_reason="length", usage={"prompt_tokens": 3, "completion_tokens": 8}),)

@@ -35,7 +35,7 @@ def test_a_green_run(examples: Runs) -> None:
         ProblemCounts(problem_id=problem.id, n_correct=problem.n_correct, n_samples=16) for problem in baseline
     ]
     assert gate.lengths.stopped == (20,) * 320
-    assert gate.lengths.cut_off == ()
+    assert gate.lengths.truncated == ()
 
 
 def test_a_red_run(examples: Runs) -> None:

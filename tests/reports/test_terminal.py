@@ -74,8 +74,8 @@ def test_right_answers_in_unfinished_responses_are_counted(tmp_path: Path) -> No
     )
     (result,), (unfinished,) = judged(finished), judged(cut, root=tmp_path / "other")
 
-    assert " 0 cut off, 0 without an answer" in "\n".join(gate_words(result))
-    assert " 32 cut off (32 of them graded right), 0 without an answer" in "\n".join(gate_words(unfinished))
+    assert " 0 truncated, 0 without an answer" in "\n".join(gate_words(result))
+    assert " 32 truncated (32 of them graded right), 0 without an answer" in "\n".join(gate_words(unfinished))
     assert json.loads(dumps(unfinished))["n_truncated_correct"] == 32
 
 

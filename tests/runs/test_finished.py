@@ -100,7 +100,7 @@ class TestUnhealthy:
         """The rate, its limit and the way out are in the message."""
         run = StoredRun(folder=record_run(tmp_path / "sick", finish_reason=FinishReason.LENGTH))
         with pytest.raises(
-            RunError, match=r"100\.0 % of the responses were cut off .* at most 15 % may.*--reason TEXT"
+            RunError, match=r"100\.0 % of the responses were truncated .* at most 15 % may.*--reason TEXT"
         ):
             run.as_baseline("smoke", replaced=None, reason=None)
 
@@ -201,7 +201,7 @@ def test_a_run_that_stopped_early_is_no_score(n_there: int) -> None:
         n_correct=1,
         n_no_answer=0,
         n_error=0,
-        n_cut_off=0,
+        n_truncated=0,
         n_truncated_correct=0,
         n_tokens=9,
     )

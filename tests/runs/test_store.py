@@ -812,7 +812,7 @@ class TestSamples:
             n_correct=0,
             n_no_answer=0,
             n_error=0,
-            n_cut_off=0,
+            n_truncated=0,
             n_truncated_correct=0,
             n_tokens=0,
         )
@@ -823,7 +823,7 @@ class TestSamples:
             n_correct=1,
             n_no_answer=1,
             n_error=1,
-            n_cut_off=2,
+            n_truncated=2,
             n_truncated_correct=1,
             n_tokens=11111,
         )
@@ -832,7 +832,7 @@ class TestSamples:
         assert (replace(first_five, n_samples=6, n_correct=2, n_tokens=111111), nothing) == store.tallies("smoke", k=64)
         assert (
             replace(
-                nothing, problem_id="p000", n_samples=1, n_correct=1, n_cut_off=1, n_truncated_correct=1, n_tokens=1
+                nothing, problem_id="p000", n_samples=1, n_correct=1, n_truncated=1, n_truncated_correct=1, n_tokens=1
             )
             == (store.tallies("smoke", k=1)[0])
         )

@@ -176,7 +176,7 @@ class TestExtraction:
         """An answer that was cut off is told from one that never came."""
         assert grade(scorer, cache, "```python\nprint(2 * int", cut=cut).outcome is outcome
 
-    def test_cut_off_and_right(self, scorer: ProgramScorer, cache: CodeTestCache) -> None:
+    def test_truncated_and_right(self, scorer: ProgramScorer, cache: CodeTestCache) -> None:
         """A right program counts, whatever was cut off after it."""
         assert grade(scorer, cache, in_fences("print(2 * int(input()))"), cut=True).outcome is Outcome.CORRECT
 

@@ -106,7 +106,7 @@ class TestOutcomes:
     def test_the_outcome_follows_the_answer_then_the_finish_reason(
         self, pool: GradingPool, text: str, finish_reason: FinishReason, expected: Grade
     ) -> None:
-        """Cut off and right is right; the truncation rate counts finish reasons by itself."""
+        """Truncated and right is right; the truncation rate counts finish reasons by itself."""
         assert expected == grade_of(pool, "toy:pass", said(text, finish_reason=finish_reason))
 
     def test_a_metric_that_extracts_nothing_leaves_wrong_answers_wrong(self, pool: GradingPool) -> None:
@@ -119,8 +119,8 @@ class TestOutcomes:
         expected = Grade(outcome=Outcome.WRONG, detail="grading it raised ArithmeticError: no luck")
         assert expected == grade_of(pool, "toy:probe", said("fail no luck"), problem=PROBE)
 
-    def test_an_answer_over_which_the_grader_raises_that_was_cut_off_is_truncated(self, pool: GradingPool) -> None:
-        """Cut off and not correct, for the reason that is stored."""
+    def test_an_answer_over_which_the_grader_raises_is_truncated(self, pool: GradingPool) -> None:
+        """Truncated and not correct, for the reason that is stored."""
         found = grade_of(pool, "toy:probe", said("fail no luck", finish_reason=FinishReason.LENGTH), problem=PROBE)
         assert found == Grade(outcome=Outcome.TRUNCATED, detail="grading it raised ArithmeticError: no luck")
 

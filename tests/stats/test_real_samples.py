@@ -71,7 +71,7 @@ def tally(problem_id: str, marks: list[bool]) -> ProblemTally:
         n_correct=sum(marks),
         n_no_answer=0,
         n_error=0,
-        n_cut_off=0,
+        n_truncated=0,
         n_truncated_correct=0,
         n_tokens=n,
     )

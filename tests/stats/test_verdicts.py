@@ -345,20 +345,16 @@ class TestHealth:
         )
 
         assert judged.verdict is Verdict.FAIL_REGRESSED
-        assert judged.reason.startswith(
-            "15.6 % of the responses were cut off at the token limit, 3.1 % in the baseline"
-        )
+        assert judged.reason.startswith("15.6 % of the responses were truncated, 3.1 % in the baseline")
 
     def test_truncation_that_was_always_there_passes_with_a_warning(self) -> None:
-        """A model may always have been cut off often; the baseline shows it."""
+        """A model may always have been truncated often; the baseline shows it."""
         rate = Rate(n_events=600, n_responses=1920)
 
         judged = judge_rate(rate, limit=TRUNCATION, rule=RULE, baseline=rate)
 
         assert judged.verdict is Verdict.PASS
-        assert judged.warnings == (
-            "More than 15 % of the responses were cut off at the token limit, in the baseline too.",
-        )
+        assert judged.warnings == ("More than 15 % of the responses were truncated, in the baseline too.",)
 
     @pytest.mark.parametrize(("events", "verdict"), [(365, Verdict.FAIL_REGRESSED), (288, Verdict.PASS)])
     def test_without_a_baseline_the_limit_decides(self, events: int, verdict: Verdict) -> None:
