@@ -45,7 +45,7 @@ from pytest_r1eval.training.queue import (
     kept_copy,
     left_over,
 )
-from pytest_r1eval.training.runners import PREVIOUS, Gate, GateOrder, LocalGate, SlurmGate, SlurmPlace
+from pytest_r1eval.training.runners import PREVIOUS, GateOrder, LocalRunner, Runner, SlurmPlace, SlurmRunner
 
 __all__ = ["GatedCheckpoint", "R1EvalCallback", "SlurmPlace"]
 
@@ -119,8 +119,8 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
         _check(order, on_regression)
         self._push = None if push_to is None else partial(_push, repo=push_to)
         self._when_busy = WhenBusy(when_busy)
-        self._new_gate: Callable[[], Gate] = (
-            partial(SlurmGate, order, slurm) if slurm else partial(LocalGate, order, workers=workers, gpus=gpus)
+        self._new_runner: Callable[[], Runner] = (
+            partial(SlurmRunner, order, slurm) if slurm else partial(LocalRunner, order, workers=workers, gpus=gpus)
         )
         self._begin()
 
@@ -186,7 +186,7 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
 
     def _begin(self) -> None:
         """Forget what an earlier training with this callback left."""
-        self._gate = self._new_gate()
+        self._gate = self._new_runner()
         self._queue = CheckpointQueue(
             self._gate.judge, when_busy=self._when_busy, before=self._push, waits_s=self._retry_after_s
         )

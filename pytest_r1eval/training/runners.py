@@ -136,7 +136,7 @@ class GateOrder:
         return (self.output_dir / saved.folder.parent.name).glob(f"*/*/{FILE_NAME}")
 
 
-class Gate(Protocol):
+class Runner(Protocol):
     """Judges the checkpoints of one start of a training, one at a time."""
 
     def judge(self, saved: SavedCheckpoint) -> RunReport:
@@ -153,7 +153,7 @@ class Gate(Protocol):
         ...
 
 
-class LocalGate:
+class LocalRunner:
     """Judges on this machine, in a process that inherits nothing of the training's environment."""
 
     def __init__(self, order: GateOrder, *, workers: Workers, gpus: Sequence[int | str] | None) -> None:
@@ -183,7 +183,7 @@ class LocalGate:
             self._process.stop()
 
 
-class SlurmGate:
+class SlurmRunner:
     """Judges as jobs of a cluster; the checkpoint has to lie where its nodes can read it."""
 
     def __init__(self, order: GateOrder, place: SlurmPlace) -> None:

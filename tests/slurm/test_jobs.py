@@ -180,13 +180,13 @@ def cancelled(cluster: Cluster) -> Left:
 
 TRAINING = """
 from pathlib import Path
-from pytest_r1eval.training.runners import GateOrder, SlurmGate, SlurmPlace
+from pytest_r1eval.training.runners import GateOrder, SlurmRunner, SlurmPlace
 from pytest_r1eval.training.queue import SavedCheckpoint
 here = Path.cwd()
 order = GateOrder(benchmarks=("smoke",), output_dir=here / "training", folder=here, commit="abc",
                   options={"engine": "replay", "samples": {"smoke": 8}}, first_baseline="local/toy")
 place = SlurmPlace(gpus_per_node=0, workers="1", sbatch_arguments=("--nodelist=n1",), interval_s=0.5)
-report = SlurmGate(order, place).judge(SavedCheckpoint(step=20, epoch=None, folder=here / "good"))
+report = SlurmRunner(order, place).judge(SavedCheckpoint(step=20, epoch=None, folder=here / "good"))
 print("folder:", *(here / "training" / "slurm").iterdir())
 print("run:", report.run)
 print("verdict:", report["smoke"].verdict.name, report.header.lineage)

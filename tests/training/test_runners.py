@@ -15,7 +15,7 @@ from pytest_r1eval.reports.run_report import RunReport
 from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.stats.verdicts import Verdict
 from pytest_r1eval.training.queue import SavedCheckpoint
-from pytest_r1eval.training.runners import Gate, GateOrder, LocalGate, SlurmGate, SlurmPlace
+from pytest_r1eval.training.runners import GateOrder, LocalRunner, Runner, SlurmPlace, SlurmRunner
 from tests.processes import wait_for_samples
 from tests.recordings import record_run
 
@@ -46,7 +46,7 @@ class Training:
 
     def judged(self, saved: SavedCheckpoint, **options: object) -> RunReport:
         """Judge a checkpoint in a process of its own."""
-        return LocalGate(self.order(**options), workers=None, gpus=()).judge(saved)
+        return LocalRunner(self.order(**options), workers=None, gpus=()).judge(saved)
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_jobs_that_would_fail_are_not_submitted(training: Training) -> None:
     """A training's jobs are checked as those of the command are, before Slurm is asked for a node."""
     order = training.order(sigmas="abc")
     with pytest.raises(RehearsalError, match="--r1-sigmas is 'abc'; expected a number above 0"):
-        SlurmGate(order, SlurmPlace(gpus_per_node=0, workers="1")).judge(training.checkpoint(100))
+        SlurmRunner(order, SlurmPlace(gpus_per_node=0, workers="1")).judge(training.checkpoint(100))
     assert not (order.output_dir / "slurm").exists()
 
 
@@ -149,7 +149,7 @@ def test_jobs_that_would_fail_are_not_submitted(training: Training) -> None:
 def test_a_gate_that_was_stopped_begins_nothing(training: Training, place: SlurmPlace | None) -> None:
     """The end of a training may come between two checkpoints, when there is nothing yet to end."""
     order = training.order()
-    gate: Gate = SlurmGate(order, place) if place else LocalGate(order, workers=None, gpus=())
+    gate: Runner = SlurmRunner(order, place) if place else LocalRunner(order, workers=None, gpus=())
     gate.stop()
     with pytest.raises(EvaluationError, match="the training ended before its turn"):
         gate.judge(training.checkpoint(100))
@@ -158,7 +158,7 @@ def test_a_gate_that_was_stopped_begins_nothing(training: Training, place: Slurm
 
 def test_stopping_ends_the_run(training: Training) -> None:
     """From another thread; what is drawn stays stored."""
-    gate = LocalGate(training.order(engine_arg={"delay_s": 1.0, "n_concurrent": 1}), workers=None, gpus=())
+    gate = LocalRunner(training.order(engine_arg={"delay_s": 1.0, "n_concurrent": 1}), workers=None, gpus=())
     said: list[str] = []
 
     def judge() -> None:
