@@ -100,7 +100,7 @@ class TestUnhealthy:
         """The rate, its limit and the way out are in the message."""
         run = StoredRun(folder=record_run(tmp_path / "sick", finish_reason=FinishReason.LENGTH))
         with pytest.raises(
-            RunError, match=r"100\.0 % of the responses were truncated .* at most 15 % may.*--reason TEXT"
+            RunError, match=r"100\.0 % of the responses were truncated.* at most 15 % may.*--reason TEXT"
         ):
             run.as_baseline("smoke", replaced=None, reason=None)
 
