@@ -304,7 +304,7 @@ TASKS_TABLE = [
     LightevalTaskConfig(
         name="sums",
         prompt_function=lambda line, name: Doc(task_name=name, query=line["q"], choices=[line["a"]], gold_index=0),
-        hf_repo=str(Path(__file__).parents[1] / "data"),
+        hf_repo=str(Path(__file__).parent / "data"),
         hf_subset="default",
         hf_avail_splits=("test",),
         evaluation_splits=("test",),
