@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pytest_r1eval.baselines.shelf import BaselineShelf
 from pytest_r1eval.core.records import Outcome
-from pytest_r1eval.judging.judge import GateResult, Judge, write_verdicts
+from pytest_r1eval.judging.judge import Judge
+from pytest_r1eval.judging.result import GateResult, write_verdicts
 from pytest_r1eval.runs.finished import StoredRun
 from pytest_r1eval.runs.store import Store
 from pytest_r1eval.stats import sequential

@@ -19,7 +19,8 @@ from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
 from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.errors import BaselineError, RunError
-from pytest_r1eval.judging.judge import GateResult, decided, with_diagnostics, with_titles
+from pytest_r1eval.judging.judge import decided, with_diagnostics, with_titles
+from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.runs.finished import CompleteRun, StoredRun
 from pytest_r1eval.runs.store import FILE_NAME, Store
 from pytest_r1eval.stats.verdicts import GateRule, Judgement, Verdict, invalid

@@ -32,7 +32,7 @@ from pytest_r1eval.core.baselines import dumps as dump_baselines
 from pytest_r1eval.core.baselines import loads as load_baselines
 from pytest_r1eval.core.decoding import decoded
 from pytest_r1eval.errors import StoreError
-from pytest_r1eval.judging.judge import GateResult
+from pytest_r1eval.judging.result import GateResult, loads
 from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.stats.verdicts import GateRule, Verdict
 
@@ -298,7 +298,7 @@ def stored_result(entry: Entry) -> GateResult:
         StoreError: If it holds none.
     """
     try:
-        return decoded(GateResult, json.loads(entry.result or ""))
+        return loads(entry.result or "")
     except ValueError as error:
         raise StoreError(
             f"{LEDGER_NAME}: the verdict on run {entry.run} cannot be read ({error}); judge that run again with "

@@ -25,7 +25,7 @@ from pytest_r1eval.core.attempts import Attempts
 from pytest_r1eval.core.baselines import MeasuredBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.errors import BaselineError, PlanError, StoreError
-from pytest_r1eval.judging.judge import GateResult
+from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.ledger.book import Entry, Event, Known, Ledger, judged_entry, key_of, known, stored_result
 from pytest_r1eval.ledger.question import asked_digest
 from pytest_r1eval.plugin.wiring import anchor_of, rule_of, shelf_of

@@ -46,7 +46,7 @@ from pytest_r1eval.runs.store import FILE_NAME, Store
 from pytest_r1eval.sampling.open_run import open_run
 
 if TYPE_CHECKING:
-    from pytest_r1eval.judging.judge import GateResult
+    from pytest_r1eval.judging.result import GateResult
     from pytest_r1eval.ledger.book import Entry
     from pytest_r1eval.plugin.answering import Desk, Inquiry, Standing
     from pytest_r1eval.plugin.display import LiveProgress

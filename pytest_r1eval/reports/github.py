@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.errors import ReportError
-from pytest_r1eval.judging.judge import GateResult
+from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.reports.markdown import markdown
 from pytest_r1eval.stats.verdicts import Verdict
 

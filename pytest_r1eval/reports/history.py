@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pytest_r1eval.core.lineage import step_of
 from pytest_r1eval.errors import RunError, StoreError
-from pytest_r1eval.judging.judge import GateResult
+from pytest_r1eval.judging.result import stored_results
 from pytest_r1eval.runs.store import FILE_NAME, Store
 
 
@@ -124,16 +124,12 @@ def points_of(run: Path) -> dict[str, Point | None]:
     """
     with closing(Store.open(run)) as store:
         header = store.header
-        verdicts = {
-            name: store.decoded(GateResult, text, what=f"the verdict on {name}")
-            for name in store.selected
-            if (text := store.verdict(name)) is not None
-        }
+        results = stored_results(store)
     step = header.lineage.step if header.lineage and header.lineage.step is not None else step_of(header.model_name)
     found: dict[str, Point | None] = {}
     if step is None:
         return found
-    for name, result in verdicts.items():
+    for name, result in results.items():
         estimate = result.judgement.estimate
         if result.is_at_stop:
             found[name] = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_r1eval.core.texts import printable
-from pytest_r1eval.judging.judge import GateResult
+from pytest_r1eval.judging.result import GateResult
 
 
 def properties_of(result: GateResult, *, run: str) -> tuple[tuple[str, str], ...]:

@@ -15,7 +15,7 @@ from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import FinishReason, Outcome, ProblemCounts, Sample
 from pytest_r1eval.errors import RunError
-from pytest_r1eval.judging.judge import GateResult, false_alarm
+from pytest_r1eval.judging.result import GateResult, false_alarm, stored_results
 from pytest_r1eval.runs.store import RunHeader, Store
 from pytest_r1eval.stats.verdicts import Verdict
 
@@ -150,15 +150,15 @@ def read_report(run: Path) -> RunReport:
         RunError: If it was not judged yet.
     """
     with closing(Store.open_finished(run)) as store:
-        verdicts = {name: text for name in store.selected if (text := store.verdict(name)) is not None}
-        if not verdicts:
+        results = stored_results(store)
+        if not results:
             raise RunError(f"{run} was not judged yet; judge it with pytest --r1-judge-only {run}")
         return RunReport(
             run=run,
             header=store.header,
             harnesses=store.harnesses,
-            gates=tuple(_gate(store, name, text) for name, text in verdicts.items()),
-            unjudged=tuple(name for name in store.selected if name not in verdicts),
+            gates=tuple(_gate(store, name, result) for name, result in results.items()),
+            unjudged=tuple(name for name in store.selected if name not in results),
         )
 
 
@@ -187,8 +187,7 @@ def samples_at(run: Path, benchmark: str, places: Iterable[tuple[str, int]]) -> 
                 yield sample
 
 
-def _gate(store: Store, name: str, text: str) -> GateReport:
-    result = store.decoded(GateResult, text, what=f"the verdict on {name}")
+def _gate(store: Store, name: str, result: GateResult) -> GateReport:
     plan, k = store.plan(name), result.samples_per_problem
     if plan is None or k is None:
         return GateReport(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pytest_r1eval.core.texts import printable
-from pytest_r1eval.judging.judge import GateResult, ProblemTitle, false_alarm, gate_alpha
+from pytest_r1eval.judging.result import GateResult, ProblemTitle, false_alarm, gate_alpha
 from pytest_r1eval.stats.multiplicity import FallenProblem, FallenProblems, family_wise_error
 from pytest_r1eval.stats.sequential import SequentialPlan, detectable_rise
 from pytest_r1eval.stats.tests import StandardErrorName

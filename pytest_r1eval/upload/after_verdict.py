@@ -16,7 +16,7 @@ from pathlib import Path
 from pytest_r1eval.core.texts import escaped, printable
 from pytest_r1eval.core.uploads import UploadWhen, UploadWishes
 from pytest_r1eval.errors import R1EvalError, UploadError
-from pytest_r1eval.judging.judge import GateResult, write_verdicts
+from pytest_r1eval.judging.result import GateResult, write_verdicts
 from pytest_r1eval.reports.files import PAGE_NAME, write_report
 from pytest_r1eval.reports.run_report import read_report
 from pytest_r1eval.runs.finished import StoredRun

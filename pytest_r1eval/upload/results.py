@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_r1eval.core.plans import Plan
-from pytest_r1eval.judging.judge import GateResult
+from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.runs.store import RunHeader, Store
 from pytest_r1eval.stats.verdicts import Verdict
 from pytest_r1eval.upload.details import METRIC, SAMPLING_ERROR, write_details, write_results_table

@@ -10,7 +10,8 @@ import pytest
 from pytest_r1eval.baselines.reference import own_noise, widened
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline
 from pytest_r1eval.core.records import Counts
-from pytest_r1eval.judging.judge import GateResult, with_diagnostics
+from pytest_r1eval.judging.judge import with_diagnostics
+from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.stats.tests import paired_test
 from pytest_r1eval.stats.verdicts import GateRule, Tau, judge_measured
 from tests.core.test_baselines import MEASURED

@@ -14,7 +14,7 @@ from pytest_r1eval.core.decoding import decoded
 from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.errors import ReportError
-from pytest_r1eval.judging.judge import GateResult
+from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.reports.files import report_json, write_report
 from pytest_r1eval.reports.page import Embedding
 from pytest_r1eval.reports.run_report import LookRow, ProblemRow, read_report

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.errors import ReportError
-from pytest_r1eval.judging.judge import GateResult
+from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.reports.github import workflow_commands, write_summary
 from pytest_r1eval.reports.markdown import markdown
 from pytest_r1eval.reports.run_report import read_report

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_r1eval.judging.judge import GateResult
+from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.reports.files import report_markdown
 from pytest_r1eval.reports.markdown import markdown
 from pytest_r1eval.reports.run_report import read_report

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_r1eval.core.records import FinishReason, Outcome
 from pytest_r1eval.core.texts import hidden_in
-from pytest_r1eval.judging.judge import dumps
+from pytest_r1eval.judging.result import dumps
 from pytest_r1eval.reports.github import workflow_commands
 from pytest_r1eval.reports.markdown import markdown
 from pytest_r1eval.reports.properties import properties_of

@@ -16,7 +16,8 @@ from pytest_r1eval.baselines.shelf import BaselineShelf
 from pytest_r1eval.commands.cli import main
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.errors import R1EvalError
-from pytest_r1eval.judging.judge import Judge, write_verdicts
+from pytest_r1eval.judging.judge import Judge
+from pytest_r1eval.judging.result import write_verdicts
 from pytest_r1eval.plugin.wiring import checkpoint_of
 from pytest_r1eval.runs.schema import MAX_TEXT_BYTES
 from pytest_r1eval.runs.store import FILE_NAME, Store

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytest_r1eval.core.attempts import Attempt, Attempts
 from pytest_r1eval.core.uploads import UploadWishes
-from pytest_r1eval.judging.judge import write_verdicts
+from pytest_r1eval.judging.result import write_verdicts
 from pytest_r1eval.upload.package import pack
 from pytest_r1eval.upload.results import write_run_files
 from tests.judged_runs import TASKS, judged

@@ -1,0 +1,187 @@
+"""
+What a gate's verdict is: the value that the judge makes and everything else reads, and its form in files.
+
+A result has no dependency on the judge: reports, uploads and the ledger read stored verdicts without one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pytest_r1eval.atomic_files import write_text
+from pytest_r1eval.core.attempts import Attempts
+from pytest_r1eval.core.decoding import decoded
+from pytest_r1eval.core.records import ProblemCounts
+from pytest_r1eval.errors import StoreError
+from pytest_r1eval.runs.store import Store
+from pytest_r1eval.stats.health import Health
+from pytest_r1eval.stats.multiplicity import FallenProblems, Rearrangement, family_wise_error
+from pytest_r1eval.stats.sequential import SequentialPlan
+from pytest_r1eval.stats.tests import alpha_of
+from pytest_r1eval.stats.verdicts import Judgement
+
+VERDICT_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceVerdict:
+    """
+    The verdict against one of two baselines.
+
+    Attributes:
+        role: Which: the baseline or the anchor.
+        baseline: Where it came from, in words.
+        judgement: The verdict and its numbers, at half of alpha.
+    """
+
+    role: str
+    baseline: str
+    judgement: Judgement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemTitle:
+    """How people call a problem; see `Problem.title`."""
+
+    problem_id: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateResult:
+    """
+    One benchmark's judgement, with what a report shows beside it.
+
+    Attributes:
+        benchmark: The benchmark's name.
+        judgement: The verdict and its numbers.
+        baseline: Where the baseline came from, in words; None where there was none.
+        samples_per_problem: How many the verdict is computed from; None where there was no plan.
+        n_samples: Stored samples among these.
+        n_planned: Planned samples; None where there was no plan.
+        n_truncated: Responses truncated at the token limit.
+        n_truncated_correct: Of these, graded right all the same; None where only counts are compared.
+        n_no_answer: Responses without an answer.
+        n_tokens: Generated tokens.
+        recorded: The baseline file that this run wrote; None if it wrote none.
+        candidate: The file beside the run that may become a first baseline; None where there is one already.
+        health: Truncation, missing answers, length; None where the run cannot be judged.
+        fallen: After a FAIL against a measured baseline, the problems that fell; else None.
+        titles: How people call the problems that fell.
+        rearrangement: Against a measured baseline, whether problems moved more than chance moves them; else None.
+        is_at_stop: Whether looks ended the run early, so that its pass@1 is biased by the stopping.
+        gate: Digest of the sequential gate, reference and noise included; None for a fixed one.
+        sequential_plan: Looks and bounds; None for a fixed gate.
+        grader: What ran the programs, name and version; None where the task's metric graded.
+        sandbox: What they ran in, or what the task's metric graded in, in words; None where neither was done here.
+        reference: The measured baseline's counts, for reports; None without one.
+        attempts: Which attempt on these weights it is, and what came before; None where no ledger is kept.
+        references: With an anchor, the verdicts against both baselines; `judgement` is the worse of them.
+    """
+
+    benchmark: str
+    judgement: Judgement
+    baseline: str | None
+    samples_per_problem: int | None = None
+    n_samples: int = 0
+    n_planned: int | None = None
+    n_truncated: int = 0
+    n_truncated_correct: int | None = None
+    n_no_answer: int = 0
+    n_tokens: int = 0
+    recorded: str | None = None
+    candidate: str | None = None
+    health: Health | None = None
+    fallen: FallenProblems | None = None
+    titles: tuple[ProblemTitle, ...] = ()
+    rearrangement: Rearrangement | None = None
+    is_at_stop: bool = False
+    gate: str | None = None
+    sequential_plan: SequentialPlan | None = None
+    grader: str | None = None
+    sandbox: str | None = None
+    reference: tuple[ProblemCounts, ...] | None = None
+    attempts: Attempts | None = None
+    references: tuple[ReferenceVerdict, ...] = ()
+
+    def with_references(self, references: Sequence[ReferenceVerdict]) -> GateResult:
+        """Take the worse of two verdicts; of equal ones that against the baseline."""
+        worst = max(references, key=lambda reference: reference.judgement.severity)
+        return replace(self, judgement=worst.judgement, baseline=worst.baseline, references=tuple(references))
+
+    @property
+    def tests(self) -> tuple[Judgement, ...]:
+        """The tests of pass@1 behind the verdict: one for each baseline."""
+        return tuple(reference.judgement for reference in self.references) or (self.judgement,)
+
+    @property
+    def passes(self) -> bool:
+        """Whether both gates, pass@1 and health, are green or were not judged."""
+        return self.judgement.passes and self.is_healthy
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether nothing speaks against the responses; where they cannot be judged, nothing does."""
+        return self.health is None or self.health.passes
+
+
+def false_alarm(results: Sequence[GateResult]) -> float | None:
+    """Return at most how often an unchanged model turns a run's gates red, health included; None for a single gate."""
+    judged = [result for result in results if result.judgement.sigmas is not None]
+    if len(judged) < 2:
+        return None
+    n_tests = [1 + (0 if result.health is None else result.health.n_tests) for result in judged]
+    return family_wise_error(max(map(gate_alpha, judged)), sum(n_tests))
+
+
+def gate_alpha(result: GateResult) -> float:
+    """Return the level of a gate on pass@1: that of its tests together."""
+    return sum(alpha_of(test.sigmas) for test in result.tests if test.sigmas is not None)
+
+
+def dumps(result: GateResult) -> str:
+    """Write a result as JSON, for other programs to read: `schema_version` and the attributes of `GateResult`."""
+    return json.dumps({"schema_version": VERDICT_SCHEMA_VERSION, **asdict(result)}, allow_nan=False, indent=2)
+
+
+def loads(text: str) -> GateResult:
+    """
+    Read a result that `dumps` wrote.
+
+    Raises:
+        ValueError: If the text is not such a result.
+    """
+    return decoded(GateResult, json.loads(text))
+
+
+def stored_results(store: Store) -> dict[str, GateResult]:
+    """
+    Return a run's verdicts, by benchmark; none for a benchmark that was not judged.
+
+    Raises:
+        StoreError: If they cannot be read.
+    """
+    return {
+        name: store.decoded(GateResult, text, what=f"the verdict on {name}")
+        for name in store.selected
+        if (text := store.verdict(name)) is not None
+    }
+
+
+def write_verdicts(folder: Path, results: Sequence[GateResult]) -> Path:
+    """
+    Write all results of a run beside its store, as ``verdicts.json``: `schema_version` and `gates`.
+
+    Raises:
+        StoreError: If the folder cannot be written.
+    """
+    path = folder / "verdicts.json"
+    content = {"schema_version": VERDICT_SCHEMA_VERSION, "gates": [asdict(result) for result in results]}
+    try:
+        write_text(path, json.dumps(content, allow_nan=False, indent=2) + "\n", inside=folder)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}; the verdicts are in the run's store") from error
+    return path
