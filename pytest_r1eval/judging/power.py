@@ -1,6 +1,8 @@
 """
 What a gate can see before a token is spent: falls it catches, samples it needs, what it costs.
 
+`r1eval power` asks for all of it (`PowerReport`); a run asks for what its own gates catch (`outlook_lines`).
+
 The numbers come from a measured baseline where one is named, and from the
 benchmark's planning constants otherwise; those are called assumed wherever they
 are shown, because a gate's promise is worth no more than its inputs.
@@ -9,15 +11,16 @@ are shown, because a gate's promise is worth no more than its inputs.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from pytest_r1eval.baselines.reference import design_against, published_side, tau_of, widened
-from pytest_r1eval.baselines.shelf import FoundBaseline
+from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
+from pytest_r1eval.config.settings import GateKind, Settings
 from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.records import Counts
-from pytest_r1eval.errors import PlanError
+from pytest_r1eval.errors import PlanError, R1EvalError
 from pytest_r1eval.stats import verdicts
 from pytest_r1eval.stats.sequential import (
     LastLook,
@@ -30,7 +33,7 @@ from pytest_r1eval.stats.sequential import (
     plan,
 )
 from pytest_r1eval.stats.tests import Design, Published, minimum_detectable_effect, samples_needed
-from pytest_r1eval.stats.verdicts import GateRule, Tau, impossible_fall
+from pytest_r1eval.stats.verdicts import GateRule, Tau, described_fall, impossible_fall, margin_is_resolved, points
 
 SCHEMA_VERSION = 1
 
@@ -289,7 +292,9 @@ def power_report(
     design, sigmas = assumptions.design, rule.critical_sigmas
     sequential, no_sequential = None, None
     try:
-        sequential = _outlook(assumptions, rule=rule, last_look=last_look, drops=COST_DROPS if drops is None else drops)
+        sequential = _sequential_outlook(
+            assumptions, rule=rule, last_look=last_look, drops=COST_DROPS if drops is None else drops
+        )
     except PlanError as error:
         no_sequential = str(error)
     return PowerReport(
@@ -320,7 +325,7 @@ def possible(change: float, largest: float) -> float | None:
     return change if change <= largest else None
 
 
-def _outlook(
+def _sequential_outlook(
     assumptions: Assumptions, *, rule: GateRule, last_look: LastLook, drops: Sequence[float]
 ) -> SequentialOutlook:
     planned = plan(assumptions.design, paired=assumptions.paired, rule=rule, last_look=last_look)
@@ -357,3 +362,103 @@ def dumps(report: PowerReport) -> str:
     content = asdict(replace(report, assumptions=replace(report.assumptions, reference=None)))
     content["assumptions"].pop("reference")
     return json.dumps({"schema_version": SCHEMA_VERSION, **content}, allow_nan=False, indent=2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """
+    What a gate sees; fractions.
+
+    Attributes:
+        fall_80: The fall that it catches with 80 % power; None where not even a fall to 0 is.
+        rise_80: The rise that it sees with 80 % power; None where none is.
+        resolves_margin: Whether a PASS excludes the margin that was asked for.
+        doubt: Why a PASS is no evidence; None where it is.
+    """
+
+    fall_80: float | None
+    rise_80: float | None
+    resolves_margin: bool
+    doubt: str | None
+
+
+def outlook_lines(
+    benchmarks: Sequence[Benchmark],
+    *,
+    shelf: BaselineShelf,
+    settings: Settings,
+    rule: GateRule,
+    anchor: BaselineShelf | None = None,
+) -> Iterator[str]:
+    """
+    Say for each benchmark which fall its gate would catch, or why that is not known yet.
+
+    Args:
+        benchmarks: What is going to be judged.
+        shelf: Where baselines are.
+        settings: What the user decided.
+        rule: How the gate decides.
+        anchor: Where a second, fixed baseline is; None where none was named.
+    """
+    for benchmark in benchmarks:
+        if anchor is None:
+            lines = _against(benchmark, shelf, settings=settings, rule=rule)
+            yield from (f"{benchmark.name}: {line}" for line in lines)
+            continue
+        for name, place in (("baseline", shelf), ("anchor", anchor)):
+            lines = _against(benchmark, place, settings=settings, rule=rule.shared_by(2))
+            yield from (f"{benchmark.name}, against the {name} at half of alpha: {line}" for line in lines)
+
+
+def _against(benchmark: Benchmark, shelf: BaselineShelf, *, settings: Settings, rule: GateRule) -> Iterator[str]:
+    k = settings.samples.get(benchmark.name, benchmark.samples_per_problem)
+    try:
+        found = shelf.find(benchmark.name)
+        if found is None:
+            yield "no baseline yet: the gate fails, and says how this run becomes the baseline"
+            return
+        # What will answer is not known yet: a measured baseline's tau is 0 unless the harness turns out to differ.
+        assumptions = assumptions_for(benchmark, found=found, n_samples=k)
+        outlook = _outlook(assumptions, settings=settings, rule=rule)
+    except R1EvalError as error:
+        yield str(error)
+        return
+    yield from _outlook_lines(outlook, assumptions, k=k, rule=rule)
+
+
+def _outlook(assumptions: Assumptions, *, settings: Settings, rule: GateRule) -> Outlook:
+    design, sigmas = assumptions.design, rule.critical_sigmas
+    if settings.gate is GateKind.SEQUENTIAL and assumptions.reference is not None:
+        last_look = LastLook(settings.max_samples.value)
+        planned = plan(design, paired=assumptions.paired, rule=rule, last_look=last_look)
+        turns_red = can_fail(planned, assumptions.reference)
+        return Outlook(
+            fall_80=detectable_drop(planned),
+            rise_80=detectable_rise(planned),
+            resolves_margin=planned.resolves_margin,
+            doubt=impossible_fall(design.mean, rule=rule, can_fail=turns_red),
+        )
+    return Outlook(
+        fall_80=possible(minimum_detectable_effect(design, sigmas=sigmas), design.mean),
+        rise_80=possible(minimum_detectable_effect(design.mirrored, sigmas=sigmas), 1 - design.mean),
+        resolves_margin=margin_is_resolved(design, rule),
+        doubt=impossible_fall(design.mean, rule=rule, can_fail=assumptions.can_fail(rule)),
+    )
+
+
+def _outlook_lines(outlook: Outlook, assumptions: Assumptions, *, k: int, rule: GateRule) -> Iterator[str]:
+    design = assumptions.design
+    rise = ""
+    if rule.two_sided:
+        rise = " and no rise" if outlook.rise_80 is None else f" and a rise of {points(outlook.rise_80)} points"
+    yield (
+        f"{k} samples a problem catch {described_fall(outlook.fall_80).rstrip(',')}{rise} with 80 % power "
+        f"(W = {design.within_variance:.3f} from {design.within_variance_source}, tau {100 * design.tau:.1f})"
+    )
+    if outlook.doubt is not None:
+        yield f"{outlook.doubt}; PASS is out of reach"
+    elif rule.margin is not None and not outlook.resolves_margin:
+        yield (
+            f"this cannot resolve --r1-margin {100 * rule.margin:g}, so PASS is out of reach; draw more samples "
+            "(--r1-samples), or use a baseline with more"
+        )

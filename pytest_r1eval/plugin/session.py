@@ -161,7 +161,7 @@ class RunSession:
         is_drawing = self._settings.judge_only is None and self._settings.engine is not EngineKind.REPLAY
         if self._config.option.collectonly or not is_drawing or self._is_answered:
             return lines
-        from pytest_r1eval.judging.outlook import outlook_lines  # noqa: PLC0415 - imports the statistics
+        from pytest_r1eval.judging.power import outlook_lines  # noqa: PLC0415 - imports the statistics
 
         if self._checkpoint.prints_date:
             date = self._settings.template_date

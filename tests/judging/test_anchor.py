@@ -13,7 +13,7 @@ import pytest
 from pytest_r1eval.baselines.shelf import BaselineShelf
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.judging.judge import Judge
-from pytest_r1eval.judging.outlook import outlook_lines
+from pytest_r1eval.judging.power import outlook_lines
 from pytest_r1eval.judging.result import GateResult, false_alarm, gate_alpha
 from pytest_r1eval.reports.page import page
 from pytest_r1eval.reports.properties import properties_of
