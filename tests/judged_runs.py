@@ -13,8 +13,8 @@ from pytest_r1eval.judging.judge import Judge
 from pytest_r1eval.judging.result import GateResult, write_verdicts
 from pytest_r1eval.runs.finished import StoredRun
 from pytest_r1eval.runs.store import Store
-from pytest_r1eval.stats import sequential
-from pytest_r1eval.stats.gates import SequentialGate
+from pytest_r1eval.stats import planning
+from pytest_r1eval.stats.looks import SequentialGate
 from pytest_r1eval.stats.tests import Design
 from pytest_r1eval.stats.verdicts import GateRule, Tau
 from pytest_r1eval.upload.paths import RunFiles
@@ -48,7 +48,7 @@ def judged_against(run: Path, root: Path, *, choice: str | None = "local/toy") -
 def sequential_gate(base: Path, *, n_samples: int) -> SequentialGate:
     """Plan a sequential gate against a recorded run."""
     counts = StoredRun(folder=base).measured("smoke").counts
-    plan = sequential.plan(Design.from_baseline(counts, n_samples=n_samples), paired=True, rule=GateRule())
+    plan = planning.plan(Design.from_baseline(counts, n_samples=n_samples), paired=True, rule=GateRule())
     return SequentialGate(plan=plan, reference=counts, tau=Tau(value=0.0, source="one harness"), baseline="the base")
 
 

@@ -12,8 +12,8 @@ from pytest_r1eval.core.fingerprints import FileDigest, Harness, ModelIdentity, 
 from pytest_r1eval.core.plans import Plan, Slice, sample_seed
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
 from pytest_r1eval.runs.store import RunHeader, Store
-from pytest_r1eval.stats import gates
-from pytest_r1eval.stats.gates import SequentialGate
+from pytest_r1eval.stats.looks import SequentialGate
+from pytest_r1eval.stats.looks import dumps as dump_gate
 
 HARNESS = Harness(
     engine="vllm 0.0.test", dtype="float32", quantization=None, device="cpu", n_devices=1, grader="lighteval 0.0.test"
@@ -100,7 +100,7 @@ def record_run(
             template_date="2025-01-01",
             prompts=prompts_digest({problem.id: prompt for problem in exam.problems}),
         )
-        gate_text = None if gate is None else gates.dumps(gate)
+        gate_text = None if gate is None else dump_gate(gate)
         store.write_plan(exam, tuple(prompt for _ in exam.problems), plan, gate=gate_text)
         # Drawn before any claim, so that what is recorded does not depend on the order of the units.
         rates = dict(zip(plan.problem_ids, cycle(solve_rates or (solve_rate,)), strict=False))

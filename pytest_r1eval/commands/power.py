@@ -58,7 +58,7 @@ def power(  # noqa: PLR0913 - a command's options
     from pytest_r1eval.exams.catalog import build_catalog, names_of
     from pytest_r1eval.judging.power import assumptions_for, dumps, power_report
     from pytest_r1eval.reports.power import power_text
-    from pytest_r1eval.stats import sequential
+    from pytest_r1eval.stats import planning
     from pytest_r1eval.stats.verdicts import GateRule
 
     catalog = build_catalog(tasks=tasks, pyproject=Path("pyproject.toml"), contributed=())
@@ -74,7 +74,7 @@ def power(  # noqa: PLR0913 - a command's options
             tau=tau,
         ),
         rule=GateRule(sigmas=sigmas, margin=margin, two_sided=two_sided),
-        last_look=sequential.LastLook(max_samples.value),
+        last_look=planning.LastLook(max_samples.value),
         drops=drop or None,
     )
     show(dumps(report) if json else "\n".join(power_text(report)))

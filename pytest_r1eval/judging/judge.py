@@ -37,8 +37,8 @@ from pytest_r1eval.runs.finished import (
 )
 from pytest_r1eval.runs.store import BenchmarkState, Store
 from pytest_r1eval.sandbox.levels import NO_SANDBOX
-from pytest_r1eval.stats.gates import SequentialGate
 from pytest_r1eval.stats.health import added_health, judge_health
+from pytest_r1eval.stats.looks import SequentialGate
 from pytest_r1eval.stats.multiplicity import fallen_problems, rearrangement
 from pytest_r1eval.stats.pooling import added_counts
 from pytest_r1eval.stats.tests import pass_at_1

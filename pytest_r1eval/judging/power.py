@@ -22,10 +22,10 @@ from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import PlanError, R1EvalError
 from pytest_r1eval.stats import verdicts
-from pytest_r1eval.stats.sequential import (
+from pytest_r1eval.stats.looks import can_fail
+from pytest_r1eval.stats.planning import (
     LastLook,
     SequentialPlan,
-    can_fail,
     crossings,
     detectable_drop,
     detectable_rise,

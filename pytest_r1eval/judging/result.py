@@ -19,7 +19,7 @@ from pytest_r1eval.errors import StoreError
 from pytest_r1eval.runs.store import Store
 from pytest_r1eval.stats.health import Health
 from pytest_r1eval.stats.multiplicity import FallenProblems, Rearrangement, family_wise_error
-from pytest_r1eval.stats.sequential import SequentialPlan
+from pytest_r1eval.stats.planning import SequentialPlan
 from pytest_r1eval.stats.tests import alpha_of
 from pytest_r1eval.stats.verdicts import Judgement
 

@@ -6,7 +6,7 @@ import math
 
 from pytest_r1eval.judging.power import Assumptions, PowerReport, SequentialOutlook
 from pytest_r1eval.reports.terminal import columns
-from pytest_r1eval.stats.sequential import LastLook, SequentialPlan
+from pytest_r1eval.stats.planning import LastLook, SequentialPlan
 from pytest_r1eval.stats.verdicts import points
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.judging.result import GateResult, ProblemTitle, false_alarm, gate_alpha
 from pytest_r1eval.stats.multiplicity import FallenProblem, FallenProblems, family_wise_error
-from pytest_r1eval.stats.sequential import SequentialPlan, detectable_rise
+from pytest_r1eval.stats.planning import SequentialPlan, detectable_rise
 from pytest_r1eval.stats.tests import StandardErrorName
 from pytest_r1eval.stats.verdicts import Judgement, Verdict
 

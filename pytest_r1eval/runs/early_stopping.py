@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pytest_r1eval.core.records import ProblemTally
 from pytest_r1eval.runs.finished import too_many_ungraded
 from pytest_r1eval.runs.store import Store
-from pytest_r1eval.stats import gates
-from pytest_r1eval.stats.gates import SequentialGate
-from pytest_r1eval.stats.sequential import Look
+from pytest_r1eval.stats.looks import Look, SequentialGate
+from pytest_r1eval.stats.looks import loads as loads_gate
 from pytest_r1eval.stats.verdicts import Verdict
 
 
@@ -32,7 +31,7 @@ def gate_of(store: Store, name: str) -> SequentialGate | None:
     if text is None:
         return None
     with store.understanding(f"the gate of {name}"):
-        return gates.loads(text)
+        return loads_gate(text)
 
 
 def advance(store: Store, name: str, gate: SequentialGate, *, shortcut: bool) -> None:

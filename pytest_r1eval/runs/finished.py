@@ -23,8 +23,8 @@ from pytest_r1eval.core.texts import escaped, is_loop, quoted
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.runs.store import FILE_NAME, BenchmarkState, Store
 from pytest_r1eval.stats.health import added_health, judge_health
+from pytest_r1eval.stats.looks import Completions
 from pytest_r1eval.stats.pooling import DISAGREE, added_counts, pooled
-from pytest_r1eval.stats.sequential import Completions
 from pytest_r1eval.stats.tests import pass_at_1
 from pytest_r1eval.stats.verdicts import GateRule, Judgement, Verdict, invalid
 

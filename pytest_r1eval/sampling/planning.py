@@ -27,9 +27,9 @@ from pytest_r1eval.errors import BaselineError, PlanError
 from pytest_r1eval.runs.store import Store
 from pytest_r1eval.scoring.grading import CodeGrading
 from pytest_r1eval.scoring.pool import GradingPool
-from pytest_r1eval.stats import sequential
-from pytest_r1eval.stats.gates import SequentialGate
-from pytest_r1eval.stats.sequential import LastLook
+from pytest_r1eval.stats import planning
+from pytest_r1eval.stats.looks import SequentialGate
+from pytest_r1eval.stats.planning import LastLook
 from pytest_r1eval.stats.verdicts import GateRule
 
 
@@ -262,7 +262,7 @@ class Planner:
         self, benchmark: Benchmark, found: FoundBaseline, *, fingerprint: Fingerprint, k: int
     ) -> SequentialGate:
         reference = reference_for(benchmark, found, fingerprint=fingerprint)
-        plan = sequential.plan(
+        plan = planning.plan(
             design_against(reference.side, benchmark, n_samples=k, tau=reference.tau.value),
             paired=isinstance(reference.side, Counts),
             rule=self.rule,

@@ -28,8 +28,8 @@ from pytest_r1eval.runs import early_stopping
 from pytest_r1eval.runs.store import LEASE_S, BenchmarkState, ClaimedUnit, Store
 from pytest_r1eval.sampling.planning import Planner
 from pytest_r1eval.scoring.pool import GradingPool
-from pytest_r1eval.stats import gates
-from pytest_r1eval.stats.gates import SequentialGate
+from pytest_r1eval.stats.looks import SequentialGate
+from pytest_r1eval.stats.looks import dumps as dump_gate
 
 POLL_S = 0.1
 """How often a waiting item or an idle worker looks into the store."""
@@ -238,7 +238,7 @@ class Worker:
                 store.fail(name, str(error))
             else:
                 await self._check_loaded(store)
-                gate = None if planned.gate is None else gates.dumps(planned.gate)
+                gate = None if planned.gate is None else dump_gate(planned.gate)
                 store.write_plan(planned.exam, planned.prompts, planned.plan, gate=gate)
                 if planned.sandbox is not None:
                     store.note_sandbox(planned.sandbox)

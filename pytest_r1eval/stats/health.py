@@ -11,11 +11,63 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from pytest_r1eval.core.baselines import HealthCounts
-from pytest_r1eval.stats.tests import Rate
-from pytest_r1eval.stats.verdicts import NO_ANSWER, TRUNCATION, GateRule, HealthJudgement, Verdict, judge_rate
+from pytest_r1eval.stats.tests import Rate, rate_test
+from pytest_r1eval.stats.verdicts import GateRule, Verdict
 
 MAX_LENGTH_RATIO = 1.25
 """Mean tokens over the baseline's that draw a warning: a quarter more is a quarter more GPU hours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthLimit:
+    """
+    What a rate of unhealthy responses may be.
+
+    Attributes:
+        name: What the responses show, in words that follow "of the responses", e.g. "were truncated".
+        limit: The largest rate, a fraction, that passes without a baseline.
+    """
+
+    name: str
+    limit: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.limit <= 1:
+            raise ValueError(f"the limit is {self.limit}; expected a fraction between 0 and 1")
+
+
+TRUNCATION = HealthLimit(name="were truncated", limit=0.15)
+"""Below the 19 to 37 % with which broken runs went through unnoticed (olmo-eval#399)."""
+
+
+NO_ANSWER = HealthLimit(name="hold no answer", limit=0.15)
+"""The same limit: a response without an answer is lost in the same way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthJudgement:
+    """
+    Whether a rate of unhealthy responses lets the checkpoint through.
+
+    Attributes:
+        verdict: PASS or FAIL_REGRESSED.
+        limit: What was looked at, and the limit without a baseline.
+        rate: The candidate's rate.
+        baseline: The baseline's rate; None if there is none.
+        p_value: One-sided p-value against a rise; None without a baseline.
+        reason: Why, in one sentence.
+        next_step: What to do, in one sentence.
+        warnings: What else the reader should know.
+    """
+
+    verdict: Verdict
+    limit: HealthLimit
+    rate: Rate
+    baseline: Rate | None
+    p_value: float | None
+    reason: str
+    next_step: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,4 +148,37 @@ def judge_health(observed: HealthCounts, *, baseline: HealthCounts | None, rule:
         ),
         mean_tokens=observed.n_tokens / observed.n_samples,
         baseline_mean_tokens=None if baseline is None else baseline.n_tokens / baseline.n_samples,
+    )
+
+
+def judge_rate(
+    rate: Rate, *, limit: HealthLimit, rule: GateRule, baseline: Rate | None = None, tau: float = 0.0
+) -> HealthJudgement:
+    """
+    Judge a rate of unhealthy responses: against the baseline's, or without one against the limit.
+
+    With a baseline the limit only warns, because a model may have been truncated often before.
+    """
+    above = rate.value > limit.limit
+    found = f"{100 * rate.value:.1f} % of the responses {limit.name}"
+    if baseline is None:
+        p_value, fails = None, above
+        reason = f"{found}; without a baseline at most {100 * limit.limit:.0f} % may."
+    else:
+        p_value = rate_test(rate, baseline, tau=tau)
+        fails = p_value <= rule.alpha
+        reason = f"{found}, {100 * baseline.value:.1f} % in the baseline (p = {p_value:.2g}, {rule.alpha:.2g} decides)."
+    return HealthJudgement(
+        verdict=Verdict.FAIL_REGRESSED if fails else Verdict.PASS,
+        limit=limit,
+        rate=rate,
+        baseline=baseline,
+        p_value=p_value,
+        reason=reason,
+        next_step="Read some of these responses, and check the token limit and the chat template."
+        if fails
+        else "Nothing to do.",
+        warnings=(f"More than {100 * limit.limit:.0f} % of the responses {limit.name}, in the baseline too.",)
+        if above and not fails
+        else (),
     )

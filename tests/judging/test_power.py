@@ -18,7 +18,7 @@ from pytest_r1eval.core.records import Counts, Outcome
 from pytest_r1eval.errors import BaselineError, PlanError
 from pytest_r1eval.exams.catalog import SMOKE
 from pytest_r1eval.judging.power import PowerReport, assumptions_for, dumps, outlook_lines, power_report
-from pytest_r1eval.stats.sequential import LastLook, plan
+from pytest_r1eval.stats.planning import LastLook, plan
 from pytest_r1eval.stats.tests import Design
 from pytest_r1eval.stats.verdicts import GateRule
 from tests.recordings import HARNESS, record_run

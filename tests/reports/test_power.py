@@ -8,7 +8,7 @@ from pytest_r1eval.baselines.shelf import FoundBaseline
 from pytest_r1eval.core.benchmarks import BUILT_IN
 from pytest_r1eval.judging.power import assumptions_for, power_report
 from pytest_r1eval.reports.power import power_text
-from pytest_r1eval.stats.sequential import LastLook
+from pytest_r1eval.stats.planning import LastLook
 from pytest_r1eval.stats.verdicts import GateRule
 from tests.judging.test_power import AIME, PUBLISHED, measured
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import strategies as st
 
 from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, PlanningConstants
 from pytest_r1eval.core.records import Counts
+from pytest_r1eval.stats.planning import LastLook, SequentialPlan, plan
 from pytest_r1eval.stats.tests import Design
+from pytest_r1eval.stats.verdicts import GateRule
 
 EIGHT_LOOKS = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1.0)
 """Looks with which the specification's golden numbers were made, beta spent as t."""
@@ -33,6 +37,28 @@ def standard_design(name: str, *, tau: float = 0.0) -> Design:
     """Candidate and baseline both at the benchmark's standard number of samples."""
     k = benchmark(name).samples_per_problem
     return Design.from_planning(planning(name), n_samples=k, n_baseline_samples=k, tau=tau)
+
+
+def problems(rate: float, *, k: int, n: int = 30) -> Counts:
+    """Problems solved alike, as near to a rate as k samples allow."""
+    return counts(*[round(rate * k)] * n, of=k)
+
+
+def standard_plan(
+    name: str,
+    *,
+    last_look: LastLook = LastLook.AUTO,
+    k_b: int | None = None,
+    rule: GateRule | None = None,
+    fractions: Sequence[float] = EIGHT_LOOKS,
+    beta_power: float = 1.0,
+) -> SequentialPlan:
+    """A plan of eight looks around the benchmark's standard number of samples."""
+    k = benchmark(name).samples_per_problem
+    design = Design.from_planning(planning(name), n_samples=k, n_baseline_samples=k_b or k)
+    return plan(
+        design, paired=True, rule=rule or GateRule(), last_look=last_look, fractions=fractions, beta_power=beta_power
+    )
 
 
 @st.composite

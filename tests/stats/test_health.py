@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pytest_r1eval.core.baselines import HealthCounts
-from pytest_r1eval.stats.health import judge_health
+from pytest_r1eval.stats.health import NO_ANSWER, TRUNCATION, HealthLimit, judge_health, judge_rate
 from pytest_r1eval.stats.multiplicity import family_wise_error
+from pytest_r1eval.stats.tests import Rate
 from pytest_r1eval.stats.verdicts import CHANGED_HARNESS_TAU, GateRule, Verdict
 
 
@@ -48,3 +49,41 @@ def test_only_tests_against_a_baseline_can_be_chance() -> None:
 
     assert (compared.n_tests, alone.n_tests) == (2, 0)
     assert family_wise_error(GateRule().alpha, 4 * (1 + compared.n_tests)) == pytest.approx(0.016, abs=2e-4)
+
+
+class TestHealth:
+    """Rates of unhealthy responses."""
+
+    def test_more_truncation_than_the_baseline_fails(self) -> None:
+        """It has its own test, with its own reason."""
+        judged = judge_rate(
+            Rate(n_events=300, n_responses=1920),
+            limit=TRUNCATION,
+            rule=GateRule(),
+            baseline=Rate(n_events=60, n_responses=1920),
+        )
+
+        assert judged.verdict is Verdict.FAIL_REGRESSED
+        assert judged.reason.startswith("15.6 % of the responses were truncated, 3.1 % in the baseline")
+
+    def test_truncation_that_was_always_there_passes_with_a_warning(self) -> None:
+        """A model may always have been truncated often; the baseline shows it."""
+        rate = Rate(n_events=600, n_responses=1920)
+
+        judged = judge_rate(rate, limit=TRUNCATION, rule=GateRule(), baseline=rate)
+
+        assert judged.verdict is Verdict.PASS
+        assert judged.warnings == ("More than 15 % of the responses were truncated, in the baseline too.",)
+
+    @pytest.mark.parametrize(("events", "verdict"), [(365, Verdict.FAIL_REGRESSED), (288, Verdict.PASS)])
+    def test_without_a_baseline_the_limit_decides(self, events: int, verdict: Verdict) -> None:
+        """The smallest rate with which broken runs went through is 19 %."""
+        judged = judge_rate(Rate(n_events=events, n_responses=1920), limit=NO_ANSWER, rule=GateRule())
+
+        assert judged.verdict is verdict
+        assert judged.p_value is None
+
+    def test_impossible_limit_is_refused(self) -> None:
+        """A limit is a fraction."""
+        with pytest.raises(ValueError, match="the limit is"):
+            HealthLimit(name="anything", limit=15)

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.core.records import Counts, ProblemTally
-from pytest_r1eval.stats.gates import SequentialGate
-from pytest_r1eval.stats.sequential import plan
+from pytest_r1eval.stats.looks import SequentialGate
+from pytest_r1eval.stats.planning import plan
 from pytest_r1eval.stats.tests import Design
 from pytest_r1eval.stats.verdicts import GateRule, Tau, Verdict
 

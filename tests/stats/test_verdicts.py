@@ -11,12 +11,9 @@ from hypothesis import strategies as st
 
 from pytest_r1eval.core.fingerprints import Difference
 from pytest_r1eval.core.records import Counts
-from pytest_r1eval.stats.tests import Design, Published, Rate, alpha_of, paired_test
+from pytest_r1eval.stats.tests import Design, Published, alpha_of, paired_test
 from pytest_r1eval.stats.verdicts import (
-    NO_ANSWER,
-    TRUNCATION,
     GateRule,
-    HealthLimit,
     Judgement,
     Tau,
     Verdict,
@@ -24,7 +21,6 @@ from pytest_r1eval.stats.verdicts import (
     invalid,
     judge_measured,
     judge_published,
-    judge_rate,
     margin_is_resolved,
     measured_tau,
     published_tau,
@@ -330,44 +326,6 @@ class TestHolm:
         """Correcting twice is a mistake."""
         with pytest.raises(ValueError, match="already divided by 2"):
             under_holm(self.family(32), rule=GateRule(family_size=2))
-
-
-class TestHealth:
-    """Rates of unhealthy responses."""
-
-    def test_more_truncation_than_the_baseline_fails(self) -> None:
-        """It has its own test, with its own reason."""
-        judged = judge_rate(
-            Rate(n_events=300, n_responses=1920),
-            limit=TRUNCATION,
-            rule=RULE,
-            baseline=Rate(n_events=60, n_responses=1920),
-        )
-
-        assert judged.verdict is Verdict.FAIL_REGRESSED
-        assert judged.reason.startswith("15.6 % of the responses were truncated, 3.1 % in the baseline")
-
-    def test_truncation_that_was_always_there_passes_with_a_warning(self) -> None:
-        """A model may always have been truncated often; the baseline shows it."""
-        rate = Rate(n_events=600, n_responses=1920)
-
-        judged = judge_rate(rate, limit=TRUNCATION, rule=RULE, baseline=rate)
-
-        assert judged.verdict is Verdict.PASS
-        assert judged.warnings == ("More than 15 % of the responses were truncated, in the baseline too.",)
-
-    @pytest.mark.parametrize(("events", "verdict"), [(365, Verdict.FAIL_REGRESSED), (288, Verdict.PASS)])
-    def test_without_a_baseline_the_limit_decides(self, events: int, verdict: Verdict) -> None:
-        """The smallest rate with which broken runs went through is 19 %."""
-        judged = judge_rate(Rate(n_events=events, n_responses=1920), limit=NO_ANSWER, rule=RULE)
-
-        assert judged.verdict is verdict
-        assert judged.p_value is None
-
-    def test_impossible_limit_is_refused(self) -> None:
-        """A limit is a fraction."""
-        with pytest.raises(ValueError, match="the limit is"):
-            HealthLimit(name="anything", limit=15)
 
 
 def test_invalid_has_no_numbers() -> None:

@@ -1,25 +1,21 @@
-"""Plans against published tables and the specification's numbers; looks against the rules that keep them honest."""
+"""Plans against published tables and the specification's numbers, before the first token."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import PlanError
-from pytest_r1eval.stats.sequential import (
+from pytest_r1eval.stats.planning import (
     LOOK_FRACTIONS,
-    Completions,
     LastLook,
     SequentialPlan,
-    can_fail,
     crossings,
     detectable_drop,
     detectable_rise,
@@ -27,34 +23,16 @@ from pytest_r1eval.stats.sequential import (
     expected_cost,
     first_crossing_bounds,
     loads,
-    look,
     plan,
-    sandwich,
 )
-from pytest_r1eval.stats.tests import Design, Published
-from pytest_r1eval.stats.verdicts import GateRule, Tau, Verdict
-from tests.stats.examples import EIGHT_LOOKS, benchmark, counts, planning, standard_design
+from pytest_r1eval.stats.tests import Design
+from pytest_r1eval.stats.verdicts import GateRule
+from tests.stats.examples import EIGHT_LOOKS, counts, planning, standard_design, standard_plan
 
-NO_NOISE = Tau(value=0.0, source="the fingerprints are equal")
 RULE = GateRule()
 
 AIME_A = (-4.213666, -3.983083, -3.865450, -3.783117, -3.600466, -3.526343, -3.369992, -3.316174, -3.182790)
 AIME_B = (0.871239, 0.247452, -0.207998, -0.566071, -1.179128, -1.572748, -2.183798, -2.552597, -3.182790)
-
-
-def standard_plan(
-    name: str,
-    *,
-    last_look: LastLook = LastLook.AUTO,
-    k_b: int | None = None,
-    rule: GateRule = RULE,
-    fractions: Sequence[float] = EIGHT_LOOKS,
-    beta_power: float = 1.0,
-) -> SequentialPlan:
-    """A plan of eight looks around the benchmark's standard number of samples."""
-    k = benchmark(name).samples_per_problem
-    design = Design.from_planning(planning(name), n_samples=k, n_baseline_samples=k_b or k)
-    return plan(design, paired=True, rule=rule, last_look=last_look, fractions=fractions, beta_power=beta_power)
 
 
 AIME = standard_plan("aime24")
@@ -422,27 +400,6 @@ class TestTwoSided:
         assert two.fail_bounds == one.fail_bounds
         assert two.pass_bounds == one.pass_bounds
 
-    def test_a_look_goes_on_where_a_rise_is_not_excluded(self) -> None:
-        """Z = 1.5 after twelve samples passes one-sided, and goes on two-sided."""
-        one, two = (standard_plan("aime24", rule=rule) for rule in (RULE, self.two))
-        above, baseline = problems(7 / 12, k=12), problems(0.5, k=64)
-
-        passed, gone_on = (look(planned, 3, above, baseline, tau=NO_NOISE) for planned in (one, two))
-
-        assert passed.judgement is not None
-        assert passed.judgement.verdict is Verdict.PASS
-        assert gone_on.judgement is None
-
-    def test_the_last_look_decides_between_both_bounds(self) -> None:
-        """It passes what neither fell nor rose."""
-        two = standard_plan("aime24", last_look=LastLook.CAPPED, rule=self.two)
-
-        seen = look(two, 8, problems(33 / 64, k=64), problems(0.5, k=64), tau=NO_NOISE)
-
-        assert seen.judgement is not None
-        assert seen.judgement.verdict is Verdict.PASS
-        assert "PASS from -3.20 to 3.20" in seen.judgement.reason
-
     def test_simulated_runs_end_as_the_recursion_computes(self) -> None:
         """Twenty thousand normal paths of an unchanged model and of a rise, within 99.9 % of the binomial error."""
         planned = plan(standard_design("aime24"), paired=True, rule=self.two)
@@ -461,222 +418,3 @@ class TestTwoSided:
 
             deviation = abs(float(improved.mean()) - expected)
             assert deviation <= 3.3 * math.sqrt(expected * (1 - expected) / n_runs)
-
-
-def problems(rate: float, *, k: int, n: int = 30) -> Counts:
-    """Problems solved alike, as near to a rate as k samples allow."""
-    return counts(*[round(rate * k)] * n, of=k)
-
-
-class TestLook:
-    """What a complete round says."""
-
-    baseline = problems(0.5, k=64)
-
-    def test_a_broken_model_fails_at_the_first_look(self) -> None:
-        """Nothing right is enough evidence after four samples."""
-        seen = look(AIME, 1, problems(0.0, k=4), self.baseline, tau=NO_NOISE)
-
-        assert seen.judgement is not None
-        assert seen.judgement.verdict is Verdict.FAIL_REGRESSED
-        assert not seen.judgement.passes
-        assert seen.early
-        assert [warning.partition(":")[0] for warning in seen.judgement.warnings] == [
-            "Stopped after 4 of at most 100 samples per problem"
-        ]
-        assert seen.judgement.reason.startswith(
-            "After 4 samples per problem pass@1 is 50.0 points below the baseline, z = -10.56"
-        )
-
-    def test_an_unchanged_model_goes_on_and_then_passes(self) -> None:
-        """A z of 0 is below the first look's PASS bound and above the third's."""
-        seen = [look(AIME, i, problems(0.5, k=k), self.baseline, tau=NO_NOISE) for i, k in ((1, 4), (3, 12))]
-
-        assert seen[0].judgement is None
-        assert seen[0].comparison is not None
-        assert seen[1].judgement is not None
-        assert seen[1].judgement.verdict is Verdict.PASS
-        assert "look 3 of 9: FAIL at -3.87 and below, PASS from -0.21" in seen[1].judgement.reason
-
-    def test_a_rise_is_suspicious(self) -> None:
-        """The mirror of the FAIL bound; it passes, and fails where both sides were asked for."""
-        two_sided = standard_plan("aime24", rule=GateRule(two_sided=True))
-
-        seen = [look(planned, 2, problems(1.0, k=8), self.baseline, tau=NO_NOISE) for planned in (AIME, two_sided)]
-
-        judgements = [each.judgement for each in seen]
-        assert [judged.verdict for judged in judgements if judged] == [Verdict.SUSPICIOUS_IMPROVED] * 2
-        assert [judged.passes for judged in judgements if judged] == [True, False]
-
-    def test_the_last_look_passes_unless_it_fails(self) -> None:
-        """There is nothing to go on to, and the score is a score."""
-        seen = look(CAPPED, 8, problems(0.47, k=64), self.baseline, tau=NO_NOISE)
-
-        assert seen.judgement is not None
-        assert seen.judgement.verdict is Verdict.PASS
-        assert not seen.early
-        assert seen.judgement.warnings == ()
-
-    def test_an_unresolved_margin_is_inconclusive_instead_of_a_pass(self) -> None:
-        """As was said before the first token."""
-        asked = standard_plan("aime24", rule=GateRule(margin=0.02))
-
-        seen = look(asked, 3, problems(0.5, k=12), self.baseline, tau=NO_NOISE)
-
-        assert seen.judgement is not None
-        assert seen.judgement.verdict is Verdict.INCONCLUSIVE
-        assert "not of the 2.0 asked for" in seen.judgement.reason
-
-    def test_a_run_that_cannot_turn_red_never_passes(self) -> None:
-        """A baseline that solved nothing: with every response wrong the run would pass, so a PASS shows nothing."""
-        nothing = problems(0.0, k=64)
-        planned = plan(Design.from_baseline(nothing, n_samples=64), paired=True, rule=RULE)
-
-        ended = [look(planned, i, problems(0.0, k=k), nothing, tau=NO_NOISE) for i, k in enumerate(planned.ks, start=1)]
-
-        judged = next(seen.judgement for seen in ended if seen.judgement is not None)
-        assert not can_fail(planned, nothing)
-        assert can_fail(planned, self.baseline)
-        assert judged.verdict is Verdict.INCONCLUSIVE
-        assert judged.mde_80 is None
-        assert "this exam cannot show a fall of this model" in judged.reason
-
-    def test_a_published_number_that_cannot_be_fallen_from_never_passes(self) -> None:
-        """One point, and 0.6 points of harness noise: nothing is three standard errors below."""
-        tau = Tau(value=0.006, source="the number was made with LightEval, but not by this run's harness")
-        design = Design.from_planning(planning("aime24"), n_samples=64, n_baseline_samples=64, tau=0.006, mean=0.01)
-        planned = plan(design, paired=False, rule=RULE)
-
-        seen = look(planned, len(planned.ks), counts(*[1] * 30, of=64), Published(value=0.01, n_samples=64), tau=tau)
-
-        assert not can_fail(planned, Published(value=0.01, n_samples=64))
-        assert seen.judgement is not None
-        assert seen.judgement.verdict is Verdict.INCONCLUSIVE
-
-    def test_an_incomplete_round_is_invalid(self) -> None:
-        """A look happens at complete rounds only."""
-        short = Counts.from_rows([*((f"p{i}", 2, 4) for i in range(29)), ("p29", 2, 3)])
-
-        seen = look(AIME, 1, short, self.baseline, tau=NO_NOISE)
-
-        assert seen.judgement is not None
-        assert seen.judgement.verdict is Verdict.INVALID
-        assert seen.comparison is None
-
-    def test_other_problems_are_invalid(self) -> None:
-        """A paired look needs pairs."""
-        seen = look(AIME, 1, problems(0.5, k=4, n=29), self.baseline, tau=NO_NOISE)
-
-        assert seen.judgement is not None
-        assert seen.judgement.verdict is Verdict.INVALID
-
-    def test_a_look_that_was_not_planned_is_refused(self) -> None:
-        """Plan, look, baseline and tau belong together."""
-        half = problems(0.5, k=4)
-        with pytest.raises(ValueError, match="expected 1 to 9"):
-            look(AIME, 10, half, self.baseline, tau=NO_NOISE)
-        with pytest.raises(ValueError, match="expected per-problem counts"):
-            look(AIME, 1, half, Published(value=0.5), tau=NO_NOISE)
-        with pytest.raises(ValueError, match=r"expected the planned 0\.0"):
-            look(AIME, 1, half, self.baseline, tau=Tau(value=0.01, source="of a test"))
-        unpaired = plan(standard_design("aime24"), paired=False, rule=RULE)
-        with pytest.raises(ValueError, match="expected the planned 64"):
-            look(unpaired, 1, half, Published(value=0.5, n_samples=16), tau=NO_NOISE)
-
-    def test_small_exams_are_decided_exactly(self) -> None:
-        """Below 200 responses the exact p is compared with the alpha of this look."""
-        seen = look(AIME, 1, problems(0.0, k=4), self.baseline, tau=NO_NOISE)
-
-        assert seen.comparison is not None
-        assert seen.comparison.exact
-        assert seen.comparison.p_regressed <= AIME.alpha_spent[0]
-        assert seen.judgement is not None
-        assert "exact p = " in seen.judgement.reason
-
-    def test_a_published_number_can_be_gated_sequentially(self) -> None:
-        """With its own warnings, the scalar test at every look."""
-        tau = Tau(value=0.006, source="the number was made with LightEval, but not by this run's harness")
-        design = dataclasses.replace(standard_design("aime24"), tau=0.006)
-        unpaired = plan(design, paired=False, rule=RULE)
-        candidate = counts(*[0, 1, 2, 3, 4, 2] * 5, of=4)
-
-        seen = look(unpaired, 1, candidate, Published(value=0.9), tau=tau)
-
-        assert seen.judgement is not None
-        assert seen.judgement.verdict is Verdict.FAIL_REGRESSED
-        assert seen.judgement.warnings[0].startswith("The source names no number of samples per problem: 64 assumed.")
-
-
-class TestSandwich:
-    """The one legal shortcut inside a round."""
-
-    baseline = problems(0.5, k=64)
-
-    def test_stops_when_the_pending_samples_cannot_matter(self) -> None:
-        """29 problems wrong four times: the last one changes nothing."""
-        rows = [(f"p{i}", 0, 4) for i in range(29)]
-
-        early = sandwich(AIME, 1, Completions.of([*rows, ("p29", 0, 0)], n_samples=4), self.baseline, tau=NO_NOISE)
-
-        assert early is not None
-        assert early.judgement is not None
-        assert early.judgement.verdict is Verdict.FAIL_REGRESSED
-        assert early.judgement.warnings[-1] == (
-            "Decided before the round was complete: its 4 pending samples were counted against it."
-        )
-        assert early.judgement.estimate is not None
-        assert early.judgement.estimate.mean == pytest.approx(4 / 120)
-
-    def test_goes_on_while_they_may_matter(self) -> None:
-        """Half of the round pending says nothing yet."""
-        rows = [(f"p{i}", 1, 2) for i in range(30)]
-
-        assert sandwich(AIME, 1, Completions.of(rows, n_samples=4), self.baseline, tau=NO_NOISE) is None
-
-    def test_a_round_that_says_go_on_is_no_stop(self) -> None:
-        """Only a verdict stops."""
-        rows = [(f"p{i}", 2, 4) for i in range(30)]
-
-        assert sandwich(AIME, 1, Completions.of(rows, n_samples=4), self.baseline, tau=NO_NOISE) is None
-
-    def test_impossible_rounds_are_refused(self) -> None:
-        """More samples than the round has are nobody's."""
-        with pytest.raises(ValueError, match="in a round of 4"):
-            Completions.of([("p0", 1, 5)], n_samples=4)
-
-    @settings(max_examples=60, deadline=None)
-    @given(st.data(), st.sampled_from(["paired", "exact", "scalar"]))
-    def test_no_completion_changes_the_verdict(self, data: st.DataObject, kind: str) -> None:
-        """Whatever the pending samples show, the complete round agrees with the shortcut."""
-        n, k, k_b = data.draw(st.sampled_from([(8, 8, 8), (40, 16, 16)])) if kind != "scalar" else (30, 16, 16)
-        design = Design(
-            n_problems=n,
-            n_samples=k,
-            n_baseline_samples=k_b,
-            mean=0.5,
-            within_variance=0.1,
-            within_variance_source="drawn",
-        )
-        planned = plan(design, paired=kind != "scalar", rule=GateRule(exact=kind == "exact"))
-        number = data.draw(st.integers(1, len(planned.ks)))
-        size = planned.ks[number - 1]
-        rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-        rates = rng.beta(0.5, 0.5, n)
-        reference: Counts | Published = counts(*rng.binomial(k_b, rates).tolist(), of=k_b)
-        if kind == "scalar":
-            reference = Published(value=round(float(rates.mean()), 3))
-        shift = data.draw(st.sampled_from([0.0, 0.3, 0.6, 1.0]))
-        done = np.minimum(size, size - rng.binomial(1, 0.2, n) * rng.integers(0, size + 1, n))
-        correct = rng.binomial(done, rates * (1 - shift))
-        rows = [(f"p{i}", int(x), int(d)) for i, (x, d) in enumerate(zip(correct, done, strict=True))]
-
-        early = sandwich(planned, number, Completions.of(rows, n_samples=size), reference, tau=NO_NOISE)
-        assume(early is not None)
-        assert early is not None
-        assert early.judgement is not None
-
-        for _ in range(5):
-            final = [(id_, x + int(rng.integers(0, size - d + 1)), size) for id_, x, d in rows]
-            complete = look(planned, number, Counts.from_rows(final), reference, tau=NO_NOISE)
-            assert complete.judgement is not None
-            assert complete.judgement.verdict is early.judgement.verdict

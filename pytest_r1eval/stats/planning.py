@@ -1,5 +1,5 @@
 """
-Stopping early without cheating: group-sequential plans, looks, and their price.
+Stopping early without cheating: group-sequential plans and their price, before the first token.
 
 Decisions. Looks happen at complete rounds of sample indices of *all* problems,
 never at whatever has finished, because short answers finish first and are right
@@ -18,10 +18,10 @@ errors large as its own, larger variance makes it, and so is the margin in point
 A two-sided gate PASSes at a look only between the bound and its mirror image, where
 a rise is excluded as well. The bounds are those of the one-sided gate: a run that
 passes within them would have passed there or earlier without the upper one, so beta is kept.
+What a look decides by these bounds is in `looks`.
 
 Known trade-offs (accepted): bounds are rounded to nine decimals, so that machines
-whose last bits differ agree on the hash; the shortcut inside a round bounds the
-moving variance too, and so stops a little later than the two extreme completions alone would.
+whose last bits differ agree on the hash.
 
 References:
     .. [1] K. K. G. Lan and D. L. DeMets, Biometrika 70 (1983) 659.
@@ -33,7 +33,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
@@ -42,36 +42,9 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from pytest_r1eval.core.decoding import decoded
-from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import PlanError
-from pytest_r1eval.stats.tests import (
-    MIN_RESPONSES_FOR_NORMAL,
-    Comparison,
-    Design,
-    Floats,
-    Published,
-    paired_test,
-    paired_z_range,
-    scalar_test,
-    scalar_z_range,
-)
-from pytest_r1eval.stats.verdicts import (
-    MIN_SAMPLES_FOR_SCALAR_TEST,
-    GateRule,
-    Judgement,
-    Tau,
-    Verdict,
-    described_difference,
-    impossible_fall,
-    judgement_of,
-    next_step,
-    other_problems,
-    points,
-    published_warnings,
-    tau_warnings,
-    verdict_passes,
-    wrong_denominator,
-)
+from pytest_r1eval.stats.tests import Design, Floats
+from pytest_r1eval.stats.verdicts import MIN_SAMPLES_FOR_SCALAR_TEST, GateRule
 
 LOOK_FRACTIONS = (1 / 16, 3 / 32, 1 / 8, 5 / 32, 3 / 16, 1 / 4, 5 / 16, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 1.0)
 """Shares of the fixed design at which a plan looks: dense early, where unchanged and broken models are told apart."""
@@ -137,6 +110,11 @@ class SequentialPlan:
         """Alpha spent at each look."""
         return _spent(self.rule.alpha, self.times, power=2)
 
+    def fail_bound(self, number: int) -> float:
+        """Return the z at or below which a look FAILs; -inf where no alpha is spent."""
+        bound = self.fail_bounds[number - 1]
+        return -math.inf if bound is None else bound
+
     def pass_ceiling(self, number: int) -> float:
         """Return the z up to which a look may PASS: with a two-sided rule a rise has to be excluded too."""
         return -self.pass_bounds[number - 1] if self.rule.two_sided else math.inf
@@ -165,22 +143,9 @@ def loads(text: str) -> SequentialPlan:
         ValueError: If the text is not such a plan.
     """
     try:
-        fields = json.loads(text)
-        read = SequentialPlan(
-            design=Design(**fields["design"]),
-            paired=bool(fields["paired"]),
-            rule=GateRule(**fields["rule"]),
-            beta=float(fields["beta"]),
-            last_look=LastLook(fields["last_look"]),
-            ks=tuple(fields["ks"]),
-            times=tuple(fields["times"]),
-            fail_bounds=tuple(fields["fail_bounds"]),
-            pass_bounds=tuple(fields["pass_bounds"]),
-            margin=float(fields["margin"]),
-        )
-        decoded(SequentialPlan, fields)
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"no sequential plan: {error!r}; expected what dumps wrote") from error
+        read = decoded(SequentialPlan, json.loads(text))
+    except ValueError as error:
+        raise ValueError(f"no sequential plan: {error}; expected what dumps wrote") from error
     if dumps(read) != text:
         raise ValueError("the sequential plan is not in canonical form; expected what dumps wrote")
     return read
@@ -471,7 +436,7 @@ def crossings(plan: SequentialPlan, *, drop: float = 0.0) -> Crossings:
     front = _Front.start(-plan.design.unspread(drop))
     fail, improve, passing = list[float](), list[float](), list[float]()
     for number, information in enumerate(_information(plan.design, plan.ks), start=1):
-        a, b = _fail_bound(plan, number), plan.pass_bounds[number - 1]
+        a, b = plan.fail_bound(number), plan.pass_bounds[number - 1]
         top = plan.pass_ceiling(number)
         at_or_below_b, at_or_below_rise = front.below(information, b), front.below(information, max(b, -a))
         at_or_below_top = front.below(information, top) if b < top < -a else at_or_below_rise
@@ -539,276 +504,3 @@ def _change_seen(seen: Callable[[float], float], *, power: float, start: float, 
             return None
         bound = min(2 * bound, largest)
     return float(brentq(lambda change: seen(change) - power, 0.0, bound, xtol=1e-9))
-
-
-def _fail_bound(plan: SequentialPlan, number: int) -> float:
-    bound = plan.fail_bounds[number - 1]
-    return -math.inf if bound is None else bound
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """
-    What a complete round says.
-
-    Attributes:
-        number: The look, from 1.
-        n_samples: Samples per problem so far.
-        early: Whether later looks were planned, so that the estimate is biased by stopping here.
-        comparison: The numbers; None where there was nothing to compare.
-        judgement: The verdict in words; None to go on.
-    """
-
-    number: int
-    n_samples: int
-    early: bool
-    comparison: Comparison | None
-    judgement: Judgement | None
-
-
-def look(plan: SequentialPlan, number: int, candidate: Counts, reference: Counts | Published, *, tau: Tau) -> Look:
-    """
-    Look at a complete round.
-
-    A run that cannot be compared (other problems, a round that is not complete) gives an INVALID judgement.
-
-    Args:
-        plan: The plan, as it was stored before the first token.
-        number: The look, from 1.
-        candidate: The counts of the first `plan.ks[number - 1]` samples of every problem.
-        reference: The baseline's counts, or the published number the plan was made for.
-        tau: Harness noise; the value the plan was made with.
-
-    Raises:
-        ValueError: If plan, number, reference and tau do not belong together.
-    """
-    _demand_fit(plan, number, reference, tau)
-    k = plan.ks[number - 1]
-    judgement = wrong_denominator(candidate, k)
-    if judgement is None and isinstance(reference, Counts):
-        judgement = other_problems(candidate, reference)
-    comparison = None if judgement else _comparison(plan, candidate, reference)
-    verdict = None if comparison is None else _verdict(plan, number, _Evidence.of(comparison))
-    if comparison is not None and verdict is not None:
-        judgement = _judgement(plan, number, candidate, comparison, verdict=verdict, reference=reference, tau=tau)
-    return Look(number=number, n_samples=k, early=number < len(plan.ks), comparison=comparison, judgement=judgement)
-
-
-def _demand_fit(plan: SequentialPlan, number: int, reference: Counts | Published, tau: Tau) -> None:
-    if not 1 <= number <= len(plan.ks):
-        raise ValueError(f"look {number} was asked for; expected 1 to {len(plan.ks)}")
-    if isinstance(reference, Counts) is not plan.paired:
-        kind = "per-problem counts" if plan.paired else "a published number"
-        raise ValueError(f"the baseline is {type(reference).__name__}; expected {kind}, as planned")
-    if isinstance(reference, Published) and reference.n_samples not in {None, plan.design.n_baseline_samples}:
-        raise ValueError(
-            f"the published number has {reference.n_samples} samples per problem; expected the planned "
-            f"{plan.design.n_baseline_samples}"
-        )
-    if tau.value != plan.design.tau:
-        raise ValueError(f"tau is {tau.value}; expected the planned {plan.design.tau}")
-
-
-def _comparison(plan: SequentialPlan, candidate: Counts, reference: Counts | Published) -> Comparison:
-    if isinstance(reference, Counts):
-        return paired_test(candidate, reference, tau=plan.design.tau, exact=plan.rule.exact)
-    return scalar_test(candidate, reference, n_baseline_samples=plan.design.n_baseline_samples, tau=plan.design.tau)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Evidence:
-    """What a look decides on: z, and the exact p-values where they decide in place of its outer bounds."""
-
-    z: float
-    exact_p: tuple[float, float] | None
-
-    @classmethod
-    def of(cls, comparison: Comparison) -> _Evidence:
-        exact_p = (comparison.p_regressed, comparison.p_improved) if comparison.exact else None
-        return cls(z=comparison.z, exact_p=exact_p)
-
-
-def _verdict(plan: SequentialPlan, number: int, evidence: _Evidence) -> Verdict | None:
-    """Apply one look's bounds; None to go on. Better evidence never gives a worse verdict."""
-    a = _fail_bound(plan, number)
-    if evidence.exact_p is None:
-        regressed, improved = evidence.z <= a, evidence.z >= -a
-    else:
-        # By the union bound over looks type I error stays at or below alpha, whatever the distribution.
-        regressed, improved = (p <= plan.alpha_spent[number - 1] for p in evidence.exact_p)
-    if regressed:
-        return Verdict.FAIL_REGRESSED
-    if improved:
-        return Verdict.SUSPICIOUS_IMPROVED
-    is_excluded = plan.pass_bounds[number - 1] <= evidence.z <= plan.pass_ceiling(number)
-    return Verdict.PASS if is_excluded or number == len(plan.ks) else None
-
-
-def _judgement(  # noqa: PLR0913  a judgement knows everything
-    plan: SequentialPlan,
-    number: int,
-    candidate: Counts,
-    comparison: Comparison,
-    *,
-    verdict: Verdict,
-    reference: Counts | Published,
-    tau: Tau,
-) -> Judgement:
-    mde_80, turns_red = detectable_drop(plan), can_fail(plan, reference)
-    doubt = _doubt(plan, comparison.baseline_mean, turns_red=turns_red)
-    if doubt is not None and verdict is Verdict.PASS:
-        verdict = Verdict.INCONCLUSIVE
-    k_b = plan.design.n_baseline_samples
-    warnings = tau_warnings(comparison, tau=tau, rule=plan.rule)
-    if isinstance(reference, Published):
-        warnings += published_warnings(candidate, reference, comparison, n_baseline_samples=k_b, rule=plan.rule)
-    if number < len(plan.ks):
-        early = f"Stopped after {plan.ks[number - 1]} of at most {plan.ks[-1]} samples per problem"
-        warnings += (f"{early}: this pass@1 is at stop, biased by the stopping, and no score.",)
-    return replace(
-        judgement_of(candidate, comparison, tau=tau, rule=plan.rule, can_fail=turns_red, warnings=warnings),
-        verdict=verdict,
-        passes=verdict_passes(verdict, rule=plan.rule),
-        mde_80=mde_80,
-        doubt=doubt,
-        reason=_reason(plan, number, comparison, doubt if verdict is Verdict.INCONCLUSIVE else None),
-        next_step=next_step(verdict, mde_80=mde_80, can_fail=turns_red),
-    )
-
-
-def can_fail(plan: SequentialPlan, reference: Counts | Published) -> bool:
-    """
-    Tell whether a run can turn red at all: whether a candidate with every response wrong ends in FAIL.
-
-    Args:
-        plan: The plan.
-        reference: The baseline's counts, or the published number that the plan was made for.
-    """
-    ids = reference.ids if isinstance(reference, Counts) else tuple(map(str, range(plan.design.n_problems)))
-    for number, k in enumerate(plan.ks, start=1):
-        worst = Counts.from_rows((id_, 0, k) for id_ in ids)
-        verdict = _verdict(plan, number, _Evidence.of(_comparison(plan, worst, reference)))
-        if verdict is not None:
-            return verdict is Verdict.FAIL_REGRESSED
-    return False
-
-
-def _doubt(plan: SequentialPlan, baseline_mean: float, *, turns_red: bool) -> str | None:
-    """Say why a PASS would be no evidence, or does not exclude the margin asked for; None where it does."""
-    hopeless = impossible_fall(baseline_mean, rule=plan.rule, can_fail=turns_red)
-    if hopeless is not None or plan.rule.margin is None or plan.resolves_margin:
-        return hopeless
-    return f"the plan excludes a fall of {points(plan.margin)} points, not of the {points(plan.rule.margin)} asked for"
-
-
-def _reason(plan: SequentialPlan, number: int, comparison: Comparison, doubt: str | None) -> str:
-    a, b = plan.fail_bounds[number - 1], plan.pass_bounds[number - 1]
-    found = (
-        f"After {plan.ks[number - 1]} samples per problem pass@1 is {described_difference(comparison.difference)}, "
-        f"z = {comparison.z:.2f}"
-    )
-    if comparison.exact:
-        p = comparison.p_improved if comparison.difference > 0 else comparison.p_regressed
-        fails = f"exact p = {p:.2g}, {plan.alpha_spent[number - 1]:.2g} or less decides"
-    else:
-        fails = "no FAIL at this look" if a is None else f"FAIL at {a:.2f} and below"
-    ceiling = f" to {plan.pass_ceiling(number):.2f}" if plan.rule.two_sided else ""
-    passes = f"PASS from {b:.2f}{ceiling}" if b <= plan.pass_ceiling(number) else "no PASS at this look"
-    bounds = f"look {number} of {len(plan.ks)}: {fails}, {passes}"
-    return f"{found} ({bounds})." if doubt is None else f"{found} ({bounds}), but {doubt}."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completions:
-    """
-    The two extreme ways in which an incomplete round can end.
-
-    Attributes:
-        lowest: The counts if every pending sample is wrong.
-        highest: The counts if every pending sample is right.
-        n_pending: Samples of the round that have not finished.
-    """
-
-    lowest: Counts
-    highest: Counts
-    n_pending: int
-
-    @classmethod
-    def of(cls, finished: Iterable[tuple[str, int, int]], *, n_samples: int) -> Completions:
-        """
-        Complete a round of `n_samples` samples per problem.
-
-        Args:
-            finished: For each problem of the exam its id, correct and finished samples; zero finished is allowed.
-            n_samples: Samples per problem at the end of the round.
-
-        Raises:
-            ValueError: If a problem has more samples than the round, or impossible counts.
-        """
-        rows = list(finished)
-        for id_, correct, done in rows:
-            if not 0 <= correct <= done <= n_samples:
-                raise ValueError(f"problem {id_!r}: {correct} correct of {done} samples in a round of {n_samples}")
-        return cls(
-            lowest=Counts.from_rows((id_, correct, n_samples) for id_, correct, _ in rows),
-            highest=Counts.from_rows((id_, correct + n_samples - done, n_samples) for id_, correct, done in rows),
-            n_pending=sum(n_samples - done for _, _, done in rows),
-        )
-
-
-def sandwich(
-    plan: SequentialPlan, number: int, completions: Completions, reference: Counts | Published, *, tau: Tau
-) -> Look | None:
-    """
-    Stop inside a round where no completion of it can change the verdict: the one legal shortcut.
-
-    The look that is returned counts every pending sample against its verdict,
-    and says so; None means that pending samples still matter.
-
-    Args:
-        plan: The plan, as it was stored before the first token.
-        number: The look that the round leads to, from 1.
-        completions: The extreme ways in which the round can end.
-        reference: The baseline's counts, or the published number the plan was made for.
-        tau: Harness noise; the value the plan was made with.
-
-    Raises:
-        ValueError: If plan, number, reference and tau do not belong together, or the runs sat different problems.
-    """
-    _demand_fit(plan, number, reference, tau)
-    verdicts = {_verdict(plan, number, evidence) for evidence in _extremes(plan, completions, reference)}
-    if len(verdicts) != 1 or None in verdicts:
-        return None
-    against = completions.highest if Verdict.FAIL_REGRESSED in verdicts else completions.lowest
-    decided = look(plan, number, against, reference, tau=tau)
-    if decided.judgement is None or not completions.n_pending:
-        return decided
-    note = (
-        f"Decided before the round was complete: its {completions.n_pending} pending samples were counted against it."
-    )
-    return replace(
-        decided, judgement=replace(decided.judgement, warnings=(*decided.judgement.warnings, note)), early=True
-    )
-
-
-def _extremes(plan: SequentialPlan, completions: Completions, reference: Counts | Published) -> tuple[_Evidence, ...]:
-    """
-    Bound the evidence of every completion, in each way that may come to decide.
-
-    A p-value of the exact test only grows with a correct sample, so its extremes are those of the
-    two completions; z needs its own bounds. Which of the two decides may hang on
-    the pending samples, so both must agree.
-    """
-    lowest, highest, tau = completions.lowest, completions.highest, plan.design.tau
-    if isinstance(reference, Published):
-        k_b = plan.design.n_baseline_samples
-        z = scalar_z_range(lowest, highest, reference, n_baseline_samples=k_b, tau=tau)
-        return _Evidence(z=z.low, exact_p=None), _Evidence(z=z.high, exact_p=None)
-    z = paired_z_range(lowest, highest, reference, tau=tau)
-    ends = zip((z.low, z.high), (lowest, highest), strict=True)
-    exact = tuple(
-        replace(_Evidence.of(paired_test(run, reference, tau=tau, exact=True)), z=z_end) for z_end, run in ends
-    )
-    if plan.rule.exact or lowest.n_samples < MIN_RESPONSES_FOR_NORMAL:
-        return exact
-    return *exact, *(replace(evidence, exact_p=None) for evidence in exact)

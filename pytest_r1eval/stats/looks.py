@@ -1,0 +1,396 @@
+"""
+A sequential gate while it runs: what is stored before the first token, and what each look decides by it.
+
+The reference is frozen with the plan. A baseline file that is edited while a run
+goes on changes neither bounds nor verdict, and the digest covers all of it.
+
+Known trade-offs (accepted): the shortcut inside a round bounds the moving variance too, and
+so stops a little later than the two extreme completions alone would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+
+from pytest_r1eval.core.decoding import decoded
+from pytest_r1eval.core.evidence import Evidence
+from pytest_r1eval.core.records import Counts, ProblemTally
+from pytest_r1eval.stats import planning
+from pytest_r1eval.stats.planning import SequentialPlan, detectable_drop
+from pytest_r1eval.stats.tests import (
+    MIN_RESPONSES_FOR_NORMAL,
+    Comparison,
+    Published,
+    paired_test,
+    paired_z_range,
+    scalar_test,
+    scalar_z_range,
+)
+from pytest_r1eval.stats.verdicts import (
+    Judgement,
+    Tau,
+    Verdict,
+    described_difference,
+    impossible_fall,
+    judgement_of,
+    next_step,
+    other_problems,
+    points,
+    published_warnings,
+    tau_warnings,
+    verdict_passes,
+    wrong_denominator,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequentialGate:
+    """
+    Everything that looks decide by.
+
+    Attributes:
+        plan: Looks and bounds.
+        reference: The baseline's counts, or the published number.
+        tau: Harness noise; its value is the plan's.
+        baseline: Where the reference came from, in words.
+        evidence: Which samples the reference rests on; None for a published number.
+    """
+
+    plan: SequentialPlan
+    reference: Counts | Published
+    tau: Tau
+    baseline: str
+    evidence: Evidence | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all of it."""
+        return hashlib.sha256(dumps(self).encode()).hexdigest()
+
+    def look(self, number: int, tallies: tuple[ProblemTally, ...]) -> Look | None:
+        """
+        Look at a round: at its counts if it is complete, else at what no completion can change.
+
+        Args:
+            number: The look, from 1.
+            tallies: The first `plan.ks[number - 1]` samples of every problem; ungraded ones are pending for good.
+
+        Returns:
+            The look; None if samples are pending and they matter.
+        """
+        k = self.plan.ks[number - 1]
+        if all(tally.n_samples - tally.n_error == k for tally in tallies):
+            counts = Counts.from_rows((tally.problem_id, tally.n_correct, k) for tally in tallies)
+            return look(self.plan, number, counts, self.reference, tau=self.tau)
+        finished = ((tally.problem_id, tally.n_correct, tally.n_samples - tally.n_error) for tally in tallies)
+        completions = Completions.of(finished, n_samples=k)
+        return sandwich(self.plan, number, completions, self.reference, tau=self.tau)
+
+
+def dumps(gate: SequentialGate) -> str:
+    """Write a gate as canonical JSON."""
+    fields = {
+        "plan": planning.dumps(gate.plan),
+        "reference": _reference_fields(gate.reference),
+        "tau_source": gate.tau.source,
+        "tau_advice": gate.tau.advice,
+        "baseline": gate.baseline,
+        "evidence": None if gate.evidence is None else asdict(gate.evidence),
+    }
+    return json.dumps(fields, sort_keys=True, allow_nan=False)
+
+
+def loads(text: str) -> SequentialGate:
+    """
+    Read a gate that `dumps` wrote.
+
+    Raises:
+        ValueError: If the text is not such a gate.
+    """
+    try:
+        fields = json.loads(text)
+        plan = planning.loads(fields["plan"])
+        rows = fields["reference"].get("counts")
+        reference = Published(**fields["reference"]) if rows is None else Counts.from_rows(tuple(row) for row in rows)
+        tau = Tau(value=plan.design.tau, source=fields["tau_source"], advice=fields["tau_advice"])
+        evidence = None if fields["evidence"] is None else decoded(Evidence, fields["evidence"])
+        return SequentialGate(plan=plan, reference=reference, tau=tau, baseline=fields["baseline"], evidence=evidence)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no sequential gate: {error}; expected what dumps wrote") from error
+
+
+def _reference_fields(reference: Counts | Published) -> dict[str, object]:
+    if isinstance(reference, Published):
+        return asdict(reference)
+    return {"counts": [[row.problem_id, row.n_correct, row.n_samples] for row in reference.problems]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """
+    What a complete round says.
+
+    Attributes:
+        number: The look, from 1.
+        n_samples: Samples per problem so far.
+        early: Whether later looks were planned, so that the estimate is biased by stopping here.
+        comparison: The numbers; None where there was nothing to compare.
+        judgement: The verdict in words; None to go on.
+    """
+
+    number: int
+    n_samples: int
+    early: bool
+    comparison: Comparison | None
+    judgement: Judgement | None
+
+
+def look(plan: SequentialPlan, number: int, candidate: Counts, reference: Counts | Published, *, tau: Tau) -> Look:
+    """
+    Look at a complete round.
+
+    A run that cannot be compared (other problems, a round that is not complete) gives an INVALID judgement.
+
+    Args:
+        plan: The plan, as it was stored before the first token.
+        number: The look, from 1.
+        candidate: The counts of the first `plan.ks[number - 1]` samples of every problem.
+        reference: The baseline's counts, or the published number the plan was made for.
+        tau: Harness noise; the value the plan was made with.
+
+    Raises:
+        ValueError: If plan, number, reference and tau do not belong together.
+    """
+    _demand_fit(plan, number, reference, tau)
+    k = plan.ks[number - 1]
+    judgement = wrong_denominator(candidate, k)
+    if judgement is None and isinstance(reference, Counts):
+        judgement = other_problems(candidate, reference)
+    comparison = None if judgement else _comparison(plan, candidate, reference)
+    verdict = None if comparison is None else _verdict(plan, number, _Statistic.of(comparison))
+    if comparison is not None and verdict is not None:
+        judgement = _judgement(plan, number, candidate, comparison, verdict=verdict, reference=reference, tau=tau)
+    return Look(number=number, n_samples=k, early=number < len(plan.ks), comparison=comparison, judgement=judgement)
+
+
+def _demand_fit(plan: SequentialPlan, number: int, reference: Counts | Published, tau: Tau) -> None:
+    if not 1 <= number <= len(plan.ks):
+        raise ValueError(f"look {number} was asked for; expected 1 to {len(plan.ks)}")
+    if isinstance(reference, Counts) is not plan.paired:
+        kind = "per-problem counts" if plan.paired else "a published number"
+        raise ValueError(f"the baseline is {type(reference).__name__}; expected {kind}, as planned")
+    if isinstance(reference, Published) and reference.n_samples not in {None, plan.design.n_baseline_samples}:
+        raise ValueError(
+            f"the published number has {reference.n_samples} samples per problem; expected the planned "
+            f"{plan.design.n_baseline_samples}"
+        )
+    if tau.value != plan.design.tau:
+        raise ValueError(f"tau is {tau.value}; expected the planned {plan.design.tau}")
+
+
+def _comparison(plan: SequentialPlan, candidate: Counts, reference: Counts | Published) -> Comparison:
+    if isinstance(reference, Counts):
+        return paired_test(candidate, reference, tau=plan.design.tau, exact=plan.rule.exact)
+    return scalar_test(candidate, reference, n_baseline_samples=plan.design.n_baseline_samples, tau=plan.design.tau)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Statistic:
+    """What a look decides on: z, and the exact p-values where they decide in place of its outer bounds."""
+
+    z: float
+    exact_p: tuple[float, float] | None
+
+    @classmethod
+    def of(cls, comparison: Comparison) -> _Statistic:
+        exact_p = (comparison.p_regressed, comparison.p_improved) if comparison.exact else None
+        return cls(z=comparison.z, exact_p=exact_p)
+
+
+def _verdict(plan: SequentialPlan, number: int, evidence: _Statistic) -> Verdict | None:
+    """Apply one look's bounds; None to go on. Better evidence never gives a worse verdict."""
+    a = plan.fail_bound(number)
+    if evidence.exact_p is None:
+        regressed, improved = evidence.z <= a, evidence.z >= -a
+    else:
+        # By the union bound over looks type I error stays at or below alpha, whatever the distribution.
+        regressed, improved = (p <= plan.alpha_spent[number - 1] for p in evidence.exact_p)
+    if regressed:
+        return Verdict.FAIL_REGRESSED
+    if improved:
+        return Verdict.SUSPICIOUS_IMPROVED
+    is_excluded = plan.pass_bounds[number - 1] <= evidence.z <= plan.pass_ceiling(number)
+    return Verdict.PASS if is_excluded or number == len(plan.ks) else None
+
+
+def _judgement(  # noqa: PLR0913  a judgement knows everything
+    plan: SequentialPlan,
+    number: int,
+    candidate: Counts,
+    comparison: Comparison,
+    *,
+    verdict: Verdict,
+    reference: Counts | Published,
+    tau: Tau,
+) -> Judgement:
+    mde_80, turns_red = detectable_drop(plan), can_fail(plan, reference)
+    doubt = _doubt(plan, comparison.baseline_mean, turns_red=turns_red)
+    if doubt is not None and verdict is Verdict.PASS:
+        verdict = Verdict.INCONCLUSIVE
+    k_b = plan.design.n_baseline_samples
+    warnings = tau_warnings(comparison, tau=tau, rule=plan.rule)
+    if isinstance(reference, Published):
+        warnings += published_warnings(candidate, reference, comparison, n_baseline_samples=k_b, rule=plan.rule)
+    if number < len(plan.ks):
+        early = f"Stopped after {plan.ks[number - 1]} of at most {plan.ks[-1]} samples per problem"
+        warnings += (f"{early}: this pass@1 is at stop, biased by the stopping, and no score.",)
+    return replace(
+        judgement_of(candidate, comparison, tau=tau, rule=plan.rule, can_fail=turns_red, warnings=warnings),
+        verdict=verdict,
+        passes=verdict_passes(verdict, rule=plan.rule),
+        mde_80=mde_80,
+        doubt=doubt,
+        reason=_reason(plan, number, comparison, doubt if verdict is Verdict.INCONCLUSIVE else None),
+        next_step=next_step(verdict, mde_80=mde_80, can_fail=turns_red),
+    )
+
+
+def can_fail(plan: SequentialPlan, reference: Counts | Published) -> bool:
+    """
+    Tell whether a run can turn red at all: whether a candidate with every response wrong ends in FAIL.
+
+    Args:
+        plan: The plan.
+        reference: The baseline's counts, or the published number that the plan was made for.
+    """
+    ids = reference.ids if isinstance(reference, Counts) else tuple(map(str, range(plan.design.n_problems)))
+    for number, k in enumerate(plan.ks, start=1):
+        worst = Counts.from_rows((id_, 0, k) for id_ in ids)
+        verdict = _verdict(plan, number, _Statistic.of(_comparison(plan, worst, reference)))
+        if verdict is not None:
+            return verdict is Verdict.FAIL_REGRESSED
+    return False
+
+
+def _doubt(plan: SequentialPlan, baseline_mean: float, *, turns_red: bool) -> str | None:
+    """Say why a PASS would be no evidence, or does not exclude the margin asked for; None where it does."""
+    hopeless = impossible_fall(baseline_mean, rule=plan.rule, can_fail=turns_red)
+    if hopeless is not None or plan.rule.margin is None or plan.resolves_margin:
+        return hopeless
+    return f"the plan excludes a fall of {points(plan.margin)} points, not of the {points(plan.rule.margin)} asked for"
+
+
+def _reason(plan: SequentialPlan, number: int, comparison: Comparison, doubt: str | None) -> str:
+    a, b = plan.fail_bounds[number - 1], plan.pass_bounds[number - 1]
+    found = (
+        f"After {plan.ks[number - 1]} samples per problem pass@1 is {described_difference(comparison.difference)}, "
+        f"z = {comparison.z:.2f}"
+    )
+    if comparison.exact:
+        p = comparison.p_improved if comparison.difference > 0 else comparison.p_regressed
+        fails = f"exact p = {p:.2g}, {plan.alpha_spent[number - 1]:.2g} or less decides"
+    else:
+        fails = "no FAIL at this look" if a is None else f"FAIL at {a:.2f} and below"
+    ceiling = f" to {plan.pass_ceiling(number):.2f}" if plan.rule.two_sided else ""
+    passes = f"PASS from {b:.2f}{ceiling}" if b <= plan.pass_ceiling(number) else "no PASS at this look"
+    bounds = f"look {number} of {len(plan.ks)}: {fails}, {passes}"
+    return f"{found} ({bounds})." if doubt is None else f"{found} ({bounds}), but {doubt}."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completions:
+    """
+    The two extreme ways in which an incomplete round can end.
+
+    Attributes:
+        lowest: The counts if every pending sample is wrong.
+        highest: The counts if every pending sample is right.
+        n_pending: Samples of the round that have not finished.
+    """
+
+    lowest: Counts
+    highest: Counts
+    n_pending: int
+
+    @classmethod
+    def of(cls, finished: Iterable[tuple[str, int, int]], *, n_samples: int) -> Completions:
+        """
+        Complete a round of `n_samples` samples per problem.
+
+        Args:
+            finished: For each problem of the exam its id, correct and finished samples; zero finished is allowed.
+            n_samples: Samples per problem at the end of the round.
+
+        Raises:
+            ValueError: If a problem has more samples than the round, or impossible counts.
+        """
+        rows = list(finished)
+        for id_, correct, done in rows:
+            if not 0 <= correct <= done <= n_samples:
+                raise ValueError(f"problem {id_!r}: {correct} correct of {done} samples in a round of {n_samples}")
+        return cls(
+            lowest=Counts.from_rows((id_, correct, n_samples) for id_, correct, _ in rows),
+            highest=Counts.from_rows((id_, correct + n_samples - done, n_samples) for id_, correct, done in rows),
+            n_pending=sum(n_samples - done for _, _, done in rows),
+        )
+
+
+def sandwich(
+    plan: SequentialPlan, number: int, completions: Completions, reference: Counts | Published, *, tau: Tau
+) -> Look | None:
+    """
+    Stop inside a round where no completion of it can change the verdict: the one legal shortcut.
+
+    The look that is returned counts every pending sample against its verdict,
+    and says so; None means that pending samples still matter.
+
+    Args:
+        plan: The plan, as it was stored before the first token.
+        number: The look that the round leads to, from 1.
+        completions: The extreme ways in which the round can end.
+        reference: The baseline's counts, or the published number the plan was made for.
+        tau: Harness noise; the value the plan was made with.
+
+    Raises:
+        ValueError: If plan, number, reference and tau do not belong together, or the runs sat different problems.
+    """
+    _demand_fit(plan, number, reference, tau)
+    verdicts = {_verdict(plan, number, evidence) for evidence in _extremes(plan, completions, reference)}
+    if len(verdicts) != 1 or None in verdicts:
+        return None
+    against = completions.highest if Verdict.FAIL_REGRESSED in verdicts else completions.lowest
+    decided = look(plan, number, against, reference, tau=tau)
+    if decided.judgement is None or not completions.n_pending:
+        return decided
+    note = (
+        f"Decided before the round was complete: its {completions.n_pending} pending samples were counted against it."
+    )
+    return replace(
+        decided, judgement=replace(decided.judgement, warnings=(*decided.judgement.warnings, note)), early=True
+    )
+
+
+def _extremes(plan: SequentialPlan, completions: Completions, reference: Counts | Published) -> tuple[_Statistic, ...]:
+    """
+    Bound the evidence of every completion, in each way that may come to decide.
+
+    A p-value of the exact test only grows with a correct sample, so its extremes are those of the
+    two completions; z needs its own bounds. Which of the two decides may hang on
+    the pending samples, so both must agree.
+    """
+    lowest, highest, tau = completions.lowest, completions.highest, plan.design.tau
+    if isinstance(reference, Published):
+        k_b = plan.design.n_baseline_samples
+        z = scalar_z_range(lowest, highest, reference, n_baseline_samples=k_b, tau=tau)
+        return _Statistic(z=z.low, exact_p=None), _Statistic(z=z.high, exact_p=None)
+    z = paired_z_range(lowest, highest, reference, tau=tau)
+    ends = zip((z.low, z.high), (lowest, highest), strict=True)
+    exact = tuple(
+        replace(_Statistic.of(paired_test(run, reference, tau=tau, exact=True)), z=z_end) for z_end, run in ends
+    )
+    if plan.rule.exact or lowest.n_samples < MIN_RESPONSES_FOR_NORMAL:
+        return exact
+    return *exact, *(replace(evidence, exact_p=None) for evidence in exact)
