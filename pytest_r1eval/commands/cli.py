@@ -20,6 +20,7 @@ from pytest_r1eval.commands.arguments import EXIT_INTERRUPTED, EXIT_REHEARSAL, E
 from pytest_r1eval.commands.compare import compare
 from pytest_r1eval.commands.doctor import doctor
 from pytest_r1eval.commands.history import history
+from pytest_r1eval.commands.index import index
 from pytest_r1eval.commands.merge import merge
 from pytest_r1eval.commands.power import power
 from pytest_r1eval.commands.report import report
@@ -40,7 +41,7 @@ def application() -> typer.Typer:
         no_args_is_help=False,
         pretty_exceptions_enable=False,
     )
-    for command in (power, compare, aggregate, merge, watch, report, history, upload, doctor):
+    for command in (power, compare, aggregate, merge, watch, report, history, index, upload, doctor):
         app.command()(command)
     app.add_typer(baseline.app)
     app.add_typer(slurm.app)

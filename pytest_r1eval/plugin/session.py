@@ -495,6 +495,7 @@ class RunSession:
                 wishes=settings.upload,
                 when=settings.upload_when,
                 reports=settings.reports,
+                index=settings.output_dir if self._run.is_relative_to(settings.output_dir) else None,
             )
         else:
             runs = dict.fromkeys(self._desk.ledger.run_of(entry) for entry in self._answers.values())

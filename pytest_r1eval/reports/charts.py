@@ -244,8 +244,8 @@ def _token_ticks(least: int, most: int) -> list[int]:
     return ticks if len(ticks) > 1 else sorted({least, most} if most > 1.2 * least else {most})
 
 
-def history(points: Sequence[tuple[int, Estimated]], baselines: Sequence[Estimated]) -> str:
-    """Draw pass@1 over training steps with error bars, red where a gate was; baselines are lines."""
+def history(points: Sequence[tuple[int, Estimated]], baselines: Sequence[Estimated], *, unit: str = "step") -> str:
+    """Draw pass@1 over training steps, or runs, with error bars, red where a gate was; baselines are lines."""
     everything = [*(estimate for _, estimate in points), *baselines]
     lows, highs = zip(*[_span(row, exam=False) for row in everything], strict=True)
     low, high = max(0.0, min(lows) - 0.02), min(1.0, max(highs) + 0.02)
@@ -272,7 +272,7 @@ def history(points: Sequence[tuple[int, Estimated]], baselines: Sequence[Estimat
     for step, estimate in points:
         error, kind = estimate.standard_error or 0.0, "red" if estimate.is_red else "run"
         ends = f'y1="{y(estimate.mean - error):.1f}" y2="{y(estimate.mean + error):.1f}"'
-        tip = f"step {step}: {100 * estimate.mean:.1f} ± {100 * error:.1f}"
+        tip = f"{unit} {step}: {100 * estimate.mean:.1f} ± {100 * error:.1f}"
         body.append(f'<line class="bar own {kind}" x1="{x(step):.1f}" x2="{x(step):.1f}" {ends}/>')
         body.append(
             f'<circle class="dot {kind}" cx="{x(step):.1f}" cy="{y(estimate.mean):.1f}" r="4">'
@@ -284,8 +284,8 @@ def history(points: Sequence[tuple[int, Estimated]], baselines: Sequence[Estimat
         label_at = max(y(baseline.mean) - 6, label_at + 18)
         label = escape(f"{baseline.label} {100 * baseline.mean:.1f}")
         body.append(f'<text class="tick" x="{WIDTH - _RIGHT}" y="{label_at:.1f}" text-anchor="end">{label}</text>')
-    words = "; ".join(f"step {step}: {100 * estimate.mean:.1f}" for step, estimate in points)
-    return svg(body, height=height, title="pass@1 over training steps", description=words)
+    words = "; ".join(f"{unit} {step}: {100 * estimate.mean:.1f}" for step, estimate in points)
+    return svg(body, height=height, title=f"pass@1 over {unit}s", description=words)
 
 
 def _apart(steps: Sequence[int], x: Callable[[int], float]) -> list[int]:

@@ -22,6 +22,7 @@ from html import escape
 from pathlib import Path
 
 from pytest_r1eval.core.records import FinishReason, Outcome, Sample
+from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.reports import charts
 from pytest_r1eval.reports.run_report import GateReport, RunReport, outcomes_of, samples_at
 from pytest_r1eval.reports.terminal import TABLE_HEAD, family_words, gate_row, gate_words, health_words, plan_words
@@ -63,10 +64,10 @@ def page(report: RunReport, *, embedding: Embedding | None = None) -> str:
     chosen = Embedding() if embedding is None else embedding
     body = [
         "<header>",
-        f'<p class="soft">May this checkpoint ship?</p><h1>{_text(report.header.model_name)}</h1>',
-        f'<p class="answer {_kind(report)}">{_text(_plain_answer(report))}</p>',
+        f'<p class="soft">May this checkpoint ship?</p><h1>{html_text(report.header.model_name)}</h1>',
+        f'<p class="answer {_kind(report)}">{html_text(_plain_answer(report))}</p>',
         _reasons(report),
-        f'<p class="soft">{_text(_origin(report))}</p></header><main>',
+        f'<p class="soft">{html_text(_origin(report))}</p></header><main>',
         _summary(report),
         *(_section(report, gate, embedding=chosen) for gate in report.gates),
         "</main>",
@@ -82,7 +83,7 @@ def document(title: str, body: Iterable[str]) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_text(title)}</title><style>{style}</style></head><body>{''.join(body)}"
+        f"<title>{html_text(title)}</title><style>{style}</style></head><body>{''.join(body)}"
         f"<script>{script}</script></body></html>\n"
     )
 
@@ -128,7 +129,7 @@ def _reasons(report: RunReport) -> str:
     if len(report.gates) < 2:
         return ""
     reasons = [(gate.result.benchmark, reason) for gate in report.gates for reason in _red_words(gate)]
-    items = "".join(f"<li>{_text(name)}: {_text(reason)}</li>" for name, reason in reasons)
+    items = "".join(f"<li>{html_text(name)}: {html_text(reason)}</li>" for name, reason in reasons)
     return f'<ul class="reasons">{items}</ul>' if items else ""
 
 
@@ -159,19 +160,21 @@ def _origin(report: RunReport) -> str:
 
 
 def _summary(report: RunReport) -> str:
-    head = "".join(f'<th scope="col"{_number_class(name)}>{_text(name)}</th>' for name in _verdict_second(TABLE_HEAD))
+    head = "".join(
+        f'<th scope="col"{_number_class(name)}>{html_text(name)}</th>' for name in _verdict_second(TABLE_HEAD)
+    )
     rows = []
     for gate in report.gates:
-        cells = dict(zip(TABLE_HEAD, map(_text, gate_row(gate.result)), strict=True))
+        cells = dict(zip(TABLE_HEAD, map(html_text, gate_row(gate.result)), strict=True))
         benchmark, verdict = cells.pop("benchmark"), cells.pop("verdict")
         numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells.values())
         rows.append(
             f'<tr><th scope="row"><a href="#{_anchor(gate)}">{benchmark}</a></th>'
-            f'<td><span class="verdict {_colour(gate)}">{verdict}</span></td>{numbers}</tr>'
+            f'<td><span class="verdict {colour_class(gate.result)}">{verdict}</span></td>{numbers}</tr>'
         )
     family = " ".join(family_words([gate.result for gate in report.gates]))
     table = f"<caption>Verdicts, in points</caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
-    return f'{_scrolling(table, label="Verdicts")}<p class="soft">{_SUMMARY} {_text(family)}</p>'
+    return f'{scrolling(table, label="Verdicts")}<p class="soft">{_SUMMARY} {html_text(family)}</p>'
 
 
 _SUMMARY = (
@@ -186,18 +189,18 @@ def _verdict_second(names: Sequence[str]) -> list[str]:
     return [first, verdict, *numbers]
 
 
-def _colour(gate: GateReport) -> str:
+def colour_class(result: GateResult) -> str:
     """Name the verdict's colour; a score in bounds is no green where the responses are not healthy."""
-    return gate.verdict.value if gate.result.passes or not gate.result.judgement.passes else "fail_regressed"
+    return result.judgement.verdict.value if result.passes or not result.judgement.passes else "fail_regressed"
 
 
 def _anchor(gate: GateReport) -> str:
     return re.sub(r"[^\w.-]", "_", gate.result.benchmark)
 
 
-def _scrolling(table: str, *, label: str, attributes: str = "") -> str:
+def scrolling(table: str, *, label: str, attributes: str = "") -> str:
     """Let a table scroll in a box of its own where the screen is narrow; the keyboard reaches it."""
-    box = f'class="scroll" tabindex="0" role="region" aria-label="{_text(label)}"'
+    box = f'class="scroll" tabindex="0" role="region" aria-label="{html_text(label)}"'
     return f"<div {box}><table{attributes}>{table}</table></div>"
 
 
@@ -209,12 +212,12 @@ def _section(report: RunReport, gate: GateReport, *, embedding: Embedding) -> st
     result = gate.result
     first, *words, next_step = gate_words(result)
     plan = plan_words(result)
-    name, verdict = _anchor(gate), _text(gate_row(result)[-1])
-    heading = f'{_text(result.benchmark)} <span class="verdict {_colour(gate)}">{verdict}</span>'
+    name, verdict = _anchor(gate), html_text(gate_row(result)[-1])
+    heading = f'{html_text(result.benchmark)} <span class="verdict {colour_class(gate.result)}">{verdict}</span>'
     parts = [
         f'<section aria-labelledby="{name}"><h2 id="{name}">{heading}</h2>',
-        f"<p>{_text(first.partition('. ')[2])}</p>",
-        f'<p class="next">{_text(_sentence(next_step))}</p>',
+        f"<p>{html_text(first.partition('. ')[2])}</p>",
+        f'<p class="next">{html_text(_sentence(next_step))}</p>',
         _facts([*_asked(gate), *(word for word in words if word not in plan)]),
         _plan(plan),
         *_pictures(gate),
@@ -258,7 +261,7 @@ def _facts(lines: Iterable[str]) -> str:
     shown: list[str] = []
     for term, texts in rows:
         kind = ' class="warning"' if term == "warning" else ""
-        shown += [f"<dt>{_text(term)}</dt>", *(f"<dd{kind}>{_text(text)}</dd>" for text in texts)]
+        shown += [f"<dt>{html_text(term)}</dt>", *(f"<dd{kind}>{html_text(text)}</dd>" for text in texts)]
     return f"<dl>{''.join(shown)}</dl>" if shown else ""
 
 
@@ -266,8 +269,8 @@ def _plan(words: Sequence[str]) -> str:
     if not words:
         return ""
     first, *rest = words
-    lines = "".join(f"<p>{_text(word.strip())}</p>" for word in rest)
-    return f'<details class="soft"><summary>{_text(_sentence(first).rstrip(":"))}</summary>{lines}</details>'
+    lines = "".join(f"<p>{html_text(word.strip())}</p>" for word in rest)
+    return f'<details class="soft"><summary>{html_text(_sentence(first).rstrip(":"))}</summary>{lines}</details>'
 
 
 def _health(gate: GateReport) -> Iterator[str]:
@@ -275,20 +278,20 @@ def _health(gate: GateReport) -> Iterator[str]:
     health = gate.result.health
     first, *words = health_words(gate.result)
     if health is None:
-        yield f'<h3>Health</h3><p class="soft">{_text(_sentence(first.partition(": ")[2]))}</p>'
+        yield f'<h3>Health</h3><p class="soft">{html_text(_sentence(first.partition(": ")[2]))}</p>'
     else:
         kind, verdict = ("pass", "PASS") if health.passes else ("fail_regressed", "FAIL")
         steps = [word for word in words if word.startswith("  next: ")]
         yield f'<h3>Health <span class="verdict {kind}">{verdict}</span></h3>'
-        yield f"<p>{_text(health.truncation.reason)} {_text(health.no_answer.reason)}</p>"
-        yield from (f'<p class="next">{_text(_sentence(step))}</p>' for step in steps)
+        yield f"<p>{html_text(health.truncation.reason)} {html_text(health.no_answer.reason)}</p>"
+        yield from (f'<p class="next">{html_text(_sentence(step))}</p>' for step in steps)
         yield _facts([word for word in words if word not in steps])
     if gate.lengths.stopped or gate.lengths.truncated:
         means = [] if health is None else [("mean", health.mean_tokens)]
         if health is not None and health.baseline_mean_tokens is not None:
             means.append(("baseline's mean", health.baseline_mean_tokens))
         yield "<h4>Length of the responses</h4>"
-        yield _figure(
+        yield figure(
             charts.lengths(gate.lengths, means=means),
             "Responses by their tokens, on a logarithmic axis. Orange: truncated at the token limit.",
         )
@@ -301,16 +304,17 @@ def _pictures(gate: GateReport) -> Iterator[str]:
         limit = charts.fails_below(gate)
         caption = "In points. Thick: the error on these problems, which the gate uses. Thin: over exams like this one."
         area = "" if limit is None else " Red area: where the gate fails."
-        yield _figure(charts.estimates(rows, fails_below=limit), caption + area)
+        yield figure(charts.estimates(rows, fails_below=limit), caption + area)
     plan = gate.result.sequential_plan
     if plan is not None and any(look.z is not None for look in gate.looks):
         yield "<h3>The looks of the sequential gate</h3>"
         drawn = charts.looks(gate.looks, plan.ks, plan.fail_bounds, plan.pass_bounds)
-        yield _figure(drawn, "In the upper area a look passes, in the lower one it fails; between them more is drawn.")
+        yield figure(drawn, "In the upper area a look passes, in the lower one it fails; between them more is drawn.")
 
 
-def _figure(picture: str, caption: str) -> str:
-    return f"<figure>{picture}<figcaption>{_text(caption)}</figcaption></figure>"
+def figure(picture: str, caption: str) -> str:
+    """Set a picture above its caption."""
+    return f"<figure>{picture}<figcaption>{html_text(caption)}</figcaption></figure>"
 
 
 def _problems(gate: GateReport) -> str:
@@ -326,14 +330,14 @@ def _problems(gate: GateReport) -> str:
         before = "-" if base is None else f"{base.n_correct}/{base.n_samples}"
         fell = "fell" if problem.has_fallen else ""
         counts = f"{problem.n_correct}/{problem.n_samples}"
-        rows.append(f"<tr><th scope=row>{_text(problem.title)}<td>{before}<td>{counts}<td>{fell}")
+        rows.append(f"<tr><th scope=row>{html_text(problem.title)}<td>{before}<td>{counts}<td>{fell}")
     table = (
         '<caption>Correct samples</caption><thead><tr><th scope="col">problem</th><th scope="col">baseline</th>'
         f'<th scope="col">this run</th><th scope="col">change</th></tr></thead><tbody>{"".join(rows)}</tbody>'
     )
-    boxed = _scrolling(table, label=f"Problems of {gate.result.benchmark}", attributes=' class="counts"')
+    boxed = scrolling(table, label=f"Problems of {gate.result.benchmark}", attributes=' class="counts"')
     return (
-        f'<h3>Problems</h3><div class="problems">{_figure(charts.heat_map(gate.problems), caption)}'
+        f'<h3>Problems</h3><div class="problems">{figure(charts.heat_map(gate.problems), caption)}'
         f'<p class="soft" data-pointed hidden>Point at a square to see its numbers.</p>'
         f"<details><summary>The numbers, problem by problem</summary>{boxed}</details></div>"
     )
@@ -432,8 +436,9 @@ def visible(text: str) -> str:
     return _HIDDEN.sub(lambda found: f"<U+{ord(found[0]):04X}>", text)
 
 
-def _text(text: str) -> str:
-    return escape(visible(text))
+def html_text(words: str) -> str:
+    """Write text into a page: escaped, and what is not seen shown as its code point."""
+    return escape(visible(words))
 
 
 def _hash(content: str) -> str:
@@ -458,16 +463,16 @@ def history_page(folder: Path, sections: Iterable[HistorySection], *, notes: Seq
         sections: One for each benchmark.
         notes: What else a reader should know.
     """
-    body = [f'<header><p class="soft">{_text(str(folder))}</p><h1>pass@1 over training steps</h1>']
-    body += [*(f'<p class="soft">{_text(note)}</p>' for note in notes), "</header><main>"]
+    body = [f'<header><p class="soft">{html_text(str(folder))}</p><h1>pass@1 over training steps</h1>']
+    body += [*(f'<p class="soft">{html_text(note)}</p>' for note in notes), "</header><main>"]
     for section in sections:
         head, *rows = section.table
-        heads = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in head)
-        lines = "".join(f"<tr><td>{'<td>'.join(map(_text, row))}" for row in rows)
+        heads = "".join(f'<th scope="col">{html_text(cell)}</th>' for cell in head)
+        lines = "".join(f"<tr><td>{'<td>'.join(map(html_text, row))}" for row in rows)
         table = f"<caption>In points</caption><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody>"
         body.append(
-            f"<section><h2>{_text(section.benchmark)}</h2>{_figure(section.picture, _HISTORY)}"
-            f"{_scrolling(table, label=f'Steps of {section.benchmark}')}</section>"
+            f"<section><h2>{html_text(section.benchmark)}</h2>{figure(section.picture, _HISTORY)}"
+            f"{scrolling(table, label=f'Steps of {section.benchmark}')}</section>"
         )
     return document("pass@1 over training steps", [*body, "</main>"])
 

@@ -18,6 +18,7 @@ from pytest_r1eval.core.uploads import UploadWhen, UploadWishes
 from pytest_r1eval.errors import R1EvalError, UploadError
 from pytest_r1eval.judging.result import GateResult, write_verdicts
 from pytest_r1eval.reports.files import PAGE_NAME, write_report
+from pytest_r1eval.reports.index import write_index
 from pytest_r1eval.reports.run_report import read_report
 from pytest_r1eval.runs.finished import StoredRun
 from pytest_r1eval.upload.package import PageScore, pack
@@ -57,6 +58,7 @@ def finish(  # noqa: PLR0913 - the steps' wishes, named at the only call
     wishes: UploadWishes | None,
     when: UploadWhen = UploadWhen.PASS,
     reports: Sequence[Path] = (),
+    index: Path | None = None,
 ) -> Finished:
     """
     Write a judged run's files and reports, and upload it where that is wished for.
@@ -68,11 +70,12 @@ def finish(  # noqa: PLR0913 - the steps' wishes, named at the only call
         wishes: Where it is to be uploaded; None for nowhere.
         when: Which runs are.
         reports: Files to write a report to, beside the page in the run's folder.
+        index: The output folder, whose page of all runs is written again; None for none.
     """
     lines: list[str] = []
     with noted("verdicts.json", lines):
         write_verdicts(run, results)
-    written = _write_reports(run, reports)
+    written = (*_write_reports(run, reports), *_write_index(index))
     with noted("details", lines):
         write_run_files(run, results, tasks=tasks)
     if wishes is None:
@@ -147,6 +150,14 @@ def finish_again(
 def _write_reports(run: Path, paths: Sequence[Path]) -> tuple[str, ...]:
     """Write the page of the run and what else was asked for; return what a person should know of it."""
     return _reports(run, (run / PAGE_NAME, *paths))
+
+
+def _write_index(folder: Path | None) -> tuple[str, ...]:
+    lines: list[str] = []
+    if folder is not None:
+        with noted("all runs", lines):
+            lines.append(f"all runs: {write_index(folder)}")
+    return tuple(lines)
 
 
 def _reports(run: Path, paths: Sequence[Path]) -> tuple[str, ...]:

@@ -50,6 +50,7 @@ CASES = (
     Case(line="report {holes}", keys={"run", "passes", "gates"}),
     Case(line="report {stopped} --out page.html", keys={"run", "report"}),
     Case(line="history training", keys={"benchmarks"}),
+    Case(line="index training", keys={"folder", "page"}),
     Case(line="history training --out page.html", keys={"folder", "page"}),
     Case(line="doctor", keys={"is_fit", "findings"}, needs=LIGHTEVAL),
     Case(line="baseline record {green} org/new", keys={"file", "baselines"}),

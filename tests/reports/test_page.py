@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
 from pytest_r1eval.core.texts import whole
@@ -21,7 +20,7 @@ from pytest_r1eval.runs.store import Store
 from pytest_r1eval.stats.verdicts import Verdict
 from tests.judged_runs import judged, judged_against
 from tests.recordings import record_run
-from tests.requirements import CHROMIUM, need
+from tests.reports.pages import CLASHES, CONTRASTS, showing
 
 ATTACK = (
     "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u202egnp.exe"
@@ -30,60 +29,6 @@ ATTACK = (
 """Tags, comments that change how a script ends, controls, half a pair, letters that nobody sees."""
 HUGE = "A" + "<&\"'" * 500_000 + "Z"
 MAX_BYTES = 150_000
-CLASHES = """() => {
-  const found = [];
-  for (const picture of document.querySelectorAll("svg")) {
-    const edge = picture.getBoundingClientRect();
-    const boxes = [...picture.querySelectorAll("text")].map((text) => [text.textContent, text.getBoundingClientRect()]);
-    for (const [name, box] of boxes) {
-      if (box.left < edge.left - 1 || box.right > edge.right + 1) found.push(`${name} is cut off`);
-      if (box.top < edge.top - 2 || box.bottom > edge.bottom + 2) found.push(`${name} is cut off`);
-      for (const [other, its] of boxes)
-        if (name < other && box.left < its.right && its.left < box.right)
-          if (box.top + 3 < its.bottom && its.top + 3 < box.bottom) found.push(`${name} touches ${other}`);
-    }
-  }
-  return found;
-}"""
-"""Return the words in pictures that are cut off, or stand in each other's way."""
-CONTRASTS = """() => {
-  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const light = (colour) => {
-    const [r, g, b] = channels(colour).slice(0, 3).map((c) => c / 255)
-      .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const ground = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const colour = getComputedStyle(at).backgroundColor;
-      if ((channels(colour)[3] ?? 1) > 0) return colour;
-    }
-  };
-  const found = {};
-  for (const element of document.querySelectorAll("body *")) {
-    const text = [...element.childNodes].filter((node) => node.nodeType === 3).map((node) => node.data).join("").trim();
-    if (!text || !element.getClientRects().length) continue;
-    const style = getComputedStyle(element);
-    const [a, b] = [light(element.closest("svg") ? style.fill : style.color), light(ground(element))];
-    const name = `${element.tagName}.${element.getAttribute("class")}: ${text.slice(0, 30)}`;
-    found[name] = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-  }
-  return found;
-}"""
-"""Return the contrast of every text that is shown with what it stands on."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Start Chromium once."""
-    need(CHROMIUM)
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"),
-            args=["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-        )
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -108,22 +53,6 @@ def _strange(index: int, text: str) -> Sample:
     outcome = {"cut": Outcome.TRUNCATED, HUGE: Outcome.WRONG}.get(text, Outcome.NO_ANSWER)
     response = Response(text=text, n_tokens=5000 if is_cut else 9, finish_reason=reason)
     return Sample(problem_id="p000", index=index, seed=index, response=response, grade=Grade(outcome=outcome))
-
-
-@contextmanager
-def showing(browser: Browser, text: str, path: Path) -> Iterator[Page]:
-    """Open a page; whatever it asks of a network or says on the console is an error."""
-    path.write_text(text, encoding="utf-8")
-    context = browser.new_context()
-    shown = context.new_page()
-    complaints: list[str] = []
-    shown.on("request", lambda request: complaints.append(request.url) if request.url != path.as_uri() else None)
-    shown.on("console", lambda message: complaints.append(message.text))
-    shown.on("pageerror", lambda error: complaints.append(str(error)))
-    shown.goto(path.as_uri())
-    yield shown
-    assert complaints == []
-    context.close()
 
 
 @pytest.fixture

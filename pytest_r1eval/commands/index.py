@@ -1,0 +1,27 @@
+"""`r1eval index`: one page of all runs in a folder."""
+# ruff: noqa: PLC0415 - see the package
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, show, show_json
+
+
+def index(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where runs are kept", show_default=False)],
+    *,
+    json: Json = False,
+) -> int:
+    """Write one page of all runs below a folder: checkpoints, verdicts, pass@1 over time."""
+    from pytest_r1eval.reports.index import write_index
+
+    page = write_index(folder)
+    if json:
+        show_json({"folder": str(folder), "page": str(page)})
+    else:
+        show(f"written to {page}")
+    return EXIT_PASSED

@@ -1,0 +1,205 @@
+"""
+All runs below a folder as one page: which checkpoint, which verdict, and pass@1 over time.
+
+The page is read from the runs' stores and written again after every run, so a row never outlives its run. A run that
+cannot be read is named at the end of the page and hides none of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from pytest_r1eval.core.lineage import step_of
+from pytest_r1eval.errors import RunError, StoreError
+from pytest_r1eval.judging.result import GateResult, stored_results
+from pytest_r1eval.reports import charts
+from pytest_r1eval.reports.files import PAGE_NAME, write_text
+from pytest_r1eval.reports.page import colour_class, document, figure, html_text, scrolling
+from pytest_r1eval.reports.terminal import TABLE_HEAD, gate_row
+from pytest_r1eval.runs.store import FILE_NAME, Store
+
+INDEX_NAME = "index.html"
+"""The page beside the runs, in their output folder."""
+_PICTURE = "Bars: the standard error on these problems. Dashed: baselines. Red: a gate that was not green."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexedRun:
+    """
+    One run of the folder.
+
+    Attributes:
+        number: Its place in time, from 1 for the oldest.
+        folder: Where it is, relative to the indexed folder.
+        model: ``org/name``.
+        step: Its training step, from its lineage or its name; None where neither tells it.
+        created: When it began, ISO date and time.
+        gates: Its stored verdicts; empty where it has none yet.
+        unjudged: Its benchmarks that have no verdict yet.
+        has_page: Whether its report is there.
+    """
+
+    number: int
+    folder: Path
+    model: str
+    step: int | None
+    created: str
+    gates: tuple[GateResult, ...]
+    unjudged: tuple[str, ...]
+    has_page: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunIndex:
+    """
+    The runs below a folder.
+
+    Attributes:
+        folder: The folder.
+        runs: Oldest first.
+        unreadable: Why each run that cannot be read was left out.
+    """
+
+    folder: Path
+    runs: tuple[IndexedRun, ...]
+    unreadable: tuple[str, ...] = ()
+
+
+def read_index(folder: Path) -> RunIndex:
+    """
+    Read every run below a folder.
+
+    Raises:
+        RunError: If there is no run that can be read.
+    """
+    runs: list[IndexedRun] = []
+    unreadable: list[str] = []
+    for path in sorted(folder.rglob(FILE_NAME), key=lambda path: (path.parent.name, path)):
+        try:
+            runs.append(_indexed(path.parent, folder, number=len(runs) + 1))
+        except StoreError as error:
+            unreadable.append(str(error))
+    if not runs:
+        found = f"{len(unreadable)} runs, none of which can be read: {unreadable[0]}" if unreadable else "no run"
+        raise RunError(f"{folder} holds {found}; expected the output folder of runs (--r1-output-dir)")
+    return RunIndex(folder=folder, runs=tuple(runs), unreadable=tuple(unreadable))
+
+
+def _indexed(run: Path, folder: Path, *, number: int) -> IndexedRun:
+    with closing(Store.open(run)) as store:
+        header, results, selected = store.header, stored_results(store), store.selected
+    step = None if header.lineage is None else header.lineage.step
+    return IndexedRun(
+        number=number,
+        folder=run.relative_to(folder),
+        model=header.model_name,
+        step=step_of(header.model_name) if step is None else step,
+        created=header.created,
+        gates=tuple(results.values()),
+        unjudged=tuple(name for name in selected if name not in results),
+        has_page=(run / PAGE_NAME).is_file(),
+    )
+
+
+def write_index(folder: Path) -> Path:
+    """
+    Write the page of all runs below a folder into it.
+
+    Raises:
+        RunError: If there is no run that can be read.
+        ReportError: If the page cannot be written.
+    """
+    page = index_page(read_index(folder))
+    return write_text(folder / INDEX_NAME, page, again=f"r1eval index {folder} writes it again")
+
+
+def index_page(index: RunIndex) -> str:
+    """Write the page of all runs: the newest first, then pass@1 over time for each benchmark."""
+    title = f"Runs in {index.folder.name}"
+    body = [f'<header><h1>{html_text(title)}</h1><p class="soft">{html_text(_count(index.runs))}</p></header><main>']
+    body.append(_table(index.runs))
+    benchmarks = {gate.benchmark for run in index.runs for gate in run.gates}
+    body += [_over_time(name, index.runs) for name in sorted(benchmarks)]
+    if index.unreadable:
+        items = "".join(f"<li>{html_text(reason)}</li>" for reason in index.unreadable)
+        body.append(f"<section><h2>Left out</h2><ul>{items}</ul></section>")
+    return document(title, [*body, "</main>"])
+
+
+def _count(runs: Sequence[IndexedRun]) -> str:
+    judged = [run for run in runs if run.gates and not run.unjudged]
+    n_green = sum(all(gate.passes for gate in run.gates) for run in judged)
+    n_open = len(runs) - len(judged)
+    return f"{len(runs)} runs: {n_green} green, {len(judged) - n_green} not green, {n_open} without all verdicts"
+
+
+_SHOWN = ("verdict", "benchmark", "pass@1", "baseline", "difference")
+"""The verdict comes first, where a narrow screen shows it."""
+_HEAD = ("checkpoint", *_SHOWN, "attempt", "step", "run", "begun")
+_TEXTS = frozenset({"checkpoint", "benchmark", "verdict", "begun"})
+
+
+def _table(runs: Sequence[IndexedRun]) -> str:
+    head = "".join(f'<th scope="col"{_class(name)}>{name}</th>' for name in _HEAD)
+    rows = "".join(row for run in reversed(runs) for row in _rows(run))
+    table = f"<caption>Newest first, in points</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
+    return scrolling(table, label="Runs", attributes=' class="runs"')
+
+
+def _class(name: str) -> str:
+    return "" if name in _TEXTS else ' class="number"'
+
+
+def _rows(run: IndexedRun) -> Iterator[str]:
+    for gate in run.gates:
+        cells = dict(zip(TABLE_HEAD, map(html_text, gate_row(gate)), strict=True))
+        cells["verdict"] = f'<span class="verdict {colour_class(gate)}">{cells["verdict"]}</span>'
+        attempt = "-" if gate.attempts is None else str(gate.attempts.number)
+        yield _row(run, [*(cells[name] for name in _SHOWN), attempt])
+    for name in run.unjudged:
+        yield _row(run, ["none yet", html_text(name), "-", "-", "-", "-"])
+
+
+def _row(run: IndexedRun, cells: Sequence[str]) -> str:
+    model = html_text(run.model)
+    if run.has_page:
+        model = f'<a href="{quote((run.folder / PAGE_NAME).as_posix())}">{model}</a>'
+    step = "-" if run.step is None else str(run.step)
+    begun = html_text(run.created[:16].replace("T", " "))
+    values = (model, *cells, step, str(run.number), begun)
+    return f"<tr>{''.join(f'<td{_class(name)}>{value}</td>' for name, value in zip(_HEAD, values, strict=True))}</tr>"
+
+
+def _over_time(name: str, runs: Sequence[IndexedRun]) -> str:
+    """Draw one benchmark over the runs that have a score; runs that stopped early have none."""
+    scored = [
+        (run, gate, gate.judgement.estimate)
+        for run in runs
+        for gate in run.gates
+        if gate.benchmark == name and gate.judgement.estimate is not None and not gate.is_at_stop
+    ]
+    if not scored:
+        return ""
+    points = [
+        (
+            run.number,
+            charts.Estimated(
+                label=run.model,
+                mean=estimate.mean,
+                standard_error=estimate.standard_error,
+                exam_standard_error=None,
+                is_red=not gate.passes,
+            ),
+        )
+        for run, gate, estimate in scored
+    ]
+    means = sorted({gate.judgement.baseline_mean for _, gate, _ in scored if gate.judgement.baseline_mean is not None})
+    baselines = [
+        charts.Estimated(label="baseline", mean=mean, standard_error=None, exam_standard_error=None) for mean in means
+    ]
+    picture = charts.history(points, baselines, unit="run")
+    return f"<section><h2>{html_text(name)}</h2>{figure(picture, _PICTURE)}</section>"
