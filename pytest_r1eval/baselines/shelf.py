@@ -14,14 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_r1eval.baselines.from_hub import HUB_PREFIX, commit_of, fetch
-from pytest_r1eval.core.baselines import (
-    BaselineFile,
-    MeasuredBaseline,
-    PublishedBaseline,
-    dumps,
-    loads,
-    with_measured,
-)
+from pytest_r1eval.core.baselines import BaselineFile, MeasuredBaseline, PublishedBaseline, dumps, loads, with_measured
 from pytest_r1eval.core.blessings import kept
 from pytest_r1eval.core.fingerprints import ModelIdentity
 from pytest_r1eval.core.lineage import Lineage, is_one_training, lineage_from
@@ -128,7 +121,7 @@ class BaselineShelf:
         if run is None:
             return None
         try:
-            return FoundBaseline(baseline=run.measured(benchmark), source=f"run {run.folder}")
+            return FoundBaseline(baseline=run.measured(benchmark).as_baseline(), source=f"run {run.folder}")
         except R1EvalError as error:
             raise BaselineError(f"{self.option} {self.choice}: {error}") from error
 

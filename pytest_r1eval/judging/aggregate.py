@@ -23,8 +23,8 @@ from itertools import combinations
 
 from scipy.special import chdtr
 
-from pytest_r1eval.core.baselines import MeasuredBaseline
 from pytest_r1eval.core.fingerprints import Fingerprint
+from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.runs.finished import StoredRun
 from pytest_r1eval.stats.multiplicity import OverDispersion, over_dispersion
@@ -53,7 +53,7 @@ class MeasuredRun:
     """A run's folder as the user wrote it, and what it measured."""
 
     folder: str
-    measured: MeasuredBaseline
+    measured: Measurement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Protocol
 
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
-from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
+from pytest_r1eval.core.baselines import PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.errors import BaselineError, RunError
 from pytest_r1eval.judging.judge import decided, with_diagnostics, with_titles
 from pytest_r1eval.judging.result import GateResult
@@ -55,8 +56,8 @@ class RunSource:
     def find(self, benchmark: str) -> FoundBaseline | Judgement:
         """Return what the run measured, or INVALID with the reason."""
         match self.run.read(benchmark):
-            case MeasuredBaseline() as measured:
-                return FoundBaseline(baseline=measured, source=f"run {self.run.folder}")
+            case Measurement() as measured:
+                return FoundBaseline(baseline=measured.as_baseline(), source=f"run {self.run.folder}")
             case Judgement() as refusal:
                 return replace(refusal, reason=f"The baseline cannot be used. {refusal.reason}")
 
@@ -218,7 +219,7 @@ def _judged(run: CompleteRun, found: FoundBaseline, benchmark: Benchmark | None,
     return decided(run, found, benchmark=benchmark, rule=rule)
 
 
-def _part_of_an_exam(measured: MeasuredBaseline, benchmark: Benchmark) -> Judgement | None:
+def _part_of_an_exam(measured: Measurement, benchmark: Benchmark) -> Judgement | None:
     """Refuse a run of a subset: a published number names no exam, but it is of all problems."""
     n_problems = measured.counts.n_problems
     if benchmark.planning is None or benchmark.planning.n_problems == n_problems:

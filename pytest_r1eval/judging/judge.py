@@ -18,6 +18,7 @@ from pytest_r1eval.core.attempts import Attempts
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark, CodeGrader
 from pytest_r1eval.core.evidence import Evidence
+from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, ProblemTally
 from pytest_r1eval.errors import BaselineError, LowerBaselineError, R1EvalError
@@ -91,7 +92,7 @@ class Judge:
     anchor: BaselineShelf | None = None
     save_as: str | None = None
     is_holm: bool = False
-    earlier: Mapping[str, tuple[MeasuredBaseline, ...]] = field(default_factory=dict)
+    earlier: Mapping[str, tuple[Measurement, ...]] = field(default_factory=dict)
     attempts: Mapping[str, Attempts] = field(default_factory=dict)
 
     def judge(self, benchmarks: Sequence[Benchmark]) -> tuple[GateResult, ...]:
@@ -407,14 +408,14 @@ def _with_samples(result: GateResult, plan: Plan, tallies: tuple[ProblemTally, .
     )
 
 
-def is_same_question(measured: MeasuredBaseline, found: FoundBaseline) -> bool:
+def is_same_question(measured: Measurement, found: FoundBaseline) -> bool:
     """Whether a baseline was asked what the run was asked; a published number counts as such."""
     if isinstance(found.baseline, PublishedBaseline):
         return True
     return not measured.fingerprint.question.differences(found.baseline.fingerprint.question)
 
 
-def is_own(measured: MeasuredBaseline, found: FoundBaseline | None) -> bool:
+def is_own(measured: Measurement, found: FoundBaseline | None) -> bool:
     """Whether a baseline was recorded from these very samples, which are judged once more."""
     baseline = None if found is None else found.baseline
     return (
@@ -425,7 +426,7 @@ def is_own(measured: MeasuredBaseline, found: FoundBaseline | None) -> bool:
 
 
 def compared(
-    measured: MeasuredBaseline,
+    measured: Measurement,
     found: FoundBaseline,
     *,
     benchmark: Benchmark | None,

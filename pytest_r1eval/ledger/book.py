@@ -31,6 +31,7 @@ from pytest_r1eval.core.baselines import BaselineFile, MeasuredBaseline, Publish
 from pytest_r1eval.core.baselines import dumps as dump_baselines
 from pytest_r1eval.core.baselines import loads as load_baselines
 from pytest_r1eval.core.decoding import decoded
+from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.judging.result import GateResult, loads
 from pytest_r1eval.runs.store import FILE_NAME
@@ -83,7 +84,7 @@ class Entry:
         """Whether it is a verdict; INVALID is none, and its run is gone on with."""
         return self.event is Event.JUDGED and self.verdict != Verdict.INVALID.name
 
-    def baseline(self) -> MeasuredBaseline:
+    def measurement(self) -> Measurement:
         """
         Return what the run measured.
 
@@ -92,7 +93,7 @@ class Entry:
         """
         if self.measured is None:
             raise StoreError(f"{LEDGER_NAME} holds no counts of the run {self.run}; expected what it measured")
-        return load_baselines(self.measured, name=LEDGER_NAME).measured[0]
+        return Measurement.of(load_baselines(self.measured, name=LEDGER_NAME).measured[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,7 +278,7 @@ def _text_of(measured: MeasuredBaseline) -> str:
     return dump_baselines(BaselineFile(model="r1eval/ledger", measured=(measured,)))
 
 
-def judged_entry(begun: Entry, result: GateResult, *, measured: MeasuredBaseline | None, when: str) -> Entry:
+def judged_entry(begun: Entry, result: GateResult, *, measured: Measurement | None, when: str) -> Entry:
     """Return the line of a verdict."""
     return replace(
         begun,
@@ -286,7 +287,7 @@ def judged_entry(begun: Entry, result: GateResult, *, measured: MeasuredBaseline
         verdict=result.judgement.verdict.name,
         passes=result.passes,
         result=json.dumps(asdict(result), allow_nan=False),
-        measured=None if measured is None else _text_of(measured),
+        measured=None if measured is None else _text_of(measured.as_baseline()),
     )
 
 

@@ -24,6 +24,7 @@ from pytest_r1eval.config.settings import EngineKind, Family, Settings
 from pytest_r1eval.core.attempts import Attempts
 from pytest_r1eval.core.baselines import MeasuredBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.errors import BaselineError, PlanError, StoreError
 from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.ledger.book import Entry, Event, Known, Ledger, judged_entry, key_of, known, stored_result
@@ -205,7 +206,7 @@ class Desk:
                 ledger=str(self.ledger.folder),
                 earlier=tuple(self.ledger.attempt_of(entry) for entry in before),
             ),
-            added=_countable([entry.baseline() for entry in before], seed=seed, found=keyed.found),
+            added=_countable([entry.measurement() for entry in before], seed=seed, found=keyed.found),
         )
 
     def tell(self, store: Store, results: Sequence[GateResult], standings: Mapping[str, Standing]) -> None:
@@ -253,9 +254,7 @@ class _Keyed:
     found: FoundBaseline | None
 
 
-def _countable(
-    earlier: Sequence[MeasuredBaseline], *, seed: int, found: FoundBaseline | None
-) -> tuple[MeasuredBaseline, ...]:
+def _countable(earlier: Sequence[Measurement], *, seed: int, found: FoundBaseline | None) -> tuple[Measurement, ...]:
     """Return what may be added to a run: nothing that was drawn with its seed, and nothing that is in the baseline."""
     baseline = None if found is None else found.baseline
     theirs = baseline.evidence if isinstance(baseline, MeasuredBaseline) else None
@@ -276,7 +275,7 @@ class Standing:
 
     entry: Entry
     attempts: Attempts
-    added: tuple[MeasuredBaseline, ...]
+    added: tuple[Measurement, ...]
 
 
 def attempt_seed(first: int, attempt: int) -> int:

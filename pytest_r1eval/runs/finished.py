@@ -13,10 +13,12 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline
 from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.fingerprints import Fingerprint, ModelIdentity, Question
+from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.plans import Plan, dealt, sample_seed
 from pytest_r1eval.core.records import Counts, Outcome, ProblemTally
 from pytest_r1eval.core.texts import escaped, is_loop, quoted
@@ -27,6 +29,8 @@ from pytest_r1eval.stats.looks import Completions
 from pytest_r1eval.stats.pooling import DISAGREE, added_counts, pooled
 from pytest_r1eval.stats.tests import pass_at_1
 from pytest_r1eval.stats.verdicts import GateRule, Judgement, Verdict, invalid
+
+T = TypeVar("T")
 
 MAX_UNGRADED_SHARE = 0.005
 """
@@ -94,7 +98,7 @@ class CompleteRun:
         earlier_seeds: Seeds of the attempts whose samples are added.
     """
 
-    measured: MeasuredBaseline
+    measured: Measurement
     samples_per_problem: int | None
     health: HealthCounts
     ungraded: Ungraded | None
@@ -165,11 +169,11 @@ class StoredRun:
             refusal = stopped_early(plan, tallies, run=self.folder) if is_sequential else None
             return refusal or complete_run(store, plan, tallies)
 
-    def read(self, benchmark: str) -> MeasuredBaseline | Judgement:
+    def read(self, benchmark: str) -> Measurement | Judgement:
         """Return what others may be compared with or added to; INVALID with the reason where it is no such number."""
         return number_of(self.complete(benchmark))
 
-    def measured(self, benchmark: str) -> MeasuredBaseline:
+    def measured(self, benchmark: str) -> Measurement:
         """
         Return what others may be compared with or added to.
 
@@ -198,15 +202,13 @@ class StoredRun:
         fit = baseline_from(self.complete(benchmark), replaced=None, reason=None)
         return isinstance(fit, MeasuredBaseline)
 
-    def _demanded(self, benchmark: str, found: MeasuredBaseline | Judgement) -> MeasuredBaseline:
-        match found:
-            case MeasuredBaseline():
-                return found
-            case Judgement():
-                raise RunError(f"{self.folder}, {benchmark}: {found.reason} {found.next_step}")
+    def _demanded(self, benchmark: str, found: T | Judgement) -> T:
+        if isinstance(found, Judgement):
+            raise RunError(f"{self.folder}, {benchmark}: {found.reason} {found.next_step}")
+        return found
 
 
-def number_of(run: CompleteRun | Judgement) -> MeasuredBaseline | Judgement:
+def number_of(run: CompleteRun | Judgement) -> Measurement | Judgement:
     """Return a run's number if every sample of it is graded; else, or where there is none, why not."""
     if isinstance(run, Judgement):
         return run
@@ -241,7 +243,7 @@ def baseline_from(
         if judged.verdict is not Verdict.PASS
     )
     if not sick or reason is not None:
-        return replace(number, reason=reason)
+        return number.as_baseline(reason=reason)
     return Judgement(
         verdict=Verdict.INCONCLUSIVE,
         passes=False,
@@ -452,7 +454,7 @@ def complete_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) ->
     )
 
 
-def with_earlier(run: CompleteRun, earlier: Sequence[MeasuredBaseline]) -> CompleteRun | Judgement:
+def with_earlier(run: CompleteRun, earlier: Sequence[Measurement]) -> CompleteRun | Judgement:
     """
     Add the samples of earlier attempts on the same weights: a verdict rests on all of them, or it is a second chance.
 
@@ -490,7 +492,7 @@ def with_earlier(run: CompleteRun, earlier: Sequence[MeasuredBaseline]) -> Compl
     )
 
 
-def drawn(store: Store, plan: Plan, *, k: int) -> MeasuredBaseline | None:
+def drawn(store: Store, plan: Plan, *, k: int) -> Measurement | None:
     """Return what the first k samples of every problem measured, for later attempts; None where one has no grade."""
     tallies = store.tallies(plan.benchmark, k=k)
     if len(store.harnesses) != 1 or any(tally.n_error == tally.n_samples for tally in tallies):
@@ -498,8 +500,8 @@ def drawn(store: Store, plan: Plan, *, k: int) -> MeasuredBaseline | None:
     return _measured(store, plan, tallies)
 
 
-def _measured(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> MeasuredBaseline:
-    """Take a complete run as what a baseline would record of it; samples without a grade do not count."""
+def _measured(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Measurement:
+    """Read what a complete run measured; samples without a grade do not count."""
     header, (harness,) = store.header, store.harnesses
     graded = graded_rows(tallies)
     question = Question(
@@ -509,7 +511,7 @@ def _measured(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Me
         template_date=plan.template_date,
         prompts=plan.prompts,
     )
-    return MeasuredBaseline(
+    return Measurement(
         benchmark=plan.benchmark,
         recorded=dt.datetime.fromisoformat(header.created),
         run=store.path.parent.name,

@@ -12,6 +12,7 @@ from statistics import fmean, stdev
 import pytest
 
 from pytest_r1eval.core.baselines import HealthCounts
+from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.judging.aggregate import Aggregate, MeasuredRun, Method, aggregate, dumps, read_runs
@@ -155,7 +156,7 @@ class TestDisagreement:
             ]
             counts = Counts.from_rows(rows)
             health = HealthCounts(n_samples=counts.n_samples, n_truncated=0, n_no_answer=0, n_tokens=1)
-            measured = replace(MEASURED, benchmark="smoke", seed=seed, counts=counts, health=health)
+            measured = replace(Measurement.of(MEASURED), benchmark="smoke", seed=seed, counts=counts, health=health)
             found.append(MeasuredRun(folder=f"run-{seed}", measured=measured))
         return found
 

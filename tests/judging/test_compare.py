@@ -154,7 +154,7 @@ class TestBaselines:
     def test_a_recorded_baseline_is_as_good_as_its_run(self, tmp_path: Path, base: Path) -> None:
         """org/name, the file and the run give the same numbers."""
         shelf = BaselineShelf(root=tmp_path, choice=None, model_name="local/toy")
-        path = shelf.record(StoredRun(folder=base).measured("smoke"), name="local/toy")
+        path = shelf.record(StoredRun(folder=base).measured("smoke").as_baseline(), name="local/toy")
         same = record_run(tmp_path / "same", seed=2)
         judgements = [compared(same, text).gates[0].judgement for text in ("local/toy", str(path), str(base))]
         assert judgements[0] == judgements[1] == judgements[2]

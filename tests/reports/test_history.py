@@ -13,6 +13,7 @@ from pytest_r1eval.errors import RunError
 from pytest_r1eval.reports.history import history
 from pytest_r1eval.runs.finished import StoredRun
 from pytest_r1eval.runs.store import FILE_NAME
+from pytest_r1eval.stats.tests import pass_at_1
 from tests.judged_runs import judged, judged_against, sequential_gate
 from tests.recordings import record_run
 
@@ -55,7 +56,7 @@ def test_steps_ascend_and_the_newest_run_of_a_step_counts(folder: Path) -> None:
     assert [Path(point.run).name for point in points] == ["b0100", "b0200", "b1000"]
     for point in points:
         measured = StoredRun(folder=Path(point.run)).measured("smoke")
-        assert point.mean == pytest.approx(measured.pass_at_1)
+        assert point.mean == pytest.approx(pass_at_1(measured.counts).mean)
         assert point.standard_error > 0
         assert point.model == f"org/checkpoint-{point.step}"
         assert point.baseline is not None

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_r1eval.core.baselines import MeasuredBaseline
 from pytest_r1eval.core.benchmarks import Sampling
+from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import FinishReason, Outcome, ProblemTally
 from pytest_r1eval.errors import RunError, StoreError
@@ -38,7 +39,7 @@ def test_a_whole_run_is_what_it_measured(tmp_path: Path) -> None:
     """Counts, seed and fingerprint come back."""
     run = StoredRun(folder=record_run(tmp_path / "run", seed=7))
     measured = run.read("smoke")
-    assert isinstance(measured, MeasuredBaseline)
+    assert isinstance(measured, Measurement)
     assert (measured.seed, measured.run, measured.counts.n_samples) == (7, "run", 96)
     assert run.measured("smoke") == measured
     assert (run.exists, run.model_name, run.benchmarks) == (True, "local/toy", ("smoke",))
@@ -115,10 +116,12 @@ class TestUnhealthy:
         after = replace(before, health=replace(before.health, n_no_answer=36), seed=2)
         run = CompleteRun(measured=after, samples_per_problem=25, health=after.health, ungraded=None, extremes=())
         assert isinstance(baseline_from(run, replaced=None, reason=None), MeasuredBaseline)
-        refused = baseline_from(run, replaced=before, reason=None)
+        refused = baseline_from(run, replaced=before.as_baseline(), reason=None)
         assert isinstance(refused, Judgement)
         assert "12.0 % of the responses hold no answer, 0.0 % in the baseline" in refused.reason
-        assert isinstance(baseline_from(run, replaced=before, reason="answers are shorter"), MeasuredBaseline)
+        assert isinstance(
+            baseline_from(run, replaced=before.as_baseline(), reason="answers are shorter"), MeasuredBaseline
+        )
 
     def test_no_reason_makes_a_stopped_run_a_baseline(self, tmp_path: Path) -> None:
         """A pass@1 at stop is biased, whatever a person writes."""
