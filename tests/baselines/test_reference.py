@@ -14,7 +14,7 @@ from pytest_r1eval.judging.judge import with_diagnostics
 from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.stats.tests import paired_test
 from pytest_r1eval.stats.verdicts import GateRule, Tau, judge_measured
-from tests.core.test_baselines import MEASURED
+from tests.made_up_baselines import MEASURED
 
 CORRELATION = 0.02
 N_REPLICATES = 3000

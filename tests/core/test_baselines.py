@@ -31,6 +31,7 @@ from pytest_r1eval.core.benchmarks import BUILT_IN, Sampling
 from pytest_r1eval.core.fingerprints import Fingerprint, Harness, ModelIdentity, Question
 from pytest_r1eval.core.records import Counts, ProblemCounts
 from pytest_r1eval.errors import BaselineError
+from tests.made_up_baselines import MEASURED
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "baselines").glob("*/*.json"))
@@ -45,22 +46,6 @@ SOURCES = {
     "open-r1-distill": "table of OpenR1-Distill-7B (repository huggingface/open-r1, commit 1416fa0)",
 }
 
-FINGERPRINT = Fingerprint(
-    model=ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all"),
-    question=Question(exam="e", sampling=Sampling(), system_prompt=None, template_date="2025-01-01", prompts="p"),
-    harness=Harness(
-        engine="vllm 1", dtype="bfloat16", quantization=None, device="H100", n_devices=1, grader="lighteval 1"
-    ),
-)
-MEASURED = MeasuredBaseline(
-    benchmark="smoke",
-    recorded=dt.datetime(2025, 1, 20, 9, 30, tzinfo=dt.UTC),
-    run="first",
-    seed=7,
-    fingerprint=FINGERPRINT,
-    counts=Counts.from_mapping({"b": (3, 8), "a": (8, 8)}),
-    health=HealthCounts(n_samples=16, n_truncated=1, n_no_answer=2, n_tokens=512),
-)
 PUBLISHED = PublishedBaseline(
     benchmark="aime24",
     pass_at_1=0.555,

@@ -12,7 +12,7 @@ from pytest_r1eval.core.blessings import blessed, kept, recorded
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import BaselineError, LowerBaselineError
-from tests.core.test_baselines import MEASURED
+from tests.made_up_baselines import MEASURED
 
 WHEN = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 FILE = BaselineFile(model="org/name", measured=(MEASURED,))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pytest_r1eval.checkpoints.size import ModelSize, model_size
 from pytest_r1eval.engines.placement import ENGINE_BYTES, GIB, Demand, Gpu, Machine, Placement, placement
 from pytest_r1eval.errors import PlanError
-from tests.checkpoints.test_size import LLAMA_70B, QWEN3_32B, QWEN_1_5B
+from tests.model_configs import LLAMA_70B, QWEN3_32B, QWEN_1_5B
 
 
 def gpus(count: int, gib: float | None, *, first: int = 0) -> Machine:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.exams.pickled_text import text_of
+from tests.exams.pickled_attack import Attack
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -15,16 +16,6 @@ from pytest_r1eval.exams.pickled_text import text_of
 def test_every_protocol_gives_the_string(protocol: int, text: str) -> None:
     """As `pickle.loads` would."""
     assert text_of(pickle.dumps(text, protocol)) == text
-
-
-class Attack:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (Path.touch, (self._path,))
 
 
 def test_a_program_is_refused_and_not_run(tmp_path: Path) -> None:

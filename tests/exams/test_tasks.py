@@ -22,7 +22,7 @@ from pytest_r1eval.errors import ExamError, ModelError, R1EvalError, ScoringErro
 from pytest_r1eval.exams.code_test_cache import CodeTestCache
 from pytest_r1eval.exams.tasks import BuiltExam, task_names
 from pytest_r1eval.scoring.pool import GradingPool
-from tests.exams.test_pickled_text import Attack
+from tests.exams.pickled_attack import Attack
 from tests.toys import BUILT_IN_BY_NAME, DATA, DATE, HUB_COMMIT, SECRETS, Hub, toy, write_tokenizer
 
 pytest_plugins = ["tests.scoring_fixtures"]

@@ -19,7 +19,7 @@ from pytest_r1eval.judging.aggregate import Aggregate, MeasuredRun, Method, aggr
 from pytest_r1eval.reports.aggregate import aggregate_text
 from pytest_r1eval.runs.finished import StoredRun
 from pytest_r1eval.stats.tests import pass_at_1
-from tests.core.test_baselines import MEASURED
+from tests.made_up_baselines import MEASURED
 from tests.recordings import HARNESS, record_run
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,53 +10,20 @@ import pytest
 
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
 from pytest_r1eval.config.settings import GateKind, Settings
-from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline, PublishedHarness
-from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, Sampling
-from pytest_r1eval.core.fingerprints import Fingerprint, ModelIdentity, Question
-from pytest_r1eval.core.records import Counts, Outcome
+from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark
+from pytest_r1eval.core.records import Outcome
 from pytest_r1eval.errors import BaselineError, PlanError
 from pytest_r1eval.exams.catalog import SMOKE
 from pytest_r1eval.judging.power import PowerReport, assumptions_for, dumps, outlook_lines, power_report
 from pytest_r1eval.stats.planning import LastLook, plan
 from pytest_r1eval.stats.tests import Design
 from pytest_r1eval.stats.verdicts import GateRule
-from tests.recordings import HARNESS, record_run
+from tests.made_up_baselines import PUBLISHED, measured
+from tests.recordings import record_run
 from tests.toys import toy
 
 BENCHMARKS = {benchmark.name: benchmark for benchmark in BUILT_IN}
 AIME = BENCHMARKS["aime24"]
-PUBLISHED = PublishedBaseline(
-    benchmark="aime24",
-    pass_at_1=0.555,
-    rounding_unit=0.001,
-    harness=PublishedHarness.OTHER,
-    source="a table",
-    date=None,
-    sampling=None,
-    samples_per_problem=64,
-    note=None,
-)
-
-
-def measured(*counts: tuple[int, int]) -> FoundBaseline:
-    """Make a measured baseline of (correct, samples) per problem."""
-    n_samples = sum(samples for _, samples in counts)
-    baseline = MeasuredBaseline(
-        benchmark="aime24",
-        recorded=dt.datetime(2025, 1, 20, tzinfo=dt.UTC),
-        run="base",
-        seed=1,
-        fingerprint=Fingerprint(
-            model=ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all"),
-            question=Question(
-                exam="e", sampling=Sampling(), system_prompt=None, template_date="2025-01-01", prompts="p"
-            ),
-            harness=HARNESS,
-        ),
-        counts=Counts.from_rows((f"p{number}", *count) for number, count in enumerate(counts)),
-        health=HealthCounts(n_samples=n_samples, n_truncated=0, n_no_answer=0, n_tokens=n_samples),
-    )
-    return FoundBaseline(baseline=baseline, source="baselines/a/b.json, run base")
 
 
 def report_of(

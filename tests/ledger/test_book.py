@@ -13,14 +13,12 @@ import pytest
 from pytest_r1eval.baselines.shelf import FoundBaseline
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.errors import StoreError
-from pytest_r1eval.ledger.book import Entry, Event, Ledger, key_of, known
+from pytest_r1eval.ledger.book import Event, Ledger, key_of, known
 from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.stats.verdicts import GateRule
-from tests.core.test_baselines import MEASURED
+from tests.ledger.entries import BEGUN
+from tests.made_up_baselines import MEASURED
 
-BEGUN = Entry(
-    event=Event.BEGUN, key="k", benchmark="smoke", run="a", attempt=1, seed=7, when="2026-01-01T00:00:00+00:00"
-)
 RED = replace(BEGUN, event=Event.JUDGED, verdict="FAIL_REGRESSED", result="{}")
 INVALID = replace(BEGUN, event=Event.JUDGED, verdict="INVALID", result="{}")
 
@@ -29,7 +27,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from pytest_r1eval.ledger.book import Ledger
-from tests.ledger.test_book import BEGUN
+from tests.ledger.entries import BEGUN
 ledger = Ledger(folder=Path(sys.argv[1]))
 for number in range(50):
     with ledger.locked():

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.runs.store import FILE_NAME
-from tests.plugin.test_plugin import judge, runs_of, stored_samples, verdict_of
+from tests.plugin_runs import judge, runs_of, stored_samples, verdict_of
 from tests.processes import (
     SLOW,
     arguments_of,

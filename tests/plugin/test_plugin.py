@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-import sqlite3
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,7 +17,8 @@ from pytest_r1eval.commands.cli import main
 from pytest_r1eval.core.baselines import loads
 from pytest_r1eval.core.records import FinishReason, Outcome
 from pytest_r1eval.runs.early_stopping import gate_of
-from pytest_r1eval.runs.store import FILE_NAME, Store
+from pytest_r1eval.runs.store import Store
+from tests.plugin_runs import drawn_by, judge, judge_only, runs_of, stored_samples, verdict_of
 from tests.requirements import LIGHTEVAL
 
 pytestmark = pytest.mark.usefixtures("measured_inner_runs")
@@ -28,52 +27,6 @@ Record = Callable[..., Path]
 
 N_OTHERS = 6
 """Benchmarks that `-m smoke` leaves out: one shard of each."""
-
-
-def judge(pytester: pytest.Pytester, run: str, *arguments: str, mark: str = "smoke") -> pytest.RunResult:
-    """Judge a recorded run as a user would, in a process of its own."""
-    return pytester.runpytest_subprocess(
-        "--r1-model", run, "--r1-engine", "replay", "-m", mark, "-p", "no:cacheprovider", *arguments
-    )
-
-
-def judge_only(pytester: pytest.Pytester, run: Path, *arguments: str) -> pytest.RunResult:
-    """Judge a stored run again."""
-    return pytester.runpytest_subprocess("--r1-judge-only", str(run), "-p", "no:cacheprovider", *arguments)
-
-
-def runs_of(pytester: pytest.Pytester) -> list[Path]:
-    """Return the folders of all runs so far, oldest first."""
-    return sorted(
-        (path.parent for path in pytester.path.glob(f"data/evals/*/*/*/{FILE_NAME}")),
-        key=lambda folder: (folder / FILE_NAME).stat().st_mtime_ns,
-    )
-
-
-def verdict_of(run: Path, benchmark: str = "smoke") -> str:
-    """Return the stored verdict."""
-    store = Store.open(run)
-    content = store.verdict(benchmark)
-    store.close()
-    assert content is not None
-    return str(json.loads(content)["judgement"]["verdict"])
-
-
-def stored_samples(run: Path) -> set[tuple[str, int, str]]:
-    """Return what a run stores of smoke: problem, index, text."""
-    store = Store.open(run)
-    found = {(sample.problem_id, sample.index, sample.response.text) for sample in store.samples("smoke")}
-    store.close()
-    return found
-
-
-def drawn_by(run: Path) -> dict[str, list[int]]:
-    """Return how many units each worker did, by benchmark."""
-    found: dict[str, list[int]] = {}
-    with closing(sqlite3.connect(run / FILE_NAME)) as db:
-        for name, n_units in db.execute("SELECT benchmark, count(*) FROM unit WHERE done GROUP BY benchmark, owner"):
-            found.setdefault(name, []).append(n_units)
-    return found
 
 
 class TestVerdicts:

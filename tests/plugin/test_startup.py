@@ -11,7 +11,7 @@ import pytest
 
 from pytest_r1eval.engines.devices import usable_cpus
 from pytest_r1eval.plugin.startup import auto_workers
-from tests.checkpoints.test_size import LLAMA_70B, QWEN_1_5B
+from tests.model_configs import LLAMA_70B, QWEN_1_5B
 from tests.toys import write_shard
 
 MODEL = "org/m"

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pytest_r1eval.baselines.shelf import FoundBaseline
-from pytest_r1eval.core.benchmarks import BUILT_IN
 from pytest_r1eval.judging.power import assumptions_for, power_report
 from pytest_r1eval.reports.power import power_text
 from pytest_r1eval.stats.planning import LastLook
 from pytest_r1eval.stats.verdicts import GateRule
-from tests.judging.test_power import AIME, PUBLISHED, measured
+from tests.made_up_baselines import PUBLISHED, measured
+from tests.toys import BUILT_IN_BY_NAME
 
-LIVE_CODE_BENCH = next(benchmark for benchmark in BUILT_IN if benchmark.name == "lcb")
+AIME = BUILT_IN_BY_NAME["aime24"]
+LIVE_CODE_BENCH = BUILT_IN_BY_NAME["lcb"]
 
 
 def test_an_assumed_source_is_not_called_assumed_twice() -> None:

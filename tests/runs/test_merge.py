@@ -18,7 +18,7 @@ from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, S
 from pytest_r1eval.errors import R1EvalError
 from pytest_r1eval.runs.merge import merge
 from pytest_r1eval.runs.store import RunHeader, Store
-from tests.plugin.test_plugin import judge, runs_of, stored_samples, verdict_of
+from tests.plugin_runs import judge, runs_of, stored_samples, verdict_of
 from tests.recordings import HARNESS, identity_of, make_exam, record_run
 
 Record = Callable[..., Path]

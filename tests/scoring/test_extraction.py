@@ -11,8 +11,8 @@ import pytest
 
 from pytest_r1eval.scoring.pool import GradingPool
 from tests.requirements import LIGHTEVAL
+from tests.scoring.grades import grade_of
 from tests.scoring.hostile_answers import HOSTILE, Hostile
-from tests.scoring.test_lighteval import grade_of
 from tests.toys import said
 
 pytest_plugins = ["tests.scoring_fixtures"]

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.core.benchmarks import Benchmark, Problem
-from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response
+from pytest_r1eval.core.benchmarks import Problem
+from pytest_r1eval.core.records import FinishReason, Grade, Outcome
 from pytest_r1eval.errors import ScoringError
 from pytest_r1eval.scoring.pool import GradingPool
+from tests.scoring.grades import SPIDERS, grade_of, grades_of
 from tests.toys import BUILT_IN_BY_NAME, DATA, DATE, PROBE, said, toy
 
 pytest_plugins = ["tests.scoring_fixtures"]
-
-SPIDERS = Problem(id="spiders", query="How many legs?", instruction=None, choices=("16",), gold_index=0)
-
-
-def grades_of(pool: GradingPool, benchmark: Benchmark, answers: Iterable[tuple[Problem, Response]]) -> list[Grade]:
-    """Grade all at once."""
-
-    async def gather() -> list[Grade]:
-        return await asyncio.gather(*(pool.grade(benchmark, problem, response) for problem, response in answers))
-
-    return asyncio.run(gather())
-
-
-def grade_of(pool: GradingPool, task: str, response: Response, *, problem: Problem = SPIDERS) -> Grade:
-    """Grade one response to a toy problem."""
-    return grades_of(pool, toy(task), [(problem, response)])[0]
 
 
 @pytest.mark.parametrize("task", ["toy:pass", "toy:pass64", "toy:avg"])
