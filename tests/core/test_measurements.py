@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pytest_r1eval.core.measurements import Measurement
-from tests.core.test_baselines import MEASURED
+from tests.made_up_baselines import MEASURED
 
 
 def test_a_baseline_of_a_run_holds_what_the_run_measured() -> None:
