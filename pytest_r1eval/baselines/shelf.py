@@ -13,9 +13,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pytest_r1eval.atomic_files import write_text
 from pytest_r1eval.baselines.from_hub import HUB_PREFIX, commit_of, fetch
-from pytest_r1eval.core.baselines import BaselineFile, MeasuredBaseline, PublishedBaseline, dumps, loads, with_measured
+from pytest_r1eval.core.baselines import (
+    BASELINE_FILE,
+    BaselineFile,
+    MeasuredBaseline,
+    PublishedBaseline,
+    with_measured,
+)
 from pytest_r1eval.core.blessings import kept
+from pytest_r1eval.core.codec import from_json, to_json
 from pytest_r1eval.core.fingerprints import ModelIdentity
 from pytest_r1eval.core.lineage import Lineage, is_one_training, lineage_from
 from pytest_r1eval.errors import BaselineError, R1EvalError
@@ -250,7 +258,7 @@ def read_file(path: Path, *, name: str | None = None) -> BaselineFile:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BaselineError(f"cannot read the baseline {shown}: {error}; expected a JSON file in UTF-8") from error
-    return loads(text, name=shown)
+    return from_json(BASELINE_FILE, text, name=shown)
 
 
 def write_file(path: Path, file: BaselineFile) -> None:
@@ -260,10 +268,7 @@ def write_file(path: Path, file: BaselineFile) -> None:
     Raises:
         BaselineError: If it cannot be written.
     """
-    partial = path.with_suffix(".json.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(dumps(file), encoding="utf-8")
-        partial.replace(path)
+        write_text(path, to_json(BASELINE_FILE, file))
     except OSError as error:
         raise BaselineError(f"cannot write the baseline {path}: {error.strerror}; make the folder writable") from error

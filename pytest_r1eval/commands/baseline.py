@@ -128,11 +128,12 @@ def list_(*, json: Json = False) -> int:
 @app.command(name="show")
 def show_(name: Name, *, json: Json = False) -> int:
     """Show one model's baselines, with lineage and history."""
-    from pytest_r1eval.core.baselines import dumps
+    from pytest_r1eval.core.baselines import BASELINE_FILE
+    from pytest_r1eval.core.codec import to_json
 
     path, file = _file_of(name, must_exist=True)
     if json:
-        show(dumps(file).rstrip())
+        show(to_json(BASELINE_FILE, file).rstrip())
         return EXIT_PASSED
     show(f"{file.model} ({path})")
     for entry in file.published:
@@ -311,14 +312,15 @@ def _measured_lines(measured: MeasuredBaseline) -> list[str]:
 def _mistake(path: Path, run: Path | None) -> str | None:
     """Say what is wrong with a file; None where nothing is."""
     from pytest_r1eval.baselines.shelf import read_file
-    from pytest_r1eval.core.baselines import dumps
+    from pytest_r1eval.core.baselines import BASELINE_FILE
+    from pytest_r1eval.core.codec import to_json
     from pytest_r1eval.runs.finished import StoredRun
 
     try:
         file = read_file(path)
     except BaselineError as error:
         return str(error)
-    if dumps(file) != path.read_text(encoding="utf-8"):
+    if to_json(BASELINE_FILE, file) != path.read_text(encoding="utf-8"):
         return "is not in the form that diffs well; expected what r1eval writes (order, indentation, one number a line)"
     unlike = [words for entry in file.measured if (words := _broken_history(entry)) is not None]
     if unlike or run is None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
+from pytest_r1eval.core.fields import AtLeastOne, NotNegative, PositiveFraction, require
 from pytest_r1eval.core.texts import escaped, quoted, whole
 
 TITLE_CHARS = 48
@@ -79,20 +79,13 @@ class Sampling:
         .. [1] DeepSeek-AI, "DeepSeek-R1", arXiv:2501.12948, section 3 (evaluation setup).
     """
 
-    temperature: float = 0.6
-    top_p: float = 0.95
-    max_new_tokens: int = 32768
-    max_model_length: int = 32768
+    temperature: NotNegative = 0.6
+    top_p: PositiveFraction = 0.95
+    max_new_tokens: AtLeastOne = 32768
+    max_model_length: AtLeastOne = 32768
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < math.inf:
-            raise ValueError(f"temperature is {self.temperature}; expected 0 or more")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top-p is {self.top_p}; expected a number above 0 and at most 1")
-        if self.max_new_tokens < 1:
-            raise ValueError(f"max new tokens is {self.max_new_tokens}; expected 1 or more")
-        if self.max_model_length < 1:
-            raise ValueError(f"max model length is {self.max_model_length}; expected 1 or more")
+        require(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,10 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated
 
 from pytest_r1eval.core.benchmarks import Sampling
+from pytest_r1eval.core.fields import AtLeastOne, LeftOutIfEmpty
 
 MAX_NAMED_FILES = 3
 """How many files a message names; a new training step changes all of them."""
@@ -49,7 +51,7 @@ class ModelIdentity:
     tokenizer: str
     chat_template: str
     checkpoint: str
-    files: tuple[FileDigest, ...] = field(default=(), compare=False)
+    files: Annotated[tuple[FileDigest, ...], LeftOutIfEmpty()] = field(default=(), compare=False)
 
     def changes_since(self, earlier: ModelIdentity) -> str:
         """Say in words what became of an earlier checkpoint's files, nothing where the two are equal."""
@@ -141,7 +143,7 @@ class Harness:
     dtype: str
     quantization: str | None
     device: str
-    n_devices: int
+    n_devices: AtLeastOne
     grader: str
 
     def graded_by(self, grader: str | None) -> Harness:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline
 from pytest_r1eval.core.evidence import Evidence
@@ -60,7 +60,7 @@ class Measurement:
 
     def as_baseline(self, *, reason: str | None = None) -> MeasuredBaseline:
         """
-        Return it as a baseline's first entry.
+        Return it as a baseline's first entry, which names no file of the checkpoint.
 
         Args:
             reason: Why a person makes it the baseline; None where no reason was given.
@@ -70,7 +70,7 @@ class Measurement:
             recorded=self.recorded,
             run=self.run,
             seed=self.seed,
-            fingerprint=self.fingerprint,
+            fingerprint=replace(self.fingerprint, model=replace(self.fingerprint.model, files=())),
             counts=self.counts,
             health=self.health,
             lineage=self.lineage,

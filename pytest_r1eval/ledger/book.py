@@ -27,9 +27,8 @@ from pathlib import Path
 
 from pytest_r1eval.baselines.shelf import FoundBaseline
 from pytest_r1eval.core.attempts import Attempt
-from pytest_r1eval.core.baselines import BaselineFile, MeasuredBaseline, PublishedBaseline
-from pytest_r1eval.core.baselines import dumps as dump_baselines
-from pytest_r1eval.core.baselines import loads as load_baselines
+from pytest_r1eval.core.baselines import BASELINE_FILE, BaselineFile, MeasuredBaseline, PublishedBaseline
+from pytest_r1eval.core.codec import from_json, to_json
 from pytest_r1eval.core.decoding import decoded
 from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.errors import StoreError
@@ -93,7 +92,7 @@ class Entry:
         """
         if self.measured is None:
             raise StoreError(f"{LEDGER_NAME} holds no counts of the run {self.run}; expected what it measured")
-        return Measurement.of(load_baselines(self.measured, name=LEDGER_NAME).measured[0])
+        return Measurement.of(from_json(BASELINE_FILE, self.measured, name=LEDGER_NAME).measured[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,7 +274,7 @@ def _baseline_digest(found: FoundBaseline | None) -> str:
 
 
 def _text_of(measured: MeasuredBaseline) -> str:
-    return dump_baselines(BaselineFile(model="r1eval/ledger", measured=(measured,)))
+    return to_json(BASELINE_FILE, BaselineFile(model="r1eval/ledger", measured=(measured,)))
 
 
 def judged_entry(begun: Entry, result: GateResult, *, measured: Measurement | None, when: str) -> Entry:

@@ -10,15 +10,15 @@ import pytest
 
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
 from pytest_r1eval.core.baselines import (
+    BASELINE_FILE,
     BaselineFile,
     HealthCounts,
     MeasuredBaseline,
     PublishedBaseline,
     PublishedHarness,
-    dumps,
-    loads,
 )
 from pytest_r1eval.core.benchmarks import Sampling
+from pytest_r1eval.core.codec import from_json, to_json
 from pytest_r1eval.core.fingerprints import Fingerprint, ModelIdentity, Question
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import BaselineError, LowerBaselineError
@@ -64,14 +64,14 @@ def write(root: Path, name: str, *, published: bool = False, measured: MeasuredB
     file = BaselineFile(
         model=name, published=(PUBLISHED,) if published else (), measured=() if measured is None else (measured,)
     )
-    path.write_text(dumps(file), encoding="utf-8")
+    path.write_text(to_json(BASELINE_FILE, file), encoding="utf-8")
     return path
 
 
 def shipped() -> PublishedBaseline:
     """Return the published number that ships for AIME 2024."""
     path = SHIPPED_FOLDER / f"{SHIPPED}.json"
-    found = loads(path.read_text(encoding="utf-8"), name=path.name).published_for("aime24")
+    found = from_json(BASELINE_FILE, path.read_text(encoding="utf-8"), name=path.name).published_for("aime24")
     assert found is not None
     return found
 
@@ -246,7 +246,7 @@ class TestRecord:
         shelf(tmp_path).record(MEASURED, name="org/name")
         shelf(tmp_path).record(newer, name="org/name")
 
-        found = loads(path.read_text(encoding="utf-8"), name="x")
+        found = from_json(BASELINE_FILE, path.read_text(encoding="utf-8"), name="x")
         (there, entry) = found.measured
         expected = BaselineFile(model="org/name", published=(PUBLISHED,), measured=(other, newer))
         assert expected == replace(found, measured=(there, replace(entry, history=())))
@@ -277,7 +277,7 @@ class TestRecord:
         with pytest.raises(BaselineError) as caught:
             shelf(tmp_path).record(MEASURED, name=name)
 
-        expected = f"--r1-save-baseline {name}: model is {name!r}; expected org/name"
+        expected = f"--r1-save-baseline {name}: model is {name!r}; expected org/name, as on the Hub"
         assert expected == str(caught.value)
         assert list(tmp_path.rglob("*.json")) == []
 

@@ -17,6 +17,7 @@ from pytest_r1eval.checkpoints.files import BLOCK_BYTES, N_BLOCKS, WHOLE_FILE_BY
 from pytest_r1eval.checkpoints.inspect import Checkpoint, inspect_checkpoint
 from pytest_r1eval.checkpoints.size import model_size
 from pytest_r1eval.core import baselines
+from pytest_r1eval.core.codec import from_json
 from pytest_r1eval.errors import ModelError
 from tests.hub_server import StandInHub
 from tests.toys import write_shard
@@ -294,7 +295,7 @@ class TestDigests:
         """The digests in the small checkpoint's baseline are those of its files."""
         root = Path(__file__).parents[2]
         path = root / "baselines/r1eval/tiny-arithmetic.json"
-        (measured,) = baselines.loads(path.read_text(), name=path.name).measured
+        (measured,) = from_json(baselines.BASELINE_FILE, path.read_text(), name=path.name).measured
 
         assert measured.fingerprint.model == inspected(root / "examples/r1eval/tiny-arithmetic").identity
 

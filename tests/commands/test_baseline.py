@@ -11,7 +11,8 @@ import pytest
 
 from pytest_r1eval.baselines.shelf import BaselineShelf
 from pytest_r1eval.commands.cli import main
-from pytest_r1eval.core.baselines import PublishedBaseline, PublishedHarness, dumps, loads
+from pytest_r1eval.core.baselines import BASELINE_FILE, PublishedBaseline, PublishedHarness
+from pytest_r1eval.core.codec import from_json, to_json
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.records import Counts, FinishReason
 from pytest_r1eval.runs.finished import StoredRun
@@ -47,7 +48,7 @@ def test_record_then_bless_up_and_down(capsys: pytest.CaptureFixture[str]) -> No
     assert say(capsys, "bless", "worse", "org/model", "--reason", "the exam was leaked")[0] == 0
     _, shown = say(capsys, "show", "org/model")
     assert ": the exam was leaked" in shown
-    (entry,) = loads(Path("baselines/org/model.json").read_text(), name="f").measured
+    (entry,) = from_json(BASELINE_FILE, Path("baselines/org/model.json").read_text(), name="f").measured
     assert [blessing.reason for blessing in entry.history] == [None, "the exam was leaked"]
 
 
@@ -67,7 +68,7 @@ def test_a_sick_run_needs_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
         assert (code, "100.0 % of the responses were truncated" in words) == (2, True), words
     assert not Path("baselines").exists()
     assert say(capsys, "record", "sick", "org/model", "--reason", "a base model rambles")[0] == 0
-    (entry,) = loads(Path("baselines/org/model.json").read_text(), name="f").measured
+    (entry,) = from_json(BASELINE_FILE, Path("baselines/org/model.json").read_text(), name="f").measured
     assert entry.reason == "a base model rambles"
     assert "    reason: a base model rambles" in say(capsys, "show", "org/model")[1]
     assert say(capsys, "verify", "--run", "sick") == (0, "1 files checked\n")
@@ -88,7 +89,7 @@ class TestOther:
         record_run(Path("fallen"), seed=3, weights="w8", n_samples=64, solve_rate=0.48)
         assert say(capsys, "record", "one", "org/alone")[0] == 0
         assert say(capsys, "record", "one", "org/both", "--other", "two")[0] == 0
-        (entry,) = loads(Path("baselines/org/both.json").read_text(), name="f").measured
+        (entry,) = from_json(BASELINE_FILE, Path("baselines/org/both.json").read_text(), name="f").measured
         assert entry.correlation is not None
         assert 0.03 < entry.correlation < 0.25
         assert "its runs move beyond sampling by rho = 0." in say(capsys, "show", "org/both")[1]
@@ -137,7 +138,7 @@ def test_verify_finds_what_an_editor_did(capsys: pytest.CaptureFixture[str]) -> 
     path = Path("baselines/org/model.json")
     assert say(capsys, "verify", "--run", "base") == (0, "1 files checked\n")
     good = path.read_text()
-    measured = loads(good, name="f").measured[0].counts.problems[0]
+    measured = from_json(BASELINE_FILE, good, name="f").measured[0].counts.problems[0]
     line = f"[{measured.n_correct}, 8]"
     path.write_text(good.replace(f'"{measured.problem_id}": {line}', f'"{measured.problem_id}": [8, 8]'))
     code, words = say(capsys, "verify", "--run", "base")
@@ -165,13 +166,13 @@ def test_verify_reads_the_history(capsys: pytest.CaptureFixture[str]) -> None:
     say(capsys, "bless", "better", "org/model")
     assert say(capsys, "verify") == (0, "1 files checked\n")
     path = Path("baselines/org/model.json")
-    file = loads(path.read_text(), name="f")
+    file = from_json(BASELINE_FILE, path.read_text(), name="f")
     (entry,) = file.measured
     rows = [(problem.problem_id, 0, problem.n_samples) for problem in entry.counts.problems]
-    path.write_text(dumps(replace(file, measured=(replace(entry, counts=Counts.from_rows(rows)),))))
+    path.write_text(to_json(BASELINE_FILE, replace(file, measured=(replace(entry, counts=Counts.from_rows(rows)),))))
     code, words = say(capsys, "verify")
     assert (code, "smoke: 0.0 by its counts, " in words) == (1, True)
-    path.write_text(dumps(replace(file, measured=(replace(entry, run="base"),))))
+    path.write_text(to_json(BASELINE_FILE, replace(file, measured=(replace(entry, run="base"),))))
     code, words = say(capsys, "verify")
     assert (code, "its history goes from run better to base" in words) == (1, True)
 
@@ -180,7 +181,7 @@ def test_diff_says_what_else_was_edited(capsys: pytest.CaptureFixture[str]) -> N
     """Published numbers, a place in a training, or a seed of the same run: no edit is `no change`."""
     say(capsys, "record", "base", "org/old", "--step", "1")
     old = Path("baselines/org/old.json")
-    file = loads(old.read_text(), name="f")
+    file = from_json(BASELINE_FILE, old.read_text(), name="f")
     number = PublishedBaseline(
         benchmark="aime24",
         pass_at_1=0.5,
@@ -193,9 +194,9 @@ def test_diff_says_what_else_was_edited(capsys: pytest.CaptureFixture[str]) -> N
         note=None,
     )
     edited = replace(file.measured[0], seed=9, lineage=Lineage(step=2, parent="org/base"))
-    old.write_text(dumps(replace(file, published=(number,))))
+    old.write_text(to_json(BASELINE_FILE, replace(file, published=(number,))))
     higher = replace(number, pass_at_1=0.6, note="from a table")
-    Path("new.json").write_text(dumps(replace(file, published=(higher,), measured=(edited,))))
+    Path("new.json").write_text(to_json(BASELINE_FILE, replace(file, published=(higher,), measured=(edited,))))
     assert say(capsys, "diff", "org/old", "new.json")[1].splitlines() == [
         "aime24, published by a paper: 50.0 -> 60.0",
         "  note: None -> from a table",
@@ -203,7 +204,7 @@ def test_diff_says_what_else_was_edited(capsys: pytest.CaptureFixture[str]) -> N
         "  seed is another, of the same run",
         "  lineage: step 1 -> parent org/base, step 2",
     ]
-    Path("less.json").write_text(dumps(file))
+    Path("less.json").write_text(to_json(BASELINE_FILE, file))
     assert say(capsys, "diff", "org/old", "less.json")[1] == "aime24, published by a paper: 50.0 -> nothing\n"
 
 
@@ -288,7 +289,7 @@ class TestSaveBaseline:
         """Judged twice it is replaced once."""
         for run in ("base", "better", "better"):
             judged(Path(run), root=tmp_path)
-        (entry,) = loads((tmp_path / "baselines/local/toy.json").read_text(), name="f").measured
+        (entry,) = from_json(BASELINE_FILE, (tmp_path / "baselines/local/toy.json").read_text(), name="f").measured
         assert [(blessing.replaced_run, blessing.run) for blessing in entry.history] == [("base", "better")]
 
     def test_a_sequential_run_to_its_last_look_is_recorded(self, tmp_path: Path) -> None:

@@ -79,14 +79,14 @@ def test_only_livecodebench_runs_code() -> None:
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"temperature": -0.1}, "temperature is -0.1; expected 0 or more"),
-        ({"temperature": math.nan}, "temperature is nan; expected 0 or more"),
-        ({"temperature": math.inf}, "temperature is inf; expected 0 or more"),
-        ({"top_p": 0.0}, "top-p is 0.0; expected a number above 0 and at most 1"),
-        ({"top_p": 1.1}, "top-p is 1.1; expected a number above 0 and at most 1"),
-        ({"top_p": math.nan}, "top-p is nan; expected a number above 0 and at most 1"),
-        ({"max_new_tokens": 0}, "max new tokens is 0; expected 1 or more"),
-        ({"max_model_length": 0}, "max model length is 0; expected 1 or more"),
+        ({"temperature": -0.1}, "temperature is -0.1; expected a number of 0 or more"),
+        ({"temperature": math.nan}, "temperature is nan; expected a number of 0 or more"),
+        ({"temperature": math.inf}, "temperature is inf; expected a number of 0 or more"),
+        ({"top_p": 0.0}, "top_p is 0.0; expected a number above 0 and at most 1"),
+        ({"top_p": 1.1}, "top_p is 1.1; expected a number above 0 and at most 1"),
+        ({"top_p": math.nan}, "top_p is nan; expected a number above 0 and at most 1"),
+        ({"max_new_tokens": 0}, "max_new_tokens is 0; expected a whole number of 1 or more"),
+        ({"max_model_length": 0}, "max_model_length is 0; expected a whole number of 1 or more"),
     ],
 )
 def test_impossible_sampling_is_refused(changed: dict[str, float], expected: str) -> None:

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_r1eval.core.baselines import BaselineFile, Blessing, MeasuredBaseline, dumps, loads
+from pytest_r1eval.core.baselines import BASELINE_FILE, BaselineFile, Blessing, MeasuredBaseline
 from pytest_r1eval.core.blessings import blessed, kept, recorded
-from pytest_r1eval.core.lineage import Lineage
+from pytest_r1eval.core.codec import from_json, to_json
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import BaselineError, LowerBaselineError
 from tests.made_up_baselines import MEASURED
@@ -104,20 +104,12 @@ def test_another_question_needs_a_reason() -> None:
 
 
 def test_history_grows_and_survives_the_file() -> None:
-    """Each blessing is one more entry, oldest first; the format says version 2, and reads itself back."""
+    """Each blessing is one more entry, oldest first, and the file reads itself back."""
     file = blessed(FILE, another(12), when=WHEN, reason=None)
     file = blessed(file, another(11, seed=9), when=WHEN, reason="new prompt")
-    text = dumps(file)
-    assert '"schema_version": 2' in text
-    assert loads(text, name="f") == file
+    text = to_json(BASELINE_FILE, file)
+    assert from_json(BASELINE_FILE, text, name="f") == file
     assert [one.reason for one in file.measured[0].history] == [None, "new prompt"]
-
-
-def test_a_file_without_lineage_is_written_as_before() -> None:
-    """Version 1, so that no shipped file changes."""
-    assert '"schema_version": 1' in dumps(FILE)
-    assert "lineage" not in dumps(FILE)
-    assert '"schema_version": 2' in dumps(replace(FILE, measured=(replace(MEASURED, lineage=Lineage(step=3)),)))
 
 
 def test_recording_does_not_replace() -> None:
@@ -133,8 +125,9 @@ def test_a_stored_fall_without_a_reason_is_refused() -> None:
     """By the value and by the file's decoder alike."""
     with pytest.raises(ValueError, match="without a reason"):
         Blessing(blessed=WHEN, run="b", pass_at_1=0.1, replaced_run="a", replaced_pass_at_1=0.2, reason=None)
-    text = dumps(blessed(FILE, another(10), when=WHEN, reason="why")).replace('"reason": "why"', '"reason": null')
+    file = blessed(FILE, another(10), when=WHEN, reason="why")
+    text = to_json(BASELINE_FILE, file).replace('"reason": "why"', '"reason": null')
     with pytest.raises(
         BaselineError, match=r"measured\[0\]\.history\[0\]\.reason: found null; expected why the number"
     ):
-        loads(text, name="f")
+        from_json(BASELINE_FILE, text, name="f")

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.commands.cli import main
-from pytest_r1eval.core.baselines import loads
+from pytest_r1eval.core.baselines import BASELINE_FILE
+from pytest_r1eval.core.codec import from_json
 from pytest_r1eval.core.records import FinishReason, Outcome
 from pytest_r1eval.runs.early_stopping import gate_of
 from pytest_r1eval.runs.store import Store
@@ -67,8 +68,8 @@ class TestVerdicts:
         (command,) = [line.partition("baseline: ")[2] for line in first.outlines if "  next: Review" in line]
         assert main(shlex.split(command)[1:]) == 0
         assert judge(pytester, "same").ret == 0
-        entry = loads((pytester.path / "baselines/local/toy.json").read_text(), name="f").measured[0]
-        assert entry == loads((run / "candidate.json").read_text(), name="f").measured[0]
+        entry = from_json(BASELINE_FILE, (pytester.path / "baselines/local/toy.json").read_text(), name="f").measured[0]
+        assert entry == from_json(BASELINE_FILE, (run / "candidate.json").read_text(), name="f").measured[0]
 
     def test_a_candidate_is_no_baseline_by_its_path_either(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """A person makes it one first."""
@@ -84,11 +85,11 @@ class TestVerdicts:
         recorded("base", benchmarks=("aime24", "smoke"))
         result = judge(pytester, "base", mark="smoke or aime")
         (run,) = runs_of(pytester)
-        held = loads((run / "candidate.json").read_text(), name="f").measured
+        held = from_json(BASELINE_FILE, (run / "candidate.json").read_text(), name="f").measured
         assert [entry.benchmark for entry in held] == ["aime24", "smoke"]
         for line in [line for line in result.outlines if "  next: Review" in line]:
             assert main(shlex.split(line.partition("baseline: ")[2])[1:]) == 0
-        file = loads((pytester.path / "baselines/local/toy.json").read_text(), name="f")
+        file = from_json(BASELINE_FILE, (pytester.path / "baselines/local/toy.json").read_text(), name="f")
         assert file.measured == held
 
     @pytest.mark.parametrize("gate", ["fixed", "sequential"])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_r1eval.core import baselines
 from pytest_r1eval.core.baselines import PublishedHarness
+from pytest_r1eval.core.codec import from_json
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.stats.pooling import added_counts, paule_mandel_tau, pooled
 from pytest_r1eval.stats.tests import pass_at_1
@@ -25,7 +26,7 @@ def harness_pairs(name: str) -> list[tuple[float, float]]:
     """One benchmark's numbers in points, LightEval's and DeepSeek's own, of every model that has both."""
     both = []
     for path in sorted(BASELINES.glob("deepseek-ai/*.json")):
-        published = baselines.loads(path.read_text(encoding="utf-8"), name=path.name).published
+        published = from_json(baselines.BASELINE_FILE, path.read_text(encoding="utf-8"), name=path.name).published
         entries = [entry for entry in published if entry.benchmark == name]
         ours = [entry.pass_at_1 for entry in entries if REPRODUCTION in entry.source]
         theirs = [entry.pass_at_1 for entry in entries if entry.harness is PublishedHarness.OTHER]
