@@ -56,8 +56,10 @@ def _table(points: Sequence[Point]) -> list[tuple[str, ...]]:
 
 
 def _row(point: Point) -> tuple[str, ...]:
+    from pytest_r1eval.reports.appearance import UNHEALTHY
+
     baseline = "-" if point.baseline_mean is None else f"{100 * point.baseline_mean:.1f}"
-    health = ", health FAIL" if point.verdict == "PASS" and not point.passes else ""
+    health = f", {UNHEALTHY}" if point.verdict == "PASS" and not point.passes else ""
     score = f"{100 * point.mean:.1f} ± {100 * point.standard_error:.1f}"
     return str(point.step), score, baseline, point.verdict + health
 

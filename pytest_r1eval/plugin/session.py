@@ -275,7 +275,8 @@ class RunSession:
             terminalreporter.write_line(line)
         if not self._results:
             return
-        from pytest_r1eval.reports.terminal import colour_of, family_words, gate_table, gate_words  # noqa: PLC0415
+        from pytest_r1eval.reports.appearance import colour_of  # noqa: PLC0415
+        from pytest_r1eval.reports.terminal import family_words, gate_table, gate_words  # noqa: PLC0415
 
         terminalreporter.section("r1eval: may this checkpoint ship?")
         colours = [{}, {}, *map(colour_of, self._results)]
@@ -549,13 +550,13 @@ class RunSession:
 
     def _report(self, result: GateResult) -> None:
         """Emit the two reports of a benchmark, as pytest would of two tests."""
+        from pytest_r1eval.reports.appearance import JUnit, appearance_of  # noqa: PLC0415 - imports the statistics
         from pytest_r1eval.reports.properties import properties_of  # noqa: PLC0415
         from pytest_r1eval.reports.terminal import gate_words, health_words  # noqa: PLC0415
-        from pytest_r1eval.stats.verdicts import Verdict  # noqa: PLC0415 - imports the statistics
 
         judgement, health = result.judgement, result.health
         pass_at_1 = items.Ending.of(passes=judgement.passes)
-        if judgement.verdict is Verdict.INVALID:
+        if appearance_of(judgement.verdict).junit is JUnit.ERROR:
             pass_at_1 = items.Ending.ERROR
         healthy = items.Ending.SKIPPED if health is None else items.Ending.of(passes=health.passes)
         properties = properties_of(result, run=str(self._run))

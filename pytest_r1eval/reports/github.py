@@ -6,8 +6,8 @@ from pathlib import Path
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.errors import ReportError
 from pytest_r1eval.judging.result import GateResult
+from pytest_r1eval.reports.appearance import UNHEALTHY, Annotation, annotation_of, appearance_of
 from pytest_r1eval.reports.markdown import markdown
-from pytest_r1eval.stats.verdicts import Verdict
 
 
 def write_summary(environ: Mapping[str, str], results: Sequence[GateResult], *, title: str) -> bool:
@@ -42,29 +42,18 @@ def workflow_commands(results: Sequence[GateResult]) -> Iterator[str]:
     """Yield a workflow command for each gate that somebody has to look at."""
     for result in results:
         judgement = result.judgement
-        kind = _KINDS.get(judgement.verdict)
+        kind = annotation_of(judgement)
         if kind is not None:
-            level = "warning" if judgement.passes else kind
-            yield _command(
-                level, f"{result.benchmark}: {judgement.verdict.name}", judgement.reason, judgement.next_step
-            )
+            title = f"{result.benchmark}: {appearance_of(judgement.verdict).word}"
+            yield _command(kind, title, judgement.reason, judgement.next_step)
         if result.health is not None and not result.health.passes:
             reasons = f"{result.health.truncation.reason} {result.health.no_answer.reason}"
-            yield _command("error", f"{result.benchmark}: health FAIL", reasons, "")
+            yield _command(Annotation.ERROR, f"{result.benchmark}: {UNHEALTHY}", reasons, "")
 
 
-_KINDS = {
-    Verdict.FAIL_REGRESSED: "error",
-    Verdict.INVALID: "error",
-    Verdict.INCONCLUSIVE: "error",
-    Verdict.SUSPICIOUS_IMPROVED: "error",
-}
-"""PASS alone needs no annotation; one that the rule lets through is a warning."""
-
-
-def _command(level: str, title: str, *sentences: str) -> str:
+def _command(kind: Annotation, title: str, *sentences: str) -> str:
     message = " ".join(sentence for sentence in sentences if sentence)
-    return f"::{level} title={_property(title)}::{_data(message)}"
+    return f"::{kind} title={_property(title)}::{_data(message)}"
 
 
 def _data(text: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pytest_r1eval.core.lineage import step_of
 from pytest_r1eval.errors import RunError, StoreError
 from pytest_r1eval.judging.result import stored_results
+from pytest_r1eval.reports.appearance import appearance_of
 from pytest_r1eval.runs.store import FILE_NAME, Store
 
 
@@ -140,7 +141,7 @@ def points_of(run: Path) -> dict[str, Point | None]:
                 run=str(run),
                 mean=estimate.mean,
                 standard_error=estimate.standard_error,
-                verdict=result.judgement.verdict.name,
+                verdict=appearance_of(result.judgement.verdict).word,
                 passes=result.passes,
                 baseline=result.baseline,
                 baseline_mean=result.judgement.baseline_mean,

@@ -17,8 +17,9 @@ from pytest_r1eval.core.lineage import step_of
 from pytest_r1eval.errors import RunError, StoreError
 from pytest_r1eval.judging.result import GateResult, stored_results
 from pytest_r1eval.reports import charts
+from pytest_r1eval.reports.appearance import style_of
 from pytest_r1eval.reports.files import PAGE_NAME, write_text
-from pytest_r1eval.reports.page import colour_class, document, figure, html_text, scrolling
+from pytest_r1eval.reports.page import document, figure, html_text, scrolling
 from pytest_r1eval.reports.terminal import TABLE_HEAD, gate_row
 from pytest_r1eval.runs.store import FILE_NAME, Store
 
@@ -157,7 +158,7 @@ def _class(name: str) -> str:
 def _rows(run: IndexedRun) -> Iterator[str]:
     for gate in run.gates:
         cells = dict(zip(TABLE_HEAD, map(html_text, gate_row(gate)), strict=True))
-        cells["verdict"] = f'<span class="verdict {colour_class(gate)}">{cells["verdict"]}</span>'
+        cells["verdict"] = f'<span class="verdict {style_of(gate)}">{cells["verdict"]}</span>'
         attempt = "-" if gate.attempts is None else str(gate.attempts.number)
         yield _row(run, [*(cells[name] for name in _SHOWN), attempt])
     for name in run.unjudged:

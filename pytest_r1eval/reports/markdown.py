@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.judging.result import GateResult
+from pytest_r1eval.reports.appearance import appearance_of, sign_of
 from pytest_r1eval.reports.terminal import TABLE_HEAD, family_words, gate_row, gate_words, health_words
 from pytest_r1eval.stats.verdicts import Verdict
 
@@ -22,23 +23,17 @@ def markdown(results: Sequence[GateResult], *, title: str, unjudged: Sequence[st
     lines = [f"### {_cell(title)}", "", f"| {' | '.join(TABLE_HEAD)} |", f"|{' --- |' * len(TABLE_HEAD)}"]
     for result in results:
         *cells, verdict = map(_cell, gate_row(result))
-        lines.append(f"| {' | '.join(cells)} | {_sign(result)} {verdict} |")
-    lines += [f"| {_cell(name)} |{' - |' * (len(TABLE_HEAD) - 2)} ⛔ not judged yet |" for name in unjudged]
+        lines.append(f"| {' | '.join(cells)} | {sign_of(result)} {verdict} |")
+    lines += [
+        f"| {_cell(name)} |{' - |' * (len(TABLE_HEAD) - 2)} {appearance_of(Verdict.INVALID).sign} not judged yet |"
+        for name in unjudged
+    ]
     lines += ["", *family_words(results)]
     for result in results:
         lines += ["", f"<details><summary>{_cell(gate_words(result)[0])}</summary>", "", "```"]
         lines += [line.replace("```", "'''") for line in (*gate_words(result)[1:], *health_words(result))]
         lines += ["```", "", "</details>"]
     return "\n".join(lines) + "\n"
-
-
-def _sign(result: GateResult) -> str:
-    """Red is whatever stops the checkpoint, health included; yellow was let through and wants a look."""
-    if result.judgement.verdict is Verdict.INVALID:
-        return "⛔"
-    if not result.passes:
-        return "🔴"
-    return "🟢" if result.judgement.verdict is Verdict.PASS else "🟡"
 
 
 def _cell(text: str) -> str:

@@ -22,8 +22,8 @@ from html import escape
 from pathlib import Path
 
 from pytest_r1eval.core.records import FinishReason, Outcome, Sample
-from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.reports import charts
+from pytest_r1eval.reports.appearance import appearance_of, style_of
 from pytest_r1eval.reports.run_report import GateReport, RunReport, outcomes_of, samples_at
 from pytest_r1eval.reports.terminal import TABLE_HEAD, family_words, gate_row, gate_words, health_words, plan_words
 from pytest_r1eval.stats.verdicts import Verdict
@@ -91,13 +91,15 @@ def document(title: str, body: Iterable[str]) -> str:
 def _kind(report: RunReport) -> str:
     """Colour the answer: red only where the checkpoint was judged and failed."""
     if report.passes:
-        return "pass" if all(gate.verdict is Verdict.PASS for gate in report.gates) else "inconclusive"
-    return "inconclusive" if _is_undecided(report) else "fail_regressed"
+        verdict = Verdict.PASS if all(gate.verdict is Verdict.PASS for gate in report.gates) else Verdict.INCONCLUSIVE
+    else:
+        verdict = Verdict.INCONCLUSIVE if _is_undecided(report) else Verdict.FAIL_REGRESSED
+    return appearance_of(verdict).style
 
 
 def _is_undecided(report: RunReport) -> bool:
     red = [gate for gate in report.gates if not gate.result.passes]
-    return all(gate.verdict in {Verdict.INVALID, Verdict.INCONCLUSIVE} and gate.result.is_healthy for gate in red)
+    return all(not appearance_of(gate.verdict).is_answer and gate.result.is_healthy for gate in red)
 
 
 def _plain_answer(report: RunReport) -> str:
@@ -110,18 +112,8 @@ def _plain_answer(report: RunReport) -> str:
 
 
 def _finding(gate: GateReport) -> str:
-    words = [] if gate.verdict is Verdict.PASS else [_FINDINGS[gate.verdict]]
-    if not gate.result.is_healthy:
-        words.append("is unhealthy")
-    return f"{gate.result.benchmark} {' and '.join(words)}"
-
-
-_FINDINGS = {
-    Verdict.FAIL_REGRESSED: "regressed",
-    Verdict.SUSPICIOUS_IMPROVED: "is suspiciously good",
-    Verdict.INCONCLUSIVE: "is inconclusive",
-    Verdict.INVALID: "cannot be judged",
-}
+    findings = (appearance_of(gate.verdict).finding, None if gate.result.is_healthy else "is unhealthy")
+    return f"{gate.result.benchmark} {' and '.join(filter(None, findings))}"
 
 
 def _reasons(report: RunReport) -> str:
@@ -170,7 +162,7 @@ def _summary(report: RunReport) -> str:
         numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells.values())
         rows.append(
             f'<tr><th scope="row"><a href="#{_anchor(gate)}">{benchmark}</a></th>'
-            f'<td><span class="verdict {colour_class(gate.result)}">{verdict}</span></td>{numbers}</tr>'
+            f'<td><span class="verdict {style_of(gate.result)}">{verdict}</span></td>{numbers}</tr>'
         )
     family = " ".join(family_words([gate.result for gate in report.gates]))
     table = f"<caption>Verdicts, in points</caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
@@ -187,11 +179,6 @@ def _verdict_second(names: Sequence[str]) -> list[str]:
     """Put the verdict where a narrow screen shows it."""
     first, *numbers, verdict = names
     return [first, verdict, *numbers]
-
-
-def colour_class(result: GateResult) -> str:
-    """Name the verdict's colour; a score in bounds is no green where the responses are not healthy."""
-    return result.judgement.verdict.value if result.passes or not result.judgement.passes else "fail_regressed"
 
 
 def _anchor(gate: GateReport) -> str:
@@ -213,7 +200,7 @@ def _section(report: RunReport, gate: GateReport, *, embedding: Embedding) -> st
     first, *words, next_step = gate_words(result)
     plan = plan_words(result)
     name, verdict = _anchor(gate), html_text(gate_row(result)[-1])
-    heading = f'{html_text(result.benchmark)} <span class="verdict {colour_class(gate.result)}">{verdict}</span>'
+    heading = f'{html_text(result.benchmark)} <span class="verdict {style_of(gate.result)}">{verdict}</span>'
     parts = [
         f'<section aria-labelledby="{name}"><h2 id="{name}">{heading}</h2>',
         f"<p>{html_text(first.partition('. ')[2])}</p>",
@@ -280,9 +267,9 @@ def _health(gate: GateReport) -> Iterator[str]:
     if health is None:
         yield f'<h3>Health</h3><p class="soft">{html_text(_sentence(first.partition(": ")[2]))}</p>'
     else:
-        kind, verdict = ("pass", "PASS") if health.passes else ("fail_regressed", "FAIL")
+        verdict, word = (Verdict.PASS, "PASS") if health.passes else (Verdict.FAIL_REGRESSED, "FAIL")
         steps = [word for word in words if word.startswith("  next: ")]
-        yield f'<h3>Health <span class="verdict {kind}">{verdict}</span></h3>'
+        yield f'<h3>Health <span class="verdict {appearance_of(verdict).style}">{word}</span></h3>'
         yield f"<p>{html_text(health.truncation.reason)} {html_text(health.no_answer.reason)}</p>"
         yield from (f'<p class="next">{html_text(_sentence(step))}</p>' for step in steps)
         yield _facts([word for word in words if word not in steps])

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.judging.result import GateResult, ProblemTitle, false_alarm, gate_alpha
+from pytest_r1eval.reports.appearance import HEALTHY, UNHEALTHY, appearance_of, word_of
 from pytest_r1eval.stats.multiplicity import FallenProblem, FallenProblems, family_wise_error
 from pytest_r1eval.stats.planning import SequentialPlan, detectable_rise
 from pytest_r1eval.stats.tests import StandardErrorName
@@ -33,13 +34,6 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
 
 
-def colour_of(result: GateResult) -> dict[str, bool]:
-    """Return pytest's markup of a verdict; pytest knows whether colours are wanted."""
-    if not result.passes:
-        return {"red": True}
-    return {"green": True} if result.judgement.verdict is Verdict.PASS else {"yellow": True}
-
-
 def family_words(results: Sequence[GateResult]) -> list[str]:
     """Say how often an unchanged model turns one of several gates red, health included; nothing for a single gate."""
     error = false_alarm(results)
@@ -59,15 +53,9 @@ def gate_row(result: GateResult) -> tuple[str, ...]:
         _number(judgement.difference, sign=True),
         "-" if judgement.z is None else f"{judgement.z:+.2f}",
         _detectable(judgement),
-        _verdict(result),
+        word_of(result),
     )
     return tuple(map(printable, cells))
-
-
-def _verdict(result: GateResult) -> str:
-    """Name the verdict; a score in bounds is no green where the responses are not healthy."""
-    name = result.judgement.verdict.name + (" (at stop)" if result.is_at_stop else "")
-    return name if result.is_healthy else f"{name}, health FAIL"
 
 
 def _estimate(judgement: Judgement) -> str:
@@ -91,7 +79,7 @@ def _number(fraction: float | None, *, sign: bool = False) -> str:
 def gate_words(result: GateResult) -> list[str]:
     """Say what was found, against what, and what to do next."""
     judgement = result.judgement
-    lines = [f"{result.benchmark}: {judgement.verdict.name}. {judgement.reason}"]
+    lines = [f"{result.benchmark}: {appearance_of(judgement.verdict).word}. {judgement.reason}"]
     lines += [f"  baseline: {result.baseline}"] if result.baseline else []
     lines += _reference_words(result)
     if result.n_planned is not None:
@@ -128,8 +116,8 @@ def _reference_words(result: GateResult) -> list[str]:
     risks = ", ".join(f"{family_wise_error(alpha, n):.3f} of {n}" for n in TRAININGS)
     return [
         *(
-            f"  against the {reference.role} ({reference.baseline}): {reference.judgement.verdict.name}. "
-            f"{reference.judgement.reason}"
+            f"  against the {reference.role} ({reference.baseline}): "
+            f"{appearance_of(reference.judgement.verdict).word}. {reference.judgement.reason}"
             for reference in result.references
         ),
         f"  an unchanged model stops a training of T checkpoints with probability at most 1-(1-{alpha:.3g})^T: {risks}",
@@ -196,8 +184,8 @@ def health_words(result: GateResult) -> list[str]:
     health = result.health
     if health is None:
         return [f"{result.benchmark}: health is not judged where pass@1 is not."]
-    verdict = "PASS" if health.passes else "FAIL"
-    lines = [f"{result.benchmark}: health {verdict}. {health.truncation.reason} {health.no_answer.reason}"]
+    found = HEALTHY if health.passes else UNHEALTHY
+    lines = [f"{result.benchmark}: {found}. {health.truncation.reason} {health.no_answer.reason}"]
     baseline = "" if health.baseline_mean_tokens is None else f" (baseline {health.baseline_mean_tokens:.0f})"
     lines.append(f"  mean tokens: {health.mean_tokens:.0f}{baseline}")
     lines += [f"  warning: {warning}" for warning in health.warnings]

@@ -176,7 +176,7 @@ def _verdict(store: Store, name: str) -> str | None:
     content = store.verdict(name)
     if content is None:
         return None
-    return store.decoded(_Verdict, content, what=f"the verdict on {name}").judgement.verdict.value.upper()
+    return store.decoded(_Verdict, content, what=f"the verdict on {name}").judgement.verdict.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,12 +50,12 @@ CHANGED_HARNESS_TAU = 0.006
 
 
 class Verdict(StrEnum):
-    """The answer of a gate."""
+    """The answer of a gate, by severity."""
 
     PASS = "pass"  # noqa: S105  a verdict, no password
-    FAIL_REGRESSED = "fail_regressed"
     SUSPICIOUS_IMPROVED = "suspicious_improved"
     INCONCLUSIVE = "inconclusive"
+    FAIL_REGRESSED = "fail_regressed"
     INVALID = "invalid"
 
 
@@ -201,16 +201,7 @@ class Judgement:
     @property
     def severity(self) -> tuple[bool, int]:
         """How bad it is: of several verdicts on one run, the largest counts."""
-        return not self.passes, _SEVERITY.index(self.verdict)
-
-
-_SEVERITY = (
-    Verdict.PASS,
-    Verdict.SUSPICIOUS_IMPROVED,
-    Verdict.INCONCLUSIVE,
-    Verdict.FAIL_REGRESSED,
-    Verdict.INVALID,
-)
+        return not self.passes, list(Verdict).index(self.verdict)
 
 
 def invalid(reason: str, next_step: str) -> Judgement:

@@ -14,11 +14,12 @@ import pytest
 from pytest_r1eval.core.records import FinishReason, Outcome
 from pytest_r1eval.core.texts import hidden_in
 from pytest_r1eval.judging.result import dumps
+from pytest_r1eval.reports.appearance import colour_of
 from pytest_r1eval.reports.github import workflow_commands
 from pytest_r1eval.reports.markdown import markdown
 from pytest_r1eval.reports.properties import properties_of
 from pytest_r1eval.reports.run_report import read_report
-from pytest_r1eval.reports.terminal import colour_of, gate_row, gate_words, plan_words
+from pytest_r1eval.reports.terminal import gate_row, gate_words, plan_words
 from pytest_r1eval.runs.store import Store
 from pytest_r1eval.stats.verdicts import Verdict
 from tests.judged_runs import judged
