@@ -79,9 +79,9 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="engine",
         phase="draw",
-        choices=("vllm", "server", "replay"),
+        metavar="vllm|server|replay|NAME",
         default="vllm",
-        help="what answers; replay takes a recorded run's folder as --r1-model",
+        help="what answers, or another package's engine; replay takes a recorded run's folder as --r1-model",
     ),
     Option(
         name="server-url",
@@ -123,9 +123,9 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="gpu-memory-utilization",
         phase="draw",
-        metavar="SLICE",
+        metavar="FRACTION",
         default="0.8",
-        help="share of a GPU's memory one engine may take",
+        help="fraction of a GPU's memory one engine may take",
     ),
     Option(
         name="engine-arg",

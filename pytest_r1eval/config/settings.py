@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from pytest_r1eval.config.engine_names import engine_name
 from pytest_r1eval.config.options import OPTIONS, REQUIRED, Reader, given
 from pytest_r1eval.core.benchmarks import Benchmark, CodeGrader, Sampling
 from pytest_r1eval.core.lineage import Lineage
@@ -31,14 +32,6 @@ if TYPE_CHECKING:
     from pytest_r1eval.sandbox import Limits
 
 T = TypeVar("T")
-
-
-class EngineKind(StrEnum):
-    """What answers the prompts."""
-
-    VLLM = "vllm"
-    SERVER = "server"
-    REPLAY = "replay"
 
 
 class GateKind(StrEnum):
@@ -100,7 +93,7 @@ class Settings:
     output_dir: Path
     n_workers: int = 1
     revision: str | None = None
-    engine: EngineKind = EngineKind.VLLM
+    engine: str = "vllm"
     server_url: str | None = None
     tp: int | None = None
     engines_per_gpu: int | None = None
@@ -163,7 +156,7 @@ def settings_from(config: pytest.Config) -> Settings:
         output_dir=read.required("output-dir", _path(config)),
         n_workers=_n_workers(config),
         revision=read.text("revision"),
-        engine=EngineKind(read.choice("engine")),
+        engine=read.required("engine", engine_name),
         server_url=_server_url(read),
         tp=read.required("tp", _positive_int_or_auto),
         engines_per_gpu=read.required("engines-per-gpu", _positive_int_or_auto),
@@ -250,10 +243,6 @@ def _server_url(read: Reader) -> str | None:
     """Read the server's address, without the ``/v1`` that its paths begin with."""
     text = (read.text("server-url") or "").strip()
     if not text:
-        if read.choice("engine") == EngineKind.SERVER:
-            raise pytest.UsageError(
-                "--r1-engine server needs to know which: expected --r1-server-url URL, as in http://localhost:8000"
-            )
         return None
     expected = "expected an http or https URL of a host, as in http://localhost:8000"
     try:

@@ -25,7 +25,7 @@ _MIG_USABLE = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceShare:
+class WorkerDevices:
     """
     What one worker may use.
 
@@ -48,7 +48,7 @@ class DeviceShare:
 
 class Places:
     """
-    Which worker sits at which share of the devices.
+    Which worker has which of the devices.
 
     xdist names the worker that replaces a dead one gw8 where there are eight; the
     devices that are free are the dead one's, not those of gw0.
@@ -68,9 +68,9 @@ class Places:
         self._by_worker.pop(worker, None)
 
 
-def device_share(
+def worker_devices(
     *, worker: int, n_workers: int, tensor_parallel_size: int, gpus: Sequence[str], cpus: Sequence[int]
-) -> DeviceShare:
+) -> WorkerDevices:
     """
     Divide devices among workers.
 
@@ -86,7 +86,7 @@ def device_share(
     """
     own_cpus = tuple(cpus[len(cpus) * worker // n_workers : len(cpus) * (worker + 1) // n_workers])
     if not gpus and tensor_parallel_size == 1:
-        return DeviceShare(gpus=(), cpus=own_cpus, n_sharing=1)
+        return WorkerDevices(gpus=(), cpus=own_cpus, n_sharing=1)
     n_places = len(gpus) // tensor_parallel_size
     if n_places == 0:
         raise PlanError(
@@ -95,7 +95,7 @@ def device_share(
         )
     place = worker % n_places
     first = place * tensor_parallel_size
-    return DeviceShare(
+    return WorkerDevices(
         gpus=tuple(gpus[first : first + tensor_parallel_size]),
         cpus=own_cpus,
         n_sharing=len(range(place, n_workers, n_places)),
@@ -105,7 +105,9 @@ def device_share(
 def this_machine(environment: Mapping[str, str]) -> Machine:
     """Describe what this process may use."""
     names = visible_gpus(environment)
-    memory = gpu_memory(_said("-L"), _said("--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"))
+    memory = gpu_memory(
+        _nvidia_smi("-L"), _nvidia_smi("--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")
+    )
     return Machine(
         gpus=tuple(Gpu(name=name, n_bytes=_memory_of(name, memory)) for name in names),
         cpus=usable_cpus(),
@@ -119,7 +121,7 @@ def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
     if listed is not None:
         names = (name.strip() for name in listed.split(","))
         return tuple(takewhile(lambda name: name not in {"", "-1"}, names))  # CUDA stops there too
-    lines = _said("-L").splitlines()
+    lines = _nvidia_smi("-L").splitlines()
     return tuple(str(index) for index, _ in enumerate(line for line in lines if line.startswith("GPU ")))
 
 
@@ -157,7 +159,7 @@ def _memory_of(name: str, memory: Mapping[str, int]) -> int | None:
     return found[0] if len(found) == 1 else None
 
 
-def _said(*arguments: str) -> str:
+def _nvidia_smi(*arguments: str) -> str:
     """Return what the driver's listing program says; nothing where there is none, or it fails."""
     program = shutil.which("nvidia-smi")
     if program is None:

@@ -1,12 +1,26 @@
-"""The protocol every engine follows, and the values that cross it."""
+"""
+The protocol every engine follows, the values that cross it, and how an engine is registered.
+
+An engine is one `EngineFactory`, named as an entry point of the group `pytest_r1eval.engines`. All that the product
+asks about an engine before it makes one is an attribute of its factory; no other module knows an engine by name.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Protocol
 
+from pytest_r1eval.checkpoints.inspect import Checkpoint
+from pytest_r1eval.config.engine_names import GROUP, engine_names, entry_points_of
+from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.records import Grade, Response
+from pytest_r1eval.engines.devices import WorkerDevices
+from pytest_r1eval.engines.placement import Placement
+from pytest_r1eval.errors import EngineError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,3 +101,98 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Free the device; safe to call twice, and before `start`."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineParts:
+    """
+    What an engine can be made of; each takes what it needs.
+
+    Attributes:
+        settings: What the user decided.
+        checkpoint: What is judged.
+        max_model_length: Tokens of prompt and response together, of the longest benchmark.
+        devices: What this worker may use.
+        placement: Where engines run; None where the factory loads no model here.
+        log: Where processes of the engine may write what they have to say.
+    """
+
+    settings: Settings
+    checkpoint: Checkpoint
+    max_model_length: int
+    devices: WorkerDevices
+    placement: Placement | None
+    log: Path
+
+
+def _accept(_: Settings) -> None:
+    """Find no fault."""
+
+
+def _yes(_: Settings) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFactory:
+    """
+    What the product asks about an engine, and what makes one.
+
+    Attributes:
+        build: Makes an engine; nothing is loaded before its `start`.
+        check: Refuses settings that it cannot work with, before anything is drawn.
+        loads_model: Whether it loads the model on this machine: workers are placed on GPUs or CPUs of their own, and
+            ``-n auto`` counts engines. Else one worker asks what runs elsewhere.
+        plays_recording: Whether ``--r1-model`` is a recorded run, which exam, prompts and seed come from, so that no
+            checkpoint's files are needed.
+        grades_here: Whether answers are graded by this process; a recording may bring its grades.
+        keeps_ledger: Whether a verdict goes into the ledger, and answers the same question later.
+        packages: Distributions whose versions decide which answers come.
+    """
+
+    build: Callable[[EngineParts], Engine]
+    check: Callable[[Settings], None] = _accept
+    loads_model: bool = False
+    plays_recording: bool = False
+    grades_here: Callable[[Settings], bool] = _yes
+    keeps_ledger: Callable[[Settings], bool] = _yes
+    packages: tuple[str, ...] = ()
+
+
+@cache
+def engine_named(name: str) -> EngineFactory:
+    """
+    Load the factory that is registered under a name.
+
+    Raises:
+        EngineError: If there is none, or more than one, or what is registered cannot be imported or is no factory.
+    """
+    found = entry_points_of(name)
+    if len(found) != 1:
+        packages = ", ".join(sorted({"?" if one.dist is None else one.dist.name for one in found}))
+        what = f"is registered by {packages}; expected one of them" if found else "is not registered; expected one of "
+        raise EngineError(f"--r1-engine {name} {what}{'' if found else ', '.join(engine_names())}")
+    (point,) = found
+    try:
+        factory = point.load()
+    except (ImportError, AttributeError) as error:
+        raise EngineError(
+            f"--r1-engine {name}: {point.value} cannot be imported ({error}); expected an EngineFactory. "
+            f"Repair the package that registers it in {GROUP}"
+        ) from error
+    if not isinstance(factory, EngineFactory):
+        raise EngineError(
+            f"--r1-engine {name}: {point.value} is {type(factory).__name__}; expected an EngineFactory. "
+            f"Repair the package that registers it in {GROUP}"
+        )
+    return factory
+
+
+def recording_of(settings: Settings) -> Path | None:
+    """
+    Return the recorded run that answers; None where a checkpoint does.
+
+    Raises:
+        EngineError: If there is no such engine.
+    """
+    return Path(settings.model) if engine_named(settings.engine).plays_recording else None

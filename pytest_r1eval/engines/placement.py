@@ -64,7 +64,7 @@ class Demand:
         size: Its sizes.
         dtype: Of weights and cache in memory.
         max_model_length: Tokens of prompt and response together.
-        utilization: The share of a device's memory that all its engines may take, (0, 1].
+        utilization: The fraction of a device's memory that all its engines may take, (0, 1].
         tensor_parallel_size: GPUs one engine spans; None to choose.
         engines_per_gpu: Engines that share a GPU; None to choose.
         is_sized_by_user: Whether engine arguments change what memory holds, which leaves nothing to check.
@@ -155,7 +155,7 @@ def tensor_parallel_size(demand: Demand, machine: Machine) -> int:
 
 def check_fit(demand: Demand, machine: Machine, *, tensor_parallel_size: int, n_sharing: int) -> None:
     """
-    Refuse what cannot fit: weights and a cache for one sequence against one engine's share of the memory.
+    Refuse what cannot fit: weights and a cache for one sequence against one engine's part of the memory.
 
     Raises:
         PlanError: With the arithmetic, and what to change.
@@ -164,13 +164,13 @@ def check_fit(demand: Demand, machine: Machine, *, tensor_parallel_size: int, n_
         return
     weights, cache = _n_weight_bytes(demand, tensor_parallel_size), _n_cache_bytes(demand, tensor_parallel_size)
     memory, where = _smallest(machine)
-    share = memory * demand.utilization / n_sharing
+    own = memory * demand.utilization / n_sharing
     spread = f" / tensor parallel {tensor_parallel_size}" if tensor_parallel_size > 1 else ""
     ways = _ways_out(demand, machine, tensor_parallel_size, n_sharing)
     raise PlanError(
-        f"{demand.model} cannot fit: weights {_gib(weights)} ({_weights_said(demand)}{spread}) + KV cache of one "
+        f"{demand.model} cannot fit: weights {_gib(weights)} ({_weights_text(demand)}{spread}) + KV cache of one "
         f"sequence {_gib(cache)} ({demand.max_model_length:,} tokens) = {_gib(weights + cache)}, and one engine has "
-        f"{_gib(share)} ({where} {_gib(memory)} x {demand.utilization:g} / {n_sharing} "
+        f"{_gib(own)} ({where} {_gib(memory)} x {demand.utilization:g} / {n_sharing} "
         f"engine{'' if n_sharing == 1 else 's'}); {ways}"
     )
 
@@ -212,8 +212,8 @@ def _kv_cache_bytes(demand: Demand, machine: Machine, size: int, n_sharing: int)
     weights = demand.size.n_weight_bytes(demand.dtype)
     if not machine.gpus or n_sharing == 1 or demand.is_sized_by_user or weights is None:
         return None
-    share = _smallest(machine)[0] * demand.utilization / n_sharing
-    left = share - _n_weight_bytes(demand, size) - ENGINE_BYTES
+    own = _smallest(machine)[0] * demand.utilization / n_sharing
+    left = own - _n_weight_bytes(demand, size) - ENGINE_BYTES
     return int(left) if _n_cache_bytes(demand, size) < left < math.inf else None
 
 
@@ -243,7 +243,7 @@ def _smallest(machine: Machine) -> tuple[float, str]:
     return min(known, default=(math.inf, "a GPU"))
 
 
-def _weights_said(demand: Demand) -> str:
+def _weights_text(demand: Demand) -> str:
     if demand.size.n_quantized_bytes is not None:
         return "quantised, as stored"
     return f"{demand.size.n_parameters or 0:,} parameters x {demand.size.bytes_of(demand.dtype)} bytes"

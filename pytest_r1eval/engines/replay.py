@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
+from pytest_r1eval.config.settings import Settings
+from pytest_r1eval.engines.engine import EngineFactory, EngineIdentity, EngineParts, Generation, Request
 from pytest_r1eval.errors import EngineError
 from pytest_r1eval.runs.store import Store
 
@@ -131,3 +132,24 @@ class ReplayEngine:
         store, self._store = self._store, None
         if store is not None:
             store.close()
+
+
+def _options(settings: Settings) -> ReplayOptions:
+    return ReplayOptions.parse(settings.engine_args)
+
+
+def _check(settings: Settings) -> None:
+    _options(settings)
+
+
+def _build(parts: EngineParts) -> ReplayEngine:
+    return ReplayEngine(Path(parts.settings.model), options=_options(parts.settings))
+
+
+FACTORY = EngineFactory(
+    build=_build,
+    check=_check,
+    plays_recording=True,
+    grades_here=lambda settings: _options(settings).regrade,
+    keeps_ledger=lambda settings: _options(settings).ledger,
+)

@@ -24,8 +24,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_r1eval.config.installation import ENGINES
 from pytest_r1eval.core.records import FinishReason, Response
-from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
+from pytest_r1eval.engines.engine import EngineFactory, EngineIdentity, EngineParts, Generation, Request
 from pytest_r1eval.engines.reaper import Reaper
 from pytest_r1eval.errors import EngineDiedError, EngineError
 
@@ -56,7 +57,7 @@ class VllmOptions:
         revision: Hub revision; None for a folder or the default branch.
         dtype: ``bfloat16``, ``float16``, ``float32`` or ``auto``.
         max_model_length: Tokens of prompt and response together.
-        gpu_memory_utilization: The share of one GPU's memory this engine may take, (0, 1].
+        gpu_memory_utilization: The fraction of one GPU's memory this engine may take, (0, 1].
         kv_cache_bytes: Its cache on each GPU; None to let vLLM measure what is free.
         tensor_parallel_size: GPUs one engine spans.
         arguments: Further engine arguments, passed through.
@@ -324,3 +325,23 @@ def _cpu_name() -> str:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"cpu {names[0]}" if names else "cpu"
+
+
+def _build(parts: EngineParts) -> VllmEngine:
+    settings, placement = parts.settings, parts.placement
+    return VllmEngine(
+        VllmOptions(
+            model=parts.checkpoint.model,
+            revision=parts.checkpoint.revision,
+            dtype=settings.dtype,
+            max_model_length=parts.max_model_length,
+            gpu_memory_utilization=settings.gpu_memory_utilization / parts.devices.n_sharing,
+            tensor_parallel_size=1 if placement is None else placement.tensor_parallel_size,
+            kv_cache_bytes=None if placement is None else placement.kv_cache_bytes,
+            arguments=dict(settings.engine_args),
+            log=parts.log,
+        )
+    )
+
+
+FACTORY = EngineFactory(build=_build, loads_model=True, packages=ENGINES)

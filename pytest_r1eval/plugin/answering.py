@@ -20,11 +20,12 @@ from pathlib import Path
 
 from pytest_r1eval.baselines.shelf import FoundBaseline
 from pytest_r1eval.checkpoints.inspect import Checkpoint
-from pytest_r1eval.config.settings import EngineKind, Family, Settings
+from pytest_r1eval.config.settings import Family, Settings
 from pytest_r1eval.core.attempts import Attempts
 from pytest_r1eval.core.baselines import MeasuredBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.measurements import Measurement
+from pytest_r1eval.engines.engine import engine_named, recording_of
 from pytest_r1eval.errors import BaselineError, PlanError, StoreError
 from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.ledger.book import Entry, Event, Known, Ledger, judged_entry, key_of, known, stored_result
@@ -37,7 +38,7 @@ from pytest_r1eval.sampling.open_run import seed_of
 
 def keeps_ledger(settings: Settings) -> bool:
     """Whether what is drawn is told to the ledger; a replay only where it is asked to."""
-    return settings.engine is not EngineKind.REPLAY or settings.engine_args.get("ledger") is True
+    return engine_named(settings.engine).keeps_ledger(settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +156,7 @@ class Desk:
         used = {seed for inquiry in inquiries for seed in inquiry.known.seeds}
         if first not in used:
             return first
-        if self.settings.engine is EngineKind.REPLAY or self.settings.seed is not None:
+        if recording_of(self.settings) is not None or self.settings.seed is not None:
             raise PlanError(
                 f"--r1-fresh: the seed {first} was drawn with before, so these would be the same samples; expected a "
                 "seed of its own: leave --r1-seed out, or give another"

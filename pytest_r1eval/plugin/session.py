@@ -24,11 +24,12 @@ import pytest
 from _pytest import runner
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
-from pytest_r1eval.config.settings import EngineKind, Family, Settings
+from pytest_r1eval.config.settings import Family, Settings
 from pytest_r1eval.core.benchmarks import LIVECODEBENCH_WINDOWS, Benchmark
 from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.engines.devices import Places
+from pytest_r1eval.engines.engine import recording_of
 from pytest_r1eval.engines.placement import Placement
 from pytest_r1eval.errors import PlanError, R1EvalError, StoreError
 from pytest_r1eval.exams.catalog import names_of
@@ -158,7 +159,7 @@ class RunSession:
             lines += [f"r1eval: {line}" for line in self._placement.remarks]
         if self._settings.slice is not None:
             lines.append(f"r1eval: slice {self._settings.slice}; to be merged before it is judged")
-        is_drawing = self._settings.judge_only is None and self._settings.engine is not EngineKind.REPLAY
+        is_drawing = self._settings.judge_only is None and recording_of(self._settings) is None
         if self._config.option.collectonly or not is_drawing or self._is_answered:
             return lines
         from pytest_r1eval.judging.power import outlook_lines  # noqa: PLC0415 - imports the statistics

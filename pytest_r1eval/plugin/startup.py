@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
-from pytest_r1eval.config.installation import Needs
+from pytest_r1eval.config.installation import ENGINES, Needs
 from pytest_r1eval.config.installation import check as check_installation
 from pytest_r1eval.config.options import given, names_in
-from pytest_r1eval.config.settings import EngineKind, GateKind, Settings, settings_from
+from pytest_r1eval.config.settings import GateKind, Settings, settings_from
 from pytest_r1eval.core.benchmarks import Benchmark, Grader
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.engines.devices import this_machine
+from pytest_r1eval.engines.engine import engine_named
 from pytest_r1eval.errors import R1EvalError
 from pytest_r1eval.exams.catalog import build_catalog, names_of
 from pytest_r1eval.plugin import items, rootdir
@@ -189,10 +190,7 @@ def _check_choice(config: pytest.Config, settings: Settings, catalog: dict[str, 
     if settings.judge_only is not None:
         _check_judging(config, settings, settings.judge_only, catalog)
         return
-    if settings.engine is EngineKind.REPLAY:
-        from pytest_r1eval.engines.replay import ReplayOptions  # noqa: PLC0415 - only where it is the engine
-
-        ReplayOptions.parse(settings.engine_args)
+    engine_named(settings.engine).check(settings)
     if not (config.option.markexpr or config.option.keyword or config.option.collectonly):
         raise pytest.UsageError(f"--r1-model without -m would run everything; {marks_hint(catalog)}")
 
@@ -201,11 +199,8 @@ def _needs(settings: Settings) -> Needs:
     """Say what this machine has to have for a run: a stored one nothing, and an engine elsewhere the grader alone."""
     if settings.judge_only is not None:
         return Needs(engine=False, grader=settings.regrades)
-    if settings.engine is EngineKind.REPLAY:
-        from pytest_r1eval.engines.replay import ReplayOptions  # noqa: PLC0415 - only where it is the engine
-
-        return Needs(engine=False, grader=ReplayOptions.parse(settings.engine_args).regrade)
-    return Needs(engine=settings.engine is EngineKind.VLLM, grader=True)
+    engine = engine_named(settings.engine)
+    return Needs(engine=not set(ENGINES).isdisjoint(engine.packages), grader=engine.grades_here(settings))
 
 
 def _held(run: Path, catalog: dict[str, Benchmark]) -> dict[str, Benchmark]:

@@ -12,7 +12,7 @@ import os
 import secrets
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,10 +22,11 @@ import pytest
 from pytest_r1eval.baselines.shelf import BaselineShelf
 from pytest_r1eval.checkpoints.inspect import Checkpoint, inspect_checkpoint
 from pytest_r1eval.config.options import NEWEST
-from pytest_r1eval.config.settings import EngineKind, Family, GateKind, InconclusivePolicy, Settings, sampling_for
+from pytest_r1eval.config.settings import Family, GateKind, InconclusivePolicy, Settings, sampling_for
 from pytest_r1eval.core.benchmarks import Benchmark, Grader, Sampling
 from pytest_r1eval.core.fingerprints import Harness
-from pytest_r1eval.engines.devices import DeviceShare, device_share, this_machine
+from pytest_r1eval.engines.devices import this_machine, usable_cpus, worker_devices
+from pytest_r1eval.engines.engine import EngineParts, engine_named, recording_of
 from pytest_r1eval.engines.placement import Demand, Machine, Placement
 from pytest_r1eval.engines.placement import placement as placed
 from pytest_r1eval.errors import EngineError
@@ -34,7 +35,6 @@ from pytest_r1eval.runs.store import FILE_NAME, Store
 from pytest_r1eval.sampling.open_run import seed_of, slice_message
 
 if TYPE_CHECKING:
-    from pytest_r1eval.engines.engine import Engine
     from pytest_r1eval.sampling.planning import Planner, SittingSource
     from pytest_r1eval.sampling.worker import Worker
     from pytest_r1eval.scoring.grading import CodeGrading
@@ -68,9 +68,10 @@ def checkpoint_of(settings: Settings) -> Checkpoint:
         ModelError: If it is no checkpoint.
         StoreError: If it is no recorded run.
     """
-    if settings.judge_only is None and settings.engine is not EngineKind.REPLAY:
+    stored = settings.judge_only or recording_of(settings)
+    if stored is None:
         return inspect_checkpoint(settings.model, revision=settings.revision)
-    with closing(Store.open(settings.judge_only or Path(settings.model))) as store:
+    with closing(Store.open(stored)) as store:
         header = store.header
     return Checkpoint(
         model=header.model, revision=None, name=header.model_name, identity=header.identity, max_position=None
@@ -92,7 +93,7 @@ def placement_of(
     Raises:
         PlanError: If they cannot fit, with the arithmetic.
     """
-    if settings.engine is not EngineKind.VLLM or settings.judge_only is not None:
+    if settings.judge_only is not None or not engine_named(settings.engine).loads_model:
         return None
     asked = settings.max_model_len or Sampling().max_model_length
     demand = Demand(
@@ -177,64 +178,67 @@ def rule_of(settings: Settings, *, n_gates: int) -> GateRule:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Local:
-    """What an engine of this machine needs to know of it."""
-
-    placement: Placement | None
-    share: DeviceShare
-    log: Path
-
-
 def build_worker(
     settings: Settings, *, run: Path, catalog: dict[str, Benchmark], checkpoint: Checkpoint, place: int
 ) -> Worker:
     """Put a worker together: engine, planner and graders; nothing is loaded yet."""
-    from pytest_r1eval.engines.replay import ReplayEngine, ReplayOptions  # noqa: PLC0415 - see the next line
-    from pytest_r1eval.sampling.planning import RecordedSource, TaskSource  # noqa: PLC0415
     from pytest_r1eval.sampling.worker import Worker  # noqa: PLC0415 - not in a process that only collects
-    from pytest_r1eval.scoring.pool import GradingPool  # noqa: PLC0415
 
+    factory = engine_named(settings.engine)
     owner = f"{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}-{os.getpid()}-{secrets.token_hex(4)}"
     with closing(Store.open(run)) as store:
-        seed, selected = store.header.seed, store.selected
-    source: SittingSource
+        seed, benchmarks = store.header.seed, [catalog[name] for name in store.selected]
+    log = run / "logs" / f"engine-{owner}.log"
+    parts = _engine_parts(settings, checkpoint, benchmarks, place=place, log=log)
     code = code_grading_of(settings)
-    pool: GradingPool | None
-    engine: Engine
-    if settings.engine is EngineKind.REPLAY:
-        options = ReplayOptions.parse(settings.engine_args)
-        pool = _regrading_pool(code, [catalog[name] for name in selected]) if options.regrade else None
-        grader = _lighteval() if options.regrade else "recorded"
-        source = RecordedSource(run=Path(settings.model), regrading=None if pool is None else (pool, code))
-        engine = ReplayEngine(Path(settings.model), options=options)
-    else:
-        machine = this_machine(os.environ)
-        placement = placement_of(settings, checkpoint, machine=machine, n_workers=settings.n_workers)
-        share = _claimed_share(machine, placement, place=place, n_workers=settings.n_workers)
-        pool = GradingPool(n_processes=max(1, min(N_SCORING_PROCESSES_PER_WORKER, len(share.cpus))), code=code)
-        grader = _lighteval()
-        source = TaskSource(settings=settings, checkpoint=checkpoint, pool=pool, code=code)
-        lengths = [sampling_for(catalog[name], settings, max_position=checkpoint.max_position) for name in selected]
-        longest = max(sampling.max_model_length for sampling in lengths)
-        if settings.engine is EngineKind.SERVER:
-            engine = _server_engine(settings, checkpoint=checkpoint, max_model_length=longest)
-        else:
-            log = run / "logs" / f"engine-{owner}.log"
-            parts = _Local(placement=placement, share=share, log=log)
-            engine = _vllm_engine(settings, checkpoint=checkpoint, max_model_length=longest, local=parts)
-    planner = _planner(settings, checkpoint=checkpoint, run=run, source=source, n_gates=len(selected), seed=seed)
+    pool = None
+    if factory.grades_here(settings):
+        pool = _pool(settings, benchmarks, code=code, n_cpus=len(parts.devices.cpus))
     return Worker(
         run=run,
         owner=owner,
         benchmarks=catalog,
-        planner=planner,
-        engine=engine,
+        planner=_planner(
+            settings,
+            checkpoint=checkpoint,
+            run=run,
+            source=_source(settings, checkpoint, pool=pool, code=code),
+            n_gates=len(benchmarks),
+            seed=seed,
+        ),
+        engine=factory.build(parts),
         pool=pool,
-        grader=grader,
+        grader="recorded" if pool is None else f"lighteval {metadata.version('lighteval')}",
         checkpoint=checkpoint,
         n_workers=settings.n_workers,
         timeout_s=settings.timeout_s,
+    )
+
+
+def _engine_parts(
+    settings: Settings, checkpoint: Checkpoint, benchmarks: Sequence[Benchmark], *, place: int, log: Path
+) -> EngineParts:
+    """Gather what an engine can be made of; its devices go into the environment, before anything imports torch."""
+    lengths = [sampling_for(one, settings, max_position=checkpoint.max_position).max_model_length for one in benchmarks]
+    loads_model = engine_named(settings.engine).loads_model
+    machine = this_machine(os.environ) if loads_model else Machine(cpus=usable_cpus())
+    placement = placement_of(settings, checkpoint, machine=machine, n_workers=settings.n_workers)
+    devices = worker_devices(
+        worker=place,
+        n_workers=settings.n_workers,
+        tensor_parallel_size=1 if placement is None else placement.tensor_parallel_size,
+        gpus=tuple(gpu.name for gpu in machine.gpus),
+        cpus=machine.cpus,
+    )
+    if placement is not None:
+        os.environ.update(devices.environment())
+    return EngineParts(
+        settings=settings,
+        checkpoint=checkpoint,
+        max_model_length=max(lengths),
+        devices=devices,
+        placement=placement,
+        log=log,
     )
 
 
@@ -245,17 +249,14 @@ def rehearse_plans(benchmarks: Sequence[Benchmark], *, settings: Settings, check
     Raises:
         R1EvalError: If one cannot be planned: its exam, its prompts, or its baseline.
     """
-    from pytest_r1eval.sampling.planning import RecordedSource, TaskSource  # noqa: PLC0415 - imports statistics
-    from pytest_r1eval.scoring.pool import GradingPool  # noqa: PLC0415 - the same
+    from pytest_r1eval.scoring.pool import GradingPool  # noqa: PLC0415 - not in a process that only collects
 
-    source: SittingSource
+    code = code_grading_of(settings)
     with ExitStack() as ending:
-        if settings.engine is EngineKind.REPLAY:
-            source = RecordedSource(run=Path(settings.model))
-        else:
-            code = code_grading_of(settings)
+        pool = None
+        if recording_of(settings) is None:
             pool = ending.enter_context(GradingPool(n_processes=1, code=code))
-            source = TaskSource(settings=settings, checkpoint=checkpoint, pool=pool, code=code, is_rehearsal=True)
+        source = _source(settings, checkpoint, pool=pool, code=code, is_rehearsal=True)
         planner = _planner(
             settings, checkpoint=checkpoint, run=run, source=source, n_gates=len(benchmarks),
             seed=seed_of(settings, checkpoint),
@@ -285,30 +286,34 @@ def _planner(  # noqa: PLR0913 - a planner's parts, named at both calls
     )
 
 
-def _claimed_share(machine: Machine, placement: Placement | None, *, place: int, n_workers: int) -> DeviceShare:
-    """Work out this worker's devices and put them into the environment, before anything imports torch."""
-    share = device_share(
-        worker=place,
-        n_workers=n_workers,
-        tensor_parallel_size=1 if placement is None else placement.tensor_parallel_size,
-        gpus=() if placement is None else tuple(gpu.name for gpu in machine.gpus),
-        cpus=machine.cpus,
-    )
-    os.environ.update(share.environment())
-    return share
+def _source(
+    settings: Settings,
+    checkpoint: Checkpoint,
+    *,
+    pool: GradingPool | None,
+    code: CodeGrading,
+    is_rehearsal: bool = False,
+) -> SittingSource:
+    """Say where exams and prompts come from: a recorded run, or tasks and the model's chat template."""
+    from pytest_r1eval.sampling.planning import RecordedSource, TaskSource  # noqa: PLC0415 - imports the statistics
+
+    if (recording := recording_of(settings)) is not None:
+        return RecordedSource(run=recording, regrading=None if pool is None else (pool, code))
+    if pool is None:
+        raise EngineError(
+            f"--r1-engine {settings.engine} grades nothing here and plays no recording; expected an EngineFactory with "
+            "grades_here or plays_recording. Repair the package that registers it"
+        )
+    return TaskSource(settings=settings, checkpoint=checkpoint, pool=pool, code=code, is_rehearsal=is_rehearsal)
 
 
-def _regrading_pool(code: CodeGrading, benchmarks: Sequence[Benchmark]) -> GradingPool:
-    """Make the graders of recorded answers; exams and prompts are recorded too, so that programs need no LightEval."""
+def _pool(settings: Settings, benchmarks: Sequence[Benchmark], *, code: CodeGrading, n_cpus: int) -> GradingPool:
+    """Make the graders; where exams and prompts are recorded too, programs need no LightEval."""
     from pytest_r1eval.scoring.pool import GradingPool  # noqa: PLC0415 - not in a process that only collects
 
-    is_for_programs = all(benchmark.grader is Grader.CODE for benchmark in benchmarks)
-    return GradingPool(n_processes=N_SCORING_PROCESSES_PER_WORKER, code=code, is_for_programs=is_for_programs)
-
-
-def _lighteval() -> str:
-    """Name what grades answers."""
-    return f"lighteval {metadata.version('lighteval')}"
+    is_for_programs = recording_of(settings) is not None and all(one.grader is Grader.CODE for one in benchmarks)
+    n_processes = max(1, min(N_SCORING_PROCESSES_PER_WORKER, n_cpus))
+    return GradingPool(n_processes=n_processes, code=code, is_for_programs=is_for_programs)
 
 
 def code_grading_of(settings: Settings) -> CodeGrading:
@@ -322,49 +327,3 @@ def code_grading_of(settings: Settings) -> CodeGrading:
         tests=cache_folder(os.environ),
         allow_unsafe=settings.unsafe_code,
     )
-
-
-def _vllm_engine(settings: Settings, *, checkpoint: Checkpoint, max_model_length: int, local: _Local) -> Engine:
-    from pytest_r1eval.engines.vllm import VllmEngine, VllmOptions  # noqa: PLC0415 - only where it is the engine
-
-    placement = local.placement
-    return VllmEngine(
-        VllmOptions(
-            model=checkpoint.model,
-            revision=checkpoint.revision,
-            dtype=settings.dtype,
-            max_model_length=max_model_length,
-            gpu_memory_utilization=settings.gpu_memory_utilization / local.share.n_sharing,
-            tensor_parallel_size=1 if placement is None else placement.tensor_parallel_size,
-            kv_cache_bytes=None if placement is None else placement.kv_cache_bytes,
-            arguments=dict(settings.engine_args),
-            log=local.log,
-        )
-    )
-
-
-def _server_engine(settings: Settings, *, checkpoint: Checkpoint, max_model_length: int) -> Engine:
-    """
-    Make the engine that asks a server; workers divide the requests in flight among themselves.
-
-    Raises:
-        EngineError: If an engine argument or the key is not what it must be, or aiohttp is missing.
-    """
-    try:
-        from pytest_r1eval.engines.server import ApiKey, ServerEngine, ServerOptions  # noqa: PLC0415
-    except ImportError as error:
-        raise EngineError(
-            f"--r1-engine server needs aiohttp, which cannot be imported ({error}); install pytest-r1eval[server]"
-        ) from error
-    from pytest_r1eval.engines.pacing import Patience, patience_from  # noqa: PLC0415
-    from pytest_r1eval.exams.tasks import PromptTokenizer  # noqa: PLC0415
-
-    share = max(1, Patience().max_concurrent // settings.n_workers)
-    options = ServerOptions(
-        url=settings.server_url or "",
-        names=tuple(dict.fromkeys((settings.model, checkpoint.model, checkpoint.name))),
-        max_model_length=max_model_length,
-        patience=patience_from(settings.engine_args, default=Patience(max_concurrent=share)),
-        key=ApiKey.from_environment(os.environ),
-    )
-    return ServerEngine(options, tokens=lambda: PromptTokenizer(model=checkpoint.model, revision=checkpoint.revision))

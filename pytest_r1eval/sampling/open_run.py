@@ -17,9 +17,10 @@ from pathlib import Path
 from threading import Thread
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
-from pytest_r1eval.config.settings import EngineKind, GateKind, Settings, sampling_for
+from pytest_r1eval.config.settings import GateKind, Settings, sampling_for
 from pytest_r1eval.core.benchmarks import Benchmark, Grader
 from pytest_r1eval.core.plans import Slice
+from pytest_r1eval.engines.engine import recording_of
 from pytest_r1eval.errors import PlanError
 from pytest_r1eval.runs.lock import RunLock
 from pytest_r1eval.runs.store import RunHeader, Store
@@ -120,8 +121,8 @@ def seed_of(settings: Settings, checkpoint: Checkpoint) -> int:
     """
     if settings.seed is not None:
         return settings.seed
-    if settings.engine is EngineKind.REPLAY:
-        with closing(Store.open(Path(settings.model))) as store:
+    if (recording := recording_of(settings)) is not None:
+        with closing(Store.open(recording)) as store:
             return store.header.seed
     return int.from_bytes(hashlib.sha256(checkpoint.identity.weights.encode()).digest()[:6], "big")
 
@@ -162,7 +163,7 @@ def _check_unchanged(
         return
     wanted: dict[str, object] = {"system prompt": settings.system_prompt}
     found: dict[str, object] = {"system prompt": plan.system_prompt}
-    is_replay = settings.engine is EngineKind.REPLAY
+    is_replay = recording_of(settings) is not None
     if not is_replay:
         wanted["sampling"] = sampling_for(benchmark, settings, max_position=max_position)
         found["sampling"] = plan.sampling

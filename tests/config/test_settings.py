@@ -12,7 +12,6 @@ import pytest
 
 from pytest_r1eval.config.options import MARKS, NEWEST, OPTIONS, Option, chosen_model
 from pytest_r1eval.config.settings import (
-    EngineKind,
     Family,
     GateKind,
     InconclusivePolicy,
@@ -58,7 +57,7 @@ LINEAGES: list[dict[str, Any]] = [{"step": 1}, {"parent": "a/b"}, {"commit": "c"
 KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("model", "a/a", "b/b", "c/c", ("a/a", "b/b", "c/c")),
     ("revision", "r1", "r2", "r3", ("r1", "r2", "r3")),
-    ("engine", "replay", "vllm", "replay", (EngineKind.REPLAY, EngineKind.VLLM, EngineKind.REPLAY)),
+    ("engine", "replay", "vllm", "replay", ("replay", "vllm", "replay")),
     ("server-url", "http://a:1", "https://b/v1/", "http://c/d", ("http://a:1", "https://b", "http://c/d")),
     ("tp", "2", "auto", "8", (2, None, 8)),
     ("engines-per-gpu", "2", "auto", "8", (2, None, 8)),
@@ -93,7 +92,7 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
 """Option, value on the command line, in the environment, in the ini file, and what each becomes."""
 
 DEFAULTS: dict[str, object] = {
-    "engine": EngineKind.VLLM,
+    "engine": "vllm",
     "server_url": None,
     "tp": None,
     "engines_per_gpu": None,
@@ -322,7 +321,7 @@ BAD_VALUES = [
         (("output-dir",), ("~nobody-of-this-name/runs",), "a path"),
         (("two-sided", "exact", "unsafe-code"), ("maybe", "2"), "true or false"),
         (("server-url",), ("localhost:8000", "ftp://a", "http://", "http:///v1"), SERVER_URL),
-        (("engine",), ("VLLM", "sglang"), "one of vllm, server, replay"),
+        (("engine",), ("VLLM", "sglang"), "one of replay, server, vllm"),
         (("gate",), ("sometimes",), f"one of {', '.join(GateKind)}"),
         (("inconclusive",), ("ignore",), "one of fail, pass"),
         (("max-samples",), ("64",), "one of k, auto"),
@@ -336,7 +335,6 @@ BAD_VALUES = [
 
 
 PARSED_BY_PYTEST = {
-    "engine",
     "exact",
     "family",
     "gate",
@@ -402,7 +400,6 @@ class TestBadValues:
     @pytest.mark.parametrize(
         ("name", "kinds"),
         [
-            ("engine", EngineKind),
             ("grader", CodeGrader),
             ("gate", GateKind),
             ("max-samples", MaxSamples),
@@ -419,7 +416,7 @@ class TestBadValues:
 
     def test_every_choice_is_an_enum(self) -> None:
         """The test above names all of them."""
-        assert len([option for option in OPTIONS if option.choices]) == 8
+        assert len([option for option in OPTIONS if option.choices]) == 7
 
     def test_marks_are_the_benchmarks(self) -> None:
         """Registered without importing them."""
@@ -437,11 +434,6 @@ class TestBadValues:
 class TestServer:
     """An address, and nothing that is a secret."""
 
-    def test_engine_server_needs_one(self, read: Read) -> None:
-        """The message shows how it is written."""
-        expected = "--r1-engine server needs to know which: expected --r1-server-url URL, as in http://localhost:8000"
-        assert expected == usage_error(read, "--r1-engine", "server")
-
     @pytest.mark.parametrize("url", ["http://me:hush@a", "https://a/v1?key=hush", "https://a/#hush", "http://a:hush"])
     def test_what_may_be_secret_is_not_repeated(self, read: Read, url: str) -> None:
         """A key belongs into the environment, and a message into a log that others read."""
@@ -454,7 +446,7 @@ class TestServer:
         """One ini file serves runs with and without the server."""
         found = read("--r1-engine", "vllm", ini="r1_server_url = http://a")
 
-        assert (found.engine, found.server_url) == (EngineKind.VLLM, "http://a")
+        assert (found.engine, found.server_url) == ("vllm", "http://a")
 
 
 class TestUpload:

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_r1eval.engines.devices import (
-    DeviceShare,
     Places,
-    device_share,
+    WorkerDevices,
     gpu_memory,
     this_machine,
     usable_cpus,
     visible_gpus,
+    worker_devices,
 )
 from pytest_r1eval.engines.placement import GIB, Gpu
 from pytest_r1eval.errors import PlanError
@@ -29,10 +29,10 @@ MIG = ("MIG-1c1a2d6c-8f1e-5d3f-9b2c-0a1b2c3d4e5f", "MIG-2c1a2d6c-8f1e-5d3f-9b2c-
 
 def shares(
     n_workers: int, *, gpus: tuple[str, ...], tensor_parallel_size: int = 1, cpus: tuple[int, ...] = ()
-) -> list[DeviceShare]:
+) -> list[WorkerDevices]:
     """Return every worker's share."""
     return [
-        device_share(
+        worker_devices(
             worker=worker, n_workers=n_workers, tensor_parallel_size=tensor_parallel_size, gpus=gpus, cpus=cpus
         )
         for worker in range(n_workers)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
-from pytest_r1eval.config.settings import EngineKind, GateKind, MaxSamples, Settings
+from pytest_r1eval.config.settings import GateKind, MaxSamples, Settings
 from pytest_r1eval.core.benchmarks import CodeGrader
 from pytest_r1eval.core.fingerprints import ModelIdentity
 from pytest_r1eval.exams.catalog import SMOKE, SMOKE_CODE
@@ -57,7 +57,7 @@ def test_what_changes_no_answer_is_the_same_question(settings: Settings, change:
         {"template_date": dt.date(2026, 1, 1)},
         {"dtype": "float32"},
         {"engine_args": {"quantization": "fp8"}},
-        {"engine": EngineKind.SERVER},
+        {"engine": "server"},
         {"asked_gate": GateKind.SEQUENTIAL, "max_samples": MaxSamples.AUTO},
         {"asked_gate": GateKind.SEQUENTIAL},
         {"data": None},

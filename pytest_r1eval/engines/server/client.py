@@ -12,23 +12,19 @@ Decisions:
   for Python. The price: a proxy in between must allow for silences as long as a response takes.
 - After any failure but "busy" the server has to show that it is still the same one before it is asked on, and one
   request does that for all; so a restarted server is not met by a thousand probes, nor taken for granted.
-- The key stands in the session's headers alone, and is blotted out of everything that a server says.
+- The key is in the session's headers alone, and is removed from everything that a server answers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import random
-import re
 import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Protocol, TypeVar
 
@@ -37,11 +33,28 @@ import aiohttp
 from pytest_r1eval.core.records import FinishReason, Response
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
 from pytest_r1eval.engines.pacing import Patience, Streak, Window
+from pytest_r1eval.engines.server.key import KEY_VARIABLES, ApiKey
+from pytest_r1eval.engines.server.wire import (
+    FORMS,
+    NEUTRAL,
+    Completion,
+    Form,
+    RefusalError,
+    Reply,
+    Served,
+    SetbackError,
+    completion_in,
+    is_plausible,
+    message_in,
+    models_in,
+    object_in,
+    retry_after_s,
+    text_or_none,
+)
 from pytest_r1eval.errors import EngineError
 
 T = TypeVar("T")
 
-KEY_VARIABLES = ("R1_SERVER_API_KEY", "OPENAI_API_KEY")
 CONNECT_TIMEOUT_S = 10.0
 LOOK_TIMEOUT_S = 30.0
 """For what a server says about itself; a busy one answers late, a vanished one never."""
@@ -50,62 +63,12 @@ UNSAID = "server"
 
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 """Seconds and probes: a host that vanished without a word is noticed after two minutes, not after `timeout_s`."""
-_NEUTRAL: Mapping[str, float] = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
-"""Values that change nothing, in the words of vLLM and SGLang."""
 _PROBE_IDS = (0, 1, 2)
 """Valid in every vocabulary; their completion is thrown away."""
 _PROBE_TEXT = "1 + 1 ="
-_GIVEN_UP = "abort"
-"""How vLLM ends what it was working on when it is told to stop; its successor can be asked again."""
 _BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 _PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
 _SHOWN_CHARACTERS = 300
-_BLOT = "[API key]"
-
-
-class ApiKey:
-    """A secret: it goes into a header and nowhere else, least of all into a repr."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str | None) -> None:
-        self._text = text
-
-    def __repr__(self) -> str:
-        return f"ApiKey({'none' if self._text is None else 'hidden'})"
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> ApiKey:
-        """
-        Take the key from the first variable that holds one.
-
-        Raises:
-            EngineError: If it cannot be sent as a header.
-        """
-        for name in KEY_VARIABLES:
-            text = environment.get(name, "").strip()
-            if text and not (text.isascii() and text.isprintable() and " " not in text):
-                raise EngineError(f"{name} holds what no API key is made of; expected one word in ASCII. Set it anew")
-            if text:
-                return cls(text)
-        return cls(None)
-
-    @property
-    def is_given(self) -> bool:
-        """Whether there is one."""
-        return self._text is not None
-
-    def headers(self) -> dict[str, str]:
-        """Return the header that carries it."""
-        return {} if self._text is None else {"Authorization": f"Bearer {self._text}"}
-
-    def blotted(self, text: str) -> str:
-        """Return a text without the key."""
-        return text if self._text is None else text.replace(self._text, _BLOT)
-
-    def blotted_bytes(self, content: bytes) -> bytes:
-        """Return what a server said without the key."""
-        return content if self._text is None else content.replace(self._text.encode(), _BLOT.encode())
 
 
 class Tokens(Protocol):
@@ -145,74 +108,6 @@ class ServerOptions:
     key: ApiKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Served:
-    """What a server says about itself; equal as long as it is the same server."""
-
-    name: str
-    root: str | None
-    max_model_length: int | None
-    owner: str | None
-    version: str | None
-
-    @property
-    def engine(self) -> str:
-        if self.version is not None:
-            return f"vllm {self.version}"
-        return f"{self.owner or 'openai-compatible'} server"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Form:
-    """How requests are put to this server."""
-
-    is_text: bool
-    is_neutral: bool
-    server_adds_first: bool = False
-
-    @property
-    def notes(self) -> str:
-        notes = ["prompts as text"] * self.is_text + ["its own top-k"] * (not self.is_neutral)
-        return f" ({', '.join(notes)})" if notes else ""
-
-
-_FORMS = tuple(
-    _Form(is_text=is_text, is_neutral=is_neutral) for is_text in (False, True) for is_neutral in (True, False)
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reply:
-    """An HTTP response, read."""
-
-    status: int
-    body: bytes
-    retry_after_s: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Completion:
-    """The one choice of a completions response."""
-
-    text: str
-    finish_reason: str | None
-    n_tokens: int
-    n_prompt_tokens: int | None
-
-
-class _SetbackError(Exception):
-    """A failure that may pass; never leaves this module."""
-
-    def __init__(self, reason: str, *, is_busy: bool = False, pause_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.is_busy = is_busy
-        self.pause_s = pause_s
-
-
-class _RefusalError(Exception):
-    """A server's definite no to one request; never leaves this module."""
-
-
 class ServerEngine:
     """
     Asks one server, as often and as long as is reasonable.
@@ -231,8 +126,8 @@ class ServerEngine:
         self._closed = asyncio.Event()
         self._window = Window(maximum=options.patience.max_concurrent)
         self._outage = self._streak(options.patience.start_patience_s)
-        self._served: _Served | None = None
-        self._form = _FORMS[0]
+        self._served: Served | None = None
+        self._form = FORMS[0]
         self._is_started = False
         self._doubt = asyncio.Event()
         self._looking = asyncio.Lock()
@@ -280,13 +175,13 @@ class ServerEngine:
         for n_attempts in itertools.count(1):
             try:
                 completion = await self._attempt(body)
-            except _SetbackError as setback:
+            except SetbackError as setback:
                 if not setback.is_busy:
                     failures.fail()
                 if failures.is_too_long:
                     raise self._gave_up(failures, setback, what=_name(request)) from setback
                 await self._pause(self._patience.pause_s(n_attempts, uniform=random.uniform))
-            except _RefusalError as refusal:
+            except RefusalError as refusal:
                 raise EngineError(
                     f"the server at {self._options.url} refuses {_name(request)}: {refusal}; expected a completion. "
                     "Compare the server's limits with what the run asks for"
@@ -304,14 +199,14 @@ class ServerEngine:
 
     # Asking
 
-    async def _attempt(self, body: Mapping[str, object]) -> _Completion:
+    async def _attempt(self, body: Mapping[str, object]) -> Completion:
         async with self._window.slot() as epoch:
             await self._pause(self._resume_at - time.monotonic())
             await self._reassure()
             try:
                 reply = await self._ask("POST", "/v1/completions", body=body, timeout_s=self._patience.timeout_s)
-                completion = _completion(reply.body)
-            except _SetbackError as setback:
+                completion = completion_in(reply.body)
+            except SetbackError as setback:
                 self._window.narrow(epoch)
                 self._note(setback)
                 raise
@@ -319,7 +214,7 @@ class ServerEngine:
         self._outage.end()
         return completion
 
-    def _note(self, setback: _SetbackError) -> None:
+    def _note(self, setback: SetbackError) -> None:
         """Let all requests know of one's setback."""
         if not setback.is_busy:
             self._doubt.set()
@@ -356,7 +251,7 @@ class ServerEngine:
         while True:
             try:
                 result = await step()
-            except _SetbackError as setback:
+            except SetbackError as setback:
                 self._outage.fail()
                 if self._outage.is_too_long:
                     raise self._gave_up(self._outage, setback) from setback
@@ -377,13 +272,13 @@ class ServerEngine:
 
     async def _ask(
         self, method: str, path: str, *, timeout_s: float, body: Mapping[str, object] | None = None
-    ) -> _Reply:
+    ) -> Reply:
         """
         Send one request.
 
         Raises:
-            _SetbackError: If it failed in a way that may pass.
-            _RefusalError: If the server will not answer it, now or later.
+            SetbackError: If it failed in a way that may pass.
+            RefusalError: If the server will not answer it, now or later.
             EngineError: If the server will not answer us at all.
         """
         if self._session is None:
@@ -397,25 +292,25 @@ class ServerEngine:
                 content = self._options.key.blotted_bytes(await response.read())
         except TimeoutError as error:
             # aiohttp's frames hold the headers, and a traceback with locals would show them.
-            raise _SetbackError(f"no answer to {path} within {timeout_s:g} s") from error.with_traceback(None)
+            raise SetbackError(f"no answer to {path} within {timeout_s:g} s") from error.with_traceback(None)
         except (aiohttp.ClientError, OSError) as error:
             reason = self._shown(str(error) or type(error).__name__)
-            raise _SetbackError(f"{path}: {reason}") from error.with_traceback(None)
-        reply = _Reply(
-            status=response.status, body=content, retry_after_s=_retry_after_s(response.headers.get("Retry-After"))
+            raise SetbackError(f"{path}: {reason}") from error.with_traceback(None)
+        reply = Reply(
+            status=response.status, body=content, retry_after_s=retry_after_s(response.headers.get("Retry-After"))
         )
         self._check_status(reply, path)
         return reply
 
-    def _check_status(self, reply: _Reply, path: str) -> None:
+    def _check_status(self, reply: Reply, path: str) -> None:
         if reply.status == HTTPStatus.OK:
             return
-        said = f"{path} gave status {reply.status}: {self._shown(_message(reply.body))}"
+        said = f"{path} gave status {reply.status}: {self._shown(message_in(reply.body))}"
         match reply.status:
             case status if status in _BUSY:
-                raise _SetbackError(said, is_busy=True, pause_s=reply.retry_after_s)
+                raise SetbackError(said, is_busy=True, pause_s=reply.retry_after_s)
             case status if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise _SetbackError(said, pause_s=reply.retry_after_s)
+                raise SetbackError(said, pause_s=reply.retry_after_s)
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
                 known = "the key it was given" if self._options.key.is_given else "a request without a key"
                 raise EngineError(
@@ -432,11 +327,11 @@ class ServerEngine:
                     f"the server at {self._options.url} answers {path} with status {status}; expected an answer, not "
                     "another address. Give the final one as --r1-server-url"
                 )
-        raise _RefusalError(said)
+        raise RefusalError(said)
 
     # Looking
 
-    async def _look(self) -> _Served:
+    async def _look(self) -> Served:
         """
         Ask the server who it is.
 
@@ -445,25 +340,25 @@ class ServerEngine:
         """
         try:
             models = await self._ask("GET", "/v1/models", timeout_s=LOOK_TIMEOUT_S)
-        except _RefusalError as refusal:
+        except RefusalError as refusal:
             raise EngineError(
                 f"the server at {self._options.url} does not say what it serves ({refusal}); expected a list at "
                 "/v1/models. Check --r1-server-url"
             ) from refusal
-        return replace(self._chosen(_served(models.body)), version=await self._version())
+        return replace(self._chosen(models_in(models.body)), version=await self._version())
 
     async def _version(self) -> str | None:
         """Ask for vLLM's version, which only vLLM answers."""
         try:
             reply = await self._ask("GET", "/version", timeout_s=LOOK_TIMEOUT_S)
-        except (_RefusalError, EngineError):
+        except (RefusalError, EngineError):
             return None
         try:
-            return _text_or_none(_object(reply.body).get("version"))
-        except _SetbackError:  # an answer, and none of vLLM's
+            return text_or_none(object_in(reply.body).get("version"))
+        except SetbackError:  # an answer, and none of vLLM's
             return None
 
-    def _chosen(self, served: tuple[_Served, ...]) -> _Served:
+    def _chosen(self, served: tuple[Served, ...]) -> Served:
         """Pick the judged model: by its name, by where it lies, or as the only one, if nothing speaks against it."""
         names = self._options.names
         for model in served:
@@ -472,7 +367,7 @@ class ServerEngine:
         for model in served:
             if model.root in names:
                 return model
-        if len(served) == 1 and _is_plausible(served[0], names):
+        if len(served) == 1 and is_plausible(served[0], names):
             return served[0]
         found = ", ".join(
             repr(model.name) + (f" (from {model.root})" if model.root not in {None, model.name} else "")
@@ -483,7 +378,7 @@ class ServerEngine:
             f"that model, or, if it is the same one, with --served-model-name {names[0]}"
         )
 
-    def _check_room(self, served: _Served) -> None:
+    def _check_room(self, served: Served) -> None:
         needed = self._options.max_model_length
         if served.max_model_length is not None and served.max_model_length < needed:
             raise EngineError(
@@ -492,26 +387,26 @@ class ServerEngine:
                 f"--r1-max-model-len {served.max_model_length}"
             )
 
-    async def _found_form(self) -> _Form:
+    async def _found_form(self) -> Form:
         """Find the first form of request that the server takes; one token each."""
         refusals = []
-        for form in _FORMS:
+        for form in FORMS:
             try:
                 return await self._probed(form)
-            except _RefusalError as refusal:
+            except RefusalError as refusal:
                 refusals.append(str(refusal))
         raise EngineError(
             f"the server at {self._options.url} takes neither token ids nor text ({refusals[0]}; {refusals[-1]}); "
             "expected an OpenAI-compatible /v1/completions. Check what it serves"
         )
 
-    async def _probed(self, form: _Form) -> _Form:
+    async def _probed(self, form: Form) -> Form:
         if form.is_text and self._tokens is None:
             self._tokens = await asyncio.to_thread(self._load_tokens)
         prompt: object = _PROBE_TEXT if form.is_text else list(_PROBE_IDS)
         body = {**self._common(form), "prompt": prompt, "max_tokens": 1, "temperature": 1.0, "top_p": 1.0, "seed": 0}
         reply = await self._ask("POST", "/v1/completions", body=body, timeout_s=self._patience.timeout_s)
-        counted = _completion(reply.body).n_prompt_tokens
+        counted = completion_in(reply.body).n_prompt_tokens
         if self._tokens is None or not form.is_text or counted is None:
             return form
         n_expected = len(self._tokens.encode(_PROBE_TEXT))
@@ -524,7 +419,7 @@ class ServerEngine:
 
     # Values
 
-    def _common(self, form: _Form) -> dict[str, object]:
+    def _common(self, form: Form) -> dict[str, object]:
         if self._served is None:
             raise EngineError("the server engine is not started; start it before the first request")
         return {
@@ -533,7 +428,7 @@ class ServerEngine:
             "stream": False,
             "presence_penalty": 0.0,
             "frequency_penalty": 0.0,
-            **(_NEUTRAL if form.is_neutral else {}),
+            **(NEUTRAL if form.is_neutral else {}),
         }
 
     def _body(self, request: Request) -> dict[str, object]:
@@ -558,7 +453,7 @@ class ServerEngine:
             )
         return self._tokens.decode(request.prompt[1:])
 
-    def _checked(self, completion: _Completion, request: Request) -> Response:
+    def _checked(self, completion: Completion, request: Request) -> Response:
         """
         Take a completion only for what was asked.
 
@@ -587,7 +482,7 @@ class ServerEngine:
     def _streak(self, patience_s: float) -> Streak:
         return Streak(n_failures=self._patience.n_failures, patience_s=patience_s, clock=time.monotonic)
 
-    def _gave_up(self, streak: Streak, setback: _SetbackError, *, what: str = "") -> EngineError:
+    def _gave_up(self, streak: Streak, setback: SetbackError, *, what: str = "") -> EngineError:
         advice, option = "Check --r1-server-url, and that the server is up", "start_patience_s"
         if self._is_started:
             advice = "What was generated is stored: look into the server's log, and go on with --r1-resume"
@@ -616,109 +511,3 @@ def _kept_alive(address: aiohttp.AddrInfoType) -> socket.socket:
 
 def _name(request: Request) -> str:
     return f"{request.benchmark}/{request.problem_id}/{request.index}"
-
-
-def _is_plausible(served: _Served, names: tuple[str, ...]) -> bool:
-    """
-    Tell whether what a server says of its only model speaks for the judged one, or says nothing.
-
-    A path or Hub id names a model by its last part; in the Hub's cache by
-    ``models--org--name``. A bare name (``prod``) may stand for anything.
-    """
-    told = [text for text in (served.root, served.name) if text is not None and "/" in text]
-    parts = {part.lower() for text in told for part in re.split(r"/|--", text)}
-    return not told or any(name.rstrip("/").rpartition("/")[2].lower() in parts for name in names)
-
-
-def _retry_after_s(header: str | None) -> float | None:
-    """Read ``Retry-After``: seconds, or a date."""
-    if header is None:
-        return None
-    if header.strip().isdecimal():
-        return float(header)
-    try:
-        until = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    return max(0.0, (until - datetime.now(UTC)).total_seconds()) if until.tzinfo is not None else None
-
-
-def _object(body: bytes) -> dict[str, object]:
-    try:
-        content = json.loads(body)
-    except ValueError as error:
-        raise _SetbackError(f"it answered {len(body)} bytes that are no JSON") from error
-    if not isinstance(content, dict):
-        raise _SetbackError(f"it answered a JSON {type(content).__name__} instead of an object")
-    return content
-
-
-def _message(body: bytes) -> str:
-    """Find the sentence in an error's body: OpenAI's form, vLLM's older one, or the body itself."""
-    try:
-        content = json.loads(body)
-    except ValueError:
-        content = None
-    if isinstance(content, dict):
-        error = content.get("error", content)
-        message = error.get("message") if isinstance(error, dict) else error
-        if isinstance(message, str):
-            return message
-    return body.decode("utf-8", errors="replace") or "nothing more"
-
-
-def _served(body: bytes) -> tuple[_Served, ...]:
-    models = _object(body).get("data")
-    if not isinstance(models, list):
-        raise _SetbackError("/v1/models gave no list of models")
-    return tuple(
-        _Served(
-            name=model["id"],
-            root=_text_or_none(model.get("root")),
-            max_model_length=_count_or_none(model.get("max_model_len")),
-            owner=_text_or_none(model.get("owned_by")),
-            version=None,
-        )
-        for model in models
-        if isinstance(model, dict) and isinstance(model.get("id"), str)
-    )
-
-
-def _completion(body: bytes) -> _Completion:
-    """
-    Read a completions response.
-
-    Raises:
-        _SetbackError: If it is none; a proxy's page, a response cut off in the middle.
-        EngineError: If it does not say how many tokens were generated.
-    """
-    content = _object(body)
-    match content.get("choices"):
-        case [{"text": str(text), **choice}]:
-            reason = _text_or_none(choice.get("finish_reason"))
-        case _:
-            raise _SetbackError("it answered JSON without exactly one choice with text")
-    if reason == _GIVEN_UP:
-        raise _SetbackError(f"it gave the request up (finish reason {reason!r})")
-    usage = content.get("usage")
-    counts: dict[str, object] = usage if isinstance(usage, dict) else {}
-    n_tokens = _count_or_none(counts.get("completion_tokens"))
-    if n_tokens is None:
-        raise EngineError(
-            "the server does not say how many tokens it generated; expected usage.completion_tokens in its "
-            "answer. Use a server that counts them (vLLM does)"
-        )
-    return _Completion(
-        text=text,
-        finish_reason=reason,
-        n_tokens=n_tokens,
-        n_prompt_tokens=_count_or_none(counts.get("prompt_tokens")),
-    )
-
-
-def _text_or_none(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _count_or_none(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -20,7 +20,8 @@ from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.records import FinishReason, Response
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
 from pytest_r1eval.engines.pacing import Patience
-from pytest_r1eval.engines.server import ApiKey, ServerEngine, ServerOptions
+from pytest_r1eval.engines.server.client import ServerEngine, ServerOptions
+from pytest_r1eval.engines.server.key import ApiKey
 from pytest_r1eval.errors import EngineError
 
 KEY = "sk-do-not-show-0123456789"
@@ -678,29 +679,6 @@ class TestKey:
 
         assert "refuses a request without a key" in message
         assert "Set R1_SERVER_API_KEY in the environment" in message
-
-    @pytest.mark.parametrize(
-        ("environment", "expected"),
-        [
-            ({}, {}),
-            ({"OPENAI_API_KEY": "b"}, {"Authorization": "Bearer b"}),
-            ({"OPENAI_API_KEY": "b", "R1_SERVER_API_KEY": " a\n"}, {"Authorization": "Bearer a"}),
-            ({"OPENAI_API_KEY": "b", "R1_SERVER_API_KEY": ""}, {"Authorization": "Bearer b"}),
-        ],
-    )
-    def test_comes_from_the_environment(self, environment: dict[str, str], expected: dict[str, str]) -> None:
-        """Ours first, then the one every client reads."""
-        key = ApiKey.from_environment(environment)
-
-        assert expected == key.headers()
-        assert key.is_given == bool(expected)
-
-    def test_what_cannot_be_a_header_is_refused_unseen(self) -> None:
-        """Two lines in a variable are a mistake, and still a secret."""
-        with pytest.raises(EngineError) as caught:
-            ApiKey.from_environment({"R1_SERVER_API_KEY": f"{KEY}\nsecond"})
-
-        assert KEY not in str(caught.value)
 
     @pytest.mark.parametrize(
         "server",

@@ -1,0 +1,48 @@
+"""The server engine's factory; it is loaded where aiohttp is missing, and says so only where a server is asked."""
+
+from __future__ import annotations
+
+import os
+
+from pytest_r1eval.config.settings import Settings
+from pytest_r1eval.engines.engine import Engine, EngineFactory, EngineParts
+from pytest_r1eval.engines.pacing import Patience, patience_from
+from pytest_r1eval.engines.server.key import ApiKey
+from pytest_r1eval.errors import EngineError
+
+
+def _check(settings: Settings) -> None:
+    if settings.server_url is None:
+        raise EngineError(
+            "--r1-engine server needs to know which: expected --r1-server-url URL, as in http://localhost:8000"
+        )
+
+
+def _build(parts: EngineParts) -> Engine:
+    """
+    Make the engine; workers divide the requests in flight among themselves.
+
+    Raises:
+        EngineError: If an engine argument or the key is not what it must be, or aiohttp is missing.
+    """
+    try:
+        from pytest_r1eval.engines.server.client import ServerEngine, ServerOptions  # noqa: PLC0415
+    except ImportError as error:
+        raise EngineError(
+            f"--r1-engine server needs aiohttp, which cannot be imported ({error}); install pytest-r1eval[server]"
+        ) from error
+    from pytest_r1eval.exams.tasks import PromptTokenizer  # noqa: PLC0415 - only where a server is asked
+
+    settings, checkpoint = parts.settings, parts.checkpoint
+    n_concurrent = max(1, Patience().max_concurrent // settings.n_workers)
+    options = ServerOptions(
+        url=settings.server_url or "",
+        names=tuple(dict.fromkeys((settings.model, checkpoint.model, checkpoint.name))),
+        max_model_length=parts.max_model_length,
+        patience=patience_from(settings.engine_args, default=Patience(max_concurrent=n_concurrent)),
+        key=ApiKey.from_environment(os.environ),
+    )
+    return ServerEngine(options, tokens=lambda: PromptTokenizer(model=checkpoint.model, revision=checkpoint.revision))
+
+
+FACTORY = EngineFactory(build=_build, check=_check)
