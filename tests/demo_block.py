@@ -1,5 +1,5 @@
 """
-README's demo block and the output of `make demo`, without what differs from machine to machine.
+The demo block of the documents and the output of `make demo`, without what differs from machine to machine.
 
 Times, run folders, progress, and pytest's headers differ between two runs. A processor other than the baseline's adds a
 line of harness noise, which widens z and MDE80, and may round sums otherwise. So a number is compared as a number that
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 
-_BLOCK = re.compile(r"<!-- demo -->\n```\n(.*?)\n```\n<!-- /demo -->", re.DOTALL)
 _LEFT_OUT = re.compile(
     r"""
     =+\ test\ session\ starts\ =+ | =+\ short\ test\ summary | =+\ FAILURES
@@ -26,14 +25,6 @@ _LEFT_OUT = re.compile(
 )
 """Lines of a machine, of a moment, or of pytest itself."""
 _NUMBER = re.compile(r"-?\d+(?:[,.:]\d+)*(?:e-?\d+)?")
-
-
-def block_in(readme: str) -> str:
-    """Cut the block out of the README's text."""
-    found = _BLOCK.search(readme)
-    if found is None:
-        raise ValueError("README.md has no block between <!-- demo --> and <!-- /demo -->")
-    return found[1]
 
 
 def comparable(output: str) -> list[str]:

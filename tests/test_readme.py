@@ -1,39 +1,32 @@
-"""What the README says is what the program prints."""
+"""The README fits a screen, and what it shows as printed is what the demo prints."""
 
 from __future__ import annotations
 
-import re
 from itertools import chain
-from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.commands.cli import main
-from tests.demo_block import block_in, comparable
+from tests.demo_block import comparable
+from tests.documents import ROOT, output
 from tests.requirements import DEMO, lacking
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
+TUTORIAL = ROOT / "docs" / "tutorial" / "cpu.md"
+MAX_LINES = 130
 
 
-@pytest.mark.usefixtures("all_plugins")
-def test_options_are_those_of_help(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The options in the README are the ones that `--help` lists in a terminal of 110 columns."""
-    monkeypatch.setenv("COLUMNS", "110")
-    result = pytester.runpytest_subprocess("--help")
-    shown = re.search(r"^r1eval: may this checkpoint ship\?:\n(.*?)\n\n", result.stdout.str(), re.DOTALL | re.MULTILINE)
-    documented = re.search(r"<!-- options -->\n```\n(.*?)\n```", README, re.DOTALL)
-    assert shown
-    assert documented
-    assert shown[1].splitlines() == documented[1].splitlines()
+def test_it_fits() -> None:
+    """The README is one that a reader with two minutes reads to its end."""
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 
 
-def test_power_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    """The outlook in the README is `r1eval power`'s, line by line."""
-    assert main(["power", "--benchmark", "aime24"]) == 0
-    pasted = re.search(r"<!-- power -->\n```\n\$ r1eval power --benchmark aime24\n(.*?)```", README, re.DOTALL)
-    assert pasted
-    assert capsys.readouterr().out == pasted[1]
+def test_its_gates_are_the_tutorials() -> None:
+    """Each line of the green and the red gate is a line of the whole demo."""
+    whole = output(TUTORIAL, "demo").splitlines()
+    shown = [line for line in output(README, "demo").splitlines() if line]
+    assert [line for line in shown if line not in whole] == []
+    assert any(": PASS." in line for line in shown)
+    assert any(": FAIL_REGRESSED." in line for line in shown)
 
 
 class TestDemo:
@@ -45,14 +38,14 @@ class TestDemo:
         code = chain((ROOT / "pytest_r1eval").rglob("*.py"), [ROOT / "Makefile"])
         if not printed.exists() or printed.stat().st_mtime < max(path.stat().st_mtime for path in code):
             lacking(DEMO)
-        output = printed.read_text(encoding="utf-8")
-        if "demo complete" not in output:
+        text = printed.read_text(encoding="utf-8")
+        if "demo complete" not in text:
             lacking(DEMO, detail="the last one did not end")
-        assert comparable(output) == comparable(block_in(README))
+        assert comparable(text) == comparable(output(TUTORIAL, "demo"))
 
     def test_another_processor_and_another_day_change_nothing(self) -> None:
         """Noise, run folders, times, progress and digits are left out; pytest's headers too."""
-        block = block_in(README)
+        block = output(TUTORIAL, "demo")
         elsewhere = (
             block.replace("-0.63", "-0.58").replace("6.4    FAIL", "6.8    FAIL").replace("5.5    PASS", "5.9    PASS")
         )
@@ -81,12 +74,6 @@ class TestDemo:
     )
     def test_another_verdict_or_line_is_a_difference(self, now: str, then: str) -> None:
         """Verdicts, words and their order are compared as they are."""
-        block = block_in(README)
+        block = output(TUTORIAL, "demo")
         assert now in block
         assert comparable(block.replace(now, then)) != comparable(block)
-
-
-@pytest.mark.parametrize("path", re.findall(r"\]\(([^)#]+)\)", README))
-def test_links_lead_somewhere(path: str) -> None:
-    """Every relative link is a file of the repository."""
-    assert (ROOT / path).is_file()

@@ -1,5 +1,5 @@
 """
-README's install lines, from the built wheel, in an environment that has nothing else: `python -m tests.wheel`.
+The documents' install lines, from the built wheel, in an environment that has nothing else: `python -m tests.wheel`.
 
 The light install is made; the lines of 4 GB and more are compared with the locks, not installed: `make demo` installs
 the lock for a CPU, and it is what the suite runs on.
@@ -22,10 +22,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md")))
 QUIETLY = ("-q", "--disable-pip-version-check")
 LOCKS = {"cpu": "requirements-cpu.lock", "vllm": "requirements-gpu.lock"}
-"""The lock that each of README's install lines is compared with."""
+"""The lock that each of the documents' install lines is compared with."""
 
 
 class Installed:
@@ -100,9 +100,9 @@ def check_light(installed: Installed) -> None:
     """Use what needs neither LightEval nor vLLM, in an empty folder."""
     insist("--help" in installed.said("r1eval", "--help"), "r1eval --help")
     insist("pytest-r1eval-" in installed.said("pytest", "-VV"), "pytest lists the plugin")
-    shown = re.search(r"\$ r1eval power --benchmark aime24\n(.*?)```", README, re.DOTALL)
+    shown = re.search(r"\$ r1eval power --benchmark aime24\n(.*?)```", DOCUMENTS, re.DOTALL)
     printed = installed.said("r1eval", "power", "--benchmark", "aime24")
-    insist(shown is not None and printed == shown[1], "r1eval power --benchmark aime24 prints README's block")
+    insist(shown is not None and printed == shown[1], "r1eval power --benchmark aime24 prints the documents' block")
     listed = installed.said("r1eval", "baseline", "list")
     names = [f"{path.parent.name}/{path.stem}" for path in sorted((ROOT / "baselines").glob("*/*.json"))]
     insist(all(name in listed for name in names), f"r1eval baseline list finds the {len(names)} shipped ones")
@@ -114,11 +114,11 @@ def check_light(installed: Installed) -> None:
 
 
 def check_extras(wheel: Path) -> None:
-    """Compare what each of README's install lines asks for with the lock that the suite runs on."""
+    """Compare what each of the documents' install lines asks for with the lock that the suite runs on."""
     (distribution,) = metadata.distributions(path=[str(wheel)])
     asked = [Requirement(line) for line in distribution.requires or ()]
     for extra, lock in LOCKS.items():
-        insist(f'pip install "pytest-r1eval[{extra}]"' in README, f"README installs [{extra}]")
+        insist(f'pip install "pytest-r1eval[{extra}]"' in DOCUMENTS, f"the documents install [{extra}]")
         locked = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / lock).read_text(encoding="utf-8"), re.MULTILINE))
         versions = {canonicalize_name(name): version for name, version in locked.items()}
         for requirement in asked:

@@ -1,0 +1,334 @@
+"""Every command, code block, pasted output and link of the documents is true of this code."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import sqlite3
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+
+from pytest_r1eval.commands import run_benchmarks
+from pytest_r1eval.commands.cli import application
+from pytest_r1eval.config.options import OPTIONS
+from pytest_r1eval.config.settings import settings_from
+from pytest_r1eval.evaluation.process import EvaluationOptions
+from pytest_r1eval.exams.catalog import build_catalog
+from pytest_r1eval.runs.store import FILE_NAME
+from pytest_r1eval.stats.verdicts import Verdict
+from tests.documents import (
+    DOCUMENTS,
+    REPOSITORY_URL,
+    ROOT,
+    Block,
+    Command,
+    blocks,
+    commands,
+    output,
+    output_names,
+)
+from tests.e2e.test_server import SERVE
+from tests.recordings import record_run
+
+SERVER_MODULE = "vllm.entrypoints.openai.api_server"
+PLAIN = {"git", "cd"}
+"""Programs of everyone's machine, whose arguments are not ours."""
+CHECKED = {"pytest", "r1eval", "make", "pip", "python", "vllm"}
+"""Programs whose command lines the tests below check."""
+IS_FOLDER = {"--r1-judge-only", "--r1-data", "--r1-resume"}
+"""Options whose value must be a folder that is there."""
+FOREIGN_WORDS = re.compile(
+    r"\b(whoever|nobody|somebody|anew|mend|mends|stands in|lies there|says of|falls with)\b", re.IGNORECASE
+)
+"""Words that the style of this project's prose rules out."""
+
+
+def by_name(item: Block | Command) -> str:
+    """Name a parameter of a test."""
+    return item.name
+
+
+@pytest.fixture(scope="module")
+def generated() -> ModuleType:
+    """Import the hook that writes the generated parts of the site."""
+    spec = importlib.util.spec_from_file_location("generated", ROOT / "docs" / "generated.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class TestCommands:
+    """Each command line is one that its program takes."""
+
+    def test_each_program_is_known(self) -> None:
+        """A command of another program has a test of its own, or is plain."""
+        assert {command.program for command in commands()} <= CHECKED | PLAIN
+
+    @pytest.mark.parametrize("command", commands("pytest"), ids=by_name)
+    def test_pytest_takes_it(self, command: Command, pytester: pytest.Pytester) -> None:
+        """Every option exists, and every value has the form that it must have."""
+        for option, value in pairwise(command.words):
+            if option in IS_FOLDER:
+                (pytester.path / value).mkdir(parents=True, exist_ok=True)
+            if option == "--r1-tasks":
+                (pytester.path / value).touch()
+        settings = settings_from(pytester.parseconfig(*command.words[1:]))
+        assert settings.model or settings.judge_only is not None
+
+    @pytest.mark.parametrize("command", commands("r1eval"), ids=by_name)
+    def test_r1eval_takes_it(self, command: Command) -> None:
+        """Its own parser reads the subcommand, the options and their values."""
+        parse(typer.main.get_command(application()), command.words[1:])
+
+    @pytest.mark.parametrize("command", commands("make"), ids=by_name)
+    def test_make_has_it(self, command: Command) -> None:
+        """The target has its help, and the Makefile reads every variable."""
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        target, *assigned = command.words[1:]
+        assert re.search(rf"^{target}:.*## ", makefile, re.MULTILINE)
+        assert all(f"$({word.partition('=')[0]})" in makefile for word in assigned if word.partition("=")[0] != "NODES")
+
+    @pytest.mark.parametrize("command", commands("pip"), ids=by_name)
+    def test_pip_knows_the_extra(self, command: Command) -> None:
+        """The extra of `pip install` is one of pyproject.toml."""
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        asked = re.findall(r"pytest-r1eval\[(\w+)\]", " ".join(command.words))
+        assert set(asked) <= set(project["optional-dependencies"])
+        assert asked or command.words[1] == "uninstall"
+
+    @pytest.mark.parametrize("command", commands("python"), ids=by_name)
+    def test_python_finds_it(self, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+        """A module runs as written; a script exists and names each of its options."""
+        match command.words[1:]:
+            case ["-m", "pytest_r1eval.commands.run_benchmarks", *arguments]:
+                assert run_benchmarks.main([*arguments, "--dry-run", "--no-check"]) == 0
+                assert "#SBATCH" in capsys.readouterr().out
+            case ["-m", module, *arguments] if module == SERVER_MODULE:
+                assert {word for word in arguments if word.startswith("--")} <= {"--model", *SERVE}
+            case [script, *arguments]:
+                text = (ROOT / script).read_text(encoding="utf-8")
+                assert all(f'"{word}"' in text for word in arguments if word.startswith("--"))
+
+    def test_a_server_has_a_form_for_each_stack(self) -> None:
+        """Each page with `vllm serve` has the module's form too: the locked CPU stack has no `vllm` distribution."""
+        module = {command.path for command in commands("python") if SERVER_MODULE in command.words}
+        assert {command.path for command in commands("vllm")} <= module
+
+
+def parse(command: Any, arguments: Sequence[str], *, parent: Any = None) -> None:  # noqa: ANN401 - typer exports no type
+    """Parse a command line of `r1eval` and run nothing."""
+    rest = list(arguments)
+    if hasattr(command, "commands"):
+        _, child, rest = command.resolve_command(typer.Context(command, parent=parent), rest)
+        parse(child, rest, parent=parent)
+        return
+    command.make_context("r1eval", rest)
+
+
+class TestCode:
+    """Each block of another language is read by what reads that language."""
+
+    def test_each_block_names_its_language(self) -> None:
+        """A block is checked by its language, so each names one that has a test."""
+        assert {block.language for block in blocks()} <= {"bash", "python", "yaml", "toml", "json", "text"}
+
+    @pytest.mark.parametrize("block", blocks("python"), ids=by_name)
+    def test_python_compiles_and_imports_resolve(self, block: Block) -> None:
+        """Every imported name exists, and every keyword is one that our function takes."""
+        tree = ast.parse(block.text)
+        for node in ast.walk(tree):
+            match node:
+                case ast.ImportFrom(module=str(module)):
+                    assert {alias.name for alias in node.names} <= names_of(module)
+                case ast.Import():
+                    assert all(importlib.util.find_spec(alias.name.partition(".")[0]) for alias in node.names)
+                case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in TAKEN:
+                    assert {keyword.arg for keyword in node.keywords} <= keywords_of(TAKEN[name], name)
+
+    @pytest.mark.parametrize("block", blocks("yaml"), ids=by_name)
+    def test_yaml_loads(self, block: Block) -> None:
+        """A step that uses the action gives only inputs that it has."""
+        inputs = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))["inputs"]
+        for step in yaml.safe_load(block.text):
+            assert set(step.get("with", ())) <= set(inputs)
+
+    @pytest.mark.parametrize("block", blocks("toml"), ids=by_name)
+    def test_toml_defines_a_benchmark(self, block: Block, tmp_path: Path) -> None:
+        """The catalog reads the benchmark as it is written."""
+        path = tmp_path / "pyproject.toml"
+        path.write_text(block.text, encoding="utf-8")
+        (table,) = tomllib.loads(block.text)["tool"]["r1eval"]["benchmark"]
+        assert table["name"] in build_catalog(tasks=None, pyproject=path, contributed=())
+
+
+TAKEN = {
+    "evaluate": "pytest_r1eval/evaluation/process.py",
+    "R1EvalCallback": "pytest_r1eval/training/callback.py",
+    "Benchmark": "pytest_r1eval/core/benchmarks.py",
+}
+"""Our callables in the documents, and the file that defines each."""
+
+
+def names_of(module: str) -> set[str]:
+    """Return the names that a module defines; of another package's, whatever is asked."""
+    if module == "pytest_r1eval":
+        return set(sys.modules["pytest_r1eval"].__all__)
+    if not module.startswith("pytest_r1eval."):
+        return _Everything()
+    tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+    defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    imported = {alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    return defined | imported
+
+
+class _Everything(set[str]):
+    """The set that holds every name."""
+
+    def __ge__(self, other: object) -> bool:
+        return True
+
+
+def keywords_of(file: str, name: str) -> set[str]:
+    """Return the keywords that a function or class of ours takes."""
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    (found,) = (node for node in tree.body if getattr(node, "name", None) == name)
+    taken = set(EvaluationOptions.__annotations__)
+    for node in ast.walk(found):
+        if isinstance(node, ast.FunctionDef) and node.name in {name, "__init__"}:
+            taken |= {argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)}
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            taken.add(node.target.id)
+    return taken
+
+
+class TestPastedOutputs:
+    """What a document shows as printed is what is printed."""
+
+    def test_each_has_a_name(self) -> None:
+        """Every text block is enclosed by the comments that name it, so that a test finds it."""
+        named = [(path, name) for path in DOCUMENTS for name in output_names(path)]
+        assert len(named) == len(blocks("text"))
+        assert {name for _, name in named} == {"demo", "power", "code_scoring"}
+
+    def test_power_prints_it(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """`r1eval power` prints the outlook, line by line."""
+        command, _, pasted = output(ROOT / "docs" / "explanation" / "stopping.md", "power").partition("\n")
+        assert command == "$ r1eval power --benchmark aime24"
+        typer.main.get_command(application())(args=command.split()[2:], standalone_mode=False)
+        assert capsys.readouterr().out == pasted
+
+    def test_code_scoring_is_the_measurement(self) -> None:
+        """The table of graders is the file that perf/code_scoring.py wrote."""
+        measured = (ROOT / "perf" / "code_scoring.txt").read_text(encoding="utf-8")
+        assert output(ROOT / "docs" / "how-to" / "programs.md", "code_scoring") == measured
+
+
+class TestReference:
+    """The generated pages hold what the package knows."""
+
+    def test_options_are_those_of_the_table(self, generated: ModuleType) -> None:
+        """Each option has a row with its default, its phase and its help."""
+        rows = generated.options().splitlines()[2:]
+        assert len(rows) == len(OPTIONS)
+        for row, option in zip(rows, OPTIONS, strict=True):
+            assert row.startswith(f"| `{option.flag}")
+            assert all(part in row for part in (option.default or "", option.phase, option.help[:40]))
+
+    def test_commands_are_those_of_r1eval(self, generated: ModuleType) -> None:
+        """Each command has a section that begins with its usage, nested ones too."""
+        text = generated.commands()
+        words = re.findall(r"^## (r1eval .+)$", text, re.MULTILINE)
+        assert {"r1eval power", "r1eval baseline bless", "r1eval slurm submit", "r1eval doctor"} <= set(words)
+        assert all(f"Usage: {word} " in text for word in words)
+
+    def test_markers_are_replaced(self, generated: ModuleType) -> None:
+        """A page without a marker stays as it is, and one with it holds the generated part."""
+        assert generated.on_page_markdown("# Page\n") == "# Page\n"
+        for marker in generated.PARTS:
+            (page,) = (path for path in DOCUMENTS if f"<!-- {marker} -->" in path.read_text(encoding="utf-8"))
+            assert page.parent.name == "reference"
+            assert "<!--" not in generated.on_page_markdown(f"<!-- {marker} -->")
+
+    def test_tables_are_those_of_a_run(self, tmp_path: Path) -> None:
+        """The page of file formats describes every table of a run, and no other."""
+        with closing(sqlite3.connect(record_run(tmp_path / "run") / FILE_NAME)) as database:
+            held = {name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        page = (ROOT / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
+        section = page.partition("## run.sqlite")[2].partition("\n## ")[0]
+        assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == held
+
+    @pytest.mark.parametrize("verdict", Verdict)
+    def test_each_verdict_has_a_page(self, verdict: Verdict) -> None:
+        """Its page answers what to do now, and the overview links to it."""
+        page = ROOT / "docs" / "verdicts" / f"{verdict.value}.md"
+        assert page.read_text(encoding="utf-8").startswith(f"# {verdict.name}\n")
+        assert "## What do I do now?" in page.read_text(encoding="utf-8") or verdict is Verdict.INCONCLUSIVE
+        assert f"[{verdict.name}]({verdict.value}.md)" in (page.parent / "index.md").read_text(encoding="utf-8")
+
+    @pytest.mark.parametrize("name", sorted({name for path in DOCUMENTS for name in re.findall(
+        r"^::: (\S+)", path.read_text(encoding="utf-8"), re.MULTILINE)}))  # fmt: skip
+    def test_documented_objects_exist(self, name: str) -> None:
+        """Each object that a page documents is defined where the page looks for it."""
+        module, _, attribute = name.rpartition(".")
+        assert attribute in names_of(module)
+
+
+def links() -> Iterator[tuple[Path, str]]:
+    """Return the relative links of all documents, and those to files of the repository."""
+    for path in DOCUMENTS:
+        for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+            target = link.partition("#")[0]
+            if target.startswith(REPOSITORY_URL):
+                yield ROOT, target.removeprefix(REPOSITORY_URL)
+            elif target and not target.startswith("http"):
+                yield path.parent, target
+
+
+@pytest.mark.parametrize(("folder", "target"), sorted(set(links())))
+def test_links_lead_somewhere(folder: Path, target: str) -> None:
+    """Every link to a file of the repository leads to one."""
+    assert (folder / target).is_file()
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_prose_is_plain(path: Path) -> None:
+    """No document uses a word that the project's style rules out."""
+    found = [line for line in path.read_text(encoding="utf-8").splitlines() if FOREIGN_WORDS.search(line)]
+    assert found == []
+
+
+class TestDoor:
+    """The forms that a contributor meets."""
+
+    @pytest.mark.parametrize(
+        "path", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")), ids=lambda path: path.stem
+    )
+    def test_issue_forms_load(self, path: Path) -> None:
+        """Each form has a name and fields with unique ids, as GitHub asks."""
+        form = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if path.stem == "config":
+            assert form["contact_links"]
+            return
+        ids = [field["id"] for field in form["body"]]
+        assert form["name"]
+        assert len(ids) == len(set(ids)) > 0
+
+    def test_the_citation_is_of_this_version(self) -> None:
+        """CITATION.cff names the project, its license and the version that the wheel has."""
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+        assert (citation["title"], citation["license"]) == (project["name"], project["license"])
+        assert citation["version"] == project.get("version", citation["version"])
