@@ -13,7 +13,7 @@ from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import typer.main
@@ -21,8 +21,10 @@ import yaml
 
 from pytest_r1eval.commands import run_benchmarks
 from pytest_r1eval.commands.cli import application
+from pytest_r1eval.config.engine_names import GROUP
 from pytest_r1eval.config.options import OPTIONS
 from pytest_r1eval.config.settings import settings_from
+from pytest_r1eval.engines.engine import EngineFactory, EngineParts
 from pytest_r1eval.evaluation.process import EvaluationOptions
 from pytest_r1eval.exams.catalog import build_catalog
 from pytest_r1eval.runs.store import FILE_NAME
@@ -48,6 +50,7 @@ CHECKED = {"pytest", "r1eval", "make", "pip", "python", "vllm"}
 """Programs whose command lines the tests below check."""
 IS_FOLDER = {"--r1-judge-only", "--r1-data", "--r1-resume"}
 """Options whose value must be a folder that is there."""
+MAX_WORDS = 26
 FOREIGN_WORDS = re.compile(
     r"\b(whoever|nobody|somebody|anew|mend|mends|stands in|lies there|says of|falls with)\b", re.IGNORECASE
 )
@@ -70,6 +73,18 @@ def generated() -> ModuleType:
     return module
 
 
+@pytest.fixture
+def my_engine(pytester: pytest.Pytester) -> None:
+    """Install the entry points of the engines' page, as a package's installer would."""
+    (block,) = (block for block in blocks("toml") if GROUP in block.text)
+    points = tomllib.loads(block.text)["project"]["entry-points"][GROUP]
+    metadata = pytester.mkdir("my_engine-1.dist-info")
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-engine\nVersion: 1\n", encoding="utf-8")
+    lines = [f"[{GROUP}]", *(f"{name} = {value}" for name, value in points.items())]
+    (metadata / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
+    pytester.syspathinsert()
+
+
 class TestCommands:
     """Each command line is one that its program takes."""
 
@@ -78,6 +93,7 @@ class TestCommands:
         assert {command.program for command in commands()} <= CHECKED | PLAIN
 
     @pytest.mark.parametrize("command", commands("pytest"), ids=by_name)
+    @pytest.mark.usefixtures("my_engine")
     def test_pytest_takes_it(self, command: Command, pytester: pytest.Pytester) -> None:
         """Every option exists, and every value has the form that it must have."""
         for option, value in pairwise(command.words):
@@ -166,12 +182,25 @@ class TestCode:
             assert set(step.get("with", ())) <= set(inputs)
 
     @pytest.mark.parametrize("block", blocks("toml"), ids=by_name)
-    def test_toml_defines_a_benchmark(self, block: Block, tmp_path: Path) -> None:
-        """The catalog reads the benchmark as it is written."""
+    def test_toml_defines_a_benchmark_or_an_engine(self, block: Block, tmp_path: Path) -> None:
+        """The catalog reads a benchmark as it is written; an entry point is in the group of engines."""
+        content = tomllib.loads(block.text)
+        if "project" in content:
+            assert set(content["project"]["entry-points"]) == {GROUP}
+            return
         path = tmp_path / "pyproject.toml"
         path.write_text(block.text, encoding="utf-8")
-        (table,) = tomllib.loads(block.text)["tool"]["r1eval"]["benchmark"]
+        (table,) = content["tool"]["r1eval"]["benchmark"]
         assert table["name"] in build_catalog(tasks=None, pyproject=path, contributed=())
+
+    def test_the_engine_is_one(self) -> None:
+        """The factory of the engines' page builds an engine with every part of the protocol."""
+        (block,) = (block for block in blocks("python") if "EngineFactory(" in block.text)
+        held: dict[str, Any] = {}
+        exec(compile(block.text, block.name, "exec"), held)  # noqa: S102 - our own document
+        assert isinstance(held["FACTORY"], EngineFactory)
+        engine = held["FACTORY"].build(cast("EngineParts", None))
+        assert all(hasattr(engine, part) for part in ("n_concurrent", "start", "generate", "close"))
 
 
 TAKEN = {
@@ -301,6 +330,22 @@ def links() -> Iterator[tuple[Path, str]]:
 def test_links_lead_somewhere(folder: Path, target: str) -> None:
     """Every link to a file of the repository leads to one."""
     assert (folder / target).is_file()
+
+
+def sentences(text: str) -> Iterator[str]:
+    """Return the sentences of a document, cells of tables and items of lists apart; code is left out."""
+    prose = re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    prose = re.sub(r"\]\([^)]*\)", "]", prose)
+    for paragraph in re.split(r"\n\s*\n|\n(?=\s*(?:[-|#]|\d+\.))", prose):
+        for cell in paragraph.split("|") if paragraph.lstrip().startswith("|") else [paragraph]:
+            yield from re.split(r"(?<=[.!?:;])\s+", " ".join(cell.split()))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_sentences_are_short(path: Path) -> None:
+    """A sentence holds one idea, in about 25 words."""
+    long = [sentence for sentence in sentences(path.read_text(encoding="utf-8")) if len(sentence.split()) > MAX_WORDS]
+    assert long == []
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
