@@ -56,7 +56,7 @@ def _help(command: Any, words: Sequence[str]) -> str:  # noqa: ANN401 - see _lea
 
 
 def _usage(option: Option) -> str:
-    values = "|".join(option.choices) or option.metavar
+    values = "|".join(option.choices or ()) or option.metavar
     value = "" if option.is_flag else f" {values}"
     repeated = " ..." if option.is_repeatable else ""
     return _code(option.flag + (f" [{values}]" if option.is_bare_allowed else value) + repeated)

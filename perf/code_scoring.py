@@ -29,7 +29,8 @@ from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
 from lighteval.tasks.tasks.lcb.main import lcb_codegen_metric
 
-from pytest_r1eval.core.benchmarks import CodeGrader, Problem
+from pytest_r1eval.core.benchmarks import Problem
+from pytest_r1eval.core.choices import CodeGrader
 from pytest_r1eval.core.code_tests import CodeTests
 from pytest_r1eval.core.records import FinishReason, Outcome, Response
 from pytest_r1eval.exams.code_test_cache import CodeTestCache

@@ -25,6 +25,7 @@ from pathlib import Path
 from perf.machine import machine_line, publish
 from perf.made_up_runs import BENCHMARK, HARNESS, Writer, exam_of, planned_run
 from pytest_r1eval.baselines.shelf import BaselineShelf
+from pytest_r1eval.config.baseline_choice import Previous
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.records import FinishReason, Response
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
@@ -139,7 +140,7 @@ def judged_s(run: Path) -> float:
     """Judge, and return how long that took."""
     started = time.monotonic()
     with closing(Store.open(run)) as store:
-        shelf = BaselineShelf(root=run, choice="previous", model_name=store.header.model_name, output_dir=run, run=run)
+        shelf = BaselineShelf(root=run, choice=Previous(), model_name=store.header.model_name, output_dir=run, run=run)
         Judge(store=store, shelf=shelf, rule=GateRule()).judge([SMOKE])
     return time.monotonic() - started
 

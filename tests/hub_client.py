@@ -18,7 +18,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from pytest_r1eval.core.uploads import UploadLayout, UploadWishes
+from pytest_r1eval.core.choices import UploadLayout
+from pytest_r1eval.core.uploads import UploadWishes
 
 
 class Client:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_r1eval.baselines.shelf import BaselineShelf
+from pytest_r1eval.config.baseline_choice import baseline_choice
 from pytest_r1eval.core.records import Outcome
 from pytest_r1eval.judging.judge import Judge
 from pytest_r1eval.judging.result import GateResult, write_verdicts
@@ -41,7 +42,8 @@ def judged(run: Path, *, root: Path | None = None) -> tuple[GateResult, ...]:
 def judged_against(run: Path, root: Path, *, choice: str | None = "local/toy") -> tuple[GateResult, ...]:
     """Judge a recorded run against the baselines below a folder; None takes the model's own, or records it."""
     with closing(Store.open(run)) as store:
-        shelf = BaselineShelf(root=root, choice=choice, model_name=store.header.model_name)
+        asked = None if choice is None else baseline_choice(choice, root)
+        shelf = BaselineShelf(root=root, choice=asked, model_name=store.header.model_name)
         return Judge(store=store, shelf=shelf, rule=GateRule()).judge([toy(name) for name in store.selected])
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.core.benchmarks import CodeGrader
+from pytest_r1eval.core.choices import CodeGrader
 from pytest_r1eval.sandbox import Limits
 from pytest_r1eval.scoring.grading import CodeGrading
 from pytest_r1eval.scoring.pool import GradingPool

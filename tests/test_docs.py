@@ -25,7 +25,7 @@ from pytest_r1eval.config.engine_names import GROUP
 from pytest_r1eval.config.options import OPTIONS
 from pytest_r1eval.config.settings import settings_from
 from pytest_r1eval.engines.engine import EngineFactory, EngineParts
-from pytest_r1eval.evaluation.process import EvaluationOptions
+from pytest_r1eval.evaluation.process import keywords
 from pytest_r1eval.exams.catalog import build_catalog
 from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.stats.verdicts import Verdict
@@ -234,7 +234,7 @@ def keywords_of(file: str, name: str) -> set[str]:
     """Return the keywords that a function or class of ours takes."""
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
     (found,) = (node for node in tree.body if getattr(node, "name", None) == name)
-    taken = set(EvaluationOptions.__annotations__)
+    taken = set(keywords())
     for node in ast.walk(found):
         if isinstance(node, ast.FunctionDef) and node.name in {name, "__init__"}:
             taken |= {argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)}

@@ -14,7 +14,6 @@ from pytest_r1eval.errors import BaselineError
 from pytest_r1eval.hub.errors import causes, is_lapsed, reply_behind, scrubbed
 from pytest_r1eval.hub.session import failure_to_reach, quiet_client
 
-HUB_PREFIX = "hf://"
 REPLY_TIMEOUT_S = 60.0
 """For a reply to one request."""
 _PLACE = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<path>.+\.json)")

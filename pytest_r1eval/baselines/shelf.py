@@ -2,19 +2,29 @@
 Where baselines lie: found, read and written here, and understood in `core.baselines`.
 
 The user's own `baselines/` folder, under pytest's root, comes before the shipped
-one, so that a recorded baseline replaces a published number without a word.
+one, so that a recorded baseline replaces a published number silently.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import shlex
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_r1eval.atomic_files import write_text
-from pytest_r1eval.baselines.from_hub import HUB_PREFIX, commit_of, fetch
+from pytest_r1eval.baselines.from_hub import commit_of, fetch
+from pytest_r1eval.config.baseline_choice import (
+    BaselineChoice,
+    File,
+    Named,
+    OnHub,
+    Previous,
+    Published,
+    RunFolder,
+)
 from pytest_r1eval.core.baselines import (
     BASELINE_FILE,
     BaselineFile,
@@ -38,7 +48,7 @@ _SHIPPED = (Path(__file__).parent / "data", Path(__file__).parents[2] / "baselin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundBaseline:
-    """A baseline and where it was found, in words for a table."""
+    """A baseline, and where it was found, as a table shows it."""
 
     baseline: MeasuredBaseline | PublishedBaseline
     source: str
@@ -51,7 +61,7 @@ class BaselineShelf:
 
     Attributes:
         root: The folder whose ``baselines/`` is the user's.
-        choice: What ``--r1-baseline`` said; None for the model's own.
+        choice: Which baseline was asked for; None for the model's own.
         model_name: ``org/name`` of the candidate.
         output_dir: Where runs are kept, for ``previous``.
         run: The run that asks, which is not its own previous one.
@@ -61,7 +71,7 @@ class BaselineShelf:
     """
 
     root: Path
-    choice: str | None
+    choice: BaselineChoice | None
     model_name: str
     output_dir: Path | None = None
     run: Path | None = None
@@ -76,17 +86,21 @@ class BaselineShelf:
         Raises:
             BaselineError: If a file is malformed, or the one named does not exist.
         """
-        if self.choice == "previous" and (blessed := self._blessed_before(benchmark)) is not None:
-            return blessed
-        if self.choice == "previous" or (self.choice and (self.root / self.choice / FILE_NAME).is_file()):
-            return self._found_run(benchmark)
-        files = self._files()
+        match self.choice:
+            case Previous():
+                return self._blessed_before(benchmark) or self._run_before(benchmark)
+            case RunFolder(path=folder):
+                return self._run_in(folder, benchmark)
+            case Published():
+                return _published_in(self._files_of(self.model_name), benchmark)
+            case None | Named() | File() | OnHub():
+                files = self._files()
+                return self._measured_in(files, benchmark) or _published_in(files, benchmark)
+
+    def _measured_in(self, files: Sequence[tuple[Path, BaselineFile]], benchmark: str) -> FoundBaseline | None:
         for path, file in files:
-            if self.choice != "published" and (measured := file.measured_for(benchmark)) is not None:
+            if (measured := file.measured_for(benchmark)) is not None:
                 return FoundBaseline(baseline=measured, source=self._source(path, measured.run))
-        for _, file in files:
-            if (published := file.published_for(benchmark)) is not None:
-                return FoundBaseline(baseline=published, source=f"{file.model}, {published.source}")
         return None
 
     def _blessed_before(self, benchmark: str) -> FoundBaseline | None:
@@ -96,8 +110,8 @@ class BaselineShelf:
         Raises:
             BaselineError: If a file of the candidate's organisation is malformed.
         """
-        said = self.lineage or Lineage()
-        own = lineage_from(self.model_name, parent=said.parent, step=said.step, commit=said.commit)
+        known = self.lineage or Lineage()
+        own = lineage_from(self.model_name, parent=known.parent, step=known.step, commit=known.commit)
         if own is None or own.step is None:
             return None
         organisation = self.model_name.partition("/")[0]
@@ -116,22 +130,26 @@ class BaselineShelf:
         _, path, measured = max(earlier, key=lambda found: found[0])
         return FoundBaseline(baseline=measured, source=self._source(path, measured.run))
 
-    def _found_run(self, benchmark: str) -> FoundBaseline | None:
-        """Take a stored run as the baseline: the one that was named, or the newest before this one."""
-        from pytest_r1eval.runs.finished import StoredRun, previous_run  # noqa: PLC0415 - imports the statistics
+    def _run_before(self, benchmark: str) -> FoundBaseline | None:
+        """Take the newest run before this one as the baseline."""
+        from pytest_r1eval.runs.finished import previous_run  # noqa: PLC0415 - imports the statistics
 
-        if self.choice != "previous":
-            run: StoredRun | None = StoredRun(folder=self.root / str(self.choice))
-        elif self.output_dir is None or self.run is None:
-            raise BaselineError(f"{self.option} previous: there is no output folder to look for earlier runs in")
-        else:
-            run = previous_run(self.output_dir, benchmark, before=self.run, unlike=self.identity)
-        if run is None:
-            return None
+        if self.output_dir is None or self.run is None:
+            raise BaselineError(
+                f"{self.option} {self.choice}: there is no output folder to look for earlier runs in; name a baseline"
+            )
+        run = previous_run(self.output_dir, benchmark, before=self.run, unlike=self.identity)
+        return None if run is None else self._run_in(run.folder, benchmark)
+
+    def _run_in(self, folder: Path, benchmark: str) -> FoundBaseline:
+        """Take a stored run as the baseline."""
+        from pytest_r1eval.runs.finished import StoredRun  # noqa: PLC0415 - imports the statistics
+
         try:
-            return FoundBaseline(baseline=run.measured(benchmark).as_baseline(), source=f"run {run.folder}")
+            measured = StoredRun(folder=folder).measured(benchmark).as_baseline()
         except R1EvalError as error:
             raise BaselineError(f"{self.option} {self.choice}: {error}") from error
+        return FoundBaseline(baseline=measured, source=f"run {folder}")
 
     def record(self, measured: MeasuredBaseline, *, name: str) -> Path:
         """
@@ -192,8 +210,8 @@ class BaselineShelf:
         path = self._own(self.model_name)
         name = self.model_name if path == Path.cwd() / "baselines" / f"{self.model_name}.json" else str(path)
         verb = "record" if self.entry(benchmark, name=self.model_name) is None else "bless"
-        words = ["r1eval", "baseline", verb, str(run), name]
-        return shlex.join(words if only is None else [*words, "--benchmark", only])
+        command = ["r1eval", "baseline", verb, str(run), name]
+        return shlex.join(command if only is None else [*command, "--benchmark", only])
 
     def _own(self, name: str) -> Path:
         return self.root / "baselines" / f"{name}.json"
@@ -206,40 +224,54 @@ class BaselineShelf:
                 found.setdefault(f"{path.parent.name}/{path.stem}", path)
         return list(found.values())
 
-    def _files(self) -> list[tuple[Path, BaselineFile]]:
-        if self.choice is not None and self.choice != "published":
-            if self.choice.startswith(HUB_PREFIX):
-                fetched = fetch(self.choice)
-                return [(fetched, read_file(fetched, name=self.choice))]
-            named = self.root / self.choice
-            if named.suffix == ".json":
-                if named.name == CANDIDATE_NAME and (named.parent / FILE_NAME).is_file():
-                    raise BaselineError(
-                        f"--r1-baseline {self.choice} is the candidate of a run, not a baseline; make it one first: "
-                        f"r1eval baseline record {shlex.quote(str(named.parent))} ORG/MODEL"
-                    )
-                if not named.is_file():
-                    raise BaselineError(f"{self.option} {self.choice}: no such file; expected a baseline's JSON file")
-                return [(named, read_file(named))]
-        name = self.model_name if self.choice in {None, "published"} else self.choice
-        paths = [folder / f"{name}.json" for folder in self._folders()]
-        found = [(path, read_file(path)) for path in paths if path.is_file()]
-        if not found and self.choice is not None and self.choice != "published":
+    def _files(self) -> Sequence[tuple[Path, BaselineFile]]:
+        match self.choice:
+            case OnHub(place=place):
+                fetched = fetch(place)
+                return [(fetched, read_file(fetched, name=place))]
+            case File(path=path):
+                return [(path, self._file_at(path))]
+            case Named(name=name):
+                if found := self._files_of(name):
+                    return found
+                places = " and ".join(str(folder / f"{name}.json") for folder in self._folders())
+                raise BaselineError(
+                    f"{self.option} {name}: no such baseline; looked for {places}. "
+                    "Record one with --r1-save-baseline, or name one that exists"
+                )
+            case _:
+                return self._files_of(self.model_name)
+
+    def _file_at(self, path: Path) -> BaselineFile:
+        if path.name == CANDIDATE_NAME and (path.parent / FILE_NAME).is_file():
             raise BaselineError(
-                f"{self.option} {self.choice}: no such baseline; looked for {' and '.join(map(str, paths))}. "
-                "Record one with --r1-save-baseline, or name one that exists"
+                f"{self.option} {self.choice} is the candidate of a run, not a baseline; make it one first: "
+                f"r1eval baseline record {shlex.quote(str(path.parent))} ORG/MODEL"
             )
-        return found
+        if not path.is_file():
+            raise BaselineError(f"{self.option} {self.choice}: no such file; expected a baseline's JSON file")
+        return read_file(path)
+
+    def _files_of(self, name: str) -> Sequence[tuple[Path, BaselineFile]]:
+        paths = [folder / f"{name}.json" for folder in self._folders()]
+        return [(path, read_file(path)) for path in paths if path.is_file()]
 
     def _folders(self) -> list[Path]:
         folders = [self.root / "baselines", *_SHIPPED]
         return list(dict.fromkeys(folder.resolve() for folder in folders if folder.is_dir() or folder == folders[0]))
 
     def _source(self, path: Path, run: str) -> str:
-        if self.choice is not None and self.choice.startswith(HUB_PREFIX):
+        if isinstance(self.choice, OnHub):
             return f"{self.choice} at commit {commit_of(path)[:12]}, run {run}"
         shown = path.relative_to(self.root) if path.is_relative_to(self.root) else path.name
         return f"{shown}, run {run}"
+
+
+def _published_in(files: Sequence[tuple[Path, BaselineFile]], benchmark: str) -> FoundBaseline | None:
+    for _, file in files:
+        if (published := file.published_for(benchmark)) is not None:
+            return FoundBaseline(baseline=published, source=f"{file.model}, {published.source}")
+    return None
 
 
 def read_file(path: Path, *, name: str | None = None) -> BaselineFile:

@@ -15,6 +15,7 @@ from pytest_r1eval.commands.arguments import EXIT_FAILED, EXIT_PASSED, Benchmark
 from pytest_r1eval.errors import BaselineError
 
 if TYPE_CHECKING:
+    from pytest_r1eval.config.baseline_choice import BaselineChoice
     from pytest_r1eval.core.baselines import BaselineFile, MeasuredBaseline
 
 app = typer.Typer(name="baseline", help="Record, list, show, compare, check and replace baselines.")
@@ -184,22 +185,36 @@ def verify(
 
 def _place_of(name: str) -> Path:
     """Say where a baseline lies, or would lie, as a file here."""
-    from pytest_r1eval.baselines.from_hub import HUB_PREFIX
+    from pytest_r1eval.config.baseline_choice import File, OnHub
 
-    if name.startswith(HUB_PREFIX):
-        raise BaselineError(
-            f"{name}: expected org/name or a file here; what lies on the Hub can be shown, compared and judged against"
-        )
-    return Path(name) if name.endswith(".json") else Path("baselines") / f"{name}.json"
+    match _choice_of(name):
+        case OnHub():
+            raise BaselineError(
+                f"{name}: expected org/name or a file here; a file on the Hub can be shown, compared and judged against"
+            )
+        case File():
+            return Path(name)
+        case _:
+            return Path("baselines") / f"{name}.json"
+
+
+def _choice_of(name: str) -> BaselineChoice:
+    from pytest_r1eval.config.baseline_choice import baseline_choice
+
+    try:
+        return baseline_choice(name, Path.cwd())
+    except ValueError as error:
+        raise BaselineError(f"{name!r}; expected {error}") from error
 
 
 def _file_of(name: str, *, must_exist: bool = False) -> tuple[Path, BaselineFile]:
     """Return a name's file and what it holds; nothing where it is not there yet, or the shipped one to look at."""
-    from pytest_r1eval.baselines.from_hub import HUB_PREFIX, fetch
+    from pytest_r1eval.baselines.from_hub import fetch
     from pytest_r1eval.baselines.shelf import BaselineShelf, read_file
+    from pytest_r1eval.config.baseline_choice import OnHub
     from pytest_r1eval.core.baselines import BaselineFile
 
-    if must_exist and name.startswith(HUB_PREFIX):
+    if must_exist and isinstance(_choice_of(name), OnHub):
         return (fetched := fetch(name)), read_file(fetched, name=name)
     path = _place_of(name)
     if path.is_file():

@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 
 from pytest_r1eval.config.installation import ENGINES, Needs, installed, misfits
-from pytest_r1eval.core.benchmarks import CodeGrader
+from pytest_r1eval.core.choices import CodeGrader
 from pytest_r1eval.engines.devices import visible_gpus
 from pytest_r1eval.errors import R1EvalError
 from pytest_r1eval.hub.errors import status_of

@@ -83,8 +83,13 @@ def power(  # noqa: PLR0913 - a command's options
 
 def _found(name: str, benchmark: str) -> FoundBaseline:
     from pytest_r1eval.baselines.shelf import BaselineShelf
+    from pytest_r1eval.config.baseline_choice import baseline_choice
 
-    found = BaselineShelf(root=Path.cwd(), choice=name, model_name=name).find(benchmark)
+    try:
+        choice = baseline_choice(name, Path.cwd())
+    except ValueError as error:
+        raise BaselineError(f"--baseline {name!r}; expected {error}") from error
+    found = BaselineShelf(root=Path.cwd(), choice=choice, model_name=name).find(benchmark)
     if found is None:
         raise BaselineError(
             f"--baseline {name}: nothing for {benchmark} in it; name another, or leave --baseline out to plan with "

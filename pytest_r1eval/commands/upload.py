@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Run, show
-from pytest_r1eval.core.uploads import UploadLayout, UploadWishes, checked_repo
+from pytest_r1eval.core.choices import UploadLayout
+from pytest_r1eval.core.uploads import UploadWishes, checked_repo
 from pytest_r1eval.errors import UploadError
 
 

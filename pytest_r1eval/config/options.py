@@ -1,10 +1,11 @@
 """
 The table of options, and where each one's text is found: command line, environment, ini file.
 
-Every pytest run of whoever installed the plugin imports this module and no other of the
-package's but `plugin`, `hookspecs` and `errors`. Each class of values takes a millisecond to make, so there
-is one; what texts mean is `settings`' matter, and its enums' values are repeated here,
-where a test holds the two together.
+An option is one row here and one field of `Settings`: pytest's parser, what its text means, which part of a run it
+is about, a cluster's jobs and `evaluate`'s keywords are read off the row. A test walks the table.
+
+Every pytest run where the plugin is installed imports this module, and no other of the package's but `plugin`,
+`hookspecs`, `values`, `choices` and `errors`. A dataclass takes half a millisecond to make, so there is one.
 """
 
 from __future__ import annotations
@@ -13,25 +14,37 @@ import argparse
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import pytest
+
+from pytest_r1eval.config import values
+from pytest_r1eval.core.choices import (
+    CodeGrader,
+    Family,
+    GateKind,
+    InconclusivePolicy,
+    MaxSamples,
+    UploadLayout,
+    UploadWhen,
+)
 
 if TYPE_CHECKING:
     from _pytest.config.argparsing import OptionGroup
 
-T = TypeVar("T")
-
 Phase: TypeAlias = Literal["draw", "grade", "judge", "upload", "both"]
 """What an option decides: samples, the grades of programs, the verdict, the upload, or something in every part."""
+
+Subject: TypeAlias = Literal["gate", "checkpoint", "place", "part"]
+"""What an option is about: the gate itself, what is judged, where its run is kept, or one part of a run alone."""
 
 MARKS = ("r1eval", "smoke", "smoke_code", "aime", "aime25", "math500", "gpqa", "lcb")
 """Of all shards, of the two small benchmarks, and of the built-in ones."""
 
 NEWEST = "newest"
 """What a bare --r1-resume means."""
-REQUIRED = "required"
-"""Of --r1-upload: no repository."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,35 +56,101 @@ class Option:
         name: The name.
         phase: The part of a run that it is about; a stored run is judged without what decided its drawing.
         help: What it does, in a line.
+        subject: What it is about; a cluster's jobs set all but the gate's themselves.
+        parse: Makes a value of its text.
+        locate: Makes a value of a text that may be a path, and the folder that this starts from; in place of `parse`.
+        collect: Makes one value of those of an option that is given several times.
+        field: The field of `Settings`; None for its name.
+        may_have_lines: Whether its text is put to a model and printed nowhere, so that it may have line ends.
+        is_json: Whether values of `KEY=VALUE` are JSON.
         alias: An earlier name, understood on the command line and shown nowhere.
     """
 
     name: str
     phase: Phase
     help: str
+    subject: Subject = "gate"
+    parse: Callable[[str], object] = values.text
+    locate: Callable[[str, Path], object] | None = None
+    collect: Callable[[list[Any]], object] | None = None
+    choices: type[StrEnum] | None = None
+    field: str | None = None
     metavar: str | None = None
     default: str | None = None
-    choices: tuple[str, ...] = ()
     is_flag: bool = False
-    is_repeatable: bool = False
     is_bare_allowed: bool = False
+    may_have_lines: bool = False
+    is_json: bool = False
     alias: str | None = None
 
     @property
     def dest(self) -> str:
         """The name in pytest's namespace, and of the ini key."""
-        return "r1_" + self.name.replace("-", "_")
+        return f"r1_{self.keyword}"
+
+    @property
+    def keyword(self) -> str:
+        """The name in Python."""
+        return self.name.replace("-", "_")
 
     @property
     def flag(self) -> str:
         """The name on the command line."""
         return f"--r1-{self.name}"
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The name on the command line, and the earlier one."""
+        return (self.flag,) if self.alias is None else (self.flag, f"--r1-{self.alias}")
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether it may be given several times."""
+        return self.collect is not None
+
+    def value(self, texts: list[str], folder: Path) -> object:
+        """
+        Return what was written as a value.
+
+        Args:
+            texts: What was written, each by itself.
+            folder: Where relative paths start.
+
+        Raises:
+            pytest.UsageError: If it is not what it must be; the message names the option.
+        """
+        found = [self._value(text, folder) for text in texts]
+        if self.collect is None:
+            return found[-1]
+        try:
+            return self.collect(found)
+        except ValueError as error:
+            raise pytest.UsageError(f"{self.flag}: {error}") from error
+
+    def _value(self, text: str, folder: Path) -> object:
+        try:
+            if self.choices is not None:
+                return _chosen(self.choices, text)
+            if self.locate is not None:
+                return self.locate(text, folder)
+            return values.switch(text) if self.is_flag else self.parse(text)
+        except values.PrivateTextError as error:
+            raise pytest.UsageError(f"{self.flag} {error}") from error
+        except ValueError as error:
+            raise pytest.UsageError(f"{self.flag} is {text!r}; expected {error}") from error
+
+
+def _chosen(choices: type[StrEnum], text: str) -> StrEnum:
+    if text not in list(choices):
+        raise ValueError(f"one of {', '.join(choices)}")
+    return choices(text)
+
 
 OPTIONS: tuple[Option, ...] = (
     Option(
         name="model",
         phase="draw",
+        subject="checkpoint",
         metavar="MODEL",
         help="the checkpoint to judge, a folder or a Hub id; without it the plugin is silent",
     ),
@@ -79,6 +158,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="engine",
         phase="draw",
+        parse=values.engine,
         metavar="vllm|server|replay|NAME",
         default="vllm",
         help="what answers, or another package's engine; replay takes a recorded run's folder as --r1-model",
@@ -86,12 +166,14 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="server-url",
         phase="draw",
+        parse=values.server_url,
         metavar="URL",
         help="the OpenAI-compatible server that --r1-engine server asks; its key stands in R1_SERVER_API_KEY",
     ),
     Option(
         name="tp",
         phase="draw",
+        parse=values.positive_int_or_auto,
         metavar="auto|N",
         default="auto",
         help="tensor-parallel size: GPUs one engine spans; auto spreads a model over several from 30B parameters up",
@@ -99,6 +181,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="engines-per-gpu",
         phase="draw",
+        parse=values.positive_int_or_auto,
         metavar="auto|N",
         default="auto",
         help="engines that share a GPU under -n auto; auto is one",
@@ -106,15 +189,17 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="grader",
         phase="grade",
-        choices=("lighteval", "strict"),
+        choices=CodeGrader,
         default="lighteval",
         help="the rule by which programs are right: LightEval's own scorer, or ours with a real stdin and stdout",
     ),
     Option(
         name="sandbox-limit",
         phase="grade",
+        field="sandbox_limits",
+        parse=values.sandbox_limit,
+        collect=values.sandbox_limits,
         metavar="KEY=VALUE",
-        is_repeatable=True,
         help="a limit of the programs that are run: cpu_s (6), wall_s (18), memory_mib (4096), n_threads (64), "
         "output_mib (16)",
     ),
@@ -123,6 +208,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="gpu-memory-utilization",
         phase="draw",
+        parse=values.fraction,
         metavar="FRACTION",
         default="0.8",
         help="fraction of a GPU's memory one engine may take",
@@ -130,37 +216,62 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="engine-arg",
         phase="draw",
+        field="engine_args",
+        parse=values.engine_argument,
+        collect=dict,
+        is_json=True,
         metavar="KEY=VALUE",
-        is_repeatable=True,
         help="an argument passed through to the engine",
     ),
     Option(
-        name="samples", phase="draw", metavar="BENCH=K", is_repeatable=True, help="samples per problem of one benchmark"
+        name="samples",
+        phase="draw",
+        parse=values.samples,
+        collect=dict,
+        metavar="BENCH=K",
+        help="samples per problem of one benchmark",
     ),
     Option(
         name="subset",
         phase="draw",
+        parse=values.positive_int,
         metavar="N",
         help="only N problems of each benchmark, drawn by hash; never gates against a full exam",
     ),
-    Option(name="temperature", phase="draw", metavar="T", default="0.6", help="sampling temperature"),
-    Option(name="top-p", phase="draw", metavar="P", default="0.95", help="nucleus mass"),
+    Option(
+        name="temperature",
+        phase="draw",
+        parse=values.non_negative_float,
+        metavar="T",
+        default="0.6",
+        help="sampling temperature",
+    ),
+    Option(name="top-p", phase="draw", parse=values.fraction, metavar="P", default="0.95", help="nucleus mass"),
     Option(
         name="max-new-tokens",
         phase="draw",
+        parse=values.positive_int,
         metavar="N",
         help="tokens asked for per response (32768, or what the benchmark says)",
     ),
     Option(
         name="max-model-len",
         phase="draw",
+        parse=values.positive_int,
         metavar="N",
         help="tokens of prompt and response together (32768, or what the model can)",
     ),
-    Option(name="system-prompt", phase="draw", metavar="TEXT", help="a system message before every problem"),
+    Option(
+        name="system-prompt",
+        phase="draw",
+        may_have_lines=True,
+        metavar="TEXT",
+        help="a system message before every problem",
+    ),
     Option(
         name="template-date",
         phase="draw",
+        parse=values.date,
         metavar="DATE",
         default="2025-01-01",
         help="the date that the chat template sees, so that one which prints it asks the same every day",
@@ -168,24 +279,28 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="seed",
         phase="draw",
+        parse=values.seed,
         metavar="N",
         help="the run's seed (from the checkpoint's digest, and the attempt's number)",
     ),
     Option(
         name="tasks",
         phase="both",
+        locate=values.existing_file,
         metavar="FILE",
         help="a LightEval custom-task module with TASKS_TABLE; each task becomes a benchmark",
     ),
     Option(
         name="data",
         phase="draw",
+        locate=values.existing_folder,
         metavar="DIR",
         help="local copies of data sets, by folder name; nothing is downloaded for these",
     ),
     Option(
         name="baseline",
         phase="judge",
+        locate=values.baseline,
         metavar="WHICH",
         help="published, previous, org/name, a file, or hf://datasets/ORG/REPO/PATH.json (the model's own: measured, "
         "else published)",
@@ -193,6 +308,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="anchor",
         phase="judge",
+        locate=values.baseline,
         metavar="WHICH",
         help="a second, fixed baseline, named as --r1-baseline's is: each decides with half of alpha, and the worse "
         "verdict counts",
@@ -201,33 +317,45 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="lineage",
         phase="draw",
+        parse=values.lineage_part,
+        collect=values.lineage,
         metavar="KEY=VALUE",
-        is_repeatable=True,
         help="where the checkpoint stands in its training: step=N, parent=ORG/NAME, commit=SHA; stored with the run",
     ),
     Option(
-        name="gate", phase="draw", choices=("fixed", "sequential"), default="fixed", help="when the verdict is reached"
+        name="gate",
+        phase="draw",
+        field="asked_gate",
+        choices=GateKind,
+        default="fixed",
+        help="when the verdict is reached",
     ),
     Option(
         name="max-samples",
         phase="draw",
-        choices=("k", "auto"),
+        choices=MaxSamples,
         default="k",
         help="where a sequential run ends at the latest: at k samples, or where it keeps the fixed gate's power",
     ),
     Option(
         name="family",
         phase="judge",
-        choices=("none", "holm"),
+        choices=Family,
         default="none",
         help="whether all gates of the run share one error rate",
     ),
     Option(
-        name="sigmas", phase="judge", metavar="S", default="3", help="how many standard deviations a drop must exceed"
+        name="sigmas",
+        phase="judge",
+        parse=values.positive_float,
+        metavar="S",
+        default="3",
+        help="how many standard deviations a drop must exceed",
     ),
     Option(
         name="margin",
         phase="judge",
+        parse=values.points,
         metavar="POINTS",
         help="non-inferiority margin: a run that cannot resolve it is INCONCLUSIVE",
     ),
@@ -241,21 +369,33 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="inconclusive",
         phase="judge",
-        choices=("fail", "pass"),
+        choices=InconclusivePolicy,
         default="fail",
         help="what INCONCLUSIVE does to the exit code",
     ),
     Option(
         name="report",
         phase="judge",
+        field="reports",
+        locate=values.report_file,
+        collect=tuple,
         metavar="FILE",
-        is_repeatable=True,
         help="write a report there too: .html, .md, .json or .txt; a page lies in every run's folder",
     ),
-    Option(name="output-dir", phase="both", metavar="DIR", default="data/evals", help="where runs are kept"),
+    Option(
+        name="output-dir",
+        phase="both",
+        subject="place",
+        locate=values.path,
+        metavar="DIR",
+        default="data/evals",
+        help="where runs and their ledger are kept: relative to the current folder; in an ini file, and by default, "
+        "to the ini file's",
+    ),
     Option(
         name="resume",
         phase="draw",
+        subject="place",
         metavar="RUN",
         is_bare_allowed=True,
         help="go on with a stored run (the newest of this model if RUN is left out)",
@@ -270,31 +410,38 @@ OPTIONS: tuple[Option, ...] = (
         name="slice",
         alias="shard",
         phase="draw",
+        subject="part",
+        parse=values.machine_slice,
         metavar="I/N",
         help="this machine draws slice I of N of every benchmark; r1eval merge brings them together",
     ),
     Option(
         name="timeout",
         phase="draw",
+        field="timeout_s",
+        parse=values.positive_float,
         metavar="S",
         help="seconds after which drawing ends; what is missing then is INVALID, and --r1-resume draws it",
     ),
     Option(
         name="judge-only",
         phase="judge",
+        subject="part",
+        locate=values.existing_folder,
         metavar="RUN",
         help="judge a stored run: no model, no engine, nothing is drawn; --r1-grader grades its programs again",
     ),
     Option(
         name="upload",
         phase="upload",
+        parse=values.repository,
         metavar="REPO",
         help="upload the judged run to this data set on the Hub, privately; an organisation alone names it itself",
     ),
     Option(
         name="upload-when",
         phase="upload",
-        choices=("pass", "always"),
+        choices=UploadWhen,
         default="pass",
         help="which runs are uploaded: those whose gates are all green, or all",
     ),
@@ -308,13 +455,14 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="upload-layout",
         phase="upload",
-        choices=("lighteval", "open-r1"),
+        choices=UploadLayout,
         default="lighteval",
         help="whose names for repositories, folders and configs an upload uses",
     ),
     Option(
         name="upload-model-page",
         phase="upload",
+        parse=values.model_page,
         metavar="REPO",
         help="put the scores into this model's .eval_results as well, for its page on the Hub",
     ),
@@ -326,11 +474,8 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("r1eval", "r1eval: may this checkpoint ship?")
     for option in OPTIONS:
         _add_option(group, option)
-        shown = f"{option.help} (as {option.flag})"
-        if option.is_repeatable:
-            parser.addini(option.dest, shown, type="linelist", default=None)
-        else:
-            parser.addini(option.dest, shown, type="string", default=None)
+        kind: Literal["linelist", "string"] = "linelist" if option.is_repeatable else "string"
+        parser.addini(option.dest, f"{option.help} (as {option.flag})", type=kind, default=None)
 
 
 def _add_option(group: OptionGroup, option: Option) -> None:
@@ -340,28 +485,22 @@ def _add_option(group: OptionGroup, option: Option) -> None:
         arguments["action"] = "store_true"
     else:
         arguments["metavar"] = option.metavar
-        if option.choices:
-            arguments |= {"choices": option.choices, "metavar": "|".join(option.choices)}
+        if option.choices is not None:
+            names = [choice.value for choice in option.choices]
+            arguments |= {"choices": names, "metavar": "|".join(names)}
         if option.is_repeatable:
             arguments["action"] = "append"
         if option.is_bare_allowed:
             arguments |= {"nargs": "?", "const": NEWEST}
-        if option.name == "upload":
-            arguments["action"] = _RepoOrRequired
     group.addoption(option.flag, **arguments)
-    if option.alias is not None:
-        group.addoption(f"--r1-{option.alias}", **(arguments | {"help": argparse.SUPPRESS}))
-
-
-def chosen_model(config: pytest.Config) -> str | None:
-    """Return the model that was asked for; None means that the plugin stays silent."""
-    value = Reader(config, os.environ).text("model")
-    return value or None
+    for earlier in option.flags[1:]:
+        group.addoption(earlier, **(arguments | {"help": argparse.SUPPRESS}))
 
 
 def is_asked(config: pytest.Config) -> bool:
-    """Whether there is anything to do: a model to sample, or a stored run to judge."""
-    return chosen_model(config) is not None or bool(Reader(config, os.environ).text("judge-only"))
+    """Whether there is anything to do: a model to sample, or a stored run to judge; else the plugin is silent."""
+    read = Reader(config, os.environ)
+    return any(read.texts(option) for option in OPTIONS if option.name in {"model", "judge-only"})
 
 
 def is_named(arguments: Iterable[str], environment: Mapping[str, str]) -> bool:
@@ -371,15 +510,21 @@ def is_named(arguments: Iterable[str], environment: Mapping[str, str]) -> bool:
     )
 
 
-def names_in(*phases: Phase) -> frozenset[str]:
-    """Return the dashed names of the options of some phases."""
-    return frozenset(option.name for option in OPTIONS if option.phase in phases)
+def given(config: pytest.Config, *phases: Phase) -> tuple[Option, ...]:
+    """Return which options of some phases stand on the command line itself, as flags."""
+    return tuple(option for option in OPTIONS if option.phase in phases and config.getoption(option.dest) is not None)
 
 
-def given(config: pytest.Config, names: Iterable[str]) -> tuple[str, ...]:
-    """Return which of some options, by their dashed names, stand on the command line itself, as flags."""
-    asked = [option for option in OPTIONS if option.name in set(names)]
-    return tuple(option.flag for option in asked if config.getoption(option.dest) is not None)
+def root_of(config: pytest.Config) -> Path:
+    """
+    Return the folder of the ini file that the user stands below, else where they stand.
+
+    A test path or a -c among the arguments moves pytest's own rootdir to another folder; the user's baselines stay.
+    """
+    here = config.invocation_params.dir
+    if config.inipath is not None and here.is_relative_to(config.inipath.parent):
+        return config.inipath.parent
+    return here
 
 
 class Reader:
@@ -388,70 +533,30 @@ class Reader:
     def __init__(self, config: pytest.Config, environment: Mapping[str, str]) -> None:
         self._config = config
         self._environment = environment
-        self._options = {option.name: option for option in OPTIONS}
 
-    def text(self, name: str) -> str | None:
-        """Return what was given, else the default; None where there is neither."""
-        option = self._options[name]
-        given = self._config.getoption(option.dest)
-        if given is not None:
-            return str(given)
-        return self._environment.get(option.dest.upper()) or self._config.getini(option.dest) or option.default
+    def values(self) -> dict[str, Any]:
+        """
+        Return the value of each option that was given or has a default, by its field of `Settings`.
 
-    def texts(self, name: str) -> list[str]:
-        """Return what was given for a repeatable option."""
-        option = self._options[name]
-        given = self._config.getoption(option.dest)
-        if given is not None:
-            return list(given)
-        from_environment = self._environment.get(option.dest.upper())
-        if from_environment:
-            return from_environment.split()
-        return list(self._config.getini(option.dest) or [])
+        Raises:
+            pytest.UsageError: If one is not what it must be; the message names the option.
+        """
+        found = {(option.field or option.keyword): (option, *self._found(option)) for option in OPTIONS}
+        return {field: option.value(texts, folder) for field, (option, texts, folder) in found.items() if texts}
 
-    def flag(self, name: str) -> bool:
-        """Return whether a switch is on."""
-        text = (self.text(name) or "").lower()
-        if text not in {"", "true", "1", "yes", "on", "false", "0", "no", "off"}:
-            raise pytest.UsageError(f"--r1-{name} is {text!r}; expected true or false")
-        return text in {"true", "1", "yes", "on"}
+    def texts(self, option: Option) -> list[str]:
+        """Return what was given for an option, else its default; nothing where there is neither."""
+        return self._found(option)[0]
 
-    def choice(self, name: str) -> str:
-        """Return one of the option's choices."""
-        text = self.text(name) or ""
-        choices = self._options[name].choices
-        if text not in choices:
-            raise pytest.UsageError(f"--r1-{name} is {text!r}; expected one of {', '.join(choices)}")
-        return text
-
-    def optional(self, name: str, parse: Callable[[str], T]) -> T | None:
-        """Return what was given, parsed; None where nothing was."""
-        text = self.text(name)
-        return None if text is None else self._parsed(name, text, parse)
-
-    def required(self, name: str, parse: Callable[[str], T]) -> T:
-        """Return what was given or the default, parsed."""
-        return self._parsed(name, self.text(name) or "", parse)
-
-    def _parsed(self, name: str, text: str, parse: Callable[[str], T]) -> T:
-        try:
-            return parse(text)
-        except ValueError as error:
-            expected = str(error)
-            raise pytest.UsageError(f"--r1-{name} is {text!r}; expected {expected}") from error
-
-
-class _RepoOrRequired(argparse.Action):
-    """A repository; the word ``required`` is none, but says `--r1-upload-required`, as people write it."""
-
-    def __call__(
-        self,
-        _parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: object,
-        _option: str | None = None,
-    ) -> None:
-        if values == REQUIRED:
-            namespace.r1_upload_required = True
-        else:
-            setattr(namespace, self.dest, values)
+    def _found(self, option: Option) -> tuple[list[str], Path]:
+        """Return an option's texts, and where a relative path in them starts: where they were written."""
+        here = self._config.invocation_params.dir
+        if (typed := self._config.getoption(option.dest)) is not None:
+            return (list(typed) if option.is_repeatable else [str(typed)]), here
+        if variable := self._environment.get(option.dest.upper()):
+            return (variable.split() if option.is_repeatable else [variable]), here
+        if written := self._config.getini(option.dest):
+            inipath = self._config.inipath
+            folder = here if inipath is None else inipath.parent
+            return (list(written) if option.is_repeatable else [written]), folder
+        return ([] if option.default is None else [option.default]), root_of(self._config)

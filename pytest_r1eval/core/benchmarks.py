@@ -10,7 +10,6 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from typing import assert_never
 
 from pytest_r1eval.core.fields import AtLeastOne, NotNegative, PositiveFraction, require
 from pytest_r1eval.core.texts import escaped, quoted, whole
@@ -26,39 +25,6 @@ class Grader(StrEnum):
     """The LightEval task's own metric, on each sample by itself."""
     CODE = "code"
     """Running the program that the model wrote; `CodeGrader` says by which rule."""
-
-
-class CodeGrader(StrEnum):
-    """By which rule a program is right."""
-
-    LIGHTEVAL = "lighteval"
-    """LightEval's own scorer, as the published numbers were made, its mistakes included."""
-    STRICT = "strict"
-    """A real stdin and stdout, and outputs compared where the program cannot reach."""
-
-    @property
-    def scorer(self) -> str:
-        """Name what carries the rule out, without its version."""
-        match self:
-            case CodeGrader.LIGHTEVAL:
-                return "lighteval-run_test"
-            case CodeGrader.STRICT:
-                return "strict"
-        assert_never(self)
-
-    @property
-    def caution(self) -> str | None:
-        """Say what a reader of its verdicts must know; None where there is nothing."""
-        match self:
-            case CodeGrader.LIGHTEVAL:
-                return (
-                    "LightEval's scorer shares a process with the program, so a program that tries can make it say "
-                    '"right": by np.all, json.dumps, or os.write and os._exit. It fails correct programs that call '
-                    "quit() or begin with `from __future__`. --r1-grader strict does neither."
-                )
-            case CodeGrader.STRICT:
-                return None
-        assert_never(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+RUN_FILE = "run.sqlite"
+"""The file that makes a folder a run's."""
+
 
 class Outcome(StrEnum):
     """How one sample was graded; ERROR says that it was not."""

@@ -12,26 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+
+from pytest_r1eval.core.choices import UploadLayout
 
 LATEST = "latest"
 RESULTS_CONFIG = "results"
 OPEN_R1_SPLIT = "train"
 _BEGIN, _END = "<!-- r1eval: begin -->", "<!-- r1eval: end -->"
-
-
-class UploadWhen(StrEnum):
-    """Which runs are uploaded: those whose gates are all green, or all."""
-
-    PASS = "pass"  # noqa: S105 - a verdict, no password
-    ALWAYS = "always"
-
-
-class UploadLayout(StrEnum):
-    """Whose names for repositories, folders and configs are used."""
-
-    LIGHTEVAL = "lighteval"
-    OPEN_R1 = "open-r1"
 
 
 def checked_repo(text: str) -> str:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal, TypeAlias, TypedDict, Unpack
+from typing import Any, Literal, TypeAlias
 
 from pytest_r1eval.config.options import OPTIONS, Option
 from pytest_r1eval.core.pytest_words import error_in
@@ -39,62 +39,12 @@ _VERDICTS = (0, 1)
 _REFUSALS = (4, 5)
 """Exit codes of pytest for what was asked wrongly: the same again ends the same way."""
 _SHARD_FAILURE = re.compile(r"^(?:FAILED|ERROR) r1eval::\S+\[shard [^\]]+\] - (.+)$", re.MULTILINE)
-_NOT_HERE = frozenset({"model", "slice", "judge-only"})
-"""Options that are arguments of their own here, or name no whole run."""
+OptionValue: TypeAlias = str | float | Path | Mapping[str, Any] | Sequence[str | Path] | None
+"""
+Of a `--r1-...` option, by its name with underscores; what each means is in the README and in `pytest --help`.
 
-
-class EvaluationOptions(TypedDict, total=False):
-    """
-    The `--r1-...` options, by their names with underscores; what each means is in the README and in `pytest --help`.
-
-    What may be given several times is a mapping (`samples={"aime24": 16}`) or, for `report`, a list of files.
-    """
-
-    revision: str
-    engine: str
-    server_url: str
-    tp: int | Literal["auto"]
-    engines_per_gpu: int | Literal["auto"]
-    grader: str
-    sandbox_limit: Mapping[str, float]
-    unsafe_code: bool
-    dtype: str
-    gpu_memory_utilization: float
-    engine_arg: Mapping[str, object]
-    samples: Mapping[str, int]
-    subset: int
-    temperature: float
-    top_p: float
-    max_new_tokens: int
-    max_model_len: int
-    system_prompt: str
-    template_date: str
-    seed: int
-    tasks: str | Path
-    data: str | Path
-    baseline: str | Path
-    anchor: str | Path
-    save_baseline: str
-    lineage: Mapping[str, str | int]
-    gate: str
-    max_samples: str
-    family: str
-    sigmas: float
-    margin: float
-    two_sided: bool
-    exact: bool
-    inconclusive: str
-    report: Sequence[str | Path]
-    output_dir: str | Path
-    resume: str | Path
-    fresh: bool
-    timeout: float
-    upload: str
-    upload_when: str
-    upload_required: bool
-    upload_public: bool
-    upload_layout: str
-    upload_model_page: str
+What may be given several times is a mapping (`samples={"aime24": 16}`) or, for `report`, a list of files.
+"""
 
 
 def evaluate(  # noqa: PLR0913 - what is judged, where, and how long
@@ -105,7 +55,7 @@ def evaluate(  # noqa: PLR0913 - what is judged, where, and how long
     gpus: Sequence[int | str] | None = None,
     folder: str | Path | None = None,
     timeout_s: float | None = None,
-    **options: Unpack[EvaluationOptions],
+    **options: OptionValue,
 ) -> RunReport:
     """
     Judge a checkpoint and return the report, whatever the verdict.
@@ -129,10 +79,15 @@ def evaluate(  # noqa: PLR0913 - what is judged, where, and how long
     """
     place = Path(folder) if folder is not None else Path.cwd()
     tasks = options.get("tasks")
-    marks = mark_expression(benchmarks, tasks=None if tasks is None else place / tasks, folder=place)
+    marks = mark_expression(benchmarks, tasks=None if tasks is None else place / str(tasks), folder=place)
     command = ["-m", marks, *([] if workers is None else ["-n", str(workers)]), *arguments_of(options)]
-    with EvaluationProcess.started(_model_words(model), command, folder=place, gpus=gpus) as process:
+    with EvaluationProcess.started(_model_argument(model), command, folder=place, gpus=gpus) as process:
         return process.report(timeout_s=timeout_s)
+
+
+def keywords() -> dict[str, Option]:
+    """Return the options that are keywords here: the checkpoint is an argument, and a part of a run has no verdict."""
+    return {option.keyword: option for option in OPTIONS if option.subject in {"gate", "place"}}
 
 
 def arguments_of(options: Mapping[str, object]) -> list[str]:
@@ -142,30 +97,30 @@ def arguments_of(options: Mapping[str, object]) -> list[str]:
     Raises:
         TypeError: If there is no such option, or its value has another form than the option takes.
     """
-    known = {option.dest.removeprefix("r1_"): option for option in OPTIONS if option.name not in _NOT_HERE}
+    known = keywords()
     arguments: list[str] = []
     for name, value in options.items():
         if name not in known:
             raise TypeError(f"evaluate() has no option {name!r}; expected some of {', '.join(known)}")
         if value is not None:
-            arguments += _words(known[name], value)
+            arguments += _arguments(known[name], value)
     return arguments
 
 
-def _words(option: Option, value: object) -> Iterator[str]:
+def _arguments(option: Option, value: object) -> Iterator[str]:
     if option.is_flag:
         if not isinstance(value, bool):
-            raise TypeError(f"{option.dest.removeprefix('r1_')} is {value!r}; expected True or False")
+            raise TypeError(f"{option.keyword} is {value!r}; expected True or False")
         yield from [option.flag] if value else []
     elif not option.is_repeatable:
         yield f"{option.flag}={value}"
     elif isinstance(value, Mapping):
-        is_json = option.name == "engine-arg"  # read as JSON there, so that a text "1" stays a text
-        yield from (f"{option.flag}={key}={json.dumps(one) if is_json else one}" for key, one in value.items())
+        # JSON is read as JSON there, so that a text "1" stays a text.
+        yield from (f"{option.flag}={key}={json.dumps(one) if option.is_json else one}" for key, one in value.items())
     elif isinstance(value, Sequence) and not isinstance(value, str):
         yield from (f"{option.flag}={one}" for one in value)
     else:
-        raise TypeError(f"{option.dest.removeprefix('r1_')} is {value!r}; expected a mapping or a list")
+        raise TypeError(f"{option.keyword} is {value!r}; expected a mapping or a list")
 
 
 class EvaluationProcess:
@@ -248,10 +203,10 @@ class EvaluationProcess:
         return tuple(dict.fromkeys(_SHARD_FAILURE.findall(text)))
 
     def _reason(self) -> str:
-        """Return what pytest said was wrong, else its last words."""
+        """Return the reason that pytest gave, else the last lines it printed."""
         return error_in((self._scratch / "pytest.log").read_text(encoding="utf-8", errors="replace"))
 
 
-def _model_words(model: str | Path) -> str:
+def _model_argument(model: str | Path) -> str:
     """Name a folder in full: the run may be started elsewhere."""
     return str(Path(model).resolve()) if Path(model).is_dir() else str(model)

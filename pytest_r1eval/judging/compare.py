@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
+from pytest_r1eval.config.baseline_choice import RunFolder, baseline_choice
 from pytest_r1eval.core.baselines import PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.measurements import Measurement
@@ -97,10 +98,13 @@ def source_of(text: str, *, root: Path, model_name: str) -> Source:
     Raises:
         RunError: If it is neither.
     """
-    run = StoredRun(folder=Path(text))
-    if run.exists:
-        return RunSource(run=run)
-    source = ShelfSource(name=text, shelf=BaselineShelf(root=root, choice=text, model_name=model_name))
+    try:
+        choice = baseline_choice(text, Path.cwd())
+    except ValueError as error:
+        raise RunError(f"{text!r}; expected {error}") from error
+    if isinstance(choice, RunFolder):
+        return RunSource(run=StoredRun(folder=Path(text)))
+    source = ShelfSource(name=text, shelf=BaselineShelf(root=root, choice=choice, model_name=model_name))
     try:
         source.find("any")
     except BaselineError as error:

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from pytest_r1eval.baselines.reference import own_noise, reference_for
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
+from pytest_r1eval.config.baseline_choice import Previous
 from pytest_r1eval.core.attempts import Attempts
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline
-from pytest_r1eval.core.benchmarks import Benchmark, CodeGrader
+from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.choices import CodeGrader
 from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.plans import Plan
@@ -296,7 +298,7 @@ class Judge:
         Raises:
             LowerBaselineError: If it would lower a baseline and there is no verdict to say it beside.
         """
-        if self.save_as is None and (found is not None or self.shelf.choice == "previous"):
+        if self.save_as is None and (found is not None or isinstance(self.shelf.choice, Previous)):
             return _Keeping()
         if self.save_as is None:
             fit = baseline_from(run, replaced=None, reason=None)

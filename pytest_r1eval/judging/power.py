@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass, replace
 
 from pytest_r1eval.baselines.reference import design_against, published_side, tau_of, widened
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
-from pytest_r1eval.config.settings import GateKind, Settings
+from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.choices import GateKind
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import PlanError, R1EvalError
 from pytest_r1eval.stats import verdicts

@@ -22,8 +22,9 @@ from importlib import metadata
 from pathlib import Path
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
-from pytest_r1eval.config.settings import GateKind, Settings, sampling_for
+from pytest_r1eval.config.settings import Settings, sampling_for
 from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, Grader
+from pytest_r1eval.core.choices import GateKind
 from pytest_r1eval.engines.engine import engine_named, recording_of
 from pytest_r1eval.runs.store import Store
 

@@ -20,10 +20,11 @@ from pathlib import Path
 
 from pytest_r1eval.baselines.shelf import FoundBaseline
 from pytest_r1eval.checkpoints.inspect import Checkpoint
-from pytest_r1eval.config.settings import Family, Settings
+from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.attempts import Attempts
 from pytest_r1eval.core.baselines import MeasuredBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.choices import Family
 from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.engines.engine import engine_named, recording_of
 from pytest_r1eval.errors import BaselineError, PlanError, StoreError

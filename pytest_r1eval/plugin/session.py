@@ -24,8 +24,9 @@ import pytest
 from _pytest import runner
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
-from pytest_r1eval.config.settings import Family, Settings
+from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.benchmarks import LIVECODEBENCH_WINDOWS, Benchmark
+from pytest_r1eval.core.choices import Family
 from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.engines.devices import Places
@@ -494,7 +495,7 @@ class RunSession:
                 self._run,
                 [result for result in self._results if result.benchmark not in self._answers],
                 tasks={name: self._catalog[name].task for name in self._drawn},
-                wishes=settings.upload,
+                wishes=settings.upload_wishes,
                 when=settings.upload_when,
                 reports=settings.reports,
                 index=settings.output_dir if self._run.is_relative_to(settings.output_dir) else None,
@@ -502,7 +503,11 @@ class RunSession:
         else:
             runs = dict.fromkeys(self._desk.ledger.run_of(entry) for entry in self._answers.values())
             finished = finish_again(
-                [*runs], self._results, wishes=settings.upload, when=settings.upload_when, reports=settings.reports
+                [*runs],
+                self._results,
+                wishes=settings.upload_wishes,
+                when=settings.upload_when,
+                reports=settings.reports,
             )
         self._closing_words = (*self._not_recorded(), *finished.reports, *finished.lines)
         if self._settings.upload_required:

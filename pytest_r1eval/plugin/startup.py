@@ -15,9 +15,10 @@ import pytest
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.installation import ENGINES, Needs
 from pytest_r1eval.config.installation import check as check_installation
-from pytest_r1eval.config.options import given, names_in
-from pytest_r1eval.config.settings import GateKind, Settings, settings_from
+from pytest_r1eval.config.options import given
+from pytest_r1eval.config.settings import Settings, settings_from
 from pytest_r1eval.core.benchmarks import Benchmark, Grader
+from pytest_r1eval.core.choices import GateKind
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.engines.devices import this_machine
 from pytest_r1eval.engines.engine import engine_named
@@ -238,13 +239,12 @@ def _check_slice(settings: Settings) -> None:
 
 def _check_judging(config: pytest.Config, settings: Settings, run: Path, catalog: dict[str, Benchmark]) -> None:
     """Refuse what a stored run has decided; on the command line alone, because an ini file is written for all runs."""
-    decided = names_in("draw") if settings.regrades else names_in("draw", "grade")
-    if refused := given(config, decided):
-        about_grading = given(config, names_in("grade"))
-        again = "grade its programs again by --r1-grader" if refused[0] in about_grading else "go on by --r1-resume"
+    if refused := given(config, "draw") if settings.regrades else given(config, "draw", "grade"):
+        flag, phase = refused[0].flag, refused[0].phase
+        again = "grade its programs again by --r1-grader" if phase == "grade" else "go on by --r1-resume"
         raise pytest.UsageError(
-            f"{refused[0]} with --r1-judge-only {run}: nothing is drawn, the stored run decided that when it was "
-            f"started; leave {refused[0]} out, or {again}"
+            f"{flag} with --r1-judge-only {run}: nothing is drawn, the stored run decided that when it was "
+            f"started; leave {flag} out, or {again}"
         )
     if settings.regrades and not any(benchmark.grader is Grader.CODE for benchmark in catalog.values()):
         raise pytest.UsageError(

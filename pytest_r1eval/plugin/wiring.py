@@ -22,8 +22,9 @@ import pytest
 from pytest_r1eval.baselines.shelf import BaselineShelf
 from pytest_r1eval.checkpoints.inspect import Checkpoint, inspect_checkpoint
 from pytest_r1eval.config.options import NEWEST
-from pytest_r1eval.config.settings import Family, GateKind, InconclusivePolicy, Settings, sampling_for
+from pytest_r1eval.config.settings import Settings, sampling_for
 from pytest_r1eval.core.benchmarks import Benchmark, Grader, Sampling
+from pytest_r1eval.core.choices import Family, GateKind, InconclusivePolicy
 from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.engines.devices import this_machine, usable_cpus, worker_devices
 from pytest_r1eval.engines.engine import EngineParts, engine_named, recording_of

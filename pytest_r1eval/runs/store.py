@@ -33,7 +33,7 @@ from pytest_r1eval.core.decoding import decoded
 from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
 from pytest_r1eval.core.lineage import Lineage, is_model_name
 from pytest_r1eval.core.plans import Plan, Slice, Unit
-from pytest_r1eval.core.records import FinishReason, Grade, Outcome, ProblemTally, Response, Sample
+from pytest_r1eval.core.records import RUN_FILE, FinishReason, Grade, Outcome, ProblemTally, Response, Sample
 from pytest_r1eval.core.texts import escaped, hidden_in, quoted, whole
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.runs.schema import (
@@ -49,7 +49,7 @@ from pytest_r1eval.runs.schema import (
     unpacked,
 )
 
-FILE_NAME = "run.sqlite"
+FILE_NAME = RUN_FILE
 LEASE_S = 60.0
 """How long a silent worker keeps its units; it renews every `LEASE_S / 4`."""
 BUSY_TIMEOUT_S = 60.0

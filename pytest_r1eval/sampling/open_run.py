@@ -17,8 +17,9 @@ from pathlib import Path
 from threading import Thread
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
-from pytest_r1eval.config.settings import GateKind, Settings, sampling_for
+from pytest_r1eval.config.settings import Settings, sampling_for
 from pytest_r1eval.core.benchmarks import Benchmark, Grader
+from pytest_r1eval.core.choices import GateKind
 from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.engines.engine import recording_of
 from pytest_r1eval.errors import PlanError

@@ -17,9 +17,10 @@ from typing import Protocol
 from pytest_r1eval.baselines.reference import check_same_question, design_against, reference_for
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
 from pytest_r1eval.checkpoints.inspect import Checkpoint
-from pytest_r1eval.config.settings import GateKind, Settings, sampling_for
+from pytest_r1eval.config.settings import Settings, sampling_for
 from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark, Exam, Grader, Sampling
+from pytest_r1eval.core.choices import GateKind
 from pytest_r1eval.core.fingerprints import Fingerprint, Harness, ModelIdentity, Question, prompts_digest
 from pytest_r1eval.core.plans import Plan, check_room, subset_ids
 from pytest_r1eval.core.records import Counts

@@ -39,7 +39,8 @@ from lighteval.tasks.tasks.lcb.codegen_metrics import extract_code
 from lighteval.utils.utils import remove_reasoning_tags
 
 from pytest_r1eval.core import code_tests
-from pytest_r1eval.core.benchmarks import CodeGrader, Problem
+from pytest_r1eval.core.benchmarks import Problem
+from pytest_r1eval.core.choices import CodeGrader
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response
 from pytest_r1eval.errors import SandboxError, ScoringError
 from pytest_r1eval.exams.code_test_cache import CodeTestCache

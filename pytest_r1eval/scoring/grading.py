@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import assert_never
 
-from pytest_r1eval.core.benchmarks import CodeGrader
+from pytest_r1eval.core.choices import CodeGrader
 from pytest_r1eval.sandbox.limits import Limits
 
 REASONING_TAGS = [("<think>", "</think>")]

@@ -10,23 +10,17 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
-from pytest_r1eval.config.options import OPTIONS, names_in
+from pytest_r1eval.config.options import OPTIONS, Option
 from pytest_r1eval.core.texts import hidden_argument, hidden_in
 from pytest_r1eval.errors import PlanError
 
 SLICE_SCRIPT = "slice.sbatch"
 JUDGE_SCRIPT = "judge.sbatch"
 MAX_RESTARTS = 20
-"""Times a share starts itself again; more is a share that does not come forward."""
-
-_OURS = frozenset({"model", "output-dir", "resume", "slice", "judge-only"})
-_SLICES_ONLY = names_in("draw", "grade")
-"""Options about drawing and grading, which the stored run decides for the judge."""
-_BOTH = names_in("both")
-_FLAGS = frozenset(option.flag for option in OPTIONS if option.is_flag)
-"""Options that take no value."""
+"""Times a slice starts itself again; more is a slice that does not come forward."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +125,8 @@ def divided(extra: Sequence[str]) -> PytestArguments:
     Raises:
         PlanError: If it is one that the scripts decide.
     """
-    drawing: list[str] = []
-    judge: list[str] = []
+    options = {flag: option for option in OPTIONS for flag in option.flags}
+    jobs: dict[str, list[str]] = {"slice": [], "judge": []}
     target: list[list[str]] = []
     is_foreign = False
     for argument in extra:
@@ -146,23 +140,35 @@ def divided(extra: Sequence[str]) -> PytestArguments:
             target = target if is_foreign else []
             continue
         flag, is_given, _ = argument.partition("=")
-        name = flag.removeprefix("--r1-")
-        if name in _OURS or argument == "--r1-gate=sequential" or re.match(r"-[mn]|--numprocesses\b", argument):
+        option = options.get(flag)
+        is_ours = option is not None and option.subject != "gate"
+        if is_ours or argument == "--r1-gate=sequential" or re.match(r"-[mn]|--numprocesses\b", argument):
             raise PlanError(f"{argument}: the batch scripts decide that; leave it out (see r1eval slurm submit --help)")
-        target = [drawing, judge] if name in _BOTH else [drawing] if name in _SLICES_ONLY else [judge]
+        target = [jobs[role] for role in _roles(option)]
         for arguments in target:
             arguments.append(argument)
         is_foreign = not flag.startswith("--r1-")
-        if is_given or flag in _FLAGS:
+        if is_given or (option is not None and option.is_flag):
             target = []
-    if "sequential" in drawing and drawing[drawing.index("sequential") - 1] == "--r1-gate":
+    if ("--r1-gate", "sequential") in pairwise(jobs["slice"]):
         raise PlanError("--r1-gate sequential: looks need the samples of all nodes while the run goes on; leave it out")
-    return PytestArguments(slice=tuple(drawing), judge=tuple(judge))
+    return PytestArguments(slice=tuple(jobs["slice"]), judge=tuple(jobs["judge"]))
+
+
+def _roles(option: Option | None) -> tuple[str, ...]:
+    """Return the jobs that need an option: drawing and grading are the slices', and the judge has the rest."""
+    match option.phase if option is not None else None:
+        case "both":
+            return "slice", "judge"
+        case "draw" | "grade":
+            return ("slice",)
+        case _:
+            return ("judge",)
 
 
 def slice_script(job: Submission) -> str:
     """Write the script of one slice."""
-    pytest_words = [
+    pytest_command = [
         *(job.python, "-m", "pytest", "-p", "no:cacheprovider", "-n", job.workers),
         *("--r1-model", job.model, "-m", job.marks, *job.arguments.slice),
     ]
@@ -173,7 +179,7 @@ def slice_script(job: Submission) -> str:
     return f"""\
 #!/bin/bash
 {_directives(job, "slice", options)}
-# One share of a run, of {job.n_slices}, on one node. By hand: {_by_hand(job, "")}
+# One slice of a run, of {job.n_slices}, on one node. By hand: {_by_hand(job, "")}
 # Without Slurm: SLURM_ARRAY_TASK_ID=1 bash {SLICE_SCRIPT}
 cd {shlex.quote(str(job.root))} || exit 2
 # What is sampled may run programs: secrets are the judge's.
@@ -187,7 +193,7 @@ attempt={shlex.quote(str(job.folder / "slices"))}/$slice/attempt-${{SLURM_ARRAY_
 echo "== slice $slice/{job.n_slices}, start $restarts, on $(hostname), GPUs ${{CUDA_VISIBLE_DEVICES:-none}}"
 resume=$({shlex.quote(job.python)} -m pytest_r1eval.slurm.handover "$attempt") || exit 2
 
-{shlex.join(pytest_words)} \\
+{shlex.join(pytest_command)} \\
   --r1-slice "$slice/{job.n_slices}" --r1-output-dir "$attempt" ${{resume:+"--r1-resume=$resume"}} &
 pytest=$!
 again=
@@ -210,8 +216,8 @@ exit $code
 
 def judge_script(job: Submission) -> str:
     """Write the script that merges and judges."""
-    pytest_words = [job.python, "-m", "pytest", "-p", "no:cacheprovider"]
-    gather_words = [
+    pytest_command = [job.python, "-m", "pytest", "-p", "no:cacheprovider"]
+    merge_command = [
         *(job.python, "-m", "pytest_r1eval.slurm.merge_slices", str(job.folder)),
         *("--slices", str(job.n_slices), "--output-dir", str(job.output_dir)),
     ]
@@ -224,13 +230,13 @@ cd {shlex.quote(str(job.root))} || exit 2
 start=${{SLURM_JOB_ID:-0}}-${{SLURM_RESTART_COUNT:-0}}
 result={shlex.quote(str(job.folder / "results"))}/$start.txt
 mkdir -p {shlex.quote(str(job.folder / "results"))}
-run=$({shlex.join(gather_words)} --start "$start") && code=0 || code=2
+run=$({shlex.join(merge_command)} --start "$start") && code=0 || code=2
 if [ $code -eq 0 ]; then
-  {shlex.join(pytest_words)} --r1-judge-only "$run" --r1-output-dir {shlex.quote(str(job.output_dir))} \\
+  {shlex.join(pytest_command)} --r1-judge-only "$run" --r1-output-dir {shlex.quote(str(job.output_dir))} \\
     {shlex.join(job.arguments.judge)}
   code=$?
 fi
-# What a signal ended has said nothing: no result is left then.
+# What a signal ended has no result to leave.
 [ $code -lt 128 ] && printf '%s\\n' $code "$run" > "$result.part" && mv "$result.part" "$result"
 exit $code
 """

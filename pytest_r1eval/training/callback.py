@@ -27,13 +27,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias, Unpack
+from typing import Literal, TypeAlias
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from pytest_r1eval.config.baseline_choice import PREVIOUS
 from pytest_r1eval.errors import PlanError, R1EvalError
-from pytest_r1eval.evaluation.process import EvaluationOptions, Workers, arguments_of
+from pytest_r1eval.evaluation.process import OptionValue, Workers, arguments_of
 from pytest_r1eval.reports.run_report import RunReport
 from pytest_r1eval.stats.verdicts import Verdict
 from pytest_r1eval.training.queue import (
@@ -45,7 +46,7 @@ from pytest_r1eval.training.queue import (
     kept_copy,
     left_over,
 )
-from pytest_r1eval.training.runners import PREVIOUS, GateOrder, LocalRunner, Runner, SlurmPlace, SlurmRunner
+from pytest_r1eval.training.runners import GateOrder, LocalRunner, Runner, SlurmPlace, SlurmRunner
 
 __all__ = ["GatedCheckpoint", "R1EvalCallback", "SlurmPlace"]
 
@@ -100,14 +101,15 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
         push_to: str | None = None,
         wait_at_end_s: float | None = None,
         retry_after_s: Sequence[float] = WAITS_S,
-        **options: Unpack[EvaluationOptions],
+        **options: OptionValue,
     ) -> None:
         arguments_of(options)
         self._trainer = trainer
         self._on_regression = on_regression
         self._wait_at_end_s = wait_at_end_s
         self._retry_after_s = tuple(retry_after_s)
-        self._output_dir = Path(options.get("output_dir") or Path(_output_dir(trainer)) / "r1eval").resolve()
+        output_dir = options.get("output_dir") or Path(_output_dir(trainer)) / "r1eval"
+        self._output_dir = Path(str(output_dir)).resolve()
         order = GateOrder(
             benchmarks=tuple(benchmarks),
             output_dir=self._output_dir,

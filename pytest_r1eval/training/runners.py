@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pytest_r1eval.config.baseline_choice import PREVIOUS
 from pytest_r1eval.errors import EvaluationError, EvaluationRefusedError, RunError, StoreError
 from pytest_r1eval.evaluation.environment import without_training
 from pytest_r1eval.evaluation.process import EvaluationProcess, Workers, arguments_of
@@ -35,7 +36,6 @@ from pytest_r1eval.slurm.status import awaited
 from pytest_r1eval.stats.verdicts import Verdict
 from pytest_r1eval.training.queue import ENDED, SavedCheckpoint, demand_whole
 
-PREVIOUS = "previous"
 _REFUSED = 4
 """pytest's exit code for what was asked wrongly."""
 _LOGGER = logging.getLogger(__name__)

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_r1eval.core.choices import UploadWhen
 from pytest_r1eval.core.texts import escaped, printable
-from pytest_r1eval.core.uploads import UploadWhen, UploadWishes
+from pytest_r1eval.core.uploads import UploadWishes
 from pytest_r1eval.errors import R1EvalError, UploadError
 from pytest_r1eval.judging.result import GateResult, write_verdicts
 from pytest_r1eval.reports.files import PAGE_NAME, write_report

@@ -11,7 +11,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pytest_r1eval.core.uploads import UploadLayout, UploadWishes
+from pytest_r1eval.core.choices import UploadLayout
+from pytest_r1eval.core.uploads import UploadWishes
 from pytest_r1eval.errors import UploadError
 from pytest_r1eval.upload.paths import replacing
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
+from pytest_r1eval.config.baseline_choice import baseline_choice
 from pytest_r1eval.core.baselines import (
     BASELINE_FILE,
     BaselineFile,
@@ -54,7 +55,8 @@ PUBLISHED = PublishedBaseline(
 
 def shelf(root: Path, *, choice: str | None = None, model_name: str = "org/name") -> BaselineShelf:
     """Look for the baselines of a run."""
-    return BaselineShelf(root=root, choice=choice, model_name=model_name)
+    asked = None if choice is None else baseline_choice(choice, root)
+    return BaselineShelf(root=root, choice=asked, model_name=model_name)
 
 
 def write(root: Path, name: str, *, published: bool = False, measured: MeasuredBaseline | None = None) -> Path:

@@ -11,6 +11,7 @@ import pytest
 
 from pytest_r1eval.baselines.shelf import BaselineShelf
 from pytest_r1eval.commands.cli import main
+from pytest_r1eval.config.baseline_choice import Previous
 from pytest_r1eval.core.baselines import BASELINE_FILE, PublishedBaseline, PublishedHarness
 from pytest_r1eval.core.codec import from_json, to_json
 from pytest_r1eval.core.lineage import Lineage
@@ -233,7 +234,7 @@ class TestLineage:
     def find(self, model_name: str, tmp_path: Path) -> str | None:
         """Say where the baseline of a checkpoint was found."""
         shelf = BaselineShelf(
-            root=tmp_path, choice="previous", model_name=model_name, output_dir=tmp_path, run=tmp_path / "z" / "y" / "x"
+            root=tmp_path, choice=Previous(), model_name=model_name, output_dir=tmp_path, run=tmp_path / "z" / "y" / "x"
         )
         found = shelf.find("smoke")
         return None if found is None else found.source
@@ -251,7 +252,7 @@ class TestLineage:
         for run, name in (("base", "acme/llama"), ("better", "acme/qwen")):
             say(capsys, "record", run, name, "--step", "100" if run == "base" else "200", "--parent", f"{name}-base")
         place = Lineage(parent="acme/llama-base", step=300)
-        shelf = BaselineShelf(root=tmp_path, choice="previous", model_name="acme/llama-v2", lineage=place)
+        shelf = BaselineShelf(root=tmp_path, choice=Previous(), model_name="acme/llama-v2", lineage=place)
         found = shelf.find("smoke")
         assert found is not None
         assert found.source == "baselines/acme/llama.json, run base"

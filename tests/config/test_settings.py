@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_r1eval.config.options import MARKS, NEWEST, OPTIONS, Option, chosen_model
-from pytest_r1eval.config.settings import (
+from pytest_r1eval.config.baseline_choice import File, Named, OnHub, Previous, Published
+from pytest_r1eval.config.options import MARKS, NEWEST, OPTIONS, Option, is_asked
+from pytest_r1eval.config.settings import Settings, settings_from
+from pytest_r1eval.core.benchmarks import BUILT_IN
+from pytest_r1eval.core.choices import (
+    CodeGrader,
     Family,
     GateKind,
     InconclusivePolicy,
     MaxSamples,
-    Settings,
-    settings_from,
+    UploadLayout,
+    UploadWhen,
 )
-from pytest_r1eval.core.benchmarks import BUILT_IN, CodeGrader
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.plans import Slice
-from pytest_r1eval.core.uploads import UploadLayout, UploadWhen, UploadWishes
+from pytest_r1eval.core.uploads import UploadWishes
 from pytest_r1eval.sandbox import Limits
 
 Read = Callable[..., Settings]
@@ -75,8 +77,8 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("seed", "0", "1", str(2**63 - 1), (0, 1, 2**63 - 1)),
     ("grader", "strict", "lighteval", "strict", tuple(map(CodeGrader, ("strict", "lighteval", "strict")))),
     ("sandbox-limit", "cpu_s=1", "wall_s=2.5", "n_threads=3", tuple(Limits(**each) for each in LIMITS)),
-    ("baseline", "published", "previous", "a/b.json", ("published", "previous", "a/b.json")),
-    ("anchor", "a/b", "previous", "a/b.json", ("a/b", "previous", "a/b.json")),
+    ("baseline", "published", "previous", "a/b", (Published(), Previous(), Named(name="a/b"))),
+    ("anchor", "a/b", "previous", "hf://x", (Named(name="a/b"), Previous(), OnHub(place="hf://x"))),
     ("save-baseline", "a/a", "b/b", "c/c", ("a/a", "b/b", "c/c")),
     ("lineage", "step=1", "parent=a/b", "commit=c", tuple(Lineage(**each) for each in LINEAGES)),
     ("gate", "sequential", "fixed", "sequential", tuple(map(GateKind, ("sequential", "fixed", "sequential")))),
@@ -134,11 +136,8 @@ DEFAULTS: dict[str, object] = {
 
 def attribute(option: str) -> str:
     """Return the name of an option's attribute."""
-    return {
-        "engine-arg": "engine_args",
-        "timeout": "timeout_s",
-        "sandbox-limit": "sandbox_limits",
-    }.get(option, option.replace("-", "_"))
+    (found,) = [row for row in OPTIONS if row.name == option]
+    return found.field or found.keyword
 
 
 class TestPrecedence:
@@ -285,6 +284,41 @@ class TestPrecedence:
         assert expected == read("--r1-resume").resume
 
 
+class TestPlaces:
+    """Where a relative path starts depends on where it was written."""
+
+    @pytest.fixture
+    def below(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Start in a folder of the project."""
+        folder = pytester.path / "a" / "b"
+        folder.mkdir(parents=True)
+        monkeypatch.chdir(folder)
+        return folder
+
+    def test_runs_of_a_project_have_one_folder(self, read: Read, below: Path, pytester: pytest.Pytester) -> None:
+        """And so one ledger, wherever pytest starts."""
+        assert read().output_dir == pytester.path / "data" / "evals"
+        assert below == Path.cwd()
+
+    def test_the_command_line_is_relative_to_the_current_folder(self, read: Read, below: Path) -> None:
+        """As a shell completes it; the environment is the shell's too."""
+        (below / "t.py").touch()
+        found = read("--r1-output-dir=runs", "--r1-baseline=../x.json", environment={"R1_TASKS": "t.py"})
+        assert found.output_dir == below / "runs"
+        assert found.baseline == File(text="../x.json", path=below / ".." / "x.json")
+        assert found.tasks == (below / "t.py").resolve()
+
+    def test_an_ini_file_is_relative_to_itself(self, read: Read, below: Path, pytester: pytest.Pytester) -> None:
+        """It means the same wherever pytest starts below it."""
+        (pytester.path / "t.py").touch()
+        found = read(ini="r1_output_dir = runs\nr1_tasks = t.py\nr1_baseline = x.json\nr1_report = r.md")
+        assert below == Path.cwd()
+        assert found.output_dir == pytester.path / "runs"
+        assert found.tasks == (pytester.path / "t.py").resolve()
+        assert found.baseline == File(text="x.json", path=pytester.path / "x.json")
+        assert found.reports == (pytester.path / "r.md",)
+
+
 class TestWorkers:
     """The number of shards is the number of workers, as xdist counts them."""
 
@@ -375,10 +409,33 @@ class TestBadValues:
         expected = "--r1-tp is '0'; expected auto or a whole number, 1 or more"
         assert expected == usage_error(read, ini="r1_tp = 0")
 
-    @pytest.mark.parametrize("name", ["seed", "tp", "tasks", "output-dir", "temperature"])
-    def test_empty_on_the_command_line(self, read: Read, name: str) -> None:
+    @pytest.mark.parametrize(
+        "option",
+        [option for option in OPTIONS if not (option.is_flag or option.choices)],
+        ids=lambda option: option.name,
+    )
+    def test_empty_on_the_command_line(self, read: Read, option: Option) -> None:
         """An unset shell variable in `--r1-x=$X` is a mistake, not a default."""
-        assert usage_error(read, f"--r1-{name}=").startswith(f"--r1-{name} is ''; expected ")
+        assert usage_error(read, f"{option.flag}=").startswith(f"{option.flag} is ''; expected ")
+
+    @pytest.mark.parametrize(
+        "arguments", [("--r1-model", ""), ("--r1-judge-only=",), ("--r1-model=x/y", "--r1-anchor=")]
+    )
+    def test_empty_is_an_error_of_the_run(self, pytester: pytest.Pytester, arguments: tuple[str, ...]) -> None:
+        """A job whose variable is unset does not end green without a gate."""
+        pytester.makepyfile("def test_mine(): pass")
+        result = pytester.runpytest_inprocess(*arguments)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        (line,) = [line for line in result.errlines if line]
+        assert line.startswith(f"ERROR: {arguments[-1].rstrip('=') or '--r1-model'} is ''; expected ")
+
+    def test_more_samples_than_anything_resolves(self, read: Read) -> None:
+        """A slip of the keyboard is refused at once, instead of planned for hours."""
+        assert usage_error(read, "--r1-samples=smoke=9999999999") == (
+            "--r1-samples is 'smoke=9999999999'; expected at most 10000 samples of a problem: more resolve nothing "
+            "beside a harness's noise"
+        )
+        assert read("--r1-samples=smoke=10000").samples == {"smoke": 10_000}
 
     def test_an_anchor_and_looks_exclude_each_other(self, read: Read) -> None:
         """A sequential gate is planned around one baseline, so the second would be ignored; it is refused instead."""
@@ -394,29 +451,8 @@ class TestBadValues:
         message = usage_error(read, f"{option.flag}=neither")
 
         assert f"argument {option.flag}: invalid choice: 'neither' (choose from " in message
-        assert all(choice in message for choice in option.choices)
+        assert all(choice in message for choice in option.choices or ())
         assert "Kind" not in message
-
-    @pytest.mark.parametrize(
-        ("name", "kinds"),
-        [
-            ("grader", CodeGrader),
-            ("gate", GateKind),
-            ("max-samples", MaxSamples),
-            ("family", Family),
-            ("inconclusive", InconclusivePolicy),
-            ("upload-when", UploadWhen),
-            ("upload-layout", UploadLayout),
-        ],
-    )
-    def test_choices_are_what_settings_know(self, name: str, kinds: type[StrEnum]) -> None:
-        """The table repeats the enums' values, so that nobody who judges nothing imports these."""
-        (option,) = [option for option in OPTIONS if option.name == name]
-        assert tuple(kinds) == option.choices
-
-    def test_every_choice_is_an_enum(self) -> None:
-        """The test above names all of them."""
-        assert len([option for option in OPTIONS if option.choices]) == 7
 
     def test_marks_are_the_benchmarks(self) -> None:
         """Registered without importing them."""
@@ -452,9 +488,9 @@ class TestServer:
 class TestUpload:
     def test_nothing_is_uploaded_by_default(self, read: Read) -> None:
         """And what is, is private, under LightEval's names, and only where the gates are green."""
-        assert read().upload is None
+        assert read().upload_wishes is None
         found = read("--r1-upload=acme/runs")
-        assert found.upload == UploadWishes(repo="acme/runs", layout=UploadLayout.LIGHTEVAL, is_public=False)
+        assert found.upload_wishes == UploadWishes(repo="acme/runs", layout=UploadLayout.LIGHTEVAL, is_public=False)
         assert (found.upload_when, found.upload_required) == (UploadWhen.PASS, False)
 
     def test_every_option(self, read: Read) -> None:
@@ -467,24 +503,8 @@ class TestUpload:
             ini="r1_upload = acme",
         )
         wishes = UploadWishes(repo="acme", layout=UploadLayout.OPEN_R1, is_public=True, model_page="acme/model")
-        assert wishes == found.upload
+        assert wishes == found.upload_wishes
         assert (found.upload_when, found.upload_required) == (UploadWhen.ALWAYS, True)
-
-    def test_required_is_no_repository(self, read: Read) -> None:
-        """`--r1-upload required` says what `--r1-upload-required` says, wherever the repository stands."""
-        for arguments, environment in (
-            (("--r1-upload", "acme/runs", "--r1-upload", "required"), {}),
-            (("--r1-upload=required", "--r1-upload=acme/runs"), {}),
-            (("--r1-upload", "required"), {"R1_UPLOAD": "acme/runs"}),
-        ):
-            found = read(*arguments, environment=environment)
-            assert found.upload == UploadWishes(repo="acme/runs")
-            assert found.upload_required
-
-    def test_required_alone(self, read: Read) -> None:
-        """Goes nowhere."""
-        assert "without --r1-upload: expected --r1-upload REPO" in usage_error(read, "--r1-upload", "required")
-        assert "R1_UPLOAD_REQUIRED=true" in usage_error(read, environment={"R1_UPLOAD": "required"})
 
     def test_a_page_is_a_models(self, read: Read) -> None:
         """An organisation has none."""
@@ -503,31 +523,32 @@ class TestUpload:
 
 
 class TestModel:
-    """Without a model the plugin is silent."""
+    """Without a model, and without a stored run to judge, the plugin is silent."""
 
     @pytest.mark.parametrize(
         ("arguments", "environment", "expected"),
         [
-            ((), {}, None),
-            (("--r1-model", ""), {}, None),
-            ((), {"R1_MODEL": ""}, None),
-            (("--r1-model", "a/b"), {}, "a/b"),
-            ((), {"R1_MODEL": "a/b"}, "a/b"),
+            ((), {}, False),
+            ((), {"R1_MODEL": ""}, False),
+            (("--r1-model", "a/b"), {}, True),
+            ((), {"R1_MODEL": "a/b"}, True),
+            (("--r1-judge-only", "run"), {}, True),
         ],
     )
-    def test_chosen_model(
+    def test_is_asked(
         self,
         pytester: pytest.Pytester,
         monkeypatch: pytest.MonkeyPatch,
         arguments: tuple[str, ...],
         environment: dict[str, str],
-        expected: str | None,
+        *,
+        expected: bool,
     ) -> None:
-        """Empty is none; no other option is looked at."""
+        """No other option is looked at."""
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
 
-        assert expected == chosen_model(pytester.parseconfig("--r1-tp=bad", *arguments))
+        assert is_asked(pytester.parseconfig("--r1-tp=bad", *arguments)) is expected
 
 
 def test_help_lists_every_option(pytester: pytest.Pytester) -> None:
@@ -538,7 +559,7 @@ def test_help_lists_every_option(pytester: pytest.Pytester) -> None:
         assert f" {option.flag}" in text
         assert f" {option.dest} (" in text
         assert option.default is None or f"[{option.default}]" in text
-        assert "|".join(option.choices) in text
+        assert "|".join(option.choices or ()) in text
     assert "Kind" not in text
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_r1eval.core.choices import UploadLayout
 from pytest_r1eval.core.uploads import (
     CardRow,
     Config,
     RunKey,
-    UploadLayout,
     UploadWishes,
     card_body,
     details_path,

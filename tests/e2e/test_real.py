@@ -24,6 +24,7 @@ import pytest
 
 from pytest_r1eval.baselines.shelf import BaselineShelf
 from pytest_r1eval.checkpoints.inspect import Checkpoint, inspect_checkpoint
+from pytest_r1eval.config.baseline_choice import Named
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.records import Outcome, Sample
@@ -198,7 +199,9 @@ async def loaded(model: Path, folder: Path, *, pool: GradingPool) -> AsyncIterat
 async def judged_with(bench: Bench, run: Path, *, seed: int) -> Verdict:
     """Judge a loaded checkpoint on smoke under one seed, against the shipped baseline."""
     settings = Settings(model=bench.checkpoint.model, root=REPOSITORY, output_dir=run)
-    shelf = BaselineShelf(root=REPOSITORY, choice="r1eval/tiny-arithmetic", model_name=bench.checkpoint.name)
+    shelf = BaselineShelf(
+        root=REPOSITORY, choice=Named(name="r1eval/tiny-arithmetic"), model_name=bench.checkpoint.name
+    )
     header = RunHeader(
         model=bench.checkpoint.model,
         model_name=bench.checkpoint.name,

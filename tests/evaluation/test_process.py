@@ -11,15 +11,14 @@ import threading
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import get_type_hints
 
 import pytest
 
 import pytest_r1eval
-from pytest_r1eval.config.options import OPTIONS
+from pytest_r1eval.config.options import OPTIONS, Option
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.errors import EvaluationError, PlanError
-from pytest_r1eval.evaluation.process import EvaluationOptions, arguments_of, evaluate
+from pytest_r1eval.evaluation.process import arguments_of, evaluate
 from pytest_r1eval.reports.run_report import RunReport
 from pytest_r1eval.runs.store import Store
 from pytest_r1eval.stats.verdicts import Verdict
@@ -111,10 +110,16 @@ class TestSurroundings:
 
 
 class TestOptions:
-    def test_every_option_is_typed(self) -> None:
-        """The names that a type checker and an editor know are those of the command line."""
-        apart = {"model", "slice", "judge_only"}
-        assert {option.dest.removeprefix("r1_") for option in OPTIONS} - apart == {*get_type_hints(EvaluationOptions)}
+    @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+    def test_every_option_of_a_whole_run_is_a_keyword(self, option: Option) -> None:
+        """The checkpoint is an argument of its own, and a part of a run has no verdict to return."""
+        value = True if option.is_flag else {"x": 1} if option.is_repeatable else "x"
+        if option.subject in {"checkpoint", "part"}:
+            with pytest.raises(TypeError, match=f"no option '{option.keyword}'"):
+                arguments_of({option.keyword: value})
+        else:
+            (argument,) = arguments_of({option.keyword: value})
+            assert argument.partition("=")[0] == option.flag
 
     def test_values_become_arguments(self) -> None:
         """Mappings are repeated, flags stand alone, None is nothing, and a text of digits stays a text."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pytest_r1eval.baselines.shelf import BaselineShelf
+from pytest_r1eval.config.baseline_choice import RunFolder, baseline_choice
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.judging.judge import Judge
 from pytest_r1eval.judging.power import outlook_lines
@@ -44,7 +45,7 @@ class Training:
 
     def shelf(self, choice: str) -> BaselineShelf:
         """Name a recorded run as a baseline."""
-        return BaselineShelf(root=self.folder, choice=choice, model_name="local/toy")
+        return BaselineShelf(root=self.folder, choice=baseline_choice(choice, self.folder), model_name="local/toy")
 
     def judged(
         self, run: Path, *, baseline: str = "previous-run", anchor: str | None = "anchor-run", is_holm: bool = False
@@ -190,8 +191,9 @@ class TestReports:
 
     def test_the_header_promises_both(self, training: Training) -> None:
         """Before the first token, at the level each will have."""
+        anchor = RunFolder(text="anchor-run", path=training.folder / "anchor-run")
         settings = Settings(
-            model="toy", root=training.folder, output_dir=training.folder, samples={"smoke": 32}, anchor="anchor-run"
+            model="toy", root=training.folder, output_dir=training.folder, samples={"smoke": 32}, anchor=anchor
         )
         lines = list(
             outlook_lines(

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
-from pytest_r1eval.config.settings import GateKind, Settings
+from pytest_r1eval.config.baseline_choice import baseline_choice
+from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark
+from pytest_r1eval.core.choices import GateKind
 from pytest_r1eval.core.records import Outcome
 from pytest_r1eval.errors import BaselineError, PlanError
 from pytest_r1eval.exams.catalog import SMOKE
@@ -212,8 +214,8 @@ def outlook(
 ) -> list[str]:
     """Return the header of a run against a recorded one of 20 problems and 32 samples."""
     record_run(tmp_path / "base", n_problems=20, n_samples=32, outcome=outcome)
-    shelf = BaselineShelf(root=tmp_path, choice="base", model_name="local/toy")
-    settings = Settings(model="toy", root=tmp_path, output_dir=tmp_path, samples={"smoke": 32}, gate=gate)
+    shelf = BaselineShelf(root=tmp_path, choice=baseline_choice("base", tmp_path), model_name="local/toy")
+    settings = Settings(model="toy", root=tmp_path, output_dir=tmp_path, samples={"smoke": 32}, asked_gate=gate)
     return list(outlook_lines([toy("smoke")], shelf=shelf, settings=settings, rule=rule or GateRule()))
 
 

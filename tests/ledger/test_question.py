@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
-from pytest_r1eval.config.settings import GateKind, MaxSamples, Settings
-from pytest_r1eval.core.benchmarks import CodeGrader
+from pytest_r1eval.config.settings import Settings
+from pytest_r1eval.core.choices import CodeGrader, GateKind, MaxSamples
 from pytest_r1eval.core.fingerprints import ModelIdentity
 from pytest_r1eval.exams.catalog import SMOKE, SMOKE_CODE
 from pytest_r1eval.ledger.question import asked_digest

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_r1eval.config.options import OPTIONS, Option
 from pytest_r1eval.config.settings import settings_from
-from pytest_r1eval.core.benchmarks import CodeGrader
+from pytest_r1eval.core.choices import CodeGrader
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Grade, Outcome
 from pytest_r1eval.errors import PlanError
@@ -38,7 +38,7 @@ VALUES = {
 
 def given(option: Option) -> str:
     """Write an option with a value that it takes."""
-    value = VALUES.get(option.name, next(iter(option.choices), option.default or "1"))
+    value = VALUES.get(option.name, option.default or "1")
     return option.flag if option.is_flag else f"{option.flag}={value}"
 
 

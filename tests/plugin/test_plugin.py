@@ -670,14 +670,16 @@ class TestSilence:
         pytester.makepyfile("def test_mine(): pass")
         code = (
             "import sys, pytest; pytest.main(['-q', '-p', 'no:randomly'])\n"
-            "heavy = {'torch', 'lighteval', 'vllm', 'numpy', 'scipy', 'transformers', 'sqlite3', 'pebble',"
-            " 'pytest_r1eval.plugin.session', 'pytest_r1eval.config.settings', 'pytest_r1eval.core'}\n"
-            "print('HEAVY', sorted(heavy & set(sys.modules)))"
+            "heavy = {'torch', 'lighteval', 'vllm', 'numpy', 'scipy', 'transformers', 'sqlite3', 'pebble'}\n"
+            "print('HEAVY', sorted(heavy & set(sys.modules)))\n"
+            "print('OURS', *sorted(name for name in sys.modules if name.startswith('pytest_r1eval.')))"
         )
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=pytester.path, capture_output=True, text=True, check=True
         )
         assert "HEAVY []" in done.stdout
+        ours = ("config", "config.options", "config.values", "core", "core.choices", "plugin", "plugin.hookspecs")
+        assert " ".join(["OURS", *(f"pytest_r1eval.{name}" for name in ours)]) in done.stdout.splitlines()
         assert "r1eval" not in done.stdout.replace("pytest_r1eval", "").replace("HEAVY", "")
 
     def test_collecting_imports_no_engine(self, pytester: pytest.Pytester, recorded: Record) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.core.choices import CodeGrader
 from tests.requirements import LIGHTEVAL, need
 
 need(LIGHTEVAL)
 
 from pytest_r1eval.core import code_tests
-from pytest_r1eval.core.benchmarks import CodeGrader, Problem
+from pytest_r1eval.core.benchmarks import Problem
 from pytest_r1eval.core.code_tests import CodeTests
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response
 from pytest_r1eval.errors import ScoringError

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.core.benchmarks import CodeGrader
+from pytest_r1eval.core.choices import CodeGrader
 from pytest_r1eval.core.records import Grade, Outcome
 from pytest_r1eval.errors import ExamError, ScoringError
 from pytest_r1eval.exams.tasks import BuiltExam

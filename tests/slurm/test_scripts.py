@@ -19,7 +19,6 @@ from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.errors import PlanError, RunError
 from pytest_r1eval.plugin.selection import mark_expression
 from pytest_r1eval.runs.store import Store
-from pytest_r1eval.slurm import scripts
 from pytest_r1eval.slurm.attempts import attempts, copy_run, gather, hand_over
 from pytest_r1eval.slurm.jobs import submitted_in
 from pytest_r1eval.slurm.scripts import PytestArguments, Submission, divided, judge_script, slice_script
@@ -82,14 +81,16 @@ class TestScripts:
         """Drawing and grading are the slices', verdict and upload the judge's; no option is left out."""
         jobs = {"draw": (1, 0), "grade": (1, 0), "judge": (0, 1), "upload": (0, 1), "both": (1, 1)}
         for option in OPTIONS:
-            if option.name not in scripts._OURS:  # noqa: SLF001 - no other use
+            if option.subject == "gate":
                 word = option.flag if option.is_flag else f"{option.flag}=x"
                 found = divided([word])
                 assert (len(found.slice), len(found.judge)) == jobs[option.phase], option.name
 
-    def test_options_that_the_scripts_decide_exist(self) -> None:
-        """Every one is one of pytest's."""
-        assert set() == scripts._OURS - {option.name for option in OPTIONS}  # noqa: SLF001 - no other use
+    @pytest.mark.parametrize("flag", [flag for option in OPTIONS if option.subject != "gate" for flag in option.flags])
+    def test_the_scripts_decide_what_is_judged_and_where(self, flag: str) -> None:
+        """The checkpoint, the run's place and a part of a run are set by the scripts, and refused by any name."""
+        with pytest.raises(PlanError, match="the batch scripts decide that"):
+            divided([f"{flag}=x"])
 
     @pytest.mark.parametrize(
         ("extra", "words"),

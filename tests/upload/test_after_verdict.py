@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.commands.cli import main
-from pytest_r1eval.core.uploads import UploadLayout, UploadWishes
+from pytest_r1eval.core.choices import UploadLayout
+from pytest_r1eval.core.uploads import UploadWishes
 from pytest_r1eval.errors import UploadError
 from pytest_r1eval.upload.after_verdict import finish
 from pytest_r1eval.upload.package import pack

@@ -16,8 +16,9 @@ import pytest
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import LocalEntryNotFoundError
 
+from pytest_r1eval.core.choices import UploadLayout
 from pytest_r1eval.core.records import Outcome
-from pytest_r1eval.core.uploads import UploadLayout, UploadWishes
+from pytest_r1eval.core.uploads import UploadWishes
 from pytest_r1eval.errors import UploadError
 from pytest_r1eval.hub.errors import scrubbed
 from pytest_r1eval.upload.package import pack

@@ -1,0 +1,280 @@
+"""
+How the text of an option becomes a value.
+
+Each function raises ValueError with what it expected; the caller names the option and the text. Every pytest run
+imports this module with the table of options, so what one option alone needs is imported where it is parsed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from pytest_r1eval.config.baseline_choice import BaselineChoice
+    from pytest_r1eval.core.lineage import Lineage
+    from pytest_r1eval.core.plans import Slice
+    from pytest_r1eval.sandbox import Limits
+
+T = TypeVar("T")
+
+MAX_SAMPLES = 10_000
+"""Samples per problem: AIME's sampling error is then .06 points, a tenth of the noise between two harnesses."""
+
+_SANDBOX_LIMITS: Mapping[str, tuple[str, int | None]] = {
+    "cpu_s": ("cpu_s", None),
+    "wall_s": ("wall_s", None),
+    "memory_mib": ("memory_bytes", 1 << 20),
+    "n_threads": ("n_threads", 1),
+    "output_mib": ("output_bytes", 1 << 20),
+}
+"""Keys of --r1-sandbox-limit: the field of `Limits`, and what one unit of a whole number is; None for seconds."""
+
+
+class PrivateTextError(ValueError):
+    """A text that may hold a secret, and is not repeated; the message follows the option's name."""
+
+
+def text(text: str) -> str:
+    """Read some text as it is."""
+    if not text.strip():
+        raise ValueError("some text")
+    return text
+
+
+def switch(text: str) -> bool:
+    """Read yes or no, in the words that people use."""
+    word = text.lower()
+    if word not in {"true", "1", "yes", "on", "false", "0", "no", "off"}:
+        raise ValueError("true or false")
+    return word in {"true", "1", "yes", "on"}
+
+
+def positive_int(text: str) -> int:
+    """Read a count."""
+    number = _number(text, int, "a whole number, 1 or more")
+    if number < 1:
+        raise ValueError("a whole number, 1 or more")
+    return number
+
+
+def positive_int_or_auto(text: str) -> int | None:
+    """Read a count; None is auto."""
+    if text.strip() == "auto":
+        return None
+    try:
+        return positive_int(text)
+    except ValueError as error:
+        raise ValueError("auto or a whole number, 1 or more") from error
+
+
+def seed(text: str) -> int:
+    """Read a seed, as the store's integers hold it."""
+    expected = "a whole number from 0 to 2**63 - 1"
+    number = _number(text, int, expected)
+    if not 0 <= number < 2**63:
+        raise ValueError(expected)
+    return number
+
+
+def positive_float(text: str) -> float:
+    """Read a number above 0."""
+    number = _number(text, float, "a number above 0")
+    if not 0 < number < float("inf"):
+        raise ValueError("a number above 0")
+    return number
+
+
+def non_negative_float(text: str) -> float:
+    """Read a number that may be 0."""
+    number = _number(text, float, "a number, 0 or more")
+    if not 0 <= number < float("inf"):
+        raise ValueError("a number, 0 or more")
+    return number
+
+
+def fraction(text: str) -> float:
+    """Read a fraction of something that is not nothing."""
+    number = _number(text, float, "a number above 0 and at most 1")
+    if not 0 < number <= 1:
+        raise ValueError("a number above 0 and at most 1")
+    return number
+
+
+def points(text: str) -> float:
+    """Read points as the fraction that they are; one that is rounded to nothing is refused as nothing is."""
+    expected = "points above 0 and at most 100"
+    found = _number(text, float, expected) / 100
+    if not 0 < found <= 1:
+        raise ValueError(expected)
+    return found
+
+
+def date(text: str) -> dt.date:
+    """Read a date."""
+    expected = "a date, as in 2025-01-01"
+    found = _number(text.strip(), dt.date.fromisoformat, expected)
+    if found.isoformat() != text.strip():
+        raise ValueError(expected)
+    return found
+
+
+def machine_slice(text: str) -> Slice:
+    """Read one machine's part of a run."""
+    from pytest_r1eval.core.plans import Slice  # noqa: PLC0415 - see the module
+
+    number, _, total = text.partition("/")
+    try:
+        return Slice(number=int(number), total=int(total))
+    except ValueError as error:
+        raise ValueError("I/N with I from 1 to N, as in 2/4") from error
+
+
+def engine(text: str) -> str:
+    """Read the name of a registered engine."""
+    from pytest_r1eval.config.engine_names import engine_name  # noqa: PLC0415 - see the module
+
+    return engine_name(text)
+
+
+def server_url(text: str) -> str:
+    """Read a server's address, without the ``/v1`` that its paths begin with."""
+    expected = "an http or https URL of a host, as in http://localhost:8000"
+    found = text.strip()
+    try:
+        parts = urlsplit(found)
+        port = parts.port
+    except ValueError as error:
+        raise PrivateTextError(f"is no URL; expected {expected}") from error
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise PrivateTextError(
+            f"carries more than an address; expected {expected}. The key is read from R1_SERVER_API_KEY"
+        )
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+        raise ValueError(expected)
+    return found.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def repository(text: str) -> str:
+    """Read a repository's name, or an organisation's."""
+    from pytest_r1eval.core.uploads import checked_repo  # noqa: PLC0415 - see the module
+
+    return checked_repo(text)
+
+
+def model_page(text: str) -> str:
+    """Read a model's name."""
+    if "/" not in (found := repository(text)):
+        raise ValueError("org/name of the model")
+    return found
+
+
+def samples(text: str) -> tuple[str, int]:
+    """Read how many samples a benchmark's problems have."""
+    benchmark, _, count = text.partition("=")
+    try:
+        number = positive_int(count) if benchmark.strip() else 0
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise ValueError("BENCH=K with K 1 or more, as in aime24=64")
+    if number > MAX_SAMPLES:
+        raise ValueError(f"at most {MAX_SAMPLES} samples of a problem: more resolve nothing beside a harness's noise")
+    return benchmark.strip(), number
+
+
+def engine_argument(text: str) -> tuple[str, Any]:
+    """Read an argument of an engine: JSON, else text."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise ValueError("KEY=VALUE, as in max_num_seqs=256")
+    try:
+        return key.strip().replace("-", "_"), json.loads(value)
+    except ValueError:
+        return key.strip().replace("-", "_"), value
+
+
+def lineage_part(text: str) -> tuple[str, str | int]:
+    """Read one fact about a checkpoint's place in its training."""
+    key, _, value = text.partition("=")
+    if key == "step" and value.isdecimal():
+        return key, int(value)
+    if key in {"parent", "commit"} and value.strip():
+        return key, value.strip()
+    raise ValueError("step=N, parent=ORG/NAME or commit=SHA")
+
+
+def lineage(parts: Sequence[tuple[str, Any]]) -> Lineage:
+    """Put together what is known of a checkpoint's place in its training."""
+    from pytest_r1eval.core.lineage import Lineage  # noqa: PLC0415 - see the module
+
+    return Lineage(**dict(parts))
+
+
+def sandbox_limit(text: str) -> tuple[str, float | int]:
+    """Read one limit of programs."""
+    key, _, value = text.partition("=")
+    name, unit = _SANDBOX_LIMITS.get(key, ("", None))
+    try:
+        number = non_negative_float(value)
+    except ValueError:
+        name = ""
+    if not name:
+        raise ValueError(f"KEY=NUMBER with one of {', '.join(_SANDBOX_LIMITS)}")
+    return name, number if unit is None else int(number * unit)
+
+
+def sandbox_limits(limits: Sequence[tuple[str, Any]]) -> Limits:
+    """Put together the limits of programs."""
+    from pytest_r1eval.sandbox import Limits  # noqa: PLC0415 - see the module
+
+    return Limits(**dict(limits))
+
+
+def path(text: str, folder: Path) -> Path:
+    """Read a path, which starts from a folder unless it is absolute."""
+    if not text.strip():
+        raise ValueError("a path")
+    try:
+        return folder / Path(text.strip()).expanduser()
+    except RuntimeError as error:  # ~somebody who has no home here
+        raise ValueError("a path") from error
+
+
+def existing_file(text: str, folder: Path) -> Path:
+    """Read the path of a file."""
+    if not text.strip() or not (found := path(text, folder)).is_file():
+        raise ValueError("an existing file")
+    return found.resolve()
+
+
+def existing_folder(text: str, folder: Path) -> Path:
+    """Read the path of a folder."""
+    if not text.strip() or not (found := path(text, folder)).is_dir():
+        raise ValueError("an existing folder")
+    return found.resolve()
+
+
+def report_file(text: str, folder: Path) -> Path:
+    """Read where a report goes."""
+    if Path(text).suffix not in {".html", ".md", ".json", ".txt"}:
+        raise ValueError("a file that ends in .html, .md, .json or .txt")
+    return path(text, folder)
+
+
+def baseline(text: str, folder: Path) -> BaselineChoice:
+    """Read which baseline is meant."""
+    from pytest_r1eval.config.baseline_choice import baseline_choice  # noqa: PLC0415 - see the module
+
+    return baseline_choice(text, folder)
+
+
+def _number(text: str, kind: Callable[[str], T], expected: str) -> T:
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ValueError(expected) from error

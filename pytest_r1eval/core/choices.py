@@ -1,0 +1,86 @@
+"""
+What an option may be, where its values are a closed set.
+
+Every pytest run imports this module with the table of options, and no other of this folder: an enum costs a tenth of
+a millisecond, the dataclasses beside it half of one each.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import assert_never
+
+
+class GateKind(StrEnum):
+    """When the verdict is reached: after all samples, or at the first look that decides."""
+
+    FIXED = "fixed"
+    SEQUENTIAL = "sequential"
+
+
+class MaxSamples(StrEnum):
+    """Where a sequential run ends at the latest: at the benchmark's own number, or where its power is kept."""
+
+    CAPPED = "k"
+    AUTO = "auto"
+
+
+class Family(StrEnum):
+    """Whether the gates of one run share one error rate."""
+
+    NONE = "none"
+    HOLM = "holm"
+
+
+class InconclusivePolicy(StrEnum):
+    """What an INCONCLUSIVE verdict does to the exit code."""
+
+    FAIL = "fail"
+    PASS = "pass"  # noqa: S105 - a verdict, no password
+
+
+class CodeGrader(StrEnum):
+    """By which rule a program is right."""
+
+    LIGHTEVAL = "lighteval"
+    """LightEval's own scorer, as the published numbers were made, its mistakes included."""
+    STRICT = "strict"
+    """A real stdin and stdout, and outputs compared where the program cannot reach."""
+
+    @property
+    def scorer(self) -> str:
+        """Name what carries the rule out, without its version."""
+        match self:
+            case CodeGrader.LIGHTEVAL:
+                return "lighteval-run_test"
+            case CodeGrader.STRICT:
+                return "strict"
+        assert_never(self)
+
+    @property
+    def caution(self) -> str | None:
+        """Say what a reader of its verdicts must know; None where there is nothing."""
+        match self:
+            case CodeGrader.LIGHTEVAL:
+                return (
+                    "LightEval's scorer shares a process with the program, so a program that tries can make it say "
+                    '"right": by np.all, json.dumps, or os.write and os._exit. It fails correct programs that call '
+                    "quit() or begin with `from __future__`. --r1-grader strict does neither."
+                )
+            case CodeGrader.STRICT:
+                return None
+        assert_never(self)
+
+
+class UploadWhen(StrEnum):
+    """Which runs are uploaded: those whose gates are all green, or all."""
+
+    PASS = "pass"  # noqa: S105 - a verdict, no password
+    ALWAYS = "always"
+
+
+class UploadLayout(StrEnum):
+    """Whose names for repositories, folders and configs are used."""
+
+    LIGHTEVAL = "lighteval"
+    OPEN_R1 = "open-r1"

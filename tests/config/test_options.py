@@ -1,0 +1,69 @@
+"""The table of options: one row each, from which everything else about an option is read."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from pytest_r1eval.config.options import OPTIONS, Option, Phase, Subject
+from pytest_r1eval.config.settings import Settings
+
+NO_OPTIONS = {"root", "n_workers", "goes_on", "regrades"}
+"""Fields of `Settings` that follow from where pytest runs and from other options."""
+FIELDS = {field.name: field for field in fields(Settings)}
+
+
+@pytest.fixture(params=OPTIONS, ids=lambda option: option.name)
+def option(request: pytest.FixtureRequest) -> Option:
+    """Take each row of the table."""
+    row = request.param
+    assert isinstance(row, Option)
+    return row
+
+
+def test_a_row_is_one_field_of_the_settings() -> None:
+    """Every option has a field, and every field that is no option's is named here."""
+    known = [option.field or option.keyword for option in OPTIONS]
+    assert len({*known}) == len(known)
+    assert {*known} == {*FIELDS} - NO_OPTIONS
+
+
+def test_a_row_says_its_part_of_a_run(option: Option) -> None:
+    """Judging a stored run and a cluster's jobs go by it."""
+    assert option.phase in get_args(Phase)
+    assert option.subject in get_args(Subject)
+
+
+def test_a_rows_default_is_the_settings(option: Option) -> None:
+    """What `--help` prints is what a run without the option does."""
+    field = FIELDS[option.field or option.keyword]
+    if option.default is not None and option.name != "output-dir":  # which starts from a folder
+        assert option.value([option.default], Path()) == field.default
+    if option.is_flag:
+        assert field.default is False
+    if option.default is None and not option.is_flag:
+        empty = field.default if field.default_factory is MISSING else field.default_factory()
+        assert not empty
+
+
+def test_a_rows_text_is_parsed(option: Option) -> None:
+    """A value that cannot be is refused by the row alone, under the option's name."""
+    with pytest.raises(pytest.UsageError, match=f"^{option.flag} is '.*'; expected "):
+        option.value(["maybe" if option.is_flag else ""], Path())
+
+
+def test_flags_and_choices_need_no_more(option: Option) -> None:
+    """What a row says of its kind does not contradict itself."""
+    kinds = [option.is_flag, option.choices is not None, option.locate is not None, option.collect is not None]
+    assert sum(kinds) <= 1 or (option.locate is not None and option.collect is not None)
+    assert option.is_flag == (option.metavar is None and option.choices is None)
+
+
+@pytest.mark.parametrize("name", {name for option in OPTIONS for name in option.flags})
+def test_a_name_is_one_options(name: str) -> None:
+    """Earlier names included."""
+    assert [option.name for option in OPTIONS if name in option.flags] != []
+    assert sum(name in option.flags for option in OPTIONS) == 1
