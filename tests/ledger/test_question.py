@@ -39,7 +39,7 @@ def settings(tmp_path: Path) -> Settings:
         {"engine_args": {"max_num_seqs": 64}},
         {"sigmas": 5.0},
         {"output_dir": Path("elsewhere")},
-        {"gate": GateKind.SEQUENTIAL},
+        {"fresh": True},
     ],
 )
 def test_what_changes_no_answer_is_the_same_question(settings: Settings, change: dict[str, object]) -> None:
