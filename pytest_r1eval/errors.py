@@ -80,3 +80,9 @@ class SandboxError(ScoringError):
 
 class RehearsalError(R1EvalError):
     """The jobs of a submission would fail: pytest refuses their options, checkpoint, baseline or data set."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """Name an error of somebody else's in one line: its type, and the beginning of what it says."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

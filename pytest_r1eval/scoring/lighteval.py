@@ -36,6 +36,7 @@ from lighteval.utils.utils import remove_reasoning_tags
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response
 from pytest_r1eval.errors import R1EvalError, ScoringError
 from pytest_r1eval.exams import tasks
+from pytest_r1eval.exams.problems import as_doc
 from pytest_r1eval.scoring import extraction
 from pytest_r1eval.scoring.extraction import TooManyStepsError
 from pytest_r1eval.scoring.grading import REASONING_TAGS
@@ -111,7 +112,7 @@ class _Scored:
 
 def _scored(benchmark: Benchmark, problem: Problem, text: str, *, cpu_s: float) -> _Scored:
     metric = scorer(benchmark)
-    doc = tasks.as_doc(problem)
+    doc = as_doc(problem)
     doc.choices = [metric.preprocess(choice) for choice in doc.choices]
     try:
         with processor_time(cpu_s):

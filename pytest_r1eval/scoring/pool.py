@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from pytest_r1eval.core.benchmarks import Benchmark, Problem
     from pytest_r1eval.core.records import Response
-    from pytest_r1eval.exams.tasks import BuiltExam
+    from pytest_r1eval.exams.prompts import BuiltExam
     from pytest_r1eval.sandbox import Confirmation
     from pytest_r1eval.scoring.grading import CodeGrading
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.context import ForkServerContext
 
-    from pytest_r1eval.exams.tasks import BuiltExam
+    from pytest_r1eval.exams.prompts import BuiltExam
     from pytest_r1eval.sandbox import Confirmation
     from pytest_r1eval.scoring.code import ProgramScorer
 
@@ -259,22 +259,23 @@ def control_request(request: GradeRequest, *, cpu_s: float) -> str | None:
 
 def build_request(request: ExamRequest) -> BuiltExam:
     """Build an exam, in a worker that ends afterwards; the metric is checked first, before anything is generated."""
-    from pytest_r1eval.exams import tasks  # noqa: PLC0415 - only builders need it
+    from pytest_r1eval.exams.problems import load_exam  # noqa: PLC0415 - only builders need it
+    from pytest_r1eval.exams.prompts import BuiltExam, render_prompts  # noqa: PLC0415 - the same
     from pytest_r1eval.scoring import lighteval  # noqa: PLC0415 - the server itself must stay light
 
     os.environ.update(request.hub_access)
     if request.benchmark.grader is Grader.TASK:
         lighteval.scorer(request.benchmark)
     tests = None if request.tests is None else CodeTestCache(folder=request.tests)
-    exam = tasks.load_exam(request.benchmark, data_dir=request.data_dir, tests=tests)
-    prompts = tasks.render_prompts(
+    exam = load_exam(request.benchmark, data_dir=request.data_dir, tests=tests)
+    prompts = render_prompts(
         exam,
         model=request.model,
         revision=request.revision,
         system_prompt=request.system_prompt,
         template_date=request.template_date,
     )
-    return tasks.BuiltExam(exam=exam, prompts=prompts)
+    return BuiltExam(exam=exam, prompts=prompts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

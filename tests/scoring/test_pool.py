@@ -20,7 +20,7 @@ import pytest
 from pytest_r1eval.core.choices import CodeGrader
 from pytest_r1eval.core.records import Grade, Outcome
 from pytest_r1eval.errors import ExamError, ScoringError
-from pytest_r1eval.exams.tasks import BuiltExam
+from pytest_r1eval.exams.prompts import BuiltExam
 from pytest_r1eval.sandbox import Limits, SandboxLevel
 from pytest_r1eval.scoring.grading import CodeGrading
 from pytest_r1eval.scoring.pool import GradingPool, scoring_environment

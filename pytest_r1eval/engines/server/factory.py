@@ -31,7 +31,7 @@ def _build(parts: EngineParts) -> Engine:
         raise EngineError(
             f"--r1-engine server needs aiohttp, which cannot be imported ({error}); install pytest-r1eval[server]"
         ) from error
-    from pytest_r1eval.exams.tasks import PromptTokenizer  # noqa: PLC0415 - only where a server is asked
+    from pytest_r1eval.exams.prompts import PromptTokenizer  # noqa: PLC0415 - only where a server is asked
 
     settings, checkpoint = parts.settings, parts.checkpoint
     n_concurrent = max(1, Patience().max_concurrent // settings.n_workers)

@@ -1,0 +1,109 @@
+"""Problems: the same for everybody who builds the exam."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickle
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from pytest_r1eval.core.benchmarks import LIVECODEBENCH_WINDOWS
+from pytest_r1eval.errors import ExamError
+from pytest_r1eval.exams.code_test_cache import CodeTestCache
+from tests.exams.builder import Builder, rows_of, write_rows
+from tests.exams.pickled_attack import Attack
+from tests.toys import BUILT_IN_BY_NAME, DATA, toy
+
+pytest_plugins = ["tests.scoring_fixtures"]
+
+
+class TestRandomOrder:
+    """A prompt function that draws from the global random builds the same exam in every process."""
+
+    def test_gpqas_options_stand_in_the_same_order_in_every_part_of_the_exam(
+        self, builder: Builder, tmp_path: Path
+    ) -> None:
+        """Seen with LightEval's own loading: the second half alone had 27 of 99 gold letters right."""
+        rows = rows_of(DATA / "gpqa" / "train.jsonl")
+        parts = {"half": rows[5:], "reversed": rows[::-1]}
+        for name, part in parts.items():
+            write_rows(tmp_path / name / "gpqa" / "train.jsonl", part)
+        whole = builder.exam(BUILT_IN_BY_NAME["gpqa"], data_dir=DATA).problems
+        half = builder.exam(BUILT_IN_BY_NAME["gpqa"], data_dir=tmp_path / "half").problems
+        backwards = builder.exam(BUILT_IN_BY_NAME["gpqa"], data_dir=tmp_path / "reversed").problems
+        assert half == whole[5:]
+        assert backwards == whole[::-1]
+        assert len({problem.gold_index for problem in whole}) > 1
+
+    def test_the_id_is_the_questions_and_not_its_orders(self, builder: Builder) -> None:
+        """Two tasks over one row name the same problem."""
+        drawn = builder.exam(toy("toy:drawn")).problems
+        plain = builder.exam(toy("toy:pass")).problems
+        assert {problem.id for problem in plain} <= {problem.id for problem in drawn}
+        assert builder.exam(toy("toy:drawn")).problems == drawn
+
+
+class TestLiveCodeBench:
+    """LightEval's prompts and tests, and not its unpickling."""
+
+    ROW: ClassVar[dict[str, Any]] = {
+        "question_title": "Twice",
+        "question_content": "Print twice the number.",
+        "starter_code": "",
+        "metadata": "{}",
+        "public_test_cases": json.dumps([{"input": "1\n", "output": "2\n", "testtype": "stdin"}]),
+    }
+
+    @staticmethod
+    def encoded(content: object) -> str:
+        """Encode private tests as the data set does."""
+        return base64.b64encode(zlib.compress(pickle.dumps(content))).decode()
+
+    def write(self, folder: Path, window: str, private: str) -> None:
+        """Write a local copy of one window."""
+        (folder / "code_generation_lite" / window).mkdir(parents=True)
+        rows = [{**self.ROW, "private_test_cases": private}]
+        write_rows(folder / "code_generation_lite" / window / "test.jsonl", rows)
+
+    def test_prompt_tests_and_windows_are_lightevals(self, builder: Builder, tmp_path: Path, code_tests: Path) -> None:
+        """What its own prompt function, which unpickles, makes of the row; and its table of windows."""
+        private = [{"input": "2\n", "output": "4\n", "testtype": "stdin"}]
+        self.write(tmp_path, "v4_v5", self.encoded(json.dumps(private)))
+        (problem,) = builder.exam(BUILT_IN_BY_NAME["lcb"], data_dir=tmp_path).problems
+        program = (
+            "import json, sys\nfrom lighteval.tasks.tasks.lcb.main import TASKS_TABLE, lcb_codegeneration_prompt_fn\n"
+            "doc = lcb_codegeneration_prompt_fn(json.loads(sys.stdin.readline()))\n"
+            "print(json.dumps([doc.query, doc.specific, {task.name: task.hf_subset for task in TASKS_TABLE}]))"
+        )
+        path = tmp_path / "code_generation_lite" / "v4_v5" / "test.jsonl"
+        done = subprocess.run(
+            [sys.executable, "-c", program], input=path.read_text(), capture_output=True, text=True, check=True
+        )
+        query, specific, windows = json.loads(done.stdout.splitlines()[-1])
+        assert problem.query == query
+        assert problem.tests is not None
+        tests = CodeTestCache(folder=code_tests).read(problem.tests)
+        assert specific == {"inputs": list(tests.inputs), "outputs": list(tests.outputs), "fn_name": None}
+        ours = {window.task: window.name.removeprefix("lcb_") for window in LIVECODEBENCH_WINDOWS}
+        assert windows == {"lcb:codegeneration": "v4_v5", **ours}
+
+    def test_a_window_reads_its_own_folder(self, builder: Builder, tmp_path: Path) -> None:
+        """One data set holds them all."""
+        self.write(tmp_path, "v6", self.encoded("[]"))
+        (window,) = (window for window in LIVECODEBENCH_WINDOWS if window.name == "lcb_v6")
+        assert len(builder.exam(window, data_dir=tmp_path).problems) == 1
+        with pytest.raises(ExamError, match=r"found v6, expected v4_v5 with its test\.jsonl"):
+            builder.exam(BUILT_IN_BY_NAME["lcb"], data_dir=tmp_path)
+
+    def test_a_pickle_that_is_a_program_is_refused_and_not_run(self, builder: Builder, tmp_path: Path) -> None:
+        """LightEval would run it in the process that holds the token."""
+        self.write(tmp_path, "v4_v5", self.encoded(Attack(tmp_path / "run")))
+        with pytest.raises(ExamError, match="expected one string"):
+            builder.exam(BUILT_IN_BY_NAME["lcb"], data_dir=tmp_path)
+        assert not (tmp_path / "run").exists()
