@@ -58,7 +58,7 @@ def submit(  # noqa: PLR0913 - a command's options
     What the environment holds of secrets (HF_TOKEN and its like) reaches the judge alone: a share that downloads a
     model or data set which is not public needs them cached before, or the login of hf auth login.
     """
-    from pytest_r1eval.plugin.selection import mark_expression
+    from pytest_r1eval.exams.catalog import mark_expression
     from pytest_r1eval.slurm.jobs import submit as submitted
     from pytest_r1eval.slurm.rehearsals import rehearse
     from pytest_r1eval.slurm.scripts import Submission, divided

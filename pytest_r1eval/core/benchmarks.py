@@ -109,6 +109,11 @@ class Benchmark:
         if not self.mark.isidentifier():
             raise ValueError(f"{self.name}: mark {self.mark!r} is no Python identifier, so -m could not select it")
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """The marks that select it, the most particular last: its own, and its name where that can be one."""
+        return tuple(dict.fromkeys(name for name in (self.mark, self.name) if name.isidentifier()))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:

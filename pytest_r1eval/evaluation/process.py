@@ -26,7 +26,7 @@ from pytest_r1eval.core.pytest_words import error_in
 from pytest_r1eval.errors import EvaluationError, EvaluationRefusedError
 from pytest_r1eval.evaluation.die_with_parent import tied
 from pytest_r1eval.evaluation.environment import without_training
-from pytest_r1eval.plugin.selection import mark_expression
+from pytest_r1eval.exams.catalog import mark_expression
 from pytest_r1eval.reports.run_report import RunReport, read_report
 
 Workers: TypeAlias = int | Literal["auto"] | None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pytest_r1eval.core.benchmarks import BUILT_IN, LIVECODEBENCH_WINDOWS, Benchmark, Grader
 from pytest_r1eval.core.texts import hidden_in
-from pytest_r1eval.errors import ExamError
+from pytest_r1eval.errors import ExamError, PlanError
 from pytest_r1eval.exams.tasks import task_names
 
 SMOKE = Benchmark(
@@ -36,6 +36,9 @@ SMOKE_CODE = Benchmark(
     max_new_tokens=1024,
     grader=Grader.CODE,
 )
+
+OPEN_R1_NAMES = {"math_500": "math500"}
+"""Benchmarks that open-r1 calls by another name."""
 
 PYTESTS_OWN_MARKS = frozenset({"filterwarnings", "parametrize", "r1eval", "skip", "skipif", "usefixtures", "xfail"})
 
@@ -108,6 +111,28 @@ def names_of(catalog: Iterable[str]) -> str:
     return ", ".join(names) + (
         " (and lcb_v6, ...: other windows of LiveCodeBench)" if len(names) < len([*catalog]) else ""
     )
+
+
+def mark_expression(names: Iterable[str], *, tasks: Path | None, folder: Path | None = None) -> str:
+    """
+    Return the expression of -m for benchmarks, by their names here or in open-r1.
+
+    Args:
+        names: The benchmarks.
+        tasks: A module that defines more of them, as of ``--r1-tasks``.
+        folder: Where pyproject.toml may define more; None for the current one.
+
+    Raises:
+        PlanError: If there is no such benchmark, or none was named.
+    """
+    catalog = build_catalog(tasks=tasks, pyproject=(folder or Path()) / "pyproject.toml", contributed=())
+    chosen = [OPEN_R1_NAMES.get(name.strip(), name.strip()) for name in names]
+    unknown = [name for name in chosen if name not in catalog]
+    if unknown or not chosen:
+        raise PlanError(
+            f"--benchmarks {unknown[0] if unknown else ''}: no such benchmark; expected some of {', '.join(catalog)}"
+        )
+    return " or ".join(dict.fromkeys(catalog[name].marks[-1] for name in chosen))
 
 
 def _custom(task: str, module: Path) -> Benchmark:

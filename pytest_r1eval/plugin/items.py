@@ -76,7 +76,7 @@ class BenchmarkCollector(pytest.File):
                 name = f"{benchmark.name}[shard {number}/{self.n_shards}]"
                 item: ShardItem = ShardItem.from_parent(self, name=name)
                 item.benchmark = benchmark
-                for mark in (ROOT_ID, *marks_of(benchmark)):
+                for mark in (ROOT_ID, *benchmark.marks):
                     item.add_marker(mark)
                 # An engine's import warns by the dozen, and a user's `filterwarnings = error` would stop it.
                 item.add_marker(pytest.mark.filterwarnings("ignore"))
@@ -155,12 +155,6 @@ def show_ids(config: pytest.Config) -> None:
         return nodeid if str(nodeid).partition("::")[0] == ROOT_ID else relative(nodeid)
 
     config.cwd_relative_nodeid = shown  # type: ignore[method-assign]  # there is no hook
-
-
-def marks_of(benchmark: Benchmark) -> tuple[str, ...]:
-    """Return the marks that select a benchmark: its own, and its name where that can be one."""
-    names = (benchmark.mark, benchmark.name)
-    return tuple(dict.fromkeys(name for name in names if name.isidentifier()))
 
 
 def benchmark_of(nodeid: str) -> str | None:

@@ -169,7 +169,7 @@ class RunSession:
             date = self._settings.template_date
             lines.append(f"r1eval: its chat template prints the date and sees {date} (--r1-template-date)")
         words = set(re.findall(r"\w+", f"{self._config.option.markexpr} {self._config.option.keyword}"))
-        asked = [spec for spec in self._catalog.values() if words & {*items.marks_of(spec)}]
+        asked = [spec for spec in self._catalog.values() if words & {*spec.marks}]
         rule = rule_of(self._settings, n_gates=max(1, len(asked)))
         shelf = shelf_of(self._settings, self._checkpoint, run=self._run)
         anchor = anchor_of(self._settings, self._checkpoint, run=self._run)

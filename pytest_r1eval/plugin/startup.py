@@ -72,7 +72,7 @@ def rehearse(config: pytest.Config) -> None:
         checkpoint = checkpoint_of(settings)
         words = set(re.findall(r"\w+", config.option.markexpr))
         rehearse_plans(
-            [spec for spec in catalog.values() if words & {items.marks_of(spec)[-1]}],
+            [spec for spec in catalog.values() if words & {spec.marks[-1]}],
             settings=settings,
             checkpoint=checkpoint,
             run=run_folder(config, settings, checkpoint),
@@ -112,7 +112,7 @@ def register(config: pytest.Config) -> None:
     except R1EvalError as error:
         raise pytest.UsageError(printable(str(error))) from error
     for benchmark in catalog.values():
-        for mark in items.marks_of(benchmark):
+        for mark in benchmark.marks:
             config.addinivalue_line("markers", f"{mark}: the benchmark {benchmark.name} of pytest-r1eval")
     config.pluginmanager.register(
         RunSession(
@@ -147,7 +147,7 @@ def _after_inquiry(
     words = set(re.findall(r"\w+", config.option.markexpr or ""))
     if settings.judge_only is not None or config.option.keyword or "not" in words:
         return settings, {}
-    names = [name for name, spec in catalog.items() if words & {*items.marks_of(spec)}]
+    names = [name for name, spec in catalog.items() if words & {*spec.marks}]
     desk = Desk(settings=settings, checkpoint=checkpoint, catalog=catalog)
     expected = desk.inquire(names, run=settings.output_dir / checkpoint.name / NEXT_RUN) if names else {}
     unfinished = {str(desk.ledger.run_of(one.goes_on)) for one in expected.values() if one.goes_on is not None}

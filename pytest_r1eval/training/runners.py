@@ -25,7 +25,7 @@ from pytest_r1eval.config.baseline_choice import PREVIOUS
 from pytest_r1eval.errors import EvaluationError, EvaluationRefusedError, RunError, StoreError
 from pytest_r1eval.evaluation.environment import without_training
 from pytest_r1eval.evaluation.process import EvaluationProcess, Workers, arguments_of
-from pytest_r1eval.plugin.selection import mark_expression
+from pytest_r1eval.exams.catalog import mark_expression
 from pytest_r1eval.reports.history import Point, points_of
 from pytest_r1eval.reports.run_report import RunReport, read_report
 from pytest_r1eval.runs.store import FILE_NAME

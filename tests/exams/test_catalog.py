@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.core.benchmarks import BUILT_IN, LIVECODEBENCH_WINDOWS, Benchmark
-from pytest_r1eval.errors import ExamError
-from pytest_r1eval.exams.catalog import CUSTOM_SAMPLES_PER_PROBLEM, SMOKE, SMOKE_CODE, build_catalog
+from pytest_r1eval.errors import ExamError, PlanError
+from pytest_r1eval.exams.catalog import CUSTOM_SAMPLES_PER_PROBLEM, SMOKE, SMOKE_CODE, build_catalog, mark_expression
 
 SHIPPED = [*BUILT_IN, *LIVECODEBENCH_WINDOWS, SMOKE, SMOKE_CODE]
 ALWAYS = [benchmark.name for benchmark in SHIPPED]
@@ -273,3 +273,23 @@ def test_nothing_heavy_is_imported(tasks: Path, pyproject: Path) -> None:
     names, modules = (line.split() for line in child.stdout.splitlines())
     assert [*ALWAYS, "one", "a"] == names
     assert {"lighteval", "torch", "transformers", "datasets", "vllm", "numpy", "scipy"}.isdisjoint(modules)
+
+
+def test_names_become_marks() -> None:
+    """One mark each, and each once; open-r1's spelling is understood."""
+    assert mark_expression(["aime24", " math_500", "aime24"], tasks=None) == "aime24 or math500"
+
+
+def test_own_benchmarks_are_found_from_the_folder(tmp_path: Path) -> None:
+    """As pytest would find them there."""
+    (tmp_path / "pyproject.toml").write_text(
+        '[[tool.r1eval.benchmark]]\nname = "sums"\ntask_module = "lighteval.tasks.tasks.gsm8k"\n'
+    )
+    assert mark_expression(["sums"], tasks=None, folder=tmp_path) == "sums"
+
+
+@pytest.mark.parametrize(("names", "said"), [(["aime2024"], "aime2024"), ([], "")])
+def test_unknown_names_are_refused(names: list[str], said: str) -> None:
+    """With those that exist."""
+    with pytest.raises(PlanError, match=rf"--benchmarks {said}: no such benchmark; expected some of aime24, "):
+        mark_expression(names, tasks=None)

@@ -17,7 +17,7 @@ from pytest_r1eval.commands.cli import main
 from pytest_r1eval.config.options import OPTIONS
 from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.errors import PlanError, RunError
-from pytest_r1eval.plugin.selection import mark_expression
+from pytest_r1eval.exams.catalog import mark_expression
 from pytest_r1eval.runs.store import Store
 from pytest_r1eval.slurm.attempts import attempts, copy_run, gather, hand_over
 from pytest_r1eval.slurm.jobs import submitted_in
