@@ -47,7 +47,7 @@ def compare(  # noqa: PLR0913 - a command's options
     from pytest_r1eval.exams.catalog import build_catalog
     from pytest_r1eval.judging.compare import compare as compared
     from pytest_r1eval.judging.compare import dumps, source_of
-    from pytest_r1eval.reports.terminal import gate_table, gate_words, health_words
+    from pytest_r1eval.reports.terminal import gate_lines, gate_table, health_lines
     from pytest_r1eval.runs.finished import StoredRun, chosen_benchmarks
     from pytest_r1eval.stats.verdicts import GateRule
 
@@ -59,6 +59,6 @@ def compare(  # noqa: PLR0913 - a command's options
         catalog=build_catalog(tasks=tasks, pyproject=Path("pyproject.toml"), contributed=()),
         rule=GateRule(sigmas=sigmas, margin=margin, two_sided=two_sided, exact=exact),
     )
-    words = [line for gate in comparison.gates for line in ("", *gate_words(gate), *health_words(gate))]
-    show(dumps(comparison) if json else "\n".join([*gate_table(comparison.gates), *words]))
+    lines = [line for gate in comparison.gates for line in ("", *gate_lines(gate), *health_lines(gate))]
+    show(dumps(comparison) if json else "\n".join([*gate_table(comparison.gates), *lines]))
     return EXIT_PASSED if comparison.passes else EXIT_FAILED

@@ -9,7 +9,7 @@ seed is the same evidence: both are refused.
 Equal fingerprints do not make runs alike: a config that was edited, a broken node or a
 model that moves from run to run leaves them further apart than sampling does. So Cochran's Q
 is tested within a fingerprint too. Beyond its .001 point the runs are pooled with the noise
-between them estimated (Paule and Mandel), which widens the error, and that is said first.
+between them estimated (Paule and Mandel), which widens the error, and the report begins with that.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class Judge:
         save_as: The name to record baselines under; None records none.
         is_holm: Whether fixed gates are judged as one family by Holm's procedure.
         earlier: By benchmark, what earlier attempts on these weights measured; a verdict rests on all samples.
-        attempts: By benchmark, what is said of them.
+        attempts: By benchmark, what a report shows of them.
     """
 
     store: Store

@@ -57,7 +57,7 @@ class Assumptions:
         design: The comparison before its first sample.
         tau: Harness noise, and where it comes from.
         paired: Whether the baseline has per-problem counts.
-        baseline: Where the baseline was found, in words; None where one is only assumed.
+        baseline: Where the baseline was found, for people; None where one is only assumed.
         within_variance_is_assumed: Whether W is a planning constant, not measured.
         n_baseline_samples_is_assumed: Whether nobody has drawn, or stated, the baseline's samples.
         reference: The baseline's counts, or the published number; None where a baseline is only assumed.

@@ -33,7 +33,7 @@ class ReferenceVerdict:
 
     Attributes:
         role: Which: the baseline or the anchor.
-        baseline: Where it came from, in words.
+        baseline: Where it came from, for people.
         judgement: The verdict and its numbers, at half of alpha.
     """
 
@@ -58,7 +58,7 @@ class GateResult:
     Attributes:
         benchmark: The benchmark's name.
         judgement: The verdict and its numbers.
-        baseline: Where the baseline came from, in words; None where there was none.
+        baseline: Where the baseline came from, for people; None where there was none.
         samples_per_problem: How many the verdict is computed from; None where there was no plan.
         n_samples: Stored samples among these.
         n_planned: Planned samples; None where there was no plan.
@@ -76,7 +76,7 @@ class GateResult:
         gate: Digest of the sequential gate, reference and noise included; None for a fixed one.
         sequential_plan: Looks and bounds; None for a fixed gate.
         grader: What ran the programs, name and version; None where the task's metric graded.
-        sandbox: What they ran in, or what the task's metric graded in, in words; None where neither was done here.
+        sandbox: What they ran in, or what the task's metric graded in; None where neither was done here.
         reference: The measured baseline's counts, for reports; None without one.
         attempts: Which attempt on these weights it is, and what came before; None where no ledger is kept.
         references: With an anchor, the verdicts against both baselines; `judgement` is the worse of them.

@@ -278,16 +278,16 @@ class RunSession:
         if not self._results:
             return
         from pytest_r1eval.reports.appearance import colour_of  # noqa: PLC0415
-        from pytest_r1eval.reports.terminal import family_words, gate_table, gate_words  # noqa: PLC0415
+        from pytest_r1eval.reports.terminal import family_lines, gate_lines, gate_table  # noqa: PLC0415
 
         terminalreporter.section("r1eval: may this checkpoint ship?")
         colours = [{}, {}, *map(colour_of, self._results)]
         for line, colour in zip(gate_table(self._results), colours, strict=True):
             terminalreporter.write_line(line, **colour)
-        for line in (*family_words(self._results), *self._regraded):
+        for line in (*family_lines(self._results), *self._regraded):
             terminalreporter.write_line(line)
         passed = [result for result in self._results if result.judgement.passes]
-        for line in [line for result in passed for line in ("", *gate_words(result))]:
+        for line in [line for result in passed for line in ("", *gate_lines(result))]:
             terminalreporter.write_line(line)
         terminalreporter.write_line("")
         runs = [self._run] if self._drawn else [self._desk.ledger.run_of(entry) for entry in self._answers.values()]
@@ -558,7 +558,7 @@ class RunSession:
         """Emit the two reports of a benchmark, as pytest would of two tests."""
         from pytest_r1eval.reports.appearance import JUnit, appearance_of  # noqa: PLC0415 - imports the statistics
         from pytest_r1eval.reports.properties import properties_of  # noqa: PLC0415
-        from pytest_r1eval.reports.terminal import gate_words, health_words  # noqa: PLC0415
+        from pytest_r1eval.reports.terminal import gate_lines, health_lines  # noqa: PLC0415
 
         judgement, health = result.judgement, result.health
         pass_at_1 = items.Ending.of(passes=judgement.passes)
@@ -566,8 +566,8 @@ class RunSession:
             pass_at_1 = items.Ending.ERROR
         healthy = items.Ending.SKIPPED if health is None else items.Ending.of(passes=health.passes)
         properties = properties_of(result, run=str(self._run))
-        self._emit(result.benchmark, "pass@1", pass_at_1, gate_words(result), properties)
-        self._emit(result.benchmark, "health", healthy, health_words(result))
+        self._emit(result.benchmark, "pass@1", pass_at_1, gate_lines(result), properties)
+        self._emit(result.benchmark, "health", healthy, health_lines(result))
 
     def _emit(
         self,

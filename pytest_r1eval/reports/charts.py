@@ -75,9 +75,9 @@ def estimates(rows: Sequence[Estimated], *, fails_below: float | None = None) ->
         x = scale.x(row.mean)
         anchor = "start" if x < WIDTH / 2 else "end"
         body.append(f'<text class="label" x="{x:.1f}" y="{y - 12}" text-anchor="{anchor}">{escape(text)}</text>')
-    words = "; ".join(f"{row.label} {100 * row.mean:.1f}" for row in rows)
-    words += "" if fails_below is None else f"; the gate fails at {100 * fails_below:.1f} and below"
-    return svg(body, height=floor + 30, title="pass@1 in points", description=words)
+    description = "; ".join(f"{row.label} {100 * row.mean:.1f}" for row in rows)
+    description += "" if fails_below is None else f"; the gate fails at {100 * fails_below:.1f} and below"
+    return svg(body, height=floor + 30, title="pass@1 in points", description=description)
 
 
 def looks(rows: Sequence[LookRow], ks: Sequence[int], fails: Sequence[float | None], passes: Sequence[float]) -> str:
@@ -115,8 +115,8 @@ def looks(rows: Sequence[LookRow], ks: Sequence[int], fails: Sequence[float | No
     for a, b, row in points:
         tip = f"look {row.number} at {row.samples_per_problem} samples: z = {row.z:.2f}"
         body.append(f'<circle class="dot run" cx="{a:.1f}" cy="{b:.1f}" r="5"><title>{tip}</title></circle>')
-    words = "; ".join(f"look {row.number}: z = {row.z:.2f}" for row in rows if row.z is not None)
-    return svg(body, height=height, title="The looks between FAIL (below) and PASS (above)", description=words)
+    description = "; ".join(f"look {row.number}: z = {row.z:.2f}" for row in rows if row.z is not None)
+    return svg(body, height=height, title="The looks between FAIL (below) and PASS (above)", description=description)
 
 
 def heat_map(problems: Sequence[ProblemRow]) -> str:
@@ -145,13 +145,15 @@ def heat_map(problems: Sequence[ProblemRow]) -> str:
     body = [f'<g class="cells" stroke-width="{size}">{"".join(body)}</g>']
     body += [f'<path class="fell" d="{"".join(frames)}"/>'] if frames else []
     n_fallen = sum(problem.has_fallen for problem in problems)
-    words = f"{len(problems)} problems in the exam's order, {n_fallen} of them fell; the table below has their numbers"
+    description = (
+        f"{len(problems)} problems in the exam's order, {n_fallen} of them fell; the table below has their numbers"
+    )
     legend = n_rows * pitch + 24
     return svg(
         [*body, *_shades(legend)],
         height=legend + 12,
         title="Solve rate by problem",
-        description=words,
+        description=description,
         attributes=f' data-pitch="{pitch}" data-columns="{n_columns}"',
     )
 
@@ -218,9 +220,9 @@ def lengths(found: Lengths, *, means: Sequence[tuple[str, float]] = ()) -> str:
         text = f"{name} {mean:,.0f}"
         anchor = "end" if (number == 0 and at > _room(text)) or at > WIDTH - _room(text) else "start"
         body.append(f'<text class="tick" x="{at:.1f}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>')
-    words = f"{len(found.stopped)} responses ended by themselves, {len(found.truncated)} were truncated"
-    words += "".join(f"; {name} {mean:.0f}" for name, mean in means)
-    return svg(body, height=height, title="Tokens of the responses", description=words)
+    description = f"{len(found.stopped)} responses ended by themselves, {len(found.truncated)} were truncated"
+    description += "".join(f"; {name} {mean:.0f}" for name, mean in means)
+    return svg(body, height=height, title="Tokens of the responses", description=description)
 
 
 def _at_x(x: float, y: float, text: str) -> str:
@@ -284,8 +286,8 @@ def history(points: Sequence[tuple[int, Estimated]], baselines: Sequence[Estimat
         label_at = max(y(baseline.mean) - 6, label_at + 18)
         label = escape(f"{baseline.label} {100 * baseline.mean:.1f}")
         body.append(f'<text class="tick" x="{WIDTH - _RIGHT}" y="{label_at:.1f}" text-anchor="end">{label}</text>')
-    words = "; ".join(f"{unit} {step}: {100 * estimate.mean:.1f}" for step, estimate in points)
-    return svg(body, height=height, title=f"pass@1 over {unit}s", description=words)
+    description = "; ".join(f"{unit} {step}: {100 * estimate.mean:.1f}" for step, estimate in points)
+    return svg(body, height=height, title=f"pass@1 over {unit}s", description=description)
 
 
 def _apart(steps: Sequence[int], x: Callable[[int], float]) -> list[int]:

@@ -12,7 +12,7 @@ from pytest_r1eval.errors import ReportError
 from pytest_r1eval.reports.markdown import markdown
 from pytest_r1eval.reports.page import Embedding, page
 from pytest_r1eval.reports.run_report import REPORT_SCHEMA_VERSION, RunReport
-from pytest_r1eval.reports.terminal import family_words, gate_table, gate_words, health_words
+from pytest_r1eval.reports.terminal import family_lines, gate_lines, gate_table, health_lines
 
 PAGE_NAME = "report.html"
 """The page that every judged run keeps in its folder."""
@@ -21,9 +21,9 @@ PAGE_NAME = "report.html"
 def report_text(report: RunReport) -> str:
     """Write a run's verdicts as the terminal shows them."""
     results = [gate.result for gate in report.gates]
-    words = [line for result in results for line in ("", *gate_words(result), *health_words(result))]
+    lines = [line for result in results for line in ("", *gate_lines(result), *health_lines(result))]
     missing = [f"{name}: not judged yet" for name in report.unjudged]
-    return "\n".join([*gate_table(results), *missing, *words, *family_words(results)]) + "\n"
+    return "\n".join([*gate_table(results), *missing, *lines, *family_lines(results)]) + "\n"
 
 
 def report_markdown(report: RunReport) -> str:

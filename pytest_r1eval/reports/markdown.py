@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.reports.appearance import appearance_of, sign_of
-from pytest_r1eval.reports.terminal import TABLE_HEAD, family_words, gate_row, gate_words, health_words
+from pytest_r1eval.reports.terminal import TABLE_HEAD, family_lines, gate_lines, gate_row, health_lines
 from pytest_r1eval.stats.verdicts import Verdict
 
 
 def markdown(results: Sequence[GateResult], *, title: str, unjudged: Sequence[str] = ()) -> str:
     """
-    Write verdicts as Markdown: a table, then the words behind each.
+    Write verdicts as Markdown: a table, then the lines behind each.
 
     Args:
         results: The verdicts.
@@ -28,10 +28,10 @@ def markdown(results: Sequence[GateResult], *, title: str, unjudged: Sequence[st
         f"| {_cell(name)} |{' - |' * (len(TABLE_HEAD) - 2)} {appearance_of(Verdict.INVALID).sign} not judged yet |"
         for name in unjudged
     ]
-    lines += ["", *family_words(results)]
+    lines += ["", *family_lines(results)]
     for result in results:
-        lines += ["", f"<details><summary>{_cell(gate_words(result)[0])}</summary>", "", "```"]
-        lines += [line.replace("```", "'''") for line in (*gate_words(result)[1:], *health_words(result))]
+        lines += ["", f"<details><summary>{_cell(gate_lines(result)[0])}</summary>", "", "```"]
+        lines += [line.replace("```", "'''") for line in (*gate_lines(result)[1:], *health_lines(result))]
         lines += ["```", "", "</details>"]
     return "\n".join(lines) + "\n"
 

@@ -25,7 +25,7 @@ from pytest_r1eval.core.records import FinishReason, Outcome, Sample
 from pytest_r1eval.reports import charts
 from pytest_r1eval.reports.appearance import appearance_of, style_of
 from pytest_r1eval.reports.run_report import GateReport, RunReport, outcomes_of, samples_at
-from pytest_r1eval.reports.terminal import TABLE_HEAD, family_words, gate_row, gate_words, health_words, plan_words
+from pytest_r1eval.reports.terminal import TABLE_HEAD, family_lines, gate_lines, gate_row, health_lines, plan_lines
 from pytest_r1eval.stats.verdicts import Verdict
 
 _HERE = Path(__file__).parent
@@ -120,12 +120,12 @@ def _reasons(report: RunReport) -> str:
     """Say above the table why gates are not green; of a single gate its section says so a few lines below."""
     if len(report.gates) < 2:
         return ""
-    reasons = [(gate.result.benchmark, reason) for gate in report.gates for reason in _red_words(gate)]
+    reasons = [(gate.result.benchmark, reason) for gate in report.gates for reason in _red_reasons(gate)]
     items = "".join(f"<li>{html_text(name)}: {html_text(reason)}</li>" for name, reason in reasons)
     return f'<ul class="reasons">{items}</ul>' if items else ""
 
 
-def _red_words(gate: GateReport) -> Iterator[str]:
+def _red_reasons(gate: GateReport) -> Iterator[str]:
     if gate.verdict is not Verdict.PASS:
         yield gate.result.judgement.reason
     if gate.result.health is not None:
@@ -135,7 +135,7 @@ def _red_words(gate: GateReport) -> Iterator[str]:
 
 def _origin(report: RunReport) -> str:
     header = report.header
-    words = [
+    facts = [
         f"run {report.run.name}",
         header.created,
         f"weights {header.identity.weights[:12]}",
@@ -143,12 +143,12 @@ def _origin(report: RunReport) -> str:
         f"seed {header.seed}",
     ]
     if header.lineage is not None:
-        said = {"step": header.lineage.step, "trained from": header.lineage.parent, "commit": header.lineage.commit}
-        words += [f"{name} {value}" for name, value in said.items() if value is not None]
+        known = {"step": header.lineage.step, "trained from": header.lineage.parent, "commit": header.lineage.commit}
+        facts += [f"{name} {value}" for name, value in known.items() if value is not None]
     for one in report.harnesses:
         devices = one.device if one.n_devices == 1 else f"{one.n_devices} x {one.device}"
-        words.append("; ".join(filter(None, (one.engine, one.dtype, one.quantization, devices, one.grader))))
-    return ", ".join(words)
+        facts.append("; ".join(filter(None, (one.engine, one.dtype, one.quantization, devices, one.grader))))
+    return ", ".join(facts)
 
 
 def _summary(report: RunReport) -> str:
@@ -164,7 +164,7 @@ def _summary(report: RunReport) -> str:
             f'<tr><th scope="row"><a href="#{_anchor(gate)}">{benchmark}</a></th>'
             f'<td><span class="verdict {style_of(gate.result)}">{verdict}</span></td>{numbers}</tr>'
         )
-    family = " ".join(family_words([gate.result for gate in report.gates]))
+    family = " ".join(family_lines([gate.result for gate in report.gates]))
     table = f"<caption>Verdicts, in points</caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
     return f'{scrolling(table, label="Verdicts")}<p class="soft">{_SUMMARY} {html_text(family)}</p>'
 
@@ -197,15 +197,15 @@ def _number_class(name: str) -> str:
 
 def _section(report: RunReport, gate: GateReport, *, embedding: Embedding) -> str:
     result = gate.result
-    first, *words, next_step = gate_words(result)
-    plan = plan_words(result)
+    first, *lines, next_step = gate_lines(result)
+    plan = plan_lines(result)
     name, verdict = _anchor(gate), html_text(gate_row(result)[-1])
     heading = f'{html_text(result.benchmark)} <span class="verdict {style_of(gate.result)}">{verdict}</span>'
     parts = [
         f'<section aria-labelledby="{name}"><h2 id="{name}">{heading}</h2>',
         f"<p>{html_text(first.partition('. ')[2])}</p>",
         f'<p class="next">{html_text(_sentence(next_step))}</p>',
-        _facts([*_asked(gate), *(word for word in words if word not in plan)]),
+        _facts([*_asked(gate), *(line for line in lines if line not in plan)]),
         _plan(plan),
         *_pictures(gate),
         _problems(gate),
@@ -216,9 +216,9 @@ def _section(report: RunReport, gate: GateReport, *, embedding: Embedding) -> st
     return "".join(parts)
 
 
-def _sentence(words: str) -> str:
+def _sentence(text: str) -> str:
     """Begin with a capital letter; what follows may be a path and stays as it is."""
-    stripped = words.strip()
+    stripped = text.strip()
     return stripped[:1].upper() + stripped[1:]
 
 
@@ -235,16 +235,16 @@ def _asked(gate: GateReport) -> Iterator[str]:
 
 
 def _facts(lines: Iterable[str]) -> str:
-    """Set lines of the form "what: words" as a list of terms; one without a term goes on with the last."""
+    """Set lines of the form "what: text" as a list of terms; one without a term goes on with the last."""
     rows: list[tuple[str, list[str]]] = []
     for line in lines:
-        term, colon, words = line.strip().partition(": ")
+        term, colon, text = line.strip().partition(": ")
         if not colon and rows:
             rows[-1][1].append(term)
         elif rows and rows[-1][0] == term:
-            rows[-1][1].append(words)
+            rows[-1][1].append(text)
         else:
-            rows.append((term, [words]) if colon else ("note", [term]))
+            rows.append((term, [text]) if colon else ("note", [term]))
     shown: list[str] = []
     for term, texts in rows:
         kind = ' class="warning"' if term == "warning" else ""
@@ -252,27 +252,27 @@ def _facts(lines: Iterable[str]) -> str:
     return f"<dl>{''.join(shown)}</dl>" if shown else ""
 
 
-def _plan(words: Sequence[str]) -> str:
-    if not words:
+def _plan(lines: Sequence[str]) -> str:
+    if not lines:
         return ""
-    first, *rest = words
-    lines = "".join(f"<p>{html_text(word.strip())}</p>" for word in rest)
-    return f'<details class="soft"><summary>{html_text(_sentence(first).rstrip(":"))}</summary>{lines}</details>'
+    first, *rest = lines
+    paragraphs = "".join(f"<p>{html_text(line.strip())}</p>" for line in rest)
+    return f'<details class="soft"><summary>{html_text(_sentence(first).rstrip(":"))}</summary>{paragraphs}</details>'
 
 
 def _health(gate: GateReport) -> Iterator[str]:
     """Say how healthy the responses are, beside their lengths."""
     health = gate.result.health
-    first, *words = health_words(gate.result)
+    first, *lines = health_lines(gate.result)
     if health is None:
         yield f'<h3>Health</h3><p class="soft">{html_text(_sentence(first.partition(": ")[2]))}</p>'
     else:
         verdict, word = (Verdict.PASS, "PASS") if health.passes else (Verdict.FAIL_REGRESSED, "FAIL")
-        steps = [word for word in words if word.startswith("  next: ")]
+        steps = [line for line in lines if line.startswith("  next: ")]
         yield f'<h3>Health <span class="verdict {appearance_of(verdict).style}">{word}</span></h3>'
         yield f"<p>{html_text(health.truncation.reason)} {html_text(health.no_answer.reason)}</p>"
         yield from (f'<p class="next">{html_text(_sentence(step))}</p>' for step in steps)
-        yield _facts([word for word in words if word not in steps])
+        yield _facts([line for line in lines if line not in steps])
     if gate.lengths.stopped or gate.lengths.truncated:
         means = [] if health is None else [("mean", health.mean_tokens)]
         if health is not None and health.baseline_mean_tokens is not None:
@@ -423,9 +423,9 @@ def visible(text: str) -> str:
     return _HIDDEN.sub(lambda found: f"<U+{ord(found[0]):04X}>", text)
 
 
-def html_text(words: str) -> str:
+def html_text(text: str) -> str:
     """Write text into a page: escaped, and what is not seen shown as its code point."""
-    return escape(visible(words))
+    return escape(visible(text))
 
 
 def _hash(content: str) -> str:

@@ -1,4 +1,4 @@
-"""A verdict as properties of a JUnit test case, for whoever reads XML and no words."""
+"""A verdict as properties of a JUnit test case, for programs that read XML."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def properties_of(result: GateResult, *, run: str) -> tuple[tuple[str, str], ...
         "p_value": judgement.p_value,
         "mde_80": judgement.mde_80,
     }
-    words = {"verdict": appearance_of(judgement.verdict).word, "baseline": result.baseline, "run": run}
-    known = {name: None if value is None else f"{value:.6g}" for name, value in numbers.items()} | words
+    texts = {"verdict": appearance_of(judgement.verdict).word, "baseline": result.baseline, "run": run}
+    known = {name: None if value is None else f"{value:.6g}" for name, value in numbers.items()} | texts
     known |= {
         f"verdict_against_{reference.role}": appearance_of(reference.judgement.verdict).word
         for reference in result.references

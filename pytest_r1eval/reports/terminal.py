@@ -1,4 +1,4 @@
-"""The gate as text: one table for all benchmarks, and the words behind each verdict."""
+"""The gate as text: one table for all benchmarks, and the lines behind each verdict."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
 
 
-def family_words(results: Sequence[GateResult]) -> list[str]:
+def family_lines(results: Sequence[GateResult]) -> list[str]:
     """Say how often an unchanged model turns one of several gates red, health included; nothing for a single gate."""
     error = false_alarm(results)
     if error is None:
@@ -76,39 +76,39 @@ def _number(fraction: float | None, *, sign: bool = False) -> str:
     return f"{100 * fraction:+.1f}" if sign else f"{100 * fraction:.1f}"
 
 
-def gate_words(result: GateResult) -> list[str]:
+def gate_lines(result: GateResult) -> list[str]:
     """Say what was found, against what, and what to do next."""
     judgement = result.judgement
     lines = [f"{result.benchmark}: {appearance_of(judgement.verdict).word}. {judgement.reason}"]
     lines += [f"  baseline: {result.baseline}"] if result.baseline else []
-    lines += _reference_words(result)
+    lines += _reference_lines(result)
     if result.n_planned is not None:
         lines.append(
             f"  samples: {result.n_samples} of {result.n_planned}, {result.n_tokens} tokens, "
-            f"{result.n_truncated} truncated{_truncated_words(result)}, {result.n_no_answer} without an answer"
+            f"{result.n_truncated} truncated{_truncated_message(result)}, {result.n_no_answer} without an answer"
         )
     if result.grader is not None:
         lines.append(f"  programs: graded by {result.grader}, in {result.sandbox or 'no sandbox that was recorded'}")
     if judgement.tau is not None and judgement.tau.value > 0:
         lines.append(f"  harness noise: tau {100 * judgement.tau.value:.1f} points, because {judgement.tau.source}")
-    lines += plan_words(result)
+    lines += plan_lines(result)
     lines += [f"  warning: {warning}" for warning in judgement.warnings]
-    lines += _fallen_words(result.fallen, result.titles) if result.fallen else []
-    lines += _rearrangement_words(result)
+    lines += _fallen_lines(result.fallen, result.titles) if result.fallen else []
+    lines += _rearrangement_lines(result)
     lines += [f"  ledger: {line}" for line in result.attempts.lines] if result.attempts else []
     lines += [f"  recorded: {result.recorded}"] if result.recorded else []
     lines += [f"  candidate: {result.candidate}"] if result.candidate else []
     return [printable(line) for line in (*lines, f"  next: {judgement.next_step}")]
 
 
-def _truncated_words(result: GateResult) -> str:
+def _truncated_message(result: GateResult) -> str:
     """Say how many unfinished responses count as right: LightEval grades the last number of an unfinished thought."""
     if not result.n_truncated or result.n_truncated_correct is None:
         return ""
     return f" ({result.n_truncated_correct} of them graded right)"
 
 
-def _reference_words(result: GateResult) -> list[str]:
+def _reference_lines(result: GateResult) -> list[str]:
     """Print the verdicts against baseline and anchor, and how often a training is stopped by chance."""
     if not result.references:
         return []
@@ -124,7 +124,7 @@ def _reference_words(result: GateResult) -> list[str]:
     ]
 
 
-def plan_words(result: GateResult) -> list[str]:
+def plan_lines(result: GateResult) -> list[str]:
     """Print what was fixed before the first token; nothing for a fixed gate."""
     plan = result.sequential_plan
     if plan is None:
@@ -155,7 +155,7 @@ def _series(values: Sequence[float | None], form: str) -> str:
     return " ".join("-" if value is None else form.format(value) for value in values)
 
 
-def _fallen_words(fallen: FallenProblems, titles: Sequence[ProblemTitle]) -> list[str]:
+def _fallen_lines(fallen: FallenProblems, titles: Sequence[ProblemTitle]) -> list[str]:
     called = {title.problem_id: title.title for title in titles}
     share, power = 100 * fallen.power_for_rate, fallen.power
     lines = [f"  fell: {_fall(row, called)}" for row in fallen.problems[:MAX_FALLEN_SHOWN]]
@@ -171,7 +171,7 @@ def _fall(row: FallenProblem, called: Mapping[str, str]) -> str:
     return f"{called.get(id_, id_)}, {counts}, q = {row.adjusted_p_value:.2g}"
 
 
-def _rearrangement_words(result: GateResult) -> list[str]:
+def _rearrangement_lines(result: GateResult) -> list[str]:
     moved = result.rearrangement
     if moved is None or moved.p_value > REARRANGED_P or result.judgement.verdict is not Verdict.PASS:
         return []
@@ -179,7 +179,7 @@ def _rearrangement_words(result: GateResult) -> list[str]:
     return [f"  note: the mean is in bounds, but {note}"]
 
 
-def health_words(result: GateResult) -> list[str]:
+def health_lines(result: GateResult) -> list[str]:
     """Say how healthy the responses are, and what to do about it."""
     health = result.health
     if health is None:

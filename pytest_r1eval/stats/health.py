@@ -24,7 +24,7 @@ class HealthLimit:
     What a rate of unhealthy responses may be.
 
     Attributes:
-        name: What the responses show, in words that follow "of the responses", e.g. "were truncated".
+        name: What the responses show, a text that follows "of the responses", e.g. "were truncated".
         limit: The largest rate, a fraction, that passes without a baseline.
     """
 

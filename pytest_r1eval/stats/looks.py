@@ -55,7 +55,7 @@ class SequentialGate:
         plan: Looks and bounds.
         reference: The baseline's counts, or the published number.
         tau: Harness noise; its value is the plan's.
-        baseline: Where the reference came from, in words.
+        baseline: Where the reference came from, for people.
         evidence: Which samples the reference rests on; None for a published number.
     """
 
@@ -138,7 +138,7 @@ class Look:
         n_samples: Samples per problem so far.
         early: Whether later looks were planned, so that the estimate is biased by stopping here.
         comparison: The numbers; None where there was nothing to compare.
-        judgement: The verdict in words; None to go on.
+        judgement: The verdict with its reason; None to go on.
     """
 
     number: int

@@ -532,7 +532,7 @@ class Design:
         n_baseline_samples: Baseline samples per problem.
         mean: The baseline's pass@1, above 0 and below 1: no candidate falls by more.
         within_variance: W, the expected mean of p(1-p) over problems, if nothing changed.
-        within_variance_source: Where W comes from, in words.
+        within_variance_source: Where W comes from, for people.
         tau: SD of the difference between two harnesses.
 
     Raises:

@@ -2,7 +2,7 @@
 From numbers to an answer: may this checkpoint ship?
 
 Decisions. The rule is fixed before the first token and is a value
-(:class:`GateRule`). A judgement says in words what was found and what to do next,
+(:class:`GateRule`). A judgement reports what was found and what to do next,
 because a red gate is read by people who did not write it. What cannot be
 compared is INVALID, an error and never a score; what the design cannot resolve is
 INCONCLUSIVE: a margin that was asked for, a scalar test with too few samples to
@@ -66,8 +66,8 @@ class Tau:
 
     Attributes:
         value: A fraction, 0 or more.
-        source: Why it is so large, in words that follow "because".
-        advice: What makes it smaller, in words.
+        source: Why it is so large, a text that follows "because".
+        advice: What makes it smaller.
     """
 
     value: float
@@ -172,7 +172,7 @@ class Judgement:
         tau: Harness noise, and where it came from.
         mde_80: The fall that this gate catches with 80 % power; None too where not even a fall to 0 is caught so.
         can_fail: Whether a candidate with every response wrong would FAIL; None where nothing was compared.
-        doubt: What a PASS would leave open, in words that follow "but"; None for nothing.
+        doubt: What a PASS would leave open, a text that follows "but"; None for nothing.
         sigmas: Standard errors that decide.
         reason: Why, in one sentence.
         next_step: What to do, in one sentence.
@@ -443,7 +443,7 @@ def judgement_of(  # noqa: PLR0913  a judgement knows everything
     too_few: str | None = None,
 ) -> Judgement:
     """
-    Put a comparison into words under the fixed rule.
+    Judge a comparison under the fixed rule, with reasons.
 
     Args:
         candidate: The run's counts.
@@ -452,7 +452,7 @@ def judgement_of(  # noqa: PLR0913  a judgement knows everything
         rule: How to decide.
         can_fail: Whether a candidate with every response wrong would FAIL.
         warnings: What else the reader should know.
-        too_few: That a scalar test has too few samples per problem to fail, in words; None where it has enough.
+        too_few: That a scalar test has too few samples per problem to fail; None where it has enough.
     """
     verdict = verdict_of(comparison, rule=rule)
     doubt = too_few or doubt_of_pass(comparison, rule=rule, can_fail=can_fail)

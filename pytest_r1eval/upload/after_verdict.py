@@ -45,7 +45,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uploaded:
-    """Where a run lies on the Hub, in words as well."""
+    """Where a run is on the Hub, and the lines that say so."""
 
     record: UploadRecord
     lines: tuple[str, ...]

@@ -344,7 +344,7 @@ class _Failure:
 
     Attributes:
         repo: The repository.
-        what: What was found, in words.
+        what: What was found, for people.
         advice: What to do; None where trying again may help.
         wait_s: How long the Hub asks to be left alone; None where it does not say.
     """

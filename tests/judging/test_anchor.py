@@ -19,7 +19,7 @@ from pytest_r1eval.judging.result import GateResult, false_alarm, gate_alpha
 from pytest_r1eval.reports.page import page
 from pytest_r1eval.reports.properties import properties_of
 from pytest_r1eval.reports.run_report import read_report
-from pytest_r1eval.reports.terminal import gate_table, gate_words
+from pytest_r1eval.reports.terminal import gate_lines, gate_table
 from pytest_r1eval.runs.store import Store
 from pytest_r1eval.stats.tests import Design, alpha_of
 from pytest_r1eval.stats.verdicts import GateRule, Verdict
@@ -152,7 +152,7 @@ class TestReports:
     def test_both_verdicts_are_shown(self, training: Training) -> None:
         """The table shows the worse one, the words both, with what a whole training risks."""
         result = training.judged(training.run("new", 0.53, seed=3))
-        words = gate_words(result)
+        words = gate_lines(result)
 
         assert gate_table([result])[2].split()[-1] == "FAIL_REGRESSED"
         assert words[0].startswith("smoke: FAIL_REGRESSED. pass@1 is ")

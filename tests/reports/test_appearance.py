@@ -17,7 +17,7 @@ from pytest_r1eval.reports.markdown import markdown
 from pytest_r1eval.reports.page import page
 from pytest_r1eval.reports.properties import properties_of
 from pytest_r1eval.reports.run_report import RunReport, read_report
-from pytest_r1eval.reports.terminal import gate_row, gate_words
+from pytest_r1eval.reports.terminal import gate_lines, gate_row
 from pytest_r1eval.stats.verdicts import Verdict
 
 STYLE_SHEET = (Path(page_module.__file__).parent / "page.css").read_text("utf-8")
@@ -61,7 +61,7 @@ class TestRow:
         shown = page(replace(report, gates=(replace(report.gates[0], result=result),)))
         word = appearance_of(verdict).word
         assert gate_row(result)[-1] == word
-        assert gate_words(result)[0].startswith(f"smoke: {word}. ")
+        assert gate_lines(result)[0].startswith(f"smoke: {word}. ")
         assert f"{sign_of(result)} {word} |" in markdown([result], title="m")
         assert f'<span class="verdict {style_of(result)}">{word}</span>' in shown
         assert dict(properties_of(result, run="r"))["r1eval.verdict"] == word

@@ -19,7 +19,7 @@ from pytest_r1eval.reports.github import workflow_commands
 from pytest_r1eval.reports.markdown import markdown
 from pytest_r1eval.reports.properties import properties_of
 from pytest_r1eval.reports.run_report import read_report
-from pytest_r1eval.reports.terminal import gate_row, gate_words, plan_words
+from pytest_r1eval.reports.terminal import gate_lines, gate_row, plan_lines
 from pytest_r1eval.runs.store import Store
 from pytest_r1eval.stats.verdicts import Verdict
 from tests.judged_runs import judged
@@ -33,7 +33,7 @@ def test_moved_problems_are_a_note_where_the_mean_is_in_bounds(examples: Mapping
     assert gate.result.rearrangement is not None
     moved = replace(gate.result.rearrangement, p_value=1e-9)
     judgement = replace(gate.result.judgement, verdict=verdict, passes=True)
-    words = "\n".join(gate_words(replace(gate.result, rearrangement=moved, judgement=judgement)))
+    words = "\n".join(gate_lines(replace(gate.result, rearrangement=moved, judgement=judgement)))
     assert ("same score, different model" in words) == (verdict is Verdict.PASS)
 
 
@@ -43,7 +43,7 @@ def test_a_two_sided_plan_prints_the_rise_that_it_sees(examples: Mapping[str, Pa
     planned = stopped.result.sequential_plan
     assert planned is not None
     two_sided = replace(planned, rule=replace(planned.rule, two_sided=True))
-    one, two = (plan_words(replace(stopped.result, sequential_plan=plan)) for plan in (planned, two_sided))
+    one, two = (plan_lines(replace(stopped.result, sequential_plan=plan)) for plan in (planned, two_sided))
     assert one[3].endswith(" or more")
     assert re.search(
         r" or more and no more than its negative; a rise of \d+\.\d points is seen with 80 % power$", two[3]
@@ -75,15 +75,15 @@ def test_right_answers_in_unfinished_responses_are_counted(tmp_path: Path) -> No
     )
     (result,), (unfinished,) = judged(finished), judged(cut, root=tmp_path / "other")
 
-    assert " 0 truncated, 0 without an answer" in "\n".join(gate_words(result))
-    assert " 32 truncated (32 of them graded right), 0 without an answer" in "\n".join(gate_words(unfinished))
+    assert " 0 truncated, 0 without an answer" in "\n".join(gate_lines(result))
+    assert " 32 truncated (32 of them graded right), 0 without an answer" in "\n".join(gate_lines(unfinished))
     assert json.loads(dumps(unfinished))["n_truncated_correct"] == 32
 
 
 def test_fallen_problems_are_called_as_people_call_them(examples: Mapping[str, Path]) -> None:
     """The first words are shown, and behind them the id that everything is counted by."""
     (gate,) = read_report(examples["red"]).gates
-    (fell, *_) = [line for line in gate_words(gate.result) if line.startswith("  fell: ")]
+    (fell, *_) = [line for line in gate_lines(gate.result) if line.startswith("  fell: ")]
     assert re.match(r'  fell: "\d+\+\d+\?" \(p\d{3}\), 0 of 16 \(baseline \d+ of 16\), q = ', fell)
 
 
@@ -95,7 +95,7 @@ def test_what_a_model_or_a_file_says_commands_nothing(tmp_path: Path) -> None:
     result = replace(result, baseline=attack, judgement=replace(result.judgement, warnings=(attack,)))
     page = markdown([result], title=attack)
     texts = [
-        *gate_words(result),
+        *gate_lines(result),
         *gate_row(result),
         *(value for _, value in properties_of(result, run="run")),
         *(command.partition("::error title=")[2] for command in workflow_commands([result])),
@@ -117,6 +117,6 @@ def test_answers_that_were_graded_outside_of_any_sandbox_are_a_warning(tmp_path:
             store.note_walls(words)
         (result,) = judged(run)
         assert words in str(result.sandbox)
-        warnings = [line for line in gate_words(result) if line.startswith("  warning: Answers were graded in")]
+        warnings = [line for line in gate_lines(result) if line.startswith("  warning: Answers were graded in")]
         assert len(warnings) == n_warnings
     assert warnings == ["  warning: Answers were graded in Landlock 7 + seccomp and not a sandbox: forked."]
