@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ from tests.requirements import (
     lacking,
     pytest_unconfigure,  # noqa: F401 - a hook: closes the suite with what was not run
 )
+from tests.warm_pytest import Stream, WarmPytest, WarmRun
 
 if TYPE_CHECKING:
     from tests.hub_server import StandInHub
@@ -46,6 +49,33 @@ def all_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(scope="session")
+def warm_pytest() -> Iterator[WarmPytest]:
+    """Keep a server of runs, which starts with the first of them."""
+    warm = WarmPytest()
+    yield warm
+    warm.close()
+
+
+@pytest.fixture
+def pytester(pytester: pytest.Pytester, warm_pytest: WarmPytest, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Start the lean runs of `runpytest_subprocess` warm, and every other process as pytester does."""
+    cold = pytester.popen
+
+    def popen(
+        command: Sequence[str], stdout: Stream, stderr: Stream, **options: object
+    ) -> subprocess.Popen[bytes] | WarmRun:
+        is_lean = LEAN.items() <= os.environ.items()
+        if not is_lean or tuple(command[:2]) != (sys.executable, "-mpytest"):
+            return cold(command, stdout=stdout, stderr=stderr, **options)  # type: ignore[arg-type,no-any-return]
+        path = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
+        environ = {**os.environ, "PYTHONPATH": path}
+        return warm_pytest.start(command[2:], folder=Path.cwd(), environ=environ, stdout=stdout, stderr=stderr)
+
+    monkeypatch.setattr(pytester, "popen", popen)
+    return pytester
+
+
 @pytest.fixture(scope="module")
 def measured_inner_runs() -> Iterator[None]:
     """Measure the pytest processes of a module where coverage is measured; a third more CPU for each process."""
@@ -60,8 +90,6 @@ def measured_inner_runs() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the caller's settings and the network out of every test."""
-    import os  # noqa: PLC0415
-
     for name in [name for name in os.environ if name.startswith("R1_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

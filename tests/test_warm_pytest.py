@@ -1,0 +1,94 @@
+"""A run that is a fork of the server is what a fresh process would be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.warm_pytest import UNTOUCHED
+
+SHOWING = """
+import json, os, sys, tempfile, warnings
+
+def test_shows():
+    shown = {
+        "environ": dict(os.environ), "folder": os.getcwd(), "arguments": sys.argv[1:], "path": sys.path,
+        "temporary": tempfile.gettempdir(), "filters": len(warnings.filters), "main": sys.modules["__main__"].__name__,
+        "input": sys.stdin.read() if sys.stdin else "",
+    }
+    print("SHOWN", json.dumps(shown), flush=True)
+"""
+
+
+def shown(output: str) -> dict[str, object]:
+    """Return what the test of a run saw; pytest's own variables of the test under way are left out."""
+    line = next(line for line in output.splitlines() if "SHOWN" in line)
+    found = dict(json.loads(line.partition("SHOWN ")[2]))
+    found["environ"] = {name: value for name, value in found["environ"].items() if name != "PYTEST_CURRENT_TEST"}
+    return found
+
+
+def test_a_fork_sees_what_a_fresh_process_sees(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folder, environment, arguments and search path are the run's own."""
+    monkeypatch.setenv("R1_OF_THIS_TEST", "seen")
+    pytester.makepyfile(test_it=SHOWING)
+    arguments = ("-q", "-s", "-p", "no:cacheprovider", "--basetemp", str(pytester.path / "temporary"), "test_it.py")
+    warm = pytester.run(sys.executable, "-mpytest", *arguments)
+    path = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
+    cold = subprocess.run(
+        [sys.executable, "-mpytest", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    assert warm.ret == 0
+    assert shown(warm.stdout.str()) == shown(cold.stdout)
+
+
+def test_a_fork_finds_nothing_imported_that_reads_the_environment(pytester: pytest.Pytester) -> None:
+    """The Hub's client and engines are imported by the run that uses them."""
+    pytester.makepyfile(f"import sys\ndef test_it(): assert not set({UNTOUCHED!r}) & set(sys.modules)")
+    arguments = ("-p", "no:r1eval", "-p", "no:pytest_r1eval.plugin")
+    assert pytester.runpytest_subprocess(*arguments).ret == 0
+
+
+@pytest.mark.parametrize(
+    ("end", "code"), [("os._exit(7)", 7), ("os.kill(os.getpid(), 9)", -signal.SIGKILL)], ids=["exit", "signal"]
+)
+def test_its_end_is_reported(pytester: pytest.Pytester, end: str, code: int) -> None:
+    """Exit codes and signals arrive as `subprocess` gives them, and the server outlives them."""
+    pytester.makepyfile(f"import os\ndef test_it(): {end}")
+    assert pytester.runpytest_subprocess().ret == code
+    assert pytester.runpytest_subprocess("--version").ret == 0
+
+
+def test_a_run_that_takes_too_long_is_killed(pytester: pytest.Pytester) -> None:
+    """As pytester promises."""
+    pytester.makepyfile("import time\ndef test_it(): time.sleep(60)")
+    with pytest.raises(pytester.TimeoutExpired):
+        pytester.runpytest_subprocess(timeout=1)
+    assert pytester.runpytest_subprocess("--version").ret == 0
+
+
+def test_workers_are_processes_of_their_own(pytester: pytest.Pytester) -> None:
+    """Each has its own process id, and one that dies is reported by xdist."""
+    pytester.makepyfile(
+        """
+        import os, pathlib, pytest
+
+        @pytest.mark.parametrize("number", range(6))
+        def test_it(number, worker_id):
+            pathlib.Path(f"{worker_id}-{os.getpid()}").touch()
+            if number == 3:
+                os._exit(1)
+        """
+    )
+    result = pytester.runpytest_subprocess("-n2", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=5, failed=1)
+    result.stdout.fnmatch_lines(["*worker 'gw?' crashed while running 'test_*3?'*"])
+    pids = {path.name.partition("-")[2] for path in pytester.path.glob("gw*-*")}
+    assert len(pids) >= 2
