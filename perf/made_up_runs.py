@@ -12,6 +12,7 @@ from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
 from pytest_r1eval.core.plans import Plan, sample_seed
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
 from pytest_r1eval.runs.store import RunHeader, Store
+from pytest_r1eval.runs.work_queue import WorkQueue
 
 BENCHMARK = "smoke"
 SEED = 11
@@ -57,7 +58,7 @@ def planned_run(folder: Path, *, n_problems: int, n_samples: int, has_worker: bo
     header = RunHeader(model="made-up", model_name="local/made-up", identity=identity, created=created, seed=SEED)
     store = Store.create(folder, header)
     exam = exam_of(n_problems)
-    store.select((BENCHMARK,))
+    WorkQueue(store).select((BENCHMARK,))
     plan = Plan(
         benchmark=BENCHMARK,
         exam=exam.digest,
@@ -68,7 +69,7 @@ def planned_run(folder: Path, *, n_problems: int, n_samples: int, has_worker: bo
         template_date="2025-01-01",
         prompts="p",
     )
-    store.write_plan(exam, tuple((1, 2, 3) for _ in exam.problems), plan)
+    WorkQueue(store).write_plan(exam, tuple((1, 2, 3) for _ in exam.problems), plan)
     if has_worker:
         store.add_worker("made-up", HARNESS)
     return store
@@ -96,5 +97,5 @@ def recorded_run(folder: Path, *, n_problems: int, n_samples: int, n_chars: int)
                 yield sample_of(problem.id, index, text=writer.text(n_chars))
 
     with closing(planned_run(folder, n_problems=n_problems, n_samples=n_samples)) as store:
-        store.add_samples(BENCHMARK, samples())
+        WorkQueue(store).add_samples(BENCHMARK, samples())
     return folder

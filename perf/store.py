@@ -25,7 +25,9 @@ from pathlib import Path
 from perf.machine import PYTEST, environment, machine_line, publish
 from perf.made_up_runs import BENCHMARK, Writer, planned_run, recorded_run, sample_of
 from pytest_r1eval.reports.files import PAGE_NAME
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME, Store
+from pytest_r1eval.runs.work_queue import WorkQueue
 
 SAMPLES_PER_PROBLEM = 64
 N_TEXTS = 64
@@ -38,9 +40,10 @@ class TimedStore(Store):
     transactions_s: list[float]
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Run one transaction and note how long it took."""
         started = time.perf_counter()
-        with super()._transaction() as db:
+        with super().transaction() as db:
             yield db
         self.transactions_s.append(time.perf_counter() - started)
 
@@ -65,9 +68,10 @@ def write(run: Path, number: int, n_chars: int, pause_s: float) -> Written:
         with closing(TimedStore.open(run)) as store:
             store.transactions_s = []
             while True:
-                claimed = store.claim(owner=f"writer-{number}", n_expected=1)
-                if claimed is None:
+                found = WorkQueue(store).claim_samples(1, owner=f"writer-{number}")
+                if not found:
                     break
+                (claimed,) = found
                 claims_s.append(store.transactions_s.pop())
                 unit = claimed.unit
                 drawn = [
@@ -78,7 +82,7 @@ def write(run: Path, number: int, n_chars: int, pause_s: float) -> Written:
                     for index in claimed.missing
                 ]
                 started = time.perf_counter()
-                store.add_drawn(drawn)
+                WorkQueue(store).add_drawn(drawn)
                 stored_s.append(time.perf_counter() - started)
                 commits_s.append(store.transactions_s.pop())
                 time.sleep(pause_s)
@@ -120,7 +124,7 @@ def measure(run: Path, *, n_samples: int, n_chars: int, n_writers: int, pause_s:
     commits_s = sorted(second for written in found for second in written.commits_s)
     claims_s = sorted(second for written in found for second in written.claims_s)
     with closing(Store.open(run)) as store:
-        n_stored = store.progress(BENCHMARK).n_stored
+        n_stored = RunReader(store).progress(BENCHMARK).n_stored
     size, raw = sum(path.stat().st_size for path in run.glob(f"{FILE_NAME}*")), n_samples * n_chars
     errors = [written.error for written in found if written.error]
     yield f"{n_stored:,} of {n_samples:,} samples of {n_chars:,} characters, {n_writers} writers, {wall_s:.1f} s"

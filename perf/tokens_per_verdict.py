@@ -22,7 +22,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perf.machine import PYTEST, ROOT, environment, machine_line, publish
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME, Store
+from pytest_r1eval.runs.work_queue import WorkQueue
 
 EXAMPLES = ROOT / "examples" / "r1eval"
 BASELINE = "r1eval/tiny-arithmetic"
@@ -60,16 +62,18 @@ def cut(recording: Path, folder: Path, *, number: int) -> Path:
     """Make a run of 16 samples per problem from the recording's `number`-th 16."""
     first = number * SAMPLES
     with closing(Store.open(recording)) as whole:
-        plan, exam = whole.plan("smoke"), whole.exam("smoke")
+        plan, exam = RunReader(whole).plan("smoke"), RunReader(whole).exam("smoke")
         if plan is None:
             raise SystemExit(f"{recording} has no plan")
         with closing(Store.create(folder, replace(whole.header, seed=whole.header.seed + number))) as part:
-            part.select(("smoke",))
-            for harness in whole.harnesses:
+            WorkQueue(part).select(("smoke",))
+            for harness in RunReader(whole).harnesses:
                 part.add_worker("recorder", harness)
-            part.write_plan(exam, tuple(whole.prompts("smoke").values()), replace(plan, rounds=(SAMPLES,)))
-            mine = (one for one in whole.samples("smoke") if first <= one.index < first + SAMPLES)
-            part.add_samples("smoke", (replace(sample, index=sample.index - first) for sample in mine))
+            WorkQueue(part).write_plan(
+                exam, tuple(RunReader(whole).prompts("smoke").values()), replace(plan, rounds=(SAMPLES,))
+            )
+            mine = (one for one in RunReader(whole).samples("smoke") if first <= one.index < first + SAMPLES)
+            WorkQueue(part).add_samples("smoke", (replace(sample, index=sample.index - first) for sample in mine))
     return folder
 
 
@@ -83,7 +87,7 @@ def judged(recording: Path, folder: Path, gate: str) -> Judged:
     if found is None or not runs:
         raise SystemExit(f"{recording} was not judged:\n{said}")
     with closing(Store.open(runs[-1].parent)) as store:
-        n_tokens = sum(tally.n_tokens for tally in store.tallies("smoke", k=SAMPLES))
+        n_tokens = sum(tally.n_tokens for tally in RunReader(store).tallies("smoke", k=SAMPLES))
     return Judged(verdict=found[1], n_tokens=n_tokens)
 
 

@@ -13,6 +13,7 @@ from pytest_r1eval.core.records import Outcome
 from pytest_r1eval.judging.judge import Judge
 from pytest_r1eval.judging.result import GateResult, write_verdicts
 from pytest_r1eval.runs.finished import StoredRun
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import Store
 from pytest_r1eval.stats import planning
 from pytest_r1eval.stats.looks import SequentialGate
@@ -36,7 +37,9 @@ def judged(run: Path, *, root: Path | None = None) -> tuple[GateResult, ...]:
             rule=GateRule(),
             save_as=name,
         )
-        return judge.judge([BUILT_IN_BY_NAME.get(held) or replace(toy(held), name=held) for held in store.selected])
+        return judge.judge(
+            [BUILT_IN_BY_NAME.get(held) or replace(toy(held), name=held) for held in RunReader(store).selected]
+        )
 
 
 def judged_against(run: Path, root: Path, *, choice: str | None = "local/toy") -> tuple[GateResult, ...]:
@@ -44,7 +47,7 @@ def judged_against(run: Path, root: Path, *, choice: str | None = "local/toy") -
     with closing(Store.open(run)) as store:
         asked = None if choice is None else baseline_choice(choice, root)
         shelf = BaselineShelf(root=root, choice=asked, model_name=store.header.model_name)
-        return Judge(store=store, shelf=shelf, rule=GateRule()).judge([toy(name) for name in store.selected])
+        return Judge(store=store, shelf=shelf, rule=GateRule()).judge([toy(name) for name in RunReader(store).selected])
 
 
 def sequential_gate(base: Path, *, n_samples: int) -> SequentialGate:

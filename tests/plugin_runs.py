@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.runs.store import FILE_NAME, Store
+from pytest_r1eval.runs.finished import StoredRun
+from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.runs.store import FILE_NAME
 
 
 def judge(pytester: pytest.Pytester, run: str, *arguments: str, mark: str = "smoke") -> pytest.RunResult:
@@ -34,19 +35,15 @@ def runs_of(pytester: pytest.Pytester) -> list[Path]:
 
 def verdict_of(run: Path, benchmark: str = "smoke") -> str:
     """Return the stored verdict."""
-    store = Store.open(run)
-    content = store.verdict(benchmark)
-    store.close()
-    assert content is not None
-    return str(json.loads(content)["judgement"]["verdict"])
+    found = StoredRun(folder=run).verdict(benchmark)
+    assert found is not None
+    return found.value
 
 
 def stored_samples(run: Path) -> set[tuple[str, int, str]]:
     """Return what a run stores of smoke: problem, index, text."""
-    store = Store.open(run)
-    found = {(sample.problem_id, sample.index, sample.response.text) for sample in store.samples("smoke")}
-    store.close()
-    return found
+    with closing(RunReader.open(run)) as stored:
+        return {(sample.problem_id, sample.index, sample.response.text) for sample in stored.samples("smoke")}
 
 
 def drawn_by(run: Path) -> dict[str, list[int]]:

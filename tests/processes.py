@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from pytest_r1eval.errors import StoreError
-from pytest_r1eval.runs.store import FILE_NAME, Store
+from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.runs.store import FILE_NAME
 
 T = TypeVar("T")
 TIMEOUT_S = 60.0
@@ -72,7 +73,7 @@ def run_of(folder: Path) -> Path:
 def n_stored(run: Path) -> int:
     """Count a run's samples of smoke; 0 while there is no store yet."""
     try:
-        with closing(Store.open(run)) as store:
+        with closing(RunReader.open(run)) as store:
             return store.progress("smoke").n_stored
     except StoreError:
         return 0

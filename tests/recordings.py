@@ -12,8 +12,8 @@ from pytest_r1eval.core.fingerprints import FileDigest, Harness, ModelIdentity, 
 from pytest_r1eval.core.plans import Plan, Slice, sample_seed
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
 from pytest_r1eval.runs.store import RunHeader, Store
+from pytest_r1eval.runs.work_queue import ClaimedUnit, WorkQueue
 from pytest_r1eval.stats.looks import SequentialGate
-from pytest_r1eval.stats.looks import dumps as dump_gate
 
 HARNESS = Harness(
     engine="vllm 0.0.test", dtype="float32", quantization=None, device="cpu", n_devices=1, grader="lighteval 0.0.test"
@@ -37,6 +37,16 @@ def identity_of(*, weights: str, config: str = "c1", chat_template: str = "c") -
     return ModelIdentity(
         weights=weights, tokenizer="t", chat_template=chat_template, checkpoint=checkpoint_digest(files), files=files
     )
+
+
+def next_unit(store: Store, *, owner: str, n_expected: int = 1) -> ClaimedUnit | None:
+    """Claim one unit; None where none is free."""
+    return next(iter(WorkQueue(store).claim_samples(1, owner=owner, n_expected=n_expected)), None)
+
+
+def add_sample(store: Store, claimed: ClaimedUnit, sample: Sample) -> None:
+    """Store one sample of a unit."""
+    WorkQueue(store).add_drawn([(claimed, sample)])
 
 
 def record_run(
@@ -85,7 +95,7 @@ def record_run(
         slice=part,
     )
     store = Store.create(folder, header)
-    store.select(benchmarks)
+    WorkQueue(store).select(benchmarks)
     store.add_worker("recorder", HARNESS)
     rng = random.Random(f"{seed}{weights}{solve_rate}")  # noqa: S311 - made-up outcomes
     for name in benchmarks:
@@ -100,12 +110,11 @@ def record_run(
             template_date="2025-01-01",
             prompts=prompts_digest({problem.id: prompt for problem in exam.problems}),
         )
-        gate_text = None if gate is None else dump_gate(gate)
-        store.write_plan(exam, tuple(prompt for _ in exam.problems), plan, gate=gate_text)
+        WorkQueue(store).write_plan(exam, tuple(prompt for _ in exam.problems), plan, gate=gate)
         # Drawn before any claim, so that what is recorded does not depend on the order of the units.
         rates = dict(zip(plan.problem_ids, cycle(solve_rates or (solve_rate,)), strict=False))
         is_correct = {(id_, index): rng.random() < rate for id_, rate in rates.items() for index in range(n_samples)}
-        while (claimed := store.claim(owner="recorder")) is not None:
+        while (claimed := next_unit(store, owner="recorder")) is not None:
             for index in claimed.missing:
                 is_solved = is_correct[claimed.unit.problem_id, index]
                 grade = outcome or (Outcome.CORRECT if is_solved else Outcome.WRONG)
@@ -128,6 +137,6 @@ def record_run(
                     grade=Grade(outcome=grade, answer=answer, detail=detail),
                 )
                 if (claimed.unit.problem_id, index) not in skip:
-                    store.add_sample(claimed, sample)
+                    add_sample(store, claimed, sample)
     store.close()
     return folder

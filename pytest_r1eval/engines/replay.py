@@ -17,7 +17,7 @@ from typing import Self
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.engines.engine import EngineFactory, EngineIdentity, EngineParts, Generation, Request
 from pytest_r1eval.errors import EngineError
-from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.reading import RunReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ class ReplayEngine:
     def __init__(self, run: Path, *, options: ReplayOptions | None = None) -> None:
         self._run = run
         self._options = options or ReplayOptions()
-        self._store: Store | None = None
+        self._store: RunReader | None = None
 
     @property
     def n_concurrent(self) -> int:
@@ -88,7 +88,7 @@ class ReplayEngine:
         Raises:
             EngineError: If the runs' workers disagreed about what answered, or nothing was recorded.
         """
-        self._store = Store.open(self._run)
+        self._store = RunReader.open(self._run)
         harnesses = self._store.harnesses
         if len(harnesses) != 1:
             raise EngineError(

@@ -24,7 +24,8 @@ from pytest_r1eval.errors import BaselineError, RunError
 from pytest_r1eval.judging.judge import decided, with_diagnostics, with_titles
 from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.runs.finished import CompleteRun, StoredRun
-from pytest_r1eval.runs.store import FILE_NAME, Store
+from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.stats.verdicts import GateRule, Judgement, Verdict, invalid
 
 SCHEMA_VERSION = 1
@@ -174,7 +175,7 @@ def _titled(result: GateResult, candidate: StoredRun) -> GateResult:
     """Add how people call the problems that fell; without any the run is not opened again."""
     if result.fallen is None:
         return result
-    with closing(Store.open(candidate.folder)) as store:
+    with closing(RunReader.open(candidate.folder)) as store:
         return with_titles(result, store)
 
 

@@ -25,7 +25,7 @@ from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, ProblemTally
 from pytest_r1eval.errors import BaselineError, LowerBaselineError, R1EvalError
 from pytest_r1eval.judging.result import GateResult, ProblemTitle, ReferenceVerdict, dumps
-from pytest_r1eval.runs.early_stopping import advance, gate_of
+from pytest_r1eval.runs.early_stopping import advance
 from pytest_r1eval.runs.finished import (
     CompleteRun,
     baseline_from,
@@ -38,6 +38,7 @@ from pytest_r1eval.runs.finished import (
     unplanned_run,
     with_earlier,
 )
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import BenchmarkState, Store
 from pytest_r1eval.sandbox.levels import NO_SANDBOX
 from pytest_r1eval.stats.health import added_health, judge_health
@@ -97,6 +98,11 @@ class Judge:
     earlier: Mapping[str, tuple[Measurement, ...]] = field(default_factory=dict)
     attempts: Mapping[str, Attempts] = field(default_factory=dict)
 
+    @property
+    def run(self) -> RunReader:
+        """What is judged, to read."""
+        return RunReader(self.store)
+
     def judge(self, benchmarks: Sequence[Benchmark]) -> tuple[GateResult, ...]:
         """
         Judge the run's benchmarks and store the verdicts.
@@ -123,14 +129,14 @@ class Judge:
 
     def _with_grader(self, result: GateResult) -> GateResult:
         """Add what ran programs, where a benchmark asks for them, and what programs or answers were graded in."""
-        plan = self.store.plan(result.benchmark)
+        plan = self.run.plan(result.benchmark)
         if plan is None:
             return result
         if plan.grader is None:
-            sandbox = " and ".join(self.store.walls) or None
+            sandbox = " and ".join(self.run.walls) or None
             cautions = [f"Answers were graded in {sandbox}." if NO_SANDBOX in (sandbox or "") else None]
         else:
-            sandbox = self.store.sandbox
+            sandbox = self.run.sandbox
             cautions = [rule.caution for rule in CodeGrader if plan.grader.startswith(f"{rule.scorer} ")]
         warnings = (*result.judgement.warnings, *filter(None, cautions))
         judgement = replace(result.judgement, warnings=warnings)
@@ -147,7 +153,7 @@ class Judge:
             n_no_answer=result.n_no_answer,
             n_tokens=result.n_tokens,
         )
-        tallies = self.store.tallies(result.benchmark, k=k)
+        tallies = self.run.tallies(result.benchmark, k=k)
         counts = Counts.from_rows(
             (id_, n_correct, n_samples) for id_, n_correct, n_samples in graded_rows(tallies) if n_samples
         )
@@ -156,38 +162,38 @@ class Judge:
             counts = added_counts([*(measured.counts for measured in earlier), counts])
         baseline = None if found is None else found.baseline
         result = with_diagnostics(result, observed=observed, counts=counts, baseline=baseline, rule=self.rule)
-        return with_titles(result, self.store)
+        return with_titles(result, self.run)
 
     def _result(self, benchmark: Benchmark) -> GateResult:
-        plan = self.store.plan(benchmark.name)
+        plan = self.run.plan(benchmark.name)
         if plan is None:
             return GateResult(
-                benchmark=benchmark.name, judgement=unplanned_run(self.store, benchmark.name), baseline=None
+                benchmark=benchmark.name, judgement=unplanned_run(self.run, benchmark.name), baseline=None
             )
-        gate = gate_of(self.store, benchmark.name)
+        gate = self.run.gate(benchmark.name)
         if gate is not None and self.anchor is not None:
             judgement = invalid(
                 "The looks of this run were planned around one baseline, and --r1-anchor names a second.",
-                f"Complete it first, nothing is drawn twice: --r1-resume {self.store.path.parent} --r1-gate fixed.",
+                f"Complete it first, nothing is drawn twice: --r1-resume {self.run.path.parent} --r1-gate fixed.",
             )
             return GateResult(benchmark=benchmark.name, judgement=judgement, baseline=gate.baseline)
         if gate is not None:
             return self._sequential(plan, gate)
-        tallies = self.store.tallies(benchmark.name, k=plan.samples_per_problem)
+        tallies = self.run.tallies(benchmark.name, k=plan.samples_per_problem)
         result, found = self._judged(benchmark, plan, tallies)
         return self._with_health(_with_samples(result, plan, tallies), found)
 
     def _sequential(self, plan: Plan, gate: SequentialGate) -> GateResult:
         """Judge by the looks; the last one is taken here if the worker that would have is gone."""
         advance(self.store, plan.benchmark, gate, shortcut=True)
-        number = len(self.store.looks(plan.benchmark))
-        is_closed = self.store.state(plan.benchmark) is BenchmarkState.CLOSED
+        number = self.run.n_looks(plan.benchmark)
+        is_closed = self.run.state(plan.benchmark) is BenchmarkState.CLOSED
         k = gate.plan.ks[number - 1] if is_closed and number else plan.samples_per_problem
-        tallies = self.store.tallies(plan.benchmark, k=k)
+        tallies = self.run.tallies(plan.benchmark, k=k)
         found = gate.look(number, tallies) if is_closed and number else None
         kept = _Keeping()
-        judgement = unfit_run(self.store, plan, tallies)
-        ungraded = ungraded_of(self.store, plan, tallies)
+        judgement = unfit_run(self.run, plan, tallies)
+        ungraded = ungraded_of(self.run, plan, tallies)
         if judgement is None and ungraded is not None and (found is None or found.judgement is None):
             judgement = ungraded.refusal(_MATTERS)
         elif judgement is None and found is not None and found.judgement is not None:
@@ -201,7 +207,7 @@ class Judge:
                 note = f"Not recorded as {self.save_as}. {kept.refusal.reason} {kept.refusal.next_step}"
                 judgement = replace(judgement, warnings=(*judgement.warnings, note.rstrip()))
         elif judgement is None:
-            judgement = missing_samples(self.store, plan, tallies)
+            judgement = missing_samples(self.run, plan, tallies)
         result = replace(
             _with_samples(
                 GateResult(benchmark=plan.benchmark, judgement=judgement, baseline=gate.baseline), plan, tallies
@@ -218,23 +224,23 @@ class Judge:
         """Record a sequential run where that was asked for: one with every planned sample is as good as a fixed one."""
         if self.save_as is None:
             return _Keeping()
-        tallies = self.store.tallies(plan.benchmark, k=plan.samples_per_problem)
-        early = stopped_early(plan, tallies, run=self.store.path.parent)
+        tallies = self.run.tallies(plan.benchmark, k=plan.samples_per_problem)
+        early = stopped_early(plan, tallies, run=self.run.path.parent)
         try:
-            return self._saved(early or complete_run(self.store, plan, tallies), plan.benchmark, name=self.save_as)
+            return self._saved(early or complete_run(self.run, plan, tallies), plan.benchmark, name=self.save_as)
         except R1EvalError as error:
             return _Keeping(refusal=invalid(f"{error}.", ""))
 
     @property
     def _evidence(self) -> Evidence:
-        header = self.store.header
+        header = self.run.header
         return Evidence(model=header.identity, seeds=(header.seed,))
 
     def _judged(
         self, benchmark: Benchmark, plan: Plan, tallies: tuple[ProblemTally, ...]
     ) -> tuple[GateResult, FoundBaseline | None]:
         """Judge a fixed gate, and say against what; what is shown of its samples is added by the caller."""
-        name, run = benchmark.name, complete_run(self.store, plan, tallies)
+        name, run = benchmark.name, complete_run(self.run, plan, tallies)
         if isinstance(run, Judgement):
             return GateResult(benchmark=name, judgement=run, baseline=None), None
         whole = with_earlier(run, self.earlier.get(name, ()))
@@ -304,7 +310,7 @@ class Judge:
             fit = baseline_from(run, replaced=None, reason=None)
             if isinstance(fit, Judgement):
                 return _Keeping(refusal=fit)
-            return _Keeping(candidate=self.shelf.keep_candidate(fit, run=self.store.path.parent))
+            return _Keeping(candidate=self.shelf.keep_candidate(fit, run=self.run.path.parent))
         try:
             return self._saved(run, run.measured.benchmark, name=self.save_as)
         except LowerBaselineError as error:
@@ -337,8 +343,8 @@ class Judge:
             head = "There is no baseline yet." if self.save_as is None else f"Not recorded as {self.save_as}."
             reason, next_step = f"{head} {refusal.reason}", refusal.next_step
         elif kept.candidate is not None:
-            only = name if len(self.store.selected) > 1 else None
-            command = self.shelf.command_to_record(self.store.path.parent, benchmark=name, only=only)
+            only = name if len(self.run.selected) > 1 else None
+            command = self.shelf.command_to_record(self.run.path.parent, benchmark=name, only=only)
             reason = "There is no baseline yet."
             next_step = f"Review {kept.candidate}; if it is to be the baseline: {command}"
         return Judgement(
@@ -526,11 +532,11 @@ def with_diagnostics(
     )
 
 
-def with_titles(result: GateResult, store: Store) -> GateResult:
+def with_titles(result: GateResult, run: RunReader) -> GateResult:
     """Add how people call the problems that fell; nothing where none did."""
     if result.fallen is None or not result.fallen.problems:
         return result
-    titles = {problem.id: problem.title for problem in store.exam(result.benchmark).problems}
+    titles = {problem.id: problem.title for problem in run.exam(result.benchmark).problems}
     fallen = [row.candidate.problem_id for row in result.fallen.problems]
     named = tuple(ProblemTitle(problem_id=id_, title=titles[id_]) for id_ in fallen if id_ in titles)
     return replace(result, titles=named)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pytest_r1eval.core.benchmarks import Benchmark, Grader, Problem
 from pytest_r1eval.core.records import Grade
 from pytest_r1eval.errors import PlanError
+from pytest_r1eval.runs.other_grades import OtherGrades
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import Store
 from pytest_r1eval.scoring.grading import CodeGrading
 from pytest_r1eval.scoring.pool import GradingPool
@@ -63,7 +65,7 @@ def regrade(store: Store, benchmarks: Iterable[Benchmark], *, code: CodeGrading,
     """
     programs = [benchmark for benchmark in benchmarks if benchmark.grader is Grader.CODE]
     for benchmark in programs:
-        if store.looks(benchmark.name):
+        if RunReader(store).n_looks(benchmark.name):
             raise PlanError(
                 f"{benchmark.name} was sampled until a look decided by the first grades, so other grades give no "
                 f"verdict; judge it without --r1-grader, or complete it first: --r1-resume {store.path.parent} "
@@ -74,32 +76,33 @@ def regrade(store: Store, benchmarks: Iterable[Benchmark], *, code: CodeGrading,
 
 
 async def _regraded(store: Store, benchmark: Benchmark, *, pool: GradingPool, grader: str) -> Regraded:
-    name, plan = benchmark.name, store.plan(benchmark.name)
+    run, grades = RunReader(store), OtherGrades(store)
+    name, plan = benchmark.name, run.plan(benchmark.name)
     if plan is None:
         raise PlanError(f"{name} has no plan and no samples; go on with --r1-resume {store.path.parent}")
     before = plan.grader or RECORDED
-    n_samples = store.progress(name).n_stored
+    n_samples = run.progress(name).n_stored
     if grader == before:
         return Regraded(benchmark=name, grader=grader, before=before, n_samples=n_samples, n_changed=0)
-    waiting = store.without_grade(name, grader=grader)
+    waiting = grades.missing(name, grader=grader)
     if waiting:
         store.note_sandbox((await asyncio.wrap_future(pool.confirm_sandbox())).words)
-    problems = {problem.id: problem for problem in store.exam(name).problems}
+    problems = {problem.id: problem for problem in run.exam(name).problems}
     for first in range(0, len(waiting), _BATCH):
         keys = waiting[first : first + _BATCH]
-        store.add_grades(name, await _grades(store, benchmark, keys, problems=problems, pool=pool), grader=grader)
-    n_changed = store.choose_grades(name, grader=grader, before=before)
+        grades.add(name, await _grades(run, benchmark, keys, problems=problems, pool=pool), grader=grader)
+    n_changed = grades.choose(name, grader=grader, before=before)
     return Regraded(benchmark=name, grader=grader, before=before, n_samples=n_samples, n_changed=n_changed)
 
 
 async def _grades(
-    store: Store,
+    run: RunReader,
     benchmark: Benchmark,
     keys: Sequence[tuple[str, int]],
     *,
     problems: Mapping[str, Problem],
     pool: GradingPool,
 ) -> dict[tuple[str, int], Grade]:
-    samples = [store.sample(benchmark.name, problem_id=problem_id, index=index) for problem_id, index in keys]
+    samples = [run.sample(benchmark.name, problem_id=problem_id, index=index) for problem_id, index in keys]
     grading = [pool.grade(benchmark, problems[one.problem_id], one.response) for one in samples if one is not None]
     return dict(zip(keys, await asyncio.gather(*grading), strict=True))

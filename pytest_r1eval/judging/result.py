@@ -16,7 +16,7 @@ from pytest_r1eval.core.attempts import Attempts
 from pytest_r1eval.core.decoding import decoded
 from pytest_r1eval.core.records import ProblemCounts
 from pytest_r1eval.errors import StoreError
-from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.stats.health import Health
 from pytest_r1eval.stats.multiplicity import FallenProblems, Rearrangement, family_wise_error
 from pytest_r1eval.stats.planning import SequentialPlan
@@ -157,18 +157,15 @@ def loads(text: str) -> GateResult:
     return decoded(GateResult, json.loads(text))
 
 
-def stored_results(store: Store) -> dict[str, GateResult]:
+def stored_results(run: RunReader) -> dict[str, GateResult]:
     """
     Return a run's verdicts, by benchmark; none for a benchmark that was not judged.
 
     Raises:
         StoreError: If they cannot be read.
     """
-    return {
-        name: store.decoded(GateResult, text, what=f"the verdict on {name}")
-        for name in store.selected
-        if (text := store.verdict(name)) is not None
-    }
+    stored = {name: run.verdict(name, GateResult) for name in run.selected}
+    return {name: result for name, result in stored.items() if result is not None}
 
 
 def write_verdicts(folder: Path, results: Sequence[GateResult]) -> Path:

@@ -26,7 +26,7 @@ from pytest_r1eval.config.settings import Settings, sampling_for
 from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, Grader
 from pytest_r1eval.core.choices import GateKind
 from pytest_r1eval.engines.engine import engine_named, recording_of
-from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.reading import RunReader
 
 ANSWERING_ARGUMENTS = frozenset(
     ("hf_overrides", "kv_cache_dtype", "load_format", "model_impl", "quantization", "rope_scaling", "rope_theta",
@@ -85,7 +85,7 @@ def _drawn(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> 
 
 def _recorded(benchmark: Benchmark, settings: Settings, recording: Path) -> Mapping[str, object]:
     """Describe what a recorded run was asked; two recordings of one question differ in their samples alone."""
-    with closing(Store.open(recording)) as store:
+    with closing(RunReader.open(recording)) as store:
         plan = store.plan(benchmark.name)
         harnesses = [asdict(harness) for harness in store.harnesses]
     if plan is None:

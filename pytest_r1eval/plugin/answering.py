@@ -33,7 +33,7 @@ from pytest_r1eval.ledger.book import Entry, Event, Known, Ledger, judged_entry,
 from pytest_r1eval.ledger.question import asked_digest
 from pytest_r1eval.plugin.wiring import anchor_of, rule_of, shelf_of
 from pytest_r1eval.runs.finished import changed_checkpoint, drawn
-from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.sampling.open_run import seed_of
 
 
@@ -126,7 +126,7 @@ class Desk:
         found = known(self.ledger, key)
         if found.unfinished is None:
             return found
-        with suppress(StoreError), closing(Store.open(self.ledger.run_of(found.unfinished))) as store:
+        with suppress(StoreError), closing(RunReader.open(self.ledger.run_of(found.unfinished))) as store:
             if changed_checkpoint(store) is None:
                 return found
         return replace(found, unfinished=None, is_invalid=False)
@@ -179,7 +179,7 @@ class Desk:
         return Entry(event=Event.BEGUN, key=key, benchmark=benchmark, run=run, attempt=attempt, seed=seed, when=_now())
 
     def standings(
-        self, store: Store, names: Sequence[str], *, asked: Mapping[str, str], family: Sequence[str]
+        self, store: RunReader, names: Sequence[str], *, asked: Mapping[str, str], family: Sequence[str]
     ) -> dict[str, Standing]:
         """
         Say of each benchmark of a run that is about to be judged which attempt it is.
@@ -211,7 +211,7 @@ class Desk:
             added=_countable([entry.measurement() for entry in before], seed=seed, found=keyed.found),
         )
 
-    def tell(self, store: Store, results: Sequence[GateResult], standings: Mapping[str, Standing]) -> None:
+    def tell(self, store: RunReader, results: Sequence[GateResult], standings: Mapping[str, Standing]) -> None:
         """Write verdicts into the ledger, with what was measured."""
         lines = []
         for result in results:

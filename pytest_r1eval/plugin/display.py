@@ -39,7 +39,7 @@ from pytest_r1eval.runs.progress import (
     standing_line,
     tokens_text,
 )
-from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.reading import RunReader
 
 REFRESH_S = 1.0
 """How often the store is looked at; a look reads the heads of a few thousand rows, some milliseconds."""
@@ -341,7 +341,7 @@ class LiveProgress:
 
     def _work(self) -> None:
         try:
-            with closing(Store.open(self._run)) as store:
+            with closing(RunReader.open(self._run)) as store:
                 self._show(Watcher(store, benchmarks=self._benchmarks))
         except Exception as error:  # noqa: BLE001 - an error in a thread fails a run with `filterwarnings = error`
             self._error = error
@@ -406,7 +406,7 @@ def watch(
     Raises:
         StoreError: If there is no run, or it cannot be read.
     """
-    with closing(Store.open(run)) as store:
+    with closing(RunReader.open(run)) as store:
         watcher = Watcher(store)
         try:
             while not is_finished(seen := watcher.look(at_s=clock())):
@@ -429,5 +429,5 @@ def look_once(run: Path) -> tuple[Seen, ...]:
     Raises:
         StoreError: If there is no run, or it cannot be read.
     """
-    with closing(Store.open(run)) as store:
+    with closing(RunReader.open(run)) as store:
         return Watcher(store).look(at_s=0.0)

@@ -44,7 +44,9 @@ from pytest_r1eval.plugin.wiring import (
     shelf_of,
 )
 from pytest_r1eval.runs.lock import RunLock
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME, Store
+from pytest_r1eval.runs.work_queue import WorkQueue
 from pytest_r1eval.sampling.open_run import open_run
 
 if TYPE_CHECKING:
@@ -195,7 +197,7 @@ class RunSession:
         if self._selected and self._settings.judge_only is None:
             # An error here is the judge's to say: it reads the same file.
             with suppress(StoreError), closing(Store.open(self._run)) as store:
-                store.release_worker(node.gateway.id)
+                WorkQueue(store).release_worker(node.gateway.id)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:  # noqa: ANN401
@@ -362,7 +364,7 @@ class RunSession:
         self._lock = opened.lock
         with closing(opened.store) as store:
             if self._settings.judge_only is None:
-                store.select(self._drawn)
+                WorkQueue(store).select(self._drawn)
             if inquiries:
                 self._desk.begin(inquiries, run=self._run, seed=store.header.seed)
 
@@ -370,8 +372,8 @@ class RunSession:
         """Return who works on a shard: the engine; nothing works where the question has its verdict."""
         if not (self._run / FILE_NAME).is_file():
             return StoredWork()
-        with closing(Store.open(self._run)) as store:
-            selected = store.selected
+        with closing(RunReader.open(self._run)) as run:
+            selected = run.selected
         return OpenWork(selected=selected, start=self._start_worker)
 
     def _stop_progress(self) -> None:
@@ -451,7 +453,7 @@ class RunSession:
             asked = {name: inquiry.asked for name, inquiry in self._inquiries.items()}
             standings: dict[str, Standing] = {}
             if not self._settings.regrades:
-                standings = self._desk.standings(store, self._drawn, asked=asked, family=self._selected)
+                standings = self._desk.standings(RunReader(store), self._drawn, asked=asked, family=self._selected)
             judge = Judge(
                 store=store,
                 shelf=replace(shelf, lineage=shelf.lineage or store.header.lineage),  # a run that is judged again
@@ -463,7 +465,7 @@ class RunSession:
                 attempts={name: standing.attempts for name, standing in standings.items()},
             )
             results = judge.judge([self._catalog[name] for name in self._drawn])
-            self._desk.tell(store, results, standings)
+            self._desk.tell(RunReader(store), results, standings)
         return results
 
     def _regrade(self, store: Store) -> None:
@@ -544,8 +546,8 @@ class RunSession:
         from pytest_r1eval.runs.slices import slice_results  # noqa: PLC0415 - imports the statistics
 
         try:
-            with closing(Store.open(self._run)) as store:
-                self._slice_results = slice_results(store, part, self._selected)
+            with closing(RunReader.open(self._run)) as run:
+                self._slice_results = slice_results(run, part, self._selected)
         except R1EvalError as error:
             raise pytest.UsageError(printable(f"the slice cannot be read: {error}")) from error
         for result in self._slice_results:

@@ -27,7 +27,7 @@ from pytest_r1eval.exams.catalog import build_catalog, names_of
 from pytest_r1eval.plugin import items, rootdir
 from pytest_r1eval.plugin.session import RunSession, marks_hint
 from pytest_r1eval.plugin.wiring import checkpoint_of, placement_of, run_folder
-from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.reading import RunReader
 
 if TYPE_CHECKING:
     from pytest_r1eval.plugin.answering import Inquiry
@@ -206,7 +206,7 @@ def _needs(settings: Settings) -> Needs:
 
 def _held(run: Path, catalog: dict[str, Benchmark]) -> dict[str, Benchmark]:
     """Return the benchmarks of a stored run."""
-    with closing(Store.open(run)) as store:
+    with closing(RunReader.open(run)) as store:
         names = store.selected
     unknown = [name for name in names if name not in catalog]
     if unknown or not names:

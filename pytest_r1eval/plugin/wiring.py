@@ -32,7 +32,8 @@ from pytest_r1eval.engines.placement import Demand, Machine, Placement
 from pytest_r1eval.engines.placement import placement as placed
 from pytest_r1eval.errors import EngineError
 from pytest_r1eval.exams.code_test_cache import cache_folder
-from pytest_r1eval.runs.store import FILE_NAME, Store
+from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.sampling.open_run import seed_of, slice_message
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def checkpoint_of(settings: Settings) -> Checkpoint:
     stored = settings.judge_only or recording_of(settings)
     if stored is None:
         return inspect_checkpoint(settings.model, revision=settings.revision)
-    with closing(Store.open(stored)) as store:
+    with closing(RunReader.open(stored)) as store:
         header = store.header
     return Checkpoint(
         model=header.model, revision=None, name=header.model_name, identity=header.identity, max_position=None
@@ -187,7 +188,7 @@ def build_worker(
 
     factory = engine_named(settings.engine)
     owner = f"{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}-{os.getpid()}-{secrets.token_hex(4)}"
-    with closing(Store.open(run)) as store:
+    with closing(RunReader.open(run)) as store:
         seed, benchmarks = store.header.seed, [catalog[name] for name in store.selected]
     log = run / "logs" / f"engine-{owner}.log"
     parts = _engine_parts(settings, checkpoint, benchmarks, place=place, log=log)

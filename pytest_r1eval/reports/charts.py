@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from html import escape
 
 from pytest_r1eval.core.records import Counts
-from pytest_r1eval.reports.run_report import GateReport, Lengths, LookRow, ProblemRow
+from pytest_r1eval.reports.run_report import GateReport, Lengths, ProblemRow
+from pytest_r1eval.stats.looks import Look
 from pytest_r1eval.stats.tests import pass_at_1
 from pytest_r1eval.stats.verdicts import Verdict
 
@@ -80,7 +81,7 @@ def estimates(rows: Sequence[Estimated], *, fails_below: float | None = None) ->
     return svg(body, height=floor + 30, title="pass@1 in points", description=description)
 
 
-def looks(rows: Sequence[LookRow], ks: Sequence[int], fails: Sequence[float | None], passes: Sequence[float]) -> str:
+def looks(rows: Sequence[Look], ks: Sequence[int], fails: Sequence[float | None], passes: Sequence[float]) -> str:
     """Draw the path of z between the bounds of a sequential gate."""
     drawn = [row.z for row in rows if row.z is not None]
     everything: list[float] = [*drawn, *passes, *(bound for bound in fails if bound is not None)]

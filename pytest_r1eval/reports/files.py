@@ -13,6 +13,7 @@ from pytest_r1eval.reports.markdown import markdown
 from pytest_r1eval.reports.page import Embedding, page
 from pytest_r1eval.reports.run_report import REPORT_SCHEMA_VERSION, RunReport
 from pytest_r1eval.reports.terminal import family_lines, gate_lines, gate_table, health_lines
+from pytest_r1eval.stats.looks import Look
 
 PAGE_NAME = "report.html"
 """The page that every judged run keeps in its folder."""
@@ -40,7 +41,7 @@ def report_json(report: RunReport) -> str:
             "dataset": gate.dataset,
             "plan": None if gate.plan is None else asdict(gate.plan),
             "problems": [asdict(problem) for problem in gate.problems],
-            "looks": [asdict(look) for look in gate.looks],
+            "looks": [_look_fields(look) for look in gate.looks],
         }
         for gate in report.gates
     ]
@@ -55,6 +56,10 @@ def report_json(report: RunReport) -> str:
         "gates": gates,
     }
     return json.dumps(content, allow_nan=False, indent=2) + "\n"
+
+
+def _look_fields(look: Look) -> dict[str, object]:
+    return {**asdict(look), "z": look.z, "verdict": look.verdict}
 
 
 FORMATS: Mapping[str, Callable[[RunReport], str]] = {

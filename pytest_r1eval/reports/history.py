@@ -12,7 +12,8 @@ from pytest_r1eval.core.lineage import step_of
 from pytest_r1eval.errors import RunError, StoreError
 from pytest_r1eval.judging.result import stored_results
 from pytest_r1eval.reports.appearance import appearance_of
-from pytest_r1eval.runs.store import FILE_NAME, Store
+from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.runs.store import FILE_NAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +124,7 @@ def points_of(run: Path) -> dict[str, Point | None]:
     Raises:
         StoreError: If it cannot be read.
     """
-    with closing(Store.open(run)) as store:
+    with closing(RunReader.open(run)) as store:
         header = store.header
         results = stored_results(store)
     step = header.lineage.step if header.lineage and header.lineage.step is not None else step_of(header.model_name)

@@ -21,7 +21,8 @@ from pytest_r1eval.reports.appearance import style_of
 from pytest_r1eval.reports.files import PAGE_NAME, write_text
 from pytest_r1eval.reports.page import document, figure, html_text, scrolling
 from pytest_r1eval.reports.terminal import TABLE_HEAD, gate_row
-from pytest_r1eval.runs.store import FILE_NAME, Store
+from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.runs.store import FILE_NAME
 
 INDEX_NAME = "index.html"
 """The page beside the runs, in their output folder."""
@@ -91,7 +92,7 @@ def read_index(folder: Path) -> RunIndex:
 
 
 def _indexed(run: Path, folder: Path, *, number: int) -> IndexedRun:
-    with closing(Store.open(run)) as store:
+    with closing(RunReader.open(run)) as store:
         header, results, selected = store.header, stored_results(store), store.selected
     step = None if header.lineage is None else header.lineage.step
     return IndexedRun(

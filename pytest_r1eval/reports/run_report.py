@@ -16,22 +16,12 @@ from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import FinishReason, Outcome, ProblemCounts, Sample
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.judging.result import GateResult, false_alarm, stored_results
-from pytest_r1eval.runs.store import RunHeader, Store
+from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.runs.store import RunHeader
+from pytest_r1eval.stats.looks import Look
 from pytest_r1eval.stats.verdicts import Verdict
 
 REPORT_SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LookRow:
-    """One look of a sequential run; z is None where an exact test decided."""
-
-    number: int
-    samples_per_problem: int
-    z: float | None
-    fail_bound: float | None
-    pass_bound: float
-    verdict: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +76,7 @@ class GateReport:
     dataset: str | None
     plan: Plan | None
     problems: tuple[ProblemRow, ...]
-    looks: tuple[LookRow, ...]
+    looks: tuple[Look, ...]
     lengths: Lengths
 
     @property
@@ -149,7 +139,7 @@ def read_report(run: Path) -> RunReport:
         StoreError: If there is no run, or it cannot be read.
         RunError: If it was not judged yet.
     """
-    with closing(Store.open_finished(run)) as store:
+    with closing(RunReader.open_finished(run)) as store:
         results = stored_results(store)
         if not results:
             raise RunError(f"{run} was not judged yet; judge it with pytest --r1-judge-only {run}")
@@ -169,7 +159,7 @@ def outcomes_of(run: Path, benchmark: str, *, k: int) -> Iterator[tuple[str, int
     Raises:
         StoreError: If the run cannot be read.
     """
-    with closing(Store.open(run)) as store:
+    with closing(RunReader.open(run)) as store:
         yield from store.outcomes(benchmark, k=k)
 
 
@@ -180,14 +170,14 @@ def samples_at(run: Path, benchmark: str, places: Iterable[tuple[str, int]]) -> 
     Raises:
         StoreError: If the run cannot be read.
     """
-    with closing(Store.open(run)) as store:
+    with closing(RunReader.open(run)) as store:
         for problem_id, index in places:
             sample = store.sample(benchmark, problem_id=problem_id, index=index)
             if sample is not None:
                 yield sample
 
 
-def _gate(store: Store, name: str, result: GateResult) -> GateReport:
+def _gate(store: RunReader, name: str, result: GateResult) -> GateReport:
     plan, k = store.plan(name), result.samples_per_problem
     if plan is None or k is None:
         return GateReport(
@@ -210,13 +200,17 @@ def _gate(store: Store, name: str, result: GateResult) -> GateReport:
         )
         for problem in exam.problems
     )
-    looks = tuple(store.decoded(LookRow, look, what=f"a look at {name}") for look in store.looks(name))
     return GateReport(
-        result=result, dataset=exam.dataset, plan=plan, problems=problems, looks=looks, lengths=_lengths(store, name, k)
+        result=result,
+        dataset=exam.dataset,
+        plan=plan,
+        problems=problems,
+        looks=store.looks(name),
+        lengths=_lengths(store, name, k),
     )
 
 
-def _lengths(store: Store, name: str, k: int) -> Lengths:
+def _lengths(store: RunReader, name: str, k: int) -> Lengths:
     return Lengths(
         stopped=store.lengths(name, k=k, reason=FinishReason.STOP),
         truncated=store.lengths(name, k=k, reason=FinishReason.LENGTH),

@@ -7,31 +7,11 @@ at the same round see the same, and the store keeps the first.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-
-from pytest_r1eval.core.records import ProblemTally
 from pytest_r1eval.runs.finished import too_many_ungraded
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import Store
-from pytest_r1eval.stats.looks import Look, SequentialGate
-from pytest_r1eval.stats.looks import loads as loads_gate
-from pytest_r1eval.stats.verdicts import Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Taken:
-    """Of a stored look: whether it decided."""
-
-    verdict: Verdict | None
-
-
-def gate_of(store: Store, name: str) -> SequentialGate | None:
-    """Return what a benchmark's looks decide by; None where only a complete run is judged."""
-    text = store.gate(name)
-    if text is None:
-        return None
-    with store.understanding(f"the gate of {name}"):
-        return loads_gate(text)
+from pytest_r1eval.runs.work_queue import WorkQueue
+from pytest_r1eval.stats.looks import SequentialGate
 
 
 def advance(store: Store, name: str, gate: SequentialGate, *, shortcut: bool) -> None:
@@ -50,37 +30,22 @@ def advance(store: Store, name: str, gate: SequentialGate, *, shortcut: bool) ->
         gate: Its gate.
         shortcut: Whether to look into the incomplete round too, for a verdict that no completion can change.
     """
-    taken = store.looks(name)
-    if taken and store.decoded(_Taken, taken[-1], what=f"a look at {name}").verdict is not None:
+    run, queue = RunReader(store), WorkQueue(store)
+    taken = run.looks(name)
+    if taken and taken[-1].verdict is not None:
         return
-    n_complete = store.n_complete_rounds(name)
+    n_complete = run.n_complete_rounds(name)
     for number in range(len(taken) + 1, len(gate.plan.ks) + 1):
         if number > n_complete and not shortcut:
             return
-        tallies = store.tallies(name, k=gate.plan.ks[number - 1])
+        tallies = run.tallies(name, k=gate.plan.ks[number - 1])
         n_errors = sum(tally.n_error for tally in tallies)
         found = gate.look(number, tallies)
         if too_many_ungraded(tallies) or (found is None and n_errors and number <= n_complete):
-            store.close_benchmark(name)
+            queue.close_benchmark(name)
             return
         if found is None:
             return
-        decides = found.judgement is not None
-        store.add_look(name, number=number, content=_dumps(gate, found, tallies), closes=decides)
-        if decides:
+        queue.add_look(name, found)
+        if found.verdict is not None:
             return
-
-
-def _dumps(gate: SequentialGate, found: Look, tallies: tuple[ProblemTally, ...]) -> str:
-    comparison = found.comparison
-    fields = {
-        "number": found.number,
-        "samples_per_problem": found.n_samples,
-        "n_samples": sum(tally.n_samples for tally in tallies),
-        "gate": gate.digest,
-        "z": None if comparison is None else comparison.z,
-        "fail_bound": gate.plan.fail_bounds[found.number - 1],
-        "pass_bound": gate.plan.pass_bounds[found.number - 1],
-        "verdict": None if found.judgement is None else found.judgement.verdict,
-    }
-    return json.dumps(fields, allow_nan=False)

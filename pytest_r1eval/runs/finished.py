@@ -8,7 +8,6 @@ compared or added up either.
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -23,7 +22,9 @@ from pytest_r1eval.core.plans import Plan, dealt, sample_seed
 from pytest_r1eval.core.records import Counts, Outcome, ProblemTally
 from pytest_r1eval.core.texts import escaped, is_loop, quoted
 from pytest_r1eval.errors import RunError
-from pytest_r1eval.runs.store import FILE_NAME, BenchmarkState, Store
+from pytest_r1eval.runs.progress import StoredVerdict
+from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.runs.store import FILE_NAME, BenchmarkState
 from pytest_r1eval.stats.health import added_health, judge_health
 from pytest_r1eval.stats.looks import Completions
 from pytest_r1eval.stats.pooling import DISAGREE, added_counts, pooled
@@ -131,30 +132,30 @@ class StoredRun:
     @property
     def model_name(self) -> str:
         """``org/name`` of the checkpoint."""
-        with closing(Store.open(self.folder)) as store:
+        with closing(RunReader.open(self.folder)) as store:
             return store.header.model_name
 
     @property
     def identity(self) -> ModelIdentity:
         """Digests of the checkpoint."""
-        with closing(Store.open(self.folder)) as store:
+        with closing(RunReader.open(self.folder)) as store:
             return store.header.identity
 
-    def verdict(self, benchmark: str) -> str | None:
-        """Return the stored verdict's value; None where it was not judged."""
-        with closing(Store.open(self.folder)) as store:
-            text = store.verdict(benchmark)
-        return None if text is None else str(json.loads(text)["judgement"]["verdict"])
+    def verdict(self, benchmark: str) -> Verdict | None:
+        """Return the stored verdict; None where it was not judged."""
+        with closing(RunReader.open(self.folder)) as store:
+            stored = store.verdict(benchmark, StoredVerdict)
+        return None if stored is None else stored.judgement.verdict
 
     @property
     def benchmarks(self) -> tuple[str, ...]:
         """The benchmarks that it judges, in order."""
-        with closing(Store.open(self.folder)) as store:
+        with closing(RunReader.open(self.folder)) as store:
             return store.selected
 
     def complete(self, benchmark: str) -> CompleteRun | Judgement:
         """Return what the run measured, as a candidate; INVALID with the reason where it is not whole."""
-        with closing(Store.open_finished(self.folder)) as store:
+        with closing(RunReader.open_finished(self.folder)) as store:
             if benchmark not in store.selected:
                 return invalid(
                     f"The run {self.folder} holds no {benchmark}, only {', '.join(store.selected) or 'nothing'}.",
@@ -165,7 +166,7 @@ class StoredRun:
                 return unplanned_run(store, benchmark)
             check_drawn(store, plan)
             tallies = store.tallies(benchmark, k=plan.samples_per_problem)
-            is_sequential = store.gate(benchmark) is not None
+            is_sequential = store.is_sequential(benchmark)
             refusal = stopped_early(plan, tallies, run=self.folder) if is_sequential else None
             return refusal or complete_run(store, plan, tallies)
 
@@ -253,7 +254,7 @@ def baseline_from(
     )
 
 
-def check_drawn(store: Store, plan: Plan) -> None:
+def check_drawn(store: RunReader, plan: Plan) -> None:
     """
     Check that a stored benchmark is what its plan says: the problems, and samples by its seeds and no others.
 
@@ -276,7 +277,7 @@ def check_drawn(store: Store, plan: Plan) -> None:
             "run"
         )
     held = None if store.header.slice is None else dealt(plan, store.header.slice)
-    has_looks = bool(store.looks(name))  # what looks drew beyond a plan that was completed as a fixed one is kept
+    has_looks = store.n_looks(name) > 0  # what looks drew beyond a plan that was completed as a fixed one is kept
     problem_ids = frozenset(plan.problem_ids)
     for id_, index, seed in store.drawn(name):
         is_beyond = index >= plan.samples_per_problem and not has_looks
@@ -321,7 +322,7 @@ def chosen_benchmarks(run: StoredRun, *, asked: Sequence[str]) -> tuple[str, ...
     return tuple(dict.fromkeys(asked)) or held
 
 
-def unplanned_run(store: Store, name: str) -> Judgement:
+def unplanned_run(store: RunReader, name: str) -> Judgement:
     """Say why a benchmark of a run has no plan."""
     if (changed := changed_checkpoint(store)) is not None:
         return changed
@@ -332,14 +333,14 @@ def unplanned_run(store: Store, name: str) -> Judgement:
     )
 
 
-def incomplete_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement | None:
+def incomplete_run(store: RunReader, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement | None:
     """Refuse a run in which something is missing or failed; None where everything planned is there."""
     n_missing = plan.n_samples - sum(tally.n_samples for tally in tallies)
     unfit = missing_samples if n_missing else unfit_run
     return changed_checkpoint(store) or unfit(store, plan, tallies)
 
 
-def changed_checkpoint(store: Store) -> Judgement | None:
+def changed_checkpoint(store: RunReader) -> Judgement | None:
     """Refuse a run whose checkpoint changed while it went on: what was sampled is not what was named."""
     changes = store.changed_checkpoint
     if changes is None:
@@ -353,7 +354,7 @@ def changed_checkpoint(store: Store) -> Judgement | None:
     )
 
 
-def missing_samples(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement:
+def missing_samples(store: RunReader, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement:
     """Say how many planned samples are not there."""
     n_missing = plan.n_samples - sum(tally.n_samples for tally in tallies)
     return invalid(
@@ -362,7 +363,7 @@ def missing_samples(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...])
     )
 
 
-def unfit_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement | None:
+def unfit_run(store: RunReader, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement | None:
     """Refuse samples that are no evidence: of a changed checkpoint, ungraded, repeated, or of several harnesses."""
     if (changed := changed_checkpoint(store)) is not None:
         return changed
@@ -379,7 +380,7 @@ def unfit_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Ju
     return None
 
 
-def repeated_samples(store: Store, plan: Plan) -> Judgement | None:
+def repeated_samples(store: RunReader, plan: Plan) -> Judgement | None:
     """Refuse a run in which one problem has one long response several times, which only equal seeds draw."""
     found = [
         (repeated, sample.response)
@@ -397,7 +398,7 @@ def repeated_samples(store: Store, plan: Plan) -> Judgement | None:
     )
 
 
-def ungraded_of(store: Store, plan: Plan, tallies: Sequence[ProblemTally]) -> Ungraded | None:
+def ungraded_of(store: RunReader, plan: Plan, tallies: Sequence[ProblemTally]) -> Ungraded | None:
     """Return the samples on which the grader failed; None where it failed on none."""
     n_errors = sum(tally.n_error for tally in tallies)
     if not n_errors:
@@ -416,7 +417,7 @@ def too_many_ungraded(tallies: Sequence[ProblemTally]) -> bool:
     return n_errors > MAX_UNGRADED_SHARE * n_samples
 
 
-def _first_error(store: Store, name: str) -> str:
+def _first_error(store: RunReader, name: str) -> str:
     """Quote a grader in one line: it may quote a model, and a line of its own could be a command to a CI's runner."""
     samples = (sample for sample in store.samples(name) if sample.grade.outcome is Outcome.ERROR)
     detail = next((sample.grade.detail for sample in samples if sample.grade.detail), "no detail recorded")
@@ -428,7 +429,7 @@ def graded_rows(tallies: Iterable[ProblemTally]) -> list[tuple[str, int, int]]:
     return [(tally.problem_id, tally.n_correct, tally.n_samples - tally.n_error) for tally in tallies]
 
 
-def complete_run(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> CompleteRun | Judgement:
+def complete_run(store: RunReader, plan: Plan, tallies: tuple[ProblemTally, ...]) -> CompleteRun | Judgement:
     """Return what a complete run measured; why not, where something is missing, failed or no evidence."""
     refusal = incomplete_run(store, plan, tallies)
     if refusal is not None:
@@ -492,7 +493,7 @@ def with_earlier(run: CompleteRun, earlier: Sequence[Measurement]) -> CompleteRu
     )
 
 
-def drawn(store: Store, plan: Plan, *, k: int) -> Measurement | None:
+def drawn(store: RunReader, plan: Plan, *, k: int) -> Measurement | None:
     """Return what the first k samples of every problem measured, for later attempts; None where one has no grade."""
     tallies = store.tallies(plan.benchmark, k=k)
     if len(store.harnesses) != 1 or any(tally.n_error == tally.n_samples for tally in tallies):
@@ -500,7 +501,7 @@ def drawn(store: Store, plan: Plan, *, k: int) -> Measurement | None:
     return _measured(store, plan, tallies)
 
 
-def _measured(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Measurement:
+def _measured(store: RunReader, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Measurement:
     """Read what a complete run measured; samples without a grade do not count."""
     header, (harness,) = store.header, store.harnesses
     graded = graded_rows(tallies)
@@ -528,7 +529,7 @@ def _measured(store: Store, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Me
     )
 
 
-_NO_REFERENCES = frozenset({Verdict.FAIL_REGRESSED.value, Verdict.SUSPICIOUS_IMPROVED.value})
+_NO_REFERENCES = frozenset({Verdict.FAIL_REGRESSED, Verdict.SUSPICIOUS_IMPROVED})
 
 
 def previous_run(

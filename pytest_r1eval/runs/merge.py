@@ -22,7 +22,9 @@ from pytest_r1eval.core.plans import Plan, Slice, dealt
 from pytest_r1eval.core.records import Sample
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.runs.finished import changed_checkpoint, check_drawn
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME, Store
+from pytest_r1eval.runs.work_queue import WorkQueue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,7 @@ class _Part:
     """One share that is open for reading."""
 
     run: Path
-    store: Store
+    store: RunReader
     slice: Slice
 
 
@@ -65,7 +67,7 @@ def merge(runs: Sequence[Path], *, out: Path) -> Merged:
     if (out / FILE_NAME).exists():
         raise RunError(f"--out {out} holds a run already; name a folder that does not exist yet")
     with ExitStack() as stack:
-        parts = _parts([(run, stack.enter_context(closing(Store.open(run)))) for run in runs])
+        parts = _parts([(run, stack.enter_context(closing(RunReader.open(run)))) for run in runs])
         for part in parts:
             part.store.check()
             _check_unchanged(part)
@@ -76,7 +78,7 @@ def merge(runs: Sequence[Path], *, out: Path) -> Merged:
         return _written(parts, out)
 
 
-def _parts(stores: Sequence[tuple[Path, Store]]) -> tuple[_Part, ...]:
+def _parts(stores: Sequence[tuple[Path, RunReader]]) -> tuple[_Part, ...]:
     """Order the slices, and refuse runs that are none, that are missing, or that are there twice."""
     parts = []
     for run, store in stores:
@@ -209,21 +211,21 @@ def _written(parts: Sequence[_Part], out: Path) -> Merged:
 
 
 def _fill(store: Store, parts: Sequence[_Part]) -> dict[str, int]:
-    first = parts[0].store
-    store.select(first.selected)
+    first, queue = parts[0].store, WorkQueue(store)
+    queue.select(first.selected)
     for part in parts:
         for number, harness in enumerate(part.store.harnesses, start=1):
             store.add_worker(f"slice {part.slice}, harness {number}", harness)
-        for words in part.store.sandboxes:
-            store.note_sandbox(words)
-        for words in part.store.walls:
-            store.note_walls(words)
+        for line in part.store.sandboxes:
+            store.note_sandbox(line)
+        for line in part.store.walls:
+            store.note_walls(line)
     n_samples = {}
     for name in first.selected:
         plan = _plan(parts[0], name)
-        store.write_plan(first.exam(name), tuple(first.prompts(name).values()), plan)
-        store.add_samples(name, _samples(parts, name))
-        n_samples[name] = store.progress(name).n_stored
+        queue.write_plan(first.exam(name), tuple(first.prompts(name).values()), plan)
+        queue.add_samples(name, _samples(parts, name))
+        n_samples[name] = RunReader(store).progress(name).n_stored
     return n_samples
 
 

@@ -20,7 +20,8 @@ from dataclasses import asdict, dataclass
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, ProblemTally
 from pytest_r1eval.core.texts import printable
-from pytest_r1eval.runs.store import BenchmarkState, Store
+from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.runs.store import BenchmarkState
 from pytest_r1eval.stats.tests import pass_at_1
 from pytest_r1eval.stats.verdicts import Verdict
 
@@ -107,7 +108,7 @@ class Standing:
         return self.state is BenchmarkState.CLOSED and 0 < self.n_looks < self.n_planned_looks
 
 
-def standing_of(store: Store, name: str) -> Standing:
+def standing_of(store: RunReader, name: str) -> Standing:
     """
     Look at one benchmark of a run.
 
@@ -123,7 +124,7 @@ def standing_of(store: Store, name: str) -> Standing:
             error=store.error(name),
             verdict=_verdict(store, name),
         )
-    progress, looks = store.progress(name), store.looks(name)
+    progress, n_looks = store.progress(name), store.n_looks(name)
     tallies = store.tallies(name, k=plan.samples_per_problem)
     return Standing(
         benchmark=name,
@@ -134,49 +135,38 @@ def standing_of(store: Store, name: str) -> Standing:
         n_planned=min(progress.n_planned, plan.n_samples),  # one machine's slice of a plan has fewer
         n_tokens=sum(tally.n_tokens for tally in tallies),
         n_ungraded=sum(tally.n_error for tally in tallies),
-        score=running_score(_judged_tallies(store, plan, tallies, looks=looks, state=state)),
-        n_looks=len(looks),
-        n_planned_looks=0 if store.gate(name) is None else len(plan.rounds),
+        score=running_score(_judged_tallies(store, plan, tallies, state=state)),
+        n_looks=n_looks,
+        n_planned_looks=len(plan.rounds) if store.is_sequential(name) else 0,
         verdict=_verdict(store, name),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _LastLook:
-    """Of a stored look: how far it looked."""
-
-    samples_per_problem: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Judged:
+class StoredJudgement:
     """Of a stored judgement: its verdict."""
 
     verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Verdict:
+class StoredVerdict:
     """Of a stored gate: its judgement."""
 
-    judgement: _Judged
+    judgement: StoredJudgement
 
 
 def _judged_tallies(
-    store: Store, plan: Plan, tallies: tuple[ProblemTally, ...], *, looks: Sequence[str], state: BenchmarkState
+    store: RunReader, plan: Plan, tallies: tuple[ProblemTally, ...], *, state: BenchmarkState
 ) -> tuple[ProblemTally, ...]:
     """After a stop leave out what was begun beyond the last look: the verdict does not count it either."""
-    if state is not BenchmarkState.CLOSED or not looks:
-        return tallies
-    last = store.decoded(_LastLook, looks[-1], what=f"a look at {plan.benchmark}")
-    return store.tallies(plan.benchmark, k=last.samples_per_problem)
+    looks = store.looks(plan.benchmark) if state is BenchmarkState.CLOSED else ()
+    return store.tallies(plan.benchmark, k=looks[-1].samples_per_problem) if looks else tallies
 
 
-def _verdict(store: Store, name: str) -> str | None:
-    content = store.verdict(name)
-    if content is None:
-        return None
-    return store.decoded(_Verdict, content, what=f"the verdict on {name}").judgement.verdict.name
+def _verdict(store: RunReader, name: str) -> str | None:
+    stored = store.verdict(name, StoredVerdict)
+    return None if stored is None else stored.judgement.verdict.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +244,7 @@ class Watcher:
         benchmarks: What to look at; None for all that the run holds.
     """
 
-    def __init__(self, store: Store, *, benchmarks: Collection[str] | None = None) -> None:
+    def __init__(self, store: RunReader, *, benchmarks: Collection[str] | None = None) -> None:
         self._store = store
         self._benchmarks = benchmarks
         self._paces: dict[str, Pace] = {}

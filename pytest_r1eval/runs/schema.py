@@ -24,7 +24,7 @@ from functools import cache
 
 from pytest_r1eval.core.texts import has_half_pair
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 1
 COMPRESSION_LEVEL = 1
 MIN_COMPRESSED_CHARS = 256
 """Shorter texts gain nothing."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.runs.finished import changed_checkpoint, unfit_run, unplanned_run
-from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.stats.verdicts import Judgement, invalid
 
 
@@ -52,7 +52,7 @@ class SliceResult:
         ]
 
 
-def slice_results(store: Store, part: Slice, names: Sequence[str]) -> tuple[SliceResult, ...]:
+def slice_results(store: RunReader, part: Slice, names: Sequence[str]) -> tuple[SliceResult, ...]:
     """
     Look at every benchmark of a slice.
 
@@ -62,7 +62,7 @@ def slice_results(store: Store, part: Slice, names: Sequence[str]) -> tuple[Slic
     return tuple(_result(store, part, name) for name in names)
 
 
-def _result(store: Store, part: Slice, name: str) -> SliceResult:
+def _result(store: RunReader, part: Slice, name: str) -> SliceResult:
     progress = store.progress(name)
     return SliceResult(
         benchmark=name,
@@ -74,7 +74,7 @@ def _result(store: Store, part: Slice, name: str) -> SliceResult:
     )
 
 
-def _refusal(store: Store, name: str) -> Judgement | None:
+def _refusal(store: RunReader, name: str) -> Judgement | None:
     plan, progress = store.plan(name), store.progress(name)
     if plan is None:
         return unplanned_run(store, name)

@@ -24,7 +24,9 @@ from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.engines.engine import recording_of
 from pytest_r1eval.errors import PlanError
 from pytest_r1eval.runs.lock import RunLock
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import RunHeader, Store
+from pytest_r1eval.runs.work_queue import WorkQueue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,27 +77,28 @@ def open_run(  # noqa: PLR0913 - what a run is made of, named at the only call
             store.check()
             importing.join()
         if not is_new:
-            _check_drawn(store)
+            _check_drawn(RunReader(store))
         if settings.judge_only is not None:
             _check_judgeable(run, store.header.slice)
         elif settings.resume is not None:
             _check_resumable(run, store.header, settings=settings, checkpoint=checkpoint)
-            for name in set(selected) & set(store.selected):
+            for name in set(selected) & set(RunReader(store).selected):
                 _check_unchanged(run, store, catalog[name], settings=settings, max_position=checkpoint.max_position)
             store.note_changed_checkpoint(None)  # its files are there again
-            store.reopen_ungraded()
-            store.release_all()
+            queue = WorkQueue(store)
+            queue.reopen_ungraded()
+            queue.release_all()
         undo.pop_all()
     return OpenedRun(store=store, lock=lock)
 
 
-def _check_drawn(store: Store) -> None:
+def _check_drawn(run: RunReader) -> None:
     """Refuse a stored run whose problems, samples or seeds are not those of its plans."""
     from pytest_r1eval.runs.finished import check_drawn  # noqa: PLC0415 - imports the statistics
 
-    for name in store.selected:
-        if (plan := store.plan(name)) is not None:
-            check_drawn(store, plan)
+    for name in run.selected:
+        if (plan := run.plan(name)) is not None:
+            check_drawn(run, plan)
 
 
 def _header(
@@ -153,14 +156,13 @@ def _check_unchanged(
     run: Path, store: Store, benchmark: Benchmark, *, settings: Settings, max_position: int | None
 ) -> None:
     """Refuse to go on with a plan that is not the one asked for; a sequential run may become a fixed one."""
-    from pytest_r1eval.runs.early_stopping import gate_of  # noqa: PLC0415 - imports the statistics
-
-    name, plan = benchmark.name, store.plan(benchmark.name)
+    name, stored = benchmark.name, RunReader(store)
+    plan = stored.plan(name)
     if plan is None:
         return
-    gate = gate_of(store, name)
+    gate = stored.gate(name)
     if gate is not None and settings.gate is GateKind.FIXED:
-        store.complete_as_fixed(name, k=settings.samples.get(name, gate.plan.design.n_samples))
+        WorkQueue(store).complete_as_fixed(name, k=settings.samples.get(name, gate.plan.design.n_samples))
         return
     wanted: dict[str, object] = {"system prompt": settings.system_prompt}
     found: dict[str, object] = {"system prompt": plan.system_prompt}

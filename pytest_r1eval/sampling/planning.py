@@ -25,7 +25,7 @@ from pytest_r1eval.core.fingerprints import Fingerprint, Harness, ModelIdentity,
 from pytest_r1eval.core.plans import Plan, check_room, subset_ids
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import BaselineError, PlanError
-from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.scoring.grading import CodeGrading
 from pytest_r1eval.scoring.pool import GradingPool
 from pytest_r1eval.stats import planning
@@ -161,7 +161,7 @@ class RecordedSource:
         if self.regrading is not None and benchmark.grader is Grader.CODE:
             pool, code = self.regrading
             sandbox, grader = (await asyncio.wrap_future(pool.confirm_sandbox())).words, code.name
-        with closing(Store.open(self.run)) as store:
+        with closing(RunReader.open(self.run)) as store:
             plan = store.plan(benchmark.name)
             if plan is None:
                 raise PlanError(

@@ -20,8 +20,9 @@ from pathlib import Path
 
 from pytest_r1eval.errors import RunError, StoreError
 from pytest_r1eval.runs.merge import Merged, merge
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.slices import SliceResult, slice_results
-from pytest_r1eval.runs.store import FILE_NAME, Store
+from pytest_r1eval.runs.store import FILE_NAME
 
 SLICES = "slices"
 """The folder below a submission's that holds a folder per slice."""
@@ -135,7 +136,7 @@ def _digest(path: Path) -> bytes:
 
 def _is_intact(run: Path) -> bool:
     try:
-        with closing(Store.open(run)) as store:
+        with closing(RunReader.open(run)) as store:
             store.check()
     except StoreError:
         return False
@@ -193,6 +194,6 @@ def standing(run: Path) -> tuple[SliceResult, ...]:
     Raises:
         StoreError: If it cannot be read.
     """
-    with closing(Store.open(run)) as store:
+    with closing(RunReader.open(run)) as store:
         part = store.header.slice
         return () if part is None else slice_results(store, part, store.selected)

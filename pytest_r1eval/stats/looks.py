@@ -135,17 +135,31 @@ class Look:
 
     Attributes:
         number: The look, from 1.
-        n_samples: Samples per problem so far.
+        samples_per_problem: How many there were so far.
         early: Whether later looks were planned, so that the estimate is biased by stopping here.
+        fail_bound: z at or below which it FAILs; None where no alpha is spent.
+        pass_bound: z at or above which it PASSes.
         comparison: The numbers; None where there was nothing to compare.
         judgement: The verdict with its reason; None to go on.
     """
 
     number: int
-    n_samples: int
+    samples_per_problem: int
     early: bool
+    fail_bound: float | None
+    pass_bound: float
     comparison: Comparison | None
     judgement: Judgement | None
+
+    @property
+    def z(self) -> float | None:
+        """The difference in standard errors; None where there was nothing to compare."""
+        return None if self.comparison is None else self.comparison.z
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict; None to go on."""
+        return None if self.judgement is None else self.judgement.verdict
 
 
 def look(plan: SequentialPlan, number: int, candidate: Counts, reference: Counts | Published, *, tau: Tau) -> Look:
@@ -173,7 +187,15 @@ def look(plan: SequentialPlan, number: int, candidate: Counts, reference: Counts
     verdict = None if comparison is None else _verdict(plan, number, _Statistic.of(comparison))
     if comparison is not None and verdict is not None:
         judgement = _judgement(plan, number, candidate, comparison, verdict=verdict, reference=reference, tau=tau)
-    return Look(number=number, n_samples=k, early=number < len(plan.ks), comparison=comparison, judgement=judgement)
+    return Look(
+        number=number,
+        samples_per_problem=k,
+        early=number < len(plan.ks),
+        fail_bound=plan.fail_bounds[number - 1],
+        pass_bound=plan.pass_bounds[number - 1],
+        comparison=comparison,
+        judgement=judgement,
+    )
 
 
 def _demand_fit(plan: SequentialPlan, number: int, reference: Counts | Published, tau: Tau) -> None:

@@ -28,7 +28,8 @@ from pytest_r1eval.core.decoding import decoded
 from pytest_r1eval.core.fingerprints import FileDigest
 from pytest_r1eval.errors import EvaluationError, EvaluationRefusedError, ModelError, R1EvalError
 from pytest_r1eval.reports.run_report import RunReport
-from pytest_r1eval.runs.store import BenchmarkState, Store
+from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.runs.store import BenchmarkState
 from pytest_r1eval.stats.verdicts import Verdict
 
 _TRAINERS_OWN = (
@@ -121,7 +122,7 @@ def demand_whole(report: RunReport, *, failures: Sequence[str] = ()) -> RunRepor
     Raises:
         MachineryError: If samples are missing that could be drawn another time.
     """
-    with closing(Store.open(report.run)) as store:
+    with closing(RunReader.open(report.run)) as store:
         lacking = [
             gate.result
             for gate in report.gates

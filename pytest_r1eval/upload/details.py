@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pytest_r1eval.core.benchmarks import Problem
-    from pytest_r1eval.runs.store import Store
+    from pytest_r1eval.runs.reading import RunReader
 
 METRIC = "pass@k:k=1"
 """LightEval's name for the mean over one problem's samples; it does not carry their number."""
@@ -53,7 +53,7 @@ METADATA_KEY = "r1eval"
 
 
 def write_details(  # noqa: PLR0913 - one benchmark of one run, named at the only call
-    store: Store, benchmark: str, *, task: str, files: RunFiles, k: int, has_score: bool, metadata: str
+    store: RunReader, benchmark: str, *, task: str, files: RunFiles, k: int, has_score: bool, metadata: str
 ) -> Path:
     """
     Write one benchmark's samples.
@@ -134,7 +134,7 @@ def _write(path: Path, rows: Iterable[dict[str, Any]], *, metadata: str) -> None
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
 
-def _rows(store: Store, benchmark: str, *, task: str, k: int, has_score: bool) -> Iterator[dict[str, Any]]:
+def _rows(store: RunReader, benchmark: str, *, task: str, k: int, has_score: bool) -> Iterator[dict[str, Any]]:
     """Yield a row for each problem, in the order of LightEval's pipeline; one problem's samples are held at a time."""
     problems = store.exam(benchmark).problems
     prompts = store.prompts(benchmark)

@@ -19,7 +19,7 @@ from pytest_r1eval.core import uploads
 from pytest_r1eval.core.benchmarks import BUILT_IN
 from pytest_r1eval.core.uploads import CardRow, RunKey, UploadWishes
 from pytest_r1eval.errors import UploadError
-from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.upload.paths import RunFiles
 from pytest_r1eval.upload.results import verdicts_digest
 
@@ -90,7 +90,7 @@ def pack(run: Path, wishes: UploadWishes) -> Package:
         StoreError: If there is no such run.
         UploadError: If its files are not all there.
     """
-    with closing(Store.open(run)) as store:
+    with closing(RunReader.open(run)) as store:
         files = RunFiles.of(run, store.header)
     content = _results(files.results, run)
     try:

@@ -22,7 +22,8 @@ from typing import Any
 
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.judging.result import GateResult
-from pytest_r1eval.runs.store import RunHeader, Store
+from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.runs.store import RunHeader
 from pytest_r1eval.stats.verdicts import Verdict
 from pytest_r1eval.upload.details import METRIC, SAMPLING_ERROR, write_details, write_results_table
 from pytest_r1eval.upload.paths import RunFiles, replacing
@@ -44,7 +45,7 @@ def write_run_files(run: Path, results: Sequence[GateResult], *, tasks: Mapping[
         DetailsError: If they cannot be written.
         StoreError: If the run cannot be read.
     """
-    with closing(Store.open(run)) as store:
+    with closing(RunReader.open(run)) as store:
         files = RunFiles.of(run, store.header)
         parts = {result.benchmark: _benchmark(store, result, task=tasks[result.benchmark]) for result in results}
         for result in results:
@@ -76,7 +77,7 @@ def _dumps(content: object) -> str:
     return json.dumps(content, allow_nan=False, indent=2, ensure_ascii=False)
 
 
-def _benchmark(store: Store, result: GateResult, *, task: str) -> dict[str, Any]:
+def _benchmark(store: RunReader, result: GateResult, *, task: str) -> dict[str, Any]:
     """Say of one benchmark what LightEval has no place for."""
     plan = store.plan(result.benchmark)
     judgement, attempts = result.judgement, result.attempts

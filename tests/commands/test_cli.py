@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_r1eval.commands.cli import main
-from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.finished import StoredRun
 from tests.recordings import record_run
 
 NAMES = "aime24, aime25, math500, gpqa, lcb, smoke, smoke_code (and lcb_v6, ...: other windows of LiveCodeBench)"
@@ -199,9 +199,7 @@ class TestCompare:
         """No verdict is stored and no baseline recorded."""
         Said(capsys, "compare", "same", "base")
         for folder in ("same", "base"):
-            store = Store.open(Path(folder))
-            assert store.verdict("smoke") is None
-            store.close()
+            assert StoredRun(folder=Path(folder)).verdict("smoke") is None
         assert not (tmp_path / "baselines").exists()
 
     @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ Every engine start costs a minute here, so each test shares its runs.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import resource
 import shutil
@@ -16,8 +15,8 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
@@ -31,10 +30,13 @@ from pytest_r1eval.core.records import Outcome, Sample
 from pytest_r1eval.engines.vllm import VllmEngine, VllmOptions
 from pytest_r1eval.exams.catalog import SMOKE
 from pytest_r1eval.judging.judge import Judge
+from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.plugin.wiring import code_grading_of
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME, RunHeader, Store
+from pytest_r1eval.runs.work_queue import WorkQueue
 from pytest_r1eval.sampling.planning import Planner, TaskSource
-from pytest_r1eval.sampling.worker import Pump
+from pytest_r1eval.sampling.pump import Pump
 from pytest_r1eval.scoring.pool import GradingPool
 from pytest_r1eval.stats.verdicts import GateRule, Verdict
 from tests.processes import n_stored, run_of
@@ -56,20 +58,15 @@ class Done:
 
     def samples(self, benchmark: str) -> tuple[Sample, ...]:
         """Return the stored samples."""
-        store = Store.open(self.run)
-        found = tuple(store.samples(benchmark))
-        store.close()
-        return found
+        with closing(RunReader.open(self.run)) as run:
+            return tuple(run.samples(benchmark))
 
     def verdict(self, benchmark: str) -> dict[str, object]:
         """Return the stored judgement."""
-        store = Store.open(self.run)
-        content = store.verdict(benchmark)
-        store.close()
-        assert content is not None
-        judgement = json.loads(content)["judgement"]
-        assert isinstance(judgement, dict)
-        return judgement
+        with closing(RunReader.open(self.run)) as run:
+            result = run.verdict(benchmark, GateResult)
+        assert result is not None
+        return asdict(result.judgement)
 
 
 def run_gate(folder: Path, *arguments: str) -> Done:
@@ -210,7 +207,7 @@ async def judged_with(bench: Bench, run: Path, *, seed: int) -> Verdict:
         seed=seed,
     )
     store = Store.create(run, header)
-    store.select((SMOKE.name,))
+    WorkQueue(store).select((SMOKE.name,))
     planner = Planner(
         settings=settings,
         identity=bench.checkpoint.identity,
@@ -222,7 +219,7 @@ async def judged_with(bench: Bench, run: Path, *, seed: int) -> Verdict:
         seed=seed,
     )
     planned = await planner.plan(SMOKE, bench.harness_ready())
-    store.write_plan(planned.exam, planned.prompts, planned.plan)
+    WorkQueue(store).write_plan(planned.exam, planned.prompts, planned.plan)
     store.add_worker("test", bench.harness)
     await Pump(store, "test", bench.engine, bench.pool, {SMOKE.name: SMOKE}).run()
     (result,) = Judge(store=store, shelf=shelf, rule=GateRule()).judge([SMOKE])

@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.core.records import Outcome, Sample
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME, Store
 
 REPOSITORY = Path(__file__).parents[2]
@@ -65,7 +66,7 @@ class Ended:
     def samples(self) -> tuple[Sample, ...]:
         """Return the stored samples."""
         with closing(Store.open(self.run)) as store:
-            return tuple(store.samples("smoke"))
+            return tuple(RunReader(store).samples("smoke"))
 
 
 def free_port() -> int:
@@ -139,7 +140,7 @@ def n_stored(folder: Path) -> int:
     if not found:
         return 0
     with closing(Store.open(found[0].parent)) as store:
-        return len(tuple(store.samples("smoke"))) if "smoke" in store.selected else 0
+        return len(tuple(RunReader(store).samples("smoke"))) if "smoke" in RunReader(store).selected else 0
 
 
 def wait_until_stored(gate: subprocess.Popen[str], folder: Path, n: int) -> int:
@@ -205,7 +206,7 @@ def test_it_was_killed_in_mid_run(ended: Ended) -> None:
 def test_the_fingerprint_names_the_server(ended: Ended) -> None:
     """One harness for both halves: the same version, and what only the server knows."""
     with closing(Store.open(ended.run)) as store:
-        (harness,) = store.harnesses
+        (harness,) = RunReader(store).harnesses
     assert re.fullmatch(r"vllm [0-9.]+\S*", harness.engine)
     assert (harness.dtype, harness.quantization, harness.device) == ("server", "server", "server")
 

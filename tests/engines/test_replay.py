@@ -15,6 +15,7 @@ from pytest_r1eval.core.records import Sample
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
 from pytest_r1eval.engines.replay import ReplayEngine, ReplayOptions
 from pytest_r1eval.errors import EngineError, StoreError
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import Store
 from tests.recordings import HARNESS, record_run
 
@@ -50,7 +51,7 @@ async def replay(run: Path, *requests: Request) -> tuple[EngineIdentity, list[Ge
 def samples_of(run: Path, benchmark: str) -> list[Sample]:
     """Read the recorded samples."""
     with closing(Store.open(run)) as store:
-        return list(store.samples(benchmark))
+        return list(RunReader(store).samples(benchmark))
 
 
 def test_every_sample_is_the_recorded_one(run: Path) -> None:

@@ -20,7 +20,7 @@ from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.errors import EvaluationError, PlanError
 from pytest_r1eval.evaluation.process import arguments_of, evaluate
 from pytest_r1eval.reports.run_report import RunReport
-from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.stats.verdicts import Verdict
 from tests.processes import TIMEOUT_S, n_stored, run_of, wait_for_none_with, wait_for_samples
 from tests.recordings import record_run
@@ -192,7 +192,7 @@ class TestStopping:
         run = run_of(folder)
         assert n_stored(run) < 96
         assert evaluate("good", ["smoke"], engine="replay", baseline="base", resume=run).run == run
-        with closing(Store.open(run)) as store:
+        with closing(RunReader.open(run)) as store:
             assert store.progress("smoke").n_stored == 96
 
     def test_ctrl_c_ends_the_run_too(self, folder: Path) -> None:

@@ -22,10 +22,12 @@ from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, S
 from pytest_r1eval.exams.catalog import SMOKE_CODE
 from pytest_r1eval.reports.markdown import markdown
 from pytest_r1eval.reports.run_report import read_report
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.work_queue import WorkQueue
 from pytest_r1eval.sandbox import Limits
 from pytest_r1eval.scoring.pool import GradingPool
-from tests.recordings import HARNESS, record_run
+from tests.recordings import HARNESS, add_sample, next_unit, record_run
 from tests.scoring.answers import ANSWERS, SLOW
 from tests.toys import DATE
 
@@ -68,11 +70,11 @@ def record(exam: Exam, pytester: pytest.Pytester) -> Callable[..., Path]:
             prompts="p",
         )
         with closing(Store.create(pytester.path / name, header)) as store:
-            store.select(("smoke_code",))
+            WorkQueue(store).select(("smoke_code",))
             store.add_worker("recorder", replace(HARNESS, grader=f"lighteval {metadata.version('lighteval')}"))
-            store.write_plan(exam, tuple((1, 2, 3) for _ in exam.problems), plan)
+            WorkQueue(store).write_plan(exam, tuple((1, 2, 3) for _ in exam.problems), plan)
             answers = {problem.id: programs[title] for problem, title in zip(exam.problems, TITLES, strict=True)}
-            while (claimed := store.claim(owner="recorder")) is not None:
+            while (claimed := next_unit(store, owner="recorder")) is not None:
                 for index in claimed.missing:
                     text = f"<think>{index}</think>\n```python\n{answers[claimed.unit.problem_id]}\n```"
                     sample = Sample(
@@ -82,7 +84,7 @@ def record(exam: Exam, pytester: pytest.Pytester) -> Callable[..., Path]:
                         response=Response(text=text, n_tokens=9, finish_reason=FinishReason.STOP),
                         grade=Grade(outcome=grade),
                     )
-                    store.add_sample(claimed, sample)
+                    add_sample(store, claimed, sample)
         return pytester.path / name
 
     return recorded
@@ -91,7 +93,7 @@ def record(exam: Exam, pytester: pytest.Pytester) -> Callable[..., Path]:
 def outcomes(run: Path) -> dict[Outcome, int]:
     """Count a run's outcomes."""
     with closing(Store.open(run)) as store:
-        found = [sample.grade.outcome for sample in store.samples("smoke_code")]
+        found = [sample.grade.outcome for sample in RunReader(store).samples("smoke_code")]
     return {outcome: found.count(outcome) for outcome in dict.fromkeys(found)}
 
 
@@ -177,14 +179,16 @@ def test_resuming_grades_again_what_the_grader_failed_on(
     first.stdout.fnmatch_lines(["smoke_code: INVALID. The grader failed on 24 of 24 samples*"])
     run = newest_run(pytester.path)
     with closing(Store.open(run)) as store:
-        texts = [sample.response.text for sample in store.samples("smoke_code")]
+        texts = [sample.response.text for sample in RunReader(store).samples("smoke_code")]
     with sqlite3.connect(broken / "run.sqlite") as recording:
         recording.execute("DELETE FROM sample")
     recording.close()
     second = judge(broken, "--r1-resume", str(run))
     with closing(Store.open(run)) as store:
-        assert texts == [sample.response.text for sample in store.samples("smoke_code")]
-        assert [words.split()[0] for words in store.sandboxes] in (["bubblewrap"], ["Landlock"]), second.stdout.str()
+        assert texts == [sample.response.text for sample in RunReader(store).samples("smoke_code")]
+        assert [words.split()[0] for words in RunReader(store).sandboxes] in (["bubblewrap"], ["Landlock"]), (
+            second.stdout.str()
+        )
     assert outcomes(run) == {Outcome.CORRECT: len(TITLES) * N_SAMPLES}, second.stdout.str()
 
 

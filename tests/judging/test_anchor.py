@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from pytest_r1eval.reports.page import page
 from pytest_r1eval.reports.properties import properties_of
 from pytest_r1eval.reports.run_report import read_report
 from pytest_r1eval.reports.terminal import gate_lines, gate_table
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import Store
 from pytest_r1eval.stats.tests import Design, alpha_of
 from pytest_r1eval.stats.verdicts import GateRule, Verdict
@@ -167,11 +167,12 @@ class TestReports:
         """Other programs read each with its numbers."""
         run = training.run("new", 0.53, seed=3)
         training.judged(run)
-        with closing(Store.open(run)) as store:
-            content = json.loads(store.verdict("smoke") or "{}")
+        with closing(RunReader.open(run)) as store:
+            stored = store.verdict("smoke", GateResult)
 
-        assert [reference["role"] for reference in content["references"]] == ["baseline", "anchor"]
-        assert content["references"][1]["judgement"]["verdict"] == "fail_regressed"
+        assert stored is not None
+        assert [reference.role for reference in stored.references] == ["baseline", "anchor"]
+        assert stored.references[1].judgement.verdict == "fail_regressed"
 
     def test_the_page_shows_both(self, training: Training) -> None:
         """Beside the verdict that counts."""

@@ -17,7 +17,8 @@ import pytest
 from pytest_r1eval import evaluate
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.ledger.book import LEDGER_NAME
-from pytest_r1eval.runs.store import FILE_NAME, Store
+from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.runs.store import FILE_NAME
 
 Record = Callable[..., Path]
 REPLAY = ("--r1-engine", "replay", "--r1-engine-arg", "ledger=true", "-m", "smoke", "-p", "no:cacheprovider")
@@ -119,7 +120,7 @@ class TestAskedAgain:
         (first,) = runs_of(pytester)
         result = judge(pytester, "both", "-m", "smoke or aime")
         _, second = runs_of(pytester)
-        with closing(Store.open(second)) as store:
+        with closing(RunReader.open(second)) as store:
             assert store.selected == ("aime24",)
         result.stdout.fnmatch_lines(["aime24 * INCONCLUSIVE", "smoke * FAIL_REGRESSED"])
         result.stdout.fnmatch_lines([f"  ledger: stored: judged before, in run {first} (*"])
@@ -297,7 +298,7 @@ class TestWhatAsksNothing:
 
 def _has_samples(pytester: pytest.Pytester) -> bool:
     for run in runs_of(pytester):
-        with suppress(StoreError), closing(Store.open(run)) as store:  # one that is being made has no tables yet
+        with suppress(StoreError), closing(RunReader.open(run)) as store:  # one that is being made has no tables yet
             if store.plan("smoke") is not None and store.progress("smoke").n_stored > 3:
                 return True
     time.sleep(0.1)

@@ -18,9 +18,14 @@ from pytest_r1eval.errors import PlanError
 from pytest_r1eval.exams.catalog import SMOKE_CODE
 from pytest_r1eval.judging.regrade import regrade
 from pytest_r1eval.plugin.startup import register
+from pytest_r1eval.runs.other_grades import OtherGrades
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.work_queue import WorkQueue
 from pytest_r1eval.sandbox import Limits
 from pytest_r1eval.scoring.grading import CodeGrading
+from pytest_r1eval.stats.looks import Look
+from pytest_r1eval.stats.verdicts import invalid
 from tests.recordings import record_run
 
 VALUES = {
@@ -97,6 +102,17 @@ class TestRefusals:
             pass
 
 
+_LOOK = Look(
+    number=1,
+    samples_per_problem=2,
+    early=True,
+    fail_bound=-3.0,
+    pass_bound=3.0,
+    comparison=None,
+    judgement=invalid("Made up.", "Nothing."),
+)
+
+
 class TestStore:
     """Grades of two graders in one run."""
 
@@ -106,32 +122,32 @@ class TestStore:
     def test_another_graders_grades_count_and_the_first_ones_stay(self, run: Path) -> None:
         """The plan names the grader that counts; choosing the first one again restores its grades."""
         with closing(Store.open(run)) as store:
-            first = [sample.grade for sample in store.samples("smoke")]
-            waiting = store.without_grade("smoke", grader="strict 2")
-            store.add_grades("smoke", dict.fromkeys(waiting, Grade(outcome=Outcome.WRONG)), grader="strict 2")
-            store.choose_grades("smoke", grader="strict 2", before="recorded")
-            assert {sample.grade for sample in store.samples("smoke")} == {Grade(outcome=Outcome.WRONG)}
+            first = [sample.grade for sample in RunReader(store).samples("smoke")]
+            waiting = OtherGrades(store).missing("smoke", grader="strict 2")
+            OtherGrades(store).add("smoke", dict.fromkeys(waiting, Grade(outcome=Outcome.WRONG)), grader="strict 2")
+            OtherGrades(store).choose("smoke", grader="strict 2", before="recorded")
+            assert {sample.grade for sample in RunReader(store).samples("smoke")} == {Grade(outcome=Outcome.WRONG)}
             assert _plan(store).grader == "strict 2"
-            assert store.without_grade("smoke", grader="recorded") == ()
-            store.choose_grades("smoke", grader="recorded", before="strict 2")
-            assert [sample.grade for sample in store.samples("smoke")] == first
+            assert OtherGrades(store).missing("smoke", grader="recorded") == ()
+            OtherGrades(store).choose("smoke", grader="recorded", before="strict 2")
+            assert [sample.grade for sample in RunReader(store).samples("smoke")] == first
 
     def test_what_a_grader_failed_on_waits_again(self, run: Path) -> None:
         """A failure of the grader is no grade."""
         with closing(Store.open(run)) as store:
-            (key, *_) = store.without_grade("smoke", grader="strict 2")
-            store.add_grades("smoke", {key: Grade(outcome=Outcome.ERROR, detail="lost")}, grader="strict 2")
-            assert len(store.without_grade("smoke", grader="strict 2")) == 4
+            (key, *_) = OtherGrades(store).missing("smoke", grader="strict 2")
+            OtherGrades(store).add("smoke", {key: Grade(outcome=Outcome.ERROR, detail="lost")}, grader="strict 2")
+            assert len(OtherGrades(store).missing("smoke", grader="strict 2")) == 4
 
     def test_looks_are_not_graded_again(self, run: Path) -> None:
         """The first grades decided where sampling ended."""
         with closing(Store.open(run)) as store:
-            store.add_look("smoke", number=0, content="{}", closes=True)
+            WorkQueue(store).add_look("smoke", _LOOK)
             with pytest.raises(PlanError, match="smoke was sampled until a look decided by the first grades"):
                 regrade(store, [self.CODE], code=self.STRICT, n_processes=1)
 
 
 def _plan(store: Store) -> Plan:
-    plan = store.plan("smoke")
+    plan = RunReader(store).plan("smoke")
     assert plan is not None
     return plan

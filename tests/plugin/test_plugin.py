@@ -17,8 +17,7 @@ from pytest_r1eval.commands.cli import main
 from pytest_r1eval.core.baselines import BASELINE_FILE
 from pytest_r1eval.core.codec import from_json
 from pytest_r1eval.core.records import FinishReason, Outcome
-from pytest_r1eval.runs.early_stopping import gate_of
-from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.reading import RunReader
 from tests.plugin_runs import drawn_by, judge, judge_only, runs_of, stored_samples, verdict_of
 from tests.requirements import LIGHTEVAL
 
@@ -162,7 +161,7 @@ class TestVerdicts:
         result = judge(pytester, "other")
         assert result.ret == 1
         result.stdout.fnmatch_lines(["*INVALID. The baseline (baselines/local/toy.json, run *question.exam: *"])
-        store = Store.open(runs_of(pytester)[-1])
+        store = RunReader.open(runs_of(pytester)[-1])
         assert store.progress("smoke").n_stored == 0
         store.close()
 
@@ -289,7 +288,7 @@ class TestSequential:
         result = judge(pytester, "worse", "--r1-gate", "sequential")
         assert result.ret == 1
         result.stdout.fnmatch_lines(["*samples: 120 of 1920*", "smoke * FAIL_REGRESSED (at stop)"])
-        store = Store.open(runs_of(pytester)[-1])
+        store = RunReader.open(runs_of(pytester)[-1])
         assert store.progress("smoke").n_stored < 30 * 32  # some were under way while the look was taken
         store.close()
 
@@ -325,15 +324,17 @@ class TestSequential:
     def test_plan_is_stored_before_the_first_token_and_hashed(
         self, pytester: pytest.Pytester, recorded: Record
     ) -> None:
-        """Every look names the digest of the gate that was planned."""
+        """Every look decides by the bounds of the gate that was planned."""
         recorded("base", seed=1, n_problems=30, n_samples=64)
         judge(pytester, "base", "--r1-save-baseline", "local/toy")
         result = judge(pytester, "base", "--r1-gate", "sequential")
-        store = Store.open(runs_of(pytester)[-1])
-        gate, looks = gate_of(store, "smoke"), store.looks("smoke")
+        store = RunReader.open(runs_of(pytester)[-1])
+        gate, looks = store.gate("smoke"), store.looks("smoke")
         store.close()
         assert gate is not None
-        assert {gate.digest} == {json.loads(look)["gate"] for look in looks}
+        bounds = list(zip(gate.plan.ks, gate.plan.fail_bounds, gate.plan.pass_bounds, strict=True))
+        assert looks
+        assert [(look.samples_per_problem, look.fail_bound, look.pass_bound) for look in looks] == bounds[: len(looks)]
         result.stdout.fnmatch_lines(
             [
                 f"*sequential gate {gate.digest[:12]}, fixed before the first token:",
@@ -431,7 +432,7 @@ class TestModes:
         stored = []
         for arguments in ((), ("-n0",), ("-n3",)):
             judge(pytester, "run", *arguments)
-            store = Store.open(runs_of(pytester)[-1])
+            store = RunReader.open(runs_of(pytester)[-1])
             stored.append(tuple(store.samples("smoke")))
             store.close()
         assert len(stored[0]) == 160

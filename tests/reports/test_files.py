@@ -17,7 +17,8 @@ from pytest_r1eval.errors import ReportError
 from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.reports.files import report_json, write_report
 from pytest_r1eval.reports.page import Embedding
-from pytest_r1eval.reports.run_report import LookRow, ProblemRow, read_report
+from pytest_r1eval.reports.run_report import ProblemRow, read_report
+from pytest_r1eval.stats.looks import Look
 
 Runs = Mapping[str, Path]
 
@@ -56,7 +57,7 @@ def test_json_is_everything(examples: Runs, name: str) -> None:
     assert decoded(GateResult, read["verdict"]) == gate.result
     assert decoded(Plan, read["plan"]) == gate.plan
     assert tuple(decoded(ProblemRow, problem) for problem in read["problems"]) == gate.problems
-    assert tuple(decoded(LookRow, look) for look in read["looks"]) == gate.looks
+    assert tuple(decoded(Look, look) for look in read["looks"]) == gate.looks
     assert tuple(decoded(Harness, harness) for harness in content["harnesses"]) == report.harnesses
     assert content["header"] == loaded(json.dumps(asdict(report.header)))
 

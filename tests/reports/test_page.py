@@ -17,6 +17,7 @@ from pytest_r1eval.reports.charts import Estimated, fails_below, history
 from pytest_r1eval.reports.page import Embedding, HistorySection, history_page, page, visible
 from pytest_r1eval.reports.run_report import GateReport, RunReport, read_report
 from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.work_queue import WorkQueue
 from pytest_r1eval.stats.verdicts import Verdict
 from tests.judged_runs import judged, judged_against
 from tests.recordings import record_run
@@ -41,7 +42,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> RunReport:
         folder / "fallen", n_problems=30, n_samples=64, seed=2, weights="w2", solve_rate=0.3, skip=frozenset(strange)
     )
     with closing(Store.open(fallen)) as store:
-        store.add_samples("smoke", [_strange(index, text) for (_, index), text in strange.items()])
+        WorkQueue(store).add_samples("smoke", [_strange(index, text) for (_, index), text in strange.items()])
     (result,) = judged_against(fallen, folder / "root")
     assert not result.passes
     return read_report(fallen)

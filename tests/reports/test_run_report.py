@@ -15,6 +15,7 @@ from pytest_r1eval.errors import RunError, StoreError
 from pytest_r1eval.reports.files import report_json, report_text
 from pytest_r1eval.reports.run_report import outcomes_of, read_report, samples_at
 from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.work_queue import WorkQueue
 from pytest_r1eval.stats.verdicts import Verdict
 from tests.judged_runs import judged, judged_against
 from tests.recordings import HARNESS, record_run
@@ -117,7 +118,7 @@ def test_a_run_that_was_judged_in_part_does_not_pass(tmp_path: Path) -> None:
     judged(run)
     assert read_report(run).passes
     with closing(Store.open(run)) as store:
-        store.select(("aime24",))
+        WorkQueue(store).select(("aime24",))
     report = read_report(run)
     assert (report.unjudged, report.passes, report.exit_code) == (("aime24",), False, 1)
     assert "aime24: not judged yet" in report_text(report)

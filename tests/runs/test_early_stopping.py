@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.runs.early_stopping import advance, gate_of
+from pytest_r1eval.runs.early_stopping import advance
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import BenchmarkState, Store
 from tests.judged_runs import judged, judged_against, sequential_gate
 from tests.recordings import record_run
@@ -31,8 +31,8 @@ def test_the_first_decision_stands(root: Path) -> None:
     """However much was drawn beyond it, and however often the run is judged: the plan pays for no more looks."""
     (first,) = judged_against(root / "fallen", root / "root")
     (again,) = judged_against(root / "fallen", root / "root")
-    with closing(Store.open(root / "fallen")) as store:
-        verdicts = [json.loads(look)["verdict"] for look in store.looks("smoke")]
+    with closing(RunReader.open(root / "fallen")) as store:
+        verdicts = [look.verdict for look in store.looks("smoke")]
         assert store.progress("smoke").n_stored == 30 * 64
     assert first == again
     assert first.judgement.verdict == verdicts[-1] == "fail_regressed"
@@ -45,8 +45,9 @@ def test_a_worker_that_comes_late_takes_no_further_look(root: Path) -> None:
     """Another one closed the benchmark between its question whether it is open and its look."""
     judged_against(root / "fallen", root / "root")
     with closing(Store.open(root / "fallen")) as store:
-        gate, before = gate_of(store, "smoke"), store.looks("smoke")
+        run = RunReader(store)
+        gate, before = run.gate("smoke"), run.looks("smoke")
         assert gate is not None
         advance(store, "smoke", gate, shortcut=True)
-        assert store.looks("smoke") == before
-        assert store.state("smoke") is BenchmarkState.CLOSED
+        assert run.looks("smoke") == before
+        assert run.state("smoke") is BenchmarkState.CLOSED

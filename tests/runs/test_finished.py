@@ -21,7 +21,9 @@ from pytest_r1eval.runs.finished import (
     previous_run,
     stopped_early,
 )
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.work_queue import WorkQueue
 from pytest_r1eval.stats.verdicts import Judgement, Verdict
 from tests.judged_runs import judged_against, sequential_gate
 from tests.recordings import record_run
@@ -147,7 +149,7 @@ def test_an_unplanned_benchmark_is_invalid(tmp_path: Path) -> None:
     whole = Store.open(record_run(tmp_path / "whole"))
     store = Store.create(tmp_path / "bare", whole.header)
     whole.close()
-    store.select(("smoke",))
+    WorkQueue(store).select(("smoke",))
     store.close()
     assert refusal(StoredRun(folder=tmp_path / "bare")) == "No worker got as far as planning it."
 
@@ -173,12 +175,13 @@ def test_no_run_is_an_error(tmp_path: Path) -> None:
 def test_a_stopped_sequential_run_is_told_to_be_completed(tmp_path: Path) -> None:
     """Its missing samples were never meant to be drawn, so resuming it as it is would not help."""
     whole = Store.open(record_run(tmp_path / "whole"))
-    header, exam, plan = whole.header, whole.exam("smoke"), whole.plan("smoke")
+    header, exam, plan = whole.header, RunReader(whole).exam("smoke"), RunReader(whole).plan("smoke")
     whole.close()
     assert plan is not None
+    gate = sequential_gate(tmp_path / "whole", n_samples=8)
     store = Store.create(tmp_path / "stopped", header)
-    store.select(("smoke",))
-    store.write_plan(exam, tuple((1, 2) for _ in exam.problems), replace(plan, rounds=(4, 8)), gate="{}")
+    WorkQueue(store).select(("smoke",))
+    WorkQueue(store).write_plan(exam, tuple((1, 2) for _ in exam.problems), replace(plan, rounds=(4, 8)), gate=gate)
     store.close()
     assert refusal(StoredRun(folder=tmp_path / "stopped")) == (
         "The run stopped after 0 of 96 planned samples, and a pass@1 at stop is no score."

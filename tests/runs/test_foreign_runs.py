@@ -19,6 +19,7 @@ from pytest_r1eval.errors import R1EvalError
 from pytest_r1eval.judging.judge import Judge
 from pytest_r1eval.judging.result import write_verdicts
 from pytest_r1eval.plugin.wiring import checkpoint_of
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.schema import MAX_TEXT_BYTES
 from pytest_r1eval.runs.store import FILE_NAME, Store
 from pytest_r1eval.sampling.open_run import open_run
@@ -121,8 +122,8 @@ def judge_only(run: Path) -> None:
     """Do what `pytest --r1-judge-only RUN` does with a run."""
     settings = Settings(model="", root=run.parent, output_dir=run.parent, judge_only=run)
     checkpoint = checkpoint_of(settings)
-    with closing(Store.open(run)) as store:
-        names = store.selected
+    with closing(RunReader.open(run)) as stored:
+        names = stored.selected
     catalog = {name: toy(name) for name in names}
     opened = open_run(run, settings=settings, catalog=catalog, checkpoint=checkpoint, selected=names)
     opened.lock.release()

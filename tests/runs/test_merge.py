@@ -17,9 +17,11 @@ from pytest_r1eval.core.plans import Plan, Slice, sample_seed
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
 from pytest_r1eval.errors import R1EvalError
 from pytest_r1eval.runs.merge import merge
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import RunHeader, Store
+from pytest_r1eval.runs.work_queue import WorkQueue
 from tests.plugin_runs import judge, runs_of, stored_samples, verdict_of
-from tests.recordings import HARNESS, identity_of, make_exam, record_run
+from tests.recordings import HARNESS, add_sample, identity_of, make_exam, next_unit, record_run
 
 Record = Callable[..., Path]
 
@@ -30,12 +32,12 @@ def draw_slice(
     """Write one share of a run, every sample of it correct."""
     exam = make_exam(plan.benchmark, len(plan.problem_ids))
     with closing(Store.create(folder, replace(header, slice=part))) as store:
-        store.select((plan.benchmark,))
+        WorkQueue(store).select((plan.benchmark,))
         store.add_worker("w", replace(HARNESS, grader=grader))
-        store.write_plan(exam, tuple((1, 2, 3) for _ in exam.problems), plan)
-        while (claimed := store.claim(owner="w")) is not None:
+        WorkQueue(store).write_plan(exam, tuple((1, 2, 3) for _ in exam.problems), plan)
+        while (claimed := next_unit(store, owner="w")) is not None:
             for index in claimed.missing:
-                store.add_sample(claimed, sample_of(plan, claimed.unit.problem_id, index))
+                add_sample(store, claimed, sample_of(plan, claimed.unit.problem_id, index))
     return folder
 
 
@@ -94,13 +96,13 @@ class TestMerge:
 
         assert (merged.n_slices, merged.n_samples) == (3, {"smoke": 20})
         with closing(Store.open(whole)) as expected, closing(Store.open(merged.run)) as actual:
-            assert tuple(expected.samples("smoke")) == tuple(actual.samples("smoke"))
-            assert expected.plan("smoke") == actual.plan("smoke")
-            assert expected.prompts("smoke") == actual.prompts("smoke")
-            assert expected.harnesses == actual.harnesses
-            assert expected.progress("smoke") == actual.progress("smoke")
+            assert tuple(RunReader(expected).samples("smoke")) == tuple(RunReader(actual).samples("smoke"))
+            assert RunReader(expected).plan("smoke") == RunReader(actual).plan("smoke")
+            assert RunReader(expected).prompts("smoke") == RunReader(actual).prompts("smoke")
+            assert RunReader(expected).harnesses == RunReader(actual).harnesses
+            assert RunReader(expected).progress("smoke") == RunReader(actual).progress("smoke")
             assert expected.header == actual.header
-            assert actual.claim(owner="nobody") is None
+            assert next_unit(actual, owner="nobody") is None
 
     def test_every_slice_tells_what_its_programs_and_graders_ran_in(self, tmp_path: Path, slices: list[Path]) -> None:
         """One machine without a sandbox is not hidden behind the others'."""
@@ -109,8 +111,8 @@ class TestMerge:
                 store.note_sandbox(words)
                 store.note_walls(f"{words}, for answers")
         with closing(Store.open(merge(slices, out=tmp_path / "merged").run)) as store:
-            assert store.sandboxes == ("bubblewrap", "not a sandbox: forked")
-            assert store.walls == ("bubblewrap, for answers", "not a sandbox: forked, for answers")
+            assert RunReader(store).sandboxes == ("bubblewrap", "not a sandbox: forked")
+            assert RunReader(store).walls == ("bubblewrap, for answers", "not a sandbox: forked, for answers")
 
     def test_more_slices_than_samples(self, tmp_path: Path, header: RunHeader, plan: Plan) -> None:
         """A slice without a sample is whole as well."""
@@ -213,34 +215,34 @@ class TestRefusals:
         """A share that lacks samples is to be finished where it ran."""
         shutil.rmtree(slices[1])
         with closing(Store.create(slices[1], replace(header, slice=Slice(number=2, total=3)))) as store:
-            store.select(("smoke",))
-            store.write_plan(make_exam("smoke", 5), ((1, 2, 3),) * 5, plan)
+            WorkQueue(store).select(("smoke",))
+            WorkQueue(store).write_plan(make_exam("smoke", 5), ((1, 2, 3),) * 5, plan)
         self.refuse(slices, str(slices[1]), "7 of the 7 samples", f"--r1-resume {slices[1]} --r1-slice 2/3")
 
     def test_sample_of_another_slice(self, slices: list[Path]) -> None:
         """Slices are disjoint, sample by sample."""
         with closing(Store.open(slices[0])) as one, closing(Store.open(slices[1])) as two:
-            one.add_samples("smoke", [next(two.samples("smoke"))])
+            WorkQueue(one).add_samples("smoke", [next(RunReader(two).samples("smoke"))])
         self.refuse(slices, str(slices[0]), "it holds sample", "another slice than 1/3")
 
     def test_another_seed_of_a_sample(self, slices: list[Path], header: RunHeader, plan: Plan) -> None:
         """A sample is the one that the plan's seed draws."""
         shutil.rmtree(slices[0])
         with closing(Store.create(slices[0], replace(header, slice=Slice(number=1, total=3)))) as store:
-            store.select(("smoke",))
+            WorkQueue(store).select(("smoke",))
             store.add_worker("w", HARNESS)
-            store.write_plan(make_exam("smoke", 5), ((1, 2, 3),) * 5, plan)
-            while (claimed := store.claim(owner="w")) is not None:
+            WorkQueue(store).write_plan(make_exam("smoke", 5), ((1, 2, 3),) * 5, plan)
+            while (claimed := next_unit(store, owner="w")) is not None:
                 for index in claimed.missing:
-                    store.add_sample(claimed, replace(sample_of(plan, claimed.unit.problem_id, index), seed=5))
+                    add_sample(store, claimed, replace(sample_of(plan, claimed.unit.problem_id, index), seed=5))
         self.refuse(slices, str(slices[0]), "was drawn with the seed 5; expected")
 
     def test_not_planned(self, slices: list[Path], header: RunHeader) -> None:
         """A share that could not be planned says why."""
         shutil.rmtree(slices[2])
         with closing(Store.create(slices[2], replace(header, slice=Slice(number=3, total=3)))) as store:
-            store.select(("smoke",))
-            store.fail("smoke", "no data set")
+            WorkQueue(store).select(("smoke",))
+            WorkQueue(store).fail("smoke", "no data set")
         self.refuse(slices, f"{slices[2]}: smoke has no plan (no data set)")
 
     def test_no_run(self, slices: list[Path]) -> None:

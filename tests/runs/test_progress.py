@@ -36,8 +36,10 @@ from pytest_r1eval.runs.progress import (
     standing_line,
     standing_of,
 )
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import BenchmarkState, RunHeader, Store
-from tests.recordings import make_exam
+from pytest_r1eval.runs.work_queue import WorkQueue
+from tests.recordings import add_sample, make_exam, next_unit
 
 Record = Callable[..., Path]
 
@@ -78,7 +80,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         model="toy", model_name="local/toy", identity=identity, created="2025-01-20T00:00:00+00:00", seed=1
     )
     store = Store.create(tmp_path / "run", header)
-    store.select(("smoke",))
+    WorkQueue(store).select(("smoke",))
     yield store
     store.close()
 
@@ -96,17 +98,18 @@ def write_plan(store: Store, *, n_samples: int = 2) -> None:
         template_date="2025-01-01",
         prompts="p",
     )
-    store.write_plan(exam, ((1,), (2,), (3,)), plan)
+    WorkQueue(store).write_plan(exam, ((1,), (2,), (3,)), plan)
 
 
 def add_unit(store: Store, *, outcome: Outcome = Outcome.CORRECT, n_tokens: int = 50) -> None:
     """Answer every sample of the next unit."""
-    claimed = store.claim(owner="one")
+    claimed = next_unit(store, owner="one")
     assert claimed is not None
     for index in claimed.missing:
         response = Response(text=f"{index}", n_tokens=n_tokens, finish_reason=FinishReason.STOP)
         grade = Grade(outcome=outcome, detail="it broke" if outcome is Outcome.ERROR else None)
-        store.add_sample(
+        add_sample(
+            store,
             claimed,
             Sample(problem_id=claimed.unit.problem_id, index=index, seed=index, response=response, grade=grade),
         )
@@ -116,18 +119,18 @@ class TestStanding:
     def test_before_a_plan(self, store: Store) -> None:
         """Nothing is planned yet, so there is nothing to count."""
         expected = Standing(benchmark="smoke", state=BenchmarkState.SELECTED)
-        assert expected == standing_of(store, "smoke")
+        assert expected == standing_of(RunReader(store), "smoke")
         assert standing_line(Seen(standing=expected, rates=Rates())) == "smoke: planning"
 
     def test_error_bar_waits_for_two_samples_of_every_problem(self, store: Store) -> None:
         """Until then the mean stands alone; no spread is made up."""
         write_plan(store)
         add_unit(store)
-        first = standing_of(store, "smoke")
+        first = standing_of(RunReader(store), "smoke")
         assert first.score == RunningScore(mean=1.0, standard_error=None)
         add_unit(store, outcome=Outcome.WRONG)
         add_unit(store)
-        score = standing_of(store, "smoke").score
+        score = standing_of(RunReader(store), "smoke").score
         assert score is not None
         assert score.mean == pytest.approx(2 / 3)
         assert score.standard_error == pytest.approx(1 / 6)
@@ -137,24 +140,27 @@ class TestStanding:
         write_plan(store)
         add_unit(store)
         add_unit(store, outcome=Outcome.ERROR)
-        standing = standing_of(store, "smoke")
+        standing = standing_of(RunReader(store), "smoke")
         assert standing.score == RunningScore(mean=1.0, standard_error=None)
         assert "running pass@1 100.0, 2 not graded" in standing_line(Seen(standing=standing, rates=Rates()))
 
     def test_failed_planning_is_said(self, store: Store) -> None:
         """A benchmark that cannot be planned is settled, with the reason."""
-        store.fail("smoke", "no such data set")
-        assert settled_line(standing_of(store, "smoke")) == "smoke: cannot be run: no such data set"
+        WorkQueue(store).fail("smoke", "no such data set")
+        assert settled_line(standing_of(RunReader(store), "smoke")) == "smoke: cannot be run: no such data set"
 
     def test_settled_needs_a_verdict_to_be_finished(self, store: Store) -> None:
         """All samples are there, and the judge has not spoken."""
         write_plan(store)
         for _ in range(3):
             add_unit(store)
-        assert not standing_of(store, "smoke").is_finished
+        assert not standing_of(RunReader(store), "smoke").is_finished
         store.write_verdict("smoke", '{"judgement": {"verdict": "pass"}}')
-        assert standing_of(store, "smoke").is_finished
-        assert settled_line(standing_of(store, "smoke")) == "smoke: PASS, 6/6 samples, pass@1 100.0 ± 16.7, 300 tokens"
+        assert standing_of(RunReader(store), "smoke").is_finished
+        assert (
+            settled_line(standing_of(RunReader(store), "smoke"))
+            == "smoke: PASS, 6/6 samples, pass@1 100.0 ± 16.7, 300 tokens"
+        )
 
 
 class TestPace:
@@ -263,13 +269,17 @@ class TestLiveProgress:
 
         def sleep(seconds: float) -> None:
             clock.sleep(seconds)
-            if standing_of(store, "smoke").is_settled:
+            if standing_of(RunReader(store), "smoke").is_settled:
                 store.write_verdict("smoke", '{"judgement": {"verdict": "pass"}}')
             else:
                 add_unit(store)
 
         (ended,) = watch(
-            store.path.parent, display=Lines(stream, interval_s=1.0), interval_s=1.0, clock=clock, sleep=sleep
+            store.path.parent,
+            display=Lines(stream, interval_s=1.0),
+            interval_s=1.0,
+            clock=clock,
+            sleep=sleep,
         )
         assert ended.standing.verdict == "PASS"
         assert "smoke: 2/6 samples, running pass@1 100.0" in stream.getvalue()
@@ -278,7 +288,7 @@ class TestLiveProgress:
         """At the first look and then at its time; what is not known yet is null."""
         write_plan(store)
         stream = io.StringIO()
-        display, watcher = JsonLines(stream, interval_s=10.0), Watcher(store)
+        display, watcher = JsonLines(stream, interval_s=10.0), Watcher(RunReader(store))
         for at_s in (0.0, 5.0, 10.0):
             display.show(watcher.look(at_s=at_s), at_s=at_s)
             add_unit(store)
@@ -293,8 +303,8 @@ class TestLiveProgress:
 
     def test_watcher_shows_what_it_is_asked_for(self, store: Store) -> None:
         """A resumed run may hold more than is selected now."""
-        store.select(("aime24",))
-        seen = Watcher(store, benchmarks=("aime24",)).look(at_s=0.0)
+        WorkQueue(store).select(("aime24",))
+        seen = Watcher(RunReader(store), benchmarks=("aime24",)).look(at_s=0.0)
         assert [one.standing.benchmark for one in seen] == ["aime24"]
 
 

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -24,19 +24,18 @@ from pytest_r1eval.core.fingerprints import ModelIdentity
 from pytest_r1eval.core.plans import MAX_SAMPLES_PER_UNIT, Plan
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, ProblemTally, Response, Sample
 from pytest_r1eval.errors import StoreError
-from pytest_r1eval.runs import store as store_module
+from pytest_r1eval.runs import reading, work_queue
+from pytest_r1eval.runs.reading import Progress, RunReader
 from pytest_r1eval.runs.schema import SCHEMA_VERSION, unpacked
 from pytest_r1eval.runs.store import (
     BUSY_TIMEOUT_S,
     FILE_NAME,
-    LEASE_S,
     BenchmarkState,
-    ClaimedUnit,
-    Progress,
     RunHeader,
     Store,
 )
-from tests.recordings import HARNESS, make_exam
+from pytest_r1eval.runs.work_queue import LEASE_S, ClaimedUnit, WorkQueue
+from tests.recordings import HARNESS, add_sample, make_exam, next_unit
 
 HEADER = RunHeader(
     model="toy",
@@ -62,7 +61,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Stop the store's clock."""
     stopped = Clock()
-    monkeypatch.setattr(store_module, "time", stopped)
+    for module in (reading, work_queue):
+        monkeypatch.setattr(module, "time", stopped)
     return stopped
 
 
@@ -97,8 +97,8 @@ def open_benchmark(store: Store, name: str, *, n_problems: int = 2, rounds: tupl
     """Select and plan a benchmark of sums."""
     exam = make_exam(name, n_problems)
     plan = make_plan(exam, rounds=rounds)
-    store.select((name,))
-    store.write_plan(exam, tuple((1, 2, 3) for _ in exam.problems), plan)
+    WorkQueue(store).select((name,))
+    WorkQueue(store).write_plan(exam, tuple((1, 2, 3) for _ in exam.problems), plan)
     return plan
 
 
@@ -115,7 +115,7 @@ def sample_of(claimed: ClaimedUnit, index: int, *, outcome: Outcome = Outcome.CO
 
 def claim(store: Store, *, owner: str = "w1") -> ClaimedUnit:
     """Claim a unit that must be there."""
-    claimed = store.claim(owner=owner)
+    claimed = next_unit(store, owner=owner)
     assert claimed is not None
     return claimed
 
@@ -123,7 +123,7 @@ def claim(store: Store, *, owner: str = "w1") -> ClaimedUnit:
 def claimed_units(store: Store, *, owner: str = "w1") -> list[tuple[str, int, str, int]]:
     """Claim everything; return benchmark, round, problem and first index, in the order of the claims."""
     found = []
-    while (claimed := store.claim(owner=owner)) is not None:
+    while (claimed := next_unit(store, owner=owner)) is not None:
         found.append((claimed.benchmark, claimed.unit.round, claimed.unit.problem_id, claimed.unit.first))
     return found
 
@@ -247,7 +247,10 @@ class TestCreateAndOpen:
         [
             ("Store.create(folder / 'new', None)", "cannot write the output folder {folder}/new: Permission denied; "),
             ("Store.create(folder, None)", "the run store {folder}/run.sqlite cannot be used: unable to open database"),
-            ("Store.open(folder / 'run').select(('aime24',))", "the run store {folder}/run/run.sqlite cannot be used:"),
+            (
+                "Store.open(folder / 'run').note_sandbox('none')",
+                "the run store {folder}/run/run.sqlite cannot be used:",
+            ),
         ],
         ids=["new folder", "new file", "old file"],
     )
@@ -284,7 +287,7 @@ class TestCreateAndOpen:
 
         def stray() -> None:
             try:
-                store.claim(owner="w1")
+                next_unit(store, owner="w1")
             except StoreError as error:
                 caught.append(error)
 
@@ -311,15 +314,15 @@ class TestRoundTrip:
             system_prompt="Sei präzise.",
         )
         prompts = ((0, 2**31 - 1, 7), ())
-        store.select(("custom",))
+        WorkQueue(store).select(("custom",))
 
-        store.write_plan(exam, prompts, plan)
+        WorkQueue(store).write_plan(exam, prompts, plan)
 
-        assert exam == store.exam("custom")
-        assert exam.digest == store.exam("custom").digest
-        assert plan == store.plan("custom")
-        assert dict(zip(("z", "a"), prompts, strict=True)) == store.prompts("custom")
-        assert list(store.prompts("custom")) == ["z", "a"]
+        assert exam == RunReader(store).exam("custom")
+        assert exam.digest == RunReader(store).exam("custom").digest
+        assert plan == RunReader(store).plan("custom")
+        assert dict(zip(("z", "a"), prompts, strict=True)) == RunReader(store).prompts("custom")
+        assert list(RunReader(store).prompts("custom")) == ["z", "a"]
 
     def test_samples(self, store: Store) -> None:
         """A response and its grade come back whole, in the exam's order and by sample index."""
@@ -335,11 +338,11 @@ class TestRoundTrip:
                     ),
                     grade=Grade(outcome=Outcome.ERROR, answer="½", detail="the grader died"),
                 )
-                store.add_sample(claimed, sample)
+                add_sample(store, claimed, sample)
                 stored.append(sample)
 
         expected = sorted(stored, key=lambda sample: (sample.problem_id, sample.index))
-        assert expected == list(store.samples("smoke"))
+        assert expected == list(RunReader(store).samples("smoke"))
 
     def test_every_outcome_and_finish_reason(self, store: Store) -> None:
         """Closed sets stay closed: what is read is the enumeration's member."""
@@ -354,20 +357,20 @@ class TestRoundTrip:
         ]
 
         for sample in stored:
-            store.add_sample(units[sample.index // 8], sample)
+            add_sample(store, units[sample.index // 8], sample)
 
-        read = list(store.samples("smoke"))
+        read = list(RunReader(store).samples("smoke"))
         assert stored == read
         assert all(type(sample.grade.outcome) is Outcome for sample in read)
         assert all(type(sample.response.finish_reason) is FinishReason for sample in read)
 
     def test_selection_keeps_the_first_order(self, store: Store) -> None:
         """A second process that selects again changes nothing; new names come last."""
-        store.select(("math500", "aime24"))
-        store.select(("aime24", "gpqa", "math500"))
+        WorkQueue(store).select(("math500", "aime24"))
+        WorkQueue(store).select(("aime24", "gpqa", "math500"))
 
         expected = ("math500", "aime24", "gpqa")
-        assert expected == store.selected
+        assert expected == RunReader(store).selected
 
     def test_harnesses_are_distinct(self, store: Store) -> None:
         """Workers that answer alike count once; one that joins again replaces what it said."""
@@ -375,67 +378,66 @@ class TestRoundTrip:
         store.add_worker("w1", HARNESS)
         store.add_worker("w2", HARNESS)
         store.add_worker("w3", other)
-        assert {HARNESS, other} == set(store.harnesses)
+        assert {HARNESS, other} == set(RunReader(store).harnesses)
 
         store.add_worker("w3", HARNESS)
-        assert store.harnesses == (HARNESS,)
+        assert RunReader(store).harnesses == (HARNESS,)
 
     def test_no_sandbox_is_forgotten(self, store: Store) -> None:
-        """A sitting on another machine adds what it ran programs in, and hides nothing; older runs hold one alone."""
-        assert not store.sandboxes
-        with sqlite3.connect(store.path) as db:
-            db.execute("INSERT INTO run VALUES ('sandbox', '\"not a sandbox: forked\"')")
-        db.close()
+        """A sitting on another machine adds what it ran programs in, and hides nothing."""
+        assert not RunReader(store).sandboxes
+        store.note_sandbox("not a sandbox: forked")
         store.note_sandbox("bubblewrap")
         store.note_sandbox("bubblewrap")
-        assert store.sandboxes == ("not a sandbox: forked", "bubblewrap")
+        assert RunReader(store).sandboxes == ("not a sandbox: forked", "bubblewrap")
 
     def test_walls_are_noted_beside_sandboxes(self, store: Store) -> None:
         """What answers are graded in is none of the places where programs run."""
-        assert not store.walls
+        assert not RunReader(store).walls
         store.note_walls("Landlock 7 + seccomp")
         store.note_walls("not a sandbox: forked")
         store.note_walls("Landlock 7 + seccomp")
-        assert store.walls == ("Landlock 7 + seccomp", "not a sandbox: forked")
-        assert not store.sandboxes
+        assert RunReader(store).walls == ("Landlock 7 + seccomp", "not a sandbox: forked")
+        assert not RunReader(store).sandboxes
 
     def test_verdict(self, store: Store) -> None:
         """A judgement is kept as it is, and judging again replaces it."""
-        assert store.verdict("smoke") is None
+        assert RunReader(store).verdict("smoke", Progress) is None
 
-        store.write_verdict("smoke", '{"pass": 1}')
-        store.write_verdict("smoke", '{"pass": 2}')
+        for n_stored in (1, 2):
+            kept = Progress(n_stored=n_stored, n_planned=2, n_open_units=0)
+            store.write_verdict("smoke", json.dumps(asdict(kept)))
 
-        assert json.loads(store.verdict("smoke") or "") == {"pass": 2}
+        assert RunReader(store).verdict("smoke", Progress) == kept
 
     def test_what_is_not_planned_has_no_plan(self, store: Store) -> None:
         """Before it is planned a benchmark has a state, no plan, no samples and no error."""
-        store.select(("aime24",))
+        WorkQueue(store).select(("aime24",))
 
-        assert store.plan("aime24") is None
-        assert store.error("aime24") is None
-        assert store.state("aime24") is BenchmarkState.SELECTED
-        assert list(store.samples("aime24")) == []
-        assert Progress(n_stored=0, n_planned=0, n_open_units=0) == store.progress("aime24")
+        assert RunReader(store).plan("aime24") is None
+        assert RunReader(store).error("aime24") is None
+        assert RunReader(store).state("aime24") is BenchmarkState.SELECTED
+        assert list(RunReader(store).samples("aime24")) == []
+        assert Progress(n_stored=0, n_planned=0, n_open_units=0) == RunReader(store).progress("aime24")
 
     def test_unknown_benchmark_is_named(self, store: Store) -> None:
         """Asking for the state of what was not selected is an error that lists what was."""
         with pytest.raises(StoreError, match=r"knows no benchmark 'x'; it holds none$"):
-            store.state("x")
-        store.select(("aime24", "gpqa"))
+            RunReader(store).state("x")
+        WorkQueue(store).select(("aime24", "gpqa"))
         with pytest.raises(StoreError, match=r"knows no benchmark 'x'; it holds aime24, gpqa$"):
-            store.state("x")
+            RunReader(store).state("x")
 
     def test_run_lasts(self, run: Path) -> None:
         """What one process wrote, another reads after it has gone."""
         with closing(Store.open(run)) as first:
             plan = open_benchmark(first, "smoke")
             claimed = claim(first)
-            first.add_sample(claimed, sample_of(claimed, 0))
+            add_sample(first, claimed, sample_of(claimed, 0))
 
         with closing(Store.open(run)) as second:
-            assert plan == second.plan("smoke")
-            assert [sample_of(claimed, 0)] == list(second.samples("smoke"))
+            assert plan == RunReader(second).plan("smoke")
+            assert [sample_of(claimed, 0)] == list(RunReader(second).samples("smoke"))
 
 
 class TestPlanning:
@@ -443,76 +445,76 @@ class TestPlanning:
 
     def test_one_worker_plans(self, store: Store, clock: Clock) -> None:
         """The second is refused until the first's lease runs out; the first may ask again."""
-        store.select(("aime24",))
+        WorkQueue(store).select(("aime24",))
 
-        assert store.claim_planning("aime24", owner="w1")
-        assert not store.claim_planning("aime24", owner="w2")
-        assert store.claim_planning("aime24", owner="w1")
+        assert WorkQueue(store).claim_planning("aime24", owner="w1")
+        assert not WorkQueue(store).claim_planning("aime24", owner="w2")
+        assert WorkQueue(store).claim_planning("aime24", owner="w1")
         clock.now_s += LEASE_S + 1
-        assert store.claim_planning("aime24", owner="w2")
-        assert not store.claim_planning("aime24", owner="w1")
+        assert WorkQueue(store).claim_planning("aime24", owner="w2")
+        assert not WorkQueue(store).claim_planning("aime24", owner="w1")
 
     def test_renewed_planning_is_not_taken(self, store: Store, clock: Clock) -> None:
         """Planning that takes longer than a lease keeps it, as long as the worker lives."""
-        store.select(("aime24",))
-        store.claim_planning("aime24", owner="w1")
+        WorkQueue(store).select(("aime24",))
+        WorkQueue(store).claim_planning("aime24", owner="w1")
 
         for _ in range(5):
             clock.now_s += LEASE_S / 2
-            store.renew(owner="w1")
+            WorkQueue(store).renew(owner="w1")
 
-        assert not store.claim_planning("aime24", owner="w2")
+        assert not WorkQueue(store).claim_planning("aime24", owner="w2")
 
     def test_released_planning_is_free_at_once(self, store: Store) -> None:
         """A worker that goes leaves no benchmark behind that nobody plans."""
-        store.select(("aime24",))
-        store.claim_planning("aime24", owner="w1")
+        WorkQueue(store).select(("aime24",))
+        WorkQueue(store).claim_planning("aime24", owner="w1")
 
-        store.release(owner="w1")
+        WorkQueue(store).release(owner="w1")
 
-        assert store.claim_planning("aime24", owner="w2")
+        assert WorkQueue(store).claim_planning("aime24", owner="w2")
 
     def test_planned_or_unknown_is_not_claimed(self, store: Store) -> None:
         """There is nothing to plan twice."""
         open_benchmark(store, "smoke")
 
-        assert not store.claim_planning("smoke", owner="w1")
-        assert not store.claim_planning("aime24", owner="w1")
+        assert not WorkQueue(store).claim_planning("smoke", owner="w1")
+        assert not WorkQueue(store).claim_planning("aime24", owner="w1")
 
     def test_second_plan_is_ignored(self, store: Store) -> None:
         """A worker whose lease was taken over while it planned changes nothing any more."""
         plan = open_benchmark(store, "smoke", n_problems=2)
-        before = store.progress("smoke")
+        before = RunReader(store).progress("smoke")
 
         open_benchmark(store, "smoke", n_problems=5)
 
-        assert plan == store.plan("smoke")
-        assert before == store.progress("smoke")
-        assert len(store.exam("smoke").problems) == 2
+        assert plan == RunReader(store).plan("smoke")
+        assert before == RunReader(store).progress("smoke")
+        assert len(RunReader(store).exam("smoke").problems) == 2
 
     def test_plan_and_units_appear_together(self, store: Store) -> None:
         """An exam whose prompts do not match leaves no half of a plan."""
         exam = make_exam("smoke", 3)
-        store.select(("smoke",))
+        WorkQueue(store).select(("smoke",))
 
         with pytest.raises(ValueError, match="zip"):
-            store.write_plan(exam, ((1,),), make_plan(exam))
+            WorkQueue(store).write_plan(exam, ((1,),), make_plan(exam))
 
-        assert store.state("smoke") is BenchmarkState.SELECTED
-        assert store.plan("smoke") is None
-        assert store.prompts("smoke") == {}
-        assert open_benchmark(store, "smoke", n_problems=3) == store.plan("smoke")
+        assert RunReader(store).state("smoke") is BenchmarkState.SELECTED
+        assert RunReader(store).plan("smoke") is None
+        assert RunReader(store).prompts("smoke") == {}
+        assert open_benchmark(store, "smoke", n_problems=3) == RunReader(store).plan("smoke")
 
     def test_failed_planning_is_remembered(self, store: Store) -> None:
         """Every worker learns why a benchmark cannot be judged, and none tries again."""
-        store.select(("aime24",))
+        WorkQueue(store).select(("aime24",))
 
-        store.fail("aime24", "no network")
+        WorkQueue(store).fail("aime24", "no network")
 
         error = "no network"
-        assert store.state("aime24") is BenchmarkState.FAILED
-        assert error == store.error("aime24")
-        assert not store.claim_planning("aime24", owner="w1")
+        assert RunReader(store).state("aime24") is BenchmarkState.FAILED
+        assert error == RunReader(store).error("aime24")
+        assert not WorkQueue(store).claim_planning("aime24", owner="w1")
 
 
 class TestClaims:
@@ -520,7 +522,7 @@ class TestClaims:
 
     def test_order_is_benchmark_then_round_then_exam(self, store: Store) -> None:
         """The first benchmark is finished first, and a round of all problems before the next."""
-        store.select(("b", "a"))
+        WorkQueue(store).select(("b", "a"))
         for name in ("a", "b"):
             open_benchmark(store, name, n_problems=2, rounds=(1, 3))
 
@@ -536,31 +538,31 @@ class TestClaims:
         """The first of two expected workers gets half of a round, and all of it when it stays alone."""
         open_benchmark(store, "smoke", n_problems=8, rounds=(2,))
 
-        early = [store.claim(owner="w1", n_expected=2) for _ in range(6)]
-        other = store.claim(owner="w2", n_expected=2)
+        early = [next_unit(store, owner="w1", n_expected=2) for _ in range(6)]
+        other = next_unit(store, owner="w2", n_expected=2)
 
         assert [claimed is not None for claimed in early] == [True] * 4 + [False] * 2
         assert other is not None
-        store.release(owner="w2")
+        WorkQueue(store).release(owner="w2")
         assert len(claimed_units(store, owner="w1")) == 4
 
     def test_whoever_holds_units_counts(self, store: Store) -> None:
         """Two workers that are at it share what is open, whatever was expected."""
         open_benchmark(store, "smoke", n_problems=8, rounds=(2,))
 
-        assert store.claim(owner="w1") is not None
+        assert next_unit(store, owner="w1") is not None
         assert len(claimed_units(store, owner="w2")) == 4
 
     def test_samples_are_claimed_by_whole_units(self, store: Store) -> None:
         """As many as were asked for, and the rest of the last unit; no more than a slice."""
         open_benchmark(store, "smoke", n_problems=8, rounds=(2,))
 
-        first = store.claim_samples(3, owner="w1", n_expected=2)
-        rest = store.claim_samples(100, owner="w1", n_expected=2)
+        first = WorkQueue(store).claim_samples(3, owner="w1", n_expected=2)
+        rest = WorkQueue(store).claim_samples(100, owner="w1", n_expected=2)
 
         assert [unit.unit.problem_id for unit in first] == ["p000", "p001"]
         assert [unit.unit.problem_id for unit in rest] == ["p002", "p003"]
-        assert store.claim_samples(100, owner="w1", n_expected=2) == ()
+        assert WorkQueue(store).claim_samples(100, owner="w1", n_expected=2) == ()
 
     def test_whoever_finds_nothing_waits_for_nobody(self, run: Path, store: Store) -> None:
         """A full engine asks with every answer; a writer's transaction must not hold it up."""
@@ -570,7 +572,7 @@ class TestClaims:
         with closing(sqlite3.connect(run / FILE_NAME, isolation_level=None)) as writer:
             writer.execute("BEGIN IMMEDIATE")
             started = time.monotonic()
-            assert store.claim(owner="w1") is None
+            assert next_unit(store, owner="w1") is None
             writer.execute("ROLLBACK")
 
         assert time.monotonic() - started < BUSY_TIMEOUT_S / 2
@@ -593,11 +595,11 @@ class TestClaims:
         """Until they are done or given back."""
         open_benchmark(store, "smoke", n_problems=8, rounds=(2,))
 
-        assert store.n_leased_units("smoke") == 0
+        assert RunReader(store).n_leased_units("smoke") == 0
         claim(store)
-        assert store.n_leased_units("smoke") == 1
-        store.release(owner="w1")
-        assert store.n_leased_units("smoke") == 0
+        assert RunReader(store).n_leased_units("smoke") == 1
+        WorkQueue(store).release(owner="w1")
+        assert RunReader(store).n_leased_units("smoke") == 0
 
     def test_unit_says_what_is_missing(self, store: Store) -> None:
         """A fresh unit misses all its samples, no more than a unit may have."""
@@ -607,7 +609,7 @@ class TestClaims:
 
         assert tuple(range(MAX_SAMPLES_PER_UNIT)) == first.missing
         assert second.missing == (MAX_SAMPLES_PER_UNIT, MAX_SAMPLES_PER_UNIT + 1)
-        assert store.claim(owner="w1") is None
+        assert next_unit(store, owner="w1") is None
 
     def test_renewed_lease_is_kept(self, store: Store, clock: Clock) -> None:
         """A slow worker that is alive loses nothing."""
@@ -616,8 +618,8 @@ class TestClaims:
 
         for _ in range(5):
             clock.now_s += LEASE_S / 2
-            store.renew(owner="slow")
-            assert store.claim(owner="other") is None
+            WorkQueue(store).renew(owner="slow")
+            assert next_unit(store, owner="other") is None
 
     def test_a_grade_with_half_a_pair_is_stored(self, store: Store) -> None:
         """The file keeps a response as it came; what is read from it is text that every other file can hold."""
@@ -625,9 +627,9 @@ class TestClaims:
         claimed = claim(store, owner="w1")
         sample = sample_of(claimed, 0)
         grade = replace(sample.grade, answer="4\ud83d", detail="no number: \udfff")
-        store.add_sample(claimed, replace(sample, grade=grade, response=replace(sample.response, text="4\ud83d")))
+        add_sample(store, claimed, replace(sample, grade=grade, response=replace(sample.response, text="4\ud83d")))
 
-        (found,) = store.samples("smoke")
+        (found,) = RunReader(store).samples("smoke")
 
         assert (found.grade.answer, found.grade.detail) == ("4\ufffd", "no number: \ufffd")
         assert found.response.text == "4\ufffd"
@@ -639,8 +641,8 @@ class TestClaims:
         """A dead worker's units are done by the living, and what it stored is not drawn again."""
         open_benchmark(store, "smoke", n_problems=1, rounds=(4,))
         lost = claim(store, owner="dead")
-        store.add_sample(lost, sample_of(lost, 1))
-        store.add_sample(lost, sample_of(lost, 3))
+        add_sample(store, lost, sample_of(lost, 1))
+        add_sample(store, lost, sample_of(lost, 3))
 
         clock.now_s += LEASE_S + 1
         taken = claim(store, owner="alive")
@@ -667,10 +669,10 @@ class TestClaims:
         claim(store, owner="new")
 
         clock.now_s += LEASE_S - 1
-        store.renew(owner="late")
+        WorkQueue(store).renew(owner="late")
         clock.now_s += 2
 
-        assert store.claim(owner="third") is not None
+        assert next_unit(store, owner="third") is not None
 
     def test_release_gives_back_at_once(self, store: Store) -> None:
         """A worker that stops leaves its units to the others without a wait, and only its own."""
@@ -678,30 +680,30 @@ class TestClaims:
         mine, theirs = claim(store, owner="w1"), claim(store, owner="w2")
         claim(store, owner="w1")
 
-        store.release(owner="w1")
+        WorkQueue(store).release(owner="w1")
 
         given_back = {store_claim.id for store_claim in (claim(store, owner="w3"), claim(store, owner="w3"))}
         assert mine.id in given_back
         assert theirs.id not in given_back
-        assert store.claim(owner="w3") is None
+        assert next_unit(store, owner="w3") is None
 
     def test_dead_workers_units_are_given_back_by_its_name(self, store: Store) -> None:
         """What worker gw1 held is free, what gw10 holds is not."""
         open_benchmark(store, "smoke", n_problems=2)
         lost, held = claim(store, owner="gw1-77-a"), claim(store, owner="gw10-78-b")
 
-        store.release_worker("gw1")
+        WorkQueue(store).release_worker("gw1")
 
         assert lost.id == claim(store, owner="gw2-79-c").id
         assert held.id != lost.id
-        assert store.claim(owner="gw2-79-c") is None
+        assert next_unit(store, owner="gw2-79-c") is None
 
     def test_resumed_run_owes_nobody(self, store: Store) -> None:
         """Whoever has the run alone takes all leases back, also those of a clock that ran further."""
         open_benchmark(store, "smoke", n_problems=2)
         lost = {claim(store, owner="gw0-1-a").id, claim(store, owner="alone-2-b").id}
 
-        store.release_all()
+        WorkQueue(store).release_all()
 
         assert lost == {claim(store, owner="w").id, claim(store, owner="w").id}
 
@@ -711,7 +713,7 @@ class TestClaims:
         open_benchmark(store, "b", n_problems=1)
         claim(store)
 
-        store.close_benchmark("a")
+        WorkQueue(store).close_benchmark("a")
 
         assert [benchmark for benchmark, *_ in claimed_units(store)] == ["b"]
 
@@ -719,33 +721,33 @@ class TestClaims:
         """A planner whose lease was taken over does not undo what somebody else planned."""
         open_benchmark(store, "a", n_problems=2)
 
-        store.fail("a", "too late")
+        WorkQueue(store).fail("a", "too late")
 
-        assert store.state("a") is BenchmarkState.OPEN
-        assert store.error("a") is None
+        assert RunReader(store).state("a") is BenchmarkState.OPEN
+        assert RunReader(store).error("a") is None
 
     def test_failed_planning_gets_another_chance(self, store: Store) -> None:
         """Selecting again, as a resumed run does, forgets why planning failed."""
-        store.select(("a",))
-        store.fail("a", "no network")
-        assert store.state("a") is BenchmarkState.FAILED
+        WorkQueue(store).select(("a",))
+        WorkQueue(store).fail("a", "no network")
+        assert RunReader(store).state("a") is BenchmarkState.FAILED
 
-        store.select(("a",))
+        WorkQueue(store).select(("a",))
 
-        assert store.state("a") is BenchmarkState.SELECTED
-        assert store.error("a") is None
-        assert store.claim_planning("a", owner="w1")
+        assert RunReader(store).state("a") is BenchmarkState.SELECTED
+        assert RunReader(store).error("a") is None
+        assert WorkQueue(store).claim_planning("a", owner="w1")
 
     def test_late_sample_of_a_closed_benchmark_is_kept(self, store: Store) -> None:
         """What was in flight when the verdict fell is evidence all the same."""
         open_benchmark(store, "smoke")
         claimed = claim(store)
-        store.close_benchmark("smoke")
+        WorkQueue(store).close_benchmark("smoke")
 
-        store.add_sample(claimed, sample_of(claimed, 0))
+        add_sample(store, claimed, sample_of(claimed, 0))
 
-        assert store.state("smoke") is BenchmarkState.CLOSED
-        assert store.progress("smoke").n_stored == 1
+        assert RunReader(store).state("smoke") is BenchmarkState.CLOSED
+        assert RunReader(store).progress("smoke").n_stored == 1
 
 
 class TestSamples:
@@ -757,45 +759,45 @@ class TestSamples:
         claimed = claim(store)
         first = sample_of(claimed, 0)
 
-        store.add_sample(claimed, first)
-        store.add_sample(claimed, sample_of(claimed, 0, outcome=Outcome.WRONG))
+        add_sample(store, claimed, first)
+        add_sample(store, claimed, sample_of(claimed, 0, outcome=Outcome.WRONG))
 
-        assert [first] == list(store.samples("smoke"))
-        assert store.progress("smoke").n_open_units == 1
+        assert [first] == list(RunReader(store).samples("smoke"))
+        assert RunReader(store).progress("smoke").n_open_units == 1
 
     def test_unit_is_done_with_its_last_sample(self, store: Store, clock: Clock) -> None:
         """Not one sample earlier, in whatever order they come."""
         open_benchmark(store, "smoke", n_problems=1, rounds=(3,))
         claimed = claim(store)
         for index in (2, 0):
-            store.add_sample(claimed, sample_of(claimed, index))
-            assert store.progress("smoke").n_open_units == 1
+            add_sample(store, claimed, sample_of(claimed, index))
+            assert RunReader(store).progress("smoke").n_open_units == 1
 
-        store.add_sample(claimed, sample_of(claimed, 1))
+        add_sample(store, claimed, sample_of(claimed, 1))
 
         clock.now_s += LEASE_S + 1
-        assert store.progress("smoke").n_open_units == 0
-        assert store.claim(owner="w2") is None
+        assert RunReader(store).progress("smoke").n_open_units == 0
+        assert next_unit(store, owner="w2") is None
 
     def test_units_of_one_problem_are_done_separately(self, store: Store) -> None:
         """A problem's second unit does not complete its first."""
         open_benchmark(store, "smoke", n_problems=1, rounds=(1, 2))
         _, second = claim(store), claim(store)
 
-        store.add_sample(second, sample_of(second, 1))
+        add_sample(store, second, sample_of(second, 1))
 
-        assert Progress(n_stored=1, n_planned=2, n_open_units=1) == store.progress("smoke")
+        assert Progress(n_stored=1, n_planned=2, n_open_units=1) == RunReader(store).progress("smoke")
 
     def test_progress_is_per_benchmark(self, store: Store) -> None:
         """Problems of the same name in two exams are not mixed up."""
         open_benchmark(store, "a", n_problems=3, rounds=(2, 4))
         open_benchmark(store, "b", n_problems=1, rounds=(1,))
         claimed = claim(store)
-        store.add_sample(claimed, sample_of(claimed, 0))
-        store.add_sample(claimed, sample_of(claimed, 1))
+        add_sample(store, claimed, sample_of(claimed, 0))
+        add_sample(store, claimed, sample_of(claimed, 1))
 
-        assert Progress(n_stored=2, n_planned=12, n_open_units=5) == store.progress("a")
-        assert Progress(n_stored=0, n_planned=1, n_open_units=1) == store.progress("b")
+        assert Progress(n_stored=2, n_planned=12, n_open_units=5) == RunReader(store).progress("a")
+        assert Progress(n_stored=0, n_planned=1, n_open_units=1) == RunReader(store).progress("b")
 
     def test_tallies(self, store: Store) -> None:
         """The first k samples are counted by outcome and finish reason; a problem without any is there with 0."""
@@ -805,7 +807,7 @@ class TestSamples:
         for index, outcome in enumerate((*outcomes, Outcome.CORRECT)):
             reason = FinishReason.LENGTH if index in {0, 3} else FinishReason.STOP
             response = Response(text="", n_tokens=10**index, finish_reason=reason)
-            store.add_sample(claimed, replace(sample_of(claimed, index, outcome=outcome), response=response))
+            add_sample(store, claimed, replace(sample_of(claimed, index, outcome=outcome), response=response))
         nothing = ProblemTally(
             problem_id="p001",
             n_samples=0,
@@ -828,26 +830,28 @@ class TestSamples:
             n_tokens=11111,
         )
 
-        assert (first_five, nothing) == store.tallies("smoke", k=5)
-        assert (replace(first_five, n_samples=6, n_correct=2, n_tokens=111111), nothing) == store.tallies("smoke", k=64)
+        assert (first_five, nothing) == RunReader(store).tallies("smoke", k=5)
+        assert (replace(first_five, n_samples=6, n_correct=2, n_tokens=111111), nothing) == RunReader(store).tallies(
+            "smoke", k=64
+        )
         assert (
             replace(
                 nothing, problem_id="p000", n_samples=1, n_correct=1, n_truncated=1, n_truncated_correct=1, n_tokens=1
             )
-            == (store.tallies("smoke", k=1)[0])
+            == (RunReader(store).tallies("smoke", k=1)[0])
         )
 
     def test_reading_goes_on_while_another_writes(self, run: Path, store: Store) -> None:
         """A reader in the middle of the samples neither blocks a worker nor sees its new ones."""
         open_benchmark(store, "smoke", n_problems=1, rounds=(3,))
         claimed = claim(store)
-        store.add_sample(claimed, sample_of(claimed, 0))
-        store.add_sample(claimed, sample_of(claimed, 1))
+        add_sample(store, claimed, sample_of(claimed, 0))
+        add_sample(store, claimed, sample_of(claimed, 1))
 
         with closing(Store.open(run)) as reader:
-            reading = reader.samples("smoke")
+            reading = RunReader(reader).samples("smoke")
             first = next(reading)
-            store.add_sample(claimed, sample_of(claimed, 2))
+            add_sample(store, claimed, sample_of(claimed, 2))
             rest = list(reading)
 
         assert [sample.index for sample in (first, *rest)] == [0, 1]
@@ -857,13 +861,14 @@ CLAIM_EVERYTHING = """
 import sys, time
 from pathlib import Path
 from pytest_r1eval.runs.store import Store
+from tests.recordings import next_unit
 
 owner, folder, start = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 store = Store.open(folder)
 print("ready", flush=True)
 while not start.exists():
     time.sleep(0.001)
-while (claimed := store.claim(owner=owner)) is not None:
+while (claimed := next_unit(store, owner=owner)) is not None:
     print(claimed.id)
     time.sleep(0.001)  # lets the others in
 """
@@ -872,13 +877,14 @@ ANSWER_EVERYTHING = """
 import sys
 from pathlib import Path
 from pytest_r1eval.runs.store import Store
+from tests.recordings import add_sample, next_unit
 from tests.runs.test_store import long_sample
 
 store = Store.open(Path(sys.argv[1]))
 print("ready", flush=True)
-while (claimed := store.claim(owner=sys.argv[2])) is not None:
+while (claimed := next_unit(store, owner=sys.argv[2])) is not None:
     for index in claimed.missing:
-        store.add_sample(claimed, long_sample(claimed, index))
+        add_sample(store, claimed, long_sample(claimed, index))
         print("stored".ljust(1000), flush=True)
 """
 """Its output fills the pipe after about 64 samples, so it is never far ahead of whoever reads that."""
@@ -979,8 +985,10 @@ class TestManyWorkers:
                 kill(child)
 
                 with closing(Store.open(run)) as reopened:
-                    stored = {(sample.problem_id, sample.index): sample for sample in reopened.samples("smoke")}
-                    progress = reopened.progress("smoke")
+                    stored = {
+                        (sample.problem_id, sample.index): sample for sample in RunReader(reopened).samples("smoke")
+                    }
+                    progress = RunReader(reopened).progress("smoke")
                 whole = {
                     (unit.problem_id, index): long_sample(ClaimedUnit(id=0, benchmark="", unit=unit, missing=()), index)
                     for unit in units
@@ -989,7 +997,7 @@ class TestManyWorkers:
                 assert n_before + n_more <= len(stored) < n_problems * k
                 assert dict(list(whole.items())[: len(stored)]) == stored
                 assert len(units) - len(stored) // MAX_SAMPLES_PER_UNIT == progress.n_open_units
-                store.release(owner=owner)
+                WorkQueue(store).release(owner=owner)
                 n_before = len(stored)
 
     def test_killed_run_is_completed(self, run: Path) -> None:
@@ -999,17 +1007,17 @@ class TestManyWorkers:
             child = start_child(ANSWER_EVERYTHING, run, "killed")
             wait_for_samples(child, 5)
             kill(child)
-            n_before = store.progress("smoke").n_stored
-            store.release(owner="killed")
+            n_before = RunReader(store).progress("smoke").n_stored
+            WorkQueue(store).release(owner="killed")
 
             n_drawn = 0
-            while (claimed := store.claim(owner="next")) is not None:
+            while (claimed := next_unit(store, owner="next")) is not None:
                 for index in claimed.missing:
-                    store.add_sample(claimed, long_sample(claimed, index))
+                    add_sample(store, claimed, long_sample(claimed, index))
                     n_drawn += 1
 
             assert 160 - n_before == n_drawn
-            assert Progress(n_stored=160, n_planned=160, n_open_units=0) == store.progress("smoke")
+            assert Progress(n_stored=160, n_planned=160, n_open_units=0) == RunReader(store).progress("smoke")
 
     def test_writer_killed_within_a_transaction_leaves_nothing(self, run: Path) -> None:
         """Its half of a change is not seen, its lock is gone, and the next writer need not wait."""
@@ -1017,7 +1025,7 @@ class TestManyWorkers:
         kill(child)
 
         with closing(Store.open(run)) as store:
-            store.select(("smoke",))
+            WorkQueue(store).select(("smoke",))
 
-            assert store.selected == ("smoke",)
-            assert store.verdict("0") is None
+            assert RunReader(store).selected == ("smoke",)
+            assert RunReader(store).verdict("0", Progress) is None

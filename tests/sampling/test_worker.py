@@ -20,7 +20,9 @@ from pytest_r1eval.engines.replay import ReplayEngine
 from pytest_r1eval.errors import EngineDiedError, EngineError
 from pytest_r1eval.exams.catalog import SMOKE
 from pytest_r1eval.runs.finished import StoredRun
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.work_queue import WorkQueue
 from pytest_r1eval.sampling.planning import Planner, RecordedSource
 from pytest_r1eval.sampling.worker import Worker
 from pytest_r1eval.stats.verdicts import GateRule, Judgement, Verdict
@@ -69,7 +71,7 @@ def worker_on(recorded: Path, run: Path, engine: DyingEngine) -> Worker:
     with closing(Store.open(recorded)) as store:
         header = store.header
     with closing(Store.create(run, header)) as store:
-        store.select((SMOKE.name,))
+        WorkQueue(store).select((SMOKE.name,))
     return worker_of(recorded, run, engine)
 
 
@@ -101,7 +103,7 @@ def worker_of(recorded: Path, run: Path, engine: DyingEngine, *, checkpoint: Che
 def n_stored(run: Path) -> int:
     """Count the samples of a run."""
     with closing(Store.open(run)) as store:
-        return store.progress(SMOKE.name).n_stored
+        return RunReader(store).progress(SMOKE.name).n_stored
 
 
 def test_engine_that_dies_is_started_once_more(recorded: Path, tmp_path: Path) -> None:
@@ -200,7 +202,7 @@ class TestNamedCheckpoint:
         with closing(Store.open(recorded)) as store:
             header = replace(store.header, identity=checkpoint.identity)
         with closing(Store.create(tmp_path / "run", header)) as store:
-            store.select((SMOKE.name,))
+            WorkQueue(store).select((SMOKE.name,))
         return tmp_path / "run"
 
     def refusal(self, run: Path) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_r1eval.core.benchmarks import Problem
 from pytest_r1eval.core.records import Outcome
-from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.reading import RunReader
 from tests.requirements import LIGHTEVAL
 
 LOOPED = "\\[\n\\boxed{wrong}\n\n" * 400 + "1+" * 50_000 + "1x"
@@ -34,7 +34,7 @@ def test_looped_answers_are_wrong_and_the_run_is_judged(
     options = ("--r1-engine", "replay", "--r1-engine-arg", "regrade=true", "--r1-model", str(run))
     result = pytester.runpytest_subprocess("-p", "no:randomly", "-m", "smoke", *options)
     judged = max((pytester.path / "data" / "evals").glob("*/*/*"))
-    with closing(Store.open(judged)) as store:
+    with closing(RunReader.open(judged)) as store:
         grades = Counter(sample.grade.outcome for sample in store.samples("smoke"))
         assert len(store.walls) == 1, result.stdout.str()
     assert grades == {Outcome.CORRECT: 60, Outcome.WRONG: 12}

@@ -21,7 +21,7 @@ from typing import TypeAlias
 
 import pytest
 
-from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.slurm.attempts import attempts
 from pytest_r1eval.slurm.jobs import submitted_in
 from pytest_r1eval.slurm.status import stored
@@ -161,7 +161,7 @@ def lost(cluster: Cluster) -> Left:
 
 def n_in(run: Path) -> int:
     """Count the samples of a run; the orphan's host is this one, so it may be opened."""
-    with closing(Store.open(run)) as store:
+    with closing(RunReader.open(run)) as store:
         return store.progress("smoke").n_stored
 
 
@@ -233,7 +233,7 @@ def running(cluster: Cluster) -> Iterator[dict[str, Future[Left]]]:
 
 def stored_samples(run: Path) -> set[tuple[object, ...]]:
     """Read every sample of a run."""
-    with closing(Store.open(run)) as store:
+    with closing(RunReader.open(run)) as store:
         return {
             (sample.problem_id, sample.index, sample.seed, sample.response.text, sample.grade.outcome)
             for sample in store.samples("smoke")

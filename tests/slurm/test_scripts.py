@@ -18,12 +18,14 @@ from pytest_r1eval.config.options import OPTIONS
 from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.errors import PlanError, RunError
 from pytest_r1eval.exams.catalog import mark_expression
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import Store
+from pytest_r1eval.runs.work_queue import WorkQueue
 from pytest_r1eval.slurm.attempts import attempts, copy_run, gather, hand_over
 from pytest_r1eval.slurm.jobs import submitted_in
 from pytest_r1eval.slurm.scripts import PytestArguments, Submission, divided, judge_script, slice_script
 from pytest_r1eval.slurm.slice_environment import slice_environment
-from tests.recordings import record_run
+from tests.recordings import add_sample, next_unit, record_run
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +194,7 @@ class TestAttempts:
         taken = hand_over(tmp_path / "attempt-8-0")
         assert tmp_path / "attempt-8-0" / "org" / "m" / "stamp" == taken
         with closing(Store.open(taken)) as copy, closing(Store.open(newest)) as source:
-            assert list(source.samples("smoke")) == list(copy.samples("smoke"))
+            assert list(RunReader(source).samples("smoke")) == list(RunReader(copy).samples("smoke"))
         assert hand_over(tmp_path / "attempt-8-0") == taken
         assert [(attempt.job, attempt.restart) for attempt in attempts(tmp_path)] == [(7, 2), (7, 10), (8, 0)]
 
@@ -204,19 +206,19 @@ class TestAttempts:
         taken = hand_over(tmp_path / "attempt-7-2")
         assert taken is not None
         with closing(Store.open(taken)) as copy:
-            assert copy.progress("smoke").n_stored == 96
+            assert RunReader(copy).progress("smoke").n_stored == 96
 
     def test_copy_of_a_run_that_is_being_written(self, tmp_path: Path) -> None:
         """Whatever the writer does meanwhile, a copy is intact and holds what was there before it began."""
         run = record_run(tmp_path / "run", n_problems=100, skip=frozenset((f"p{i:03d}", 7) for i in range(100)))
         source = record_run(tmp_path / "source", n_problems=100)
         with closing(Store.open(source)) as store:
-            missing = [sample for sample in store.samples("smoke") if sample.index == 7]
+            missing = [sample for sample in RunReader(store).samples("smoke") if sample.index == 7]
 
         def write() -> None:
             with closing(Store.open(run)) as store:
                 for sample in missing:
-                    store.add_samples("smoke", [sample])
+                    WorkQueue(store).add_samples("smoke", [sample])
 
         writer = threading.Thread(target=write)
         writer.start()
@@ -225,7 +227,7 @@ class TestAttempts:
             copy = tmp_path / f"copy{number}"
             if copy_run(run, to=copy):
                 with closing(Store.open(copy)) as store:
-                    counts.append(store.progress("smoke").n_stored)
+                    counts.append(RunReader(store).progress("smoke").n_stored)
         writer.join()
         assert counts
         assert sorted(counts) == counts
@@ -238,8 +240,12 @@ class TestGathering:
         """Record a start of a share of one, which is whole unless something is skipped."""
         run = record_attempt(submission / "slices" / str(number), name, **details)
         with closing(Store.open(run)) as store:
-            header, plan, exam = store.header, store.plan("smoke"), store.exam("smoke")
-            samples, prompts, harness = list(store.samples("smoke")), store.prompts("smoke"), store.harnesses[0]
+            header, plan, exam = store.header, RunReader(store).plan("smoke"), RunReader(store).exam("smoke")
+            samples, prompts, harness = (
+                list(RunReader(store).samples("smoke")),
+                RunReader(store).prompts("smoke"),
+                RunReader(store).harnesses[0],
+            )
         (run / "run.sqlite").unlink()
         header = type(header)(
             model=header.model, model_name=header.model_name, identity=header.identity, created=header.created,
@@ -247,13 +253,13 @@ class TestGathering:
         )  # fmt: skip
         with closing(Store.create(run, header)) as store:
             assert plan is not None
-            store.select(("smoke",))
+            WorkQueue(store).select(("smoke",))
             store.add_worker("w", harness)
-            store.write_plan(exam, tuple(prompts[id_] for id_ in plan.problem_ids), plan)
-            while (claimed := store.claim(owner="w")) is not None:
+            WorkQueue(store).write_plan(exam, tuple(prompts[id_] for id_ in plan.problem_ids), plan)
+            while (claimed := next_unit(store, owner="w")) is not None:
                 for sample in samples:
                     if sample.problem_id == claimed.unit.problem_id and sample.index in claimed.missing:
-                        store.add_sample(claimed, sample)
+                        add_sample(store, claimed, sample)
 
     def test_newest_whole_start_counts(self, tmp_path: Path) -> None:
         """One that was broken off later does not hide it."""

@@ -16,7 +16,8 @@ import pytest
 from pytest_r1eval.core.benchmarks import Problem
 from pytest_r1eval.core.records import Outcome
 from pytest_r1eval.errors import DetailsError
-from pytest_r1eval.runs.store import FILE_NAME, Store
+from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.upload.after_verdict import finish
 from pytest_r1eval.upload.paths import RunFiles, run_date
 from pytest_r1eval.upload.results import write_run_files
@@ -48,7 +49,7 @@ class TestSamples:
     def test_every_sample_is_there(self, tmp_path: Path) -> None:
         """One row a problem, with the text where LightEval looks and the rest beside it."""
         files = judged_run(tmp_path / "run", n_problems=3, n_samples=4)
-        with closing(Store.open(tmp_path / "run")) as store:
+        with closing(RunReader.open(tmp_path / "run")) as store:
             expected = [
                 (sample.problem_id, sample.index, sample.seed, sample.response.text, sample.grade.outcome.value)
                 for problem_id in ("p001", "p000", "p002")  # as `random.shuffle` after `seed(42)` has three
@@ -71,7 +72,7 @@ class TestSamples:
         run = record_run(tmp_path / "run", n_problems=3, n_samples=4, text=half, answer=half, detail=half)
         finished = finish(run, judged(run), tasks=TASKS, wishes=None)
         assert finished.lines == ()
-        with closing(Store.open(run)) as store:
+        with closing(RunReader.open(run)) as store:
             files = RunFiles.of(run, store.header)
         for row in rows_of(files):
             assert set(row["model_response"]["text"]) == {"so \ufffd it goes"}

@@ -1,0 +1,370 @@
+"""What a run holds, read from its store: plans, exams, samples, counts, looks and verdicts. Nothing here writes."""
+
+from __future__ import annotations
+
+import json
+import time
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from pytest_r1eval.core.benchmarks import Exam, Problem
+from pytest_r1eval.core.fingerprints import Harness
+from pytest_r1eval.core.plans import Plan
+from pytest_r1eval.core.records import FinishReason, Outcome, ProblemTally, Response, Sample
+from pytest_r1eval.core.texts import escaped, quoted
+from pytest_r1eval.errors import StoreError
+from pytest_r1eval.runs.rows import SELECT_SAMPLE, response_of, sample_of
+from pytest_r1eval.runs.store import BenchmarkState, RunHeader, Store, demand_name, noted
+
+if TYPE_CHECKING:
+    from pytest_r1eval.stats.looks import Look, SequentialGate
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Samples stored and planned, and units not done, of one benchmark."""
+
+    n_stored: int
+    n_planned: int
+    n_open_units: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatedResponse:
+    """One problem's samples that have one text: how many, and the index of the first of them."""
+
+    problem_id: str
+    first_index: int
+    n_samples: int
+
+
+class RunReader:
+    """
+    Reads one run.
+
+    Raises:
+        StoreError: From any method, when the file cannot be read.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open an existing run for reading; see `Store.open`."""
+        return cls(Store.open(folder))
+
+    @classmethod
+    def open_finished(cls, folder: Path) -> Self:
+        """Open a run whose numbers are used; see `Store.open_finished`."""
+        return cls(Store.open_finished(folder))
+
+    def close(self) -> None:
+        """Close the connection; the file stays."""
+        self._store.close()
+
+    def check(self) -> None:
+        """Read the whole file once; see `Store.check`."""
+        self._store.check()
+
+    @property
+    def path(self) -> Path:
+        """The store's file, in the run's folder."""
+        return self._store.path
+
+    @property
+    def header(self) -> RunHeader:
+        """What the run is about."""
+        return self._store.header
+
+    @property
+    def selected(self) -> tuple[str, ...]:
+        """The benchmarks this run judges, in order."""
+        with self._store.reading() as db:
+            names = [name for (name,) in db.execute("SELECT name FROM benchmark ORDER BY position")]
+        for name in names:
+            with self._store.understanding("a benchmark's name"):
+                demand_name(name)
+        return tuple(names)
+
+    @property
+    def changed_checkpoint(self) -> str | None:
+        """What became of the checkpoint while the run went on, in words; None if nothing was seen."""
+        with self._store.reading() as db:
+            row = db.execute("SELECT value FROM run WHERE key = 'changed_checkpoint'").fetchone()
+        with self._store.understanding("what became of the checkpoint"):
+            return None if row is None else escaped(str(json.loads(row[0])))
+
+    @property
+    def harnesses(self) -> tuple[Harness, ...]:
+        """The distinct harnesses that took part."""
+        with self._store.reading() as db:
+            rows = db.execute("SELECT DISTINCT harness FROM worker ORDER BY harness").fetchall()
+        return tuple(self._store.decoded(Harness, text, what="what answered and graded") for (text,) in rows)
+
+    @property
+    def sandboxes(self) -> tuple[str, ...]:
+        """What programs ran in, in words; several where workers, machines or sittings differed, none where none ran."""
+        return self._places("sandbox")
+
+    @property
+    def sandbox(self) -> str | None:
+        """All of them in one line; None where no program ran."""
+        return " and ".join(self.sandboxes) or None
+
+    @property
+    def walls(self) -> tuple[str, ...]:
+        """What answers were graded in, likewise; none where all came with their grades."""
+        return self._places("walls")
+
+    def _places(self, key: str) -> tuple[str, ...]:
+        with self._store.reading() as db, self._store.understanding("what programs and graders ran in"):
+            return tuple(map(escaped, noted(db, key)))
+
+    def state(self, name: str) -> BenchmarkState:
+        """How far a benchmark is."""
+        with self._store.reading() as db:
+            row = db.execute("SELECT state FROM benchmark WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            raise StoreError(
+                f"{self._store.path} knows no benchmark {name!r}; it holds {', '.join(self.selected) or 'none'}"
+            )
+        with self._store.understanding(f"the state of {name}"):
+            return BenchmarkState(row[0])
+
+    def error(self, name: str) -> str | None:
+        """Why a benchmark failed; None if it did not."""
+        with self._store.reading() as db:
+            row = db.execute("SELECT error FROM benchmark WHERE name = ?", (name,)).fetchone()
+        return None if row is None else row[0]
+
+    def plan(self, name: str) -> Plan | None:
+        """The plan of a benchmark; None before it is planned."""
+        with self._store.reading() as db:
+            row = db.execute("SELECT plan FROM benchmark WHERE name = ?", (name,)).fetchone()
+        if row is None or row[0] is None:
+            return None
+        plan = self._store.decoded(Plan, row[0], what=f"the plan of {name}")
+        if plan.benchmark != name:
+            raise StoreError(f"{self._store.path}: the plan of {name} is of {quoted(plan.benchmark)}; start a new run")
+        return plan
+
+    def is_sequential(self, name: str) -> bool:
+        """Whether looks decide a benchmark; where they do not, only a complete run is judged."""
+        return self._gate_text(name) is not None
+
+    def gate(self, name: str) -> SequentialGate | None:
+        """What a benchmark's looks decide by; None where only a complete run is judged."""
+        from pytest_r1eval.stats import looks  # noqa: PLC0415 - imports scipy, which most readers do without
+
+        text = self._gate_text(name)
+        if text is None:
+            return None
+        with self._store.understanding(f"the gate of {name}"):
+            return looks.loads(text)
+
+    def _gate_text(self, name: str) -> str | None:
+        with self._store.reading() as db:
+            row = db.execute("SELECT gate FROM benchmark WHERE name = ?", (name,)).fetchone()
+        return None if row is None else row[0]
+
+    def exam(self, name: str) -> Exam:
+        """The exam of a planned benchmark."""
+        with self._store.reading() as db:
+            (dataset,) = db.execute("SELECT dataset FROM benchmark WHERE name = ?", (name,)).fetchone()
+            query = "SELECT id, content FROM problem WHERE benchmark = ? ORDER BY position"
+            rows = db.execute(query, (name,)).fetchall()
+        problems = tuple(self._problem(id_, content) for id_, content in rows)
+        return Exam(benchmark=name, problems=problems, dataset=escaped(str(dataset)))
+
+    def _problem(self, id_: str, content: str) -> Problem:
+        problem = self._store.decoded(Problem, content, what=f"problem {quoted(str(id_))}").whole
+        with self._store.understanding(f"problem {quoted(str(id_))}"):
+            if problem.id != id_ or not 0 <= problem.gold_index < max(1, len(problem.choices)):
+                raise ValueError("its id or its right answer is another's")
+            demand_name(problem.id)
+        return problem
+
+    def prompts(self, name: str) -> dict[str, tuple[int, ...]]:
+        """Token ids per problem id."""
+        with self._store.reading() as db:
+            rows = db.execute(
+                "SELECT id, prompt FROM problem WHERE benchmark = ? ORDER BY position", (name,)
+            ).fetchall()
+        with self._store.understanding(f"a prompt of {name}"):
+            return {id_: tuple(array("i", blob)) for id_, blob in rows}
+
+    def looks(self, name: str) -> tuple[Look, ...]:
+        """Return the looks that were taken, in order."""
+        from pytest_r1eval.stats.looks import Look  # noqa: PLC0415 - imports scipy, as above
+
+        with self._store.reading() as db:
+            rows = db.execute("SELECT content FROM look WHERE benchmark = ? ORDER BY number", (name,)).fetchall()
+        return tuple(self._store.decoded(Look, content, what=f"a look at {name}") for (content,) in rows)
+
+    def n_looks(self, name: str) -> int:
+        """Return how many looks were taken."""
+        with self._store.reading() as db:
+            (n_looks,) = db.execute("SELECT count(*) FROM look WHERE benchmark = ?", (name,)).fetchone()
+        return int(n_looks)
+
+    def verdict(self, name: str, kind: type[T]) -> T | None:
+        """
+        Return the stored judgement of a benchmark; None if it was not judged.
+
+        Args:
+            name: The benchmark.
+            kind: A dataclass with the fields that are wanted of it.
+        """
+        with self._store.reading() as db:
+            row = db.execute("SELECT content FROM verdict WHERE benchmark = ?", (name,)).fetchone()
+        return None if row is None else self._store.decoded(kind, row[0], what=f"the verdict on {name}")
+
+    def progress(self, name: str) -> Progress:
+        """How many samples of a benchmark are stored and planned."""
+        with self._store.reading() as db:
+            (n_stored,) = db.execute("SELECT count(*) FROM sample WHERE benchmark = ?", (name,)).fetchone()
+            n_planned, n_open = db.execute(
+                "SELECT coalesce(sum(n_samples), 0), coalesce(sum(n_open_units), 0) FROM round WHERE benchmark = ?",
+                (name,),
+            ).fetchone()
+        return Progress(n_stored=n_stored, n_planned=n_planned, n_open_units=n_open)
+
+    def n_open_units(self, name: str) -> int:
+        """Return how many units of a benchmark are not done; asked often, and as cheap for a million samples."""
+        with self._store.reading() as db:
+            query = "SELECT coalesce(sum(n_open_units), 0) FROM round WHERE benchmark = ?"
+            (n_open,) = db.execute(query, (name,)).fetchone()
+        return int(n_open)
+
+    def n_leased_units(self, name: str) -> int:
+        """Return how many units of a benchmark workers hold and have not finished."""
+        with self._store.reading() as db:
+            (n_leased,) = db.execute(
+                "SELECT count(*) FROM unit WHERE benchmark = ? AND done = 0 AND owner IS NOT NULL AND lease_until >= ?",
+                (name, time.monotonic()),
+            ).fetchone()
+        return int(n_leased)
+
+    def n_complete_rounds(self, name: str) -> int:
+        """Return how many rounds, from the first, have every sample."""
+        with self._store.reading() as db:
+            first_open, last = db.execute(
+                "SELECT min(CASE WHEN n_open_units > 0 THEN number END), max(number) FROM round WHERE benchmark = ?",
+                (name,),
+            ).fetchone()
+        if last is None:
+            return 0
+        return int(last) + 1 if first_open is None else int(first_open)
+
+    def tallies(self, name: str, *, k: int) -> tuple[ProblemTally, ...]:
+        """Tally the first k samples of every problem of a planned benchmark, in the exam's order."""
+        with self._store.reading() as db:
+            rows = db.execute(
+                "SELECT problem.id, coalesce(sum(outcome = 'correct'), 0), coalesce(sum(outcome = 'no_answer'), 0),"
+                " coalesce(sum(outcome = 'error'), 0), coalesce(sum(finish_reason = 'length'), 0),"
+                " coalesce(sum(finish_reason = 'length' AND outcome = 'correct'), 0),"
+                " coalesce(sum(n_tokens), 0), count(sample.idx)"
+                " FROM problem LEFT JOIN sample"
+                " ON sample.benchmark = problem.benchmark AND sample.problem_id = problem.id AND idx < ?"
+                " WHERE problem.benchmark = ? GROUP BY problem.id ORDER BY problem.position",
+                (k, name),
+            ).fetchall()
+        return tuple(
+            ProblemTally(
+                problem_id=id_,
+                n_correct=n_correct,
+                n_no_answer=n_no_answer,
+                n_error=n_error,
+                n_truncated=n_truncated,
+                n_truncated_correct=n_truncated_correct,
+                n_tokens=n_tokens,
+                n_samples=n_samples,
+            )
+            for id_, n_correct, n_no_answer, n_error, n_truncated, n_truncated_correct, n_tokens, n_samples in rows
+        )
+
+    def lengths(self, name: str, *, k: int, reason: FinishReason) -> tuple[int, ...]:
+        """Return the generated tokens of those of the first k samples of every problem that ended for one reason."""
+        with self._store.reading() as db:
+            query = "SELECT n_tokens FROM sample WHERE benchmark = ? AND idx < ? AND finish_reason = ?"
+            return tuple(n_tokens for (n_tokens,) in db.execute(query, (name, k, reason)))
+
+    def outcomes(self, name: str, *, k: int) -> Iterator[tuple[str, int, Outcome]]:
+        """(problem id, index, outcome) of the first k samples of every problem; no text is read."""
+        known = {outcome.value: outcome for outcome in Outcome}  # asking the enum takes longer than reading the row
+        with self._store.reading() as db:
+            query = "SELECT problem_id, idx, outcome FROM sample WHERE benchmark = ? AND idx < ?"
+            for problem_id, index, outcome in db.execute(query, (name, k)):
+                with self._store.understanding(f"an outcome of {name}"):
+                    found = known[outcome]
+                yield problem_id, index, found
+
+    def drawn(self, name: str) -> Iterator[tuple[str, int, int]]:
+        """(problem id, index, seed) of every stored sample of a benchmark; no text is read."""
+        with self._store.reading() as db:
+            yield from db.execute("SELECT problem_id, idx, seed FROM sample WHERE benchmark = ?", (name,))
+
+    def samples(self, name: str) -> Iterator[Sample]:
+        """All stored samples of a benchmark, in the exam's order, then by sample index."""
+        with self._store.reading() as db:
+            rows = db.execute(
+                SELECT_SAMPLE
+                + " JOIN problem ON problem.benchmark = sample.benchmark AND problem.id = sample.problem_id"
+                " WHERE sample.benchmark = ? ORDER BY problem.position, idx",
+                (name,),
+            )
+            for row in rows:
+                yield self._sample(row)
+
+    def samples_of(self, name: str, *, problem_id: str, k: int) -> tuple[Sample, ...]:
+        """Return the first k samples of one problem, as many as are stored."""
+        with self._store.reading() as db:
+            rows = db.execute(
+                SELECT_SAMPLE + " WHERE benchmark = ? AND problem_id = ? AND idx < ? ORDER BY idx",
+                (name, problem_id, k),
+            ).fetchall()
+        return tuple(map(self._sample, rows))
+
+    def sample(self, name: str, *, problem_id: str, index: int) -> Sample | None:
+        """Return one stored sample; None if it is not there."""
+        with self._store.reading() as db:
+            row = db.execute(
+                SELECT_SAMPLE + " WHERE benchmark = ? AND problem_id = ? AND idx = ?",
+                (name, problem_id, index),
+            ).fetchone()
+        return None if row is None else self._sample(row)
+
+    def _sample(self, row: tuple[Any, ...]) -> Sample:
+        with self._store.understanding(f"sample {row[1]} of problem {quoted(str(row[0]))}"):
+            return sample_of(row)
+
+    def ungraded(self, name: str, *, problem_id: str, index: int) -> Response | None:
+        """Return a response that was drawn and waits for a grade; None if there is none."""
+        with self._store.reading() as db:
+            row = db.execute(
+                "SELECT text, n_tokens, finish_reason FROM ungraded WHERE benchmark = ? AND problem_id = ? AND idx = ?",
+                (name, problem_id, index),
+            ).fetchone()
+        if row is None:
+            return None
+        with self._store.understanding(f"a response of {name}"):
+            return response_of(*row)
+
+    def repeated_responses(self, name: str, *, min_tokens: int) -> tuple[RepeatedResponse, ...]:
+        """Return each response of `min_tokens` or more that ended by itself and that one problem has several times."""
+        with self._store.reading() as db:
+            rows = db.execute(
+                "SELECT problem_id, min(idx), count(*) FROM sample"
+                " WHERE benchmark = ? AND n_tokens >= ? AND finish_reason = ?"
+                " GROUP BY problem_id, digest HAVING count(*) > 1",
+                (name, min_tokens, FinishReason.STOP),
+            ).fetchall()
+        return tuple(
+            RepeatedResponse(problem_id=id_, first_index=index, n_samples=n_samples) for id_, index, n_samples in rows
+        )
