@@ -103,6 +103,7 @@ class Plan:
         template_date: The date that chat templates see, ``YYYY-MM-DD``.
         prompts: Digest of the prompts' token ids.
         grader: Name and version of what runs programs; None where answers are graded by the task's metric.
+        subset: How many problems `--r1-subset` asked for; None for all of them.
 
     Raises:
         ValueError: If there is nothing to do, or the rounds do not ascend from 1.
@@ -118,6 +119,7 @@ class Plan:
     prompts: str
     system_prompt: str | None = None
     grader: str | None = None
+    subset: int | None = None
 
     def __post_init__(self) -> None:
         if not self.problem_ids:

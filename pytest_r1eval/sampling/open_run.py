@@ -82,8 +82,12 @@ def open_run(  # noqa: PLR0913 - what a run is made of, named at the only call
             _check_judgeable(run, store.header.slice)
         elif settings.resume is not None:
             _check_resumable(run, store.header, settings=settings, checkpoint=checkpoint)
-            for name in set(selected) & set(RunReader(store).selected):
-                _check_unchanged(run, store, catalog[name], settings=settings, max_position=checkpoint.max_position)
+            stored = RunReader(store)
+            benchmarks = [catalog[name] for name in stored.selected if name in selected]
+            for benchmark in benchmarks:
+                _check_unchanged(run, stored, benchmark, settings=settings, max_position=checkpoint.max_position)
+            for benchmark in benchmarks:  # after all checks: a run that is refused stays as it was
+                _complete_as_fixed(store, benchmark, settings=settings)
             store.note_changed_checkpoint(None)  # its files are there again
             queue = WorkQueue(store)
             queue.reopen_ungraded()
@@ -145,6 +149,12 @@ def _check_resumable(run: Path, header: RunHeader, *, settings: Settings, checkp
             f"--r1-resume {run}: the run judged another checkpoint ({header.model}): {changes}; "
             "put back what it was started with, or start a new run"
         )
+    # Where the ledger resumes a run of the same question, a seed is no other question.
+    if settings.seed not in {None, header.seed} and not settings.goes_on:
+        raise PlanError(
+            f"--r1-resume {run}: the seed was {header.seed}, and {settings.seed} is asked for now; "
+            "leave --r1-seed out, or start a new run"
+        )
     if header.slice != settings.slice:
         raise PlanError(
             f"--r1-resume {run}: the run holds {slice_message(header.slice)}, and {slice_message(settings.slice)} is "
@@ -153,20 +163,15 @@ def _check_resumable(run: Path, header: RunHeader, *, settings: Settings, checkp
 
 
 def _check_unchanged(
-    run: Path, store: Store, benchmark: Benchmark, *, settings: Settings, max_position: int | None
+    run: Path, stored: RunReader, benchmark: Benchmark, *, settings: Settings, max_position: int | None
 ) -> None:
-    """Refuse to go on with a plan that is not the one asked for; a sequential run may become a fixed one."""
-    name, stored = benchmark.name, RunReader(store)
-    plan = stored.plan(name)
+    """Refuse to go on with a plan that is not the one asked for."""
+    name, plan = benchmark.name, stored.plan(benchmark.name)
     if plan is None:
         return
-    gate = stored.gate(name)
-    if gate is not None and settings.gate is GateKind.FIXED:
-        WorkQueue(store).complete_as_fixed(name, k=settings.samples.get(name, gate.plan.design.n_samples))
-        return
-    wanted: dict[str, object] = {"system prompt": settings.system_prompt}
-    found: dict[str, object] = {"system prompt": plan.system_prompt}
     is_replay = recording_of(settings) is not None
+    wanted: dict[str, object] = {"system prompt": settings.system_prompt, "subset": settings.subset}
+    found: dict[str, object] = {"system prompt": plan.system_prompt, "subset": plan.subset}
     if not is_replay:
         wanted["sampling"] = sampling_for(benchmark, settings, max_position=max_position)
         found["sampling"] = plan.sampling
@@ -175,15 +180,25 @@ def _check_unchanged(
         from pytest_r1eval.scoring.grading import grader_name  # noqa: PLC0415 - imports the sandbox's limits
 
         wanted["grader of programs"], found["grader of programs"] = grader_name(settings.grader), plan.grader
-    if settings.gate is GateKind.FIXED and (not is_replay or name in settings.samples):
+    gate = stored.gate(name)
+    becomes_fixed = gate is not None and settings.gate is GateKind.FIXED
+    if not becomes_fixed and (not is_replay or name in settings.samples):
         wanted["samples per problem"] = settings.samples.get(name, benchmark.samples_per_problem)
-        found["samples per problem"] = plan.samples_per_problem
+        found["samples per problem"] = plan.samples_per_problem if gate is None else gate.plan.design.n_samples
     for what, value in wanted.items():
         if found[what] != value:
             raise PlanError(
                 f"--r1-resume {run}: the {what} of {name} was {found[what]}, and {value} is asked for now; "
                 "resume with the options the run was started with, or start a new run"
             )
+
+
+def _complete_as_fixed(store: Store, benchmark: Benchmark, *, settings: Settings) -> None:
+    """Let a sequential run go on as a fixed one where that is asked for."""
+    gate = RunReader(store).gate(benchmark.name) if settings.gate is GateKind.FIXED else None
+    if gate is not None:
+        k = settings.samples.get(benchmark.name, gate.plan.design.n_samples)
+        WorkQueue(store).complete_as_fixed(benchmark.name, k=k)
 
 
 def slice_message(part: Slice | None) -> str:

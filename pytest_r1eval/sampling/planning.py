@@ -256,6 +256,7 @@ class Planner:
             template_date=sitting.template_date,
             prompts=question.prompts,
             grader=sitting.grader,
+            subset=self.settings.subset,
         )
         return PlannedBenchmark(exam=exam, prompts=prompts, plan=plan, gate=gate, sandbox=sitting.sandbox)
 

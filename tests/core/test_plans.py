@@ -180,6 +180,7 @@ class TestPlan:
             {"system_prompt": ""},
             {"template_date": "2026-01-01"},
             {"prompts": "q"},
+            {"subset": 3},
         ],
         ids=str,
     )
@@ -187,7 +188,7 @@ class TestPlan:
         """Whatever is changed after the fact shows."""
         assert {field.name for field in fields(Plan)} == {
             "benchmark", "exam", "problem_ids", "rounds", "seed", "sampling", "system_prompt", "grader",
-            "template_date", "prompts",
+            "template_date", "prompts", "subset",
         }  # fmt: skip
         assert PLAN.digest != replace(PLAN, **changed).digest  # type: ignore[arg-type]
 

@@ -1,0 +1,120 @@
+"""What a run must have in common with what is asked for now, so that it can go on."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.checkpoints.inspect import Checkpoint
+from pytest_r1eval.config.settings import GateKind, Settings
+from pytest_r1eval.errors import PlanError
+from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.sampling.open_run import open_run
+from tests.judged_runs import judged, sequential_gate
+from tests.recordings import identity_of, record_run
+from tests.toys import toy
+
+SMOKE = replace(toy("smoke"), name="smoke", samples_per_problem=64)
+CHECKPOINT = Checkpoint(
+    model="toy", revision=None, name="local/toy", identity=identity_of(weights="w2"), max_position=None
+)
+KINDS = pytest.mark.parametrize("before", [GateKind.FIXED, GateKind.SEQUENTIAL], ids=lambda kind: f"was {kind}")
+
+Start = Callable[[GateKind], Path]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
+    """Start runs of smoke: 30 problems, 64 samples each."""
+
+    def start(kind: GateKind) -> Path:
+        folder = tmp_path_factory.mktemp("runs")
+        gate = None
+        if kind is GateKind.SEQUENTIAL:
+            judged(record_run(folder / "base", seed=1, n_problems=30, n_samples=64))
+            gate = sequential_gate(folder / "base", n_samples=64)
+        skip = frozenset({("p003", 1)})
+        return record_run(folder / "run", seed=2, weights="w2", n_problems=30, n_samples=64, gate=gate, skip=skip)
+
+    return start
+
+
+def asked(run: Path, **options: object) -> Settings:
+    """Ask for what the run was started with, as a fixed gate, but for some options."""
+    settings = Settings(
+        model="toy",
+        root=run.parent,
+        output_dir=run.parent,
+        resume=str(run),
+        top_p=0.95,
+        max_new_tokens=64,
+        max_model_len=256,
+    )
+    return replace(settings, **options)  # type: ignore[arg-type]
+
+
+def go_on(run: Path, settings: Settings) -> None:
+    """Open the run as a process does that goes on with it."""
+    opened = open_run(run, settings=settings, catalog={"smoke": SMOKE}, checkpoint=CHECKPOINT, selected=("smoke",))
+    opened.lock.release()
+    opened.store.close()
+
+
+def is_sequential(run: Path) -> bool:
+    """Whether looks decide the run."""
+    with closing(RunReader.open(run)) as stored:
+        return stored.is_sequential("smoke")
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": 0.5}, r"the sampling of smoke was Sampling\(temperature=0.6, .*"),
+        ({"max_new_tokens": 32}, r"the sampling of smoke was .*max_new_tokens=64, .*"),
+        ({"system_prompt": "Think."}, r"the system prompt of smoke was None, and Think\. is asked for now"),
+        ({"template_date": dt.date(2026, 1, 1)}, "the template date of smoke was 2025-01-01, and 2026-01-01 is asked"),
+        ({"subset": 5}, "the subset of smoke was None, and 5 is asked for now"),
+        ({"seed": 3}, "the seed was 2, and 3 is asked for now"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_run_goes_on_with_the_options_it_was_started_with(
+    start: Start, before: GateKind, options: dict[str, object], message: str
+) -> None:
+    """Another option is refused, whatever gate the run was started with, and the run stays as it was."""
+    run = start(before)
+    with pytest.raises(PlanError, match=message):
+        go_on(run, asked(run, **options))
+    assert is_sequential(run) == (before is GateKind.SEQUENTIAL)
+
+
+def test_a_sequential_run_becomes_a_fixed_one(start: Start) -> None:
+    """With the options it was started with it is completed, to the samples that are asked for."""
+    run = start(GateKind.SEQUENTIAL)
+    go_on(run, asked(run, samples={"smoke": 80}))
+    with closing(RunReader.open(run)) as stored:
+        plan = stored.plan("smoke")
+    assert plan is not None
+    assert plan.samples_per_problem == 80
+    assert not is_sequential(run)
+
+
+@KINDS
+def test_a_run_goes_on_with_its_samples_per_problem(start: Start, before: GateKind) -> None:
+    """The gate's kind stays, and so do the samples it asks for."""
+    run = start(before)
+    with pytest.raises(PlanError, match="the samples per problem of smoke was 64, and 32 is asked for now"):
+        go_on(run, asked(run, gate=before, samples={"smoke": 32}))
+
+
+@KINDS
+def test_a_recorded_run_names_its_own_sampling(start: Start, before: GateKind) -> None:
+    """Replayed responses were drawn before, so options of drawing do not matter."""
+    run = start(before)
+    go_on(run, asked(run, engine="replay", temperature=0.1))
