@@ -59,7 +59,7 @@ class Steps:
 
     def group_ms(self) -> dict[str, float]:
         """Add the kernels up by what they do, per step."""
-        found: Counter[str] = Counter(dict.fromkeys([*GROUPS, "the rest"], 0.0))  # type: ignore[arg-type]
+        found: Counter[str] = Counter(dict.fromkeys([*GROUPS, "the rest"], 0.0))
         for name, spent in self.kernel_ms.items():
             group = next((key for key, words in GROUPS.items() if re.search(words, name, re.IGNORECASE)), "the rest")
             found[group] += spent / self.n_profiled  # type: ignore[assignment]
@@ -157,7 +157,7 @@ async def measured(asked: argparse.Namespace) -> None:
         checkpoint = write_checkpoint(Path(folder) / "random" / asked.model, shape)
         arguments = {"disable_log_stats": True, "profiler_config": profiler, **TUNED, **given(asked)}
         fields = engine_fields(asked, checkpoint, arguments=arguments)
-        engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**fields))  # type: ignore[arg-type]
+        engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**fields))
         print(f"{machine}; {asked.model}", flush=True)
         for n_tokens in asked.context:
             found = await steps_of(engine, n_tokens, traces)

@@ -43,7 +43,6 @@ import random
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -65,6 +64,9 @@ from perf.random_checkpoint import (
     write_checkpoint,
     write_exam,
 )
+from pytest_r1eval.errors import StoreError
+from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.runs.store import FILE_NAME, BenchmarkState
 
 START_TIMEOUT_S = 500
 LOAD_TIMEOUT_S = 560
@@ -237,7 +239,7 @@ def serve_async(connection: Connection, fields: dict[str, object]) -> None:
         from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415 - in the child alone
         from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
 
-        engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**fields))  # type: ignore[arg-type]
+        engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**fields))
         connection.send("ready")
         number = 0
         while (part := await asyncio.to_thread(connection.recv)) is not None:
@@ -282,7 +284,7 @@ def serve_lighteval(connection: Connection, fields: dict[str, object]) -> None:
     """Run one `vllm.LLM` as LightEval does: all prompts in one call, the samples of each by `n`."""
     from vllm import LLM, SamplingParams, TokensPrompt  # noqa: PLC0415 - in the child alone
 
-    engine = LLM(**fields)  # type: ignore[arg-type]
+    engine = LLM(**fields)
     connection.send("ready")
     while (part := connection.recv()) is not None:
         before = spent_below(os.getpid())
@@ -511,7 +513,7 @@ class Conductor:
         self._go = go
         self._n_engines = n_engines
         self._after = after
-        self._db: sqlite3.Connection | None = None
+        self._run: RunReader | None = None
         self._spent = (-math.inf, Spent())
         self.loaded_s: float | None = None
         self.seen: dict[str, Seen] = {}
@@ -527,10 +529,10 @@ class Conductor:
                 self._begin(at_s, pid)
             return
         name = self._names[len(self.seen) - 1]
-        seen, (n_claimed, n_open) = self.seen[name], self._units(name)
-        if not seen.is_claimed and n_claimed:
+        seen, (is_claimed, is_done) = self.seen[name], self._progress(name)
+        if not seen.is_claimed and is_claimed:
             seen.is_claimed, seen.first_s = True, at_s  # what was planned after the engine was there is start-up
-        if seen.last_s is not None or n_open or not n_claimed:
+        if seen.last_s is not None or not is_done:
             return
         seen.last_s, seen.n_tokens, seen.after = at_s, self._n_tokens(name), spent_below(pid)
         if seen.after.core < self._spent[1].core:  # engines end at once after the last benchmark: a look too late
@@ -540,36 +542,35 @@ class Conductor:
 
     def _begin(self, at_s: float, pid: int) -> None:
         name = self._names[len(self.seen)]
-        n_claimed, _ = self._units(name)
-        self.seen[name] = Seen(first_s=at_s, is_claimed=bool(n_claimed), before=spent_below(pid))
+        is_claimed, _ = self._progress(name)
+        self.seen[name] = Seen(first_s=at_s, is_claimed=is_claimed, before=spent_below(pid))
         self._go.with_name(f"{self._go.name}-{name}").touch()
 
     def _n_that_are(self, word: str) -> int:
         return len(list(self._go.parent.glob(f"{self._go.name}.{word}-*")))
 
-    def _units(self, name: str) -> tuple[int, int]:
-        """Return how many units of a benchmark are or were claimed, and how many are not done."""
-        if self._db is None:
-            paths = list(self._output.rglob("run.sqlite"))
-            if not paths:
-                return 0, 0
-            self._db = sqlite3.connect(f"file:{paths[0]}?mode=ro", uri=True, timeout=1)
-        query = "SELECT total(owner IS NOT NULL OR done), total(NOT done) FROM unit WHERE benchmark = ?"
-        with contextlib.suppress(sqlite3.OperationalError):  # the file is there before its tables
-            n_claimed, n_open = self._db.execute(query, (name,)).fetchone()
-            return int(n_claimed), int(n_open)
-        return 0, 0
+    def _progress(self, name: str) -> tuple[bool, bool]:
+        """Return whether a unit of a benchmark is or was claimed, and whether all units are done."""
+        with contextlib.suppress(StoreError):  # the file is there before its tables
+            if self._run is None:
+                paths = list(self._output.rglob(FILE_NAME))
+                if not paths:
+                    return False, False
+                self._run = RunReader.open(paths[0].parent)
+            is_done = self._run.state(name) is not BenchmarkState.SELECTED and not self._run.n_open_units(name)
+            return is_done or self._run.n_leased_units(name) > 0, is_done
+        return False, False
 
     def _n_tokens(self, name: str) -> int:
-        if self._db is None:
+        plan = None if self._run is None else self._run.plan(name)
+        if self._run is None or plan is None:
             return 0
-        query = "SELECT total(n_tokens) FROM sample WHERE benchmark = ?"
-        return int(self._db.execute(query, (name,)).fetchone()[0])
+        return sum(tally.n_tokens for tally in self._run.tallies(name, k=plan.samples_per_problem))
 
     def close(self) -> None:
         """Let the file go."""
-        if self._db is not None:
-            self._db.close()
+        if self._run is not None:
+            self._run.close()
 
 
 def measure_plugin(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
@@ -680,7 +681,7 @@ HEADER = (
 
 def table_lines(rows: Sequence[Row]) -> Iterator[str]:
     """Set measurements out, the median of equal ones, each beside LightEval's of the same model and lengths."""
-    equal: dict[tuple[object, ...], list[Row]] = {}
+    equal: dict[tuple[str, str, str, int, int, int], list[Row]] = {}
     for row in rows:
         key = (row.what, row.model, row.load, row.n_answers, row.n_engines, row.n_in_flight)
         equal.setdefault(key, []).append(row)

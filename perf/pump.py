@@ -44,6 +44,7 @@ from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
 from pytest_r1eval.engines.vllm import decoded
 from pytest_r1eval.exams.catalog import SMOKE
 from pytest_r1eval.plugin.wiring import N_SCORING_PROCESSES_PER_WORKER
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.sampling.planning import Planner, RecordedSource
 from pytest_r1eval.sampling.worker import Worker
 from pytest_r1eval.scoring.pool import GradingPool
@@ -200,7 +201,7 @@ class SteppingEngine:
 def asked_directly(run: Path, tokenizer: Tokenizer, setting: Setting) -> Taken:
     """Ask an engine for all samples of a planned run in the plan's order, so many at a time."""
     with closing(planned_run(run, n_problems=setting.n_problems, n_samples=setting.n_samples)) as store:
-        plan = store.plan(BENCHMARK)
+        plan = RunReader(store).plan(BENCHMARK)
     if plan is None:
         raise SystemExit(f"{run} has no plan")
     engine, free = SteppingEngine(tokenizer, setting), asyncio.Semaphore(N_SLOTS)

@@ -13,25 +13,28 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 
 from perf.machine import PYTEST, ROOT, environment, machine_line, publish
+from pytest_r1eval.errors import StoreError
+from pytest_r1eval.runs.progress import StoredVerdict
+from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.runs.store import FILE_NAME
 
 MODEL = ROOT / "examples" / "r1eval" / "tiny-arithmetic"
-STAGES = {
-    "run opened": "SELECT count(*) FROM run",
-    "exam and prompts planned": "SELECT count(*) FROM benchmark WHERE plan IS NOT NULL",
-    "engine ready": "SELECT count(*) FROM worker",
-    "first answer graded": "SELECT count(*) FROM sample",
-    "verdict": "SELECT count(*) FROM verdict",
+STAGES: Mapping[str, Callable[[RunReader], bool]] = {
+    "run opened": lambda run: bool(run.header),
+    "exam and prompts planned": lambda run: any(run.plan(name) for name in run.selected),
+    "engine ready": lambda run: bool(run.harnesses),
+    "first answer graded": lambda run: any(run.progress(name).n_stored for name in run.selected),
+    "verdict": lambda run: any(run.verdict(name, StoredVerdict) for name in run.selected),
 }
 PARTS = {
     "import LightEval's graders": "import pytest_r1eval.scoring.lighteval",
@@ -94,7 +97,7 @@ def stages_s(folder: Path, environ: Mapping[str, str]) -> dict[str, float]:
             [*command, "--r1-output-dir", str(output)], cwd=folder, env=environ, stdout=log, stderr=log
         )
         while process.poll() is None:
-            for path in output.rglob("run.sqlite"):
+            for path in output.rglob(FILE_NAME):
                 reached |= {
                     stage: time.perf_counter() - started
                     for stage in STAGES
@@ -108,12 +111,8 @@ def stages_s(folder: Path, environ: Mapping[str, str]) -> dict[str, float]:
 
 def is_reached(path: Path, stage: str) -> bool:
     """Look into the run's store."""
-    with suppress(sqlite3.Error):  # its tables come a moment after the file
-        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        try:
-            return bool(db.execute(STAGES[stage]).fetchone()[0])
-        finally:
-            db.close()
+    with suppress(StoreError), closing(RunReader.open(path.parent)) as run:  # its tables come after the file
+        return STAGES[stage](run)
     return False
 
 

@@ -199,7 +199,7 @@ def test_benchmarks_of_a_measurement_follow_each_other(tmp_path: Path) -> None:
         after.touch()
         conductor.look(3.0, pid=os.getpid())
         assert (tmp_path / "go-smoke").exists()
-        db.execute("UPDATE unit SET owner = 'w'")
+        db.execute("UPDATE unit SET owner = 'w', lease_until = 1e18")
         db.commit()
         conductor.look(4.0, pid=os.getpid())
         assert not (tmp_path / "go-aime24").exists()
