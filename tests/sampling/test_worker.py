@@ -14,7 +14,7 @@ import pytest
 from pytest_r1eval.baselines.shelf import BaselineShelf
 from pytest_r1eval.checkpoints.inspect import Checkpoint, inspect_checkpoint
 from pytest_r1eval.config.settings import Settings
-from pytest_r1eval.core.baselines import MeasuredBaseline
+from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
 from pytest_r1eval.engines.replay import ReplayEngine
 from pytest_r1eval.errors import EngineDiedError, EngineError
@@ -280,4 +280,4 @@ class TestNamedCheckpoint:
         worker.stop()
 
         assert n_stored(run) == N_SAMPLES
-        assert isinstance(StoredRun(folder=run).read(SMOKE.name), MeasuredBaseline)
+        assert isinstance(StoredRun(folder=run).read(SMOKE.name), Measurement)
