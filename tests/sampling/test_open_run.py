@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
-from pytest_r1eval.config.settings import GateKind, Settings
+from pytest_r1eval.config.settings import Settings
+from pytest_r1eval.core.choices import GateKind
 from pytest_r1eval.errors import PlanError
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.sampling.open_run import open_run
@@ -110,7 +111,7 @@ def test_a_run_goes_on_with_its_samples_per_problem(start: Start, before: GateKi
     """The gate's kind stays, and so do the samples it asks for."""
     run = start(before)
     with pytest.raises(PlanError, match="the samples per problem of smoke was 64, and 32 is asked for now"):
-        go_on(run, asked(run, gate=before, samples={"smoke": 32}))
+        go_on(run, asked(run, asked_gate=before, samples={"smoke": 32}))
 
 
 @KINDS
