@@ -25,7 +25,16 @@ from pytest_r1eval.core.records import FinishReason, Outcome, Sample
 from pytest_r1eval.reports import charts
 from pytest_r1eval.reports.appearance import appearance_of, style_of
 from pytest_r1eval.reports.run_report import GateReport, RunReport, outcomes_of, samples_at
-from pytest_r1eval.reports.terminal import TABLE_HEAD, family_lines, gate_lines, gate_row, health_lines, plan_lines
+from pytest_r1eval.reports.terminal import (
+    DOCS,
+    NEXT,
+    TABLE_HEAD,
+    family_lines,
+    gate_lines,
+    gate_row,
+    health_lines,
+    plan_lines,
+)
 from pytest_r1eval.stats.verdicts import Verdict
 
 _HERE = Path(__file__).parent
@@ -197,16 +206,16 @@ def _number_class(name: str) -> str:
 
 def _section(report: RunReport, gate: GateReport, *, embedding: Embedding) -> str:
     result = gate.result
-    first, *lines, next_step = gate_lines(result)
-    plan = plan_lines(result)
+    first, *lines = gate_lines(result)
+    apart = (*plan_lines(result), *_steps(lines))
     name, verdict = _anchor(gate), html_text(gate_row(result)[-1])
     heading = f'{html_text(result.benchmark)} <span class="verdict {style_of(gate.result)}">{verdict}</span>'
     parts = [
         f'<section aria-labelledby="{name}"><h2 id="{name}">{heading}</h2>',
         f"<p>{html_text(first.partition('. ')[2])}</p>",
-        f'<p class="next">{html_text(_sentence(next_step))}</p>',
-        _facts([*_asked(gate), *(line for line in lines if line not in plan)]),
-        _plan(plan),
+        _next(lines),
+        _facts([*_asked(gate), *(line for line in lines if line not in apart)]),
+        _plan(plan_lines(result)),
         *_pictures(gate),
         _problems(gate),
         *_health(gate),
@@ -214,6 +223,22 @@ def _section(report: RunReport, gate: GateReport, *, embedding: Embedding) -> st
         "</section>",
     ]
     return "".join(parts)
+
+
+def _steps(lines: Sequence[str]) -> list[str]:
+    return [line for line in lines if line.startswith((NEXT, DOCS))]
+
+
+def _next(lines: Sequence[str]) -> str:
+    """Show what to do, and link to the page that tells more."""
+    shown = []
+    for line in _steps(lines):
+        if line.startswith(DOCS):
+            page = html_text(line.removeprefix(DOCS))
+            shown.append(f'<p class="soft"><a href="{page}">What this verdict means, and what to do</a></p>')
+        else:
+            shown.append(f'<p class="next">{html_text(_sentence(line))}</p>')
+    return "".join(shown)
 
 
 def _sentence(text: str) -> str:
@@ -268,11 +293,10 @@ def _health(gate: GateReport) -> Iterator[str]:
         yield f'<h3>Health</h3><p class="soft">{html_text(_sentence(first.partition(": ")[2]))}</p>'
     else:
         verdict, word = (Verdict.PASS, "PASS") if health.passes else (Verdict.FAIL_REGRESSED, "FAIL")
-        steps = [line for line in lines if line.startswith("  next: ")]
         yield f'<h3>Health <span class="verdict {appearance_of(verdict).style}">{word}</span></h3>'
         yield f"<p>{html_text(health.truncation.reason)} {html_text(health.no_answer.reason)}</p>"
-        yield from (f'<p class="next">{html_text(_sentence(step))}</p>' for step in steps)
-        yield _facts([line for line in lines if line not in steps])
+        yield _next(lines)
+        yield _facts([line for line in lines if line not in _steps(lines)])
     if gate.lengths.stopped or gate.lengths.truncated:
         means = [] if health is None else [("mean", health.mean_tokens)]
         if health is not None and health.baseline_mean_tokens is not None:

@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.judging.result import GateResult, ProblemTitle, false_alarm, gate_alpha
 from pytest_r1eval.reports.appearance import HEALTHY, UNHEALTHY, appearance_of, word_of
+from pytest_r1eval.reports.documentation import health_page, verdict_page
 from pytest_r1eval.stats.multiplicity import FallenProblem, FallenProblems, family_wise_error
 from pytest_r1eval.stats.planning import SequentialPlan, detectable_rise
 from pytest_r1eval.stats.tests import StandardErrorName
 from pytest_r1eval.stats.verdicts import Judgement, Verdict
 
 MAX_FALLEN_SHOWN = 10
+NEXT, DOCS = "  next: ", "  docs: "
+"""How the lines begin that say what to do, and which page tells more."""
 REARRANGED_P = 0.001
 """Below this the problems' moves are worth a note; at four benchmarks a release it cries wolf once in 250."""
 
@@ -98,7 +101,13 @@ def gate_lines(result: GateResult) -> list[str]:
     lines += [f"  ledger: {line}" for line in result.attempts.lines] if result.attempts else []
     lines += [f"  recorded: {result.recorded}"] if result.recorded else []
     lines += [f"  candidate: {result.candidate}"] if result.candidate else []
-    return [printable(line) for line in (*lines, f"  next: {judgement.next_step}")]
+    lines += [f"{NEXT}{judgement.next_step}", *_documented(verdict_page(judgement.verdict))]
+    return [printable(line) for line in lines]
+
+
+def _documented(page: str | None) -> list[str]:
+    """Name the page behind a next step; nothing where the installed package names no documentation."""
+    return [] if page is None else [f"{DOCS}{page}"]
 
 
 def _truncated_message(result: GateResult) -> str:
@@ -190,5 +199,6 @@ def health_lines(result: GateResult) -> list[str]:
     lines.append(f"  mean tokens: {health.mean_tokens:.0f}{baseline}")
     lines += [f"  warning: {warning}" for warning in health.warnings]
     failing = [judged for judged in (health.truncation, health.no_answer) if judged.verdict is not Verdict.PASS]
-    lines += dict.fromkeys(f"  next: {judged.next_step}" for judged in failing)
+    lines += dict.fromkeys(f"{NEXT}{judged.next_step}" for judged in failing)
+    lines += _documented(health_page()) if failing else []
     return [printable(line) for line in lines]
