@@ -148,6 +148,9 @@ class EngineFactory:
         grades_here: Whether answers are graded by this process; a recording may bring its grades.
         keeps_ledger: Whether a verdict goes into the ledger, and answers the same question later.
         packages: Distributions whose versions decide which answers come.
+        answering_arguments: The ``--r1-engine-arg`` that decide which answers come, so that another value is another
+            question to the ledger; None for all of them.
+        sizing_arguments: Those that change what memory holds, so that the engine alone knows whether it fits.
     """
 
     build: Callable[[EngineParts], Engine]
@@ -157,6 +160,13 @@ class EngineFactory:
     grades_here: Callable[[Settings], bool] = _yes
     keeps_ledger: Callable[[Settings], bool] = _yes
     packages: tuple[str, ...] = ()
+    answering_arguments: frozenset[str] | None = None
+    sizing_arguments: frozenset[str] = frozenset()
+
+    def decides(self, argument: str, value: object) -> bool:
+        """Whether an engine argument decides which answers come; a value that changes nothing does not."""
+        known = self.answering_arguments
+        return (known is None or argument in known) and value not in (None, {}, "", "auto")
 
 
 @cache

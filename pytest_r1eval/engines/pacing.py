@@ -1,7 +1,7 @@
 """
 How much a server is asked at once, and how long it is waited for; knows nothing of HTTP.
 
-Nobody tells us what a server can take, so the window is found as TCP finds it [1]_: it
+What a server can take is unknown, so the window is found as TCP finds it [1]_: it
 grows with every answer, twice as fast until the first setback, and is halved once for
 all requests that were under way when a setback came. Waits grow exponentially and are
 drawn over their whole range, so that a thousand requests that failed together do not

@@ -46,7 +46,7 @@ class Machine:
     Attributes:
         gpus: In the caller's order; empty on a CPU.
         cpus: CPU numbers.
-        n_bytes: Main memory; None if nobody says.
+        n_bytes: Main memory; None if unknown.
     """
 
     gpus: tuple[Gpu, ...] = ()

@@ -2,7 +2,7 @@
 Ends an engine's processes when the process that started them is gone.
 
 vLLM's engine core is a child in its own process, and outlives a parent that was
-killed: it would hold the GPU until somebody looks. A reaper is a small program
+killed: it would hold the GPU until a person looks. A reaper is a small program
 that waits for the end of its standard input, which the kernel closes when the
 parent dies in whatever way, and then kills every process that was started with
 the engine's marker in its environment. It looks for them all along: a process
@@ -121,6 +121,6 @@ def marked_processes(engine: str, *, seen: set[str]) -> set[Process]:
             is_marked = entry in (folder / "environ").read_bytes().split(b"\0")
             if is_marked and _TRACKER not in (folder / "cmdline").read_bytes():
                 found.add(Process.of(folder))
-        except OSError:  # ended meanwhile, or somebody else's
+        except OSError:  # ended meanwhile, or another user's
             continue
     return found

@@ -1,7 +1,7 @@
 """
 An engine that answers from a recorded run.
 
-It serves the question "what would this gate have said", and tests of the plugin
+It answers what this gate would have decided, and serves tests of the plugin
 that need a thousand runs and no model. Problem and sample index choose the
 response, so a replayed run is the recorded run in every mode.
 """
@@ -28,7 +28,7 @@ class ReplayOptions:
     Attributes:
         n_concurrent: Requests in flight.
         delay_s: How long every answer takes, so that a run lasts long enough to watch it or to kill it.
-        regrade: Whether the recorded responses are graded anew, by this process's graders.
+        regrade: Whether the recorded responses are graded again, by this process's graders.
         ledger: Whether the ledger is asked and told, as if the responses were drawn now.
 
     Raises:

@@ -7,7 +7,7 @@ the batch nor the worker that drew it. CUDA graphs stay on: vLLM's defaults deci
 where LightEval's backend forces eager mode and 128 sequences.
 
 Text is made of an answer's tokens once, when it is complete. vLLM makes it token by
-token, for streaming and stop strings, which nobody here asks for: with it, its front
+token, for streaming and stop strings, which nothing here asks for: with it, its front
 end spends 3.9 microseconds on a token instead of 0.7 and 0.4 at the end (perf/README.md).
 """
 
@@ -217,7 +217,7 @@ def decoded(tokenizer: Tokenizer, ids: Sequence[int], *, after: Sequence[int]) -
     Args:
         tokenizer: The model's.
         ids: The answer's tokens.
-        after: The prompt's last tokens; some tokenizers drop a space in front of what stands first.
+        after: The prompt's last tokens; some tokenizers drop a space in front of the first token.
     """
     prompt = tokenizer.decode(list(after))
     whole = tokenizer.decode([*after, *ids])
@@ -231,7 +231,7 @@ def _output_to(log: Path) -> Iterator[None]:
     Let processes started meanwhile write to a log instead of the terminal.
 
     vLLM's engine core is a child that inherits our standard output and error, and
-    its last words are the only place where the root cause of a failed start stands.
+    its last output alone names the root cause of a failed start.
     pytest's capture moves the same two descriptors, so ours are put back only where
     they are still ours.
     """
@@ -344,4 +344,17 @@ def _build(parts: EngineParts) -> VllmEngine:
     )
 
 
-FACTORY = EngineFactory(build=_build, loads_model=True, packages=ENGINES)
+FACTORY = EngineFactory(
+    build=_build,
+    loads_model=True,
+    packages=ENGINES,
+    answering_arguments=frozenset(
+        ("hf_overrides", "kv_cache_dtype", "load_format", "model_impl", "quantization", "rope_scaling", "rope_theta",
+         "speculative_config")
+    ),
+    sizing_arguments=frozenset(
+        ("cpu_offload_gb", "gpu_memory_utilization", "hf_overrides", "kv_cache_dtype", "kv_cache_memory_bytes",
+         "max_model_len", "pipeline_parallel_size", "quantization", "tensor_parallel_size")
+    ),
+)  # fmt: skip
+"""Of vLLM's arguments a few make another model of the weights; all others change memory, speed or the batch."""

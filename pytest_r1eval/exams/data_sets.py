@@ -160,7 +160,7 @@ def _hub_commit(repo: str, *, revision: str | None) -> str:
         return str(HfApi().dataset_info(repo, revision=revision, timeout=_HUB_TIMEOUT_S).sha)
     except HfHubHTTPError:
         raise
-    except Exception:  # transports differ between releases of the client: whatever it is, nobody answered
+    except Exception:  # transports differ between releases of the client: whatever it is, no answer came
         if revision is None:
             raise
         constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True

@@ -28,12 +28,6 @@ from pytest_r1eval.core.choices import GateKind
 from pytest_r1eval.engines.engine import engine_named, recording_of
 from pytest_r1eval.runs.reading import RunReader
 
-ANSWERING_ARGUMENTS = frozenset(
-    ("hf_overrides", "kv_cache_dtype", "load_format", "model_impl", "quantization", "rope_scaling", "rope_theta",
-     "speculative_config")
-)  # fmt: skip
-"""Engine arguments that make another model of the weights; all others change memory, speed or the batch."""
-
 _CHUNK_BYTES = 1 << 20
 
 
@@ -77,7 +71,7 @@ def _drawn(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> 
         "tasks": _file_digest(settings.tasks) if own_tasks and settings.tasks is not None else None,
         "data": None if settings.data is None else _folder_digest(settings.data),
         "dtype": settings.dtype,
-        "arguments": {key: value for key, value in settings.engine_args.items() if _changes_answers(key, value)},
+        "arguments": {key: value for key, value in settings.engine_args.items() if engine.decides(key, value)},
         "packages": [f"{name} {version}" for name in (*engine.packages, "lighteval") if (version := _version(name))],
         "devices": sorted(set(_gpu_models())) if engine.loads_model else [],
     }
@@ -98,11 +92,6 @@ def _recorded(benchmark: Benchmark, settings: Settings, recording: Path) -> Mapp
         "prompts": plan.prompts,
         "samples": settings.samples.get(benchmark.name, plan.samples_per_problem),
     }
-
-
-def _changes_answers(name: str, value: object) -> bool:
-    """Whether an engine argument makes another model of the weights; what says nothing, or "auto", does not."""
-    return name in ANSWERING_ARGUMENTS and value not in (None, {}, "", "auto")
 
 
 def _version(package: str) -> str | None:

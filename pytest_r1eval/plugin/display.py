@@ -4,7 +4,7 @@ A run's progress on a terminal, beside pytest's own output and never in it.
 Three things write to the screen at the same time: pytest, its capture, and this.
 So the stream is a duplicate of the terminal's, taken while nothing is captured,
 and lives below a scroll region: the last rows of the screen are reserved, as apt
-does for its progress bar, and whatever anybody prints scrolls above them. A
+does for its progress bar, and all other output scrolls above them. A
 display that redraws in place (rich's Live) would have to know of every line that
 pytest, xdist or a user's plugin prints. Where there is no terminal, whole lines
 are written now and then.
@@ -73,7 +73,7 @@ class Lines:
         stream: Where they go; not closed.
         prefix: What each begins with.
         interval_s: Seconds between two.
-        is_mid_line: Whether somebody else has left the cursor within a line.
+        is_mid_line: Whether another writer has left the cursor within a line.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class Table:
         self._reserved: tuple[os.terminal_size, int] | None = None
 
     def show(self, seen: Sequence[Seen], *, at_s: float) -> None:  # noqa: ARG002 - drawn at every look
-        """Draw the table anew; one write, so that nobody's output comes between."""
+        """Draw the table again; one write, so that no other output comes between."""
         size = self._size()
         rows = table_rows(seen, width=size.columns, has_colour=self._has_colour)[: max(0, size.lines - MIN_ROWS_LEFT)]
         text = ""
@@ -259,7 +259,7 @@ def display_on(
         environ: The environment; a terminal that calls itself dumb gets lines, and NO_COLOR no colours [1]_.
         prefix: What each line begins with, where lines are written.
         interval_s: Seconds between lines.
-        is_mid_line: Whether somebody else has left the cursor within a line.
+        is_mid_line: Whether another writer has left the cursor within a line.
 
     References:
         .. [1] https://no-color.org
@@ -381,7 +381,7 @@ def start_progress(config: pytest.Config, run: Path, *, benchmarks: Sequence[str
 
 
 def duplicate_of(stream: TextIO) -> TextIO | None:
-    """Open a stream's file once more, for capture not to redirect; None where it has none, and nobody redirects it."""
+    """Open a stream's file once more, for capture not to redirect; None where it has none to redirect."""
     try:
         file_descriptor = os.dup(stream.fileno())
     except io.UnsupportedOperation:

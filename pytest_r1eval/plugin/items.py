@@ -40,7 +40,7 @@ class Work(Protocol):
 
     def finish(self, benchmark: str) -> None:
         """
-        Wait until a benchmark has no unit left, whoever did the work.
+        Wait until a benchmark has no unit left, in whichever process.
 
         Raises:
             R1EvalError: If it cannot be finished.
@@ -181,7 +181,7 @@ class Ending(Enum):
         return cls.PASSED if passes else cls.FAILED
 
 
-def red(words: str) -> ReprExceptionInfo:
+def red(message: str) -> ReprExceptionInfo:
     """
     Return what a red gate says in pytest's own form, which other plugins take apart.
 
@@ -189,8 +189,8 @@ def red(words: str) -> ReprExceptionInfo:
     whose text is a plain string has no first line: in CI, and under ``-vv``, pytest repeats every line of it in its
     short summary.
     """
-    crash = ReprFileLocation(path=ROOT_ID, lineno=1, message=words.partition("\n")[0])
-    trace = ReprTraceback(reprentries=[ReprEntryNative([f"{words}\n"])], extraline=None, style="native")
+    crash = ReprFileLocation(path=ROOT_ID, lineno=1, message=message.partition("\n")[0])
+    trace = ReprTraceback(reprentries=[ReprEntryNative([f"{message}\n"])], extraline=None, style="native")
     return ReprExceptionInfo(reprtraceback=trace, reprcrash=crash)
 
 
@@ -199,7 +199,7 @@ def gate_reports(
     gate: str,
     ending: Ending,
     *,
-    words: str,
+    message: str,
     properties: tuple[tuple[str, str], ...] = (),
 ) -> Iterator[pytest.TestReport]:
     """
@@ -209,23 +209,23 @@ def gate_reports(
         benchmark: The benchmark that was judged.
         gate: Which of its gates: ``pass@1`` or ``health``.
         ending: How it ends; one that could not be judged is an error, not a failure.
-        words: What a person reads.
+        message: What a person reads.
         properties: What a program reads in JUnit's XML.
     """
     marks = (benchmark.mark,)
-    yield from _reports(f"{benchmark.name}::{gate}", ending, words=words, marks=marks, properties=properties)
+    yield from _reports(f"{benchmark.name}::{gate}", ending, message=message, marks=marks, properties=properties)
 
 
-def upload_reports(ending: Ending, *, words: str) -> Iterator[pytest.TestReport]:
+def upload_reports(ending: Ending, *, message: str) -> Iterator[pytest.TestReport]:
     """Make the reports of an upload that the run's exit code depends on."""
-    yield from _reports("upload", ending, words=words, marks=())
+    yield from _reports("upload", ending, message=message, marks=())
 
 
 def _reports(
     name: str,
     ending: Ending,
     *,
-    words: str,
+    message: str,
     marks: tuple[str, ...],
     properties: tuple[tuple[str, str], ...] = (),
 ) -> Iterator[pytest.TestReport]:
@@ -246,10 +246,10 @@ def _reports(
             location=(ROOT_ID, None, name),
             keywords=dict.fromkeys((name, *marks, ROOT_ID), 1),
             outcome=outcome,
-            longrepr={"passed": None, "failed": red(words), "skipped": (ROOT_ID, 0, words)}[outcome],
+            longrepr={"passed": None, "failed": red(message), "skipped": (ROOT_ID, 0, message)}[outcome],
             when=phase,
             user_properties=list(properties) if phase == "teardown" else [],
-            sections=[("r1eval", words)] if phase == "call" and outcome == "passed" else [],
+            sections=[("r1eval", message)] if phase == "call" and outcome == "passed" else [],
             duration=0.0,
             start=now,
             stop=now,

@@ -1,5 +1,5 @@
 """
-What one pytest process does in a run: works, judges, or both.
+What one pytest process does in a run: works, judges, or both; what its end consists of is `reporting`'s.
 
 Alone, a process works and judges. Under xdist the controller judges and the workers
 work; they share nothing but the run's folder. The judge never asks who did what:
@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, suppress
-from dataclasses import replace
 from enum import Enum, auto
 from functools import cached_property
 from pathlib import Path
@@ -26,8 +25,6 @@ from _pytest import runner
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.benchmarks import LIVECODEBENCH_WINDOWS, Benchmark
-from pytest_r1eval.core.choices import Family
-from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.engines.devices import Places
 from pytest_r1eval.engines.engine import recording_of
@@ -35,14 +32,8 @@ from pytest_r1eval.engines.placement import Placement
 from pytest_r1eval.errors import PlanError, R1EvalError, StoreError
 from pytest_r1eval.exams.catalog import names_of
 from pytest_r1eval.plugin import items
-from pytest_r1eval.plugin.wiring import (
-    N_SCORING_PROCESSES_PER_WORKER,
-    anchor_of,
-    build_worker,
-    code_grading_of,
-    rule_of,
-    shelf_of,
-)
+from pytest_r1eval.plugin.reporting import Reporting, Selection
+from pytest_r1eval.plugin.wiring import anchor_of, build_worker, rule_of, shelf_of
 from pytest_r1eval.runs.lock import RunLock
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME, Store
@@ -50,12 +41,10 @@ from pytest_r1eval.runs.work_queue import WorkQueue
 from pytest_r1eval.sampling.open_run import open_run
 
 if TYPE_CHECKING:
-    from pytest_r1eval.judging.result import GateResult
     from pytest_r1eval.ledger.book import Entry
-    from pytest_r1eval.plugin.answering import Desk, Inquiry, Standing
+    from pytest_r1eval.plugin.answering import Desk
     from pytest_r1eval.plugin.display import LiveProgress
     from pytest_r1eval.plugin.items import Work
-    from pytest_r1eval.runs.slices import SliceResult
     from pytest_r1eval.sampling.worker import Worker
 
 ORPHAN_POLL_S = 0.5
@@ -102,8 +91,6 @@ class RunSession:
     ) -> None:
         self._config = config
         self._is_answered = is_answered
-        self._inquiries: dict[str, Inquiry] = {}
-        self._answers: dict[str, Entry] = {}
         self._placement = placement
         self._places = Places()
         self._settings = settings
@@ -112,14 +99,10 @@ class RunSession:
         self._run = run
         self._role = role_of(config)
         self._worker: Worker | None = None
-        self._selected: tuple[str, ...] = ()
-        self._results: list[GateResult] = []
-        self._workflow_commands: tuple[str, ...] = ()
-        self._slice_results: tuple[SliceResult, ...] = ()
+        self._selection = Selection()
+        self._reporting = Reporting(config, settings=settings, catalog=catalog, checkpoint=checkpoint, run=run)
         self._lock: RunLock | None = None
         self._progress: LiveProgress | None = None
-        self._closing_words: tuple[str, ...] = ()
-        self._regraded: tuple[str, ...] = ()
         self._is_interrupted = False
         self._is_counted = False
 
@@ -187,14 +170,14 @@ class RunSession:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
         """Begin the run as soon as the first worker knows what is selected."""
-        if not self._selected:
+        if not self._selection.names:
             self._begin(list(ids))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:  # noqa: ANN401 - xdist is untyped
         """Hand a dead worker's units to the living at once; its lease would run for a minute."""
         self._places.leave(node.gateway.id)
-        if self._selected and self._settings.judge_only is None:
+        if self._selection.names and self._settings.judge_only is None:
             # An error here is the judge's to say: it reads the same file.
             with suppress(StoreError), closing(Store.open(self._run)) as store:
                 WorkQueue(store).release_worker(node.gateway.id)
@@ -253,7 +236,7 @@ class RunSession:
         """Add the gates to pytest's total, once the total exists."""
         session = self._config.pluginmanager.get_plugin("session")
         if self._role.judges and not self._is_counted and isinstance(session, pytest.Session):
-            session.testscollected += items.N_GATES * len(self._selected)
+            session.testscollected += items.N_GATES * len(self._selection.names)
             session.testscollected += self._settings.upload_required and self._settings.slice is None
             self._is_counted = True
 
@@ -269,54 +252,31 @@ class RunSession:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show the gate."""
-        if self._role.judges and self._is_interrupted and self._selected:
+        if self._role.judges and self._is_interrupted and self._selection.names:
             slice_ = "" if self._settings.slice is None else f" --r1-slice {self._settings.slice}"
             terminalreporter.write_line(
                 "r1eval: interrupted, nothing was judged. What was generated is stored; "
                 f"go on with --r1-resume {self._run}{slice_}"
             )
-        for line in [line for result in self._slice_results for line in ("", *result.words)]:
-            terminalreporter.write_line(line)
-        if not self._results:
-            return
-        from pytest_r1eval.reports.appearance import colour_of  # noqa: PLC0415
-        from pytest_r1eval.reports.terminal import family_lines, gate_lines, gate_table  # noqa: PLC0415
-
-        terminalreporter.section("r1eval: may this checkpoint ship?")
-        colours = [{}, {}, *map(colour_of, self._results)]
-        for line, colour in zip(gate_table(self._results), colours, strict=True):
-            terminalreporter.write_line(line, **colour)
-        for line in (*family_lines(self._results), *self._regraded):
-            terminalreporter.write_line(line)
-        passed = [result for result in self._results if result.judgement.passes]
-        for line in [line for result in passed for line in ("", *gate_lines(result))]:
-            terminalreporter.write_line(line)
-        terminalreporter.write_line("")
-        runs = [self._run] if self._drawn else [self._desk.ledger.run_of(entry) for entry in self._answers.values()]
-        for run in dict.fromkeys(runs):
-            terminalreporter.write_line(f"run: {run}")
-        for line in self._closing_words:
-            terminalreporter.write_line(line)
-        for line in self._workflow_commands:
-            terminalreporter.write_line(line)
+        self._reporting.show(terminalreporter)
 
     def _begin(self, nodeids: list[str]) -> None:
         """Create or resume the run's store for what is selected."""
         names = [name for nodeid in nodeids if (name := items.benchmark_of(nodeid)) is not None]
-        self._selected = tuple(name for name in self._catalog if name in names)
-        if not self._selected:  # whatever else is selected: green tests without a gate would be exit code 0
+        self._selection = Selection(names=tuple(name for name in self._catalog if name in names))
+        if not self._selection.names:  # whatever else is selected: green tests without a gate would be exit code 0
             raise pytest.UsageError(f"{self._choice()} selects no benchmark; {marks_hint(self._catalog)}")
         try:
             with self._desk.locked():
-                self._inquire()
-                if self._drawn:
+                self._selection = self._asked(self._selection.names)
+                if self._selection.drawn:
                     self._open()
         except R1EvalError as error:
             raise pytest.UsageError(printable(str(error))) from error
-        if self._settings.judge_only is None and self._drawn:
+        if self._settings.judge_only is None and self._selection.drawn:
             from pytest_r1eval.plugin.display import start_progress  # noqa: PLC0415 - imports the statistics
 
-            self._progress = start_progress(self._config, self._run, benchmarks=self._drawn)
+            self._progress = start_progress(self._config, self._run, benchmarks=self._selection.drawn)
 
     def _choice(self) -> str:
         """Return the options that chose what is run."""
@@ -325,46 +285,44 @@ class RunSession:
         deselected = " with --deselect" if option.deselect else ""
         return f"-m {option.markexpr!r}{keyword}{deselected}"
 
-    @property
-    def _drawn(self) -> tuple[str, ...]:
-        """The benchmarks that this run is about; the others have their verdicts already."""
-        return tuple(name for name in self._selected if name not in self._answers)
-
-    def _inquire(self) -> None:
+    def _asked(self, names: tuple[str, ...]) -> Selection:
         """
-        Ask the ledger of what is selected.
+        Ask the ledger about what is selected.
 
         Raises:
             PlanError: If a run is to be gone on with that is not this one.
         """
-        self._inquiries = self._desk.inquire(self._selected, run=self._run)
+        inquiries = self._desk.inquire(names, run=self._run)
+        answers: dict[str, Entry] = {}
         goes_on = self._desk.ledger.name_of(self._run) if self._settings.goes_on else None
-        for name, inquiry in self._inquiries.items():
+        for name, inquiry in inquiries.items():
             answer, unfinished = inquiry.answer, inquiry.goes_on
             if answer is not None and answer.run != goes_on:
-                self._answers[name] = answer
+                answers[name] = answer
             if unfinished is not None and unfinished.run != goes_on:
                 run = self._desk.ledger.run_of(unfinished)
                 raise PlanError(
                     f"{name}: a run of these weights is not finished, and is gone on with before another is drawn; "
                     f"expected --r1-resume {run}, with the same options"
                 )
+        return Selection(names=names, inquiries=inquiries, answers=answers)
 
     def _open(self) -> None:
-        inquiries = [self._inquiries[name] for name in self._drawn if name in self._inquiries]
+        drawn = self._selection.drawn
+        inquiries = [self._selection.inquiries[name] for name in drawn if name in self._selection.inquiries]
         opened = open_run(
             self._run,
             settings=self._settings,
             catalog=self._catalog,
             checkpoint=self._checkpoint,
-            selected=self._drawn,
+            selected=drawn,
             seed=self._desk.seed(inquiries) if inquiries and not self._settings.goes_on else None,
-            asked=self._desk.asked(self._drawn),
+            asked=self._desk.asked(drawn),
         )
         self._lock = opened.lock
         with closing(opened.store) as store:
             if self._settings.judge_only is None:
-                WorkQueue(store).select(self._drawn)
+                WorkQueue(store).select(drawn)
             if inquiries:
                 self._desk.begin(inquiries, run=self._run, seed=store.header.seed)
 
@@ -423,173 +381,8 @@ class RunSession:
             self._config.issue_config_time_warning(warning, stacklevel=1)
 
     def _judge(self) -> None:
-
-        if not self._selected:
-            return
-        self._check_checkpoint()
-        if self._settings.slice is not None:
-            self._report_slice(self._settings.slice)
-            return
-        try:
-            found = {name: self._desk.stored(self._inquiries[name], entry) for name, entry in self._answers.items()}
-            if self._drawn:
-                found |= {result.benchmark: result for result in self._judged()}
-            self._results += [found[name] for name in self._selected]
-        except R1EvalError as error:
-            raise pytest.UsageError(printable(f"the run cannot be judged: {error}")) from error
-        for result in self._results:
-            self._report(result)
-        self._finish()
-        self._tell_github()
-
-    def _judged(self) -> tuple[GateResult, ...]:
-        """Judge what was drawn, and tell the ledger."""
-        from pytest_r1eval.judging.judge import Judge  # noqa: PLC0415 - imports the statistics
-
-        with closing(Store.open(self._run)) as store:
-            if self._settings.regrades:
-                self._regrade(store)
-            shelf = shelf_of(self._settings, self._checkpoint, run=self._run)
-            asked = {name: inquiry.asked for name, inquiry in self._inquiries.items()}
-            standings: dict[str, Standing] = {}
-            if not self._settings.regrades:
-                standings = self._desk.standings(RunReader(store), self._drawn, asked=asked, family=self._selected)
-            judge = Judge(
-                store=store,
-                shelf=replace(shelf, lineage=shelf.lineage or store.header.lineage),  # a run that is judged again
-                anchor=anchor_of(self._settings, self._checkpoint, run=self._run),
-                rule=rule_of(self._settings, n_gates=len(self._selected)),
-                save_as=self._settings.save_baseline,
-                is_holm=self._settings.family is Family.HOLM,
-                earlier={name: standing.added for name, standing in standings.items()},
-                attempts={name: standing.attempts for name, standing in standings.items()},
-            )
-            results = judge.judge([self._catalog[name] for name in self._drawn])
-            self._desk.tell(RunReader(store), results, standings)
-        return results
-
-    def _regrade(self, store: Store) -> None:
-        """Let `--r1-grader` grade a stored run's programs again, and say so."""
-        from pytest_r1eval.judging.regrade import regrade  # noqa: PLC0415 - only where it is asked for
-
-        regraded = regrade(
-            store,
-            [self._catalog[name] for name in self._selected],
-            code=code_grading_of(self._settings),
-            n_processes=N_SCORING_PROCESSES_PER_WORKER,
-        )
-        self._regraded = tuple(one.line for one in regraded)
-
-    def _check_checkpoint(self) -> None:
-        """Read the checkpoint once more before anything is said of it; a run that is only judged has none."""
-        changes = self._checkpoint.changes(reread=True)
-        if changes:
-            with suppress(StoreError), closing(Store.open(self._run)) as store:  # the judge reads the same file
-                store.note_changed_checkpoint(changes)
-
-    def _finish(self) -> None:
-        """Write and upload what is kept of the run; a failure stands beside the verdicts."""
-        from pytest_r1eval.upload.after_verdict import finish, finish_again  # noqa: PLC0415 - imports the statistics
-
-        settings = self._settings
-        if self._drawn:
-            finished = finish(
-                self._run,
-                [result for result in self._results if result.benchmark not in self._answers],
-                tasks={name: self._catalog[name].task for name in self._drawn},
-                wishes=settings.upload_wishes,
-                when=settings.upload_when,
-                reports=settings.reports,
-                index=settings.output_dir if self._run.is_relative_to(settings.output_dir) else None,
-            )
-        else:
-            runs = dict.fromkeys(self._desk.ledger.run_of(entry) for entry in self._answers.values())
-            finished = finish_again(
-                [*runs],
-                self._results,
-                wishes=settings.upload_wishes,
-                when=settings.upload_when,
-                reports=settings.reports,
-            )
-        self._closing_words = (*self._not_recorded(), *finished.reports, *finished.lines)
-        if self._settings.upload_required:
-            ending = {True: items.Ending.PASSED, False: items.Ending.ERROR, None: items.Ending.SKIPPED}
-            words = "\n".join(finished.lines)
-            self._log(items.upload_reports(ending[finished.is_uploaded], words=words))
-
-    def _not_recorded(self) -> tuple[str, ...]:
-        """Say how a stored run becomes a baseline, where --r1-save-baseline finds nothing that was drawn."""
-        name = self._settings.save_baseline
-        if name is None:
-            return ()
-        runs = [self._desk.ledger.run_of(entry) for entry in self._answers.values()]
-        return tuple(
-            f"not recorded, as nothing was drawn; record the stored run: r1eval baseline record {run} {name}"
-            for run in dict.fromkeys(runs)
-        )
-
-    def _tell_github(self) -> None:
-        """Put the table on the job's summary page and annotate what is not green; elsewhere nothing happens."""
-        from pytest_r1eval.reports.github import workflow_commands, write_summary  # noqa: PLC0415 - the same
-        from pytest_r1eval.upload.after_verdict import noted  # noqa: PLC0415 - imports the statistics
-
-        failures: list[str] = []
-        is_job = True
-        with noted("GitHub summary", failures):
-            is_job = write_summary(os.environ, self._results, title=f"{self._checkpoint.name}: may it ship?")
-        with noted("GitHub annotations", failures):
-            self._workflow_commands = tuple(workflow_commands(self._results)) if is_job else ()
-        self._closing_words = (*self._closing_words, *failures)
-
-    def _report_slice(self, part: Slice) -> None:
-        """Say of a machine's slice whether it is whole; the verdict is the merged run's."""
-        from pytest_r1eval.runs.slices import slice_results  # noqa: PLC0415 - imports the statistics
-
-        try:
-            with closing(RunReader.open(self._run)) as run:
-                self._slice_results = slice_results(run, part, self._selected)
-        except R1EvalError as error:
-            raise pytest.UsageError(printable(f"the slice cannot be read: {error}")) from error
-        for result in self._slice_results:
-            ending = items.Ending.SKIPPED if result.refusal is None else items.Ending.ERROR
-            self._emit(result.benchmark, "pass@1", ending, result.words)
-            words = [f"{result.benchmark}: health is judged with the merged run."]
-            self._emit(result.benchmark, "health", items.Ending.SKIPPED, words)
-
-    def _report(self, result: GateResult) -> None:
-        """Emit the two reports of a benchmark, as pytest would of two tests."""
-        from pytest_r1eval.reports.appearance import JUnit, appearance_of  # noqa: PLC0415 - imports the statistics
-        from pytest_r1eval.reports.properties import properties_of  # noqa: PLC0415
-        from pytest_r1eval.reports.terminal import gate_lines, health_lines  # noqa: PLC0415
-
-        judgement, health = result.judgement, result.health
-        pass_at_1 = items.Ending.of(passes=judgement.passes)
-        if appearance_of(judgement.verdict).junit is JUnit.ERROR:
-            pass_at_1 = items.Ending.ERROR
-        healthy = items.Ending.SKIPPED if health is None else items.Ending.of(passes=health.passes)
-        properties = properties_of(result, run=str(self._run))
-        self._emit(result.benchmark, "pass@1", pass_at_1, gate_lines(result), properties)
-        self._emit(result.benchmark, "health", healthy, health_lines(result))
-
-    def _emit(
-        self,
-        benchmark: str,
-        gate: str,
-        ending: items.Ending,
-        words: list[str],
-        properties: tuple[tuple[str, str], ...] = (),
-    ) -> None:
-        text = "\n".join(words)
-        self._log(items.gate_reports(self._catalog[benchmark], gate, ending, words=text, properties=properties))
-
-    def _log(self, reports: Iterable[pytest.TestReport]) -> None:
-        """Report one gate the way pytest reports a test."""
-        hook = self._config.hook
-        for report in reports:
-            if report.when == "setup":
-                hook.pytest_runtest_logstart(nodeid=report.nodeid, location=report.location)
-            hook.pytest_runtest_logreport(report=report)
-        hook.pytest_runtest_logfinish(nodeid=report.nodeid, location=report.location)
+        if self._selection.names:
+            self._reporting.judge(self._selection, self._desk)
 
 
 def stop_when_orphaned(worker: Worker, parent: int) -> None:

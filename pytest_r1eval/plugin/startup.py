@@ -128,7 +128,7 @@ def register(config: pytest.Config) -> None:
     )
     _forgive_dead_engines(config)
     if config.args_source is not config.ArgsSource.ARGS:
-        # Nobody named a path: judge, and leave the user's own tests and their marks alone.
+        # No path was named: judge, and leave the user's own tests and their marks alone.
         config.args.clear()
     config.args.append(str(items.ANCHOR))
 

@@ -46,21 +46,6 @@ if TYPE_CHECKING:
 N_SCORING_PROCESSES_PER_WORKER = 4
 """At most; grading takes milliseconds a response, so a few keep up with any engine."""
 
-_SIZING_ARGUMENTS = frozenset(
-    (
-        "cpu_offload_gb",
-        "gpu_memory_utilization",
-        "hf_overrides",
-        "kv_cache_dtype",
-        "kv_cache_memory_bytes",
-        "max_model_len",
-        "pipeline_parallel_size",
-        "quantization",
-        "tensor_parallel_size",
-    )
-)
-"""Engine arguments that change what memory holds; vLLM alone then knows whether it fits."""
-
 
 def checkpoint_of(settings: Settings) -> Checkpoint:
     """
@@ -95,7 +80,10 @@ def placement_of(
     Raises:
         PlanError: If they cannot fit, with the arithmetic.
     """
-    if settings.judge_only is not None or not engine_named(settings.engine).loads_model:
+    if settings.judge_only is not None:
+        return None
+    engine = engine_named(settings.engine)
+    if not engine.loads_model:
         return None
     asked = settings.max_model_len or Sampling().max_model_length
     demand = Demand(
@@ -106,7 +94,7 @@ def placement_of(
         utilization=settings.gpu_memory_utilization,
         tensor_parallel_size=settings.tp,
         engines_per_gpu=settings.engines_per_gpu,
-        is_sized_by_user=bool(_SIZING_ARGUMENTS & set(settings.engine_args)),
+        is_sized_by_user=not engine.sizing_arguments.isdisjoint(settings.engine_args),
     )
     return placed(demand, machine, n_workers=n_workers)
 

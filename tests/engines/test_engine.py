@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.config.engine_names import GROUP
-from pytest_r1eval.engines.engine import EngineFactory
+from pytest_r1eval.engines.engine import EngineFactory, engine_named
 from tests.requirements import LIGHTEVAL
 from tests.toys import write_shard, write_tokenizer
 
@@ -104,6 +104,28 @@ class TestRegistry:
         judged.stdout.fnmatch_lines(["smoke *PASS*"])
         (baseline,) = (pytester.path / "baselines" / "local").glob("base.json")
         assert '"calculator 1"' in baseline.read_text()
+
+
+class TestArguments:
+    """What --r1-engine-arg means to the ledger."""
+
+    @pytest.mark.parametrize(
+        ("answering", "argument", "value", "expected"),
+        [
+            (None, "style", "lazy", True),
+            (None, "style", "auto", False),
+            (frozenset({"style"}), "style", "lazy", True),
+            (frozenset({"style"}), "n_threads", 4, False),
+            (frozenset(), "style", "lazy", False),
+        ],
+    )
+    def test_every_argument_is_part_of_the_question_unless_the_factory_knows_better(
+        self, *, answering: frozenset[str] | None, argument: str, value: object, expected: bool
+    ) -> None:
+        """A stranger's argument may change the answers, so a stored verdict would be another question's."""
+        factory = EngineFactory(build=engine_named("replay").build, answering_arguments=answering)
+
+        assert factory.decides(argument, value) is expected
 
 
 class TestRefusals:

@@ -16,8 +16,8 @@ from pytest_r1eval.plugin.items import Ending, gate_reports
 def pytest_runtestloop(session):
     result = yield
     for gate, ending in (("pass@1", Ending.FAILED), ("health", Ending.ERROR)):
-        words = f"aime24: {gate} is red.\\n  baseline: ours\\n  next: look"
-        for report in gate_reports(BUILT_IN[0], gate, ending, words=words):
+        message = f"aime24: {gate} is red.\\n  baseline: ours\\n  next: look"
+        for report in gate_reports(BUILT_IN[0], gate, ending, message=message):
             session.config.hook.pytest_runtest_logreport(report=report)
     return result
 """

@@ -143,7 +143,7 @@ class ServerEngine:
         Look who answers, and find out in which form it takes requests.
 
         Raises:
-            EngineError: If nobody answers, or somebody who cannot be the judged model's server.
+            EngineError: If nothing answers, or what answers cannot be the judged model's server.
         """
         if self._session is None and not self._closed.is_set():
             self._session = aiohttp.ClientSession(
@@ -285,7 +285,7 @@ class ServerEngine:
             raise EngineError("the server engine is not started; start it before the first request")
         limits = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
         try:
-            # A redirect would carry the key to somebody who was not named.
+            # A redirect would carry the key to a host that was not named.
             async with self._session.request(
                 method, self._options.url + path, json=body, timeout=limits, allow_redirects=False
             ) as response:
@@ -305,21 +305,21 @@ class ServerEngine:
     def _check_status(self, reply: Reply, path: str) -> None:
         if reply.status == HTTPStatus.OK:
             return
-        said = f"{path} gave status {reply.status}: {self._shown(message_in(reply.body))}"
+        reason = f"{path} gave status {reply.status}: {self._shown(message_in(reply.body))}"
         match reply.status:
             case status if status in _BUSY:
-                raise SetbackError(said, is_busy=True, pause_s=reply.retry_after_s)
+                raise SetbackError(reason, is_busy=True, pause_s=reply.retry_after_s)
             case status if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise SetbackError(said, pause_s=reply.retry_after_s)
+                raise SetbackError(reason, pause_s=reply.retry_after_s)
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
                 known = "the key it was given" if self._options.key.is_given else "a request without a key"
                 raise EngineError(
-                    f"the server at {self._options.url} refuses {known} ({said}); expected access. "
+                    f"the server at {self._options.url} refuses {known} ({reason}); expected access. "
                     f"Set {KEY_VARIABLES[0]} in the environment"
                 )
             case HTTPStatus.NOT_FOUND:
                 raise EngineError(
-                    f"the server at {self._options.url} does not have what it was asked for ({said}); expected an "
+                    f"the server at {self._options.url} does not have what it was asked for ({reason}); expected an "
                     "OpenAI-compatible server of the judged model (/v1/models, /v1/completions). Check --r1-server-url"
                 )
             case status if status < HTTPStatus.BAD_REQUEST:
@@ -327,7 +327,7 @@ class ServerEngine:
                     f"the server at {self._options.url} answers {path} with status {status}; expected an answer, not "
                     "another address. Give the final one as --r1-server-url"
                 )
-        raise RefusalError(said)
+        raise RefusalError(reason)
 
     # Looking
 
@@ -359,7 +359,7 @@ class ServerEngine:
             return None
 
     def _chosen(self, served: tuple[Served, ...]) -> Served:
-        """Pick the judged model: by its name, by where it lies, or as the only one, if nothing speaks against it."""
+        """Pick the judged model: by its name, by its path, or as the only one, if nothing speaks against it."""
         names = self._options.names
         for model in served:
             if model.name in names:
@@ -494,7 +494,7 @@ class ServerEngine:
         )
 
     def _shown(self, text: str) -> str:
-        """Put what a server said on one line, without the key."""
+        """Put a server's text on one line, without the key."""
         return " ".join(self._options.key.blotted(text).split())[:_SHOWN_CHARACTERS]
 
 

@@ -45,4 +45,4 @@ def _build(parts: EngineParts) -> Engine:
     return ServerEngine(options, tokens=lambda: PromptTokenizer(model=checkpoint.model, revision=checkpoint.revision))
 
 
-FACTORY = EngineFactory(build=_build, check=_check)
+FACTORY = EngineFactory(build=_build, check=_check, answering_arguments=frozenset())

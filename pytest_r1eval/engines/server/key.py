@@ -56,5 +56,5 @@ class ApiKey:
         return text if self._text is None else text.replace(self._text, _BLOT)
 
     def blotted_bytes(self, content: bytes) -> bytes:
-        """Return what a server said without the key."""
+        """Return a server's answer without the key."""
         return content if self._text is None else content.replace(self._text.encode(), _BLOT.encode())

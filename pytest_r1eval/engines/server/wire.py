@@ -93,7 +93,7 @@ class RefusalError(Exception):
 
 def is_plausible(served: Served, names: tuple[str, ...]) -> bool:
     """
-    Tell whether what a server says of its only model speaks for the judged one, or says nothing.
+    Whether what a server tells about its only model fits the judged one, or tells nothing.
 
     A path or Hub id names a model by its last part; in the Hub's cache by
     ``models--org--name``. A bare name (``prod``) may stand for anything.
