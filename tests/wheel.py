@@ -1,5 +1,5 @@
 """
-The documents' install lines, from the built wheel, in an environment that has nothing else: `python -m tests.wheel`.
+The install lines of the documents, from the built wheel, in an environment of its own: `python -m tests.wheel DIST`.
 
 The light install is made; the lines of 4 GB and more are compared with the locks, not installed: `make demo` installs
 the lock for a CPU, and it is what the suite runs on.
@@ -81,6 +81,15 @@ def built(folder: Path) -> Path:
     return wheel
 
 
+def check_index(folder: Path) -> None:
+    """Ask what an index asks of an upload, and for files that belong in no wheel."""
+    run([sys.executable, "-m", "twine", "check", "--strict", *map(str, sorted(folder.iterdir()))])
+    insist(is_so=True, what="twine check --strict")
+    for wheel in folder.glob("*.whl"):
+        run([sys.executable, "-m", "check_wheel_contents", str(wheel)])
+    insist(is_so=True, what="check-wheel-contents")
+
+
 def check_content(wheel: Path) -> None:
     """Compare the wheel's files with the repository's."""
     with ZipFile(wheel) as archive:
@@ -91,7 +100,8 @@ def check_content(wheel: Path) -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     insist(package <= names, f"all {len(package)} files of the package are in the wheel, the smoke exams among them")
-    baselines = {f"pytest_r1eval/{path.relative_to(ROOT)}" for path in (ROOT / "baselines").rglob("*.json")}
+    shipped = ROOT / "baselines"
+    baselines = {f"pytest_r1eval/baselines/data/{path.relative_to(shipped)}" for path in shipped.rglob("*.json")}
     insist(bool(baselines) and baselines <= names, f"all {len(baselines)} baseline files are in the wheel")
     insist(not any(name.startswith("tests/") for name in names), "no test is in the wheel")
 
@@ -131,10 +141,13 @@ def check_extras(wheel: Path) -> None:
 
 
 def main() -> None:
-    """Build, install, and use what was installed."""
+    """Build into the folder on the command line, install, and use what was installed."""
+    dist = Path(sys.argv[1])
+    shutil.rmtree(dist, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix="r1eval-wheel-"))
     try:
-        wheel = built(folder / "dist")
+        wheel = built(dist)
+        check_index(dist)
         check_content(wheel)
         check_extras(wheel)
         check_light(Installed(folder, wheel))
