@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from perf.generation import TUNED, engine_fields, given, machine_words, memory_bytes_per_s
+from perf.generation import TUNED, engine_fields, given, gpu_line, memory_bytes_per_s
 from perf.random_checkpoint import N_PROMPT_TOKENS, SHAPES, prompt_texts, prompt_tokens, write_checkpoint
 
 N_ANSWERS = 1024
@@ -147,7 +147,7 @@ async def measured(asked: argparse.Namespace) -> None:
     from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415
     from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
 
-    shape, machine = SHAPES[asked.model], machine_words()
+    shape, machine = SHAPES[asked.model], gpu_line()
     bytes_per_s = memory_bytes_per_s(machine)
     with tempfile.TemporaryDirectory() as folder:
         traces = Path(folder) / "traces"

@@ -116,7 +116,7 @@ class Load:
         return [max(1, min(most, round(chance.lognormvariate(location, LOGNORMAL_SIGMA)))) for _ in range(n)]
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         """Return a name for tables."""
         return f"{self.n_tokens}{' log-normal' if self.is_lognormal else ''}"
 
@@ -218,12 +218,12 @@ def spent_below(root: int) -> Spent:
 
 def _role(pid: int) -> str:
     """Tell what a process is by its command line; vLLM renames its own."""
-    words = ""
+    command = ""
     with contextlib.suppress(OSError):
-        words = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace")
-    if words.startswith("VLLM"):
+        command = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace")
+    if command.startswith("VLLM"):
         return "core"
-    return "scoring" if "pytest_r1eval.scoring" in words or "forkserver" in words else "front"
+    return "scoring" if "pytest_r1eval.scoring" in command or "forkserver" in command else "front"
 
 
 def served_since(before: Spent, n_tokens: int) -> Served:
@@ -367,7 +367,7 @@ def timed(connections: Sequence[Connection], load: Load, variant: Variant) -> tu
 
 
 def memory_bytes_per_s(machine: str) -> float | None:
-    """Return the memory bandwidth of the GPU that a machine's words name."""
+    """Return the memory bandwidth of the GPU that a machine's line names."""
     return next((rate for name, rate in MEMORY_BYTES_PER_S.items() if name in machine), None)
 
 
@@ -387,11 +387,11 @@ def rows_of(connections: Sequence[Connection], load: Load, variant: Variant, *, 
     wall_s, served = timed(connections, load, variant)
     n_tokens, n = sum(one.n_tokens for one in served), len(connections)
     n_in_flight = min(n * variant.n_in_flight, len(load.lengths()))
-    machine = machine_words()
+    machine = gpu_line()
     yield Row(
         what=what,
         model=model,
-        load=load.words,
+        load=load.text,
         n_answers=len(load.lengths()),
         n_engines=n,
         n_in_flight=n_in_flight,
@@ -634,11 +634,11 @@ def plugin_command(asked: argparse.Namespace, folder: Path, names: Sequence[str]
 
 def _row_of(asked: argparse.Namespace, load: Load, seen: Seen, n_workers: int) -> Row:
     n_in_flight = min(1024 * n_workers, len(load.lengths()))
-    machine = machine_words()
+    machine = gpu_line()
     return Row(
         what=f"plugin, {asked.label}" if asked.label else "plugin",
         model=asked.model,
-        load=load.words,
+        load=load.text,
         n_answers=len(load.lengths()),
         n_engines=n_workers,
         n_in_flight=n_in_flight,
@@ -655,7 +655,7 @@ def _row_of(asked: argparse.Namespace, load: Load, seen: Seen, n_workers: int) -
 # -- results
 
 
-def machine_words() -> str:
+def gpu_line() -> str:
     """Name the GPU, CPUs and versions."""
     from importlib import metadata  # noqa: PLC0415
 

@@ -106,8 +106,8 @@ def walls_table(n_answers: int, n_rounds: int) -> list[str]:
     lines = [f"{n_answers} ordinary answers in one process, median of {n_rounds} rounds in turns", ""]
     lines.append(f"{'process':<16}{'processor ms an answer':>24}{'of without':>12}")
     for name, found in seconds.items():
-        share = 1.0 if name == "without walls" else statistics.median(ratios)
-        lines.append(f"{name:<16}{1000 * statistics.median(found) / n_answers:>24.2f}{share:>12.3f}")
+        fraction = 1.0 if name == "without walls" else statistics.median(ratios)
+        lines.append(f"{name:<16}{1000 * statistics.median(found) / n_answers:>24.2f}{fraction:>12.3f}")
     return lines
 
 

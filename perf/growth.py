@@ -49,9 +49,9 @@ def replayed(recording: Path, folder: Path, *, n_samples: int) -> Cost:
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     wall_s = time.perf_counter() - started
-    said = (folder / "pytest.log").read_text(encoding="utf-8")
-    if f"samples: {n_samples} of {n_samples}" not in said:
-        raise SystemExit(f"the replay of {recording} did not end in a judgement:\n{said}")
+    printed = (folder / "pytest.log").read_text(encoding="utf-8")
+    if f"samples: {n_samples} of {n_samples}" not in printed:
+        raise SystemExit(f"the replay of {recording} did not end in a judgement:\n{printed}")
     return Cost(
         n_samples=n_samples, wall_s=wall_s, cpu_s=used.ru_utime + used.ru_stime, memory_mb=used.ru_maxrss / 1024
     )

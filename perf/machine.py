@@ -33,9 +33,9 @@ def machine_line(*packages: str) -> str:
     for name in packages:
         with suppress(metadata.PackageNotFoundError):
             versions.append(f"{name} {metadata.version(name)}")
-    words = [found[1] if found else platform.machine(), f"{len(os.sched_getaffinity(0))} cores"]
-    words += [f"Python {platform.python_version()}", f"SQLite {sqlite3.sqlite_version}", *versions]
-    return ", ".join(words)
+    parts = [found[1] if found else platform.machine(), f"{len(os.sched_getaffinity(0))} cores"]
+    parts += [f"Python {platform.python_version()}", f"SQLite {sqlite3.sqlite_version}", *versions]
+    return ", ".join(parts)
 
 
 def publish(name: str, lines: Iterable[str], *, write: bool) -> None:

@@ -102,6 +102,11 @@ class ProblemTally:
     n_truncated_correct: int
     n_tokens: int
 
+    @property
+    def n_graded(self) -> int:
+        """Samples that the grader did not fail on."""
+        return self.n_samples - self.n_error
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProblemCounts:
@@ -146,6 +151,11 @@ class Counts:
     def from_mapping(cls, counts: Mapping[str, tuple[int, int]]) -> Counts:
         """Build from problem id -> (correct, samples), keeping the mapping's order."""
         return cls.from_rows((id_, correct, samples) for id_, (correct, samples) in counts.items())
+
+    @classmethod
+    def graded(cls, tallies: Iterable[ProblemTally]) -> Counts:
+        """Count the graded samples of every problem that has one."""
+        return cls.from_rows((one.problem_id, one.n_correct, one.n_graded) for one in tallies if one.n_graded)
 
     @classmethod
     def from_rows(cls, rows: Iterable[tuple[str, int, int]]) -> Counts:

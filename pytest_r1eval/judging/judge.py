@@ -30,7 +30,7 @@ from pytest_r1eval.runs.finished import (
     CompleteRun,
     baseline_from,
     complete_run,
-    graded_rows,
+    health_of,
     missing_samples,
     stopped_early,
     unfit_run,
@@ -147,16 +147,8 @@ class Judge:
         k = result.samples_per_problem
         if k is None or result.judgement.estimate is None:
             return result
-        observed = HealthCounts(
-            n_samples=result.n_samples,
-            n_truncated=result.n_truncated,
-            n_no_answer=result.n_no_answer,
-            n_tokens=result.n_tokens,
-        )
         tallies = self.run.tallies(result.benchmark, k=k)
-        counts = Counts.from_rows(
-            (id_, n_correct, n_samples) for id_, n_correct, n_samples in graded_rows(tallies) if n_samples
-        )
+        observed, counts = health_of(tallies), Counts.graded(tallies)
         if earlier := self.earlier.get(result.benchmark, ()):
             observed = added_health([*(measured.health for measured in earlier), observed])
             counts = added_counts([*(measured.counts for measured in earlier), counts])

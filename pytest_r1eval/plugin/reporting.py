@@ -121,7 +121,7 @@ class Reporting:
 
     def show(self, terminal: pytest.TerminalReporter) -> None:
         """Write the slices or the gates below pytest's own summary."""
-        for line in [line for result in self._slice_results for line in ("", *result.words)]:
+        for line in [line for result in self._slice_results for line in ("", *result.lines)]:
             terminal.write_line(line)
         if not self._results:
             return
@@ -253,7 +253,7 @@ class Reporting:
             raise pytest.UsageError(printable(f"the slice cannot be read: {error}")) from error
         for result in self._slice_results:
             ending = items.Ending.SKIPPED if result.refusal is None else items.Ending.ERROR
-            self._emit(result.benchmark, "pass@1", ending, result.words)
+            self._emit(result.benchmark, "pass@1", ending, result.lines)
             lines = [f"{result.benchmark}: health is judged with the merged run."]
             self._emit(result.benchmark, "health", items.Ending.SKIPPED, lines)
 

@@ -194,7 +194,7 @@ def _gate(store: RunReader, name: str, result: GateResult) -> GateReport:
             query=problem.query,
             answer=problem.choices[problem.gold_index],
             n_correct=tallies[problem.id].n_correct,
-            n_samples=tallies[problem.id].n_samples - tallies[problem.id].n_error,
+            n_samples=tallies[problem.id].n_graded,
             baseline=reference.get(problem.id),
             has_fallen=problem.id in fallen,
         )

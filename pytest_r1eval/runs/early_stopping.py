@@ -39,9 +39,10 @@ def advance(store: Store, name: str, gate: SequentialGate, *, shortcut: bool) ->
         if number > n_complete and not shortcut:
             return
         tallies = run.tallies(name, k=gate.plan.ks[number - 1])
-        n_errors = sum(tally.n_error for tally in tallies)
+        n_errors, n_samples = sum(tally.n_error for tally in tallies), sum(tally.n_samples for tally in tallies)
         found = gate.look(number, tallies)
-        if too_many_ungraded(tallies) or (found is None and n_errors and number <= n_complete):
+        is_hung = found is None and n_errors > 0 and number <= n_complete
+        if is_hung or too_many_ungraded(n_errors=n_errors, n_samples=n_samples):
             queue.close_benchmark(name)
             return
         if found is None:

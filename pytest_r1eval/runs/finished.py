@@ -8,7 +8,7 @@ compared or added up either.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +33,7 @@ from pytest_r1eval.stats.verdicts import GateRule, Judgement, Verdict, invalid
 
 T = TypeVar("T")
 
-MAX_UNGRADED_SHARE = 0.005
+MAX_UNGRADED_FRACTION = 0.005
 """
 Of a run's samples, how many the grader may have failed on: one in two hundred, and only where a verdict is the same
 whether all of them are counted wrong or right. One crash in a night of grading then costs no run, and none can tip a
@@ -69,11 +69,11 @@ class Ungraded:
     @property
     def are_too_many(self) -> bool:
         """Whether no verdict may leave them out."""
-        return self.n_errors > MAX_UNGRADED_SHARE * self.n_samples
+        return too_many_ungraded(n_errors=self.n_errors, n_samples=self.n_samples)
 
     @property
     def note(self) -> str:
-        """What is said beside a verdict that they could not change."""
+        """The warning beside a verdict that they could not change."""
         left_out = f"{self.n_errors} samples that the grader failed on are left out"
         return f"{left_out}; wrong or right, they would change nothing."
 
@@ -411,10 +411,9 @@ def ungraded_of(store: RunReader, plan: Plan, tallies: Sequence[ProblemTally]) -
     )
 
 
-def too_many_ungraded(tallies: Sequence[ProblemTally]) -> bool:
+def too_many_ungraded(*, n_errors: int, n_samples: int) -> bool:
     """Whether the grader failed on more samples than any verdict may leave out."""
-    n_samples, n_errors = sum(tally.n_samples for tally in tallies), sum(tally.n_error for tally in tallies)
-    return n_errors > MAX_UNGRADED_SHARE * n_samples
+    return n_errors > MAX_UNGRADED_FRACTION * n_samples
 
 
 def _first_error(store: RunReader, name: str) -> str:
@@ -424,9 +423,14 @@ def _first_error(store: RunReader, name: str) -> str:
     return escaped(" ".join(detail.split()))
 
 
-def graded_rows(tallies: Iterable[ProblemTally]) -> list[tuple[str, int, int]]:
-    """Return (problem id, correct, graded samples) of each problem."""
-    return [(tally.problem_id, tally.n_correct, tally.n_samples - tally.n_error) for tally in tallies]
+def health_of(tallies: Sequence[ProblemTally]) -> HealthCounts:
+    """Return the health of all samples, graded or not."""
+    return HealthCounts(
+        n_samples=sum(tally.n_samples for tally in tallies),
+        n_truncated=sum(tally.n_truncated for tally in tallies),
+        n_no_answer=sum(tally.n_no_answer for tally in tallies),
+        n_tokens=sum(tally.n_tokens for tally in tallies),
+    )
 
 
 def complete_run(store: RunReader, plan: Plan, tallies: tuple[ProblemTally, ...]) -> CompleteRun | Judgement:
@@ -439,17 +443,13 @@ def complete_run(store: RunReader, plan: Plan, tallies: tuple[ProblemTally, ...]
         return ungraded.refusal(", among them every sample of a problem")
     extremes: tuple[Counts, ...] = ()
     if ungraded is not None:
-        completions = Completions.of(graded_rows(tallies), n_samples=plan.samples_per_problem)
+        rows = [(tally.problem_id, tally.n_correct, tally.n_graded) for tally in tallies]
+        completions = Completions.of(rows, n_samples=plan.samples_per_problem)
         extremes = (completions.lowest, completions.highest)
     return CompleteRun(
         measured=_measured(store, plan, tallies),
         samples_per_problem=plan.samples_per_problem,
-        health=HealthCounts(
-            n_samples=plan.n_samples,
-            n_truncated=sum(tally.n_truncated for tally in tallies),
-            n_no_answer=sum(tally.n_no_answer for tally in tallies),
-            n_tokens=sum(tally.n_tokens for tally in tallies),
-        ),
+        health=health_of(tallies),
         ungraded=ungraded,
         extremes=extremes,
     )
@@ -504,7 +504,7 @@ def drawn(store: RunReader, plan: Plan, *, k: int) -> Measurement | None:
 def _measured(store: RunReader, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Measurement:
     """Read what a complete run measured; samples without a grade do not count."""
     header, (harness,) = store.header, store.harnesses
-    graded = graded_rows(tallies)
+    counts = Counts.graded(tallies)
     question = Question(
         exam=plan.exam,
         sampling=plan.sampling,
@@ -518,13 +518,8 @@ def _measured(store: RunReader, plan: Plan, tallies: tuple[ProblemTally, ...]) -
         run=store.path.parent.name,
         seed=header.seed,
         fingerprint=Fingerprint(model=header.identity, question=question, harness=harness.graded_by(plan.grader)),
-        counts=Counts.from_rows(graded),
-        health=HealthCounts(
-            n_samples=sum(n_samples for _, _, n_samples in graded),
-            n_truncated=sum(tally.n_truncated for tally in tallies),
-            n_no_answer=sum(tally.n_no_answer for tally in tallies),
-            n_tokens=sum(tally.n_tokens for tally in tallies),
-        ),
+        counts=counts,
+        health=replace(health_of(tallies), n_samples=counts.n_samples),
         lineage=header.lineage,
     )
 

@@ -45,7 +45,7 @@ class Merged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """One share that is open for reading."""
+    """One slice that is open for reading."""
 
     run: Path
     store: RunReader
@@ -184,7 +184,7 @@ def _check_harnesses(parts: Sequence[_Part]) -> None:
 def _check_equal(part: _Part, first: _Part, what: str, found: object, expected: object) -> None:
     if found != expected:
         raise RunError(
-            f"{part.run}: {what} is {found}, and {expected} in {first.run}; expected shares that agree: "
+            f"{part.run}: {what} is {found}, and {expected} in {first.run}; expected slices that agree: "
             "draw the one that is wrong again"
         )
 

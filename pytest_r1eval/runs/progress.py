@@ -38,7 +38,7 @@ class RunningScore:
     pass@1 of the samples that are there, as fractions.
 
     Attributes:
-        mean: Mean over the problems that have a sample of their share of correct ones.
+        mean: Mean over the problems that have a sample of their fraction of correct ones.
         standard_error: SD of the mean from the spread within problems; None until every problem has two samples.
     """
 
@@ -53,12 +53,10 @@ class RunningScore:
 
 def running_score(tallies: Sequence[ProblemTally]) -> RunningScore | None:
     """Score what was graded so far; None where nothing was."""
-    rows = [(tally.problem_id, tally.n_correct, tally.n_samples - tally.n_error) for tally in tallies]
-    graded = [row for row in rows if row[2] > 0]
-    if not graded:
+    if not any(tally.n_graded for tally in tallies):
         return None
-    estimate = pass_at_1(Counts.from_rows(graded))
-    has_spread = all(n_graded >= 2 for _, _, n_graded in rows)
+    estimate = pass_at_1(Counts.graded(tallies))
+    has_spread = all(tally.n_graded >= 2 for tally in tallies)
     return RunningScore(mean=estimate.mean, standard_error=estimate.standard_error if has_spread else None)
 
 
@@ -288,22 +286,22 @@ def standing_line(seen: Seen) -> str:
 
 def settled_line(standing: Standing) -> str:
     """Say in one line how a benchmark ended."""
-    words = [] if standing.verdict is None else [standing.verdict]
+    parts = [] if standing.verdict is None else [standing.verdict]
     if standing.error is not None:
-        return f"{standing.benchmark}: {', '.join([*words, f'cannot be run: {printable(standing.error)}'])}"
-    words += ["stopped"] if standing.is_at_stop else []
-    words += [*_amount(standing), f"{standing.n_tokens:,} tokens"] if standing.n_planned else []
-    return f"{standing.benchmark}: {', '.join(words or ['nothing was planned'])}"
+        return f"{standing.benchmark}: {', '.join([*parts, f'cannot be run: {printable(standing.error)}'])}"
+    parts += ["stopped"] if standing.is_at_stop else []
+    parts += [*_amount(standing), f"{standing.n_tokens:,} tokens"] if standing.n_planned else []
+    return f"{standing.benchmark}: {', '.join(parts or ['nothing was planned'])}"
 
 
 def _amount(standing: Standing) -> list[str]:
     if not standing.n_planned:
         return ["planning"]
-    words = [f"{standing.n_stored}/{standing.n_planned} samples"]
+    parts = [f"{standing.n_stored}/{standing.n_planned} samples"]
     if standing.score is not None:
-        words.append(f"{score_name(standing)} {standing.score}")
-    words += [f"{standing.n_ungraded} not graded"] if standing.n_ungraded else []
-    return [*words, *([f"look {looks_text(standing)}"] if standing.n_planned_looks else [])]
+        parts.append(f"{score_name(standing)} {standing.score}")
+    parts += [f"{standing.n_ungraded} not graded"] if standing.n_ungraded else []
+    return [*parts, *([f"look {looks_text(standing)}"] if standing.n_planned_looks else [])]
 
 
 def _pace(seen: Seen) -> list[str]:
@@ -311,8 +309,8 @@ def _pace(seen: Seen) -> list[str]:
         return []
     if not seen.standing.is_under_way:
         return ["waiting for an engine"]
-    words = [f"{tokens} tokens/s"] if (tokens := tokens_text(seen.rates)) else []
-    return [*words, *([f"ETA {eta}"] if (eta := eta_text(seen)) else [])]
+    parts = [f"{tokens} tokens/s"] if (tokens := tokens_text(seen.rates)) else []
+    return [*parts, *([f"ETA {eta}"] if (eta := eta_text(seen)) else [])]
 
 
 def score_name(standing: Standing) -> str:

@@ -94,7 +94,7 @@ class RunReader:
 
     @property
     def changed_checkpoint(self) -> str | None:
-        """What became of the checkpoint while the run went on, in words; None if nothing was seen."""
+        """What became of the checkpoint while the run went on; None if nothing was seen."""
         with self._store.reading() as db:
             row = db.execute("SELECT value FROM run WHERE key = 'changed_checkpoint'").fetchone()
         with self._store.understanding("what became of the checkpoint"):
@@ -109,7 +109,7 @@ class RunReader:
 
     @property
     def sandboxes(self) -> tuple[str, ...]:
-        """What programs ran in, in words; several where workers, machines or sittings differed, none where none ran."""
+        """What programs ran in; several where workers, machines or sittings differed, none where none ran."""
         return self._places("sandbox")
 
     @property

@@ -40,14 +40,14 @@ class SliceResult:
     refusal: Judgement | None
 
     @property
-    def words(self) -> list[str]:
+    def lines(self) -> list[str]:
         """Say what is there and what to do next."""
-        lines = [f"{self.benchmark}: slice {self.slice}, {self.n_samples} of {self.n_planned} samples."]
+        head = f"{self.benchmark}: slice {self.slice}, {self.n_samples} of {self.n_planned} samples."
         if self.refusal is not None:
-            lines = [f"{lines[0]} INVALID. {self.refusal.reason}", f"  next: {self.refusal.next_step}"]
+            lines = [f"{head} INVALID. {self.refusal.reason}", f"  next: {self.refusal.next_step}"]
             return [printable(line) for line in lines]
         return [
-            f"{lines[0]} No verdict is given on a slice.",
+            f"{head} No verdict is given on a slice.",
             f"  next: r1eval merge {self.run} and the other slices --out RUN; then pytest --r1-judge-only RUN",
         ]
 

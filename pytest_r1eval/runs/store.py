@@ -64,7 +64,7 @@ class RunHeader:
         created: ISO date and time, UTC.
         seed: The run's seed.
         slice: Which part of the plans this store draws; None for all of it.
-        lineage: Where the checkpoint stands in its training; None if nobody said.
+        lineage: Where the checkpoint stands in its training; None where that was not given.
         asked: By benchmark, the ledger's digest of what was asked; None where no ledger is kept.
     """
 

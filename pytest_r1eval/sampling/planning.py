@@ -44,7 +44,7 @@ class PlannedBenchmark:
         prompts: Token ids of each, in the exam's order.
         plan: What is going to be drawn.
         gate: What looks decide by; None where only a complete run is judged.
-        sandbox: What programs will run in, in words; None where none run.
+        sandbox: What programs will run in, a line; None where none run.
     """
 
     exam: Exam
@@ -67,7 +67,7 @@ class Sitting:
         template_date: The date that its chat template saw, ``YYYY-MM-DD``.
         samples_per_problem: How many are drawn unless the user says otherwise.
         grader: Name and version of what runs programs; None where the task's metric grades.
-        sandbox: What programs run in, in words; None where none run here.
+        sandbox: What programs run in, a line; None where none run here.
     """
 
     exam: Exam

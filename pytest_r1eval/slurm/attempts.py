@@ -176,7 +176,7 @@ def _whole_run(submission: Path, number: int, *, n_slices: int, to: Path) -> Pat
         if attempt.run is None or not copy_run(attempt.run, to=copy):
             continue
         results = standing(copy)
-        unfit = [result.words[0] for result in results if result.refusal is not None]
+        unfit = [result.lines[0] for result in results if result.refusal is not None]
         if results and not unfit:
             return copy
         if said == "nothing is stored.":

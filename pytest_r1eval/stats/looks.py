@@ -82,10 +82,10 @@ class SequentialGate:
             The look; None if samples are pending and they matter.
         """
         k = self.plan.ks[number - 1]
-        if all(tally.n_samples - tally.n_error == k for tally in tallies):
+        if all(tally.n_graded == k for tally in tallies):
             counts = Counts.from_rows((tally.problem_id, tally.n_correct, k) for tally in tallies)
             return look(self.plan, number, counts, self.reference, tau=self.tau)
-        finished = ((tally.problem_id, tally.n_correct, tally.n_samples - tally.n_error) for tally in tallies)
+        finished = ((tally.problem_id, tally.n_correct, tally.n_graded) for tally in tallies)
         completions = Completions.of(finished, n_samples=k)
         return sandwich(self.plan, number, completions, self.reference, tau=self.tau)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_r1eval.core.records import Counts, FinishReason, Outcome, ProblemCounts
+from pytest_r1eval.core.records import Counts, FinishReason, Outcome, ProblemCounts, ProblemTally
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 99).map(str), st.integers(0, 8), st.integers(8, 64)),
@@ -72,6 +72,25 @@ def test_problem_counted_twice_is_named() -> None:
 
     expected = "problems counted twice: a, b"
     assert expected == str(caught.value)
+
+
+def test_samples_that_the_grader_failed_on_do_not_count() -> None:
+    """Neither as wrong answers, nor as a problem where it failed on all of them."""
+
+    def tally(problem_id: str, *, n_samples: int, n_error: int) -> ProblemTally:
+        return ProblemTally(
+            problem_id=problem_id,
+            n_samples=n_samples,
+            n_correct=1 if n_samples > n_error else 0,
+            n_no_answer=0,
+            n_error=n_error,
+            n_truncated=0,
+            n_truncated_correct=0,
+            n_tokens=n_samples,
+        )
+
+    counts = Counts.graded([tally("a", n_samples=4, n_error=1), tally("b", n_samples=2, n_error=2)])
+    assert counts == Counts.from_rows([("a", 1, 3)])
 
 
 def test_counts_are_frozen() -> None:
