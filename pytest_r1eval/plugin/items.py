@@ -128,6 +128,11 @@ class ShardItem(pytest.Item):
         return self.config.rootpath / ROOT_ID, 0, self.name
 
 
+def registered_marks(config: pytest.Config) -> frozenset[str]:
+    """Return the names of the marks that pytest, its plugins and the user have registered."""
+    return frozenset(line.partition(":")[0].partition("(")[0].strip() for line in config.getini("markers"))
+
+
 def exemptions(config: pytest.Config) -> Iterator[pytest.MarkDecorator]:
     """
     Yield the marks that free a shard from what other plugins ask of a test.
@@ -135,7 +140,7 @@ def exemptions(config: pytest.Config) -> Iterator[pytest.MarkDecorator]:
     A time limit of a test would end hours of an evaluation (``--r1-timeout`` is its own), and without
     sockets no engine starts.
     """
-    registered = {line.partition(":")[0].partition("(")[0].strip() for line in config.getini("markers")}
+    registered = registered_marks(config)
     if "timeout" in registered:  # pytest-timeout's
         yield pytest.mark.timeout(0)
     if "enable_socket" in registered:  # pytest-socket's

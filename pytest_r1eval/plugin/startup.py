@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import warnings
@@ -15,7 +16,7 @@ import pytest
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.installation import ENGINES, Needs
 from pytest_r1eval.config.installation import check as check_installation
-from pytest_r1eval.config.options import given
+from pytest_r1eval.config.options import MARKS, given
 from pytest_r1eval.config.settings import Settings, settings_from
 from pytest_r1eval.core.benchmarks import Benchmark, Grader
 from pytest_r1eval.core.choices import GateKind
@@ -68,6 +69,7 @@ def rehearse(config: pytest.Config) -> None:
     settings = settings_from(config)
     try:
         catalog = _catalog(config, settings)
+        _check_marks(config, catalog)
         _check_choice(config, settings, catalog)
         checkpoint = checkpoint_of(settings)
         words = set(re.findall(r"\w+", config.option.markexpr))
@@ -93,6 +95,7 @@ def register(config: pytest.Config) -> None:
     settings = settings_from(config)
     try:
         catalog = _catalog(config, settings)
+        _check_marks(config, catalog)
         if settings.judge_only is not None:
             catalog = _held(settings.judge_only, catalog)
         _check_choice(config, settings, catalog)
@@ -194,6 +197,23 @@ def _check_choice(config: pytest.Config, settings: Settings, catalog: dict[str, 
     engine_named(settings.engine).check(settings)
     if not (config.option.markexpr or config.option.keyword or config.option.collectonly):
         raise pytest.UsageError(f"--r1-model without -m would run everything; {marks_hint(catalog)}")
+
+
+def _check_marks(config: pytest.Config, catalog: dict[str, Benchmark]) -> None:
+    """Refuse a word of -m that is no mark: ``smoke or amie`` would be green without AIME."""
+    expression = config.option.markexpr or ""
+    bare = re.sub(r"""'[^']*'|"[^"]*\"""", "", expression)
+    without_arguments = re.sub(r"\(\s*\w+\s*=[^()]*\)", "", bare)
+    ours = dict.fromkeys((*MARKS, *(mark for benchmark in catalog.values() for mark in items.marks_of(benchmark))))
+    known = {*ours, *items.registered_marks(config), "and", "or", "not", "True", "False", "None"}
+    for word in re.findall(r"[\w:+\-.\[\]\\/]+", without_arguments):
+        if word not in known:
+            close = difflib.get_close_matches(word, ours, n=1)
+            guess = f"did you mean {close[0]!r}? " if close else ""
+            raise pytest.UsageError(
+                f"-m {expression!r}: {word!r} is neither a benchmark's mark nor a registered one; "
+                f"{guess}{marks_hint(catalog)}"
+            )
 
 
 def _needs(settings: Settings) -> Needs:

@@ -527,9 +527,21 @@ class TestPytest:
         alone.assert_outcomes(passed=3, deselected=N_OTHERS)
 
     @pytest.mark.parametrize("workers", [(), ("-n2",)])
-    @pytest.mark.parametrize("choice", [("-m", "unit or smokey"), ("--deselect", "r1eval::smoke")])
+    @pytest.mark.parametrize(
+        ("choice", "message"),
+        [
+            (("-m", "unit or smokey"), "*-m 'unit or smokey': 'smokey' is neither *; did you mean 'smoke'? choose*"),
+            (("-m", "unit"), "*-m 'unit' selects no benchmark; choose*"),
+            (("--deselect", "r1eval::smoke"), "*-m 'unit or smoke* selects no benchmark; choose*"),
+        ],
+    )
     def test_user_tests_alone_are_no_gate(
-        self, pytester: pytest.Pytester, recorded: Record, choice: tuple[str, ...], workers: tuple[str, ...]
+        self,
+        pytester: pytest.Pytester,
+        recorded: Record,
+        choice: tuple[str, ...],
+        message: str,
+        workers: tuple[str, ...],
     ) -> None:
         """A mistyped mark beside one of the user's own leaves green tests and no verdict: that is no exit code 0."""
         pytester.makeini("[pytest]\nmarkers = unit")
@@ -537,7 +549,7 @@ class TestPytest:
         recorded("run")
         result = judge(pytester, "run", ".", *choice, *workers, mark="unit or smoke")
         assert result.ret == pytest.ExitCode.USAGE_ERROR
-        result.stderr.fnmatch_lines(["*-m 'unit or smoke*selects no benchmark; choose*"])
+        result.stderr.fnmatch_lines([message])
 
     def test_a_conftest_that_skips_every_item_leaves_no_verdict(
         self, pytester: pytest.Pytester, recorded: Record
@@ -622,7 +634,7 @@ class TestRefusals:
             (("--r1-model", "run", "--r1-engine", "replay"), "*--r1-model without -m would run everything; choose*"),
             (
                 ("--r1-model", "run", "--r1-engine", "replay", "-m", "aimee"),
-                "*-m 'aimee' selects no benchmark; choose*",
+                "*-m 'aimee': 'aimee' is neither *; did you mean 'aime'? choose*",
             ),
             (
                 ("--r1-model", "run", "--r1-engine", "replay", "-m", "smoke", "--r1-samples", "smoke=0"),

@@ -148,6 +148,34 @@ class TestRefusals:
         result.stderr.fnmatch_lines([expected])
 
     @pytest.mark.usefixtures("checkpoint")
+    @pytest.mark.parametrize(
+        ("expression", "message"),
+        [
+            ("smoke or amie", "'amie' is neither a benchmark's mark nor a registered one; did you mean 'aime'?"),
+            ("not (smoke or qqq)", "'qqq' is neither a benchmark's mark nor a registered one; choose benchmarks by"),
+        ],
+    )
+    def test_a_word_that_is_no_mark(self, pytester: pytest.Pytester, expression: str, message: str) -> None:
+        """A mistyped mark beside a right one is refused: the run would be green with a benchmark missing."""
+        result = pytester.runpytest("--r1-model", MODEL, "-m", expression, "--collect-only")
+
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        (line,) = [line for line in result.errlines if line]
+        assert line.startswith(f"ERROR: -m {expression!r}: {message}")
+
+    @pytest.mark.usefixtures("checkpoint")
+    @pytest.mark.parametrize(
+        "expression",
+        ["smoke or unit", "smoke and not unit", 'smoke or device(serial="a(b)", n=1)', "r1eval and aime24"],
+    )
+    def test_marks_of_the_users_tests(self, pytester: pytest.Pytester, expression: str) -> None:
+        """A registered mark works, with arguments as well."""
+        pytester.makeini("[pytest]\nmarkers =\n    unit: mine\n    device(serial, n): mine")
+        result = pytester.runpytest("--r1-model", MODEL, "-m", expression, "--collect-only", "-q")
+
+        assert result.ret == pytest.ExitCode.OK
+
+    @pytest.mark.usefixtures("checkpoint")
     def test_collecting_asks_for_no_memory(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
         """A laptop lists the shards of a plan for eight GPUs."""
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
