@@ -267,6 +267,31 @@ class BaselineShelf:
         return f"{shown}, run {run}"
 
 
+def references(
+    shelf: BaselineShelf, anchor: BaselineShelf | None, benchmark: str
+) -> tuple[FoundBaseline | None, FoundBaseline | None]:
+    """
+    Find the baseline and the anchor beside it; the anchor alone is the baseline where there is no other yet.
+
+    Each is half of the test, a published number like a recorded run, so neither that was named is passed over.
+
+    Raises:
+        BaselineError: If one is malformed, or one that was named has nothing for the benchmark.
+    """
+    found = shelf.find(benchmark)
+    if anchor is None:
+        return found, None
+    fixed = anchor.find(benchmark)
+    may_come = shelf.choice is None or isinstance(shelf.choice, Previous)
+    for place, is_missing in ((shelf, found is None and not may_come), (anchor, fixed is None)):
+        if is_missing:
+            raise BaselineError(
+                f"{place.option} {place.choice}: nothing for {benchmark} in it; name one that holds it, or leave "
+                f"{place.option} out"
+            )
+    return (fixed, None) if found is None or fixed is None or found.baseline == fixed.baseline else (found, fixed)
+
+
 def _published_in(files: Sequence[tuple[Path, BaselineFile]], benchmark: str) -> FoundBaseline | None:
     for _, file in files:
         if (published := file.published_for(benchmark)) is not None:

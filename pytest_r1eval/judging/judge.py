@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_r1eval.baselines.reference import own_noise, reference_for
-from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
+from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline, references
 from pytest_r1eval.config.baseline_choice import Previous
 from pytest_r1eval.core.attempts import Attempts
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline
@@ -239,7 +239,7 @@ class Judge:
         if isinstance(whole, Judgement):
             return GateResult(benchmark=name, judgement=whole, baseline=None), None
         try:
-            found, anchor = self._references(name)
+            found, anchor = references(self.shelf, self.anchor, name)
             is_comparable = found is not None and is_same_question(run.measured, found)
             is_comparable = is_comparable and not (self.save_as is not None and is_own(run.measured, found))
             kept = self._kept(run, found, is_judged=is_comparable)
@@ -270,24 +270,6 @@ class Judge:
         )
         result = result.with_references(verdicts)
         return result, anchor if result.judgement is second else found
-
-    def _references(self, benchmark: str) -> tuple[FoundBaseline | None, FoundBaseline | None]:
-        """
-        Find the baseline and the anchor; the anchor alone is the baseline where there is no other.
-
-        Raises:
-            BaselineError: If one is malformed, or the anchor has nothing for the benchmark.
-        """
-        found = self.shelf.find(benchmark)
-        if self.anchor is None:
-            return found, None
-        anchor = self.anchor.find(benchmark)
-        if anchor is None:
-            raise BaselineError(
-                f"--r1-anchor {self.anchor.choice}: nothing for {benchmark} in it; name one that holds it, or leave "
-                "--r1-anchor out"
-            )
-        return (anchor, None) if found is None or found.baseline == anchor.baseline else (found, anchor)
 
     def _kept(self, run: CompleteRun, found: FoundBaseline | None, *, is_judged: bool) -> _Keeping:
         """

@@ -33,7 +33,7 @@ from pytest_r1eval.errors import PlanError, R1EvalError, StoreError
 from pytest_r1eval.exams.catalog import names_of
 from pytest_r1eval.plugin import items
 from pytest_r1eval.plugin.reporting import Reporting, Selection
-from pytest_r1eval.plugin.wiring import anchor_of, build_worker, rule_of, shelf_of
+from pytest_r1eval.plugin.wiring import anchor_of, build_worker, check_references, rule_of, shelf_of
 from pytest_r1eval.runs.lock import RunLock
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME, Store
@@ -267,6 +267,7 @@ class RunSession:
         if not self._selection.names:  # whatever else is selected: green tests without a gate would be exit code 0
             raise pytest.UsageError(f"{self._choice()} selects no benchmark; {marks_hint(self._catalog)}")
         try:
+            check_references(self._settings, self._checkpoint, run=self._run, benchmarks=self._selection.names)
             with self._desk.locked():
                 self._selection = self._asked(self._selection.names)
                 if self._selection.drawn:

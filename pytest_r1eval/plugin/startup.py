@@ -27,7 +27,7 @@ from pytest_r1eval.errors import R1EvalError
 from pytest_r1eval.exams.catalog import build_catalog, names_of
 from pytest_r1eval.plugin import items, rootdir
 from pytest_r1eval.plugin.session import RunSession, marks_hint
-from pytest_r1eval.plugin.wiring import checkpoint_of, placement_of, run_folder
+from pytest_r1eval.plugin.wiring import check_references, checkpoint_of, placement_of, run_folder
 from pytest_r1eval.runs.reading import RunReader
 
 if TYPE_CHECKING:
@@ -73,12 +73,10 @@ def rehearse(config: pytest.Config) -> None:
         _check_choice(config, settings, catalog)
         checkpoint = checkpoint_of(settings)
         words = set(re.findall(r"\w+", config.option.markexpr))
-        rehearse_plans(
-            [spec for spec in catalog.values() if words & {spec.marks[-1]}],
-            settings=settings,
-            checkpoint=checkpoint,
-            run=run_folder(config, settings, checkpoint),
-        )
+        chosen = [spec for spec in catalog.values() if words & {spec.marks[-1]}]
+        run = run_folder(config, settings, checkpoint)
+        check_references(settings, checkpoint, run=run, benchmarks=[spec.name for spec in chosen])
+        rehearse_plans(chosen, settings=settings, checkpoint=checkpoint, run=run)
     except R1EvalError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -204,7 +202,7 @@ def _check_marks(config: pytest.Config, catalog: dict[str, Benchmark]) -> None:
     expression = config.option.markexpr or ""
     bare = re.sub(r"""'[^']*'|"[^"]*\"""", "", expression)
     without_arguments = re.sub(r"\(\s*\w+\s*=[^()]*\)", "", bare)
-    ours = dict.fromkeys((*MARKS, *(mark for benchmark in catalog.values() for mark in items.marks_of(benchmark))))
+    ours = dict.fromkeys((*MARKS, *(mark for benchmark in catalog.values() for mark in benchmark.marks)))
     known = {*ours, *items.registered_marks(config), "and", "or", "not", "True", "False", "None"}
     for word in re.findall(r"[\w:+\-.\[\]\\/]+", without_arguments):
         if word not in known:

@@ -10,7 +10,7 @@ import asyncio
 import datetime as dt
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from importlib import metadata
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_r1eval.baselines.shelf import BaselineShelf
+from pytest_r1eval.baselines.shelf import BaselineShelf, references
 from pytest_r1eval.checkpoints.inspect import Checkpoint, inspect_checkpoint
 from pytest_r1eval.config.options import NEWEST
 from pytest_r1eval.config.settings import Settings, sampling_for
@@ -146,6 +146,18 @@ def anchor_of(settings: Settings, checkpoint: Checkpoint, *, run: Path) -> Basel
     if settings.anchor is None:
         return None
     return replace(shelf_of(settings, checkpoint, run=run), choice=settings.anchor, option="--r1-anchor")
+
+
+def check_references(settings: Settings, checkpoint: Checkpoint, *, run: Path, benchmarks: Iterable[str]) -> None:
+    """
+    Refuse two baselines of which one that was named has nothing for a benchmark, before anything is drawn.
+
+    Raises:
+        BaselineError: If there is such a benchmark.
+    """
+    if (anchor := anchor_of(settings, checkpoint, run=run)) is not None:
+        for benchmark in benchmarks:
+            references(shelf_of(settings, checkpoint, run=run), anchor, benchmark)
 
 
 def rule_of(settings: Settings, *, n_gates: int) -> GateRule:

@@ -163,7 +163,7 @@ class TestRefusals:
         ("model", "option", "words"),
         [
             ("nowhere/to/be/found", {}, r"exit code 4\): --r1-model nowhere/to/be/found: no such folder"),
-            ("good", {"engine": "vlm"}, r"exit code 4\): argument --r1-engine: invalid choice: 'vlm'"),
+            ("good", {"engine": "vlm"}, r"exit code 4\): --r1-engine is 'vlm'; expected one of replay, server, vllm"),
             ("good", {"sigmas": 0}, r"exit code 4\): --r1-sigmas is '0'; expected a number above 0"),
         ],
     )

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.baselines.shelf import BaselineShelf
 from pytest_r1eval.engines.devices import usable_cpus
 from pytest_r1eval.plugin.startup import auto_workers
+from pytest_r1eval.runs.finished import StoredRun
 from tests.model_configs import LLAMA_70B, QWEN_1_5B
 from tests.toys import write_shard
 
@@ -174,6 +177,30 @@ class TestRefusals:
         result = pytester.runpytest("--r1-model", MODEL, "-m", expression, "--collect-only", "-q")
 
         assert result.ret == pytest.ExitCode.OK
+
+    @pytest.mark.parametrize(
+        ("arguments", "option"),
+        [
+            (("--r1-baseline=org/other", "--r1-anchor=org/held"), "--r1-baseline org/other"),
+            (("--r1-baseline=published", "--r1-anchor=org/held"), "--r1-baseline published"),
+            (("--r1-baseline=org/held", "--r1-anchor=org/other"), "--r1-anchor org/other"),
+            (("--r1-baseline=org/held", "--r1-anchor=published"), "--r1-anchor published"),
+        ],
+    )
+    def test_a_reference_without_the_benchmark(
+        self, pytester: pytest.Pytester, recorded: Callable[..., Path], arguments: tuple[str, ...], option: str
+    ) -> None:
+        """Of two that were named neither is passed over: that is one line, before anything is drawn."""
+        run, shelf = recorded("run"), BaselineShelf(root=pytester.path, choice=None, model_name="local/toy")
+        measured = StoredRun(folder=recorded("base", seed=5)).measured("smoke").as_baseline()
+        shelf.record(measured, name="org/held")
+        shelf.record(replace(measured, benchmark="aime24"), name="org/other")
+
+        result = pytester.runpytest("--r1-model", str(run), "--r1-engine=replay", "-m", "smoke", *arguments)
+
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([f"ERROR: {option}: nothing for smoke in it; name one that holds it, or leave *"])
+        assert not (pytester.path / "data" / "evals" / "local").exists()
 
     @pytest.mark.usefixtures("checkpoint")
     def test_collecting_asks_for_no_memory(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
