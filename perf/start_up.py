@@ -24,7 +24,7 @@ from pathlib import Path
 
 from perf.machine import PYTEST, ROOT, environment, machine_line, publish
 from pytest_r1eval.errors import StoreError
-from pytest_r1eval.runs.progress import StoredVerdict
+from pytest_r1eval.runs.progress import STORED_VERDICT
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME
 
@@ -34,7 +34,7 @@ STAGES: Mapping[str, Callable[[RunReader], bool]] = {
     "exam and prompts planned": lambda run: any(run.plan(name) for name in run.selected),
     "engine ready": lambda run: bool(run.harnesses),
     "first answer graded": lambda run: any(run.progress(name).n_stored for name in run.selected),
-    "verdict": lambda run: any(run.verdict(name, StoredVerdict) for name in run.selected),
+    "verdict": lambda run: any(run.verdict(name, STORED_VERDICT) for name in run.selected),
 }
 PARTS = {
     "import LightEval's graders": "import pytest_r1eval.scoring.lighteval",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, fields
 
 from pytest_r1eval.core.baselines import BaselineFile, MeasuredBaseline, PublishedBaseline
@@ -71,12 +70,6 @@ def change_lines(change: Change) -> list[str]:
         lines.append(f"  {moved.problem_id}: {100 * moved.old:.0f} % -> {100 * moved.new:.0f} %")
     hidden = len(change.moved) - MAX_MOVED_SHOWN
     return [*lines, f"  and {hidden} more problems"] if hidden > 0 else lines
-
-
-def dumps(found: tuple[Change, ...]) -> str:
-    """Write changes as JSON, in fractions."""
-    content = {"schema_version": 1, "changes": [asdict(change) for change in found]}
-    return json.dumps(content, allow_nan=False, indent=2)
 
 
 def _published_change(key: tuple[str, str], old: PublishedBaseline | None, new: PublishedBaseline | None) -> Change:

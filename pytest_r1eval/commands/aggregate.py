@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pytest_r1eval.commands.arguments import EXIT_PASSED, Benchmarks, Json, show
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Benchmarks, Json, show, show_json
 
 
 def aggregate(
@@ -21,12 +21,15 @@ def aggregate(
 ) -> int:
     """Make one number of several stored runs: counts added, or pooled with their spread."""
     from pytest_r1eval.judging.aggregate import aggregate as aggregated
-    from pytest_r1eval.judging.aggregate import dumps, read_runs
+    from pytest_r1eval.judging.aggregate import read_runs
     from pytest_r1eval.reports.aggregate import aggregate_text
     from pytest_r1eval.runs.finished import StoredRun, chosen_benchmarks
 
     stored = [StoredRun(folder=folder) for folder in runs]
     names = chosen_benchmarks(stored[0], asked=benchmark or ())
     found = [aggregated(read_runs(stored, name)) for name in names]
-    show(dumps(found) if json else "\n".join(line for one in found for line in aggregate_text(one)))
+    if json:
+        show_json({"aggregates": found})
+    else:
+        show("\n".join(line for one in found for line in aggregate_text(one)))
     return EXIT_PASSED

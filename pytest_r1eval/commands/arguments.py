@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Mapping
@@ -82,4 +81,6 @@ def show(text: str) -> None:
 
 def show_json(content: Mapping[str, object]) -> None:
     """Print a command's answer for other programs, with the version of its form."""
-    show(json.dumps({"schema_version": 1, **content}, allow_nan=False, indent=2))
+    from pytest_r1eval.core.codec import document  # noqa: PLC0415 - see the package
+
+    show(document(content))

@@ -147,10 +147,13 @@ def show_(name: Name, *, json: Json = False) -> int:
 @app.command()
 def diff(old: Name, new: Name, *, json: Json = False) -> int:
     """Say what changed between two baseline files: numbers, and the problems that moved."""
-    from pytest_r1eval.baselines.diff import change_lines, changes, dumps
+    from pytest_r1eval.baselines.diff import change_lines, changes
 
     found = changes(_file_of(old, must_exist=True)[1], _file_of(new, must_exist=True)[1])
-    show(dumps(found) if json else "\n".join(line for change in found for line in change_lines(change)) or "no change")
+    if json:
+        show_json({"changes": found})
+    else:
+        show("\n".join(line for change in found for line in change_lines(change)) or "no change")
     return EXIT_PASSED
 
 

@@ -18,6 +18,7 @@ from pytest_r1eval.commands.arguments import (
     Tasks,
     points,
     show,
+    show_json,
 )
 
 
@@ -46,7 +47,7 @@ def compare(  # noqa: PLR0913 - a command's options
     """Judge a stored run against another run or a baseline; exits like the gate."""
     from pytest_r1eval.exams.catalog import build_catalog
     from pytest_r1eval.judging.compare import compare as compared
-    from pytest_r1eval.judging.compare import dumps, source_of
+    from pytest_r1eval.judging.compare import source_of
     from pytest_r1eval.reports.terminal import gate_lines, gate_table, health_lines
     from pytest_r1eval.runs.finished import StoredRun, chosen_benchmarks
     from pytest_r1eval.stats.verdicts import GateRule
@@ -59,6 +60,10 @@ def compare(  # noqa: PLR0913 - a command's options
         catalog=build_catalog(tasks=tasks, pyproject=Path("pyproject.toml"), contributed=()),
         rule=GateRule(sigmas=sigmas, margin=margin, two_sided=two_sided, exact=exact),
     )
-    lines = [line for gate in comparison.gates for line in ("", *gate_lines(gate), *health_lines(gate))]
-    show(dumps(comparison) if json else "\n".join([*gate_table(comparison.gates), *lines]))
+    if json:
+        sides = {"candidate": comparison.candidate, "baseline": comparison.baseline}
+        show_json({**sides, "passes": comparison.passes, "gates": comparison.gates})
+    else:
+        lines = [line for gate in comparison.gates for line in ("", *gate_lines(gate), *health_lines(gate))]
+        show("\n".join([*gate_table(comparison.gates), *lines]))
     return EXIT_PASSED if comparison.passes else EXIT_FAILED

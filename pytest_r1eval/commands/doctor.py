@@ -6,16 +6,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pytest_r1eval.commands.arguments import EXIT_FAILED, EXIT_PASSED, Json, show
+from pytest_r1eval.commands.arguments import EXIT_FAILED, EXIT_PASSED, Json, show, show_json
 
 
 def doctor(*, json: Json = False) -> int:
     """Say what is installed, which GPUs, sandbox and data there are, and what to do; 1 if no run can be made here."""
-    from pytest_r1eval.commands.doctor_checks import Standing, dumps, findings, is_fit
+    from pytest_r1eval.commands.doctor_checks import Standing, findings, is_fit
 
     found = list(findings(os.environ, folder=Path("data/evals")))
     if json:
-        show(dumps(found))
+        show_json({"is_fit": is_fit(found), "findings": found})
     else:
         marks = {Standing.GOOD: "ok", Standing.MISSING: "-", Standing.BAD: "BAD"}
         for finding in found:

@@ -7,13 +7,12 @@ imported and no secret is read out: a token is asked for its owner's name alone.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from importlib import metadata
@@ -105,12 +104,6 @@ def findings(environ: Mapping[str, str], *, folder: Path) -> Iterator[Finding]:
 def is_fit(found: list[Finding]) -> bool:
     """Whether nothing is missing that no run can do without."""
     return all(finding.standing is not Standing.BAD for finding in found)
-
-
-def dumps(found: list[Finding]) -> str:
-    """Write findings as JSON: `schema_version`, `is_fit`, `findings`."""
-    content = {"schema_version": 1, "is_fit": is_fit(found), "findings": [asdict(finding) for finding in found]}
-    return json.dumps(content, indent=2)
 
 
 def _python() -> Finding:

@@ -24,7 +24,6 @@ def history(
 ) -> int:
     """Show pass@1 over training steps, with error bars and baselines."""
     from pytest_r1eval.reports.files import write_text
-    from pytest_r1eval.reports.history import dumps
     from pytest_r1eval.reports.history import history as history_of
     from pytest_r1eval.reports.page import HistorySection, history_page
     from pytest_r1eval.reports.terminal import columns
@@ -42,7 +41,8 @@ def history(
         else:
             show(f"written to {out}")
     elif json:
-        show(dumps(training))
+        left_out = {"n_stopped": training.n_stopped, "unreadable": training.unreadable}
+        show_json({"benchmarks": training.points, **left_out})
     else:
         for name, points in training.points.items():
             show("\n".join([name, *columns(_table(points)), ""]))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,8 +56,9 @@ def power(  # noqa: PLR0913 - a command's options
     json: Json = False,
 ) -> int:
     """Say which falls a gate would catch, and what that would cost."""
+    from pytest_r1eval.core.codec import to_json
     from pytest_r1eval.exams.catalog import build_catalog, names_of
-    from pytest_r1eval.judging.power import assumptions_for, dumps, power_report
+    from pytest_r1eval.judging.power import POWER_REPORT, assumptions_for, power_report
     from pytest_r1eval.reports.power import power_text
     from pytest_r1eval.stats import planning
     from pytest_r1eval.stats.verdicts import GateRule
@@ -77,7 +79,10 @@ def power(  # noqa: PLR0913 - a command's options
         last_look=planning.LastLook(max_samples.value),
         drops=drop or None,
     )
-    show(dumps(report) if json else "\n".join(power_text(report)))
+    if json:  # without the baseline's counts
+        show(to_json(POWER_REPORT, replace(report, assumptions=replace(report.assumptions, reference=None))))
+    else:
+        show("\n".join(power_text(report)))
     return EXIT_PASSED
 
 

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import json as json_format
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Run, show
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Run, show, show_json
 from pytest_r1eval.core.choices import UploadLayout
 from pytest_r1eval.core.uploads import UploadWishes, checked_repo
 from pytest_r1eval.errors import UploadError
@@ -37,7 +36,6 @@ def upload(  # noqa: PLR0913 - one argument an option
 ) -> int:
     """Put a judged run on the Hub, or try a failed upload again; twice is once."""
     from pytest_r1eval.upload.after_verdict import upload as uploaded_run
-    from pytest_r1eval.upload.record import SCHEMA_VERSION
 
     try:  # what was wished for one repository need not be wished for another
         wishes = _recorded_wishes(run) if repo is None else UploadWishes(repo=checked_repo(repo))
@@ -53,8 +51,10 @@ def upload(  # noqa: PLR0913 - one argument an option
         model_page=page or wishes.model_page,
     )
     uploaded = uploaded_run(run, wishes)
-    content = {"schema_version": SCHEMA_VERSION, "run": str(run), **asdict(uploaded.record)}
-    show(json_format.dumps(content, indent=2) if json else "\n".join(uploaded.lines))
+    if json:
+        show_json({"run": str(run), **asdict(uploaded.record)})
+    else:
+        show("\n".join(uploaded.lines))
     return EXIT_PASSED
 
 

@@ -24,11 +24,11 @@ def watch(
 ) -> int:
     """Show how far a run is; as JSON, an object a line for each state."""
     from pytest_r1eval.plugin import display
-    from pytest_r1eval.runs.progress import dumps, settled_line, standing_line
+    from pytest_r1eval.runs.progress import seen_json, settled_line, standing_line
 
     if once:
         seen = display.look_once(run)
-        show(dumps(seen) if json else "\n".join(map(standing_line, seen)) or "no benchmark is selected yet")
+        show(seen_json(seen) if json else "\n".join(map(standing_line, seen)) or "no benchmark is selected yet")
         return EXIT_PASSED
     every_s = interval or display.LINES_INTERVAL_S
     shown = (
@@ -40,5 +40,5 @@ def watch(
         ended = display.watch(run, display=shown, interval_s=interval or display.REFRESH_S)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    show(dumps(ended) if json else "\n".join(settled_line(one.standing) for one in ended))
+    show(seen_json(ended) if json else "\n".join(settled_line(one.standing) for one in ended))
     return EXIT_PASSED

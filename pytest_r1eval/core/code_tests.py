@@ -40,17 +40,17 @@ class CodeTests:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of `dumps`."""
-        return hashlib.sha256(dumps(self).encode()).hexdigest()
+        """SHA-256 of their JSON."""
+        return hashlib.sha256(lighteval_json(self).encode()).hexdigest()
 
 
-def dumps(tests: CodeTests) -> str:
+def lighteval_json(tests: CodeTests) -> str:
     """Write tests as the JSON that LightEval's scorer reads: `inputs`, `outputs`, `fn_name`."""
     content = {"inputs": tests.inputs, "outputs": tests.outputs, "fn_name": tests.function}
     return json.dumps(content, ensure_ascii=False)
 
 
-def loads(text: str) -> CodeTests:
-    """Read what `dumps` wrote."""
+def from_lighteval_json(text: str) -> CodeTests:
+    """Read what `lighteval_json` wrote."""
     content = json.loads(text)
     return CodeTests(inputs=tuple(content["inputs"]), outputs=tuple(content["outputs"]), function=content["fn_name"])

@@ -21,7 +21,7 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from typing import Any, Generic, TypeAlias, TypeVar, cast, get_args, get_origin
 
@@ -40,6 +40,7 @@ from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.texts import whole
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 _SHOWN_CHARACTERS = 60  # of an offending value: enough to find it, short enough for one line
@@ -52,7 +53,7 @@ class Layout(Enum):
     LINE = "line"
     """On one line."""
     CANONICAL = "canonical"
-    """On one line, keys sorted, no spaces: what a digest is of. Nothing else is read."""
+    """On one line without spaces. Nothing else is read: what was written is what is read, to the letter."""
     INDENTED = "indented"
     """Two spaces a level."""
     REVIEWED = "reviewed"
@@ -60,7 +61,7 @@ class Layout(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind(Generic[T]):
+class Kind(Generic[T_co]):
     """
     A kind of JSON: what it holds and how it is written.
 
@@ -73,7 +74,7 @@ class Kind(Generic[T]):
         advice: What an error's message ends with.
     """
 
-    of: type[T]
+    of: type[T_co]
     version: int | None = None
     layout: Layout = Layout.LINE
     is_excerpt: bool = False
@@ -81,17 +82,34 @@ class Kind(Generic[T]):
     advice: str = ""
 
 
-def to_json(kind: Kind[T], value: T) -> str:
+def to_json(kind: Kind[T] | type[T], value: T) -> str:
     """
     Write a value.
+
+    Args:
+        kind: What it is; a type by itself is a part of something, on one line.
+        value: The value.
 
     Raises:
         ValueError: If a number is not finite.
     """
-    content = plain(value)
-    if kind.version is not None:
-        content = {_VERSION: kind.version, **cast("dict[str, Json]", content)}
-    return _text(content, kind.layout)
+    known = _kind(kind)
+    content = cast("dict[str, Json]", plain(value))
+    return _text(content if known.version is None else {_VERSION: known.version, **content}, known.layout)
+
+
+def document(content: Mapping[str, object], *, layout: Layout = Layout.INDENTED, version: int = 1) -> str:
+    """
+    Write what other programs read and we do not: named values, after the version of their form.
+
+    Raises:
+        ValueError: If a number is not finite.
+    """
+    return _text(plain({_VERSION: version, **content}), layout)
+
+
+def _kind(kind: Kind[T] | type[T]) -> Kind[T]:
+    return kind if isinstance(kind, Kind) else Kind(of=kind)
 
 
 def _text(content: Json, layout: Layout) -> str:
@@ -99,7 +117,7 @@ def _text(content: Json, layout: Layout) -> str:
         case Layout.LINE:
             return json.dumps(content, allow_nan=False)
         case Layout.CANONICAL:
-            return json.dumps(content, allow_nan=False, sort_keys=True, separators=(",", ":"))
+            return json.dumps(content, allow_nan=False, separators=(",", ":"))
         case Layout.INDENTED:
             return json.dumps(content, allow_nan=False, indent=2)
         case Layout.REVIEWED:
@@ -107,8 +125,9 @@ def _text(content: Json, layout: Layout) -> str:
 
 
 def digest(value: object) -> str:
-    """Return the SHA-256 of a value as canonical JSON."""
-    return hashlib.sha256(_text(plain(value), Layout.CANONICAL).encode()).hexdigest()
+    """Return the SHA-256 of a value as JSON with sorted keys."""
+    text = json.dumps(plain(value), allow_nan=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def plain(value: object) -> Json:
@@ -153,23 +172,24 @@ def _reviewed(value: Json, *, indent: str) -> str:
             return json.dumps(value, allow_nan=False)
 
 
-def from_json(kind: Kind[T], text: str, *, name: str = "") -> T:
+def from_json(kind: Kind[T] | type[T], text: str, *, name: str = "") -> T:
     """
     Read a value.
 
     Args:
-        kind: What the text is to hold.
+        kind: What the text is to hold; a type by itself is a part of something.
         text: The JSON.
         name: The file's name, for messages.
 
     Raises:
         ValueError: Or the kind's own error, if the text does not hold it: file, path, found and expected.
     """
+    known = _kind(kind)
     try:
-        return _read(kind, text)
+        return _read(known, text)
     except _MismatchError as error:
         place = ": ".join(filter(None, (name, str(error))))
-        raise kind.error(f"{place}{kind.advice}") from error
+        raise known.error(f"{place}{known.advice}") from error
 
 
 def _read(kind: Kind[T], text: str) -> T:
@@ -229,7 +249,7 @@ class _Node:
             raise self.error("an object")
         members: dict[str, _Node] = {}
         for key, value in self.value:
-            node = replace(self, path=self.path_of(key), value=value)
+            node = _Node(path=self.path_of(key), value=value, is_excerpt=self.is_excerpt)
             if key in members:
                 raise node.error("it once", found="the key twice")
             members[key] = node
@@ -238,7 +258,10 @@ class _Node:
     def items(self) -> list[_Node]:
         if not isinstance(self.value, list) or isinstance(self.value, _Object):
             raise self.error("a list")
-        return [replace(self, path=f"{self.path}[{index}]", value=item) for index, item in enumerate(self.value)]
+        return [
+            _Node(path=f"{self.path}[{index}]", value=item, is_excerpt=self.is_excerpt)
+            for index, item in enumerate(self.value)
+        ]
 
     def text(self, known: FieldKind) -> str:
         if not isinstance(self.value, str):

@@ -12,11 +12,11 @@ row gets easy and hard ones, not all samples of the one with the longest answers
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from pytest_r1eval.core.benchmarks import Sampling
+from pytest_r1eval.core.codec import digest
 from pytest_r1eval.errors import PlanError
 
 MAX_SAMPLES_PER_UNIT = 8
@@ -140,7 +140,7 @@ class Plan:
     @property
     def digest(self) -> str:
         """SHA-256 of the whole plan, stored before the first token."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return digest(self)
 
     def units(self, *, part: Slice | None = None) -> Iterator[Unit]:
         """Cut the plan, or one slice of it, into units: by round, first one of each problem, then another of each."""

@@ -8,12 +8,12 @@ whoever builds the exam, and a file that was damaged is not believed.
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_r1eval.atomic_files import replacing
 from pytest_r1eval.core import code_tests
 from pytest_r1eval.core.code_tests import CodeTests
 from pytest_r1eval.errors import ExamError, ScoringError
@@ -45,11 +45,9 @@ class CodeTestCache:
         path = self._path(digest)
         if path.is_file():
             return digest
-        partial = path.with_suffix(f".{os.getpid()}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(zlib.compress(code_tests.dumps(tests).encode(), _LEVEL))
-            partial.replace(path)
+            with replacing(path) as part:
+                part.write_bytes(zlib.compress(code_tests.lighteval_json(tests).encode(), _LEVEL))
         except OSError as error:
             raise ExamError(
                 f"the tests of a code benchmark cannot be kept in {self.folder} ({error.strerror}); expected a "
@@ -66,7 +64,7 @@ class CodeTestCache:
         """
         path = self._path(digest)
         try:
-            tests = code_tests.loads(zlib.decompress(path.read_bytes()).decode())
+            tests = code_tests.from_lighteval_json(zlib.decompress(path.read_bytes()).decode())
         except (OSError, zlib.error, ValueError, KeyError) as error:
             raise ScoringError(_lost(path, f"cannot be read ({type(error).__name__})")) from error
         if tests.digest != digest:

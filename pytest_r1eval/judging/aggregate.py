@@ -14,10 +14,9 @@ between them estimated (Paule and Mandel), which widens the error, and the repor
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import combinations
 
@@ -288,14 +287,3 @@ def _tie_probability(estimates: Sequence[Estimate]) -> float:
     half_steps = (0.5 / (estimate.n_problems * estimate.samples_per_problem) for estimate in estimates)
     q = sum((step / estimate.standard_error) ** 2 for step, estimate in zip(half_steps, estimates, strict=True))
     return float(chdtr(len(estimates) - 1, q))
-
-
-def dumps(aggregates: Sequence[Aggregate]) -> str:
-    """
-    Write aggregates as JSON, in fractions.
-
-    Keys: `schema_version`, and `aggregates`, each with the attributes of
-    `Aggregate` by name; ``pooled`` is null where the counts were added.
-    """
-    content = {"schema_version": SCHEMA_VERSION, "aggregates": [asdict(item) for item in aggregates]}
-    return json.dumps(content, allow_nan=False, indent=2)

@@ -8,10 +8,9 @@ be recorded as the next baseline.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -233,20 +232,3 @@ def _part_of_an_exam(measured: Measurement, benchmark: Benchmark) -> Judgement |
         f"The run sat {n_problems} problems, and the published number is of all {benchmark.planning.n_problems}.",
         "Judge all problems, or compare with a run of the same subset.",
     )
-
-
-def dumps(comparison: RunComparison) -> str:
-    """
-    Write a comparison as JSON, in fractions.
-
-    Keys: `schema_version`, `candidate`, `baseline`, `passes`, and `gates`, each
-    with the attributes of `GateResult` by name; numbers are null where INVALID.
-    """
-    content = {
-        "schema_version": SCHEMA_VERSION,
-        "candidate": comparison.candidate,
-        "baseline": comparison.baseline,
-        "passes": comparison.passes,
-        "gates": [asdict(gate) for gate in comparison.gates],
-    }
-    return json.dumps(content, allow_nan=False, indent=2)

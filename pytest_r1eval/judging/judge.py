@@ -19,12 +19,13 @@ from pytest_r1eval.core.attempts import Attempts
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.choices import CodeGrader
+from pytest_r1eval.core.codec import to_json
 from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, ProblemTally
 from pytest_r1eval.errors import BaselineError, LowerBaselineError, R1EvalError
-from pytest_r1eval.judging.result import GateResult, ProblemTitle, ReferenceVerdict, dumps
+from pytest_r1eval.judging.result import VERDICT, GateResult, ProblemTitle, ReferenceVerdict
 from pytest_r1eval.runs.early_stopping import advance
 from pytest_r1eval.runs.finished import (
     CompleteRun,
@@ -115,7 +116,7 @@ class Judge:
             results = _as_family(results, rule=self.rule)
         results = tuple(self._with_attempts(result) for result in results)
         for result in results:
-            self.store.write_verdict(result.benchmark, dumps(result))
+            self.store.write_verdict(result.benchmark, to_json(VERDICT, result))
         return results
 
     def _with_attempts(self, result: GateResult) -> GateResult:

@@ -10,9 +10,9 @@ are shown, because a gate's promise is worth no more than its inputs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 from pytest_r1eval.baselines.reference import design_against, published_side, tau_of, widened
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
@@ -20,6 +20,8 @@ from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.choices import GateKind
+from pytest_r1eval.core.codec import Kind, Layout
+from pytest_r1eval.core.fields import LeftOutIfEmpty
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import PlanError, R1EvalError
 from pytest_r1eval.stats import verdicts
@@ -35,8 +37,6 @@ from pytest_r1eval.stats.planning import (
 )
 from pytest_r1eval.stats.tests import Design, Published, minimum_detectable_effect, samples_needed
 from pytest_r1eval.stats.verdicts import GateRule, Tau, described_fall, impossible_fall, margin_is_resolved, points
-
-SCHEMA_VERSION = 1
 
 NEEDED_DROPS = (0.02, 0.03, 0.05)
 """Falls whose samples are worked out: from the finest that a release note argues about to one nobody would ship."""
@@ -69,7 +69,7 @@ class Assumptions:
     baseline: str | None
     within_variance_is_assumed: bool
     n_baseline_samples_is_assumed: bool
-    reference: Counts | Published | None = None
+    reference: Annotated[Counts | Published | None, LeftOutIfEmpty()] = None
 
     def can_fail(self, rule: GateRule) -> bool:
         """Whether the fixed gate can turn red: whether a candidate with every response wrong would FAIL."""
@@ -352,17 +352,11 @@ def _cost(planned: SequentialPlan, *, drop: float) -> ExpectedCost:
     )
 
 
-def dumps(report: PowerReport) -> str:
-    """
-    Write a report as JSON: `schema_version`, then the attributes of `PowerReport` by name, nested, in fractions.
-
-    ``needed[].power_80`` is null where no number of samples suffices, and an item
-    of ``sequential.plan.fail_bounds`` is null where a look cannot FAIL. The baseline's
-    counts are left out.
-    """
-    content = asdict(replace(report, assumptions=replace(report.assumptions, reference=None)))
-    content["assumptions"].pop("reference")
-    return json.dumps({"schema_version": SCHEMA_VERSION, **content}, allow_nan=False, indent=2)
+POWER_REPORT = Kind(of=PowerReport, version=1, layout=Layout.INDENTED)
+"""
+In fractions. ``needed[].power_80`` is null where no number of samples suffices, and an item of
+``sequential.plan.fail_bounds`` is null where a look cannot FAIL.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

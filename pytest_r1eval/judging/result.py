@@ -6,14 +6,13 @@ A result has no dependency on the judge: reports, uploads and the ledger read st
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_r1eval.atomic_files import write_text
 from pytest_r1eval.core.attempts import Attempts
-from pytest_r1eval.core.decoding import decoded
+from pytest_r1eval.core.codec import Kind, Layout, document
 from pytest_r1eval.core.records import ProblemCounts
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.runs.reading import RunReader
@@ -22,8 +21,6 @@ from pytest_r1eval.stats.multiplicity import FallenProblems, Rearrangement, fami
 from pytest_r1eval.stats.planning import SequentialPlan
 from pytest_r1eval.stats.tests import alpha_of
 from pytest_r1eval.stats.verdicts import Judgement
-
-VERDICT_SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,19 +139,8 @@ def gate_alpha(result: GateResult) -> float:
     return sum(alpha_of(test.sigmas) for test in result.tests if test.sigmas is not None)
 
 
-def dumps(result: GateResult) -> str:
-    """Write a result as JSON, for other programs to read: `schema_version` and the attributes of `GateResult`."""
-    return json.dumps({"schema_version": VERDICT_SCHEMA_VERSION, **asdict(result)}, allow_nan=False, indent=2)
-
-
-def loads(text: str) -> GateResult:
-    """
-    Read a result that `dumps` wrote.
-
-    Raises:
-        ValueError: If the text is not such a result.
-    """
-    return decoded(GateResult, json.loads(text))
+VERDICT = Kind(of=GateResult, version=1, layout=Layout.INDENTED)
+"""A gate's verdict as the store keeps it and other programs read it."""
 
 
 def stored_results(run: RunReader) -> dict[str, GateResult]:
@@ -164,7 +150,7 @@ def stored_results(run: RunReader) -> dict[str, GateResult]:
     Raises:
         StoreError: If they cannot be read.
     """
-    stored = {name: run.verdict(name, GateResult) for name in run.selected}
+    stored = {name: run.verdict(name, VERDICT) for name in run.selected}
     return {name: result for name, result in stored.items() if result is not None}
 
 
@@ -176,9 +162,8 @@ def write_verdicts(folder: Path, results: Sequence[GateResult]) -> Path:
         StoreError: If the folder cannot be written.
     """
     path = folder / "verdicts.json"
-    content = {"schema_version": VERDICT_SCHEMA_VERSION, "gates": [asdict(result) for result in results]}
     try:
-        write_text(path, json.dumps(content, allow_nan=False, indent=2) + "\n", inside=folder)
+        write_text(path, document({"gates": results}) + "\n", inside=folder)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}; the verdicts are in the run's store") from error
     return path

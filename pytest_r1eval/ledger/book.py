@@ -16,28 +16,25 @@ Decisions:
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 from pytest_r1eval.baselines.shelf import FoundBaseline
 from pytest_r1eval.core.attempts import Attempt
 from pytest_r1eval.core.baselines import BASELINE_FILE, BaselineFile, MeasuredBaseline, PublishedBaseline
-from pytest_r1eval.core.codec import from_json, to_json
-from pytest_r1eval.core.decoding import decoded
+from pytest_r1eval.core.codec import Kind, digest, from_json, to_json
 from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.errors import StoreError
-from pytest_r1eval.judging.result import GateResult, loads
+from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.stats.verdicts import GateRule, Verdict
 
 LEDGER_NAME = "ledger.jsonl"
-SCHEMA_VERSION = 1
 
 
 class Event(StrEnum):
@@ -95,6 +92,9 @@ class Entry:
         return Measurement.of(from_json(BASELINE_FILE, self.measured, name=LEDGER_NAME).measured[0])
 
 
+_LINE = Kind(of=Entry, version=1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
     """The ledger of one output folder, which need not exist."""
@@ -139,11 +139,8 @@ class Ledger:
         return tuple(self._entry(line) for line in text.splitlines() if f'"{key}"' in line and _is_whole(line))
 
     def _entry(self, line: str) -> Entry:
-        fields = json.loads(line)
-        if fields.pop("schema_version", None) != SCHEMA_VERSION:
-            raise StoreError(f"{self.path} was written by another version of pytest-r1eval; expected version 1")
         try:
-            return decoded(Entry, fields)
+            return from_json(_LINE, line)
         except ValueError as error:
             raise StoreError(
                 f"{self.path} has a damaged line about this question: {error}; expected what pytest-r1eval wrote; put "
@@ -157,7 +154,7 @@ class Ledger:
         Raises:
             StoreError: If the file cannot be written.
         """
-        lines = [json.dumps({"schema_version": SCHEMA_VERSION, **asdict(entry)}, allow_nan=False) for entry in entries]
+        lines = [to_json(_LINE, entry) for entry in entries]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self.path.open("a+b") as file:
@@ -255,22 +252,19 @@ def key_of(
         found: The baseline.
         anchor: The second, fixed baseline; None where none was named.
     """
-    how = asdict(replace(rule, inconclusive_passes=False))
-    parts = {"asked": asked, "rule": how, "family": family, "baseline": _baseline_digest(found)}
+    how = replace(rule, inconclusive_passes=False)
+    parts: dict[str, object] = {"asked": asked, "rule": how, "family": family, "baseline": _baseline_digest(found)}
     parts |= {} if anchor is None else {"anchor": _baseline_digest(anchor)}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return digest(parts)
 
 
 def _baseline_digest(found: FoundBaseline | None) -> str:
     """Digest the numbers of a baseline; lineage, history and a reason change none."""
-    match found:
-        case None:
-            return "none"
-        case FoundBaseline(baseline=PublishedBaseline() as published):
-            text = json.dumps(asdict(published), sort_keys=True, default=str)
-        case FoundBaseline(baseline=MeasuredBaseline() as measured):
-            text = _text_of(replace(measured, lineage=None, history=(), reason=None))
-    return hashlib.sha256(text.encode()).hexdigest()
+    if found is None:
+        return "none"
+    if isinstance(found.baseline, PublishedBaseline):
+        return digest(found.baseline)
+    return digest(replace(found.baseline, lineage=None, history=(), reason=None))
 
 
 def _text_of(measured: MeasuredBaseline) -> str:
@@ -285,7 +279,7 @@ def judged_entry(begun: Entry, result: GateResult, *, measured: Measurement | No
         when=when,
         verdict=result.judgement.verdict.name,
         passes=result.passes,
-        result=json.dumps(asdict(result), allow_nan=False),
+        result=to_json(GateResult, result),
         measured=None if measured is None else _text_of(measured.as_baseline()),
     )
 
@@ -298,7 +292,7 @@ def stored_result(entry: Entry) -> GateResult:
         StoreError: If it holds none.
     """
     try:
-        return loads(entry.result or "")
+        return from_json(GateResult, entry.result or "")
     except ValueError as error:
         raise StoreError(
             f"{LEDGER_NAME}: the verdict on run {entry.run} cannot be read ({error}); judge that run again with "

@@ -11,12 +11,10 @@ written out, a grader of programs beside mathematics, the last look of a gate wi
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import asdict
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +23,7 @@ from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings, sampling_for
 from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, Grader
 from pytest_r1eval.core.choices import GateKind
+from pytest_r1eval.core.codec import digest
 from pytest_r1eval.engines.engine import engine_named, recording_of
 from pytest_r1eval.runs.reading import RunReader
 
@@ -44,8 +43,8 @@ def asked_digest(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoin
         StoreError: If a recorded run that is replayed cannot be read.
     """
     parts: dict[str, object] = {
-        "checkpoint": asdict(checkpoint.identity),
-        "benchmark": asdict(benchmark),
+        "checkpoint": checkpoint.identity,
+        "benchmark": benchmark,
         "samples": settings.samples.get(benchmark.name, benchmark.samples_per_problem),
         "subset": settings.subset,
         "gate": settings.asked_gate,
@@ -58,14 +57,14 @@ def asked_digest(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoin
         parts |= _recorded(benchmark, settings, recording)
     else:
         parts |= _drawn(benchmark, settings, checkpoint)
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    return digest(parts)
 
 
 def _drawn(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> Mapping[str, object]:
     engine = engine_named(settings.engine)
     own_tasks = settings.tasks is not None and benchmark not in BUILT_IN
     return {
-        "sampling": asdict(sampling_for(benchmark, settings, max_position=checkpoint.max_position)),
+        "sampling": sampling_for(benchmark, settings, max_position=checkpoint.max_position),
         "system_prompt": settings.system_prompt,
         "template_date": settings.template_date.isoformat() if checkpoint.prints_date else None,
         "tasks": _file_digest(settings.tasks) if own_tasks and settings.tasks is not None else None,
@@ -81,13 +80,13 @@ def _recorded(benchmark: Benchmark, settings: Settings, recording: Path) -> Mapp
     """Describe what a recorded run was asked; two recordings of one question differ in their samples alone."""
     with closing(RunReader.open(recording)) as store:
         plan = store.plan(benchmark.name)
-        harnesses = [asdict(harness) for harness in store.harnesses]
+        harnesses = store.harnesses
     if plan is None:
         return {"harnesses": harnesses}
     return {
         "harnesses": harnesses,
         "exam": plan.exam,
-        "sampling": asdict(plan.sampling),
+        "sampling": plan.sampling,
         "system_prompt": plan.system_prompt,
         "prompts": plan.prompts,
         "samples": settings.samples.get(benchmark.name, plan.samples_per_problem),

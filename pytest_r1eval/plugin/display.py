@@ -31,10 +31,10 @@ from pytest_r1eval.runs.progress import (
     LEGEND,
     Seen,
     Watcher,
-    dumps,
     eta_text,
     looks_text,
     score_name,
+    seen_json,
     settled_line,
     standing_line,
     tokens_text,
@@ -140,7 +140,7 @@ class JsonLines:
         """Write the state if it is time."""
         if self._shown_at_s is None or at_s - self._shown_at_s >= self._interval_s:
             self._shown_at_s = at_s
-            self._stream.write(f"{dumps(seen)}\n")
+            self._stream.write(f"{seen_json(seen)}\n")
             self._stream.flush()
 
     def close(self) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from pytest_r1eval import atomic_files
+from pytest_r1eval.core.codec import document
 from pytest_r1eval.errors import ReportError
 from pytest_r1eval.reports.markdown import markdown
 from pytest_r1eval.reports.page import Embedding, page
-from pytest_r1eval.reports.run_report import REPORT_SCHEMA_VERSION, RunReport
+from pytest_r1eval.reports.run_report import RunReport
 from pytest_r1eval.reports.terminal import family_lines, gate_lines, gate_table, health_lines
 from pytest_r1eval.stats.looks import Look
 
@@ -37,25 +37,24 @@ def report_json(report: RunReport) -> str:
     """Write a run as JSON, in fractions: `schema_version`, run, header, harnesses, and per gate verdict and counts."""
     gates = [
         {
-            "verdict": asdict(gate.result),
+            "verdict": gate.result,
             "dataset": gate.dataset,
-            "plan": None if gate.plan is None else asdict(gate.plan),
-            "problems": [asdict(problem) for problem in gate.problems],
+            "plan": gate.plan,
+            "problems": gate.problems,
             "looks": [_look_fields(look) for look in gate.looks],
         }
         for gate in report.gates
     ]
     content = {
-        "schema_version": REPORT_SCHEMA_VERSION,
         "run": str(report.run),
         "passes": report.passes,
-        "header": asdict(report.header),
-        "harnesses": [asdict(harness) for harness in report.harnesses],
+        "header": report.header,
+        "harnesses": report.harnesses,
         "family_wise_error": report.family_wise_error,
-        "unjudged": list(report.unjudged),
+        "unjudged": report.unjudged,
         "gates": gates,
     }
-    return json.dumps(content, allow_nan=False, indent=2) + "\n"
+    return document(content) + "\n"
 
 
 def _look_fields(look: Look) -> dict[str, object]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_r1eval.core.lineage import step_of
@@ -105,14 +104,6 @@ def history(folder: Path) -> Training:
         )
     points = {name: tuple(points[step] for step in sorted(points)) for name, points in found.items()}
     return Training(points=points, n_stopped=n_stopped, unreadable=tuple(unreadable))
-
-
-def dumps(training: Training) -> str:
-    """Write a history as JSON, in fractions."""
-    benchmarks = {name: [asdict(point) for point in points] for name, points in training.points.items()}
-    left_out = {"n_stopped": training.n_stopped, "unreadable": list(training.unreadable)}
-    content = {"schema_version": 1, "benchmarks": benchmarks, **left_out}
-    return json.dumps(content, allow_nan=False, indent=2)
 
 
 def points_of(run: Path) -> dict[str, Point | None]:

@@ -21,8 +21,6 @@ from pytest_r1eval.runs.store import RunHeader
 from pytest_r1eval.stats.looks import Look
 from pytest_r1eval.stats.verdicts import Verdict
 
-REPORT_SCHEMA_VERSION = 1
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProblemRow:

@@ -22,7 +22,7 @@ from pytest_r1eval.core.plans import Plan, dealt, sample_seed
 from pytest_r1eval.core.records import Counts, Outcome, ProblemTally
 from pytest_r1eval.core.texts import escaped, is_loop, quoted
 from pytest_r1eval.errors import RunError
-from pytest_r1eval.runs.progress import StoredVerdict
+from pytest_r1eval.runs.progress import STORED_VERDICT
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME, BenchmarkState
 from pytest_r1eval.stats.health import added_health, judge_health
@@ -144,7 +144,7 @@ class StoredRun:
     def verdict(self, benchmark: str) -> Verdict | None:
         """Return the stored verdict; None where it was not judged."""
         with closing(RunReader.open(self.folder)) as store:
-            stored = store.verdict(benchmark, StoredVerdict)
+            stored = store.verdict(benchmark, STORED_VERDICT)
         return None if stored is None else stored.judgement.verdict
 
     @property

@@ -12,11 +12,11 @@ whoever watches, which also makes them right for a run that was resumed.
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
+from pytest_r1eval.core.codec import Kind, Layout, document
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, ProblemTally
 from pytest_r1eval.core.texts import printable
@@ -154,6 +154,9 @@ class StoredVerdict:
     judgement: StoredJudgement
 
 
+STORED_VERDICT = Kind(of=StoredVerdict, is_excerpt=True)
+
+
 def _judged_tallies(
     store: RunReader, plan: Plan, tallies: tuple[ProblemTally, ...], *, state: BenchmarkState
 ) -> tuple[ProblemTally, ...]:
@@ -163,7 +166,7 @@ def _judged_tallies(
 
 
 def _verdict(store: RunReader, name: str) -> str | None:
-    stored = store.verdict(name, StoredVerdict)
+    stored = store.verdict(name, STORED_VERDICT)
     return None if stored is None else stored.judgement.verdict.name
 
 
@@ -262,7 +265,7 @@ class Watcher:
         )
 
 
-def dumps(seen: Sequence[Seen]) -> str:
+def seen_json(seen: Sequence[Seen]) -> str:
     """Write what was seen as JSON in one line; scores are fractions, and what is not known is null."""
     benchmarks = [
         {
@@ -273,7 +276,7 @@ def dumps(seen: Sequence[Seen]) -> str:
         }
         for one in seen
     ]
-    return json.dumps({"schema_version": 1, "benchmarks": benchmarks}, allow_nan=False)
+    return document({"benchmarks": benchmarks}, layout=Layout.LINE)
 
 
 def standing_line(seen: Seen) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pytest_r1eval.core.benchmarks import Exam, Problem
+from pytest_r1eval.core.codec import Kind
 from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import FinishReason, Outcome, ProblemTally, Response, Sample
@@ -165,8 +166,7 @@ class RunReader:
         text = self._gate_text(name)
         if text is None:
             return None
-        with self._store.understanding(f"the gate of {name}"):
-            return looks.loads(text)
+        return self._store.decoded(looks.SEQUENTIAL_GATE, text, what=f"the gate of {name}")
 
     def _gate_text(self, name: str) -> str | None:
         with self._store.reading() as db:
@@ -213,7 +213,7 @@ class RunReader:
             (n_looks,) = db.execute("SELECT count(*) FROM look WHERE benchmark = ?", (name,)).fetchone()
         return int(n_looks)
 
-    def verdict(self, name: str, kind: type[T]) -> T | None:
+    def verdict(self, name: str, kind: Kind[T] | type[T]) -> T | None:
         """
         Return the stored judgement of a benchmark; None if it was not judged.
 

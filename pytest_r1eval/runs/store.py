@@ -19,12 +19,12 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Self, TypeVar
 
-from pytest_r1eval.core.decoding import decoded
+from pytest_r1eval.core.codec import Kind, from_json, to_json
 from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
 from pytest_r1eval.core.lineage import Lineage, is_model_name
 from pytest_r1eval.core.plans import Slice
@@ -111,8 +111,8 @@ class Store:
                 db.execute(statement)
             with store.understanding("the header"):
                 checked_header(header)
-            rows = {"schema": SCHEMA_VERSION, "header": asdict(header)}
-            db.executemany("INSERT INTO run VALUES (?, ?)", [(key, json.dumps(value)) for key, value in rows.items()])
+            rows = [("schema", json.dumps(SCHEMA_VERSION)), ("header", to_json(RunHeader, header))]
+            db.executemany("INSERT INTO run VALUES (?, ?)", rows)
         return store
 
     @classmethod
@@ -185,7 +185,7 @@ class Store:
         with self.understanding("the header"):
             if row is None:
                 raise ValueError("there is none")
-            return checked_header(decoded(RunHeader, _json(row[0])))
+            return checked_header(from_json(RunHeader, row[0]))
 
     def check(self) -> None:
         """
@@ -217,7 +217,7 @@ class Store:
                 "new run"
             )
 
-    def decoded(self, kind: type[T], text: str, *, what: str) -> T:
+    def decoded(self, kind: Kind[T] | type[T], text: str, *, what: str) -> T:
         """
         Read JSON of this file as a value.
 
@@ -225,7 +225,7 @@ class Store:
             StoreError: If it is none of that kind.
         """
         with self.understanding(what):
-            return decoded(kind, _json(text))
+            return from_json(kind, text)
 
     @contextmanager
     def understanding(self, what: str) -> Iterator[None]:
@@ -247,7 +247,7 @@ class Store:
     def add_worker(self, owner: str, harness: Harness) -> None:
         """Note what one worker answers and grades with."""
         with self.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO worker VALUES (?, ?)", (owner, json.dumps(asdict(harness))))
+            db.execute("INSERT OR REPLACE INTO worker VALUES (?, ?)", (owner, to_json(Harness, harness)))
 
     def note_sandbox(self, line: str) -> None:
         """Note what stands between programs that this run grades and a machine that grades them; none is forgotten."""
@@ -354,20 +354,6 @@ def demand_name(name: str) -> None:
     """
     if (hidden := hidden_in(name)) is not None:
         raise ValueError(f"{name!a} holds the character {hidden}")
-
-
-def _json(text: str) -> object:
-    """
-    Parse JSON, without the numbers that are none.
-
-    Raises:
-        ValueError: If it is no JSON.
-    """
-
-    def refuse(constant: str) -> object:
-        raise ValueError(f"{constant} is no number")
-
-    return json.loads(text, parse_constant=refuse)
 
 
 def _unwritable(folder: Path, error: OSError) -> str:

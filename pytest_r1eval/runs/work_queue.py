@@ -8,14 +8,14 @@ a restart of the machine leaves behind is cleared when the run is resumed.
 
 from __future__ import annotations
 
-import json
 import time
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_r1eval.core.benchmarks import Exam
+from pytest_r1eval.core.benchmarks import Exam, Problem
+from pytest_r1eval.core.codec import to_json
 from pytest_r1eval.core.plans import Plan, Unit
 from pytest_r1eval.core.records import Outcome, Sample
 from pytest_r1eval.core.texts import whole
@@ -102,7 +102,7 @@ class WorkQueue:
                 (
                     BenchmarkState.OPEN,
                     whole(exam.dataset),
-                    json.dumps(asdict(plan)),
+                    to_json(Plan, plan),
                     None if gate is None else _gate_text(gate),
                     plan.benchmark,
                     BenchmarkState.SELECTED,
@@ -113,7 +113,7 @@ class WorkQueue:
             db.executemany(
                 "INSERT INTO problem VALUES (?, ?, ?, ?, ?)",
                 [
-                    (plan.benchmark, position, problem.id, json.dumps(asdict(problem)), array("i", prompt).tobytes())
+                    (plan.benchmark, position, problem.id, to_json(Problem, problem), array("i", prompt).tobytes())
                     for position, (problem, prompt) in enumerate(zip(exam.problems, prompts, strict=True))
                 ],
             )
@@ -139,7 +139,7 @@ class WorkQueue:
 
         Two workers that look at the same samples see the same, and the first one counts.
         """
-        content = json.dumps(asdict(look), allow_nan=False)
+        content = to_json(type(look), look)
         with self._store.transaction() as db:
             db.execute("INSERT OR IGNORE INTO look VALUES (?, ?, ?)", (name, look.number, content))
             if look.verdict is not None:
@@ -170,7 +170,7 @@ class WorkQueue:
             db.execute("DELETE FROM unit WHERE benchmark = ? AND first >= ?", (name, k))
             db.execute(
                 "UPDATE benchmark SET state = ?, gate = NULL, plan = ? WHERE name = ?",
-                (BenchmarkState.OPEN, json.dumps(asdict(replace(plan, rounds=rounds))), name),
+                (BenchmarkState.OPEN, to_json(Plan, replace(plan, rounds=rounds)), name),
             )
 
     def claim_samples(self, n_samples: int, *, owner: str, n_expected: int = 1) -> tuple[ClaimedUnit, ...]:
@@ -345,4 +345,4 @@ class WorkQueue:
 def _gate_text(gate: SequentialGate) -> str:
     from pytest_r1eval.stats import looks  # noqa: PLC0415 - imports scipy; a worker has it by now
 
-    return looks.dumps(gate)
+    return to_json(looks.SEQUENTIAL_GATE, gate)

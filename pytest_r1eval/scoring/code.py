@@ -155,7 +155,7 @@ class ProgramScorer:
             Call(
                 module="lighteval_entry",
                 function="passes",
-                arguments=(code_tests.dumps(tests), program, timeout_s),
+                arguments=(code_tests.lighteval_json(tests), program, timeout_s),
                 limits=replace(limits, cpu_s=float(bound_s), wall_s=float(bound_s)),
             )
         )

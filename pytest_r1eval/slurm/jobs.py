@@ -12,10 +12,12 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_r1eval.atomic_files import write_text
+from pytest_r1eval.core.codec import Kind, Layout, from_json, to_json
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.slurm.scripts import JUDGE_SCRIPT, SLICE_SCRIPT, Submission, judge_script, slice_script
 from pytest_r1eval.slurm.slice_environment import slice_environment
@@ -44,6 +46,9 @@ class Submitted:
     n_slices: int
     array_job: int
     judge_job: int
+
+
+_SUBMITTED = Kind(of=Submitted, layout=Layout.INDENTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +135,7 @@ def resubmit(folder: Path, *, model: str, n_slices: int, environment: Mapping[st
         cancel_jobs(array_job)
         raise
     submitted = Submitted(model=model, n_slices=n_slices, array_job=array_job, judge_job=judge_job)
-    part = folder / f"{FILE_NAME}.part"
-    part.write_text(json.dumps(asdict(submitted), indent=2) + "\n")
-    part.replace(folder / FILE_NAME)
+    write_text(folder / FILE_NAME, to_json(_SUBMITTED, submitted) + "\n")
     return submitted
 
 
@@ -144,8 +147,8 @@ def submitted_in(folder: Path) -> Submitted:
         RunError: If nothing was.
     """
     try:
-        return Submitted(**json.loads((folder / FILE_NAME).read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        return from_json(_SUBMITTED, (folder / FILE_NAME).read_text())
+    except (OSError, ValueError) as error:
         raise RunError(
             f"{folder} is no submission ({error}); expected the folder that r1eval slurm submit printed, with "
             f"{FILE_NAME} in it"

@@ -10,15 +10,12 @@ so stops a little later than the two extreme completions alone would.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
-from pytest_r1eval.core.decoding import decoded
+from pytest_r1eval.core.codec import Kind, Layout, digest
 from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.records import Counts, ProblemTally
-from pytest_r1eval.stats import planning
 from pytest_r1eval.stats.planning import SequentialPlan, detectable_drop
 from pytest_r1eval.stats.tests import (
     MIN_RESPONSES_FOR_NORMAL,
@@ -68,7 +65,7 @@ class SequentialGate:
     @property
     def digest(self) -> str:
         """SHA-256 of all of it."""
-        return hashlib.sha256(dumps(self).encode()).hexdigest()
+        return digest(self)
 
     def look(self, number: int, tallies: tuple[ProblemTally, ...]) -> Look | None:
         """
@@ -90,42 +87,8 @@ class SequentialGate:
         return sandwich(self.plan, number, completions, self.reference, tau=self.tau)
 
 
-def dumps(gate: SequentialGate) -> str:
-    """Write a gate as canonical JSON."""
-    fields = {
-        "plan": planning.dumps(gate.plan),
-        "reference": _reference_fields(gate.reference),
-        "tau_source": gate.tau.source,
-        "tau_advice": gate.tau.advice,
-        "baseline": gate.baseline,
-        "evidence": None if gate.evidence is None else asdict(gate.evidence),
-    }
-    return json.dumps(fields, sort_keys=True, allow_nan=False)
-
-
-def loads(text: str) -> SequentialGate:
-    """
-    Read a gate that `dumps` wrote.
-
-    Raises:
-        ValueError: If the text is not such a gate.
-    """
-    try:
-        fields = json.loads(text)
-        plan = planning.loads(fields["plan"])
-        rows = fields["reference"].get("counts")
-        reference = Published(**fields["reference"]) if rows is None else Counts.from_rows(tuple(row) for row in rows)
-        tau = Tau(value=plan.design.tau, source=fields["tau_source"], advice=fields["tau_advice"])
-        evidence = None if fields["evidence"] is None else decoded(Evidence, fields["evidence"])
-        return SequentialGate(plan=plan, reference=reference, tau=tau, baseline=fields["baseline"], evidence=evidence)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"no sequential gate: {error}; expected what dumps wrote") from error
-
-
-def _reference_fields(reference: Counts | Published) -> dict[str, object]:
-    if isinstance(reference, Published):
-        return asdict(reference)
-    return {"counts": [[row.problem_id, row.n_correct, row.n_samples] for row in reference.problems]}
+SEQUENTIAL_GATE = Kind(of=SequentialGate, layout=Layout.CANONICAL)
+"""What is stored before the first token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,18 +30,16 @@ References:
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from pytest_r1eval.core.decoding import decoded
+from pytest_r1eval.core.codec import digest
 from pytest_r1eval.errors import PlanError
 from pytest_r1eval.stats.tests import Design, Floats
 from pytest_r1eval.stats.verdicts import MIN_SAMPLES_FOR_SCALAR_TEST, GateRule
@@ -127,28 +125,7 @@ class SequentialPlan:
     @property
     def digest(self) -> str:
         """SHA-256 of the plan as canonical JSON."""
-        return hashlib.sha256(dumps(self).encode()).hexdigest()
-
-
-def dumps(plan: SequentialPlan) -> str:
-    """Write a plan as canonical JSON: what is hashed, and what is stored before the first token."""
-    return json.dumps(asdict(plan), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def loads(text: str) -> SequentialPlan:
-    """
-    Read a plan that `dumps` wrote.
-
-    Raises:
-        ValueError: If the text is not such a plan.
-    """
-    try:
-        read = decoded(SequentialPlan, json.loads(text))
-    except ValueError as error:
-        raise ValueError(f"no sequential plan: {error}; expected what dumps wrote") from error
-    if dumps(read) != text:
-        raise ValueError("the sequential plan is not in canonical form; expected what dumps wrote")
-    return read
+        return digest(self)
 
 
 def plan(  # noqa: PLR0913  what a plan may be varied in

@@ -13,18 +13,17 @@ a while, with the copy still there. What was asked wrongly is not, and neither i
 from __future__ import annotations
 
 import fcntl
-import json
 import shutil
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 from pytest_r1eval.checkpoints.files import folder_digests
-from pytest_r1eval.core.decoding import decoded
+from pytest_r1eval.core.codec import from_json, to_json
 from pytest_r1eval.core.fingerprints import FileDigest
 from pytest_r1eval.errors import EvaluationError, EvaluationRefusedError, ModelError, R1EvalError
 from pytest_r1eval.reports.run_report import RunReport
@@ -290,7 +289,7 @@ def kept_copy(checkpoint: Path, *, to: Path) -> Path:
             if path.is_file() and not any(path.match(pattern) for pattern in _TRAINERS_OWN):
                 _copied(path, part / path.name)
         kept = KeptDigests(files=folder_digests(part).files)
-        _digests_of(to).write_text(json.dumps(asdict(kept)), encoding="utf-8")
+        _digests_of(to).write_text(to_json(KeptDigests, kept), encoding="utf-8")
         part.rename(to)
     except OSError as error:
         raise EvaluationError(
@@ -334,7 +333,7 @@ def demand_unchanged(copy: Path) -> None:
     except FileNotFoundError:
         return
     try:
-        kept = {file.name: file.digest for file in decoded(KeptDigests, json.loads(text)).files}
+        kept = {file.name: file.digest for file in from_json(KeptDigests, text).files}
         now = {file.name: file.digest for file in folder_digests(copy).files}
     except (OSError, ValueError) as error:
         raise EvaluationRefusedError(

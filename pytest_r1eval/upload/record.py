@@ -7,17 +7,15 @@ needs no more than the folder.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_r1eval.core.choices import UploadLayout
+from pytest_r1eval.core.codec import Kind, Layout, from_json, to_json
 from pytest_r1eval.core.uploads import UploadWishes
 from pytest_r1eval.errors import UploadError
 from pytest_r1eval.upload.paths import replacing
 
 FILE_NAME = "upload.json"
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +36,9 @@ class UploadRecord:
     error: str | None = None
 
 
+UPLOAD_RECORD = Kind(of=UploadRecord, version=1, layout=Layout.INDENTED)
+
+
 def write_record(run: Path, record: UploadRecord) -> None:
     """
     Keep what became of an upload.
@@ -46,8 +47,7 @@ def write_record(run: Path, record: UploadRecord) -> None:
         DetailsError: If the folder cannot be written.
     """
     with replacing(run / FILE_NAME, run=run) as path:
-        content = {"schema_version": SCHEMA_VERSION, **asdict(record)}
-        path.write_text(json.dumps(content, allow_nan=False, indent=2) + "\n", encoding="utf-8")
+        path.write_text(to_json(UPLOAD_RECORD, record) + "\n", encoding="utf-8")
 
 
 def read_record(run: Path) -> UploadRecord | None:
@@ -61,14 +61,9 @@ def read_record(run: Path) -> UploadRecord | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        wishes = content["wishes"]
-        return UploadRecord(
-            wishes=UploadWishes(**{**wishes, "layout": UploadLayout(wishes["layout"])}),
-            **{name: content[name] for name in ("url", "commit", "error")},
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return from_json(UPLOAD_RECORD, path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise UploadError(
-            f"{path} cannot be read ({type(error).__name__}: {error}); expected what an upload left there. "
+            f"{path} cannot be read ({error}); expected what an upload left there. "
             "Delete it and name the repository with --repo"
         ) from error

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_r1eval.core.code_tests import CodeTests, dumps, loads
+from pytest_r1eval.core.code_tests import CodeTests, from_lighteval_json, lighteval_json
 
 TESTS = CodeTests(inputs=("1\n", "2\n"), outputs=("ä\n", "\u2028"), function="double")
 
 
 def test_what_is_written_is_read_back() -> None:
     """Whatever the text holds."""
-    assert loads(dumps(TESTS)) == TESTS
+    assert from_lighteval_json(lighteval_json(TESTS)) == TESTS
 
 
 @pytest.mark.parametrize(

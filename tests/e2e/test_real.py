@@ -30,7 +30,7 @@ from pytest_r1eval.core.records import Outcome, Sample
 from pytest_r1eval.engines.vllm import VllmEngine, VllmOptions
 from pytest_r1eval.exams.catalog import SMOKE
 from pytest_r1eval.judging.judge import Judge
-from pytest_r1eval.judging.result import GateResult
+from pytest_r1eval.judging.result import VERDICT
 from pytest_r1eval.plugin.wiring import code_grading_of
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME, RunHeader, Store
@@ -64,7 +64,7 @@ class Done:
     def verdict(self, benchmark: str) -> dict[str, object]:
         """Return the stored judgement."""
         with closing(RunReader.open(self.run)) as run:
-            result = run.verdict(benchmark, GateResult)
+            result = run.verdict(benchmark, VERDICT)
         assert result is not None
         return asdict(result.judgement)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.core.code_tests import CodeTests, dumps
+from pytest_r1eval.core.code_tests import CodeTests, lighteval_json
 from pytest_r1eval.errors import ExamError, ScoringError
 from pytest_r1eval.exams.code_test_cache import CodeTestCache, cache_folder
 
@@ -20,7 +20,7 @@ def test_tests_come_back_by_their_digest(tmp_path: Path) -> None:
     assert [cache.write(TESTS), cache.write(TESTS)] == [TESTS.digest] * 2
     assert cache.read(TESTS.digest) == TESTS
     (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
-    assert path.stat().st_size < len(dumps(TESTS)) / 10
+    assert path.stat().st_size < len(lighteval_json(TESTS)) / 10
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_tests_come_back_by_their_digest(tmp_path: Path) -> None:
     [
         (None, "cannot be read"),
         (b"no zlib", "cannot be read"),
-        (zlib.compress(dumps(CodeTests(inputs=("2",), outputs=("2",))).encode()), "are not those"),
+        (zlib.compress(lighteval_json(CodeTests(inputs=("2",), outputs=("2",))).encode()), "are not those"),
     ],
     ids=["missing", "damaged", "exchanged"],
 )

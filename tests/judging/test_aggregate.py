@@ -12,10 +12,11 @@ from statistics import fmean, stdev
 import pytest
 
 from pytest_r1eval.core.baselines import HealthCounts
+from pytest_r1eval.core.codec import document
 from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import RunError
-from pytest_r1eval.judging.aggregate import Aggregate, MeasuredRun, Method, aggregate, dumps, read_runs
+from pytest_r1eval.judging.aggregate import Aggregate, MeasuredRun, Method, aggregate, read_runs
 from pytest_r1eval.reports.aggregate import aggregate_text
 from pytest_r1eval.runs.finished import StoredRun
 from pytest_r1eval.stats.tests import pass_at_1
@@ -213,7 +214,7 @@ def test_a_run_that_is_not_whole_is_refused(tmp_path: Path) -> None:
 def test_json_holds_every_number(run: MeasuredRun) -> None:
     """Other programs get groups, Q and warnings by the names of the attributes."""
     found: Aggregate = aggregate([run, another(run, seed=2, engine="next")])
-    content = json.loads(dumps([found]))
+    content = json.loads(document({"aggregates": [found]}))
     assert content["schema_version"] == 1
     (item,) = content["aggregates"]
     assert item["method"] == "pooled"

@@ -14,7 +14,7 @@ from pytest_r1eval.config.baseline_choice import RunFolder, baseline_choice
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.judging.judge import Judge
 from pytest_r1eval.judging.power import outlook_lines
-from pytest_r1eval.judging.result import GateResult, false_alarm, gate_alpha
+from pytest_r1eval.judging.result import VERDICT, GateResult, false_alarm, gate_alpha
 from pytest_r1eval.reports.page import page
 from pytest_r1eval.reports.properties import properties_of
 from pytest_r1eval.reports.run_report import read_report
@@ -168,7 +168,7 @@ class TestReports:
         run = training.run("new", 0.53, seed=3)
         training.judged(run)
         with closing(RunReader.open(run)) as store:
-            stored = store.verdict("smoke", GateResult)
+            stored = store.verdict("smoke", VERDICT)
 
         assert stored is not None
         assert [reference.role for reference in stored.references] == ["baseline", "anchor"]

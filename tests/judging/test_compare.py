@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.baselines.shelf import BaselineShelf
+from pytest_r1eval.commands.cli import main
 from pytest_r1eval.core.records import Outcome
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.exams.catalog import build_catalog
-from pytest_r1eval.judging.compare import RunComparison, RunSource, ShelfSource, compare, dumps, source_of
+from pytest_r1eval.judging.compare import RunComparison, RunSource, ShelfSource, compare, source_of
 from pytest_r1eval.runs.finished import StoredRun
 from pytest_r1eval.runs.store import Store
 from pytest_r1eval.stats.verdicts import CHANGED_HARNESS_TAU, GateRule, Verdict
@@ -217,10 +218,11 @@ class TestSource:
         assert str(tmp_path / "baselines/nobody/nothing.json") in str(caught.value)
 
 
-def test_json_says_what_the_exit_code_says(tmp_path: Path, base: Path) -> None:
+def test_json_says_what_the_exit_code_says(tmp_path: Path, base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Other programs get every gate, INVALID ones with null for numbers."""
     holes = record_run(tmp_path / "holes", skip=frozenset({("p003", 5)}))
-    content = json.loads(dumps(compared(holes, str(base))))
+    assert main(["compare", str(holes), str(base), "--json"]) == 1
+    content = json.loads(capsys.readouterr().out)
     assert list(content) == ["schema_version", "candidate", "baseline", "passes", "gates"]
     assert content["passes"] is False
     (gate,) = content["gates"]

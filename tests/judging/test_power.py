@@ -13,10 +13,11 @@ from pytest_r1eval.config.baseline_choice import baseline_choice
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark
 from pytest_r1eval.core.choices import GateKind
+from pytest_r1eval.core.codec import to_json
 from pytest_r1eval.core.records import Outcome
 from pytest_r1eval.errors import BaselineError, PlanError
 from pytest_r1eval.exams.catalog import SMOKE
-from pytest_r1eval.judging.power import PowerReport, assumptions_for, dumps, outlook_lines, power_report
+from pytest_r1eval.judging.power import POWER_REPORT, PowerReport, assumptions_for, outlook_lines, power_report
 from pytest_r1eval.stats.planning import LastLook, plan
 from pytest_r1eval.stats.tests import Design
 from pytest_r1eval.stats.verdicts import GateRule
@@ -197,7 +198,7 @@ class TestAssumptions:
 def test_json_holds_every_number() -> None:
     """Other programs get the report by the names of its attributes."""
     report = report_of(last_look=LastLook.AUTO)
-    content = json.loads(dumps(report))
+    content = json.loads(to_json(POWER_REPORT, report))
     assert content["schema_version"] == 1
     assert content["mde_80"] == report.mde_80
     assert content["needed"][0] == {"drop": 0.02, "power_80": None, "power_90": None}

@@ -73,7 +73,7 @@ def test_a_newer_version_is_refused(ledger: Ledger) -> None:
     """A verdict that cannot be read is never taken for none."""
     ledger.append([RED])
     ledger.path.write_text(ledger.path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
-    with pytest.raises(StoreError, match="written by another version"):
+    with pytest.raises(StoreError, match="schema_version: found 2; expected 1; update pytest-r1eval"):
         ledger.entries("k")
 
 

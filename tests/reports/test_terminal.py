@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.core.codec import to_json
 from pytest_r1eval.core.records import FinishReason, Outcome
 from pytest_r1eval.core.texts import hidden_in
-from pytest_r1eval.judging.result import dumps
+from pytest_r1eval.judging.result import VERDICT
 from pytest_r1eval.reports.appearance import colour_of
 from pytest_r1eval.reports.github import workflow_commands
 from pytest_r1eval.reports.markdown import markdown
@@ -77,7 +78,7 @@ def test_right_answers_in_unfinished_responses_are_counted(tmp_path: Path) -> No
 
     assert " 0 truncated, 0 without an answer" in "\n".join(gate_lines(result))
     assert " 32 truncated (32 of them graded right), 0 without an answer" in "\n".join(gate_lines(unfinished))
-    assert json.loads(dumps(unfinished))["n_truncated_correct"] == 32
+    assert json.loads(to_json(VERDICT, unfinished))["n_truncated_correct"] == 32
 
 
 def test_fallen_problems_are_called_as_people_call_them(examples: Mapping[str, Path]) -> None:

@@ -86,7 +86,7 @@ def test_each_grader_is_right_by_its_own_rule(
 
 def test_in_the_sandbox_lighteval_says_what_it_says_outside() -> None:
     """The corpus' column is what LightEval's own scorer prints, not what we think of it."""
-    given = [(entry.program, code_tests.dumps(entry.tests)) for entry in CORPUS]
+    given = [(entry.program, code_tests.lighteval_json(entry.tests)) for entry in CORPUS]
     done = subprocess.run(
         [sys.executable, "-c", LIGHTEVALS_OWN], input=json.dumps(given), capture_output=True, text=True, check=True
     )
