@@ -1,30 +1,31 @@
-"""`r1eval report`: a judged run, as a page, Markdown, JSON or text."""
+"""`r1eval report`: a judged run, in one of the formats of a report."""
 # ruff: noqa: PLC0415 - see the package
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Run, show, show_json
+from pytest_r1eval.core.choices import REPORT_FORMATS
+
+_FORMS = "|".join(REPORT_FORMATS)
 
 
-class Format(StrEnum):
-    """How a report is written."""
-
-    TEXT = "txt"
-    MARKDOWN = "md"
-    JSON = "json"
-    HTML = "html"
+def _form(text: str) -> str:
+    if text not in REPORT_FORMATS:
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(map(repr, REPORT_FORMATS))}.")
+    return text
 
 
 def report(
     run: Run,
     *,
-    form: Annotated[Format, typer.Option("--format", help="how it is written")] = Format.TEXT,
+    form: Annotated[
+        str, typer.Option("--format", parser=_form, metavar=f"[{_FORMS}]", help="how it is written")
+    ] = "txt",
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="write it there, in the format of its suffix")
     ] = None,
@@ -34,9 +35,8 @@ def report(
     json: Json = False,
 ) -> int:
     """Show a judged run again, from its folder alone."""
-    from pytest_r1eval.reports.files import FORMATS, write_report
-    from pytest_r1eval.reports.page import Embedding, page
-    from pytest_r1eval.reports.run_report import read_report
+    from pytest_r1eval.reports.files import report_in, write_report
+    from pytest_r1eval.reports.run_report import Embedding, read_report
 
     found, embedding = read_report(run), Embedding(n_samples=samples)
     if out is not None:
@@ -46,7 +46,5 @@ def report(
         else:
             show(f"written to {written}")
         return EXIT_PASSED
-    kind = Format.JSON if json else form
-    text = page(found, embedding=embedding) if kind is Format.HTML else FORMATS[kind.value](found)
-    show(text.rstrip("\n"))
+    show(report_in("json" if json else form, found, embedding=embedding).rstrip("\n"))
     return EXIT_PASSED

@@ -29,6 +29,7 @@ from pytest_r1eval.core.choices import (
     MaxSamples,
     UploadLayout,
     UploadWhen,
+    report_suffixes,
 )
 
 if TYPE_CHECKING:
@@ -380,7 +381,7 @@ OPTIONS: tuple[Option, ...] = (
         locate=values.report_file,
         collect=tuple,
         metavar="FILE",
-        help="write a report there too: .html, .md, .json or .txt; a page lies in every run's folder",
+        help=f"write a report there too: {report_suffixes()}; a page lies in every run's folder",
     ),
     Option(
         name="output-dir",

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from pytest_r1eval.core.choices import REPORT_FORMATS, report_suffixes
+
 if TYPE_CHECKING:
     from pytest_r1eval.config.baseline_choice import BaselineChoice
     from pytest_r1eval.core.lineage import Lineage
@@ -261,8 +263,8 @@ def existing_folder(text: str, folder: Path) -> Path:
 
 def report_file(text: str, folder: Path) -> Path:
     """Read where a report goes."""
-    if Path(text).suffix not in {".html", ".md", ".json", ".txt"}:
-        raise ValueError("a file that ends in .html, .md, .json or .txt")
+    if Path(text).suffix.removeprefix(".") not in REPORT_FORMATS:
+        raise ValueError(f"a file that ends in {report_suffixes()}")
     return path(text, folder)
 
 

@@ -1,17 +1,18 @@
-"""A run's reports as files: by suffix HTML, Markdown, JSON or text."""
+"""A run's reports as files, in the format that the suffix names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
+from typing import Protocol
 
 from pytest_r1eval import atomic_files
+from pytest_r1eval.core.choices import REPORT_FORMATS, report_suffixes
 from pytest_r1eval.core.codec import document
 from pytest_r1eval.errors import ReportError
 from pytest_r1eval.reports.markdown import markdown
-from pytest_r1eval.reports.page import Embedding, page
-from pytest_r1eval.reports.run_report import RunReport
+from pytest_r1eval.reports.run_report import USUAL, Embedding, RunReport
 from pytest_r1eval.reports.terminal import family_lines, gate_lines, gate_table, health_lines
 from pytest_r1eval.stats.looks import Look
 
@@ -19,7 +20,7 @@ PAGE_NAME = "report.html"
 """The page that every judged run keeps in its folder."""
 
 
-def report_text(report: RunReport) -> str:
+def report_text(report: RunReport, *, embedding: Embedding = USUAL) -> str:  # noqa: ARG001 - the table's
     """Write a run's verdicts as the terminal shows them."""
     results = [gate.result for gate in report.gates]
     lines = [line for result in results for line in ("", *gate_lines(result), *health_lines(result))]
@@ -27,13 +28,13 @@ def report_text(report: RunReport) -> str:
     return "\n".join([*gate_table(results), *missing, *lines, *family_lines(results)]) + "\n"
 
 
-def report_markdown(report: RunReport) -> str:
+def report_markdown(report: RunReport, *, embedding: Embedding = USUAL) -> str:  # noqa: ARG001 - the table's
     """Write a run's verdicts as Markdown."""
     title = f"{report.header.model_name}: may this checkpoint ship?"
     return markdown([gate.result for gate in report.gates], title=title, unjudged=report.unjudged)
 
 
-def report_json(report: RunReport) -> str:
+def report_json(report: RunReport, *, embedding: Embedding = USUAL) -> str:  # noqa: ARG001 - the table's
     """Write a run as JSON, in fractions: `schema_version`, run, header, harnesses, and per gate verdict and counts."""
     gates = [
         {
@@ -61,33 +62,44 @@ def _look_fields(look: Look) -> dict[str, object]:
     return {**asdict(look), "z": look.z, "verdict": look.verdict}
 
 
-FORMATS: Mapping[str, Callable[[RunReport], str]] = {
-    "html": page,
-    "md": report_markdown,
-    "json": report_json,
-    "txt": report_text,
-}
+class _Writer(Protocol):
+    def __call__(self, report: RunReport, *, embedding: Embedding) -> str: ...
 
 
-def write_report(report: RunReport, path: Path, *, embedding: Embedding | None = None) -> Path:
+def report_in(form: str, report: RunReport, *, embedding: Embedding = USUAL) -> str:
+    """
+    Write a run's report in one of `REPORT_FORMATS`.
+
+    Args:
+        form: Which, by its suffix.
+        report: The run.
+        embedding: Which samples the report carries, where its format has room for them.
+
+    Raises:
+        StoreError: If the samples cannot be read.
+    """
+    module, _, name = REPORT_FORMATS[form].partition(":")
+    write: _Writer = getattr(import_module(module), name)
+    return write(report, embedding=embedding)
+
+
+def write_report(report: RunReport, path: Path, *, embedding: Embedding = USUAL) -> Path:
     """
     Write a run's report in the format that the file's suffix names.
 
     Args:
         report: The run.
         path: The file; a folder that is not there is made.
-        embedding: Which samples an HTML page carries; None for the usual ones.
+        embedding: Which samples a report carries, where its format has room for them.
 
     Raises:
         ReportError: If the suffix names no format, or the file cannot be written.
         StoreError: If the samples cannot be read.
     """
-    kind = path.suffix.removeprefix(".").lower()
-    if kind not in FORMATS:
-        raise ReportError(
-            f"{path}: no report of that kind; expected one of {', '.join(f'.{known}' for known in FORMATS)}"
-        )
-    text = page(report, embedding=embedding) if kind == "html" else FORMATS[kind](report)
+    form = path.suffix.removeprefix(".").lower()
+    if form not in REPORT_FORMATS:
+        raise ReportError(f"{path}: no report of that kind; expected a file that ends in {report_suffixes()}")
+    text = report_in(form, report, embedding=embedding)
     return write_text(path, text, again="r1eval report RUN writes it again")
 
 
@@ -98,7 +110,7 @@ def write_text(path: Path, text: str, *, again: str) -> Path:
     Args:
         path: The file.
         text: What it says.
-        again: What to do where it cannot be written, in words.
+        again: What to do where it cannot be written.
 
     Raises:
         ReportError: If it cannot be written.

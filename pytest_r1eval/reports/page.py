@@ -24,7 +24,7 @@ from pathlib import Path
 from pytest_r1eval.core.records import FinishReason, Outcome, Sample
 from pytest_r1eval.reports import charts
 from pytest_r1eval.reports.appearance import appearance_of, style_of
-from pytest_r1eval.reports.run_report import GateReport, RunReport, outcomes_of, samples_at
+from pytest_r1eval.reports.run_report import USUAL, Embedding, GateReport, RunReport, outcomes_of, samples_at
 from pytest_r1eval.reports.terminal import (
     DOCS,
     NEXT,
@@ -45,32 +45,17 @@ _HIDDEN = re.compile(
 """Control characters, those that nobody sees or that turn text around, and halves of a pair, which no file can hold."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Embedding:
-    """
-    How many samples a page carries, and how much of each.
-
-    Attributes:
-        n_samples: Samples for each benchmark; 0 for none.
-        n_characters: Characters of a response; the middle of a longer one is left out, and the page says so.
-    """
-
-    n_samples: int = 300
-    n_characters: int = 6000
-
-
-def page(report: RunReport, *, embedding: Embedding | None = None) -> str:
+def page(report: RunReport, *, embedding: Embedding = USUAL) -> str:
     """
     Write a run's page.
 
     Args:
         report: The run.
-        embedding: Which samples it carries; None for the usual ones.
+        embedding: Which samples it carries.
 
     Raises:
         StoreError: If the samples cannot be read.
     """
-    chosen = Embedding() if embedding is None else embedding
     body = [
         "<header>",
         f'<p class="soft">May this checkpoint ship?</p><h1>{html_text(report.header.model_name)}</h1>',
@@ -78,7 +63,7 @@ def page(report: RunReport, *, embedding: Embedding | None = None) -> str:
         _reasons(report),
         f'<p class="soft">{html_text(_origin(report))}</p></header><main>',
         _summary(report),
-        *(_section(report, gate, embedding=chosen) for gate in report.gates),
+        *(_section(report, gate, embedding=embedding) for gate in report.gates),
         "</main>",
     ]
     return document(f"{report.header.model_name}: {_plain_answer(report)}", body)

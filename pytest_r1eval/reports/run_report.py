@@ -84,6 +84,24 @@ class GateReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Embedding:
+    """
+    How many samples a page carries, and how much of each.
+
+    Attributes:
+        n_samples: Samples for each benchmark; 0 for none.
+        n_characters: Characters of a response; the middle of a longer one is left out, and the page says so.
+    """
+
+    n_samples: int = 300
+    n_characters: int = 6000
+
+
+USUAL = Embedding()
+"""What a page carries by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
     """
     A judged run.

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
+from pytest_r1eval.commands.cli import main
+from pytest_r1eval.config.options import OPTIONS
+from pytest_r1eval.config.values import report_file
+from pytest_r1eval.core.choices import REPORT_FORMATS
 from pytest_r1eval.core.codec import Kind, from_json, plain
 from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.errors import ReportError
 from pytest_r1eval.judging.result import GateResult
-from pytest_r1eval.reports.files import report_json, write_report
-from pytest_r1eval.reports.page import Embedding
-from pytest_r1eval.reports.run_report import ProblemRow, read_report
+from pytest_r1eval.reports.files import report_in, report_json, write_report
+from pytest_r1eval.reports.run_report import Embedding, ProblemRow, RunReport, read_report
 from pytest_r1eval.stats.looks import Look
 
 Runs = Mapping[str, Path]
@@ -93,7 +97,7 @@ def test_written_again_is_written_over(examples: Runs, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("report.pdf", r"no report of that kind; expected one of \.html, \.md, \.json, \.txt"),
+        ("report.pdf", r"no report of that kind; expected a file that ends in \.html, \.md, \.json or \.txt"),
         ("report", "no report of that kind"),
         ("in/the/way.md", "cannot write the report .*; r1eval report RUN writes it again"),
     ],
@@ -103,3 +107,43 @@ def test_what_cannot_be_written(examples: Runs, tmp_path: Path, name: str, words
     (tmp_path / "in").write_text("a file where a folder has to be")
     with pytest.raises(ReportError, match=words):
         write_report(read_report(examples["green"]), tmp_path / name)
+
+
+def one_line(report: RunReport, *, embedding: Embedding) -> str:
+    """Write a report in a format that is not the package's."""
+    return f"{report.header.model_name}: {embedding.n_samples}\n"
+
+
+class TestFormats:
+    """`REPORT_FORMATS` is where a format is: everything that names or takes formats reads it."""
+
+    def test_every_format_is_named_wherever_formats_are(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """In the help of `--r1-report` and of `r1eval report`."""
+        (option,) = [option for option in OPTIONS if option.name == "report"]
+        assert re.findall(r"\.(\w+)", option.help.partition(";")[0]) == [*REPORT_FORMATS]
+        main(["report", "--help"])
+        assert f"[{'|'.join(REPORT_FORMATS)}]" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("form", REPORT_FORMATS)
+    def test_every_format_is_written(self, examples: Runs, tmp_path: Path, form: str) -> None:
+        """Into a file by its suffix, and the same by `--format`."""
+        report = read_report(examples["green"])
+        written = write_report(report, tmp_path / f"report.{form}").read_text("utf-8")
+        assert written == report_in(form, report)
+        assert report_file(f"a.{form}", tmp_path) == tmp_path / f"a.{form}"
+
+    def test_a_format_is_one_entry(
+        self,
+        examples: Runs,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """One more in the table is taken by the option, written by its suffix, and shown by the command."""
+        monkeypatch.setitem(REPORT_FORMATS, "line", f"{__name__}:one_line")
+        report = read_report(examples["green"])
+        expected = f"{report.header.model_name}: 300\n"
+        assert report_file("a.line", tmp_path) == tmp_path / "a.line"
+        assert write_report(report, tmp_path / "a.line").read_text("utf-8") == expected
+        assert main(["report", str(examples["green"]), "--format", "line"]) == 0
+        assert capsys.readouterr().out == expected
