@@ -27,6 +27,15 @@ class Grader(StrEnum):
     """Running the program that the model wrote; `CodeGrader` says by which rule."""
 
 
+class AnswerForm(StrEnum):
+    """What an answer is, for the strict rule that reads it."""
+
+    MATHEMATICS = "mathematics"
+    """A value: a number, an expression, several of them."""
+    LETTERS = "letters"
+    """The letter of one of the problem's options."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """
@@ -85,6 +94,7 @@ class Benchmark:
         samples_per_problem: The standard number of samples per problem.
         max_new_tokens: The benchmark's own default; None takes the sampling's.
         grader: Which answer checking it needs.
+        answers: What its answers are; None where no strict rule reads them, or where they are programs.
         revision: The Hub commit the data set is pinned to; None for local data.
         published_tau: SD of the difference between two harnesses on this benchmark, a fraction; None if unknown.
         planning: Constants for planning; None where nobody has measured them.
@@ -97,6 +107,7 @@ class Benchmark:
     samples_per_problem: int
     max_new_tokens: int | None = None
     grader: Grader = Grader.TASK
+    answers: AnswerForm | None = None
     revision: str | None = None
     published_tau: float | None = None
     planning: PlanningConstants | None = None
@@ -194,6 +205,7 @@ BUILT_IN: tuple[Benchmark, ...] = (
         task="aime24",
         task_module="lighteval.tasks.tasks.aime",
         samples_per_problem=64,
+        answers=AnswerForm.MATHEMATICS,
         revision="2fe88a2f1091d5048c0f36abc874fb997b3dd99a",
         published_tau=0.047,
         planning=PlanningConstants(n_problems=30, mean=0.508, within_variance=0.120, source=_LEADERBOARDS),
@@ -204,6 +216,7 @@ BUILT_IN: tuple[Benchmark, ...] = (
         task="aime25",
         task_module="lighteval.tasks.tasks.aime",
         samples_per_problem=64,
+        answers=AnswerForm.MATHEMATICS,
         revision="6f71d77b0b89b9dabe07ab466c51df33f514df7f",
         published_tau=0.047,
         planning=PlanningConstants(n_problems=30, mean=0.508, within_variance=0.120, source=_LEADERBOARDS),
@@ -214,6 +227,7 @@ BUILT_IN: tuple[Benchmark, ...] = (
         task="math_500",
         task_module="lighteval.tasks.tasks.math_500",
         samples_per_problem=4,
+        answers=AnswerForm.MATHEMATICS,
         revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
         published_tau=0.008,
         planning=PlanningConstants(n_problems=500, mean=0.945, within_variance=0.026, source=_LEADERBOARDS),
@@ -224,6 +238,7 @@ BUILT_IN: tuple[Benchmark, ...] = (
         task="gpqa:diamond",
         task_module="lighteval.tasks.tasks.gpqa",
         samples_per_problem=8,
+        answers=AnswerForm.LETTERS,
         revision="633f5ee89ab8ad4522a9f850766b73f62147ffdd",
         published_tau=0.015,
         planning=PlanningConstants(

@@ -7,9 +7,7 @@ Decisions:
   configured with instead of the number of samples, and remembers the first problem's n for all later ones.
 - Reasoning is removed from the raw text as LightEval's pipeline does by default, for equal scores: text between a
   pair of tags goes; a closing tag without its opening one, as R1-style templates produce it, stays.
-- What a response does to the grader is the response's: an exception, memory or processor time used up is a wrong answer
-  with the reason in its detail. Only a grader that fails on a control answer (the problem's own) right afterwards is
-  broken: `Outcome.ERROR`. A response that ends the process is judged so by `scoring.server`.
+- What a response does to the grader is the response's (`scoring.scored`).
 - The search for an answer is bounded by the text (`scoring.extraction`); processor time is the backstop, because where
   it ends hangs on the machine. The detail tells which of the two it was.
 - A task whose metric cannot tell right from wrong (a logprob metric, a score between 0 and 1) is a `ScoringError`,
@@ -33,14 +31,15 @@ from lighteval.metrics.utils.metric_utils import SampleLevelMetric
 from lighteval.models.model_output import ModelResponse
 from lighteval.utils.utils import remove_reasoning_tags
 
-from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response
+from pytest_r1eval.core.records import Grade, Response
 from pytest_r1eval.errors import R1EvalError, ScoringError
 from pytest_r1eval.exams import tasks
 from pytest_r1eval.exams.problems import as_doc
 from pytest_r1eval.scoring import extraction
 from pytest_r1eval.scoring.extraction import TooManyStepsError
 from pytest_r1eval.scoring.grading import REASONING_TAGS
-from pytest_r1eval.scoring.walls import ProcessorTimeUsedUpError, processor_time, put_up
+from pytest_r1eval.scoring.scored import Scored, control_failure, grade_of, guarded
+from pytest_r1eval.scoring.walls import put_up
 
 if TYPE_CHECKING:
     from lighteval.tasks.requests import Doc
@@ -70,21 +69,13 @@ def grade(benchmark: Benchmark, problem: Problem, response: Response, *, cpu_s: 
         ScoringError: If the task has no metric that tells right from wrong.
         ExamError: If the task cannot be found.
     """
-    is_cut = response.finish_reason is FinishReason.LENGTH
     scored = _scored(benchmark, problem, response.text, cpu_s=cpu_s)
-    if scored.failure is None:
-        outcome = _outcome(is_correct=scored.is_correct, is_cut=is_cut, answers=scored.answers)
-        return Grade(outcome=outcome, answer=scored.answers[0] if scored.answers else None)
-    if (broken := control_failure(benchmark, problem, cpu_s=cpu_s)) is not None:
-        return Grade(outcome=Outcome.ERROR, detail=f"{scored.failure}; {broken}")
-    return Grade(outcome=Outcome.TRUNCATED if is_cut else Outcome.WRONG, detail=scored.failure)
+    return grade_of(scored, response, control=lambda: _control(benchmark, problem, cpu_s=cpu_s))
 
 
-def control_failure(benchmark: Benchmark, problem: Problem, *, cpu_s: float) -> str | None:
+def failure_at_control(benchmark: Benchmark, problem: Problem, *, cpu_s: float) -> str | None:
     """Grade the problem's own answer, and say how the grader failed at it; None where it did not."""
-    gold = problem.choices[problem.gold_index]
-    scored = _scored(benchmark, problem, f"$\\boxed{{{gold}}}$", cpu_s=cpu_s)
-    return None if scored.failure is None else f"the grader fails on the problem's own answer too: {scored.failure}"
+    return control_failure(_control(benchmark, problem, cpu_s=cpu_s))
 
 
 def confine(benchmark: Benchmark, problem: Problem, *, cpu_s: float) -> None:
@@ -97,40 +88,37 @@ def confine(benchmark: Benchmark, problem: Problem, *, cpu_s: float) -> None:
         scorer(benchmark)
     except R1EvalError:
         return
-    control_failure(benchmark, problem, cpu_s=cpu_s)
+    failure_at_control(benchmark, problem, cpu_s=cpu_s)
     put_up(filter(None, [tasks.task_file(benchmark)]))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Scored:
-    """What a metric made of a text: right or not and what it extracted, or how it failed."""
-
-    is_correct: bool = False
-    answers: list[str] | None = None
-    failure: str | None = None
+def _control(benchmark: Benchmark, problem: Problem, *, cpu_s: float) -> Scored:
+    gold = problem.choices[problem.gold_index]
+    return _scored(benchmark, problem, f"$\\boxed{{{gold}}}$", cpu_s=cpu_s)
 
 
-def _scored(benchmark: Benchmark, problem: Problem, text: str, *, cpu_s: float) -> _Scored:
+def _scored(benchmark: Benchmark, problem: Problem, text: str, *, cpu_s: float) -> Scored:
     metric = scorer(benchmark)
     doc = as_doc(problem)
     doc.choices = [metric.preprocess(choice) for choice in doc.choices]
-    try:
-        with processor_time(cpu_s):
+    values: list[float] = []
+
+    def score() -> Scored:
+        try:
             prepared = metric.preprocess(remove_reasoning_tags(text, REASONING_TAGS))
-            value = metric.score(doc, ModelResponse(text=[prepared]))
-    except TooManyStepsError as error:
-        return _Scored(failure=f"not graded, by a rule on its text: {error}")
-    except ProcessorTimeUsedUpError:
-        return _Scored(failure=f"grading it took more than {cpu_s:g} s of processor time and was stopped")
-    except Exception as error:  # noqa: BLE001 - the metric evaluates model-written text; the grade carries the error
-        return _Scored(failure=f"grading it raised {_named(error)}")
-    if value not in (0, 1):
+            values.append(metric.score(doc, ModelResponse(text=[prepared])))
+        except TooManyStepsError as error:
+            return Scored(failure=f"not graded, by a rule on its text: {error}")
+        answers = (doc.specific or {}).get("extracted_predictions")
+        return Scored(is_correct=values[0] == 1, answers=None if answers is None else tuple(answers))
+
+    scored = guarded(score, cpu_s=cpu_s)
+    if values and values[0] not in (0, 1):
         raise ScoringError(
-            f"{benchmark.name}: the metric of task {benchmark.task!r} gave {value!r}; expected 0 or 1. "
+            f"{benchmark.name}: the metric of task {benchmark.task!r} gave {values[0]!r}; expected 0 or 1. "
             "Use a metric that says right or wrong for each sample"
         )
-    answers = (doc.specific or {}).get("extracted_predictions")
-    return _Scored(is_correct=value == 1, answers=answers)
+    return scored
 
 
 @functools.cache
@@ -170,17 +158,3 @@ def _two_arguments(function: Callable[..., Any]) -> Callable[[Doc, ModelResponse
         return value
 
     return score
-
-
-def _outcome(*, is_correct: bool, is_cut: bool, answers: list[str] | None) -> Outcome:
-    """Classify; `answers` is None where the metric does not extract, or ran out of time while doing so."""
-    if is_correct:
-        return Outcome.CORRECT
-    if is_cut:
-        return Outcome.TRUNCATED
-    return Outcome.NO_ANSWER if answers == [] else Outcome.WRONG
-
-
-def _named(error: Exception) -> str:
-    first_line = str(error).strip().partition("\n")[0][:300]
-    return f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__

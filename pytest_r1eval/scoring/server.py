@@ -254,7 +254,7 @@ def control_request(request: GradeRequest, *, cpu_s: float) -> str | None:
     """Say how the grader fails at the problem's own answer, in a worker; None where it does not."""
     from pytest_r1eval.scoring import lighteval  # noqa: PLC0415 - the server itself must stay light
 
-    return lighteval.control_failure(request.benchmark, request.problem, cpu_s=cpu_s)
+    return lighteval.failure_at_control(request.benchmark, request.problem, cpu_s=cpu_s)
 
 
 def build_request(request: ExamRequest) -> BuiltExam:

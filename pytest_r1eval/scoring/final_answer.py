@@ -1,0 +1,163 @@
+r"""
+Find the answer that a response gives, for the strict grader: in the form that the prompt asked for, and nowhere else.
+
+- A thought is left out: what counts follows the last closing tag (`</think>` and what other models write). A thought
+  that was opened and not closed holds no answer. Where the token limit ended a response that holds no closing tag, it
+  was still thinking: templates put the opening tag into the prompt.
+- An answer is in a box, `\boxed{...}` or `\fbox{...}`, or in an answer line: `ANSWER: ...`, `**Answer:** ...`, `The
+  final answer is: ...`; an empty line's is the next. Capitals and bold do not matter; the colon does.
+- The last one counts. Boxes that only a comma, "and" or "or" divides are one answer of several values. An empty box is
+  none, and neither is one whose brace is not closed.
+- Of an answer line everything counts, up to the end of its sentence; a box in it alone, where the rest is words.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_NAMES = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|analysis)"
+_CLOSING = re.compile(
+    rf"</{_NAMES}>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|channel\|>final<\|message\|>", re.IGNORECASE
+)
+_OPENING = re.compile(rf"<{_NAMES}>|\[THINK\]|◁think▷|<\|begin_of_thought\|>", re.IGNORECASE)
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*(?:(?P<brace>\{)|(?P<number>-?\d+(?:\.\d+)?))")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_BETWEEN = re.compile(
+    r"(?:[\s$*_]|\\[()\[\],;! ]|\\q?quad|(?P<divides>[,;]|\b(?:or|and)\b|\\text\s*\{\s*(?:or|and|,)\s*\}))*"
+)
+_LONGEST_BETWEEN = 40
+_LINE = re.compile(
+    r"^[ \t>#*_`-]*(?:(?:therefore|thus|so|hence)\b[, \t]*)?(?:(?:the|my)[ \t]+)?(?:(?:final|correct)[ \t]+)?"
+    r"answer(?:[ \t]+is)?[ \t*_]*:(?P<rest>[^\n]*)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_SENTENCE_END = re.compile(r"[.]\s+(?=[A-Z])")
+_DISPLAY = re.compile(r"[\s*_]*(?:\\\[(?P<bracket>.{0,2000}?)\\\]|\$\$(?P<dollar>.{0,2000}?)\$\$)", re.DOTALL)
+_NEXT_LINE = re.compile(r"\s*(?P<line>[^\n]*)")
+_DECORATION = " \t\n*_`"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalAnswer:
+    """
+    An answer, as it is written.
+
+    Attributes:
+        text: All of it.
+        box: The box in it, where an answer line has one beside other words.
+    """
+
+    text: str
+    box: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """A piece of a text, and where it is."""
+
+    start: int
+    end: int
+    text: str
+
+
+def after_thought(text: str, *, is_truncated: bool) -> str | None:
+    """
+    Return what follows the thought.
+
+    Args:
+        text: A response.
+        is_truncated: Whether the token limit ended it.
+
+    Returns:
+        None where the response has not ended to think.
+    """
+    closed = list(_CLOSING.finditer(text))
+    if not closed and is_truncated:
+        return None
+    rest = text[closed[-1].end() :] if closed else text
+    opening = _OPENING.search(rest)
+    if opening is None:
+        return rest
+    before = rest[: opening.start()]
+    return before if before.strip() else None
+
+
+def final_answer(text: str) -> FinalAnswer | None:
+    """Find the answer in what follows the thought; None where there is none."""
+    box, line = _last_boxes(text), _last_line(text)
+    if line is None or (box is not None and box.start >= line.end):
+        return None if box is None else FinalAnswer(text=box.text)
+    return FinalAnswer(text=line.text, box=box.text if box is not None and box.start >= line.start else None)
+
+
+def _last_line(text: str) -> _Found | None:
+    for match in reversed(list(_LINE.finditer(text))):
+        found = _content(text, match)
+        if found.text:
+            return found
+    return None
+
+
+def _content(text: str, match: re.Match[str]) -> _Found:
+    """Take what follows the colon: in its line, in a display that begins there, or in the next line."""
+    start, end = match.start("rest"), match.end()
+    content = match["rest"].strip(_DECORATION)
+    display = _DISPLAY.match(text, start)
+    if display is not None:
+        content, end = display["bracket"] or display["dollar"] or "", max(end, display.end())
+    elif not content and (following := _NEXT_LINE.match(text, end)) is not None:
+        content, end = following["line"], following.end()
+    sentence = _SENTENCE_END.search(content)
+    content = content[: sentence.start()] if sentence else content
+    return _Found(start=match.start(), end=end, text=content.strip(_DECORATION))
+
+
+def _last_boxes(text: str) -> _Found | None:
+    """Find the last box, and those that belong to it."""
+    boxes = _boxes(text)
+    if not boxes:
+        return None
+    last = boxes.pop()
+    texts = [last.text]
+    start = last.start
+    while boxes and (divider := _divider(text[boxes[-1].end : start])) is not None:
+        box = boxes.pop()
+        texts[:0] = [box.text, divider]
+        start = box.start
+    return _Found(start=start, end=last.end, text=" ".join(texts))
+
+
+def _divider(between: str) -> str | None:
+    """Return the word or comma between two boxes of one answer; None where they are two."""
+    match = _BETWEEN.fullmatch(between) if len(between) <= _LONGEST_BETWEEN else None
+    return None if match is None or match["divides"] is None else ","
+
+
+def _boxes(text: str) -> list[_Found]:
+    """Find all boxes with something in them that are in no other box, in their order."""
+    closing = _closing_braces(text)
+    found: list[_Found] = []
+    for match in _BOX.finditer(text):
+        if found and match.start() < found[-1].end:
+            continue
+        if match["number"] is not None:
+            found.append(_Found(start=match.start(), end=match.end(), text=match["number"]))
+            continue
+        opening = match.start("brace")
+        end = closing.get(opening)
+        if end is not None and text[opening + 1 : end].strip():
+            found.append(_Found(start=match.start(), end=end + 1, text=text[opening + 1 : end].strip()))
+    return found
+
+
+def _closing_braces(text: str) -> dict[int, int]:
+    r"""Pair the braces of a text in one pass; `\{` is none."""
+    pairs: dict[int, int] = {}
+    opened: list[int] = []
+    for match in _BRACE.finditer(text):
+        if match.group() == "{":
+            opened.append(match.start())
+        elif match.group() == "}" and opened:
+            pairs[opened.pop()] = match.start()
+    return pairs
