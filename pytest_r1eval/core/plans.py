@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.codec import digest
+from pytest_r1eval.core.fingerprints import Question
 from pytest_r1eval.errors import PlanError
 
 MAX_SAMPLES_PER_UNIT = 8
@@ -126,6 +127,17 @@ class Plan:
             raise ValueError(f"{self.benchmark}: no problems to plan for")
         if not self.rounds or any(a >= b for a, b in zip((0, *self.rounds), self.rounds, strict=False)):
             raise ValueError(f"{self.benchmark}: rounds {self.rounds} must ascend from 1 sample per problem")
+
+    @property
+    def question(self) -> Question:
+        """What is asked."""
+        return Question(
+            exam=self.exam,
+            sampling=self.sampling,
+            system_prompt=self.system_prompt,
+            template_date=self.template_date,
+            prompts=self.prompts,
+        )
 
     @property
     def samples_per_problem(self) -> int:

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline
 from pytest_r1eval.core.evidence import Evidence
-from pytest_r1eval.core.fingerprints import Fingerprint, ModelIdentity, Question
+from pytest_r1eval.core.fingerprints import Fingerprint, ModelIdentity
 from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.plans import Plan, dealt, sample_seed
 from pytest_r1eval.core.records import Counts, Outcome, ProblemTally
@@ -505,19 +505,12 @@ def _measured(store: RunReader, plan: Plan, tallies: tuple[ProblemTally, ...]) -
     """Read what a complete run measured; samples without a grade do not count."""
     header, (harness,) = store.header, store.harnesses
     counts = Counts.graded(tallies)
-    question = Question(
-        exam=plan.exam,
-        sampling=plan.sampling,
-        system_prompt=plan.system_prompt,
-        template_date=plan.template_date,
-        prompts=plan.prompts,
-    )
     return Measurement(
         benchmark=plan.benchmark,
         recorded=dt.datetime.fromisoformat(header.created),
         run=store.path.parent.name,
         seed=header.seed,
-        fingerprint=Fingerprint(model=header.identity, question=question, harness=harness.graded_by(plan.grader)),
+        fingerprint=Fingerprint(model=header.identity, question=plan.question, harness=harness.graded_by(plan.grader)),
         counts=counts,
         health=replace(health_of(tallies), n_samples=counts.n_samples),
         lineage=header.lineage,

@@ -1,7 +1,7 @@
 """
 What a run sends to the Hub, put together from its folder.
 
-Everything stands in the results file that was written when the run was judged, so an
+Everything is in the results file that was written when the run was judged, so an
 upload that is tried again next week sends the same bytes to the same names.
 """
 
@@ -13,15 +13,16 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pytest_r1eval.core import uploads
 from pytest_r1eval.core.benchmarks import BUILT_IN
+from pytest_r1eval.core.codec import Kind, from_json
 from pytest_r1eval.core.uploads import CardRow, RunKey, UploadWishes
 from pytest_r1eval.errors import UploadError
+from pytest_r1eval.judging.summary import BenchmarkSummary, RunSummary, verdicts_digest
+from pytest_r1eval.reports.appearance import appearance_of
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.upload.paths import RunFiles
-from pytest_r1eval.upload.results import verdicts_digest
 
 VERDICTS_NAME = "verdicts.json"
 
@@ -92,31 +93,40 @@ def pack(run: Path, wishes: UploadWishes) -> Package:
     """
     with closing(RunReader.open(run)) as store:
         files = RunFiles.of(run, store.header)
-    content = _results(files.results, run)
-    try:
-        return _package(content, files, wishes)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UploadError(
-            f"{files.results} is not as this version writes it ({type(error).__name__}: {error}); "
-            f"write it again with pytest --r1-judge-only {run}"
-        ) from error
+    return _package(_summary(files.results, run), files, wishes)
 
 
-def _results(path: Path, run: Path) -> Any:  # noqa: ANN401 - JSON, taken apart at the only call
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Results:
+    """What an upload reads of a results file; the rest is LightEval's."""
+
+    r1eval: RunSummary
+
+
+_RESULTS = Kind(of=_Results, is_excerpt=True)
+
+
+def _summary(path: Path, run: Path) -> RunSummary:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["r1eval"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
         raise UploadError(
             f"{run} has no results file to upload ({path.name}: {type(error).__name__}); expected a judged run. "
             f"Judge it: pytest --r1-judge-only {run}"
         ) from error
+    try:
+        return from_json(_RESULTS, text).r1eval
+    except ValueError as error:
+        raise UploadError(
+            f"{path} is not as this version writes it ({error}); write it again with pytest --r1-judge-only {run}"
+        ) from error
 
 
-def _package(content: Any, files: RunFiles, wishes: UploadWishes) -> Package:  # noqa: ANN401 - see _results
-    key = RunKey(model_name=content["model_name"], revision=content["revision"], date=content["date"])
-    parts = [*content["benchmarks"].values()]
-    tasks = [part["task"] for part in parts]
-    with_details = {part["task"]: files.folder / part["details"] for part in parts if part["details"] is not None}
+def _package(summary: RunSummary, files: RunFiles, wishes: UploadWishes) -> Package:
+    key = RunKey(model_name=summary.model_name, revision=summary.revision, date=summary.date)
+    parts = [*summary.benchmarks.values()]
+    tasks = [part.task for part in parts]
+    with_details = {part.task: files.folder / part.details for part in parts if part.details is not None}
     packed = {uploads.details_path(task, key, wishes.layout): path for task, path in with_details.items()}
     packed |= dict.fromkeys(uploads.results_paths(tasks, key, wishes.layout), files.results)
     packed[uploads.results_table_path(key)] = files.results_table
@@ -133,7 +143,7 @@ def _package(content: Any, files: RunFiles, wishes: UploadWishes) -> Package:  #
             f"{missing[0]} is missing; expected the files of a judged run. "
             f"Write them again: pytest --r1-judge-only {files.folder}"
         )
-    if verdicts_digest(_verdicts(files.folder)) != content["verdicts"]:
+    if verdicts_digest(_verdicts(files.folder)) != summary.verdicts:
         raise UploadError(
             f"{files.results} belongs to other verdicts than {VERDICTS_NAME}; expected both of one judging. "
             f"Write them again: pytest --r1-judge-only {files.folder}"
@@ -145,7 +155,7 @@ def _package(content: Any, files: RunFiles, wishes: UploadWishes) -> Package:  #
         files=tuple(PackedFile(path=path, source=source) for path, source in sorted(packed.items())),
         tasks=tuple(with_details),
         rows=tuple(map(_row, parts)),
-        page_scores=tuple(score for part in parts if (score := _page_score(part, date=content["created"]))),
+        page_scores=tuple(score for part in parts if (score := _page_score(part, date=summary.created))),
         run=files.folder.name,
     )
 
@@ -170,17 +180,17 @@ def _verdicts(folder: Path) -> object:
         ) from error
 
 
-def _row(part: Any) -> CardRow:  # noqa: ANN401 - see _results
-    score = part["score"]
-    notes = [] if score is not None else ["stopped early" if part["is_at_stop"] else "see the verdict"]
-    if part["first_verdict"] is not None:
-        notes.append(f"attempt {part['attempt']}, the first was {part['first_verdict']}")
+def _row(part: BenchmarkSummary) -> CardRow:
+    score = part.score
+    notes = [] if score is not None else ["stopped early" if part.is_at_stop else "see the verdict"]
+    if part.first_verdict is not None:
+        notes.append(f"attempt {part.attempt}, the first was {part.first_verdict}")
     return CardRow(
-        task=part["task"],
-        score=None if score is None else score["mean"],
-        standard_error=None if score is None else score["standard_error"],
-        samples_per_problem=part["samples_per_problem"],
-        verdict=str(part["verdict"]).upper(),
+        task=part.task,
+        score=None if score is None else score.mean,
+        standard_error=None if score is None else score.standard_error,
+        samples_per_problem=part.samples_per_problem,
+        verdict=appearance_of(part.verdict).word,
         note="; ".join(notes),
     )
 
@@ -188,21 +198,21 @@ def _row(part: Any) -> CardRow:  # noqa: ANN401 - see _results
 _EXAM_SIZES = {f"{spec.task}|0": spec.planning.n_problems for spec in BUILT_IN if spec.planning is not None}
 
 
-def _page_score(part: Any, *, date: str) -> PageScore | None:  # noqa: ANN401 - see _results
+def _page_score(part: BenchmarkSummary, *, date: str) -> PageScore | None:
     """Return a score for the model's page: of a whole benchmark whose data set is on the Hub, else None."""
-    pinned = re.fullmatch(r"([^/@\s]+/[^/@\s]+)@([0-9a-f]{40})", part["dataset"] or "")
-    if part["score"] is None or pinned is None or _EXAM_SIZES.get(part["task"]) != part["n_problems"]:
+    pinned = re.fullmatch(r"([^/@\s]+/[^/@\s]+)@([0-9a-f]{40})", part.dataset or "")
+    question, is_whole = part.fingerprint.question, _EXAM_SIZES.get(part.task) == part.n_problems
+    if part.score is None or pinned is None or question is None or not is_whole:
         return None
-    sampling = part["fingerprint"]["question"]["sampling"]
-    name = part["task"].rpartition("|")[0]
+    sampling, name = question.sampling, part.task.rpartition("|")[0]
     return PageScore(
         dataset=pinned[1],
         dataset_revision=pinned[2],
         task=uploads.task_config(name) if ":" in name else "default",
-        points=round(100 * part["score"]["mean"], 2),
+        points=round(100 * part.score.mean, 2),
         date=date,
         notes=(
-            f"pass@1 over {part['samples_per_problem']} samples per problem, temperature {sampling['temperature']:g}, "
-            f"top-p {sampling['top_p']:g}, {sampling['max_new_tokens']} new tokens"
+            f"pass@1 over {part.samples_per_problem} samples per problem, temperature {sampling.temperature:g}, "
+            f"top-p {sampling.top_p:g}, {sampling.max_new_tokens} new tokens"
         ),
     )

@@ -2,8 +2,7 @@
 A run's results as JSON, in LightEval's layout, and beside it what LightEval lacks.
 
 LightEval's keys hold what a run knows; what it does not know is null, never made
-up. Under ``r1eval`` stand verdict, fingerprint, samples and the names of the details
-files of every benchmark: an upload reads nothing else.
+up. The run's summary is under ``r1eval``: an upload reads nothing else.
 
 A benchmark without a score (INVALID, or stopped early, where the stopping biases the
 mean) has no entry under ``results``.
@@ -11,24 +10,20 @@ mean) has no entry under ``results``.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.judging.result import GateResult
+from pytest_r1eval.judging.summary import BenchmarkSummary, RunSummary, benchmark_summary, verdicts_digest
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import RunHeader
-from pytest_r1eval.stats.verdicts import Verdict
 from pytest_r1eval.upload.details import METRIC, SAMPLING_ERROR, write_details, write_results_table
 from pytest_r1eval.upload.paths import RunFiles, replacing
 
-SCHEMA_VERSION = 1
 _HUB_WEIGHTS = "hub:"
 
 
@@ -47,107 +42,67 @@ def write_run_files(run: Path, results: Sequence[GateResult], *, tasks: Mapping[
     """
     with closing(RunReader.open(run)) as store:
         files = RunFiles.of(run, store.header)
-        parts = {result.benchmark: _benchmark(store, result, task=tasks[result.benchmark]) for result in results}
-        for result in results:
-            part = parts[result.benchmark]
-            if result.samples_per_problem is not None and result.n_samples:
-                path = write_details(
-                    store,
-                    result.benchmark,
-                    task=part["task"],
-                    files=files,
-                    k=result.samples_per_problem,
-                    has_score=part["score"] is not None,
-                    metadata=_dumps(part),
-                )
-                part["details"] = str(path.relative_to(run))
-        content = _content(store.header, files, results, parts)
+        summary = _summary(store, files, results, tasks=tasks)
+        content = _content(store.header, summary)
     with replacing(files.results, run=run) as path:
         path.write_text(_dumps(content) + "\n", encoding="utf-8")
     write_results_table(files.results_table, run=run, columns={name: _dumps(part) for name, part in content.items()})
     return files
 
 
-def verdicts_digest(gates: object) -> str:
-    """Hash verdicts as they stand in ``verdicts.json`` under ``gates``, to tell whether results belong to them."""
-    return hashlib.sha256(json.dumps(gates, allow_nan=False).encode()).hexdigest()
-
-
 def _dumps(content: object) -> str:
     return json.dumps(content, allow_nan=False, indent=2, ensure_ascii=False)
 
 
-def _benchmark(store: RunReader, result: GateResult, *, task: str) -> dict[str, Any]:
-    """Say of one benchmark what LightEval has no place for."""
-    plan = store.plan(result.benchmark)
-    judgement, attempts = result.judgement, result.attempts
-    return {
-        "task": f"{task}|0",
-        "details": None,
-        "score": _score(result),
-        "verdict": judgement.verdict.value,
-        "passes": judgement.passes,
-        "reason": judgement.reason,
-        "baseline": result.baseline,
-        "attempt": None if attempts is None else attempts.number,
-        "first_verdict": attempts.earlier[0].verdict if attempts is not None and attempts.earlier else None,
-        "is_at_stop": result.is_at_stop,
-        "samples_per_problem": result.samples_per_problem,
-        "n_samples": result.n_samples,
-        "n_planned": result.n_planned,
-        "n_problems": None if plan is None else len(plan.problem_ids),
-        "dataset": None if plan is None else store.exam(result.benchmark).dataset,
-        "fingerprint": {
-            "model": asdict(store.header.identity),
-            "question": None if plan is None else _question(plan),
-            "harnesses": [asdict(harness) for harness in store.harnesses],
-        },
-    }
+def _summary(
+    store: RunReader, files: RunFiles, results: Sequence[GateResult], *, tasks: Mapping[str, str]
+) -> RunSummary:
+    """Summarise a run, and write the samples of each benchmark on the way."""
+    header = store.header
+    parts = {result.benchmark: benchmark_summary(store, result, task=tasks[result.benchmark]) for result in results}
+    for name, part in parts.items():
+        if part.samples_per_problem is not None and part.n_samples:
+            path = write_details(
+                store,
+                name,
+                task=part.task,
+                files=files,
+                k=part.samples_per_problem,
+                has_score=part.score is not None,
+                metadata=_dumps(asdict(part)),
+            )
+            parts[name] = replace(part, details=str(path.relative_to(files.folder)))
+    return RunSummary(
+        run=files.folder.name,
+        created=header.created,
+        date=files.date,
+        model_name=header.model_name,
+        revision=revision_of(header),
+        seed=header.seed,
+        passes=all(result.passes for result in results),
+        verdicts=verdicts_digest([asdict(result) for result in results]),
+        benchmarks=parts,
+    )
 
 
-def _question(plan: Plan) -> dict[str, Any]:
-    names = ("exam", "system_prompt", "template_date", "prompts")
-    return {"sampling": asdict(plan.sampling), **{name: getattr(plan, name) for name in names}}
-
-
-def _score(result: GateResult) -> dict[str, float] | None:
-    """Return pass@1 and its error where there is a score: not where looks ended the run early."""
-    estimate = result.judgement.estimate
-    if estimate is None or result.is_at_stop or result.judgement.verdict is Verdict.INVALID:
-        return None
-    return {"mean": estimate.mean, "standard_error": estimate.standard_error}
-
-
-def _content(
-    header: RunHeader, files: RunFiles, results: Sequence[GateResult], parts: Mapping[str, dict[str, Any]]
-) -> dict[str, Any]:
+def _content(header: RunHeader, summary: RunSummary) -> dict[str, object]:
+    """Write LightEval's keys, and the summary beside them."""
+    parts = [*summary.benchmarks.values()]
     scores = {
-        part["task"]: {METRIC: part["score"]["mean"], SAMPLING_ERROR: part["score"]["standard_error"]}
-        for part in parts.values()
-        if part["score"] is not None
+        part.task: {METRIC: part.score.mean, SAMPLING_ERROR: part.score.standard_error}
+        for part in parts
+        if part.score is not None
     }
     if scores:
         scores["all"] = _mean(scores.values())
-    summaries = {part["task"]: _summary(part["n_problems"] or 0) for part in parts.values()}
     return {
-        "config_general": _config_general(header, [*parts.values()]),
+        "config_general": _config_general(header, parts),
         "results": scores,
         "versions": {},
-        "config_tasks": {part["task"]: _config_task(part) for part in parts.values()},
-        "summary_tasks": summaries,
-        "summary_general": _summary(sum(part["n_problems"] or 0 for part in parts.values())),
-        "r1eval": {
-            "schema_version": SCHEMA_VERSION,
-            "run": files.folder.name,
-            "created": header.created,
-            "date": files.date,
-            "model_name": header.model_name,
-            "revision": revision_of(header),
-            "seed": header.seed,
-            "passes": all(result.passes for result in results),
-            "verdicts": verdicts_digest([asdict(result) for result in results]),
-            "benchmarks": dict(parts),
-        },
+        "config_tasks": {part.task: _config_task(part) for part in parts},
+        "summary_tasks": {part.task: _prompts(part.n_problems or 0) for part in parts},
+        "summary_general": _prompts(sum(part.n_problems or 0 for part in parts)),
+        "r1eval": asdict(summary),
     }
 
 
@@ -166,10 +121,10 @@ def revision_of(header: RunHeader) -> str:
     return weights.removeprefix(_HUB_WEIGHTS) if weights.startswith(_HUB_WEIGHTS) else "main"
 
 
-def _config_general(header: RunHeader, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    questions = [part["fingerprint"]["question"] for part in parts if part["fingerprint"]["question"] is not None]
-    sampling = questions[0]["sampling"] if questions else {}
-    harnesses = parts[0]["fingerprint"]["harnesses"] if parts else []
+def _config_general(header: RunHeader, parts: Sequence[BenchmarkSummary]) -> dict[str, object]:
+    question = next((part.fingerprint.question for part in parts if part.fingerprint.question is not None), None)
+    sampling = None if question is None else question.sampling
+    harnesses = parts[0].fingerprint.harnesses if parts else ()
     return {
         "lighteval_sha": None,
         "num_fewshot_seeds": None,
@@ -181,13 +136,13 @@ def _config_general(header: RunHeader, parts: Sequence[Mapping[str, Any]]) -> di
         "model_config": {
             "model_name": header.model_name,
             "revision": revision_of(header),
-            "dtype": harnesses[0]["dtype"] if len(harnesses) == 1 else None,
-            "max_model_length": sampling.get("max_model_length"),
-            "system_prompt": questions[0]["system_prompt"] if questions else None,
+            "dtype": harnesses[0].dtype if len(harnesses) == 1 else None,
+            "max_model_length": None if sampling is None else sampling.max_model_length,
+            "system_prompt": None if question is None else question.system_prompt,
             "generation_parameters": {
-                "temperature": sampling.get("temperature"),
-                "top_p": sampling.get("top_p"),
-                "max_new_tokens": sampling.get("max_new_tokens"),
+                "temperature": None if sampling is None else sampling.temperature,
+                "top_p": None if sampling is None else sampling.top_p,
+                "max_new_tokens": None if sampling is None else sampling.max_new_tokens,
                 "seed": header.seed,
             },
         },
@@ -195,19 +150,19 @@ def _config_general(header: RunHeader, parts: Sequence[Mapping[str, Any]]) -> di
     }
 
 
-def _config_task(part: Mapping[str, Any]) -> dict[str, Any]:
-    question = part["fingerprint"]["question"]
+def _config_task(part: BenchmarkSummary) -> dict[str, object]:
+    question = part.fingerprint.question
     return {
-        "name": part["task"].rpartition("|")[0],
-        "full_name": part["task"],
-        "dataset": part["dataset"],
+        "name": part.task.rpartition("|")[0],
+        "full_name": part.task,
+        "dataset": part.dataset,
         "num_fewshots": 0,
-        "num_samples": [part["samples_per_problem"]],
-        "generation_size": None if question is None else question["sampling"]["max_new_tokens"],
-        "effective_num_docs": part["n_problems"],
+        "num_samples": [part.samples_per_problem],
+        "generation_size": None if question is None else question.sampling.max_new_tokens,
+        "effective_num_docs": part.n_problems,
     }
 
 
-def _summary(n_problems: int) -> dict[str, Any]:
+def _prompts(n_problems: int) -> dict[str, object]:
     """Count prompts as LightEval does; here none is cut, as a prompt without room stops a run before it starts."""
     return {"hashes": {}, "truncated": 0, "non_truncated": n_problems, "padded": 0, "non_padded": n_problems}

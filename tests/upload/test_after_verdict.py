@@ -123,7 +123,9 @@ class TestPack:
         content = json.loads(files.results.read_text())
         del content["r1eval"]["revision"]
         files.results.write_text(json.dumps(content))
-        with pytest.raises(UploadError, match=r"is not as this version writes it \(KeyError: 'revision'\)"):
+        with pytest.raises(
+            UploadError, match=r"is not as this version writes it \(r1eval\.revision: found no such key;"
+        ):
             pack(tmp_path / "run", UploadWishes(repo="acme/runs"))
 
     @pytest.mark.parametrize("how", ["a name", "an absolute name", "a link"])
