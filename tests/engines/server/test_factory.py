@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings
-from pytest_r1eval.engines.engine import engine_named
+from pytest_r1eval.core.fingerprints import ModelIdentity
+from pytest_r1eval.engines.devices import WorkerDevices
+from pytest_r1eval.engines.engine import EngineParts, engine_named
 from pytest_r1eval.errors import EngineError
 
 
@@ -20,3 +23,22 @@ def test_it_needs_an_address(tmp_path: Path) -> None:
     expected = "--r1-engine server needs to know which: expected --r1-server-url URL, as in http://localhost:8000"
     assert str(caught.value) == expected
     factory.check(Settings(model="m", root=tmp_path, output_dir=tmp_path, engine="server", server_url="http://a"))
+
+
+@pytest.mark.parametrize(("n_workers", "expected"), [(1, 256), (8, 128), (2000, 1)])
+def test_workers_divide_the_requests_in_flight(tmp_path: Path, n_workers: int, expected: int) -> None:
+    """Each begins with 256 at most, and all together have 1,024."""
+    settings = Settings(
+        model="org/m", root=tmp_path, output_dir=tmp_path, engine="server", server_url="http://a", n_workers=n_workers
+    )
+    identity = ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="p")
+    parts = EngineParts(
+        settings=settings,
+        checkpoint=Checkpoint(model="org/m", revision=None, name="org/m", identity=identity, max_position=None),
+        max_model_length=4096,
+        devices=WorkerDevices(gpus=(), cpus=(0,), n_sharing=1),
+        placement=None,
+        log=tmp_path / "log",
+    )
+
+    assert engine_named("server").build(parts).n_concurrent == expected
