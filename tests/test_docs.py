@@ -40,8 +40,8 @@ from tests.documents import (
     output,
     output_names,
 )
-from tests.e2e.test_server import SERVE
 from tests.recordings import record_run
+from tests.vllm_server import SERVE
 
 SERVER_MODULE = "vllm.entrypoints.openai.api_server"
 PLAIN = {"git", "cd"}

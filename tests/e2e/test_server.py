@@ -24,6 +24,7 @@ import pytest
 from pytest_r1eval.core.records import Outcome, Sample
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME, Store
+from tests.vllm_server import SERVE
 
 REPOSITORY = Path(__file__).parents[2]
 GOOD = REPOSITORY / "examples" / "r1eval" / "tiny-arithmetic"
@@ -33,11 +34,6 @@ N_STORED_AT_KILL = 100
 START_TIMEOUT_S = 300
 RUN_TIMEOUT_S = 600
 KEY = "sk-e2e-do-not-show-0123456789"
-SERVE = (
-    # vLLM 0.32 on a CPU dies of a request with a seed whose prompt is split over two steps.
-    "--no-enable-chunked-prefill", "--max-num-batched-tokens", "4096", "--max-model-len", "4096",
-    "--dtype", "bfloat16", "--host", "127.0.0.1",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
