@@ -1,7 +1,7 @@
 """
 Baselines that live on the Hub: ``hf://datasets/ORG/REPO[@REVISION]/PATH.json``.
 
-The file comes through the Hub's own client and cache; the commit it came from is part of what a report says.
+The file comes through the Hub's own client and cache; a report names the commit that it came from.
 """
 
 from __future__ import annotations
@@ -86,13 +86,13 @@ def _refusal(error: Exception, asked: _Place) -> str:
         401: "the Hub does not take the token: expired or revoked; log in anew (hf auth login), or set HF_TOKEN",
         403: f"the token may not read {repo}; use one that may (huggingface.co/settings/tokens)",
     }
-    for kind, words in kinds.items():
+    for kind, reason in kinds.items():
         if any(isinstance(cause, kind) for cause in causes(error)):
-            return words
+            return reason
     reply = reply_behind(error)
     if reply is not None and reply.status_code in statuses and not is_lapsed(reply):
         return statuses[reply.status_code]
-    answer = "nobody answers" if reply is None else f"the Hub answers {reply.status_code}"
+    answer = "there is no answer" if reply is None else f"the Hub answers {reply.status_code}"
     return f"{answer} ({scrubbed(error)}); expected the file {asked.path}. Try again later, or name a local file"
 
 

@@ -1,5 +1,5 @@
 """
-Where baselines lie: found, read and written here, and understood in `core.baselines`.
+Where baselines are kept: found, read and written here, and understood in `core.baselines`.
 
 The user's own `baselines/` folder, under pytest's root, comes before the shipped
 one, so that a recorded baseline replaces a published number silently.
@@ -65,7 +65,7 @@ class BaselineShelf:
         model_name: ``org/name`` of the candidate.
         output_dir: Where runs are kept, for ``previous``.
         run: The run that asks, which is not its own previous one.
-        lineage: Where the candidate stands in its training; what it does not say is read off the name.
+        lineage: The candidate's place in its training; what it leaves open is read off the name.
         identity: Digests of the candidate, which is not its own previous checkpoint; None where it is unknown.
         option: The option that made the choice, for messages.
     """

@@ -4,24 +4,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Sigmas, Tasks, count, noise, points, show
+from pytest_r1eval.core.choices import LastLook
 from pytest_r1eval.errors import BaselineError, PlanError
 
 if TYPE_CHECKING:
     from pytest_r1eval.baselines.shelf import FoundBaseline
-
-
-class LastLook(StrEnum):
-    """Where a sequential plan ends: at k samples, or where the fixed gate's power is kept."""
-
-    CAPPED = "k"
-    AUTO = "auto"
 
 
 def power(  # noqa: PLR0913 - a command's options
@@ -60,7 +53,6 @@ def power(  # noqa: PLR0913 - a command's options
     from pytest_r1eval.exams.catalog import build_catalog, names_of
     from pytest_r1eval.judging.power import POWER_REPORT, assumptions_for, power_report
     from pytest_r1eval.reports.power import power_text
-    from pytest_r1eval.stats import planning
     from pytest_r1eval.stats.verdicts import GateRule
 
     catalog = build_catalog(tasks=tasks, pyproject=Path("pyproject.toml"), contributed=())
@@ -76,7 +68,7 @@ def power(  # noqa: PLR0913 - a command's options
             tau=tau,
         ),
         rule=GateRule(sigmas=sigmas, margin=margin, two_sided=two_sided),
-        last_look=planning.LastLook(max_samples.value),
+        last_look=max_samples,
         drops=drop or None,
     )
     if json:  # without the baseline's counts

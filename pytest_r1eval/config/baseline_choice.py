@@ -99,7 +99,7 @@ def baseline_choice(text: str, folder: Path) -> BaselineChoice:
         return OnHub(place=text)
     try:
         path = folder / Path(text).expanduser()
-    except RuntimeError as error:  # ~somebody who has no home here
+    except RuntimeError as error:  # ~name of an account without a home
         raise ValueError("a path") from error
     if (path / RUN_FILE).is_file():
         return RunFolder(text=text, path=path)

@@ -26,7 +26,7 @@ from pytest_r1eval.core.choices import (
     Family,
     GateKind,
     InconclusivePolicy,
-    MaxSamples,
+    LastLook,
     UploadLayout,
     UploadWhen,
     report_suffixes,
@@ -169,7 +169,7 @@ OPTIONS: tuple[Option, ...] = (
         phase="draw",
         parse=values.server_url,
         metavar="URL",
-        help="the OpenAI-compatible server that --r1-engine server asks; its key stands in R1_SERVER_API_KEY",
+        help="the OpenAI-compatible server that --r1-engine server asks; its key is read from R1_SERVER_API_KEY",
     ),
     Option(
         name="tp",
@@ -321,7 +321,7 @@ OPTIONS: tuple[Option, ...] = (
         parse=values.lineage_part,
         collect=values.lineage,
         metavar="KEY=VALUE",
-        help="where the checkpoint stands in its training: step=N, parent=ORG/NAME, commit=SHA; stored with the run",
+        help="the checkpoint's place in its training: step=N, parent=ORG/NAME, commit=SHA; stored with the run",
     ),
     Option(
         name="gate",
@@ -334,7 +334,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="max-samples",
         phase="draw",
-        choices=MaxSamples,
+        choices=LastLook,
         default="k",
         help="where a sequential run ends at the latest: at k samples, or where it keeps the fixed gate's power",
     ),
@@ -381,7 +381,7 @@ OPTIONS: tuple[Option, ...] = (
         locate=values.report_file,
         collect=tuple,
         metavar="FILE",
-        help=f"write a report there too: {report_suffixes()}; a page lies in every run's folder",
+        help=f"write a report there too: {report_suffixes()}; every run's folder has a page",
     ),
     Option(
         name="output-dir",
@@ -518,7 +518,7 @@ def given(config: pytest.Config, *phases: Phase) -> tuple[Option, ...]:
 
 def root_of(config: pytest.Config) -> Path:
     """
-    Return the folder of the ini file that the user stands below, else where they stand.
+    Return the folder of the ini file above the current folder, else the current folder.
 
     A test path or a -c among the arguments moves pytest's own rootdir to another folder; the user's baselines stay.
     """

@@ -2,7 +2,7 @@
 Options, environment and ini: read at this one edge, checked once, passed inward as a value.
 
 Every option `--r1-x-y` is also `R1_X_Y` in the environment and `r1_x_y` in an ini
-file, in that order of precedence. The table in `options` says what an option's text means; what
+file, in that order of precedence. The table in `options` defines what an option's text means; what
 options mean together is checked here.
 """
 
@@ -25,7 +25,7 @@ from pytest_r1eval.core.choices import (
     Family,
     GateKind,
     InconclusivePolicy,
-    MaxSamples,
+    LastLook,
     UploadLayout,
     UploadWhen,
 )
@@ -81,7 +81,7 @@ class Settings:
     save_baseline: str | None = None
     lineage: Lineage | None = None
     asked_gate: GateKind = GateKind.FIXED
-    max_samples: MaxSamples = MaxSamples.CAPPED
+    max_samples: LastLook = LastLook.CAPPED
     family: Family = Family.NONE
     sigmas: float = 3.0
     margin: float | None = None

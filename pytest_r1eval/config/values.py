@@ -49,7 +49,7 @@ def text(text: str) -> str:
 
 
 def switch(text: str) -> bool:
-    """Read yes or no, in the words that people use."""
+    """Read yes or no, in any of the usual forms."""
     word = text.lower()
     if word not in {"true", "1", "yes", "on", "false", "0", "no", "off"}:
         raise ValueError("true or false")
@@ -243,7 +243,7 @@ def path(text: str, folder: Path) -> Path:
         raise ValueError("a path")
     try:
         return folder / Path(text.strip()).expanduser()
-    except RuntimeError as error:  # ~somebody who has no home here
+    except RuntimeError as error:  # ~name of an account without a home
         raise ValueError("a path") from error
 
 

@@ -18,11 +18,13 @@ class GateKind(StrEnum):
     SEQUENTIAL = "sequential"
 
 
-class MaxSamples(StrEnum):
-    """Where a sequential run ends at the latest: at the benchmark's own number, or where its power is kept."""
+class LastLook(StrEnum):
+    """Where a sequential plan ends."""
 
     CAPPED = "k"
+    """At the fixed design's samples; the margin grows until the power holds."""
     AUTO = "auto"
+    """Past them, at the first number of samples with which the fixed design's margin keeps its power."""
 
 
 class Family(StrEnum):

@@ -3,7 +3,7 @@ A gate from Python: `pytest_r1eval.evaluate`, for scripts and notebooks.
 
 The run is a pytest of its own, in a process of its own, with the options of the command line: what
 it judges, stores and decides is the same to the last digit. A notebook's process keeps its memory
-and its CUDA context, an engine that dies takes nobody with it, and Ctrl-C stores what was drawn.
+and its CUDA context, an engine that dies takes no other process with it, and Ctrl-C stores what was drawn.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from pytest_r1eval.config.options import OPTIONS, Option
-from pytest_r1eval.core.pytest_words import error_in
+from pytest_r1eval.core.pytest_output import error_in
 from pytest_r1eval.errors import EvaluationError, EvaluationRefusedError
 from pytest_r1eval.evaluation.die_with_parent import tied
 from pytest_r1eval.evaluation.environment import without_training

@@ -19,7 +19,7 @@ from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
-from pytest_r1eval.core.choices import GateKind
+from pytest_r1eval.core.choices import GateKind, LastLook
 from pytest_r1eval.core.codec import Kind, Layout
 from pytest_r1eval.core.fields import LeftOutIfEmpty
 from pytest_r1eval.core.records import Counts
@@ -27,7 +27,6 @@ from pytest_r1eval.errors import PlanError, R1EvalError
 from pytest_r1eval.stats import verdicts
 from pytest_r1eval.stats.looks import can_fail
 from pytest_r1eval.stats.planning import (
-    LastLook,
     SequentialPlan,
     crossings,
     detectable_drop,
@@ -424,7 +423,7 @@ def _against(benchmark: Benchmark, shelf: BaselineShelf, *, settings: Settings, 
 def _outlook(assumptions: Assumptions, *, settings: Settings, rule: GateRule) -> Outlook:
     design, sigmas = assumptions.design, rule.critical_sigmas
     if settings.gate is GateKind.SEQUENTIAL and assumptions.reference is not None:
-        last_look = LastLook(settings.max_samples.value)
+        last_look = settings.max_samples
         planned = plan(design, paired=assumptions.paired, rule=rule, last_look=last_look)
         turns_red = can_fail(planned, assumptions.reference)
         return Outlook(

@@ -72,8 +72,8 @@ def rehearse(config: pytest.Config) -> None:
         _check_marks(config, catalog)
         _check_choice(config, settings, catalog)
         checkpoint = checkpoint_of(settings)
-        words = set(re.findall(r"\w+", config.option.markexpr))
-        chosen = [spec for spec in catalog.values() if words & {spec.marks[-1]}]
+        named = _named_marks(config)
+        chosen = [spec for spec in catalog.values() if spec.marks[-1] in named]
         run = run_folder(config, settings, checkpoint)
         check_references(settings, checkpoint, run=run, benchmarks=[spec.name for spec in chosen])
         rehearse_plans(chosen, settings=settings, checkpoint=checkpoint, run=run)
@@ -140,15 +140,15 @@ def _after_inquiry(
     """
     Ask the ledger before anything is drawn; an interrupted or INVALID run is gone on with in its folder.
 
-    What -m selects is guessed from its words, because xdist's workers are told the folder before they collect. The
-    session asks again once it knows; a guess that was wrong draws nothing that has its verdict.
+    What -m selects is guessed from the marks that it names, because xdist's workers are told the folder before they
+    collect. The session asks again once it knows; a guess that was wrong draws nothing that has its verdict.
     """
     from pytest_r1eval.plugin.answering import Desk  # noqa: PLC0415 - imports the statistics
 
-    words = set(re.findall(r"\w+", config.option.markexpr or ""))
-    if settings.judge_only is not None or config.option.keyword or "not" in words:
+    named = _named_marks(config)
+    if settings.judge_only is not None or config.option.keyword or "not" in named:
         return settings, {}
-    names = [name for name, spec in catalog.items() if words & {*spec.marks}]
+    names = [name for name, spec in catalog.items() if not {*spec.marks}.isdisjoint(named)]
     desk = Desk(settings=settings, checkpoint=checkpoint, catalog=catalog)
     expected = desk.inquire(names, run=settings.output_dir / checkpoint.name / NEXT_RUN) if names else {}
     unfinished = {str(desk.ledger.run_of(one.goes_on)) for one in expected.values() if one.goes_on is not None}
@@ -197,19 +197,23 @@ def _check_choice(config: pytest.Config, settings: Settings, catalog: dict[str, 
         raise pytest.UsageError(f"--r1-model without -m would run everything; {marks_hint(catalog)}")
 
 
+def _named_marks(config: pytest.Config) -> tuple[str, ...]:
+    """Return the marks that the expression of -m names, without their arguments, and the operators between them."""
+    without_texts = re.sub(r"""'[^']*'|"[^"]*\"""", "", config.option.markexpr or "")
+    without_arguments = re.sub(r"\(\s*\w+\s*=[^()]*\)", "", without_texts)
+    return tuple(re.findall(r"[\w:+\-.\[\]\\/]+", without_arguments))
+
+
 def _check_marks(config: pytest.Config, catalog: dict[str, Benchmark]) -> None:
     """Refuse a word of -m that is no mark: ``smoke or amie`` would be green without AIME."""
-    expression = config.option.markexpr or ""
-    bare = re.sub(r"""'[^']*'|"[^"]*\"""", "", expression)
-    without_arguments = re.sub(r"\(\s*\w+\s*=[^()]*\)", "", bare)
     ours = dict.fromkeys((*MARKS, *(mark for benchmark in catalog.values() for mark in benchmark.marks)))
     known = {*ours, *items.registered_marks(config), "and", "or", "not", "True", "False", "None"}
-    for word in re.findall(r"[\w:+\-.\[\]\\/]+", without_arguments):
-        if word not in known:
-            close = difflib.get_close_matches(word, ours, n=1)
+    for mark in _named_marks(config):
+        if mark not in known:
+            close = difflib.get_close_matches(mark, ours, n=1)
             guess = f"did you mean {close[0]!r}? " if close else ""
             raise pytest.UsageError(
-                f"-m {expression!r}: {word!r} is neither a benchmark's mark nor a registered one; "
+                f"-m {config.option.markexpr!r}: {mark!r} is neither a benchmark's mark nor a registered one; "
                 f"{guess}{marks_hint(catalog)}"
             )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+from pytest_r1eval.core.choices import LastLook
 from pytest_r1eval.judging.power import Assumptions, PowerReport, SequentialOutlook
 from pytest_r1eval.reports.terminal import columns
-from pytest_r1eval.stats.planning import LastLook, SequentialPlan
+from pytest_r1eval.stats.planning import SequentialPlan
 from pytest_r1eval.stats.verdicts import points
 
 

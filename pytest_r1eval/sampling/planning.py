@@ -30,7 +30,6 @@ from pytest_r1eval.scoring.grading import CodeGrading
 from pytest_r1eval.scoring.pool import GradingPool
 from pytest_r1eval.stats import planning
 from pytest_r1eval.stats.looks import SequentialGate
-from pytest_r1eval.stats.planning import LastLook
 from pytest_r1eval.stats.verdicts import GateRule
 
 
@@ -268,7 +267,7 @@ class Planner:
             design_against(reference.side, benchmark, n_samples=k, tau=reference.tau.value),
             paired=isinstance(reference.side, Counts),
             rule=self.rule,
-            last_look=LastLook(self.settings.max_samples.value),
+            last_look=self.settings.max_samples,
         )
         return SequentialGate(
             plan=plan,

@@ -11,7 +11,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 
-from pytest_r1eval.core.pytest_words import error_in
+from pytest_r1eval.core.pytest_output import error_in
 from pytest_r1eval.errors import RehearsalError
 from pytest_r1eval.slurm.scripts import Submission
 

@@ -33,12 +33,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from itertools import pairwise
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from pytest_r1eval.core.choices import LastLook
 from pytest_r1eval.core.codec import digest
 from pytest_r1eval.errors import PlanError
 from pytest_r1eval.stats.tests import Design, Floats
@@ -57,15 +57,6 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(160)
 _REACH = 10.0  # standard deviations of the score that the recursion keeps; 1e-23 lies beyond
 _Z_LIMIT = 40.0  # no bound lies beyond: the normal tail there is below the smallest double
 _DECIMALS = 9  # of bounds and margins, so that the hash does not hang on a machine's last bits
-
-
-class LastLook(StrEnum):
-    """Where a plan ends."""
-
-    CAPPED = "k"
-    """At the fixed design's samples; the margin grows until the power holds."""
-    AUTO = "auto"
-    """Past them, at the first number of samples with which the fixed design's margin keeps its power."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

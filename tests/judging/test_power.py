@@ -12,13 +12,13 @@ from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
 from pytest_r1eval.config.baseline_choice import baseline_choice
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark
-from pytest_r1eval.core.choices import GateKind
+from pytest_r1eval.core.choices import GateKind, LastLook
 from pytest_r1eval.core.codec import to_json
 from pytest_r1eval.core.records import Outcome
 from pytest_r1eval.errors import BaselineError, PlanError
 from pytest_r1eval.exams.catalog import SMOKE
 from pytest_r1eval.judging.power import POWER_REPORT, PowerReport, assumptions_for, outlook_lines, power_report
-from pytest_r1eval.stats.planning import LastLook, plan
+from pytest_r1eval.stats.planning import plan
 from pytest_r1eval.stats.tests import Design
 from pytest_r1eval.stats.verdicts import GateRule
 from tests.made_up_baselines import PUBLISHED, measured

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings
-from pytest_r1eval.core.choices import CodeGrader, GateKind, MaxSamples
+from pytest_r1eval.core.choices import CodeGrader, GateKind, LastLook
 from pytest_r1eval.core.fingerprints import ModelIdentity
 from pytest_r1eval.exams.catalog import SMOKE, SMOKE_CODE
 from pytest_r1eval.ledger.question import asked_digest
@@ -58,7 +58,7 @@ def test_what_changes_no_answer_is_the_same_question(settings: Settings, change:
         {"dtype": "float32"},
         {"engine_args": {"quantization": "fp8"}},
         {"engine": "server"},
-        {"asked_gate": GateKind.SEQUENTIAL, "max_samples": MaxSamples.AUTO},
+        {"asked_gate": GateKind.SEQUENTIAL, "max_samples": LastLook.AUTO},
         {"asked_gate": GateKind.SEQUENTIAL},
         {"data": None},
     ],
@@ -74,7 +74,7 @@ def test_what_changes_answers_is_another_question(settings: Settings, change: di
         {"samples": {"smoke": SMOKE.samples_per_problem}},
         {"samples": {"aime24": 3}},
         {"grader": CodeGrader.STRICT},
-        {"max_samples": MaxSamples.AUTO},
+        {"max_samples": LastLook.AUTO},
         {"engine_args": {"load_format": "auto", "hf_overrides": {}, "quantization": None}},
     ],
 )

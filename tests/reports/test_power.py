@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pytest_r1eval.baselines.shelf import FoundBaseline
+from pytest_r1eval.core.choices import LastLook
 from pytest_r1eval.judging.power import assumptions_for, power_report
 from pytest_r1eval.reports.power import power_text
-from pytest_r1eval.stats.planning import LastLook
 from pytest_r1eval.stats.verdicts import GateRule
 from tests.made_up_baselines import PUBLISHED, measured
 from tests.toys import BUILT_IN_BY_NAME

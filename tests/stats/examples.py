@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, PlanningConstants
+from pytest_r1eval.core.choices import LastLook
 from pytest_r1eval.core.records import Counts
-from pytest_r1eval.stats.planning import LastLook, SequentialPlan, plan
+from pytest_r1eval.stats.planning import SequentialPlan, plan
 from pytest_r1eval.stats.tests import Design
 from pytest_r1eval.stats.verdicts import GateRule
 

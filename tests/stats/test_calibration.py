@@ -18,9 +18,10 @@ from scipy.special import betaincinv
 from scipy.stats import binomtest
 
 from pytest_r1eval.core.benchmarks import PlanningConstants
+from pytest_r1eval.core.choices import LastLook
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.stats.looks import look
-from pytest_r1eval.stats.planning import LastLook, SequentialPlan, crossings, expected_cost, plan
+from pytest_r1eval.stats.planning import SequentialPlan, crossings, expected_cost, plan
 from pytest_r1eval.stats.tests import (
     PairedCounts,
     Published,

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from pytest_r1eval.core.choices import LastLook
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.stats.looks import Completions, can_fail, look, sandwich
-from pytest_r1eval.stats.planning import LastLook, plan
+from pytest_r1eval.stats.planning import plan
 from pytest_r1eval.stats.tests import Design, Published
 from pytest_r1eval.stats.verdicts import GateRule, Tau, Verdict
 from tests.stats.examples import counts, planning, problems, standard_design, standard_plan

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_r1eval.core.choices import LastLook
 from pytest_r1eval.core.codec import Kind, Layout, from_json, plain, to_json
 from pytest_r1eval.errors import PlanError
 from pytest_r1eval.stats.planning import (
     LOOK_FRACTIONS,
-    LastLook,
     SequentialPlan,
     crossings,
     detectable_drop,
