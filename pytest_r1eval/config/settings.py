@@ -46,6 +46,7 @@ class Settings:
     Attributes are the options of the table, by their fields; beside them `root` is where the user's
     baselines and pyproject.toml live (pytest's own rootdir moves with the test paths among
     its arguments), `n_workers` the number of shards, `goes_on` says that `resume` comes from the ledger,
+    `in_full` names benchmarks that the ledger has earlier attempts at, which looks could not count,
     `regrades` that `--r1-grader` grades a stored run again. `model` is empty where a stored run is judged, `samples`
     maps a benchmark's name to its samples per problem, `margin` is a fraction, `asked_gate` is `--r1-gate`.
     """
@@ -92,6 +93,7 @@ class Settings:
     resume: str | None = None
     fresh: bool = False
     goes_on: bool = False
+    in_full: frozenset[str] = frozenset()
     slice: Slice | None = None
     timeout_s: float | None = None
     judge_only: Path | None = None
@@ -119,6 +121,10 @@ class Settings:
             is_public=self.upload_public,
             model_page=self.upload_model_page,
         )
+
+    def gate_for(self, benchmark: str) -> GateKind:
+        """Return how a benchmark's samples are drawn: in full where they count together with earlier ones."""
+        return GateKind.FIXED if benchmark in self.in_full else self.gate
 
 
 def settings_from(config: pytest.Config) -> Settings:

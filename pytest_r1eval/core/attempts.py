@@ -6,6 +6,22 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """
+    What is asked of a checkpoint, as far as it is known before an engine starts.
+
+    Attributes:
+        question: Digest of what decides which answers can come: weights, prompts, sampling, harness.
+        subset: How many problems are asked for; None for all. A subset is another exam, unless it holds all problems.
+        design: Digest of how many answers are drawn and when they are judged.
+    """
+
+    question: str
+    subset: int | None
+    design: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """
     One judged run of some weights.
@@ -51,8 +67,9 @@ class Attempts:
         """What a person should know, a line each."""
         stored = () if self.stored is None else (stored_line(self.stored),)
         if not self.earlier:
-            asked = "this checkpoint, question, rule and baseline"
-            return stored or (f"attempt 1; no earlier verdict on {asked} is visible in {self.ledger}",)
+            return stored or (
+                f"attempt 1; no earlier verdict on this checkpoint and question is visible in {self.ledger}",
+            )
         first = self.earlier[0]
         counted = "judged on its own samples alone, as earlier ones share a seed with them or with the baseline's"
         if self.n_samples is not None:

@@ -170,9 +170,15 @@ class Judge:
                 f"Complete it first, nothing is drawn twice: --r1-resume {self.run.path.parent} --r1-gate fixed.",
             )
             return GateResult(benchmark=benchmark.name, judgement=judgement, baseline=gate.baseline)
-        if gate is not None:
-            return self._sequential(plan, gate)
         tallies = self.run.tallies(benchmark.name, k=plan.samples_per_problem)
+        if gate is not None and not self.earlier.get(benchmark.name):
+            return self._sequential(plan, gate)
+        if gate is not None and stopped_early(plan, tallies, run=self.run.path.parent) is not None:
+            judgement = invalid(
+                "These weights were judged on this question before, and looks count no earlier samples.",
+                f"Complete the run, nothing is drawn twice: --r1-resume {self.run.path.parent} --r1-gate fixed.",
+            )
+            return GateResult(benchmark=benchmark.name, judgement=judgement, baseline=gate.baseline)
         result, found = self._judged(benchmark, plan, tallies)
         return self._with_health(_with_samples(result, plan, tallies), found)
 

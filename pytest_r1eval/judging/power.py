@@ -413,17 +413,17 @@ def _against(benchmark: Benchmark, shelf: BaselineShelf, *, settings: Settings, 
             return
         # What will answer is not known yet: a measured baseline's tau is 0 unless the harness turns out to differ.
         assumptions = assumptions_for(benchmark, found=found, n_samples=k)
-        outlook = _outlook(assumptions, settings=settings, rule=rule)
+        gate, last_look = settings.gate_for(benchmark.name), settings.max_samples
+        outlook = _outlook(assumptions, gate=gate, last_look=last_look, rule=rule)
     except R1EvalError as error:
         yield str(error)
         return
     yield from _outlook_lines(outlook, assumptions, k=k, rule=rule)
 
 
-def _outlook(assumptions: Assumptions, *, settings: Settings, rule: GateRule) -> Outlook:
+def _outlook(assumptions: Assumptions, *, gate: GateKind, last_look: LastLook, rule: GateRule) -> Outlook:
     design, sigmas = assumptions.design, rule.critical_sigmas
-    if settings.gate is GateKind.SEQUENTIAL and assumptions.reference is not None:
-        last_look = settings.max_samples
+    if gate is GateKind.SEQUENTIAL and assumptions.reference is not None:
         planned = plan(design, paired=assumptions.paired, rule=rule, last_look=last_look)
         turns_red = can_fail(planned, assumptions.reference)
         return Outlook(

@@ -2,8 +2,8 @@
 The ledger: which weights were asked which question before, and what the verdict was.
 
 A red gate that can be rerun until it is green is no gate, and on a GPU equal seeds do not give equal samples.
-So a verdict is an answer for good: the same question about the same weights is not drawn again, and a further
-attempt (``--r1-fresh``) is judged on the samples of all.
+So a verdict is an answer for good: the same question about the same weights, by the same rule, is not drawn again, and
+a further attempt (``--r1-fresh``, or another rule) is judged on the samples of all.
 
 Decisions:
 
@@ -18,14 +18,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 from pytest_r1eval.baselines.shelf import FoundBaseline
-from pytest_r1eval.core.attempts import Attempt
+from pytest_r1eval.core.attempts import Asked, Attempt
 from pytest_r1eval.core.baselines import BASELINE_FILE, BaselineFile, MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.codec import Kind, digest, from_json, to_json
 from pytest_r1eval.core.measurements import Measurement
@@ -52,9 +52,11 @@ class Entry:
     Attributes:
         event: What happened.
         key: What was asked of which weights, by which rule and against which baseline.
+        question: What was asked of which weights, whatever the rule.
+        subset: How many problems were asked for; None for all.
         benchmark: The benchmark.
         run: The run's folder, relative to the ledger's where it lies below it.
-        attempt: Which attempt it is, from 1.
+        attempt: Which attempt at the question it is, from 1.
         seed: The run's seed.
         when: ISO date and time, UTC.
         verdict: The verdict's name; None for one that was begun.
@@ -65,6 +67,8 @@ class Entry:
 
     event: Event
     key: str
+    question: str
+    subset: int | None
     benchmark: str
     run: str
     attempt: int
@@ -125,9 +129,9 @@ class Ledger:
         finally:
             os.close(descriptor)
 
-    def entries(self, key: str) -> tuple[Entry, ...]:
+    def entries(self, question: str) -> tuple[Entry, ...]:
         """
-        Return what is known of a key, oldest first.
+        Return what is known of a question, oldest first.
 
         Raises:
             StoreError: If the file cannot be read, or a newer version wrote it.
@@ -136,7 +140,7 @@ class Ledger:
             text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
         except (OSError, UnicodeDecodeError) as error:
             raise StoreError(f"cannot read {self.path}: {error}; expected the ledger of earlier verdicts") from error
-        return tuple(self._entry(line) for line in text.splitlines() if f'"{key}"' in line and _is_whole(line))
+        return tuple(self._entry(line) for line in text.splitlines() if f'"{question}"' in line and _is_whole(line))
 
     def _entry(self, line: str) -> Entry:
         try:
@@ -208,45 +212,57 @@ def _is_whole(line: str) -> bool:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """
-    What the ledger knows of one key.
+    What the ledger knows of one question.
 
     Attributes:
-        verdicts: The last verdict of every run that has one, oldest run first.
-        unfinished: The newest run without one, whose samples are still stored; None where there is none.
+        attempts: Of every run that has a verdict, by whatever rule, the last one; oldest run first.
+        verdicts: The same by one rule, and against one baseline.
+        unfinished: The newest run without one by that rule, whose samples are still stored; None where there is none.
         is_invalid: Whether that run was judged, and INVALID.
         seeds: Seeds that were drawn with.
     """
 
+    attempts: tuple[Entry, ...]
     verdicts: tuple[Entry, ...]
     unfinished: Entry | None
     is_invalid: bool
     seeds: frozenset[int]
 
 
-def known(ledger: Ledger, key: str) -> Known:
-    """Read what is known of a key."""
-    entries = ledger.entries(key)
-    last: dict[str, Entry] = {}
+def known(ledger: Ledger, question: str, *, key: str) -> Known:
+    """Read what is known of a question, and by one key of it."""
+    entries = ledger.entries(question)
+    last: dict[tuple[str, str], Entry] = {}
     for entry in entries:
-        if entry.run not in last or entry.event is Event.JUDGED:
-            last[entry.run] = entry
-    without = [entry for entry in last.values() if not entry.holds and ledger.is_there(entry)]
+        if (entry.run, entry.key) not in last or entry.event is Event.JUDGED:
+            last[entry.run, entry.key] = entry
+    own = [entry for entry in last.values() if entry.key == key]
+    without = [entry for entry in own if not entry.holds and ledger.is_there(entry)]
     return Known(
-        verdicts=tuple(sorted((entry for entry in last.values() if entry.holds), key=lambda entry: entry.attempt)),
+        attempts=_by_attempt({entry.run: entry for entry in last.values() if entry.holds}.values()),
+        verdicts=_by_attempt(entry for entry in own if entry.holds),
         unfinished=without[-1] if without else None,
         is_invalid=bool(without) and without[-1].event is Event.JUDGED,
-        seeds=frozenset(entry.seed for entry in entries if entry.event is Event.JUDGED),
+        seeds=frozenset(
+            entry.seed
+            for entry in entries
+            if entry.event is Event.JUDGED or (entry.key != key and ledger.is_there(entry))
+        ),
     )
 
 
+def _by_attempt(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    return tuple(sorted(entries, key=lambda entry: entry.attempt))
+
+
 def key_of(
-    asked: str, *, rule: GateRule, family: str, found: FoundBaseline | None, anchor: FoundBaseline | None = None
+    asked: Asked, *, rule: GateRule, family: str, found: FoundBaseline | None, anchor: FoundBaseline | None = None
 ) -> str:
     """
     Digest what a verdict depends on besides the samples.
 
     Args:
-        asked: Digest of weights, question and harness.
+        asked: What is asked of which weights.
         rule: How the gate decides; what INCONCLUSIVE does to the exit code is no part of the verdict.
         family: Which gates share the error rate.
         found: The baseline.
@@ -269,6 +285,23 @@ def _baseline_digest(found: FoundBaseline | None) -> str:
 
 def _text_of(measured: MeasuredBaseline) -> str:
     return to_json(BASELINE_FILE, BaselineFile(model="r1eval/ledger", measured=(measured,)))
+
+
+def begun_entry(  # noqa: PLR0913  a line knows everything
+    asked: Asked, *, key: str, benchmark: str, run: str, attempt: int, seed: int, when: str
+) -> Entry:
+    """Return the line of a run that is going to be drawn."""
+    return Entry(
+        event=Event.BEGUN,
+        key=key,
+        question=asked.question,
+        subset=asked.subset,
+        benchmark=benchmark,
+        run=run,
+        attempt=attempt,
+        seed=seed,
+        when=when,
+    )
 
 
 def judged_entry(begun: Entry, result: GateResult, *, measured: Measurement | None, when: str) -> Entry:

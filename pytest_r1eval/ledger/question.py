@@ -1,8 +1,10 @@
 """
 What is asked of a checkpoint, as far as it is known before an engine starts: the ledger's idea of "the same again".
 
-A digest of everything that decides which answers can come: the whole checkpoint, the benchmark and its data, how
-prompts are made and responses drawn, what answers and what grades. What only decides how fast they come is left out
+`Asked.question` is a digest of everything that decides which answers can come: the whole checkpoint, the benchmark and
+its data, how prompts are made and responses drawn, what answers and what grades. All attempts at one question count
+together, whatever rule judges them. How many answers are drawn, and when they are judged, is `Asked.design`: a stored
+verdict answers only for the same. What only decides how fast they come is in neither
 (workers, tensor parallelism, memory, a server's address): on a GPU kernels round with the batch, so that another
 `-n` would otherwise be another chance. So is the seed, and an option that changes nothing here: a default that is
 written out, a grader of programs beside mathematics, the last look of a gate without looks.
@@ -21,18 +23,22 @@ from pathlib import Path
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings, sampling_for
+from pytest_r1eval.core.attempts import Asked
 from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, Grader
 from pytest_r1eval.core.choices import GateKind
 from pytest_r1eval.core.codec import digest
 from pytest_r1eval.engines.engine import engine_named, recording_of
 from pytest_r1eval.runs.reading import RunReader
 
+_ASKING = ("name", "task", "task_module", "max_new_tokens", "grader", "revision")
+"""What of a benchmark's definition decides its problems and answers; the rest plans a gate."""
+
 _CHUNK_BYTES = 1 << 20
 
 
-def asked_digest(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> str:
+def asked_of(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> Asked:
     """
-    Digest what is asked of one benchmark.
+    Say what is asked of one benchmark.
 
     Args:
         benchmark: The benchmark.
@@ -44,20 +50,23 @@ def asked_digest(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoin
     """
     parts: dict[str, object] = {
         "checkpoint": checkpoint.identity,
-        "benchmark": benchmark,
-        "samples": settings.samples.get(benchmark.name, benchmark.samples_per_problem),
-        "subset": settings.subset,
-        "gate": settings.asked_gate,
-        "max_samples": settings.max_samples if settings.asked_gate is GateKind.SEQUENTIAL else None,
+        "benchmark": {name: getattr(benchmark, name) for name in _ASKING},
         "grader": settings.grader if benchmark.grader is Grader.CODE else None,
         "engine": settings.engine,
     }
     recording = recording_of(settings)
     if recording is not None:
-        parts |= _recorded(benchmark, settings, recording)
+        parts |= _recorded(benchmark, recording)
     else:
         parts |= _drawn(benchmark, settings, checkpoint)
-    return digest(parts)
+    n_samples = parts.pop("samples", benchmark.samples_per_problem)  # a recording has its own number
+    design = {
+        "samples": settings.samples.get(benchmark.name, n_samples),
+        "subset": settings.subset,
+        "gate": settings.asked_gate,
+        "max_samples": settings.max_samples if settings.asked_gate is GateKind.SEQUENTIAL else None,
+    }
+    return Asked(question=digest(parts), subset=settings.subset, design=digest(design))
 
 
 def _drawn(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> Mapping[str, object]:
@@ -76,7 +85,7 @@ def _drawn(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> 
     }
 
 
-def _recorded(benchmark: Benchmark, settings: Settings, recording: Path) -> Mapping[str, object]:
+def _recorded(benchmark: Benchmark, recording: Path) -> Mapping[str, object]:
     """Describe what a recorded run was asked; two recordings of one question differ in their samples alone."""
     with closing(RunReader.open(recording)) as store:
         plan = store.plan(benchmark.name)
@@ -89,7 +98,7 @@ def _recorded(benchmark: Benchmark, settings: Settings, recording: Path) -> Mapp
         "sampling": plan.sampling,
         "system_prompt": plan.system_prompt,
         "prompts": plan.prompts,
-        "samples": settings.samples.get(benchmark.name, plan.samples_per_problem),
+        "samples": plan.samples_per_problem,
     }
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from pytest_r1eval.baselines.shelf import FoundBaseline
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings
-from pytest_r1eval.core.attempts import Attempts
+from pytest_r1eval.core.attempts import Asked, Attempts
 from pytest_r1eval.core.baselines import MeasuredBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.choices import Family
@@ -29,8 +29,8 @@ from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.engines.engine import engine_named, recording_of
 from pytest_r1eval.errors import BaselineError, PlanError, StoreError
 from pytest_r1eval.judging.result import GateResult
-from pytest_r1eval.ledger.book import Entry, Event, Known, Ledger, judged_entry, key_of, known, stored_result
-from pytest_r1eval.ledger.question import asked_digest
+from pytest_r1eval.ledger.book import Entry, Known, Ledger, begun_entry, judged_entry, key_of, known, stored_result
+from pytest_r1eval.ledger.question import asked_of
 from pytest_r1eval.plugin.wiring import anchor_of, rule_of, shelf_of
 from pytest_r1eval.runs.finished import changed_checkpoint, drawn
 from pytest_r1eval.runs.reading import RunReader
@@ -49,14 +49,14 @@ class Inquiry:
 
     Attributes:
         benchmark: Its name.
-        asked: Digest of weights, question and harness.
+        asked: What is asked of which weights.
         key: The same with rule and baseline.
         known: What the ledger knows.
         is_fresh: Whether another attempt is asked for.
     """
 
     benchmark: str
-    asked: str
+    asked: Asked
     key: str
     known: Known
     is_fresh: bool
@@ -74,9 +74,14 @@ class Inquiry:
         return self.known.unfinished
 
     @property
+    def in_full(self) -> bool:
+        """Whether every planned sample is needed: the verdict rests on those of earlier attempts too."""
+        return any(entry.subset == self.asked.subset for entry in self.known.attempts)
+
+    @property
     def attempt(self) -> int:
         """The number of the attempt that is going to be drawn."""
-        return len(self.known.verdicts) + 1
+        return len(self.known.attempts) + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +104,11 @@ class Desk:
         """The output folder's."""
         return Ledger(folder=self.settings.output_dir)
 
-    def asked(self, names: Sequence[str]) -> dict[str, str]:
-        """Digest what is asked of each benchmark; nothing where no ledger is kept."""
+    def asked(self, names: Sequence[str]) -> dict[str, Asked]:
+        """Say what is asked of each benchmark; nothing where no ledger is kept."""
         if self.settings.judge_only is not None or not keeps_ledger(self.settings):
             return {}
-        return {name: asked_digest(self.catalog[name], self.settings, self.checkpoint) for name in names}
+        return {name: asked_of(self.catalog[name], self.settings, self.checkpoint) for name in names}
 
     def inquire(self, names: Sequence[str], *, run: Path) -> dict[str, Inquiry]:
         """Ask of each benchmark; nothing where the user named a run to go on with, or no ledger is kept."""
@@ -113,17 +118,17 @@ class Desk:
         return {
             name: Inquiry(
                 benchmark=name,
-                asked=asked[name],
+                asked=found.asked,
                 key=found.key,
-                known=self._known(found.key),
+                known=self._known(found),
                 is_fresh=self.settings.fresh,
             )
             for name, found in self._keys(asked, run=run, family=names).items()
         }
 
-    def _known(self, key: str) -> Known:
-        """Read what is known of a key; a run that is damaged, or of a checkpoint that changed, is not gone on with."""
-        found = known(self.ledger, key)
+    def _known(self, keyed: _Keyed) -> Known:
+        """Read what is known; a run that is damaged, or of a checkpoint that changed, is not gone on with."""
+        found = known(self.ledger, keyed.asked.question, key=keyed.key)
         if found.unfinished is None:
             return found
         with suppress(StoreError), closing(RunReader.open(self.ledger.run_of(found.unfinished))) as store:
@@ -131,19 +136,19 @@ class Desk:
                 return found
         return replace(found, unfinished=None, is_invalid=False)
 
-    def _keys(self, asked: Mapping[str, str], *, run: Path, family: Sequence[str]) -> dict[str, _Keyed]:
+    def _keys(self, asked: Mapping[str, Asked], *, run: Path, family: Sequence[str]) -> dict[str, _Keyed]:
         shelf, keys = shelf_of(self.settings, self.checkpoint, run=run), dict[str, _Keyed]()
         fixed = anchor_of(self.settings, self.checkpoint, run=run)
         rule = rule_of(self.settings, n_gates=len(family))
         members = f"holm {' '.join(sorted(family))}" if self.settings.family is Family.HOLM else "none"
-        for name, digest in asked.items():
+        for name, each in asked.items():
             try:
                 found = shelf.find(name)
                 anchor = None if fixed is None else fixed.find(name)
             except BaselineError:  # planning refuses it by name
                 continue
-            key = key_of(digest, rule=rule, family=members, found=found, anchor=anchor)
-            keys[name] = _Keyed(key=key, found=found)
+            key = key_of(each, rule=rule, family=members, found=found, anchor=anchor)
+            keys[name] = _Keyed(asked=each, key=key, found=found)
         return keys
 
     def seed(self, inquiries: Sequence[Inquiry]) -> int:
@@ -155,11 +160,13 @@ class Desk:
         """
         first = seed_of(self.settings, self.checkpoint)
         used = {seed for inquiry in inquiries for seed in inquiry.known.seeds}
-        if first not in used:
+        is_recorded = recording_of(self.settings) is not None
+        if first not in used or (is_recorded and not self.settings.fresh):
             return first
-        if recording_of(self.settings) is not None or self.settings.seed is not None:
+        if is_recorded or self.settings.seed is not None:
+            option = "--r1-fresh" if self.settings.fresh else f"--r1-seed {first}"
             raise PlanError(
-                f"--r1-fresh: the seed {first} was drawn with before, so these would be the same samples; expected a "
+                f"{option}: the seed {first} was drawn with before, so these would be the same samples; expected a "
                 "seed of its own: leave --r1-seed out, or give another"
             )
         attempt = max(inquiry.attempt for inquiry in inquiries)
@@ -171,15 +178,23 @@ class Desk:
         """Tell the ledger what is going to be drawn; a run that goes on is there already."""
         own = self.ledger.name_of(run)
         begun = [inquiry for inquiry in inquiries if inquiry.goes_on is None or inquiry.goes_on.run != own]
-        self.ledger.append([self._entry(one.benchmark, one.key, run=own, attempt=one.attempt, seed=seed)
-                            for one in begun])  # fmt: skip
-
-    @staticmethod
-    def _entry(benchmark: str, key: str, *, run: str, attempt: int, seed: int) -> Entry:
-        return Entry(event=Event.BEGUN, key=key, benchmark=benchmark, run=run, attempt=attempt, seed=seed, when=_now())
+        self.ledger.append(
+            [
+                begun_entry(
+                    one.asked,
+                    key=one.key,
+                    benchmark=one.benchmark,
+                    run=own,
+                    attempt=one.attempt,
+                    seed=seed,
+                    when=_now(),
+                )
+                for one in begun
+            ]
+        )
 
     def standings(
-        self, store: RunReader, names: Sequence[str], *, asked: Mapping[str, str], family: Sequence[str]
+        self, store: RunReader, names: Sequence[str], *, asked: Mapping[str, Asked], family: Sequence[str]
     ) -> dict[str, Standing]:
         """
         Say of each benchmark of a run that is about to be judged which attempt it is.
@@ -187,28 +202,32 @@ class Desk:
         Args:
             store: The run.
             names: Its benchmarks.
-            asked: Digests of what was asked, of this session; the run holds the others.
+            asked: What was asked, of this session; the run holds the others.
             family: All benchmarks that are asked for, those with a verdict included.
         """
         header, run = store.header, store.path.parent
         digests = {**(header.asked or {}), **asked}
         keys = self._keys({name: digests[name] for name in names if name in digests}, run=run, family=family)
-        return {name: self._standing(name, found, run=run, seed=header.seed) for name, found in keys.items()}
+        return {name: self._standing(store, name, keyed) for name, keyed in keys.items()}
 
-    def _standing(self, name: str, keyed: _Keyed, *, run: Path, seed: int) -> Standing:
-        own, key = self.ledger.name_of(run), keyed.key
-        before = [entry for entry in known(self.ledger, key).verdicts if entry.run != own]
-        mine = [entry for entry in self.ledger.entries(key) if entry.run == own]
-        number = mine[-1].attempt if mine else len(before) + 1
-        before = [entry for entry in before if entry.attempt < number]
+    def _standing(self, store: RunReader, name: str, keyed: _Keyed) -> Standing:
+        own, seed, question = self.ledger.name_of(store.path.parent), store.header.seed, keyed.asked.question
+        others = [entry for entry in known(self.ledger, question, key=keyed.key).attempts if entry.run != own]
+        mine = [entry for entry in self.ledger.entries(question) if entry.run == own]
+        number = mine[-1].attempt if mine else len(others) + 1
+        before = {entry: entry.measurement() for entry in others if entry.attempt < number}
+        if (plan := store.plan(name)) is not None:  # a subset is another exam
+            before = {entry: one for entry, one in before.items() if one.fingerprint.question.exam == plan.exam}
         return Standing(
-            entry=self._entry(name, key, run=own, attempt=number, seed=seed),
+            entry=begun_entry(
+                keyed.asked, key=keyed.key, benchmark=name, run=own, attempt=number, seed=seed, when=_now()
+            ),
             attempts=Attempts(
-                number=number,
+                number=len(before) + 1,
                 ledger=str(self.ledger.folder),
                 earlier=tuple(self.ledger.attempt_of(entry) for entry in before),
             ),
-            added=_countable([entry.measurement() for entry in before], seed=seed, found=keyed.found),
+            added=_countable([*before.values()], seed=seed, found=keyed.found),
         )
 
     def tell(self, store: RunReader, results: Sequence[GateResult], standings: Mapping[str, Standing]) -> None:
@@ -250,8 +269,9 @@ class Desk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Keyed:
-    """A key, and the baseline in it."""
+    """A key, what is asked in it, and the baseline."""
 
+    asked: Asked
     key: str
     found: FoundBaseline | None
 

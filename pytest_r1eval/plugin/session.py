@@ -163,8 +163,9 @@ class RunSession:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist is untyped
-        """Tell an xdist worker where the run is, and its place: one that replaces a dead one takes its devices over."""
+        """Tell a worker its run, its place (a dead worker's for one that replaces it), and what is drawn in full."""
         node.workerinput["r1eval_run"] = str(self._run)
+        node.workerinput["r1eval_in_full"] = sorted(self._settings.in_full)
         node.workerinput["r1eval_place"] = self._places.take(node.gateway.id)
 
     @pytest.hookimpl(optionalhook=True)

@@ -100,7 +100,9 @@ def register(config: pytest.Config) -> None:
         checkpoint = config.stash.get(_CHECKPOINT, None) or checkpoint_of(settings)
         is_worker = hasattr(config, "workerinput")
         expected: dict[str, Inquiry] = {}
-        if not (config.option.collectonly or is_worker):
+        if is_worker:
+            settings = replace(settings, in_full=frozenset(config.workerinput["r1eval_in_full"]))  # type: ignore[attr-defined]  # xdist is untyped
+        elif not config.option.collectonly:
             settings, expected = _after_inquiry(config, settings, catalog=catalog, checkpoint=checkpoint)
         run = run_folder(config, settings, checkpoint)
         is_answered = bool(expected) and all(one.answer is not None for one in expected.values())
@@ -151,6 +153,8 @@ def _after_inquiry(
     names = [name for name, spec in catalog.items() if not {*spec.marks}.isdisjoint(named)]
     desk = Desk(settings=settings, checkpoint=checkpoint, catalog=catalog)
     expected = desk.inquire(names, run=settings.output_dir / checkpoint.name / NEXT_RUN) if names else {}
+    in_full = frozenset(name for name, one in expected.items() if one.in_full)
+    settings = replace(settings, in_full=in_full)
     unfinished = {str(desk.ledger.run_of(one.goes_on)) for one in expected.values() if one.goes_on is not None}
     if not unfinished:
         return settings, expected

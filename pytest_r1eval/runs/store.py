@@ -24,6 +24,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self, TypeVar
 
+from pytest_r1eval.core.attempts import Asked
 from pytest_r1eval.core.codec import Kind, from_json, to_json
 from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
 from pytest_r1eval.core.lineage import Lineage, is_model_name
@@ -65,7 +66,7 @@ class RunHeader:
         seed: The run's seed.
         slice: Which part of the plans this store draws; None for all of it.
         lineage: Where the checkpoint stands in its training; None where that was not given.
-        asked: By benchmark, the ledger's digest of what was asked; None where no ledger is kept.
+        asked: By benchmark, what the ledger calls the question; None where no ledger is kept.
     """
 
     model: str
@@ -75,7 +76,7 @@ class RunHeader:
     seed: int
     slice: Slice | None = None
     lineage: Lineage | None = None
-    asked: Mapping[str, str] | None = None
+    asked: Mapping[str, Asked] | None = None
 
 
 class Store:

@@ -18,6 +18,7 @@ from threading import Thread
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings, sampling_for
+from pytest_r1eval.core.attempts import Asked
 from pytest_r1eval.core.benchmarks import Benchmark, Grader
 from pytest_r1eval.core.choices import GateKind
 from pytest_r1eval.core.plans import Slice
@@ -45,7 +46,7 @@ def open_run(  # noqa: PLR0913 - what a run is made of, named at the only call
     checkpoint: Checkpoint,
     selected: tuple[str, ...],
     seed: int | None = None,
-    asked: Mapping[str, str] | None = None,
+    asked: Mapping[str, Asked] | None = None,
 ) -> OpenedRun:
     """
     Open a run for this process alone.
@@ -106,7 +107,7 @@ def _check_drawn(run: RunReader) -> None:
 
 
 def _header(
-    settings: Settings, checkpoint: Checkpoint, *, seed: int | None, asked: Mapping[str, str] | None
+    settings: Settings, checkpoint: Checkpoint, *, seed: int | None, asked: Mapping[str, Asked] | None
 ) -> RunHeader:
     return RunHeader(
         model=checkpoint.model,
@@ -181,7 +182,7 @@ def _check_unchanged(
 
         wanted["grader of programs"], found["grader of programs"] = grader_name(settings.grader), plan.grader
     gate = stored.gate(name)
-    becomes_fixed = gate is not None and settings.gate is GateKind.FIXED
+    becomes_fixed = gate is not None and settings.gate_for(name) is GateKind.FIXED
     if not becomes_fixed and (not is_replay or name in settings.samples):
         wanted["samples per problem"] = settings.samples.get(name, benchmark.samples_per_problem)
         found["samples per problem"] = plan.samples_per_problem if gate is None else gate.plan.design.n_samples
@@ -195,7 +196,7 @@ def _check_unchanged(
 
 def _complete_as_fixed(store: Store, benchmark: Benchmark, *, settings: Settings) -> None:
     """Let a sequential run go on as a fixed one where that is asked for."""
-    gate = RunReader(store).gate(benchmark.name) if settings.gate is GateKind.FIXED else None
+    gate = RunReader(store).gate(benchmark.name) if settings.gate_for(benchmark.name) is GateKind.FIXED else None
     if gate is not None:
         k = settings.samples.get(benchmark.name, gate.plan.design.n_samples)
         WorkQueue(store).complete_as_fixed(benchmark.name, k=k)

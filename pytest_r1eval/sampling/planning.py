@@ -240,7 +240,7 @@ class Planner:
                 )
         k = self.settings.samples.get(benchmark.name, sitting.samples_per_problem)
         gate = None
-        if self.settings.gate is GateKind.SEQUENTIAL and found is not None:
+        if self.settings.gate_for(benchmark.name) is GateKind.SEQUENTIAL and found is not None:
             answering = (await harness).graded_by(sitting.grader)
             fingerprint = Fingerprint(model=self.identity, question=question, harness=answering)
             gate = self._sequential_gate(benchmark, found, fingerprint=fingerprint, k=k)

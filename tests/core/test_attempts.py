@@ -53,7 +53,7 @@ class TestLines:
     def test_a_first_attempt_says_where_it_looked(self) -> None:
         """A fresh machine sees no earlier run."""
         assert Attempts(number=1, ledger="data/evals").lines == (
-            "attempt 1; no earlier verdict on this checkpoint, question, rule and baseline is visible in data/evals",
+            "attempt 1; no earlier verdict on this checkpoint and question is visible in data/evals",
         )
 
     def test_a_second_names_the_first_verdict(self) -> None:

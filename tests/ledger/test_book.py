@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.baselines.shelf import FoundBaseline
+from pytest_r1eval.core.attempts import Asked
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.ledger.book import Event, Ledger, key_of, known
@@ -19,6 +20,7 @@ from pytest_r1eval.stats.verdicts import GateRule
 from tests.ledger.entries import BEGUN
 from tests.made_up_baselines import MEASURED
 
+ASKED = Asked(question="q", subset=None, design="d")
 RED = replace(BEGUN, event=Event.JUDGED, verdict="FAIL_REGRESSED", result="{}")
 INVALID = replace(BEGUN, event=Event.JUDGED, verdict="INVALID", result="{}")
 
@@ -42,10 +44,10 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def test_what_is_appended_is_read(ledger: Ledger) -> None:
-    """By its key, in order; nothing is known of another."""
-    assert ledger.entries("k") == ()
+    """By its question, in order; nothing is known of another."""
+    assert ledger.entries("q") == ()
     ledger.append([BEGUN, RED])
-    assert ledger.entries("k") == (BEGUN, RED)
+    assert ledger.entries("q") == (BEGUN, RED)
     assert ledger.entries("other") == ()
 
 
@@ -53,9 +55,9 @@ def test_a_line_that_a_crash_cut_off_is_passed_over(ledger: Ledger) -> None:
     """The next one is not glued to it."""
     ledger.append([BEGUN])
     with ledger.path.open("a") as file:
-        file.write(json.dumps({"schema_version": 1, "key": "k"})[:-3])
+        file.write(json.dumps({"schema_version": 1, "question": "q"})[:-3])
     ledger.append([RED])
-    assert ledger.entries("k") == (BEGUN, RED)
+    assert ledger.entries("q") == (BEGUN, RED)
 
 
 def test_processes_slice_it(ledger: Ledger) -> None:
@@ -65,7 +67,7 @@ def test_processes_slice_it(ledger: Ledger) -> None:
         subprocess.Popen([sys.executable, "-c", APPENDING, str(ledger.folder), name], cwd=repository) for name in "abc"
     ]
     assert [writer.wait() for writer in writers] == [0, 0, 0]
-    entries = ledger.entries("k")
+    entries = ledger.entries("q")
     assert len({entry.run for entry in entries}) == len(entries) == 150
 
 
@@ -74,7 +76,7 @@ def test_a_newer_version_is_refused(ledger: Ledger) -> None:
     ledger.append([RED])
     ledger.path.write_text(ledger.path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
     with pytest.raises(StoreError, match="schema_version: found 2; expected 1; update pytest-r1eval"):
-        ledger.entries("k")
+        ledger.entries("q")
 
 
 @pytest.mark.parametrize(
@@ -93,15 +95,15 @@ def test_a_damaged_line_is_refused(ledger: Ledger, found: str, damaged: str) -> 
     assert found in text
     ledger.path.write_text(text.replace(found, damaged))
     with pytest.raises(StoreError, match="has a damaged line about this question: "):
-        ledger.entries("k")
+        ledger.entries("q")
 
 
 def test_a_line_of_brackets_is_passed_over(ledger: Ledger) -> None:
     """One that is nested more deeply than a parser goes."""
     ledger.append([RED])
     with ledger.path.open("a") as file:
-        file.write("[" * 100_000 + '"k"\n')
-    assert ledger.entries("k") == (RED,)
+        file.write("[" * 100_000 + '"q"\n')
+    assert ledger.entries("q") == (RED,)
 
 
 def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
@@ -112,36 +114,59 @@ def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
 
 
 class TestKnown:
+    def test_an_attempt_counts_whatever_the_rule(self, ledger: Ledger) -> None:
+        """Another key has no verdict yet, and its attempt is the third."""
+        ledger.append([RED, replace(RED, key="other rule", run="b", attempt=2, seed=8)])
+        found = known(ledger, "q", key="third rule")
+        assert [entry.run for entry in found.attempts] == ["a", "b"]
+        assert (found.verdicts, found.unfinished, found.seeds) == ((), None, frozenset({7, 8}))
+        assert known(ledger, "q", key="k").verdicts == (RED,)
+
+    def test_a_run_that_is_judged_by_two_rules_is_one_attempt(self, ledger: Ledger) -> None:
+        """Its samples count once; INVALID by one rule takes nothing from the other's verdict."""
+        ledger.append([RED, replace(RED, key="other rule", verdict="PASS"), replace(INVALID, key="third rule")])
+        assert [entry.verdict for entry in known(ledger, "q", key="k").attempts] == ["PASS"]
+
+    def test_the_seed_of_a_run_by_another_rule_is_taken(self, ledger: Ledger) -> None:
+        """It was killed before its verdict, and may be gone on with."""
+        (ledger.folder / "a").mkdir(parents=True)
+        (ledger.folder / "a" / FILE_NAME).touch()
+        ledger.append([BEGUN])
+        assert known(ledger, "q", key="other rule").seeds == frozenset({7})
+        assert known(ledger, "q", key="k").seeds == frozenset()
+
     def test_a_verdict_holds_and_invalid_is_none(self, ledger: Ledger) -> None:
         """The last word on a run counts; INVALID leaves the run unfinished while its samples are there."""
         (ledger.folder / "a").mkdir(parents=True)
         (ledger.folder / "a" / FILE_NAME).touch()
         ledger.append([BEGUN, INVALID])
-        found = known(ledger, "k")
+        found = known(ledger, "q", key="k")
         assert (found.verdicts, found.unfinished, found.is_invalid) == ((), INVALID, True)
         ledger.append([RED])
-        found = known(ledger, "k")
+        found = known(ledger, "q", key="k")
         assert (found.verdicts, found.unfinished, found.seeds) == ((RED,), None, frozenset({7}))
 
     def test_an_interrupted_run_without_samples_is_nothing(self, ledger: Ledger) -> None:
         """Its folder was deleted before anything was judged."""
         ledger.append([BEGUN])
-        assert known(ledger, "k").unfinished is None
+        assert known(ledger, "q", key="k").unfinished is None
 
 
 class TestKey:
     def test_rule_and_baseline_are_in_it(self) -> None:
         """Not what INCONCLUSIVE does to the exit code, nor what was written about a baseline."""
         found = FoundBaseline(baseline=MEASURED, source="x")
-        key = key_of("asked", rule=GateRule(), family="none", found=found)
+        key = key_of(ASKED, rule=GateRule(), family="none", found=found)
         noted = FoundBaseline(baseline=replace(MEASURED, lineage=Lineage(step=3), reason="why"), source="y")
-        assert key == key_of("asked", rule=GateRule(inconclusive_passes=True), family="none", found=noted)
+        assert key == key_of(ASKED, rule=GateRule(inconclusive_passes=True), family="none", found=noted)
         others = {
-            key_of("other", rule=GateRule(), family="none", found=found),
-            key_of("asked", rule=GateRule(sigmas=4), family="none", found=found),
-            key_of("asked", rule=GateRule(), family="holm aime24", found=found),
-            key_of("asked", rule=GateRule(), family="none", found=None),
-            key_of("asked", rule=GateRule(), family="none", found=found, anchor=found),
-            key_of("asked", rule=GateRule(), family="none", found=replace(found, baseline=replace(MEASURED, seed=1))),
+            key_of(replace(ASKED, question="other"), rule=GateRule(), family="none", found=found),
+            key_of(replace(ASKED, design="more samples"), rule=GateRule(), family="none", found=found),
+            key_of(replace(ASKED, subset=5), rule=GateRule(), family="none", found=found),
+            key_of(ASKED, rule=GateRule(sigmas=4), family="none", found=found),
+            key_of(ASKED, rule=GateRule(), family="holm aime24", found=found),
+            key_of(ASKED, rule=GateRule(), family="none", found=None),
+            key_of(ASKED, rule=GateRule(), family="none", found=found, anchor=found),
+            key_of(ASKED, rule=GateRule(), family="none", found=replace(found, baseline=replace(MEASURED, seed=1))),
         }
-        assert len(others | {key}) == 7
+        assert len(others | {key}) == 9

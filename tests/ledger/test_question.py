@@ -13,7 +13,7 @@ from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.choices import CodeGrader, GateKind, LastLook
 from pytest_r1eval.core.fingerprints import ModelIdentity
 from pytest_r1eval.exams.catalog import SMOKE, SMOKE_CODE
-from pytest_r1eval.ledger.question import asked_digest
+from pytest_r1eval.ledger.question import asked_of
 
 IDENTITY = ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all")
 CHECKPOINT = Checkpoint(
@@ -44,7 +44,26 @@ def settings(tmp_path: Path) -> Settings:
 )
 def test_what_changes_no_answer_is_the_same_question(settings: Settings, change: dict[str, object]) -> None:
     """Speed, places and seeds: another batch on a GPU would otherwise be another chance."""
-    assert asked_digest(SMOKE, settings, CHECKPOINT) == asked_digest(SMOKE, replace(settings, **change), CHECKPOINT)  # type: ignore[arg-type]
+    assert asked_of(SMOKE, settings, CHECKPOINT) == asked_of(SMOKE, replace(settings, **change), CHECKPOINT)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"temperature": 0.0},
+        {"system_prompt": "Be brief."},
+        {"template_date": dt.date(2026, 1, 1)},
+        {"dtype": "float32"},
+        {"engine_args": {"quantization": "fp8"}},
+        {"engine": "server"},
+        {"data": None},
+    ],
+)
+def test_what_changes_answers_is_another_question(settings: Settings, change: dict[str, object]) -> None:
+    """Exam, sampling and harness."""
+    found, other = (asked_of(SMOKE, one, CHECKPOINT) for one in (settings, replace(settings, **change)))  # type: ignore[arg-type]
+    assert found.question != other.question
+    assert found.design == other.design
 
 
 @pytest.mark.parametrize(
@@ -52,20 +71,24 @@ def test_what_changes_no_answer_is_the_same_question(settings: Settings, change:
     [
         {"samples": {"smoke": 8}},
         {"subset": 5},
-        {"temperature": 0.0},
-        {"system_prompt": "Be brief."},
-        {"template_date": dt.date(2026, 1, 1)},
-        {"dtype": "float32"},
-        {"engine_args": {"quantization": "fp8"}},
-        {"engine": "server"},
         {"asked_gate": GateKind.SEQUENTIAL, "max_samples": LastLook.AUTO},
         {"asked_gate": GateKind.SEQUENTIAL},
-        {"data": None},
     ],
 )
-def test_what_changes_answers_is_another_question(settings: Settings, change: dict[str, object]) -> None:
-    """Exam, sampling, harness and when the verdict is reached."""
-    assert asked_digest(SMOKE, settings, CHECKPOINT) != asked_digest(SMOKE, replace(settings, **change), CHECKPOINT)  # type: ignore[arg-type]
+def test_how_much_is_drawn_is_another_design_of_one_question(settings: Settings, change: dict[str, object]) -> None:
+    """The stored verdict is not the answer, and its samples count."""
+    found, other = (asked_of(SMOKE, one, CHECKPOINT) for one in (settings, replace(settings, **change)))  # type: ignore[arg-type]
+    assert found.question == other.question
+    assert found.design != other.design
+
+
+@pytest.mark.parametrize(
+    "change", [{"samples_per_problem": 5}, {"planning": None}, {"published_tau": 0.1}, {"mark": "other"}]
+)
+def test_a_benchmarks_planning_is_no_part_of_its_question(settings: Settings, change: dict[str, object]) -> None:
+    """A definition that is edited in pyproject.toml gives the same answers."""
+    edited = replace(SMOKE, **change)  # type: ignore[arg-type]
+    assert asked_of(edited, settings, CHECKPOINT).question == asked_of(SMOKE, settings, CHECKPOINT).question
 
 
 @pytest.mark.parametrize(
@@ -80,25 +103,25 @@ def test_what_changes_answers_is_another_question(settings: Settings, change: di
 )
 def test_an_option_without_effect_is_no_further_chance(settings: Settings, change: dict[str, object]) -> None:
     """A default that is written out, and what concerns another benchmark or another gate, ask the same."""
-    assert asked_digest(SMOKE, settings, CHECKPOINT) == asked_digest(SMOKE, replace(settings, **change), CHECKPOINT)  # type: ignore[arg-type]
+    assert asked_of(SMOKE, settings, CHECKPOINT) == asked_of(SMOKE, replace(settings, **change), CHECKPOINT)  # type: ignore[arg-type]
 
 
 def test_a_date_counts_where_the_template_prints_it(settings: Settings) -> None:
     """Other templates make the same prompts on each date."""
     dateless, later = replace(CHECKPOINT, prints_date=False), replace(settings, template_date=dt.date(2026, 1, 1))
-    assert asked_digest(SMOKE, settings, dateless) == asked_digest(SMOKE, later, dateless)
+    assert asked_of(SMOKE, settings, dateless) == asked_of(SMOKE, later, dateless)
 
 
 def test_a_grader_of_programs_counts_where_programs_are_asked_for(settings: Settings) -> None:
     """It decides which of them are right."""
     strict = replace(settings, grader=CodeGrader.STRICT)
-    assert asked_digest(SMOKE_CODE, settings, CHECKPOINT) != asked_digest(SMOKE_CODE, strict, CHECKPOINT)
+    assert asked_of(SMOKE_CODE, settings, CHECKPOINT) != asked_of(SMOKE_CODE, strict, CHECKPOINT)
 
 
 def test_so_are_other_data_and_another_file_of_the_checkpoint(settings: Settings) -> None:
     """A row that was edited, or config.json beside equal weights."""
-    asked = asked_digest(SMOKE, settings, CHECKPOINT)
+    asked = asked_of(SMOKE, settings, CHECKPOINT)
     edited = replace(CHECKPOINT, identity=replace(IDENTITY, checkpoint="another"))
-    assert asked != asked_digest(SMOKE, settings, edited)
+    assert asked != asked_of(SMOKE, settings, edited)
     (settings.root / "data" / "test.jsonl").write_text('{"answer": 4}')
-    assert asked != asked_digest(SMOKE, settings, CHECKPOINT)
+    assert asked != asked_of(SMOKE, settings, CHECKPOINT)

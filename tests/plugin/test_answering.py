@@ -79,8 +79,8 @@ class TestAskedAgain:
         again.stdout.fnmatch_lines([f"  ledger: stored: judged before, in run {run} (*"])
         assert runs_of(pytester) == [run]
 
-    def test_another_rule_is_another_question(self, pytester: pytest.Pytester) -> None:
-        """So are another baseline and other samples; what INCONCLUSIVE does to the exit code is not."""
+    def test_a_stored_verdict_answers_for_its_own_rule(self, pytester: pytest.Pytester) -> None:
+        """Not for other sigmas or other samples; what INCONCLUSIVE does to the exit code is no other rule."""
         judge(pytester, "red")
         assert judge(pytester, "red", "--r1-inconclusive", "pass").ret == 1
         assert len(runs_of(pytester)) == 1
@@ -205,6 +205,37 @@ class TestFresh:
         second.stdout.fnmatch_lines(["*samples: 480 of 480*", f"*judged on the {total} samples of all 2 attempts*"])
 
 
+class TestAnotherRule:
+    @pytest.mark.parametrize(
+        "rule",
+        [
+            ("--r1-sigmas", "3.0001"),
+            ("--r1-exact",),
+            ("--r1-family", "holm"),
+            ("--r1-anchor", "local/base"),
+            ("--r1-subset", "12"),
+            ("--r1-samples", "smoke=39"),
+            ("--r1-gate", "sequential"),
+        ],
+        ids=lambda rule: rule[0],
+    )
+    def test_a_rule_by_a_hair_is_no_second_chance(
+        self, pytester: pytest.Pytester, recorded: Record, rule: tuple[str, ...]
+    ) -> None:
+        """A lucky draw after a red gate is judged on the samples of both, whatever was asked of them."""
+        recorded("lucky", seed=3, weights="w1", solve_rate=0.68, n_samples=40)
+        assert judge(pytester, "red").ret == 1
+        second = judge(pytester, "lucky", *rule)
+        first_run, _ = runs_of(pytester)
+        assert second.ret == 1
+        second.stdout.fnmatch_lines(["smoke: FAIL_REGRESSED. *"])
+        second.stdout.fnmatch_lines(
+            [f"  ledger: attempt 2 on these weights, *; the first verdict was FAIL_REGRESSED (run {first_run})"]
+        )
+        n_drawn = 12 * 39 if "smoke=39" in rule else 12 * 40
+        assert f"judged on the {480 + n_drawn} samples of all 2 attempts" in second.stdout.str()
+
+
 class TestUnfinished:
     def test_an_invalid_run_is_gone_on_with(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """The same command draws what is missing, in the same folder."""
@@ -214,7 +245,7 @@ class TestUnfinished:
         again = judge(pytester, "red")
         again.stdout.fnmatch_lines([f"r1eval: run {run}", "r1eval: it goes on from what is stored", "smoke: FAIL_*"])
         again.stdout.fnmatch_lines(
-            ["  ledger: attempt 1; no earlier verdict on this checkpoint, question, rule and baseline is visible*"]
+            ["  ledger: attempt 1; no earlier verdict on this checkpoint and question is visible*"]
         )
         assert runs_of(pytester) == [run]
 

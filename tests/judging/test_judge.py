@@ -1,0 +1,73 @@
+"""A run by looks beside earlier attempts at its question, whose samples no look counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.baselines.shelf import BaselineShelf
+from pytest_r1eval.core.measurements import Measurement
+from pytest_r1eval.judging.judge import Judge
+from pytest_r1eval.judging.result import GateResult
+from pytest_r1eval.runs.finished import StoredRun
+from pytest_r1eval.runs.store import Store
+from pytest_r1eval.stats.verdicts import GateRule, Verdict
+from tests.judged_runs import judged, sequential_gate
+from tests.recordings import record_run
+from tests.toys import toy
+
+N_PROBLEMS, N_SAMPLES = 20, 16
+
+
+def record(folder: Path, *, k: int = N_SAMPLES, **details: object) -> Path:
+    """Record a run of which only the first k samples of each problem are there."""
+    skip = frozenset((f"p{number:03}", index) for number in range(N_PROBLEMS) for index in range(k, N_SAMPLES))
+    return record_run(folder, n_problems=N_PROBLEMS, n_samples=N_SAMPLES, skip=skip, **details)  # type: ignore[arg-type]
+
+
+def judge(run: Path, root: Path, *, earlier: Sequence[Measurement]) -> GateResult:
+    """Judge a run against the model's own baseline below a folder."""
+    with closing(Store.open(run)) as store:
+        shelf = BaselineShelf(root=root, choice=None, model_name=store.header.model_name)
+        (result,) = Judge(store=store, shelf=shelf, rule=GateRule(), earlier={"smoke": tuple(earlier)}).judge(
+            [toy("smoke")]
+        )
+    return result
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder that holds a baseline."""
+    judged(record(tmp_path / "base", seed=1), root=tmp_path / "root")
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Measurement:
+    """An attempt at the same question, by a lower model than the baseline's."""
+    return StoredRun(folder=record(tmp_path / "earlier", seed=2, weights="w3", solve_rate=0.1)).measured("smoke")
+
+
+def test_a_stop_beside_earlier_samples_is_no_verdict(tmp_path: Path, root: Path, earlier: Measurement) -> None:
+    """A few samples that pass at a look would otherwise be a second chance; the rest is drawn, and nothing twice."""
+    gate = sequential_gate(tmp_path / "base", n_samples=N_SAMPLES)
+    run = record(tmp_path / "run", k=4, seed=3, weights="w3", solve_rate=0.1, gate=gate)
+    alone, together = judge(run, root, earlier=()), judge(run, root, earlier=[earlier])
+    assert (alone.judgement.verdict, alone.is_at_stop) == (Verdict.FAIL_REGRESSED, True)
+    assert together.judgement.verdict is Verdict.INVALID
+    assert "looks count no earlier samples" in together.judgement.reason
+    assert f"--r1-resume {run} --r1-gate fixed" in together.judgement.next_step
+
+
+def test_a_completed_run_by_looks_counts_with_earlier_samples(tmp_path: Path, root: Path, earlier: Measurement) -> None:
+    """With every planned sample it is as good as a fixed one."""
+    gate = sequential_gate(tmp_path / "base", n_samples=N_SAMPLES)
+    run = record(tmp_path / "run", seed=3, weights="w3", solve_rate=0.1, gate=gate)
+    result = judge(run, root, earlier=[earlier])
+    assert result.judgement.verdict is Verdict.FAIL_REGRESSED
+    assert not result.is_at_stop
+    assert result.judgement.estimate is not None
+    assert result.judgement.estimate.samples_per_problem == 2 * N_SAMPLES
