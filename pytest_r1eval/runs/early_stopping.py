@@ -31,13 +31,12 @@ def advance(store: Store, name: str, gate: SequentialGate, *, shortcut: bool) ->
         shortcut: Whether to look into the incomplete round too, for a verdict that no completion can change.
     """
     run, queue = RunReader(store), WorkQueue(store)
-    taken = run.looks(name)
-    if taken and taken[-1].verdict is not None:
+    n_taken, n_complete, n_planned = run.n_looks(name), run.n_complete_rounds(name), len(gate.plan.ks)
+    n_due = n_planned if shortcut else min(n_complete, n_planned)
+    # Looks are read where one is due alone: a worker asks ten times a second, and reading twelve takes 12 ms.
+    if n_taken >= n_due or (n_taken and run.looks(name)[-1].verdict is not None):
         return
-    n_complete = run.n_complete_rounds(name)
-    for number in range(len(taken) + 1, len(gate.plan.ks) + 1):
-        if number > n_complete and not shortcut:
-            return
+    for number in range(n_taken + 1, n_due + 1):
         tallies = run.tallies(name, k=gate.plan.ks[number - 1])
         n_errors, n_samples = sum(tally.n_error for tally in tallies), sum(tally.n_samples for tally in tallies)
         found = gate.look(number, tallies)
