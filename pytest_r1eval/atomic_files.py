@@ -1,5 +1,5 @@
 """
-Files that are whole or not there, and never somewhere else than they say.
+Files and folders that are whole or not there, and never somewhere else than they say.
 
 A run's folder may come from elsewhere: a CI's artifact, a colleague. A link in it, or a name with ``..``, must not lead
 a file of ours out of it, so nothing is written through a link: what was written takes the link's place.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -51,6 +52,26 @@ def write_text(path: Path, text: str, *, inside: Path | None = None) -> None:
     """
     with replacing(path, inside=inside) as part:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+@contextmanager
+def making(folder: Path) -> Iterator[Path]:
+    """
+    Give a folder to fill, and put it in its place at once when it is full; nothing is left of one that fails.
+
+    Args:
+        folder: The folder; it is not there yet, or empty.
+
+    Raises:
+        OSError: If it cannot be made, or put in its place.
+    """
+    part = folder.with_name(f".{folder.name[:200]}.{secrets.token_hex(8)}.part")
+    part.mkdir(parents=True)
+    try:
+        yield part
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _nearest_folder(path: Path) -> Path:

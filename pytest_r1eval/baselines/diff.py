@@ -1,4 +1,4 @@
-"""What changed between two baseline files, in words and numbers a reviewer can check."""
+"""What changed between two baseline files, in numbers and lines that a reviewer can check."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_MOVED_SHOWN = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """A problem whose share of correct samples is another; the shares are fractions."""
+    """A problem whose fraction of correct samples is another."""
 
     problem_id: str
     old: float
@@ -31,7 +31,7 @@ class Change:
         new: The new pass@1, a fraction; None where there is none any more.
         source: Where a published number comes from; None for a measured one.
         z: Standard errors from old to new; None where the two did not sit the same exam.
-        differences: In what else the entries differ, in words.
+        differences: In what else the entries differ, a line each.
         moved: The problems that moved, most first.
     """
 
@@ -90,17 +90,17 @@ def _published_change(key: tuple[str, str], old: PublishedBaseline | None, new: 
 
 def _entry_differences(old: MeasuredBaseline, new: MeasuredBaseline) -> list[str]:
     """Say in what entries differ beside their counts; a run of its own has its own time, seed and health."""
-    words = [f"run: {old.run} -> {new.run}"] if old.run != new.run else []
+    lines = [f"run: {old.run} -> {new.run}"] if old.run != new.run else []
     if old.run == new.run:
         edited = ("recorded", "seed", "health", "history")
-        words += [f"{name} is another, of the same run" for name in edited if getattr(old, name) != getattr(new, name)]
+        lines += [f"{name} is another, of the same run" for name in edited if getattr(old, name) != getattr(new, name)]
     if old.correlation != new.correlation:
-        words.append(f"correlation: {old.correlation} -> {new.correlation}")
+        lines.append(f"correlation: {old.correlation} -> {new.correlation}")
     if old.reason != new.reason:
-        words.append(f"reason: {old.reason} -> {new.reason}")
+        lines.append(f"reason: {old.reason} -> {new.reason}")
     if old.lineage != new.lineage:
-        words.append(f"lineage: {_place(old.lineage)} -> {_place(new.lineage)}")
-    return words
+        lines.append(f"lineage: {_place(old.lineage)} -> {_place(new.lineage)}")
+    return lines
 
 
 def _place(lineage: Lineage | None) -> str:
@@ -116,13 +116,13 @@ def _change(name: str, old: MeasuredBaseline | None, new: MeasuredBaseline | Non
     differences = (*_entry_differences(old, new), *map(str, new.fingerprint.differences(old.fingerprint)))
     if set(old.counts.ids) != set(new.counts.ids):
         return Change(benchmark=name, old=old.pass_at_1, new=new.pass_at_1, differences=differences)
-    shares = {problem.problem_id: problem.n_correct / problem.n_samples for problem in old.counts.problems}
+    fractions = {problem.problem_id: problem.n_correct / problem.n_samples for problem in old.counts.problems}
     moved = [
-        Moved(problem_id=id_, old=shares[id_], new=share)
-        for id_, share in (
+        Moved(problem_id=id_, old=fractions[id_], new=fraction)
+        for id_, fraction in (
             (problem.problem_id, problem.n_correct / problem.n_samples) for problem in new.counts.problems
         )
-        if share != shares[id_]
+        if fraction != fractions[id_]
     ]
     return Change(
         benchmark=name,

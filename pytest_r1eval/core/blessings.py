@@ -24,7 +24,7 @@ def recorded(file: BaselineFile, measured: MeasuredBaseline) -> BaselineFile:
     """
     if (there := file.measured_for(measured.benchmark)) is not None:
         raise BaselineError(
-            f"{file.model} has a baseline for {measured.benchmark} already ({_words(there)}); "
+            f"{file.model} has a baseline for {measured.benchmark} already ({_described(there)}); "
             "expected none. Replace it with r1eval baseline bless"
         )
     return with_measured(file, measured)
@@ -78,7 +78,7 @@ def blessed(file: BaselineFile, measured: MeasuredBaseline, *, when: dt.datetime
     if there.evidence == measured.evidence:
         raise BaselineError(
             f"{file.model}, {measured.benchmark}: the run {measured.run} holds the samples that are the baseline "
-            f"already ({_words(there)}); expected a new run. Draw one with --r1-fresh, or of another checkpoint"
+            f"already ({_described(there)}); expected a new run. Draw one with --r1-fresh, or of another checkpoint"
         )
     differences = _question_differences(there, measured)
     if differences and reason is None:
@@ -120,5 +120,5 @@ def _question_differences(there: MeasuredBaseline, measured: MeasuredBaseline) -
     return "; ".join(map(str, measured.fingerprint.question.differences(there.fingerprint.question)))
 
 
-def _words(measured: MeasuredBaseline) -> str:
+def _described(measured: MeasuredBaseline) -> str:
     return f"run {measured.run}, {100 * measured.pass_at_1:.1f} from {measured.counts.n_samples} samples"

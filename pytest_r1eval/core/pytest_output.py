@@ -1,4 +1,4 @@
-"""What a pytest that ended without a verdict says is wrong."""
+"""The error of a pytest run that ended without a verdict, read off its output."""
 
 from __future__ import annotations
 

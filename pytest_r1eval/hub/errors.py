@@ -1,4 +1,4 @@
-"""What the Hub's client raised, in words that never hold the token."""
+"""What the Hub's client raised, as a line that never holds the token."""
 
 from __future__ import annotations
 

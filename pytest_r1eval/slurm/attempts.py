@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
 import shutil
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_r1eval.atomic_files import making
 from pytest_r1eval.errors import RunError, StoreError
 from pytest_r1eval.runs.merge import Merged, merge
 from pytest_r1eval.runs.reading import RunReader
@@ -95,17 +95,22 @@ def copy_run(run: Path, *, to: Path) -> bool:
     Returns:
         Whether there is an intact copy now; if not, nothing is left.
     """
-    part = to.parent / f".{to.name}-{secrets.token_hex(4)}"
-    part.mkdir(parents=True)
-    try:
-        for _ in range(N_TRIES):
-            if _copied_whole(run, part) and _is_intact(part):
-                part.rename(to)
-                return True
-            time.sleep(RETRY_S)
-        return False
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with suppress(_ChangingError), making(to) as part:
+        _copy_settled(run, part)
+        return True
+    return False
+
+
+class _ChangingError(Exception):
+    """A store was written each time that it was copied."""
+
+
+def _copy_settled(run: Path, part: Path) -> None:
+    for _ in range(N_TRIES):
+        if _copied_whole(run, part) and _is_intact(part):
+            return
+        time.sleep(RETRY_S)
+    raise _ChangingError
 
 
 def _copied_whole(run: Path, part: Path) -> bool:

@@ -172,9 +172,9 @@ def jobs_of(submitted: Submitted) -> tuple[Job, ...]:
     Raises:
         RunError: If Slurm cannot be asked.
     """
-    said = json.loads(_slurm("squeue", "--json"))
+    listed = json.loads(_slurm("squeue", "--json"))
     wanted = {submitted.array_job, submitted.judge_job}
-    return tuple(job for entry in said["jobs"] if (job := _job(entry)).array_job in wanted)
+    return tuple(job for entry in listed["jobs"] if (job := _job(entry)).array_job in wanted)
 
 
 def result_of(folder: Path, submitted: Submitted) -> Result | None:
@@ -209,8 +209,8 @@ def _number(value: object) -> int | None:
 
 
 def _sbatch(script: Path, *arguments: str, environment: Mapping[str, str]) -> int:
-    said = _slurm("sbatch", "--parsable", *arguments, str(script), environment=environment)
-    return int(said.strip().partition(";")[0])
+    output = _slurm("sbatch", "--parsable", *arguments, str(script), environment=environment)
+    return int(output.strip().partition(";")[0])
 
 
 def _slurm(program: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from pytest_r1eval.atomic_files import making
 from pytest_r1eval.checkpoints.files import folder_digests
 from pytest_r1eval.core.codec import from_json, to_json
 from pytest_r1eval.core.fingerprints import FileDigest
@@ -42,7 +43,6 @@ WAITS_S = (60.0, 300.0, 900.0)
 """Before each further try of a gate that the machinery failed: what takes a GPU's memory is often a job that ends."""
 _FICLONE = 0x40049409
 """Linux: let a file share another one's blocks, each until it is written to."""
-_PART = ".part-"
 """In front of the name of a copy that is not whole yet."""
 
 
@@ -280,17 +280,14 @@ def kept_copy(checkpoint: Path, *, to: Path) -> Path:
     Raises:
         EvaluationError: If it cannot be read, or there is no room.
     """
-    part = to.with_name(f"{_PART}{to.name}")
     try:
-        for old in (part, to):
-            shutil.rmtree(old, ignore_errors=True)
-        part.mkdir(parents=True)
-        for path in sorted(checkpoint.iterdir()):
-            if path.is_file() and not any(path.match(pattern) for pattern in _TRAINERS_OWN):
-                _copied(path, part / path.name)
-        kept = KeptDigests(files=folder_digests(part).files)
-        _digests_of(to).write_text(to_json(KeptDigests, kept), encoding="utf-8")
-        part.rename(to)
+        shutil.rmtree(to, ignore_errors=True)
+        with making(to) as part:
+            for path in sorted(checkpoint.iterdir()):
+                if path.is_file() and not any(path.match(pattern) for pattern in _TRAINERS_OWN):
+                    _copied(path, part / path.name)
+            kept = KeptDigests(files=folder_digests(part).files)
+            _digests_of(to).write_text(to_json(KeptDigests, kept), encoding="utf-8")
     except OSError as error:
         raise EvaluationError(
             f"the checkpoint {checkpoint} cannot be kept for its gate: {error.strerror or error}; expected a folder "

@@ -1,0 +1,41 @@
+"""A file or folder is whole or not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.atomic_files import making, write_text
+
+
+def test_a_file_takes_its_place_when_it_is_whole(tmp_path: Path) -> None:
+    """What was there before is replaced, and nothing is left beside it."""
+    path = tmp_path / "deep" / "file.txt"
+    write_text(path, "old")
+    write_text(path, "new")
+    assert [each.name for each in path.parent.iterdir()] == ["file.txt"]
+    assert path.read_text() == "new"
+
+
+def test_a_folder_takes_its_place_when_it_is_full(tmp_path: Path) -> None:
+    """While it is filled it has another name."""
+    folder = tmp_path / "deep" / "copy"
+    with making(folder) as part:
+        (part / "a").write_text("1")
+        assert not folder.exists()
+    assert (folder / "a").read_text() == "1"
+    assert [each.name for each in folder.parent.iterdir()] == ["copy"]
+
+
+def test_nothing_is_left_of_a_folder_that_fails(tmp_path: Path) -> None:
+    """Neither under its name nor under the other."""
+
+    def fail() -> None:
+        with making(tmp_path / "copy") as part:
+            (part / "a").write_text("1")
+            raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        fail()
+    assert not list(tmp_path.iterdir())
