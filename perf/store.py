@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing as mp
-import sqlite3
 import statistics
 import subprocess
 import tempfile
@@ -26,7 +25,7 @@ from perf.machine import PYTEST, environment, machine_line, publish
 from perf.made_up_runs import BENCHMARK, Writer, planned_run, recorded_run, sample_of
 from pytest_r1eval.reports.files import PAGE_NAME
 from pytest_r1eval.runs.reading import RunReader
-from pytest_r1eval.runs.store import FILE_NAME, Store
+from pytest_r1eval.runs.store import FILE_NAME, Connection, Store
 from pytest_r1eval.runs.work_queue import WorkQueue
 
 SAMPLES_PER_PROBLEM = 64
@@ -40,7 +39,7 @@ class TimedStore(Store):
     transactions_s: list[float]
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[Connection]:
         """Run one transaction and note how long it took."""
         started = time.perf_counter()
         with super().transaction() as db:
