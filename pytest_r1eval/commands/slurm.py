@@ -110,7 +110,7 @@ def status(folder: Submitted, *, json: Json = False) -> int:
 
     found = standings(folder)
     if json:
-        show_json({"folder": str(folder), "jobs": [asdict(standing) for standing in found]})
+        show_json({"folder": str(folder), "jobs": found})
     else:
         show("\n".join(standing.line for standing in found))
     return EXIT_PASSED
@@ -136,7 +136,7 @@ def wait(
     result = awaited(folder, interval_s=interval)
     logs = log_ends(folder, names=("judge",), n_lines=200)
     if json:
-        show_json({"folder": str(folder), **asdict(result), "logs": [asdict(log) for log in logs]})
+        show_json({"folder": str(folder), **asdict(result), "logs": logs})
     else:
         show("\n".join(map(str, logs)))
     return result.exit_code
@@ -158,7 +158,7 @@ def logs(
     names += ["judge"] if judge or slice_ is None else []
     found = log_ends(folder, names=names, n_lines=lines)
     if json:
-        show_json({"folder": str(folder), "logs": [asdict(log) for log in found]})
+        show_json({"folder": str(folder), "logs": found})
     else:
         show("\n".join(map(str, found)))
     return EXIT_PASSED
