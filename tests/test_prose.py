@@ -30,7 +30,6 @@ NOT_YET = frozenset(
         "pytest_r1eval/config/values.py",
         "pytest_r1eval/core/benchmarks.py",
         "pytest_r1eval/core/blessings.py",
-        "pytest_r1eval/core/decoding.py",
         "pytest_r1eval/engines/server/key.py",
         "pytest_r1eval/exams/catalog.py",
         "pytest_r1eval/exams/data_sets.py",
