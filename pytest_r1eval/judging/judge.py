@@ -45,6 +45,7 @@ from pytest_r1eval.sandbox.levels import NO_SANDBOX
 from pytest_r1eval.stats.health import added_health, judge_health
 from pytest_r1eval.stats.looks import SequentialGate
 from pytest_r1eval.stats.multiplicity import fallen_problems, rearrangement
+from pytest_r1eval.stats.pass_at_k import maj_at_k, pass_at_k, shown_ks
 from pytest_r1eval.stats.pooling import added_counts
 from pytest_r1eval.stats.tests import pass_at_1
 from pytest_r1eval.stats.verdicts import (
@@ -155,7 +156,21 @@ class Judge:
             counts = added_counts([*(measured.counts for measured in earlier), counts])
         baseline = None if found is None else found.baseline
         result = with_diagnostics(result, observed=observed, counts=counts, baseline=baseline, rule=self.rule)
-        return with_titles(result, self.run)
+        return with_titles(self._with_other_scores(result, Counts.graded(tallies)), self.run)
+
+    def _with_other_scores(self, result: GateResult, counts: Counts) -> GateResult:
+        """Add pass@k and maj@k of this run's samples; none where looks ended it, as they would be biased by that."""
+        if result.is_at_stop:
+            return result
+        fewest = min(problem.n_samples for problem in counts.problems)
+        ks = shown_ks(fewest)
+        are_programs = any(problem.tests for problem in self.run.exam(result.benchmark).problems)
+        votes = () if are_programs else self.run.votes(result.benchmark, k=fewest)
+        return replace(
+            result,
+            pass_at_k=tuple(pass_at_k(counts, k=k) for k in ks),
+            maj_at_k=maj_at_k(votes) if ks and votes else None,
+        )
 
     def _result(self, benchmark: Benchmark) -> GateResult:
         plan = self.run.plan(benchmark.name)

@@ -18,6 +18,7 @@ from pytest_r1eval.errors import StoreError
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.stats.health import Health
 from pytest_r1eval.stats.multiplicity import FallenProblems, Rearrangement, family_wise_error
+from pytest_r1eval.stats.pass_at_k import AtK
 from pytest_r1eval.stats.planning import SequentialPlan
 from pytest_r1eval.stats.tests import alpha_of
 from pytest_r1eval.stats.verdicts import Judgement
@@ -76,6 +77,8 @@ class GateResult:
         sandbox: What they ran in, or what the task's metric graded in; None where neither was done here.
         reference: The measured baseline's counts, for reports; None without one.
         attempts: Which attempt on these weights it is, and what came before; None where no ledger is kept.
+        pass_at_k: How often one of k samples is correct, ascending by k; empty where looks ended the run early.
+        maj_at_k: How often the most frequent answer is right; None there, and for programs, which cannot be compared.
         references: With an anchor, the verdicts against both baselines; `judgement` is the worse of them.
     """
 
@@ -102,6 +105,8 @@ class GateResult:
     sandbox: str | None = None
     reference: tuple[ProblemCounts, ...] | None = None
     attempts: Attempts | None = None
+    pass_at_k: tuple[AtK, ...] = ()
+    maj_at_k: AtK | None = None
     references: tuple[ReferenceVerdict, ...] = ()
 
     def with_references(self, references: Sequence[ReferenceVerdict]) -> GateResult:

@@ -90,6 +90,7 @@ def gate_lines(result: GateResult) -> list[str]:
             f"  samples: {result.n_samples} of {result.n_planned}, {result.n_tokens} tokens, "
             f"{result.n_truncated} truncated{_truncated_message(result)}, {result.n_no_answer} without an answer"
         )
+    lines += _other_scores(result)
     if result.grader is not None:
         lines.append(f"  programs: graded by {result.grader}, in {result.sandbox or 'no sandbox that was recorded'}")
     if judgement.tau is not None and judgement.tau.value > 0:
@@ -108,6 +109,14 @@ def gate_lines(result: GateResult) -> list[str]:
 def _documented(page: str | None) -> list[str]:
     """Name the page behind a next step; nothing where the installed package names no documentation."""
     return [] if page is None else [f"{DOCS}{page}"]
+
+
+def _other_scores(result: GateResult) -> list[str]:
+    """Print pass@k and maj@k, which decide nothing."""
+    scores = [("pass", score) for score in result.pass_at_k]
+    scores += [] if result.maj_at_k is None else [("maj", result.maj_at_k)]
+    shown = [f"{kind}@{score.k} {100 * score.mean:.1f} ± {100 * score.standard_error:.1f}" for kind, score in scores]
+    return [f"  not gated: {', '.join(shown)}"] if shown else []
 
 
 def _truncated_message(result: GateResult) -> str:

@@ -19,6 +19,7 @@ from pytest_r1eval.core.texts import escaped, quoted
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.runs.rows import SELECT_SAMPLE, response_of, sample_of
 from pytest_r1eval.runs.store import BenchmarkState, RunHeader, Store, demand_name, noted
+from pytest_r1eval.stats.pass_at_k import Votes
 
 if TYPE_CHECKING:
     from pytest_r1eval.stats.looks import Look, SequentialGate
@@ -287,6 +288,27 @@ class RunReader:
                 n_samples=n_samples,
             )
             for id_, n_correct, n_no_answer, n_error, n_truncated, n_truncated_correct, n_tokens, n_samples in rows
+        )
+
+    def votes(self, name: str, *, k: int) -> tuple[Votes, ...]:
+        """Count the answers of the first k samples of every problem that has one, wrong ones by their text."""
+        with self._store.reading() as db:
+            rows = db.execute(
+                "SELECT problem_id, iif(outcome = 'correct', 'correct', iif(answer IS NULL, 'none', 'wrong')) AS kind,"
+                " iif(outcome = 'correct', NULL, answer) AS text, count(*) FROM sample"
+                " WHERE benchmark = ? AND idx < ? AND outcome != 'error' GROUP BY problem_id, kind, text",
+                (name, k),
+            ).fetchall()
+        found: dict[str, dict[str, list[int]]] = {}
+        for problem_id, kind, _, n_responses in rows:
+            found.setdefault(problem_id, {}).setdefault(kind, []).append(n_responses)
+        return tuple(
+            Votes(
+                n_correct=sum(votes.get("correct", ())),
+                wrong=tuple(votes.get("wrong", ())),
+                n_abstained=sum(votes.get("none", ())),
+            )
+            for votes in found.values()
         )
 
     def lengths(self, name: str, *, k: int, reason: FinishReason) -> tuple[int, ...]:

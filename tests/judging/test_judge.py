@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -10,10 +10,15 @@ import pytest
 
 from pytest_r1eval.baselines.shelf import BaselineShelf
 from pytest_r1eval.core.measurements import Measurement
+from pytest_r1eval.core.records import Counts
 from pytest_r1eval.judging.judge import Judge
 from pytest_r1eval.judging.result import GateResult
+from pytest_r1eval.reports.run_report import read_report
+from pytest_r1eval.reports.terminal import gate_lines
 from pytest_r1eval.runs.finished import StoredRun
+from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import Store
+from pytest_r1eval.stats.pass_at_k import maj_at_k, pass_at_k
 from pytest_r1eval.stats.verdicts import GateRule, Verdict
 from tests.judged_runs import judged, sequential_gate
 from tests.recordings import record_run
@@ -71,3 +76,27 @@ def test_a_completed_run_by_looks_counts_with_earlier_samples(tmp_path: Path, ro
     assert not result.is_at_stop
     assert result.judgement.estimate is not None
     assert result.judgement.estimate.samples_per_problem == 2 * N_SAMPLES
+
+
+class TestOtherScores:
+    """pass@k and maj@k of the same samples, beside the verdict and no part of it."""
+
+    def test_they_are_those_of_the_stored_samples(self, tmp_path: Path) -> None:
+        """pass@k comes from the counts, maj@k from the stored answers; the terminal says that neither is gated."""
+        run = record_run(tmp_path / "run", n_problems=6, n_samples=8, solve_rate=0.6)
+        (result,) = judged(run)
+        with closing(RunReader.open(run)) as reader:
+            counts = Counts.graded(reader.tallies("smoke", k=8))
+            votes = reader.votes("smoke", k=8)
+        assert result.pass_at_k == (pass_at_k(counts, k=2), pass_at_k(counts, k=4))
+        assert [vote.n_correct for vote in votes] == [problem.n_correct for problem in counts.problems]
+        assert result.maj_at_k == maj_at_k(votes)
+        (line,) = (line for line in gate_lines(result) if "not gated" in line)
+        assert line.startswith(f"  not gated: pass@2 {100 * result.pass_at_k[0].mean:.1f} ± ")
+        assert "maj@8" in line
+
+    def test_a_stopped_run_has_none(self, examples: Mapping[str, Path]) -> None:
+        """Looks that end a run early bias them as they bias pass@1."""
+        stopped = read_report(examples["stopped"])["smoke"].result
+        assert stopped.is_at_stop
+        assert (stopped.pass_at_k, stopped.maj_at_k) == ((), None)
