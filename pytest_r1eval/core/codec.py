@@ -9,7 +9,7 @@ Decisions:
 - ``NaN`` and duplicate keys survive Python's JSON parser; they are refused here, where their path is known.
 - Text is written in ASCII escapes, so that any string that was read can be written again.
 - Own code and not msgspec: of plain frozen dataclasses msgspec drops unknown keys, takes the last of two equal ones,
-  and does not say what it found; its import costs 26 ms, this module's 1 ms.
+  and does not say what it found. Either takes about as long to import, and an idle pytest imports neither.
 
 Known trade-offs (accepted): dates must be in the form that ``isoformat`` writes, so ``Z`` for UTC is refused;
 exactness of the round trip is worth more.
