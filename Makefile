@@ -116,7 +116,7 @@ $(DOCS)/.stamp: docs/requirements.txt pyproject.toml requirements-cpu.lock
 	@$(DOCS)/bin/python -m pip install -qq --disable-pip-version-check --constraint requirements-cpu.lock -r $< --editable .
 	@touch $@
 
-style: $(STAMP) ## format the code and mend what the linter can
+style: $(STAMP) ## format the code and repair what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
