@@ -192,7 +192,7 @@ OPTIONS: tuple[Option, ...] = (
         phase="grade",
         choices=CodeGrader,
         default="lighteval",
-        help="the rule by which programs are right: LightEval's own scorer, or ours with a real stdin and stdout",
+        help="the rule by which programs and answers are right: LightEval's own, or ours (docs: Graders)",
     ),
     Option(
         name="sandbox-limit",
@@ -430,7 +430,7 @@ OPTIONS: tuple[Option, ...] = (
         subject="part",
         locate=values.existing_folder,
         metavar="RUN",
-        help="judge a stored run: no model, no engine, nothing is drawn; --r1-grader grades its programs again",
+        help="judge a stored run: no model, no engine, nothing is drawn; --r1-grader grades it again",
     ),
     Option(
         name="upload",

@@ -121,6 +121,11 @@ class Benchmark:
             raise ValueError(f"{self.name}: mark {self.mark!r} is no Python identifier, so -m could not select it")
 
     @property
+    def has_rules(self) -> bool:
+        """Whether `--r1-grader` chooses between two rules: for programs, and for answers of a known form."""
+        return self.grader is Grader.CODE or self.answers is not None
+
+    @property
     def marks(self) -> tuple[str, ...]:
         """The marks that select it, the most particular last: its own, and its name where that can be one."""
         return tuple(dict.fromkeys(name for name in (self.mark, self.name) if name.isidentifier()))

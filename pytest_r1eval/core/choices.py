@@ -42,16 +42,16 @@ class InconclusivePolicy(StrEnum):
 
 
 class CodeGrader(StrEnum):
-    """By which rule a program is right."""
+    """By which rule a program or an answer is right."""
 
     LIGHTEVAL = "lighteval"
-    """LightEval's own scorer, as the published numbers were made, its mistakes included."""
+    """LightEval's own scorers, as the published numbers were made, their mistakes included."""
     STRICT = "strict"
-    """A real stdin and stdout, and outputs compared where the program cannot reach."""
+    """Programs: a real stdin and stdout, and outputs compared where they cannot reach. Answers: one exact value."""
 
     @property
     def scorer(self) -> str:
-        """Name what carries the rule out, without its version."""
+        """Name what carries the rule out for programs, without its version."""
         match self:
             case CodeGrader.LIGHTEVAL:
                 return "lighteval-run_test"
@@ -72,6 +72,11 @@ class CodeGrader(StrEnum):
             case CodeGrader.STRICT:
                 return None
         assert_never(self)
+
+
+def grades_programs(grader: str) -> bool:
+    """Tell whether a grader, by name and version, runs programs; another one reads answers."""
+    return any(grader.startswith(f"{rule.scorer} ") for rule in CodeGrader)
 
 
 class UploadWhen(StrEnum):

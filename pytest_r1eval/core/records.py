@@ -67,6 +67,33 @@ class Grade:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GraderDifference:
+    """
+    How often another grader finds a stored response right that the one that counts finds wrong, or the reverse.
+
+    Attributes:
+        grader: The other grader, name and version.
+        n_samples: Responses that both have graded.
+        n_right_here_alone: Of these, right by the grader that counts alone.
+        n_right_there_alone: Of these, right by the other one alone.
+    """
+
+    grader: str
+    n_samples: int
+    n_right_here_alone: int
+    n_right_there_alone: int
+
+    @property
+    def line(self) -> str:
+        """Return it in a line."""
+        n_differ = self.n_right_here_alone + self.n_right_there_alone
+        return (
+            f"graders differ on {n_differ:,} of {self.n_samples:,} responses: {self.n_right_here_alone:,} are right by "
+            f"this one alone, {self.n_right_there_alone:,} by {self.grader} alone"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """One stored response to one problem, with its grade."""
 

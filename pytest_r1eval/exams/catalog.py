@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
-from pytest_r1eval.core.benchmarks import BUILT_IN, LIVECODEBENCH_WINDOWS, Benchmark, Grader
+from pytest_r1eval.core.benchmarks import BUILT_IN, LIVECODEBENCH_WINDOWS, AnswerForm, Benchmark, Grader
 from pytest_r1eval.core.texts import hidden_in
 from pytest_r1eval.errors import ExamError, PlanError
 from pytest_r1eval.exams.tasks import task_names
@@ -25,6 +25,7 @@ SMOKE = Benchmark(
     task_module=str(Path(__file__).parent / "smoke" / "task.py"),
     samples_per_problem=16,
     max_new_tokens=64,
+    answers=AnswerForm.MATHEMATICS,
 )
 
 SMOKE_CODE = Benchmark(
@@ -53,6 +54,7 @@ _TABLE_TYPES: dict[str, type] = {
     "mark": str,
     "max_new_tokens": int,
     "revision": str,
+    "answers": str,
 }
 _TABLE_REQUIRED = ("name", "task_module")
 
@@ -158,6 +160,12 @@ def _from_pyproject(path: Path) -> list[Benchmark]:
     ]
 
 
+def _answer_form(name: str) -> AnswerForm:
+    if name not in [*AnswerForm]:
+        raise ValueError(f"answers is {name!r}; expected {' or '.join(AnswerForm)}")
+    return AnswerForm(name)
+
+
 def _from_table(table: dict[str, object], *, where: str, folder: Path) -> Benchmark:
     unknown = sorted(set(table) - set(_TABLE_TYPES))
     missing = [key for key in _TABLE_REQUIRED if key not in table]
@@ -180,6 +188,7 @@ def _from_table(table: dict[str, object], *, where: str, folder: Path) -> Benchm
             samples_per_problem=samples if isinstance(samples, int) else CUSTOM_SAMPLES_PER_PROBLEM,
             max_new_tokens=room if isinstance(room, int) else None,
             revision=revision if isinstance(revision, str) else None,
+            answers=None if "answers" not in table else _answer_form(str(table["answers"])),
         )
     except ValueError as error:
         raise ExamError(f"{where}: {error}") from error

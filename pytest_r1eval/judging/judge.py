@@ -18,7 +18,7 @@ from pytest_r1eval.config.baseline_choice import Previous
 from pytest_r1eval.core.attempts import Attempts
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
-from pytest_r1eval.core.choices import CodeGrader
+from pytest_r1eval.core.choices import CodeGrader, grades_programs
 from pytest_r1eval.core.codec import to_json
 from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.measurements import Measurement
@@ -130,19 +130,20 @@ class Judge:
         return replace(result, attempts=told)
 
     def _with_grader(self, result: GateResult) -> GateResult:
-        """Add what ran programs, where a benchmark asks for them, and what programs or answers were graded in."""
+        """Add what graded, where that is no task's own metric, what it graded in, and where another grader differs."""
         plan = self.run.plan(result.benchmark)
         if plan is None:
             return result
-        if plan.grader is None:
-            sandbox = " and ".join(self.run.walls) or None
-            cautions = [f"Answers were graded in {sandbox}." if NO_SANDBOX in (sandbox or "") else None]
-        else:
+        if plan.grader is not None and grades_programs(plan.grader):
             sandbox = self.run.sandbox
             cautions = [rule.caution for rule in CodeGrader if plan.grader.startswith(f"{rule.scorer} ")]
+        else:
+            sandbox = " and ".join(self.run.walls) or None
+            cautions = [f"Answers were graded in {sandbox}." if NO_SANDBOX in (sandbox or "") else None]
         warnings = (*result.judgement.warnings, *filter(None, cautions))
         judgement = replace(result.judgement, warnings=warnings)
-        return replace(result, grader=plan.grader, sandbox=sandbox, judgement=judgement)
+        differences = self.run.grader_differences(result.benchmark)
+        return replace(result, grader=plan.grader, sandbox=sandbox, judgement=judgement, grader_differences=differences)
 
     def _with_health(self, result: GateResult, found: FoundBaseline | None) -> GateResult:
         """Add what is judged and shown beside pass@1, where there is a pass@1, against what that was compared with."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from pytest_r1eval.atomic_files import write_text
 from pytest_r1eval.core.attempts import Attempts
 from pytest_r1eval.core.codec import Kind, Layout, document
-from pytest_r1eval.core.records import ProblemCounts
+from pytest_r1eval.core.records import GraderDifference, ProblemCounts
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.stats.health import Health
@@ -73,8 +73,9 @@ class GateResult:
         is_at_stop: Whether looks ended the run early, so that its pass@1 is biased by the stopping.
         gate: Digest of the sequential gate, reference and noise included; None for a fixed one.
         sequential_plan: Looks and bounds; None for a fixed gate.
-        grader: What ran the programs, name and version; None where the task's metric graded.
-        sandbox: What they ran in, or what the task's metric graded in; None where neither was done here.
+        grader: What graded, name and version; None where the task's metric did.
+        grader_differences: Where another grader has graded the stored responses too, how often the two differ.
+        sandbox: What programs ran in, or what the task's metric graded in; None where neither was done here.
         reference: The measured baseline's counts, for reports; None without one.
         attempts: Which attempt on these weights it is, and what came before; None where no ledger is kept.
         pass_at_k: How often one of k samples is correct, ascending by k; empty where looks ended the run early.
@@ -102,6 +103,7 @@ class GateResult:
     gate: str | None = None
     sequential_plan: SequentialPlan | None = None
     grader: str | None = None
+    grader_differences: tuple[GraderDifference, ...] = ()
     sandbox: str | None = None
     reference: tuple[ProblemCounts, ...] | None = None
     attempts: Attempts | None = None

@@ -7,7 +7,7 @@ together, whatever rule judges them. How many answers are drawn, and when they a
 verdict answers only for the same. What only decides how fast they come is in neither
 (workers, tensor parallelism, memory, a server's address): on a GPU kernels round with the batch, so that another
 `-n` would otherwise be another chance. So is the seed, and an option that changes nothing here: a default that is
-written out, a grader of programs beside mathematics, the last look of a gate without looks.
+written out, a grader where there is one rule alone, the last look of a gate without looks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings, sampling_for
 from pytest_r1eval.core.attempts import Asked
-from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, Grader
+from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark
 from pytest_r1eval.core.choices import GateKind
 from pytest_r1eval.core.codec import digest
 from pytest_r1eval.engines.engine import engine_named, recording_of
@@ -51,7 +51,7 @@ def asked_of(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -
     parts: dict[str, object] = {
         "checkpoint": checkpoint.identity,
         "benchmark": {name: getattr(benchmark, name) for name in _ASKING},
-        "grader": settings.grader if benchmark.grader is Grader.CODE else None,
+        "grader": settings.grader if benchmark.has_rules else None,
         "engine": settings.engine,
     }
     recording = recording_of(settings)

@@ -140,7 +140,7 @@ class RunSession:
         if self._settings.goes_on:
             lines.append("r1eval: it goes on from what is stored")
         if self._settings.regrades:
-            lines.append(f"r1eval: nothing is drawn; programs are graded again by --r1-grader {self._settings.grader}")
+            lines.append(f"r1eval: nothing is drawn; responses are graded again by --r1-grader {self._settings.grader}")
         if self._placement is not None:
             lines += [f"r1eval: {line}" for line in self._placement.remarks]
         if self._settings.slice is not None:

@@ -267,13 +267,19 @@ def _check_judging(config: pytest.Config, settings: Settings, run: Path, catalog
     """Refuse what a stored run has decided; on the command line alone, because an ini file is written for all runs."""
     if refused := given(config, "draw") if settings.regrades else given(config, "draw", "grade"):
         flag, phase = refused[0].flag, refused[0].phase
-        again = "grade its programs again by --r1-grader" if phase == "grade" else "go on by --r1-resume"
+        again = "grade it again by --r1-grader" if phase == "grade" else "go on by --r1-resume"
         raise pytest.UsageError(
             f"{flag} with --r1-judge-only {run}: nothing is drawn, the stored run decided that when it was "
             f"started; leave {flag} out, or {again}"
         )
-    if settings.regrades and not any(benchmark.grader is Grader.CODE for benchmark in catalog.values()):
+    about_programs = [option.flag for option in given(config, "grade") if option.name != "grader"]
+    if settings.regrades and about_programs and not any(one.grader is Grader.CODE for one in catalog.values()):
         raise pytest.UsageError(
-            f"--r1-grader {settings.grader} with --r1-judge-only {run}: the run holds {names_of(catalog)}, and only "
-            "programs are graded by --r1-grader; leave it out"
+            f"{about_programs[0]} with --r1-judge-only {run}: the run holds {names_of(catalog)}, and no programs; "
+            "drop the option"
+        )
+    if settings.regrades and not any(benchmark.has_rules for benchmark in catalog.values()):
+        raise pytest.UsageError(
+            f"--r1-grader {settings.grader} with --r1-judge-only {run}: the run holds {names_of(catalog)}, which "
+            "their tasks' own metrics grade; leave it out, or say what their answers are (answers = in pyproject.toml)"
         )

@@ -310,16 +310,17 @@ def _source(
 
 
 def _pool(settings: Settings, benchmarks: Sequence[Benchmark], *, code: CodeGrading, n_cpus: int) -> GradingPool:
-    """Make the graders; where exams and prompts are recorded too, programs need no LightEval."""
+    """Make the graders; where exams and prompts are recorded too, only a task's metric needs LightEval."""
     from pytest_r1eval.scoring.pool import GradingPool  # noqa: PLC0415 - not in a process that only collects
 
-    is_for_programs = recording_of(settings) is not None and all(one.grader is Grader.CODE for one in benchmarks)
+    is_recorded = recording_of(settings) is not None
+    by_metric = [one for one in benchmarks if one.grader is Grader.TASK and not code.is_strict_for(one)]
     n_processes = max(1, min(N_SCORING_PROCESSES_PER_WORKER, n_cpus))
-    return GradingPool(n_processes=n_processes, code=code, is_for_programs=is_for_programs)
+    return GradingPool(n_processes=n_processes, code=code, needs_lighteval=bool(by_metric) or not is_recorded)
 
 
 def code_grading_of(settings: Settings) -> CodeGrading:
-    """Say how the programs of a run are graded."""
+    """Say how the programs and answers of a run are graded."""
     from pytest_r1eval.sandbox import Limits  # noqa: PLC0415 - not in a process that only collects
     from pytest_r1eval.scoring.grading import CodeGrading  # noqa: PLC0415 - the same
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pytest_r1eval.core.choices import grades_programs
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.judging.result import GateResult, ProblemTitle, false_alarm, gate_alpha
 from pytest_r1eval.reports.appearance import HEALTHY, UNHEALTHY, appearance_of, word_of
@@ -92,7 +93,9 @@ def gate_lines(result: GateResult) -> list[str]:
         )
     lines += _other_scores(result)
     if result.grader is not None:
-        lines.append(f"  programs: graded by {result.grader}, in {result.sandbox or 'no sandbox that was recorded'}")
+        what = "programs" if grades_programs(result.grader) else "answers"
+        lines.append(f"  {what}: graded by {result.grader}, in {result.sandbox or 'no sandbox that was recorded'}")
+    lines += [f"  {difference.line}" for difference in result.grader_differences]
     if judgement.tau is not None and judgement.tau.value > 0:
         lines.append(f"  harness noise: tau {100 * judgement.tau.value:.1f} points, because {judgement.tau.source}")
     lines += plan_lines(result)

@@ -14,7 +14,7 @@ from pytest_r1eval.core.benchmarks import Exam, Problem
 from pytest_r1eval.core.codec import Kind
 from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.plans import Plan
-from pytest_r1eval.core.records import FinishReason, Outcome, ProblemTally, Response, Sample
+from pytest_r1eval.core.records import FinishReason, GraderDifference, Outcome, ProblemTally, Response, Sample
 from pytest_r1eval.core.texts import escaped, quoted
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.runs.rows import SELECT_SAMPLE, response_of, sample_of
@@ -309,6 +309,24 @@ class RunReader:
                 n_abstained=sum(votes.get("none", ())),
             )
             for votes in found.values()
+        )
+
+    def grader_differences(self, name: str) -> tuple[GraderDifference, ...]:
+        """Compare the grades that count with those of each other grader that has graded every stored sample."""
+        with self._store.reading() as db:
+            rows = db.execute(
+                "SELECT grade.grader, count(*),"
+                " sum(sample.outcome = 'correct' AND grade.outcome != 'correct'),"
+                " sum(sample.outcome != 'correct' AND grade.outcome = 'correct')"
+                " FROM grade JOIN sample USING (benchmark, problem_id, idx)"
+                " WHERE benchmark = ? AND grade.outcome != 'error' AND sample.outcome != 'error'"
+                " AND grade.grader != (SELECT coalesce(plan ->> '$.grader', '') FROM benchmark WHERE name = ?)"
+                " GROUP BY grade.grader ORDER BY grade.grader",
+                (name, name),
+            ).fetchall()
+        return tuple(
+            GraderDifference(grader=grader, n_samples=n, n_right_here_alone=here, n_right_there_alone=there)
+            for grader, n, here, there in rows
         )
 
     def lengths(self, name: str, *, k: int, reason: FinishReason) -> tuple[int, ...]:

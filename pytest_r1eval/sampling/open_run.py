@@ -19,7 +19,7 @@ from threading import Thread
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings, sampling_for
 from pytest_r1eval.core.attempts import Asked
-from pytest_r1eval.core.benchmarks import Benchmark, Grader
+from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.choices import GateKind
 from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.engines.engine import recording_of
@@ -177,10 +177,11 @@ def _check_unchanged(
         wanted["sampling"] = sampling_for(benchmark, settings, max_position=max_position)
         found["sampling"] = plan.sampling
         wanted["template date"], found["template date"] = settings.template_date.isoformat(), plan.template_date
-    if benchmark.grader is Grader.CODE and not is_replay:
-        from pytest_r1eval.scoring.grading import grader_name  # noqa: PLC0415 - imports the sandbox's limits
+    if not is_replay:
+        from pytest_r1eval.scoring.grading import METRIC, grader_name  # noqa: PLC0415 - imports the sandbox's limits
 
-        wanted["grader of programs"], found["grader of programs"] = grader_name(settings.grader), plan.grader
+        wanted["grader"] = grader_name(settings.grader, benchmark) or METRIC
+        found["grader"] = METRIC if (plan.grader or METRIC).startswith(f"{METRIC} ") else plan.grader or METRIC
     gate = stored.gate(name)
     becomes_fixed = gate is not None and settings.gate_for(name) is GateKind.FIXED
     if not becomes_fixed and (not is_replay or name in settings.samples):

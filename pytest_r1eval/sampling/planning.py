@@ -8,7 +8,7 @@ and the model's tokenizer, which the judging process never loads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from pytest_r1eval.core.plans import Plan, check_room, subset_ids
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import BaselineError, PlanError
 from pytest_r1eval.runs.reading import RunReader
-from pytest_r1eval.scoring.grading import CodeGrading
+from pytest_r1eval.scoring.grading import CodeGrading, metric_name
 from pytest_r1eval.scoring.pool import GradingPool
 from pytest_r1eval.stats import planning
 from pytest_r1eval.stats.looks import SequentialGate
@@ -65,7 +65,8 @@ class Sitting:
         system_prompt: The system message, None for none.
         template_date: The date that its chat template saw, ``YYYY-MM-DD``.
         samples_per_problem: How many are drawn unless the user says otherwise.
-        grader: Name and version of what runs programs; None where the task's metric grades.
+        grader: Name and version of what grades; None where the task's metric does.
+        metric: Name and version of the task's metric, or of what graded where that is recorded; None if unknown.
         sandbox: What programs run in, a line; None where none run here.
     """
 
@@ -76,6 +77,7 @@ class Sitting:
     template_date: str
     samples_per_problem: int
     grader: str | None = None
+    metric: str | None = None
     sandbox: str | None = None
 
 
@@ -130,7 +132,8 @@ class TaskSource:
             system_prompt=self.settings.system_prompt,
             template_date=self.settings.template_date.isoformat(),
             samples_per_problem=benchmark.samples_per_problem,
-            grader=self.code.name if benchmark.grader is Grader.CODE else None,
+            grader=self.code.name_for(benchmark),
+            metric=metric_name(),
             sandbox=sandbox,
         )
 
@@ -142,7 +145,7 @@ class RecordedSource:
 
     Attributes:
         run: The run's folder.
-        regrading: Where its responses are graded anew: the scoring processes, and how programs are graded.
+        regrading: Where its responses are graded anew: the scoring processes, and how programs and answers are.
     """
 
     run: Path
@@ -156,10 +159,12 @@ class RecordedSource:
             PlanError: If it has no such benchmark.
             SandboxError: If programs are graded anew and nothing confines them here.
         """
-        sandbox = grader = None
-        if self.regrading is not None and benchmark.grader is Grader.CODE:
+        sandbox = grader = metric = None
+        if self.regrading is not None:
             pool, code = self.regrading
-            sandbox, grader = (await asyncio.wrap_future(pool.confirm_sandbox())).words, code.name
+            grader, metric = code.name_for(benchmark), metric_name()
+            if benchmark.grader is Grader.CODE:
+                sandbox = (await asyncio.wrap_future(pool.confirm_sandbox())).words
         with closing(RunReader.open(self.run)) as store:
             plan = store.plan(benchmark.name)
             if plan is None:
@@ -174,9 +179,14 @@ class RecordedSource:
                 system_prompt=plan.system_prompt,
                 template_date=plan.template_date,
                 samples_per_problem=plan.samples_per_problem,
-                grader=grader or plan.grader,
+                grader=plan.grader if self.regrading is None else grader,
+                metric=metric or _only([harness.grader for harness in store.harnesses]),
                 sandbox=sandbox or store.sandbox,
             )
+
+
+def _only(names: Sequence[str]) -> str | None:
+    return names[0] if len(set(names)) == 1 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +246,11 @@ class Planner:
             anchor = None if self.anchor is None else self.anchor.find(benchmark.name)
             for baseline in (found, anchor):
                 check_comparable(
-                    question, baseline, model=self.identity, grader=sitting.grader, is_subset=exam != sitting.exam
+                    question,
+                    baseline,
+                    model=self.identity,
+                    grader=sitting.grader or sitting.metric,
+                    is_subset=exam != sitting.exam,
                 )
         k = self.settings.samples.get(benchmark.name, sitting.samples_per_problem)
         gate = None

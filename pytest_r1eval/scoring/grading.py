@@ -1,33 +1,49 @@
-"""How the programs of one run are graded, as a value that crosses from pytest to the scoring processes."""
+"""How the programs and answers of one run are graded, as a value that crosses from pytest to the scoring processes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import assert_never
 
+from pytest_r1eval.core.benchmarks import Benchmark, Grader
 from pytest_r1eval.core.choices import CodeGrader
 from pytest_r1eval.sandbox.limits import Limits
 
 REASONING_TAGS = [("<think>", "</think>")]
 """What LightEval's pipeline removes from a response before anything reads it, by default."""
 
+METRIC = "lighteval"
+"""The name, without its version, of what grades answers by a task's own metric."""
 
-def grader_name(grader: CodeGrader) -> str:
-    """Return name and version of a rule, as the fingerprint records it."""
-    match grader:
-        case CodeGrader.LIGHTEVAL:
-            return f"{grader.scorer} {metadata.version('lighteval')}"
-        case CodeGrader.STRICT:
-            return f"{grader.scorer} 2"  # 2: the program is found by a written rule
-    assert_never(grader)
+
+def grader_name(rule: CodeGrader, benchmark: Benchmark) -> str | None:
+    """
+    Return name and version of what grades a benchmark by a rule, as the fingerprint records it.
+
+    Returns:
+        None where the task's own metric does (`metric_name`): no strict rule reads such answers, or none is asked for.
+    """
+    match benchmark.grader, rule:
+        case Grader.CODE, CodeGrader.LIGHTEVAL:
+            return f"{rule.scorer} {metadata.version('lighteval')}"
+        case Grader.CODE, CodeGrader.STRICT:
+            return f"{rule.scorer} 2"  # 2: the program is found by a written rule
+        case Grader.TASK, CodeGrader.STRICT if benchmark.answers is not None:
+            return f"strict-{benchmark.answers} 1"
+        case _:
+            return None
+
+
+def metric_name() -> str:
+    """Return name and version of what grades answers by a task's own metric."""
+    return f"{METRIC} {metadata.version('lighteval')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeGrading:
     """
-    By which rule programs are right, and what they may use.
+    By which rule programs and answers are right, and what programs may use.
 
     Attributes:
         grader: The rule.
@@ -41,7 +57,10 @@ class CodeGrading:
     tests: Path
     allow_unsafe: bool = False
 
-    @property
-    def name(self) -> str:
-        """Name and version of the rule, as the fingerprint records it."""
-        return grader_name(self.grader)
+    def name_for(self, benchmark: Benchmark) -> str | None:
+        """Return name and version of what grades a benchmark; None where its task's own metric does."""
+        return grader_name(self.grader, benchmark)
+
+    def is_strict_for(self, benchmark: Benchmark) -> bool:
+        """Tell whether a benchmark's answers are graded by the strict rule, and not by its task's metric."""
+        return self.grader is CodeGrader.STRICT and benchmark.answers is not None

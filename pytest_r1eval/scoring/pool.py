@@ -74,6 +74,11 @@ class GradeRequest:
     response: Response
     code: CodeGrading | None = None
 
+    @property
+    def is_strict(self) -> bool:
+        """Whether the strict rule for answers grades it, and not the task's metric."""
+        return self.code is not None and self.code.is_strict_for(self.benchmark)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxRequest:
@@ -123,9 +128,8 @@ class GradingPool:
     Args:
         n_processes: Scoring processes.
         timeout_s: Seconds a response may take to grade; programs have limits of their own.
-        code: How programs are graded; None where no benchmark asks for any.
-        is_for_programs: Whether programs alone are expected: LightEval is then imported by the first request that
-            needs it, not beforehand.
+        code: How programs and answers are graded; None where each task's own metric grades.
+        needs_lighteval: Whether it is imported beforehand; if not, each process that needs it does so for itself.
         environ: The environment the processes start from, secrets still in it; None takes this process's.
     """
 
@@ -135,12 +139,12 @@ class GradingPool:
         n_processes: int,
         timeout_s: float = 60.0,
         code: CodeGrading | None = None,
-        is_for_programs: bool = False,
+        needs_lighteval: bool = True,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self._n_processes = n_processes
         self._code = code
-        self._is_for_programs = is_for_programs
+        self._needs_lighteval = needs_lighteval
         self._timeout_s = timeout_s
         self._environ = dict(os.environ if environ is None else environ)
         self._ids = itertools.count()
@@ -258,7 +262,7 @@ class GradingPool:
             self._server = _Server(
                 n_processes=self._n_processes,
                 timeout_s=self._timeout_s,
-                is_for_programs=self._is_for_programs,
+                needs_lighteval=self._needs_lighteval,
                 environ=scoring_environment(self._environ, search_path=sys.path),
             )
         return self._server
@@ -287,10 +291,10 @@ class _Server:
     """One server process, the connection to it, and the requests it has not answered."""
 
     def __init__(
-        self, *, n_processes: int, timeout_s: float, is_for_programs: bool, environ: Mapping[str, str]
+        self, *, n_processes: int, timeout_s: float, needs_lighteval: bool, environ: Mapping[str, str]
     ) -> None:
         self._connection, theirs = Pipe()
-        arguments = map(str, (theirs.fileno(), n_processes, timeout_s, is_for_programs))
+        arguments = map(str, (theirs.fileno(), n_processes, timeout_s, needs_lighteval))
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         self._process = subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, "-P", "-c", _PROGRAM, *arguments],

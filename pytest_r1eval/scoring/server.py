@@ -2,7 +2,7 @@
 The program that holds the scoring processes; started by `scoring.pool`, which says why it is one.
 
 It stays light itself: LightEval is imported once, by multiprocessing's fork server, and inherited by every worker.
-Where only programs are graded it is not imported before a request needs it.
+Where programs and the strict rule alone are expected, sympy is imported in its place.
 Programs are graded by threads of this process, because all they do is wait for the sandbox (`scoring.code`).
 It ends, with its whole process group, as soon as the process that started it is gone.
 """
@@ -24,7 +24,7 @@ from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.context import ForkServerContext
 
+    from pytest_r1eval.core.benchmarks import Problem
+    from pytest_r1eval.core.records import Response
     from pytest_r1eval.exams.prompts import BuiltExam
     from pytest_r1eval.sandbox import Confirmation
     from pytest_r1eval.scoring.code import ProgramScorer
@@ -50,6 +52,7 @@ T = TypeVar("T")
 Given = TypeVar("Given")
 
 _PRELOAD = ["pytest_r1eval.scoring.lighteval", "lighteval.tasks.lighteval_task", "lighteval.tasks.prompt_manager"]
+_PRELOAD_WITHOUT_LIGHTEVAL = ["pytest_r1eval.scoring.strict"]
 _GRADES_PER_PROCESS = 5000
 """After which a worker is replaced: sympy's caches grow, and a fresh fork costs milliseconds."""
 _PROGRAMS_PER_PROCESS = 2
@@ -68,11 +71,12 @@ _EXAM_TIMEOUT_S = 1800
 
 def main() -> None:
     """Serve the connection that the command line names, with its pool size, timeout and what to import beforehand."""
-    handle, n_processes, timeout_s, is_for_programs = sys.argv[1:]
+    handle, n_processes, timeout_s, needs_lighteval = sys.argv[1:]
     threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOAD)
-    if is_for_programs != str(True):
+    has_lighteval = needs_lighteval == str(True)
+    context.set_forkserver_preload(_PRELOAD if has_lighteval else _PRELOAD_WITHOUT_LIGHTEVAL)
+    if has_lighteval:
         forkserver.ensure_running()
     connection = Connection(int(handle))
     dispatcher = _Dispatcher(connection, context, n_processes=int(n_processes), timeout_s=float(timeout_s))
@@ -98,7 +102,7 @@ class _Dispatcher:
         self._cpu_s = timeout_s * _CPU_FRACTION
         self._context = context
         self._n_processes = n_processes
-        self._graders: dict[Benchmark, _RenewedPool] = {}
+        self._graders: dict[tuple[Benchmark, bool], _RenewedPool] = {}
         self._builders = _RenewedPool(context, n_processes=1, n_tasks=1, enter=enter_worker)
         self._walled = _RenewedPool(context, n_processes=1, n_tasks=1, enter=enter_walls)
         self._probing = ThreadPoolExecutor(1, thread_name_prefix="r1eval-probe")
@@ -139,14 +143,15 @@ class _Dispatcher:
 
     def _graders_of(self, request: GradeRequest) -> _RenewedPool:
         """Give each benchmark processes of its own: what they need is imported before their walls are put up."""
-        if request.benchmark not in self._graders:
-            self._graders[request.benchmark] = _RenewedPool(
+        key = (request.benchmark, request.is_strict)
+        if key not in self._graders:
+            self._graders[key] = _RenewedPool(
                 self._context,
                 n_processes=self._n_processes,
                 n_tasks=_GRADES_PER_PROCESS,
                 enter=partial(enter_grader, request, cpu_s=self._cpu_s),
             )
-        return self._graders[request.benchmark]
+        return self._graders[key]
 
     def _run_behind_walls(self, source: str, stdin: str) -> str:
         return self._walled.schedule(partial(output_of, source), stdin, timeout_s=_PROBE_TIMEOUT_S).result()
@@ -231,10 +236,29 @@ def enter_worker() -> None:
 
 def enter_grader(request: GradeRequest, *, cpu_s: float) -> None:
     """Make a fresh worker one that grades answers of a request's benchmark, and nothing else, behind walls."""
-    from pytest_r1eval.scoring import lighteval  # noqa: PLC0415 - the server itself must stay light
-
     enter_worker()
-    lighteval.confine(request.benchmark, request.problem, cpu_s=cpu_s)
+    _grader_of(request).confine(request.benchmark, request.problem, cpu_s=cpu_s)
+
+
+class _AnswerGrader(Protocol):
+    """What a module that grades answers offers."""
+
+    def grade(self, benchmark: Benchmark, problem: Problem, response: Response, *, cpu_s: float) -> Grade: ...
+
+    def failure_at_control(self, benchmark: Benchmark, problem: Problem, *, cpu_s: float) -> str | None: ...
+
+    def confine(self, benchmark: Benchmark, problem: Problem, *, cpu_s: float) -> None: ...
+
+
+def _grader_of(request: GradeRequest) -> _AnswerGrader:
+    """Import what grades a request, in a worker: the server itself must stay light."""
+    if request.is_strict:
+        from pytest_r1eval.scoring import strict  # noqa: PLC0415 - the same
+
+        return strict
+    from pytest_r1eval.scoring import lighteval  # noqa: PLC0415 - the same
+
+    return lighteval
 
 
 def enter_walls() -> None:
@@ -245,16 +269,12 @@ def enter_walls() -> None:
 
 def grade_request(request: GradeRequest, *, cpu_s: float) -> Grade:
     """Grade, in a worker."""
-    from pytest_r1eval.scoring import lighteval  # noqa: PLC0415 - the server itself must stay light
-
-    return lighteval.grade(request.benchmark, request.problem, request.response, cpu_s=cpu_s)
+    return _grader_of(request).grade(request.benchmark, request.problem, request.response, cpu_s=cpu_s)
 
 
 def control_request(request: GradeRequest, *, cpu_s: float) -> str | None:
     """Say how the grader fails at the problem's own answer, in a worker; None where it does not."""
-    from pytest_r1eval.scoring import lighteval  # noqa: PLC0415 - the server itself must stay light
-
-    return lighteval.failure_at_control(request.benchmark, request.problem, cpu_s=cpu_s)
+    return _grader_of(request).failure_at_control(request.benchmark, request.problem, cpu_s=cpu_s)
 
 
 def build_request(request: ExamRequest) -> BuiltExam:

@@ -15,7 +15,7 @@ from pytest_r1eval.exams.catalog import CUSTOM_SAMPLES_PER_PROBLEM, SMOKE, SMOKE
 
 SHIPPED = [*BUILT_IN, *LIVECODEBENCH_WINDOWS, SMOKE, SMOKE_CODE]
 ALWAYS = [benchmark.name for benchmark in SHIPPED]
-KEYS = "name, task, task_module, samples_per_problem, mark, max_new_tokens, revision"
+KEYS = "name, task, task_module, samples_per_problem, mark, max_new_tokens, revision, answers"
 CONTRIBUTED = Benchmark(name="olympiad", mark="olympiad", task="o", task_module="plugin.tasks", samples_per_problem=8)
 
 
@@ -183,6 +183,10 @@ class TestMistakes:
             (
                 TABLE + 'name = "b"\ntask_module = "x"\nmax_new_tokens = 0\n',
                 "{path}: benchmark 2: b: 0 max new tokens; expected 1 or more",
+            ),
+            (
+                TABLE + 'name = "b"\ntask_module = "x"\nanswers = "words"\n',
+                "{path}: benchmark 2: answers is 'words'; expected mathematics or letters",
             ),
             (
                 TABLE + 'name = "b"\ntask_module = "x"\nmark = "my-mark"\n',

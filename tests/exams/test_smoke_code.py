@@ -204,7 +204,7 @@ def test_a_stored_run_is_graded_again(
     assert outcomes(run) == {Outcome.CORRECT: n_samples}, first.stdout.str()
     first.stdout.fnmatch_lines(
         [
-            "r1eval: nothing is drawn; programs are graded again by --r1-grader strict",
+            "r1eval: nothing is drawn; responses are graded again by --r1-grader strict",
             f"smoke_code: {n_samples} programs are graded by strict 2, {n_samples} of them otherwise than by *",
         ]
     )

@@ -96,7 +96,6 @@ def test_a_benchmarks_planning_is_no_part_of_its_question(settings: Settings, ch
     [
         {"samples": {"smoke": SMOKE.samples_per_problem}},
         {"samples": {"aime24": 3}},
-        {"grader": CodeGrader.STRICT},
         {"max_samples": LastLook.AUTO},
         {"engine_args": {"load_format": "auto", "hf_overrides": {}, "quantization": None}},
     ],
@@ -112,10 +111,12 @@ def test_a_date_counts_where_the_template_prints_it(settings: Settings) -> None:
     assert asked_of(SMOKE, settings, dateless) == asked_of(SMOKE, later, dateless)
 
 
-def test_a_grader_of_programs_counts_where_programs_are_asked_for(settings: Settings) -> None:
-    """It decides which of them are right."""
-    strict = replace(settings, grader=CodeGrader.STRICT)
-    assert asked_of(SMOKE_CODE, settings, CHECKPOINT) != asked_of(SMOKE_CODE, strict, CHECKPOINT)
+def test_a_grader_counts_where_it_chooses_a_rule(settings: Settings) -> None:
+    """It decides which programs and which answers are right; of other answers the task's own metric does."""
+    strict, essay = replace(settings, grader=CodeGrader.STRICT), replace(SMOKE, answers=None)
+    for benchmark, is_same in ((SMOKE_CODE, False), (SMOKE, False), (essay, True)):
+        digests = {asked_of(benchmark, asked, CHECKPOINT) for asked in (settings, strict)}
+        assert (len(digests) == 1) is is_same
 
 
 def test_so_are_other_data_and_another_file_of_the_checkpoint(settings: Settings) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from pytest_r1eval.config.options import OPTIONS, Option
 from pytest_r1eval.config.settings import settings_from
+from pytest_r1eval.core.benchmarks import Problem
 from pytest_r1eval.core.choices import CodeGrader
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Grade, Outcome
@@ -63,10 +64,12 @@ def run(pytester: pytest.Pytester) -> Path:
 
 class TestRefusals:
     @pytest.mark.parametrize(
-        "option", [option for option in OPTIONS if option.phase in {"draw", "grade"}], ids=lambda option: option.name
+        "option",
+        [option for option in OPTIONS if option.phase in {"draw", "grade"} and option.name != "grader"],
+        ids=lambda option: option.name,
     )
     def test_what_the_stored_run_decided_is_refused(self, pytester: pytest.Pytester, option: Option) -> None:
-        """Every option about drawing or grading is refused by name on the command line; none is ignored."""
+        """Every option about drawing or grading but --r1-grader is refused by name on the command line."""
         with (
             pytest.raises(pytest.UsageError, match=f"{option.flag}.* with --r1-judge-only"),
             judged(pytester, given(option)),
@@ -93,13 +96,77 @@ class TestRefusals:
         with judged(pytester) as config:
             assert not settings_from(config).regrades
 
-    def test_limits_of_programs_belong_to_a_second_grading(self, pytester: pytest.Pytester) -> None:
-        """Without programs in the run there is nothing that another grader could grade."""
+    @pytest.mark.parametrize("rule", CodeGrader)
+    def test_answers_may_be_graded_again(self, pytester: pytest.Pytester, rule: CodeGrader) -> None:
+        """By either rule: the run holds sums, which the strict rule reads."""
+        with judged(pytester, f"--r1-grader={rule}") as config:
+            assert settings_from(config).regrades
+
+    def test_limits_of_programs_belong_to_programs(self, pytester: pytest.Pytester) -> None:
+        """A run of answers has nothing that they limit."""
         with (
-            pytest.raises(pytest.UsageError, match=r"the run holds smoke, and only programs are graded"),
+            pytest.raises(pytest.UsageError, match=r"--r1-sandbox-limit.*: the run holds smoke, and no programs; drop"),
             judged(pytester, "--r1-grader=strict", "--r1-sandbox-limit=cpu_s=2"),
         ):
             pass
+
+    def test_a_second_grading_needs_a_second_rule(self, pytester: pytest.Pytester) -> None:
+        """Answers that no strict rule reads, and no program, are graded by their task's metric alone."""
+        pytester.makepyprojecttoml('[[tool.r1eval.benchmark]]\nname = "essay"\ntask_module = "essays"')
+        record_run(pytester.path / "essays", benchmarks=("essay",), n_problems=2, n_samples=2)
+        with (
+            pytest.raises(pytest.UsageError, match=r"the run holds essay, which their tasks' own metrics grade"),
+            judged(pytester, "--r1-judge-only=essays", "--r1-grader=strict"),
+        ):
+            pass
+
+
+def hedged(problem: Problem, is_right: bool) -> str:  # noqa: FBT001 - as the recorder calls it
+    """Write an answer without dollar signs; of one problem in ten, two answers, of which LightEval takes one."""
+    gold = problem.choices[0] if is_right else "12345"
+    return f"ANSWER: {gold} or 1" if problem.id.endswith("3") else f"ANSWER: {gold}"
+
+
+class TestAnswers:
+    """Stored answers are graded again by the strict rule: nothing is drawn, and LightEval is not needed."""
+
+    def again(self, pytester: pytest.Pytester, run: str, *options: str) -> pytest.RunResult:
+        """Judge a stored run."""
+        return pytester.runpytest_subprocess("--r1-judge-only", run, "-p", "no:randomly", *options)
+
+    def test_the_report_says_how_often_the_two_graders_differ(self, pytester: pytest.Pytester) -> None:
+        """From the stored responses; both graders' grades stay in the run."""
+        run = record_run(
+            pytester.path / "answers", n_problems=20, n_samples=4, solve_rate=1.0, solution=hedged, answer="recorded"
+        )
+        first = self.again(pytester, "answers", "--r1-grader", "strict", "--r1-save-baseline", "local/strict")
+        first.stdout.fnmatch_lines(
+            [
+                "r1eval: nothing is drawn; responses are graded again by --r1-grader strict",
+                "smoke: 80 answers are graded by strict-mathematics 1, 8 of them otherwise than by lighteval 0.0.test*",
+                "  answers: graded by strict-mathematics 1, in *",
+                "  graders differ on 8 of 80 responses: 0 are right by this one alone, 8 by lighteval 0.0.test alone",
+            ]
+        )
+        with closing(Store.open(run)) as store:
+            assert _plan(store).grader == "strict-mathematics 1"
+            hedges = [one.grade for one in RunReader(store).samples("smoke") if one.grade.outcome is Outcome.WRONG]
+        assert {grade.detail for grade in hedges} == {"it is not one answer: it has 2 values"}
+        second = self.again(pytester, "answers", "--r1-grader", "strict")
+        second.stdout.fnmatch_lines(["smoke: the answers had been graded by strict-mathematics 1 already; *"])
+
+    def test_a_baseline_of_another_grader_is_refused(self, pytester: pytest.Pytester) -> None:
+        """What is right for one is wrong for the other: a comparison would measure the graders."""
+        record_run(pytester.path / "answers", n_problems=20, n_samples=4, solve_rate=1.0, solution=hedged)
+        record_run(pytester.path / "others", n_problems=20, n_samples=4, solve_rate=1.0, solution=hedged, weights="w2")
+        self.again(pytester, "answers", "--r1-grader", "strict", "--r1-save-baseline", "local/strict")
+        refused = "*something else: harness.grader: strict-mathematics 1 in the baseline, lighteval 0.0.test here*"
+        judged = self.again(pytester, "others", "--r1-baseline", "local/strict")
+        judged.stdout.fnmatch_lines([refused])
+        assert judged.ret == pytest.ExitCode.TESTS_FAILED
+        replayed = ("--r1-model", "others", "--r1-engine", "replay", "-m", "smoke", "--r1-baseline", "local/strict")
+        drawn = pytester.runpytest_subprocess(*replayed, "-p", "no:randomly")
+        drawn.stdout.fnmatch_lines([refused])
 
 
 _LOOK = Look(

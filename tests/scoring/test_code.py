@@ -29,7 +29,7 @@ from pytest_r1eval.scoring.code import ProgramScorer, is_same_output
 from pytest_r1eval.scoring.grading import CodeGrading
 from tests.scoring.answer_shapes import SHAPES, Shape
 from tests.scoring.code_corpus import CALL, CORPUS, DOUBLE, FORGERIES, Entry
-from tests.toys import said
+from tests.toys import BUILT_IN_BY_NAME, said
 
 LIGHTEVALS_OWN = """
 import json, sys
@@ -256,5 +256,7 @@ def test_limits_and_rule_are_one_value(tmp_path: Path) -> None:
     """It crosses between processes, so it is plain data; its name is what the fingerprint records."""
     strict = CodeGrading(grader=CodeGrader.STRICT, limits=Limits(), tests=tmp_path)
     lighteval = CodeGrading(grader=CodeGrader.LIGHTEVAL, limits=Limits(), tests=tmp_path)
-    assert (strict.name, lighteval.name) == ("strict 2", "lighteval-run_test 0.13.0")
+    named = BUILT_IN_BY_NAME
+    assert (strict.name_for(named["lcb"]), strict.name_for(named["gpqa"])) == ("strict 2", "strict-letters 1")
+    assert (lighteval.name_for(named["lcb"]), lighteval.name_for(named["gpqa"])) == ("lighteval-run_test 0.13.0", None)
     assert asdict(strict)["limits"]["cpu_s"] == 6

@@ -315,15 +315,15 @@ def test_programs_alone_import_no_lighteval(tmp_path: Path) -> None:
     """A pool for programs confirms its sandbox without a fork server that imports LightEval for 9 s of CPU."""
     code = CodeGrading(grader=CodeGrader.STRICT, limits=Limits(), tests=tmp_path, allow_unsafe=True)
     n_importing = {}
-    for is_for_programs in (True, False):
+    for needs_lighteval in (False, True):
         others = children_of(os.getpid())
-        with GradingPool(n_processes=1, code=code, is_for_programs=is_for_programs) as pool:
+        with GradingPool(n_processes=1, code=code, needs_lighteval=needs_lighteval) as pool:
             pool.confirm_sandbox().result(timeout=60)
             [server] = children_of(os.getpid()) - others  # other tests' pools, still open, fork workers meanwhile
             own = descendants_of(server)
             commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in own]
-        n_importing[is_for_programs] = sum(b"pytest_r1eval.scoring.lighteval" in command for command in commands)
-    assert n_importing == {True: 0, False: 1}
+        n_importing[needs_lighteval] = sum(b"pytest_r1eval.scoring.lighteval" in command for command in commands)
+    assert n_importing == {False: 0, True: 1}
 
 
 class TestPlaces:
