@@ -23,10 +23,11 @@ DOCUMENTS = (
 SOURCES = sorted((ROOT / "pytest_r1eval").rglob("*.py"))
 NOT_YET = frozenset(
     {
+        "docs/architecture.md",
+        "docs/explanation/ledger.md",
         "pytest_r1eval/baselines/from_hub.py",
         "pytest_r1eval/checkpoints/inspect.py",
         "pytest_r1eval/commands/doctor_checks.py",
-        "pytest_r1eval/config/options.py",
         "pytest_r1eval/config/values.py",
         "pytest_r1eval/core/benchmarks.py",
         "pytest_r1eval/core/blessings.py",
@@ -44,6 +45,8 @@ NOT_YET = frozenset(
         "pytest_r1eval/runs/schema.py",
         "pytest_r1eval/runs/store.py",
         "pytest_r1eval/sandbox/levels.py",
+        "pytest_r1eval/scoring/arithmetic.py",
+        "pytest_r1eval/scoring/mathematics.py",
         "pytest_r1eval/scoring/pool.py",
         "pytest_r1eval/slurm/jobs.py",
         "pytest_r1eval/training/callback.py",
