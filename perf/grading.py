@@ -1,12 +1,12 @@
 """
-How fast answers to mathematics are graded: what the walls around scoring processes cost, and what hostile answers do.
+How fast answers to mathematics are graded: by each rule, behind walls and without, and among hostile ones.
 
 Ordinary answers are made up: some kilobytes of prose with displays, each with a number or a fraction of its own, right
 every second time. Hostile ones are what looping models write: a display with a box that is never closed, over and over,
 1.5 to 120 KB. LightEval's own patterns take between a second and hours for one of them.
 
-The first table grades in processes forked from this one, in turns, and counts their processor time, so that neighbours
-on the machine do not matter; the second sends answers through a pool of two scoring processes, as a run does.
+The first two tables grade in processes forked from this one, in turns, and count their processor time, so that
+neighbours on the machine do not matter; the third sends answers through a pool of two scoring processes, as a run does.
 
     python -m perf.grading            # prints the tables, writes perf/grading.txt
 """
@@ -22,9 +22,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from perf.machine import ROOT, machine_line, publish
-from pytest_r1eval.core.benchmarks import Benchmark, Problem
+from pytest_r1eval.core.benchmarks import AnswerForm, Benchmark, Problem
 from pytest_r1eval.core.records import FinishReason, Grade, Response
-from pytest_r1eval.scoring import lighteval
+from pytest_r1eval.scoring import lighteval, strict
 from pytest_r1eval.scoring.pool import GradingPool
 from pytest_r1eval.scoring.walls import put_up
 
@@ -34,6 +34,7 @@ BENCHMARK = Benchmark(
     task="toy:pass",
     task_module=str(ROOT / "tests" / "data" / "toy_tasks.py"),
     samples_per_problem=1,
+    answers=AnswerForm.MATHEMATICS,
 )
 PARAGRAPH = (
     "We write \\( x_{{{0}}} = {0} \\) and look at the sum.\n"
@@ -41,6 +42,7 @@ PARAGRAPH = (
     "So with $y = {1}$ it follows that $\\frac{{y}}{{x}} > 1$, which is what we wanted to see for step {0}.\n"
 )
 HOSTILE = ("\\[\n\\boxed{{{0}}}\n\n", "\\[\\boxed{{{0}}} ", "$$\\boxed{{{0}}} ")
+Grader = Callable[..., Grade]
 N_PROCESSES = 2
 CPU_S = 20.0
 
@@ -70,21 +72,21 @@ def hostile(number: int) -> Response:
     return response(piece * (100 * 2 ** (number % 7)))
 
 
-def grade_all(numbers: Sequence[int]) -> float:
+def grade_all(numbers: Sequence[int], *, grade: Grader = lighteval.grade) -> float:
     """Grade ordinary answers here; return the processor seconds that it took."""
     started = time.process_time()
     for number in numbers:
-        lighteval.grade(BENCHMARK, problem(number), ordinary(number), cpu_s=CPU_S)
+        grade(BENCHMARK, problem(number), ordinary(number), cpu_s=CPU_S)
     return time.process_time() - started
 
 
-def in_a_process(before: Callable[[], None], numbers: Sequence[int]) -> float:
+def in_a_process(before: Callable[[], None], numbers: Sequence[int], *, grade: Grader = lighteval.grade) -> float:
     """Grade ordinary answers in a fork of this process, which is warm."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         before()
-        os.write(writing, str(grade_all(numbers)).encode())
+        os.write(writing, str(grade_all(numbers, grade=grade)).encode())
         os._exit(0)
     os.close(writing)
     os.waitpid(pid, 0)
@@ -109,6 +111,21 @@ def walls_table(n_answers: int, n_rounds: int) -> list[str]:
         fraction = 1.0 if name == "without walls" else statistics.median(ratios)
         lines.append(f"{name:<16}{1000 * statistics.median(found) / n_answers:>24.2f}{fraction:>12.3f}")
     return lines
+
+
+def graders_table(n_answers: int, n_rounds: int) -> list[str]:
+    """Compare the two rules, in turns."""
+    graders: dict[str, Grader] = {"lighteval": lighteval.grade, "strict": strict.grade}
+    seconds: dict[str, list[float]] = {name: [] for name in graders}
+    for grade in graders.values():
+        grade_all(range(20), grade=grade)
+    for round_ in range(n_rounds):
+        numbers = range(100 + round_ * n_answers, 100 + (round_ + 1) * n_answers)
+        for name, grade in graders.items():
+            seconds[name].append(in_a_process(lambda: None, numbers, grade=grade))
+    lines = [f"{n_answers} ordinary answers in one process, median of {n_rounds} rounds in turns", ""]
+    lines.append(f"{'--r1-grader':<16}{'processor s for 1,000 answers':>32}")
+    return lines + [f"{name:<16}{1000 * statistics.median(each) / n_answers:>32.2f}" for name, each in seconds.items()]
 
 
 async def _graded(pool: GradingPool, answers: Sequence[tuple[int, Response]]) -> list[Grade]:
@@ -145,7 +162,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--dry", action="store_true", help="write no table")
     asked = parser.parse_args()
-    lines = [machine_line("lighteval"), "", *walls_table(max(1, asked.answers // 5), asked.rounds), ""]
+    n_answers = max(1, asked.answers // 5)
+    lines = [machine_line("lighteval"), "", *graders_table(n_answers, asked.rounds), ""]
+    lines += [*walls_table(n_answers, asked.rounds), ""]
     lines += hostile_table(asked.answers)
     publish(Path(__file__).stem, lines, write=not asked.dry)
 
