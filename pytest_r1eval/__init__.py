@@ -2,8 +2,8 @@
 The gate that decides whether a reasoning model's checkpoint may ship.
 
 Public names are `evaluate` and the `RunReport` that it returns, for scripts and notebooks, and
-what another plugin needs to contribute benchmarks. What is slow to import is imported when
-somebody asks for it: every pytest on the machine imports this module.
+what another plugin needs to contribute benchmarks. What is slow to import is imported on
+first use: every pytest on the machine imports this module.
 """
 
 from __future__ import annotations

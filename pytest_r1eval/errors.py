@@ -11,7 +11,7 @@ class R1EvalError(Exception):
 
 
 class ModelError(R1EvalError):
-    """The checkpoint cannot be judged as it lies there: missing, incomplete, without a chat template."""
+    """The checkpoint is incomplete or unusable: missing, a part of it missing, or without a chat template."""
 
 
 class InstallationError(R1EvalError):
@@ -31,7 +31,7 @@ class BaselineError(R1EvalError):
 
 
 class LowerBaselineError(BaselineError):
-    """A baseline would become lower, and nobody has said why."""
+    """A baseline would become lower, and no reason was given."""
 
 
 class EngineError(R1EvalError):
@@ -83,6 +83,6 @@ class RehearsalError(R1EvalError):
 
 
 def in_one_line(error: BaseException) -> str:
-    """Name an error of somebody else's in one line: its type, and the beginning of what it says."""
+    """Name another package's error in one line: its type, and the beginning of its text."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

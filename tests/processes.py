@@ -144,7 +144,7 @@ def wait_for_none_with(variable: str, value: str) -> None:
 
     def gone() -> bool:
         for path in Path("/proc").glob("[0-9]*/environ"):
-            with suppress(OSError):  # ended meanwhile, or somebody else's
+            with suppress(OSError):  # ended meanwhile, or another user's
                 if entry in path.read_bytes().split(b"\0") and is_alive(int(path.parent.name)):
                     raise LookupError((path.parent / "cmdline").read_text())
         return True

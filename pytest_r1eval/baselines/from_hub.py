@@ -83,7 +83,7 @@ def _refusal(error: Exception, asked: _Place) -> str:
         ),
     }
     statuses = {
-        401: "the Hub does not take the token: expired or revoked; log in anew (hf auth login), or set HF_TOKEN",
+        401: "the Hub does not take the token: expired or revoked; log in again (hf auth login), or set HF_TOKEN",
         403: f"the token may not read {repo}; use one that may (huggingface.co/settings/tokens)",
     }
     for kind, reason in kinds.items():

@@ -77,7 +77,7 @@ def reference_for(benchmark: Benchmark | None, found: FoundBaseline, *, fingerpr
     Work out what a run with this fingerprint is compared with.
 
     Args:
-        benchmark: The benchmark's definition, which a published number needs; None where nobody has it.
+        benchmark: The benchmark's definition, which a published number needs; None where there is none.
         found: The baseline.
         fingerprint: The run's.
 
@@ -172,7 +172,7 @@ def tau_of(published: PublishedBaseline, benchmark: Benchmark, *, grader: str = 
         grader: What graded the run; only LightEval's is the harness of a number made with LightEval.
 
     Raises:
-        BaselineError: If nobody has measured it.
+        BaselineError: If it was not measured.
     """
     is_lighteval = published.harness is PublishedHarness.LIGHTEVAL and grader.startswith("lighteval")
     try:

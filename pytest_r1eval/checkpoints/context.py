@@ -43,7 +43,7 @@ def _factor(config: Mapping[str, object]) -> float:
 
 
 def _rope_parameters(config: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
-    """Return what is said of RoPE, under the newer or the older name, once for all layers or for each kind of them."""
+    """Return the RoPE settings, under the newer or the older name, once for all layers or for each kind of them."""
     found = config.get("rope_scaling") or config.get("rope_parameters")
     if not isinstance(found, Mapping):
         return

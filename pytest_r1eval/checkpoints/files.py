@@ -68,7 +68,7 @@ _BY_PRODUCTS = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileStamp:
     """
-    What the file system says of a file, which changes with every write and every replacement.
+    A file's status in the file system, which changes with every write and every replacement.
 
     A program can set the time of modification back, but not that of the last change of
     the inode, so a write in place that keeps size and time is seen, too.

@@ -39,7 +39,7 @@ _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """
-    A checkpoint as it lies there.
+    A checkpoint as it is stored.
 
     Attributes:
         model: What the engine is given: a folder or a Hub id.
@@ -99,7 +99,7 @@ def inspect_checkpoint(model: str, *, revision: str | None) -> Checkpoint:
     """
     try:
         return _inspected(model, revision=revision)
-    except (OSError, UnicodeDecodeError, RuntimeError) as error:  # RuntimeError: ~somebody who has no home here
+    except (OSError, UnicodeDecodeError, RuntimeError) as error:  # RuntimeError: ~user without a home here
         raise ModelError(
             f"--r1-model {model} cannot be read: {_first_line(error)}; expected a readable checkpoint's folder "
             "or a Hub id (org/name)"
@@ -148,7 +148,7 @@ def _from_folder(folder: Path) -> Checkpoint:
 
 
 def _refuse_adapter(folder: Path, *, name: str) -> None:
-    """Say of a folder that lacks a model whether it is an adapter."""
+    """Tell whether a folder without a model is an adapter."""
     if any((folder / file).is_file() for file in ADAPTER):
         raise ModelError(
             f"{name} holds an adapter (LoRA) without its model; expected a whole checkpoint: merge the adapter into "
@@ -265,7 +265,9 @@ def _json(path: Path, folder: Path) -> dict[str, object]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelError(f"{folder} is no checkpoint: {path.name} is missing; give the folder that holds it") from error
+        raise ModelError(
+            f"{folder} is not a checkpoint: {path.name} is missing; give the folder that holds it"
+        ) from error
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: {_first_line(error)}; expected a JSON object") from error
     if not isinstance(content, dict):

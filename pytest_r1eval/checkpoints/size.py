@@ -3,7 +3,7 @@ How large a model is: its parameters, its weights in memory, its KV cache per to
 
 Read from what a checkpoint says about itself, never from its weights: the
 safetensors index or headers where they give a number, else the sizes in its config.
-What nobody says stays None; a plan is refused for what is known alone.
+What is unknown stays None; a plan is refused only for what is known.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def model_size(
     Args:
         config: Its config.json.
         n_stored_parameters: What the index or the headers count; None if they do not.
-        n_stored_bytes: The weights as stored; None if nobody says.
+        n_stored_bytes: The weights as stored; None if unknown.
     """
     text = _text_part(config)
     dtype = _text(config, "dtype") or _text(config, "torch_dtype") or _text(text, "dtype") or _text(text, "torch_dtype")

@@ -36,7 +36,7 @@ def check_weights(folder: Path, weights: Sequence[Path]) -> None:
         weights: Its weight files, at least one.
 
     Raises:
-        ModelError: If a file is missing, empty, cut off or a pointer, or an adapter lies beside the model.
+        ModelError: If a file is missing, empty, cut off or a pointer, or an adapter is beside the model.
     """
     _refuse_pointers(folder)
     for path in weights:

@@ -56,7 +56,7 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        return math.nan  # in no range, so that whoever asked says what was expected
+        return math.nan  # in no range, so that the caller prints what was expected
 
 
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="print JSON, in fractions, for other programs")]

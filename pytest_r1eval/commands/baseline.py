@@ -146,7 +146,7 @@ def show_(name: Name, *, json: Json = False) -> int:
 
 @app.command()
 def diff(old: Name, new: Name, *, json: Json = False) -> int:
-    """Say what changed between two baseline files: numbers, and the problems that moved."""
+    """Print what changed between two baseline files: numbers, and the problems that moved."""
     from pytest_r1eval.baselines.diff import change_lines, changes
 
     found = changes(_file_of(old, must_exist=True)[1], _file_of(new, must_exist=True)[1])
@@ -187,7 +187,7 @@ def verify(
 
 
 def _place_of(name: str) -> Path:
-    """Say where a baseline lies, or would lie, as a file here."""
+    """Return where a baseline is, or would be, as a file here."""
     from pytest_r1eval.config.baseline_choice import File, OnHub
 
     match _choice_of(name):

@@ -10,7 +10,7 @@ from pytest_r1eval.commands.arguments import EXIT_FAILED, EXIT_PASSED, Json, sho
 
 
 def doctor(*, json: Json = False) -> int:
-    """Say what is installed, which GPUs, sandbox and data there are, and what to do; 1 if no run can be made here."""
+    """List packages, GPUs, sandbox, login and data, and what to do; exit code 1 if no run is possible here."""
     from pytest_r1eval.commands.doctor_checks import Standing, findings, is_fit
 
     found = list(findings(os.environ, folder=Path("data/evals")))

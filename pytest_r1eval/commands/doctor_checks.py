@@ -55,7 +55,7 @@ DATA_SETS: Mapping[str, str] = {
 
 
 class Standing(StrEnum):
-    """How a finding stands: GOOD, or MISSING where only some uses need it, or BAD where none can do without."""
+    """How good a finding is: MISSING where only some uses need it, BAD where no run works without it."""
 
     GOOD = "good"
     MISSING = "missing"
@@ -69,7 +69,7 @@ class Finding:
 
     Attributes:
         what: What it is.
-        standing: How it stands.
+        standing: How good it is.
         found: What is there.
         advice: What to do; None where nothing is to be done.
     """
@@ -186,7 +186,7 @@ def _disk(folder: Path) -> Finding:
 
 
 def _sandbox() -> Finding:
-    from pytest_r1eval.sandbox import Limits, Sandbox, SandboxLevel  # noqa: PLC0415 - not for whoever imports this
+    from pytest_r1eval.sandbox import Limits, Sandbox, SandboxLevel  # noqa: PLC0415 - slow, and seldom needed
 
     try:
         with Sandbox(Limits()) as sandbox:
@@ -211,7 +211,7 @@ def _hub_login(environ: Mapping[str, str]) -> Finding:
 
         if get_token() is None:
             return "not logged in"
-        return f"logged in as {HfApi().whoami().get('name', 'somebody')}"
+        return f"logged in as {HfApi().whoami().get('name', 'a user without a name')}"
 
     if _is_offline(environ):
         return Finding(what="Hub", standing=Standing.MISSING, found="HF_HUB_OFFLINE is set", advice="nothing is asked")
@@ -225,7 +225,7 @@ def _hub_login(environ: Mapping[str, str]) -> Finding:
 
 
 def _data_sets(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Ask whether each benchmark's data set can be read; where nobody answers, ask no more."""
+    """Ask whether each benchmark's data set can be read; after the first without an answer, stop."""
     what, elsewhere = "data sets", "give local copies with --r1-data; smoke and smoke_code need none"
     if _is_offline(environ):
         found = "not asked: HF_HUB_OFFLINE is set"
@@ -258,7 +258,7 @@ def _readable(repo: str) -> str:
 
 
 def _is_offline(environ: Mapping[str, str]) -> bool:
-    """Whether the Hub's client would ask nobody, by the names and words that it takes."""
+    """Whether the Hub's client is offline, by the names and words that it takes."""
     said = environ.get("HF_HUB_OFFLINE") or environ.get("TRANSFORMERS_OFFLINE") or ""
     return said.upper() in {"1", "ON", "YES", "TRUE"}
 
@@ -294,7 +294,7 @@ def _asked(question: Callable[[], str]) -> _Answer:
                 refusal = f"no answer ({type(error).__name__})"
                 return _Answer(refusal=refusal, remedy="check the network and HF_ENDPOINT", is_of_the_hub=False)
             case 401:
-                remedy = "set HF_TOKEN anew, or hf auth login"
+                remedy = "set HF_TOKEN again, or hf auth login"
                 return _Answer(refusal="the Hub does not take the token: expired or revoked", remedy=remedy)
             case 403 | 404:
                 return _Answer(refusal="the token may not read it, or there is none", remedy="set HF_TOKEN")

@@ -48,7 +48,7 @@ def power(  # noqa: PLR0913 - a command's options
     tasks: Tasks = None,
     json: Json = False,
 ) -> int:
-    """Say which falls a gate would catch, and what that would cost."""
+    """Print which falls a gate catches, and what that costs."""
     from pytest_r1eval.core.codec import to_json
     from pytest_r1eval.exams.catalog import build_catalog, names_of
     from pytest_r1eval.judging.power import POWER_REPORT, assumptions_for, power_report

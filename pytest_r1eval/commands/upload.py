@@ -34,7 +34,7 @@ def upload(  # noqa: PLR0913 - one argument an option
     ] = None,
     json: Json = False,
 ) -> int:
-    """Put a judged run on the Hub, or try a failed upload again; twice is once."""
+    """Upload a judged run to the Hub, or retry a failed upload; uploading it again does nothing."""
     from pytest_r1eval.upload.after_verdict import upload as uploaded_run
 
     try:  # what was wished for one repository need not be wished for another

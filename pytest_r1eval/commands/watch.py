@@ -22,7 +22,7 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="print the state and end, whether or not the run has")] = False,
     json: Json = False,
 ) -> int:
-    """Show how far a run is; as JSON, an object a line for each state."""
+    """Show how far a run is; with --json, one object a line for each state."""
     from pytest_r1eval.plugin import display
     from pytest_r1eval.runs.progress import seen_json, settled_line, standing_line
 

@@ -1,7 +1,7 @@
 """
-Which baseline is meant: `--r1-baseline`, `--r1-anchor` and what commands take, parsed at this one place.
+Which baseline is meant: `--r1-baseline`, `--r1-anchor` and arguments of commands, parsed here alone.
 
-Each prints as it was written. Whether there is such a baseline is found out where it is looked for.
+Each prints as it was written. The lookup, not the parser, finds whether the baseline exists.
 """
 
 from __future__ import annotations

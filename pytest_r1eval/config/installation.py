@@ -1,8 +1,8 @@
 """
-What is installed, and what of it does not fit: named before anything is drawn.
+The installed packages, and those that do not fit: named before anything is drawn.
 
 A package that does not fit shows itself late: as pages of torch's code in an engine's log,
-or as a grader that dies at its first answer. Versions and requirements tell it in
+or as a grader that dies at its first answer. Versions and requirements show it in
 milliseconds, so nothing is imported here. `misfits` takes them as values; `installed` reads them.
 """
 
@@ -141,7 +141,7 @@ def _torch_companions(packages: Mapping[str, Package]) -> Iterator[Misfit]:
 
 
 def _fits_torch(companion: Package, torch: Package) -> bool:
-    """Whether it was built for this torch: none of a GPU's beside a CPU's, and the version that it asks for."""
+    """Whether it was built for this torch: the same device, and the version that it asks for."""
     if torch.build == "cpu" and companion.build not in {None, "cpu"}:
         return False
     asked = [Requirement(line).specifier for line in companion.requires if Requirement(line).name == "torch"]
@@ -176,7 +176,7 @@ def _engine(packages: Mapping[str, Package]) -> Iterator[Misfit]:
 
 
 def _is_in(version: str, specifier: SpecifierSet) -> bool:
-    """Whether a version is in a range; a build from source that counts no releases is taken as it is."""
+    """Whether a version is in a range; a source build without a release number is accepted."""
     try:
         parsed = Version(version)
     except InvalidVersion:
@@ -198,7 +198,7 @@ def _requirements(distribution: metadata.Distribution) -> tuple[str, ...]:
 
 
 def _build(distribution: metadata.Distribution, name: str) -> str | None:
-    """Return what a package of torch's family was built for, from the file that its wheel has for it."""
+    """Return what a package of torch's family was built for, from a file in its wheel."""
     try:
         source = Path(str(distribution.locate_file(f"{name}/version.py"))).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

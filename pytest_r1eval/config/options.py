@@ -153,7 +153,7 @@ OPTIONS: tuple[Option, ...] = (
         phase="draw",
         subject="checkpoint",
         metavar="MODEL",
-        help="the checkpoint to judge, a folder or a Hub id; without it the plugin is silent",
+        help="the checkpoint to judge, a folder or a Hub id; without it the plugin does nothing",
     ),
     Option(name="revision", phase="draw", metavar="REV", help="Hub revision of the model"),
     Option(
@@ -437,7 +437,7 @@ OPTIONS: tuple[Option, ...] = (
         phase="upload",
         parse=values.repository,
         metavar="REPO",
-        help="upload the judged run to this data set on the Hub, privately; an organisation alone names it itself",
+        help="upload the judged run to this data set on the Hub, privately; an organisation alone has it named for you",
     ),
     Option(
         name="upload-when",
@@ -452,7 +452,7 @@ OPTIONS: tuple[Option, ...] = (
         is_flag=True,
         help="a failed upload is an error of the run, not a remark beside it",
     ),
-    Option(name="upload-public", phase="upload", is_flag=True, help="everybody may read what is uploaded"),
+    Option(name="upload-public", phase="upload", is_flag=True, help="make the upload public"),
     Option(
         name="upload-layout",
         phase="upload",
@@ -471,7 +471,7 @@ OPTIONS: tuple[Option, ...] = (
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Put every option into pytest's parser and ini file."""
+    """Add every option to pytest's parser and ini file."""
     group = parser.getgroup("r1eval", "r1eval: may this checkpoint ship?")
     for option in OPTIONS:
         _add_option(group, option)
@@ -505,14 +505,14 @@ def is_asked(config: pytest.Config) -> bool:
 
 
 def is_named(arguments: Iterable[str], environment: Mapping[str, str]) -> bool:
-    """Whether a command line or an environment names one of our options; cheap, and before anything is parsed."""
+    """Whether a command line or an environment names one of our options; cheap, before parsing."""
     return any(argument.startswith("--r1-") for argument in arguments) or any(
         option.dest.upper() in environment for option in OPTIONS
     )
 
 
 def given(config: pytest.Config, *phases: Phase) -> tuple[Option, ...]:
-    """Return which options of some phases stand on the command line itself, as flags."""
+    """Return which options of some phases the command line itself has, as flags."""
     return tuple(option for option in OPTIONS if option.phase in phases and config.getoption(option.dest) is not None)
 
 

@@ -107,7 +107,7 @@ class Settings:
 
     @property
     def gate(self) -> GateKind:
-        """How samples are drawn: a further attempt in full, as it is judged with earlier ones."""
+        """How samples are drawn: a further attempt is complete, because it is judged with earlier ones."""
         return GateKind.FIXED if self.fresh else self.asked_gate
 
     @property
@@ -162,7 +162,7 @@ def _refuse_hidden(config: pytest.Config, read: Reader) -> None:
 
 
 def _refuse_contradictions(settings: Settings) -> None:
-    """Refuse options that mean nothing together, or one alone."""
+    """Refuse options that contradict each other, or that need another one."""
     if settings.anchor is not None and settings.asked_gate is GateKind.SEQUENTIAL:
         raise pytest.UsageError(
             "--r1-anchor with --r1-gate sequential: looks are planned around one baseline; leave one of the two out"
@@ -173,7 +173,7 @@ def _refuse_contradictions(settings: Settings) -> None:
 
 
 def sampling_for(benchmark: Benchmark, settings: Settings, *, max_position: int | None) -> Sampling:
-    """Work out one benchmark's sampling: what was asked for, else its own default, within what the model can."""
+    """Return one benchmark's sampling: as asked for, else its own default, within the model's context."""
     default = Sampling()
     asked_length = settings.max_model_len or default.max_model_length
     return Sampling(

@@ -100,7 +100,7 @@ def non_negative_float(text: str) -> float:
 
 
 def fraction(text: str) -> float:
-    """Read a fraction of something that is not nothing."""
+    """Read a fraction above 0."""
     number = _number(text, float, "a number above 0 and at most 1")
     if not 0 < number <= 1:
         raise ValueError("a number above 0 and at most 1")
@@ -108,7 +108,7 @@ def fraction(text: str) -> float:
 
 
 def points(text: str) -> float:
-    """Read points as the fraction that they are; one that is rounded to nothing is refused as nothing is."""
+    """Read points as a fraction; one that rounds to 0 is refused as 0 is."""
     expected = "points above 0 and at most 100"
     found = _number(text, float, expected) / 100
     if not 0 < found <= 1:
@@ -151,7 +151,7 @@ def server_url(text: str) -> str:
         parts = urlsplit(found)
         port = parts.port
     except ValueError as error:
-        raise PrivateTextError(f"is no URL; expected {expected}") from error
+        raise PrivateTextError(f"is not a URL; expected {expected}") from error
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise PrivateTextError(
             f"carries more than an address; expected {expected}. The key is read from R1_SERVER_API_KEY"

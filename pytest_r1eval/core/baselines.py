@@ -1,5 +1,5 @@
 """
-What a checkpoint is compared with: numbers somebody published, counts we measured.
+What a checkpoint is compared with: published numbers, and counts that we measured.
 
 One JSON file per model, reviewed like code. Every key is required and an unknown one is an error; "not known" is an
 explicit null. Each range is stated once, in a field's annotation, for the constructor and for the file.
@@ -66,7 +66,7 @@ class PublishedSampling:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedBaseline:
     """
-    One number that somebody printed.
+    One published number.
 
     Attributes:
         benchmark: Our name of the benchmark, e.g. ``aime24``.
@@ -74,7 +74,7 @@ class PublishedBaseline:
         rounding_unit: The last printed digit's unit, as a fraction: 0.001 for 79.8 %.
         harness: What made the number.
         source: Document, repository and commit, in words.
-        date: When the source was published; None where nobody could tell.
+        date: When the source was published; None where that is unknown.
         sampling: None where the source does not state it.
         samples_per_problem: None where the source does not state it.
         note: What a reader should know besides; None for nothing.
@@ -175,7 +175,7 @@ class MeasuredBaseline:
         fingerprint: What the counts depend on.
         counts: Correct samples per problem, in the exam's order.
         health: Truncation, missing answers, tokens.
-        lineage: Where the checkpoint stands in its training; None if nobody said.
+        lineage: The checkpoint's place in its training; None if not given.
         history: Every time that the entry was replaced, oldest first.
         reason: What the person wrote who made it the baseline; None where nothing had to be written.
         correlation: rho, how far runs of the checkpoint move beyond sampling; None where one run alone was recorded.

@@ -97,7 +97,7 @@ class Benchmark:
         answers: What its answers are; None where no strict rule reads them, or where they are programs.
         revision: The Hub commit the data set is pinned to; None for local data.
         published_tau: SD of the difference between two harnesses on this benchmark, a fraction; None if unknown.
-        planning: Constants for planning; None where nobody has measured them.
+        planning: Constants for planning; None where they are not measured.
     """
 
     name: str
@@ -118,7 +118,7 @@ class Benchmark:
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise ValueError(f"{self.name}: {self.max_new_tokens} max new tokens; expected 1 or more")
         if not self.mark.isidentifier():
-            raise ValueError(f"{self.name}: mark {self.mark!r} is no Python identifier, so -m could not select it")
+            raise ValueError(f"{self.name}: mark {self.mark!r} is not a Python identifier, so -m could not select it")
 
     @property
     def has_rules(self) -> bool:
@@ -284,5 +284,5 @@ LIVECODEBENCH_WINDOWS: tuple[Benchmark, ...] = tuple(
 """
 LiveCodeBench's other windows, as LightEval 0.13.0 names them; ``lcb`` is v4_v5.
 
-Each is an exam of its own: nobody has published its spread, so nothing is planned for it in advance.
+Each is an exam of its own: its spread is not published, so nothing is planned for it in advance.
 """

@@ -2,7 +2,7 @@
 How a measured baseline may change: a higher number freely, a lower one on new evidence and with a reason.
 
 Lowering a reference after each flaky failure is a ratchet that only goes down. So a lower
-number needs samples that were not there when it was recorded, and somebody who says why; both stay in
+number needs samples that were not there when it was recorded, and a reason; both stay in
 the file, where a reviewer sees them.
 """
 
@@ -32,7 +32,7 @@ def recorded(file: BaselineFile, measured: MeasuredBaseline) -> BaselineFile:
 
 def kept(file: BaselineFile, measured: MeasuredBaseline, *, when: dt.datetime) -> BaselineFile:
     """
-    Return the file with a benchmark's entry from a gate's run, where nobody is asked for a reason.
+    Return the file with a benchmark's entry from a gate's run, where no reason is asked for.
 
     Args:
         file: The model's baselines.
@@ -54,7 +54,9 @@ def kept(file: BaselineFile, measured: MeasuredBaseline, *, when: dt.datetime) -
             f"baseline {100 * there.pass_at_1:.1f}; expected a number that is not lower. Lower it on purpose, with "
             "r1eval baseline bless RUN NAME --reason TEXT"
         )
-    return _replaced(file, there, measured, when=when, reason=f"asked anew: {differences}" if differences else None)
+    return _replaced(
+        file, there, measured, when=when, reason=f"asked another question: {differences}" if differences else None
+    )
 
 
 def blessed(file: BaselineFile, measured: MeasuredBaseline, *, when: dt.datetime, reason: str | None) -> BaselineFile:

@@ -2,7 +2,7 @@
 What a program is tested with: inputs and the outputs that are expected of them.
 
 A LiveCodeBench problem can have tens of megabytes of them, so a problem carries
-their digest alone. The digest is part of the exam's, and whoever grades looks the
+their digest alone. The digest is part of the exam's, and the grader looks the
 tests up by it.
 """
 

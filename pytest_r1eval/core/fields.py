@@ -17,7 +17,7 @@ from typing import Annotated, Any, Protocol, TypeAlias, Union, cast, get_args, g
 
 
 class Allowed(Protocol):
-    """What a field's annotation says of its values."""
+    """What a field's annotation states about its values."""
 
     def __contains__(self, value: Any) -> bool: ...  # noqa: ANN401 - a float or a text
     def expected(self, kind: type) -> str:
@@ -97,7 +97,7 @@ class FieldError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldKind:
-    """A field's annotation, taken apart: its type, whether it may be None, and what is said of its values."""
+    """A field's annotation, taken apart: its type, whether it may be None, and what it states about its values."""
 
     kind: Any
     is_optional: bool = False

@@ -1,4 +1,4 @@
-"""Where a checkpoint stands in its training: said by whoever trains, or read off its name."""
+"""A checkpoint's place in its training: given by the training, or read off its name."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Lineage:
     A checkpoint's place in a training.
 
     Attributes:
-        parent: ``org/name`` of the checkpoint it was trained from; None if nobody said.
-        step: Its training step; None if nobody said.
-        commit: The commit of the training code; None if nobody said.
+        parent: ``org/name`` of the checkpoint it was trained from; None if not given.
+        step: Its training step; None if not given.
+        commit: The commit of the training code; None if not given.
 
     Raises:
         ValueError: If the step is negative, or a text is empty.

@@ -27,7 +27,7 @@ class Measurement:
         fingerprint: What the counts depend on.
         counts: Correct samples per problem, in the exam's order.
         health: Truncation, missing answers, tokens.
-        lineage: Where the checkpoint stands in its training; None if nothing tells.
+        lineage: The checkpoint's place in its training; None if not given.
     """
 
     benchmark: str

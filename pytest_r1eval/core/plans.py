@@ -5,7 +5,7 @@ A round is a range of sample indices of *all* problems, so that a look at the en
 of a round never sees the short answers first. A unit is a few samples of one
 problem: fine enough that the last worker is not left alone for long, coarse
 enough that the engine's prefix cache sees the prompt again while it is warm.
-Units that follow each other are of different problems: whoever claims a few in a
+Units that follow each other are of different problems: a worker that claims a few in a
 row gets easy and hard ones, not all samples of the one with the longest answers.
 """
 

@@ -30,7 +30,7 @@ FIRST_WINDOW = 256
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
     """
-    What a server is given before it counts as gone.
+    Seconds that a silent server gets before it counts as gone.
 
     Attributes:
         timeout_s: For one response; 32,768 tokens at 10 tokens/s take 55 minutes.

@@ -153,7 +153,7 @@ def _from_pyproject(path: Path) -> list[Benchmark]:
     ours = tool.get("r1eval", {}) if isinstance(tool, dict) else None
     tables = ours.get("benchmark", []) if isinstance(ours, dict) else None
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise ExamError(f"{path}: tool.r1eval.benchmark is no array of tables; write [[tool.r1eval.benchmark]]")
+        raise ExamError(f"{path}: tool.r1eval.benchmark is not an array of tables; write [[tool.r1eval.benchmark]]")
     return [
         _from_table(table, where=f"{path}: benchmark {number}", folder=path.parent)
         for number, table in enumerate(tables, 1)

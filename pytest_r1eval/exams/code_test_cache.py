@@ -1,9 +1,9 @@
 """
-Where the tests of code benchmarks lie between runs: one compressed file per problem, named by its digest.
+Where the tests of code benchmarks are kept between runs: one compressed file per problem, named by its digest.
 
 They are the data set's, not a run's: LiveCodeBench v4_v5 has gigabytes of them, and
-a store that held them would be a copy per run. What is missing is written again by
-whoever builds the exam, and a file that was damaged is not believed.
+a store that held them would be a copy per run. What is missing is written again when
+the exam is built, and a damaged file is not used.
 """
 
 from __future__ import annotations

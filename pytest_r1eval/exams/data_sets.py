@@ -87,7 +87,7 @@ def _json_lines(path: Path) -> Iterator[Row]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise ExamError(
-                f"{path}: line {number} is no JSON ({error.msg}); expected one object a line. Copy the file anew"
+                f"{path}: line {number} is not JSON ({error.msg}); expected one object a line. Copy the file again"
             ) from error
         if not isinstance(row, dict):
             raise ExamError(f"{path}: line {number} is {type(row).__name__}; expected one JSON object a line")

@@ -131,6 +131,6 @@ class PromptTokenizer:
         if self.encode(text) != ids:
             raise ModelError(
                 f"{self._model}: its tokenizer does not give a prompt's own ids back from its text; expected the same "
-                "prompt whoever tokenizes it. Use a server that takes token ids (vLLM does)"
+                "prompt in every tokenizer. Use a server that takes token ids (vLLM does)"
             )
         return text

@@ -50,7 +50,7 @@ def task_names(path: Path) -> tuple[str, ...]:
         ) from error
     except (SyntaxError, ValueError) as error:
         raise ExamError(
-            f"{path}: is no Python ({in_one_line(error)}); expected a LightEval custom-task file"
+            f"{path}: is not Python ({in_one_line(error)}); expected a LightEval custom-task file"
         ) from error
     names = _literal_names(tree)
     return names if names is not None else _imported_names(path)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 MAX_CHARS = 300
 _QUERY = re.compile(r"(?<=\S)\?[^\s'\"]+")
-"""Of an address: storage is written to by addresses that are signed there, and whoever has one may write."""
+"""Of an address: storage is written to by addresses that are signed there, and each holder of one may write."""
 
 
 class Reply(Protocol):
@@ -33,12 +33,12 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def reply_behind(error: BaseException) -> Reply | None:
-    """Return the reply behind an error; None where nobody answered."""
+    """Return the reply behind an error; None without an answer."""
     return next((cause.response for cause in causes(error) if getattr(cause, "response", None) is not None), None)  # type: ignore[attr-defined]
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status behind an error; None where nobody answered."""
+    """Return the HTTP status behind an error; None without an answer."""
     reply = reply_behind(error)
     return None if reply is None else reply.status_code
 
@@ -50,7 +50,7 @@ def is_lapsed(reply: Reply) -> bool:
 
 def scrubbed(error: BaseException) -> str:
     """Name an error in one line, without the token and without what signs an address."""
-    from huggingface_hub import get_token  # noqa: PLC0415 - slow to import; whoever has an error of its has it already
+    from huggingface_hub import get_token  # noqa: PLC0415 - slow to import; where its error exists it is imported
 
     text = " ".join(f"{type(error).__name__}: {error}".split())
     token = get_token()

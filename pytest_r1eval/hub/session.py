@@ -27,7 +27,7 @@ def failure_to_reach(*, within_s: float = UNREACHABLE_S) -> Exception | None:
     """
     Ask the Hub for any answer, and return why there is none; None where it answers, whatever it says.
 
-    Another thread asks: looking up a name can be given no time. A client that may ask nobody (``HF_HUB_OFFLINE``)
+    Another thread asks: looking up a name can be given no time. A client that may not ask (``HF_HUB_OFFLINE``)
     is left to say so itself.
 
     Args:

@@ -2,9 +2,9 @@
 Several runs of one exam as one number.
 
 Runs under one fingerprint with distinct seeds are one longer run: their counts are
-added. What is left after that differs in its harness, and is pooled with the
-noise between harnesses estimated. Other questions are other numbers, and the same
-seed is the same evidence: both are refused.
+added. What is left differs in its harness, and is pooled with the noise between
+harnesses estimated. Runs of other questions, and runs that share a seed, are refused:
+they measure something else, or the same evidence twice.
 
 Equal fingerprints do not make runs alike: a config that was edited, a broken node or a
 model that moves from run to run leaves them further apart than sampling does. So Cochran's Q
@@ -208,7 +208,7 @@ def _from_group(benchmark: str, group: AddedRuns, *, n_samples: int) -> Aggregat
 
 
 def _disagreement(groups: Sequence[AddedRuns]) -> str | None:
-    """Say which runs of one fingerprint are no longer one run; None where all agree."""
+    """Name the runs of one fingerprint that disagree; None where all agree."""
     apart = [
         f"{' '.join(group.runs)} (Cochran's Q {group.spread.cochran_q:.3g} on {len(group.runs) - 1} "
         f"degrees of freedom, p = {group.spread.p_different:.2g})"
@@ -224,7 +224,7 @@ def _disagreement(groups: Sequence[AddedRuns]) -> str | None:
 
 
 def _group_warnings(groups: Sequence[AddedRuns]) -> tuple[str, ...]:
-    """Warn of runs of one fingerprint that are unlikely far apart, or unlikely alike."""
+    """Warn about runs of one fingerprint that are improbably far apart, or improbably alike."""
     warnings = list[str]()
     for group in groups:
         spread, names = group.spread, " ".join(group.runs)

@@ -1,9 +1,8 @@
 """
 Two results compared without an engine: stored runs with each other, or a run with a baseline.
 
-Every rule is the judge's own. What is different: nothing is written, and where
-there is nothing to compare with the answer is INVALID, because no run is going to
-be recorded as the next baseline.
+Every rule is the judge's own. Two things differ: nothing is written, and without
+a baseline the answer is INVALID, because this run will not be recorded as one.
 """
 
 from __future__ import annotations
@@ -88,7 +87,7 @@ class ShelfSource:
 
 def source_of(text: str, *, root: Path, model_name: str) -> Source:
     """
-    Tell whether a user means a run or a baseline.
+    Return what the argument names: a run or a baseline.
 
     Args:
         text: A run's folder, org/name, a baseline's JSON file, or ``published``.
@@ -108,7 +107,7 @@ def source_of(text: str, *, root: Path, model_name: str) -> Source:
     try:
         source.find("any")
     except BaselineError as error:
-        raise RunError(f"{text} is no run (it holds no {FILE_NAME}), and no baseline either: {error}") from error
+        raise RunError(f"{text} is neither a run (it holds no {FILE_NAME}) nor a baseline: {error}") from error
     return source
 
 
@@ -171,7 +170,7 @@ def compare(
 
 
 def _titled(result: GateResult, candidate: StoredRun) -> GateResult:
-    """Add how people call the problems that fell; without any the run is not opened again."""
+    """Add the titles of the problems that fell; without any the run is not opened again."""
     if result.fallen is None:
         return result
     with closing(RunReader.open(candidate.folder)) as store:
@@ -224,7 +223,7 @@ def _judged(run: CompleteRun, found: FoundBaseline, benchmark: Benchmark | None,
 
 
 def _part_of_an_exam(measured: Measurement, benchmark: Benchmark) -> Judgement | None:
-    """Refuse a run of a subset: a published number names no exam, but it is of all problems."""
+    """Refuse a run of a subset: a published number is of all problems."""
     n_problems = measured.counts.n_problems
     if benchmark.planning is None or benchmark.planning.n_problems == n_problems:
         return None

@@ -1,8 +1,8 @@
 """
 The verdict on a benchmark, from the run's store and a baseline.
 
-Nothing here depends on which process did the work or which items pytest ran: the
-plan says what there must be, and what is missing makes the verdict INVALID.
+The verdict does not depend on which process did the work or which items pytest ran: the
+plan lists what must be there, and what is missing makes the verdict INVALID.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Judge:
         return replace(result, grader=plan.grader, sandbox=sandbox, judgement=judgement, grader_differences=differences)
 
     def _with_health(self, result: GateResult, found: FoundBaseline | None) -> GateResult:
-        """Add what is judged and shown beside pass@1, where there is a pass@1, against what that was compared with."""
+        """Add health and diagnostics, where there is a pass@1, against its baseline."""
         k = result.samples_per_problem
         if k is None or result.judgement.estimate is None:
             return result
@@ -199,7 +199,7 @@ class Judge:
         return self._with_health(_with_samples(result, plan, tallies), found)
 
     def _sequential(self, plan: Plan, gate: SequentialGate) -> GateResult:
-        """Judge by the looks; the last one is taken here if the worker that would have is gone."""
+        """Judge by the looks; take the last one here if its worker is gone."""
         advance(self.store, plan.benchmark, gate, shortcut=True)
         number = self.run.n_looks(plan.benchmark)
         is_closed = self.run.state(plan.benchmark) is BenchmarkState.CLOSED
@@ -236,7 +236,7 @@ class Judge:
         return self._with_health(result, None if judgement.estimate is None else self.shelf.find(plan.benchmark))
 
     def _kept_of_looks(self, plan: Plan) -> _Keeping:
-        """Record a sequential run where that was asked for: one with every planned sample is as good as a fixed one."""
+        """Record a sequential run on request: with every planned sample it equals a fixed one."""
         if self.save_as is None:
             return _Keeping()
         tallies = self.run.tallies(plan.benchmark, k=plan.samples_per_problem)
@@ -254,7 +254,7 @@ class Judge:
     def _judged(
         self, benchmark: Benchmark, plan: Plan, tallies: tuple[ProblemTally, ...]
     ) -> tuple[GateResult, FoundBaseline | None]:
-        """Judge a fixed gate, and say against what; what is shown of its samples is added by the caller."""
+        """Judge a fixed gate, and return its baseline; the caller adds the counts of samples."""
         name, run = benchmark.name, complete_run(self.run, plan, tallies)
         if isinstance(run, Judgement):
             return GateResult(benchmark=name, judgement=run, baseline=None), None
@@ -296,7 +296,7 @@ class Judge:
 
     def _kept(self, run: CompleteRun, found: FoundBaseline | None, *, is_judged: bool) -> _Keeping:
         """
-        Record a run where that was asked for; where there is no baseline at all, keep it beside the run as a candidate.
+        Record a run on request; without any baseline, keep it beside the run as a candidate.
 
         Raises:
             LowerBaselineError: If it would lower a baseline and there is no verdict to say it beside.
@@ -328,7 +328,7 @@ class Judge:
         return _Keeping(recorded=self.shelf.record(fit, name=name))
 
     def _without_baseline(self, run: CompleteRun, kept: _Keeping) -> Judgement:
-        """Say of a run that there is nothing to compare with, and how it becomes what the next is compared with."""
+        """Judge a run that has nothing to compare with, and name the command that makes it a baseline."""
         name, refusal = run.measured.benchmark, kept.refusal
         if refusal is not None and refusal.verdict is Verdict.INVALID:
             return refusal
@@ -393,7 +393,7 @@ def decided(run: CompleteRun, found: FoundBaseline, *, benchmark: Benchmark | No
 
 
 def _by_origin(judgement: Judgement, run: CompleteRun, found: FoundBaseline) -> Judgement:
-    """Weigh a judgement by where the samples of both sides come from."""
+    """Change a judgement by the origin of both sides' samples."""
     if not isinstance(found.baseline, MeasuredBaseline):
         return judgement
     return weighed(judgement, ours=run.evidence, theirs=found.baseline.evidence)
@@ -414,7 +414,7 @@ def _with_samples(result: GateResult, plan: Plan, tallies: tuple[ProblemTally, .
 
 
 def is_same_question(measured: Measurement, found: FoundBaseline) -> bool:
-    """Whether a baseline was asked what the run was asked; a published number counts as such."""
+    """Whether a baseline answered the run's question; a published number counts as such."""
     if isinstance(found.baseline, PublishedBaseline):
         return True
     return not measured.fingerprint.question.differences(found.baseline.fingerprint.question)
@@ -466,7 +466,7 @@ def compared(
 
 def weighed(judgement: Judgement, *, ours: Evidence, theirs: Evidence) -> Judgement:
     """
-    Return a judgement with what the origin of the samples makes of it.
+    Return a judgement, changed by the origin of the samples.
 
     The same evidence twice decides nothing and never passes, whatever the rule lets through.
 
@@ -530,7 +530,7 @@ def with_diagnostics(
 
 
 def with_titles(result: GateResult, run: RunReader) -> GateResult:
-    """Add how people call the problems that fell; nothing where none did."""
+    """Add the titles of the problems that fell."""
     if result.fallen is None or not result.fallen.problems:
         return result
     titles = {problem.id: problem.title for problem in run.exam(result.benchmark).problems}

@@ -5,7 +5,7 @@ What a gate can see before a token is spent: falls it catches, samples it needs,
 
 The numbers come from a measured baseline where one is named, and from the
 benchmark's planning constants otherwise; those are called assumed wherever they
-are shown, because a gate's promise is worth no more than its inputs.
+are shown, because a gate is only as good as its inputs.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from pytest_r1eval.stats.tests import Design, Published, minimum_detectable_effe
 from pytest_r1eval.stats.verdicts import GateRule, Tau, described_fall, impossible_fall, margin_is_resolved, points
 
 NEEDED_DROPS = (0.02, 0.03, 0.05)
-"""Falls whose samples are worked out: from the finest that a release note argues about to one nobody would ship."""
+"""Falls whose samples are worked out: from the finest that a release note argues about to one that is never shipped."""
 
 COST_DROPS = (0.02, 0.05, 0.10)
 """Falls whose cost is worked out: below the margin, at it, and a broken model."""
@@ -58,7 +58,7 @@ class Assumptions:
         paired: Whether the baseline has per-problem counts.
         baseline: Where the baseline was found, for people; None where one is only assumed.
         within_variance_is_assumed: Whether W is a planning constant, not measured.
-        n_baseline_samples_is_assumed: Whether nobody has drawn, or stated, the baseline's samples.
+        n_baseline_samples_is_assumed: Whether the baseline's samples are neither drawn nor stated.
         reference: The baseline's counts, or the published number; None where a baseline is only assumed.
     """
 
@@ -82,7 +82,7 @@ class Assumptions:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeededSamples:
     """
-    How many candidate samples per problem a fall asks for; None where no number suffices.
+    Candidate samples per problem that catch a fall; None where no number suffices.
 
     Attributes:
         drop: The fall, a fraction.
@@ -178,7 +178,7 @@ def assumptions_for(
     tau: float | None = None,
 ) -> Assumptions:
     """
-    Work out what a benchmark's comparison is planned with.
+    Return what a benchmark's comparison is planned with.
 
     Args:
         benchmark: The benchmark.
@@ -280,7 +280,7 @@ def power_report(
     drops: Sequence[float] | None = None,
 ) -> PowerReport:
     """
-    Work out what a gate can see.
+    Return what a gate can see.
 
     Args:
         benchmark: The benchmark's name.
@@ -385,7 +385,7 @@ def outlook_lines(
     anchor: BaselineShelf | None = None,
 ) -> Iterator[str]:
     """
-    Say for each benchmark which fall its gate would catch, or why that is not known yet.
+    Print for each benchmark which fall its gate catches, or why that is not known yet.
 
     Args:
         benchmarks: What is going to be judged.

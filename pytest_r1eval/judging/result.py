@@ -1,5 +1,5 @@
 """
-What a gate's verdict is: the value that the judge makes and everything else reads, and its form in files.
+A gate's verdict: the value that the judge makes and everything else reads, and its form in files.
 
 A result has no dependency on the judge: reports, uploads and the ledger read stored verdicts without one.
 """
@@ -42,7 +42,7 @@ class ReferenceVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProblemTitle:
-    """How people call a problem; see `Problem.title`."""
+    """A problem's name for people; see `Problem.title`."""
 
     problem_id: str
     title: str
@@ -128,12 +128,12 @@ class GateResult:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether nothing speaks against the responses; where they cannot be judged, nothing does."""
+        """Whether the responses are healthy; those that cannot be judged count as healthy."""
         return self.health is None or self.health.passes
 
 
 def false_alarm(results: Sequence[GateResult]) -> float | None:
-    """Return at most how often an unchanged model turns a run's gates red, health included; None for a single gate."""
+    """Return a bound on how often an unchanged model turns a run's gates red, health included; None for one gate."""
     judged = [result for result in results if result.judgement.sigmas is not None]
     if len(judged) < 2:
         return None

@@ -38,7 +38,7 @@ LEDGER_NAME = "ledger.jsonl"
 
 
 class Event(StrEnum):
-    """What a line says of a run."""
+    """What a line records about a run."""
 
     BEGUN = "begun"
     JUDGED = "judged"
@@ -55,7 +55,7 @@ class Entry:
         question: What was asked of which weights, whatever the rule.
         subset: How many problems were asked for; None for all.
         benchmark: The benchmark.
-        run: The run's folder, relative to the ledger's where it lies below it.
+        run: The run's folder, relative to the ledger's where it is below it.
         attempt: Which attempt at the question it is, from 1.
         seed: The run's seed.
         when: ISO date and time, UTC.

@@ -1,12 +1,12 @@
 """
-What a run asks the ledger before it draws, and what it tells it afterwards.
+What a run asks the ledger before it draws, and what it writes into it afterwards.
 
-Before: a question that has its verdict is answered by it, an interrupted or INVALID run is gone on with, and only
-what is left is drawn. Afterwards: which attempt a verdict is of, and whose samples it rests on.
+Before: the ledger answers a question that has its verdict; an interrupted or INVALID run is continued, and only
+what is missing is drawn. Afterwards: which attempt a verdict belongs to, and whose samples it rests on.
 
 A machine's slice and a replay of a recorded run ask nothing: a slice is judged with the merged run, and a recording
 gives the same verdict each time. (``--r1-engine-arg ledger=true`` lets a replay ask, as a rehearsal.) A stored run
-that is judged by ``--r1-judge-only`` is told of and never refused.
+that ``--r1-judge-only`` judges is recorded and never refused.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from pytest_r1eval.sampling.open_run import seed_of
 
 
 def keeps_ledger(settings: Settings) -> bool:
-    """Whether what is drawn is told to the ledger; a replay only where it is asked to."""
+    """Whether what is drawn enters the ledger; a replay only on request."""
     return engine_named(settings.engine).keeps_ledger(settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inquiry:
     """
-    What the ledger says of one benchmark, before anything is drawn.
+    What the ledger knows about one benchmark, before anything is drawn.
 
     Attributes:
         benchmark: Its name.
@@ -63,12 +63,12 @@ class Inquiry:
 
     @property
     def answer(self) -> Entry | None:
-        """The verdict that is there; None where there is something to draw."""
+        """The stored verdict; None where samples are to be drawn."""
         return None if self.is_fresh or not self.known.verdicts else self.known.verdicts[-1]
 
     @property
     def goes_on(self) -> Entry | None:
-        """The run to go on with: an interrupted one, or an INVALID one unless another attempt is asked for."""
+        """The run to continue: an interrupted one, or an INVALID one unless another attempt is asked for."""
         if self.answer is not None or (self.is_fresh and self.known.is_invalid):
             return None
         return self.known.unfinished
@@ -111,7 +111,7 @@ class Desk:
         return {name: asked_of(self.catalog[name], self.settings, self.checkpoint) for name in names}
 
     def inquire(self, names: Sequence[str], *, run: Path) -> dict[str, Inquiry]:
-        """Ask of each benchmark; nothing where the user named a run to go on with, or no ledger is kept."""
+        """Look each benchmark up; nothing where the user named a run to continue, or no ledger is kept."""
         if self.settings.slice is not None or (self.settings.resume is not None and not self.settings.goes_on):
             return {}
         asked = self.asked(names)
@@ -175,7 +175,7 @@ class Desk:
         return seed
 
     def begin(self, inquiries: Sequence[Inquiry], *, run: Path, seed: int) -> None:
-        """Tell the ledger what is going to be drawn; a run that goes on is there already."""
+        """Write into the ledger what will be drawn; a continued run is there already."""
         own = self.ledger.name_of(run)
         begun = [inquiry for inquiry in inquiries if inquiry.goes_on is None or inquiry.goes_on.run != own]
         self.ledger.append(
@@ -197,7 +197,7 @@ class Desk:
         self, store: RunReader, names: Sequence[str], *, asked: Mapping[str, Asked], family: Sequence[str]
     ) -> dict[str, Standing]:
         """
-        Say of each benchmark of a run that is about to be judged which attempt it is.
+        Return which attempt each benchmark is of a run that is about to be judged.
 
         Args:
             store: The run.
@@ -247,7 +247,7 @@ class Desk:
 
     def stored(self, inquiry: Inquiry, answer: Entry) -> GateResult:
         """
-        Return the verdict that is there, marked as such.
+        Return the stored verdict, marked as such.
 
         Raises:
             StoreError: If it cannot be read.
@@ -259,7 +259,7 @@ class Desk:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from drawing the same at the same moment."""
+        """Keep other processes from drawing the same question at the same time."""
         if self.settings.judge_only is not None or not keeps_ledger(self.settings):
             yield
             return
@@ -277,7 +277,7 @@ class _Keyed:
 
 
 def _countable(earlier: Sequence[Measurement], *, seed: int, found: FoundBaseline | None) -> tuple[Measurement, ...]:
-    """Return what may be added to a run: nothing that was drawn with its seed, and nothing that is in the baseline."""
+    """Return what may be added to a run: nothing drawn with its seed, and nothing that the baseline holds."""
     baseline = None if found is None else found.baseline
     theirs = baseline.evidence if isinstance(baseline, MeasuredBaseline) else None
     fit = [one for one in earlier if theirs is None or not one.evidence.overlaps(theirs)]
@@ -291,7 +291,7 @@ class Standing:
 
     Attributes:
         entry: Its line in the ledger, before the verdict.
-        attempts: What is said of it.
+        attempts: Which attempt it is, for reports.
         added: What earlier attempts measured, whose samples count too; none where they share its seed.
     """
 

@@ -1,5 +1,5 @@
 """
-A run's progress on a terminal, beside pytest's own output and never in it.
+A run's progress on a terminal, outside pytest's own output.
 
 Three things write to the screen at the same time: pytest, its capture, and this.
 So the stream is a duplicate of the terminal's, taken while nothing is captured,
@@ -67,7 +67,7 @@ class Display(Protocol):
 
 class Lines:
     """
-    Whole lines, now and then and at the end of each benchmark: for logs and pipes.
+    Whole lines, at intervals and at the end of each benchmark: for logs and pipes.
 
     Args:
         stream: Where they go; not closed.
@@ -93,7 +93,7 @@ class Lines:
         self._has_legend = False
 
     def show(self, seen: Sequence[Seen], *, at_s: float) -> None:
-        """Write the benchmarks that have ended, and all that go on if it is time."""
+        """Write the benchmarks that have ended, and the running ones if it is time."""
         self._shown_at_s = at_s if self._shown_at_s is None else self._shown_at_s
         ended = [one.standing for one in seen if one.standing.is_settled]
         lines = [settled_line(standing) for standing in ended if standing.benchmark not in self._settled]
@@ -124,7 +124,7 @@ class Lines:
 
 class JsonLines:
     """
-    An object a line, at the first look and now and then: for programs.
+    One object a line, at the first look and at intervals: for programs.
 
     Args:
         stream: Where they go; not closed.
@@ -149,7 +149,7 @@ class JsonLines:
 
 class Table:
     """
-    A table in the last rows of a terminal, which are reserved while it is there.
+    A table in the last rows of a terminal, which it reserves.
 
     Args:
         stream: The terminal; not closed.
@@ -194,7 +194,7 @@ class Table:
 
 
 def _reserving(n_lines: int, n_rows: int) -> str:
-    """Scroll up by what is needed (ESC D keeps the column), then keep everybody else off the last rows."""
+    """Scroll up as far as needed (ESC D keeps the column), then reserve the last rows."""
     return "\x1bD" * n_rows + (f"\x1b[{n_rows}A" if n_rows else "") + f"\x1b7\x1b[1;{n_lines - n_rows}r\x1b8"
 
 
@@ -295,7 +295,7 @@ class Cursor:
 
 class LiveProgress:
     """
-    A thread that shows how far a run is while pytest goes on, and can neither hold it up nor fail it.
+    A thread that shows a run's progress, and can neither delay pytest nor fail it.
 
     Args:
         run: The run's folder, which holds a store.
@@ -398,7 +398,7 @@ def watch(
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[Seen, ...]:
     """
-    Show a run that another process works on until it is finished: all settled, all judged.
+    Show another process's run until every benchmark of it is settled and judged.
 
     Returns:
         How each benchmark ended.
@@ -424,7 +424,7 @@ def is_finished(seen: Sequence[Seen]) -> bool:
 
 def look_once(run: Path) -> tuple[Seen, ...]:
     """
-    Look at a run a single time, which shows no rates.
+    Look at a run once; one look shows no rates.
 
     Raises:
         StoreError: If there is no run, or it cannot be read.

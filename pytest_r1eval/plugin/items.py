@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from _pytest._code.code import ExceptionInfo
 
 ANCHOR = Path(__file__).parent / "benchmarks.r1eval"
-"""The file that stands for all benchmarks; pytest collects files, not ideas."""
+"""The file that represents all benchmarks; pytest collects files, not ideas."""
 ROOT_ID = "r1eval"
 WORKER_LOST = "worker lost"
 """The outcome of a shard whose worker died under it."""
@@ -87,7 +87,7 @@ class BenchmarkCollector(pytest.File):
 
 class ShardItem(pytest.Item):
     """
-    A worker's part of a benchmark: done when no worker has a unit of it left.
+    A worker's part of a benchmark; it passes when no worker has a unit of the benchmark left.
 
     It carries the attributes that conftests and plugins read of pytest's own items, as `DoctestItem` does. It asks
     for no fixture: an autouse fixture is written for tests, and a shard is hours of an engine's work.
@@ -118,13 +118,13 @@ class ShardItem(pytest.Item):
         excinfo: ExceptionInfo[BaseException],
         style: str | None = None,  # noqa: ARG002 - pytest's signature
     ) -> str | TerminalRepr:
-        """Show our own errors as the sentence they are."""
+        """Show our own errors as one sentence."""
         if isinstance(excinfo.value, R1EvalError):
             return printable(str(excinfo.value))
         return super().repr_failure(excinfo)
 
     def reportinfo(self) -> tuple[Path | str, int | None, str]:
-        """Show the benchmark, not the file behind it; pytest asks for a line of every item that a mark skips."""
+        """Show the benchmark instead of its file; pytest asks for the line of every skipped item."""
         return self.config.rootpath / ROOT_ID, 0, self.name
 
 
@@ -135,7 +135,7 @@ def registered_marks(config: pytest.Config) -> frozenset[str]:
 
 def exemptions(config: pytest.Config) -> Iterator[pytest.MarkDecorator]:
     """
-    Yield the marks that free a shard from what other plugins ask of a test.
+    Yield the marks that exempt a shard from other plugins' rules for tests.
 
     A time limit of a test would end hours of an evaluation (``--r1-timeout`` is its own), and without
     sockets no engine starts.
@@ -149,7 +149,7 @@ def exemptions(config: pytest.Config) -> Iterator[pytest.MarkDecorator]:
 
 def show_ids(config: pytest.Config) -> None:
     """
-    Let pytest print our node ids as they are, however far below rootdir the user is.
+    Let pytest print our node ids unchanged, at any depth below rootdir.
 
     It takes what is before the ``::`` for a file and prints it relative to the user's folder, as in
     ``../r1eval::aime24``: another id on each machine.
@@ -188,7 +188,7 @@ class Ending(Enum):
 
 def red(message: str) -> ReprExceptionInfo:
     """
-    Return what a red gate says in pytest's own form, which other plugins take apart.
+    Return a red gate's text in pytest's own form, which other plugins parse.
 
     All of it is shown where failures are; its first line is the message where pytest or a plugin wants one. A report
     whose text is a plain string has no first line: in CI, and under ``-vv``, pytest repeats every line of it in its
@@ -208,7 +208,7 @@ def gate_reports(
     properties: tuple[tuple[str, str], ...] = (),
 ) -> Iterator[pytest.TestReport]:
     """
-    Make the reports of one gate, as pytest would of a test.
+    Make the reports of one gate, as pytest makes a test's.
 
     Args:
         benchmark: The benchmark that was judged.
@@ -222,7 +222,7 @@ def gate_reports(
 
 
 def upload_reports(ending: Ending, *, message: str) -> Iterator[pytest.TestReport]:
-    """Make the reports of an upload that the run's exit code depends on."""
+    """Make the reports of an upload that decides the exit code too."""
     yield from _reports("upload", ending, message=message, marks=())
 
 

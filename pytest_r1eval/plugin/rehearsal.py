@@ -1,8 +1,8 @@
 """
-A pytest plugin that checks a run and ends: `-p pytest_r1eval.plugin.rehearsal`.
+A pytest plugin that checks a run and exits: `-p pytest_r1eval.plugin.rehearsal`.
 
-It is pytest's own command line that is parsed, so every option means what it will mean in the run, those of
-other plugins included. No session begins: nothing is collected, drawn or written.
+It parses pytest's own command line, so every option means what it means in the run, other plugins' included.
+No session starts: nothing is collected, drawn or written.
 """
 
 from __future__ import annotations

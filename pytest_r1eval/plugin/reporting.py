@@ -146,7 +146,7 @@ class Reporting:
             terminal.write_line(line)
 
     def _judged(self, selection: Selection, desk: Desk) -> tuple[GateResult, ...]:
-        """Judge what was drawn, and tell the ledger."""
+        """Judge what was drawn, and write the verdicts into the ledger."""
         from pytest_r1eval.judging.judge import Judge  # noqa: PLC0415 - imports the statistics
 
         with closing(Store.open(self._run)) as store:
@@ -172,7 +172,7 @@ class Reporting:
         return results
 
     def _regrade(self, store: Store, selection: Selection) -> None:
-        """Let `--r1-grader` grade a stored run's programs again, and say so."""
+        """Grade a stored run's programs again by `--r1-grader`, and report that."""
         from pytest_r1eval.judging.regrade import regrade  # noqa: PLC0415 - only where it is asked for
 
         regraded = regrade(
@@ -230,7 +230,7 @@ class Reporting:
         )
 
     def _tell_github(self) -> None:
-        """Put the table on the job's summary page and annotate what is not green; elsewhere nothing happens."""
+        """On GitHub, put the table on the job's summary page and annotate what is not green."""
         from pytest_r1eval.reports.github import workflow_commands, write_summary  # noqa: PLC0415 - the same
         from pytest_r1eval.upload.after_verdict import noted  # noqa: PLC0415 - imports the statistics
 
@@ -258,7 +258,7 @@ class Reporting:
             self._emit(result.benchmark, "health", items.Ending.SKIPPED, lines)
 
     def _report(self, result: GateResult) -> None:
-        """Emit the two reports of a benchmark, as pytest would of two tests."""
+        """Emit the two reports of a benchmark, as pytest does for two tests."""
         from pytest_r1eval.reports.appearance import JUnit, appearance_of  # noqa: PLC0415 - imports the statistics
         from pytest_r1eval.reports.properties import properties_of  # noqa: PLC0415
         from pytest_r1eval.reports.terminal import gate_lines, health_lines  # noqa: PLC0415

@@ -67,7 +67,7 @@ class _Setup:
 
 def settle(config: pytest.Config, parser: pytest.Parser, args: list[str]) -> None:
     """
-    Replace a rootdir and ini file that pytest found by the value of an option; otherwise do nothing.
+    Replace a rootdir and ini file that pytest derived from an option's value; otherwise do nothing.
 
     Args:
         config: pytest's configuration, before the first conftest is loaded.
@@ -126,7 +126,7 @@ def _replace(config: pytest.Config, parser: pytest.Parser, setup: _Setup) -> Non
 
 
 def _unload(manager: pytest.PytestPluginManager, names: Iterable[str]) -> None:
-    """Let plugins go that the wrong file named, but those that are loaded wherever they are installed."""
+    """Unregister plugins that the wrong file named, except those that load by being installed."""
     installed = {point.name for point in metadata.entry_points(group="pytest11")}
     for name in names:
         if name not in installed and manager.has_plugin(name):
@@ -156,7 +156,7 @@ def _forget(paths: list[str], forgotten: Iterable[str]) -> None:
 def _refusal(
     config: pytest.Config, setup: _Setup, given: Sequence[str], *, known: argparse.Namespace, reason: str
 ) -> pytest.UsageError:
-    """Say which file was read, which one was meant, and what to write."""
+    """Name the file that was read, the one that was meant, and what to write."""
     joined = [
         f"{option}={value}"
         for option, value in pairwise(given)

@@ -2,8 +2,8 @@
 What one pytest process does in a run: works, judges, or both; what its end consists of is `reporting`'s.
 
 Alone, a process works and judges. Under xdist the controller judges and the workers
-work; they share nothing but the run's folder. The judge never asks who did what:
-it knows which benchmarks were selected, and the store knows the rest.
+work; they share nothing but the run's folder. The judge does not depend on who did what:
+it knows which benchmarks were selected, and the store holds the rest.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ ORPHAN_POLL_S = 0.5
 
 
 class Role(Enum):
-    """Which part of a run a process plays."""
+    """A process's part in a run."""
 
     ALONE = auto()
     CONTROLLER = auto()
@@ -60,7 +60,7 @@ class Role(Enum):
 
     @property
     def judges(self) -> bool:
-        """Whether the verdict is this process's to give."""
+        """Whether this process judges."""
         return self is not Role.WORKER
 
 
@@ -134,7 +134,7 @@ class RunSession:
         return {name: spec for name, spec in self._catalog.items() if name not in windows or self._settings.judge_only}
 
     def pytest_report_header(self) -> list[str]:
-        """Say what is judged and where the run is kept."""
+        """Return header lines: what is judged, and where the run is kept."""
         lines = [f"r1eval: {self._checkpoint.name} ({self._checkpoint.model})"]
         lines.append("r1eval: judged before, nothing is drawn" if self._is_answered else f"r1eval: run {self._run}")
         if self._settings.goes_on:
@@ -170,13 +170,13 @@ class RunSession:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
-        """Begin the run as soon as the first worker knows what is selected."""
+        """Start the run as soon as the first worker knows what is selected."""
         if not self._selection.names:
             self._begin(list(ids))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:  # noqa: ANN401 - xdist is untyped
-        """Hand a dead worker's units to the living at once; its lease would run for a minute."""
+        """Free a dead worker's units for the others at once; its lease would last a minute."""
         self._places.leave(node.gateway.id)
         if self._selection.names and self._settings.judge_only is None:
             # An error here is the judge's to say: it reads the same file.
@@ -185,7 +185,7 @@ class RunSession:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:  # noqa: ANN401
-        """Run a dead worker's shard again; whether a sample is missing is the judge's to say, not the crash's."""
+        """Run a dead worker's shard again; the judge, not the crash, decides whether a sample is missing."""
         if items.benchmark_of(crashitem) is None:
             return
         with suppress(NotImplementedError):  # loadscope and its kin hand it on by themselves
@@ -194,21 +194,21 @@ class RunSession:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
-        """Count a shard that lost its worker as that: no failure, no pass."""
+        """Count a shard that lost its worker as lost: neither failed nor passed."""
         return ("worker lost", "L", "WORKER LOST") if report.outcome == items.WORKER_LOST else None
 
     # Running
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        """Run a shard in this process and once, where a plugin would fork tests or run them again."""
+        """Run a shard once, in this process, even where a plugin forks tests or reruns them."""
         if not isinstance(item, items.ShardItem):
             return None
         return runner.pytest_runtest_protocol(item, nextitem)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
-        """Judge after the last item, whatever ended the loop but a Ctrl-C; under xdist, work until nothing is left."""
+        """Judge after the last item, except after a Ctrl-C; under xdist, work until nothing is left."""
         if self._config.option.collectonly:
             return (yield)
         if self._role is Role.WORKER:
@@ -242,12 +242,12 @@ class RunSession:
             self._is_counted = True
 
     def pytest_sessionfinish(self) -> None:
-        """Give the device and the leases back."""
+        """Release the device and the leases."""
         if self._worker is not None:
             self._worker.stop()
 
     def pytest_unconfigure(self) -> None:
-        """Let others have the run."""
+        """Release the run."""
         if self._lock is not None:
             self._lock.release()
 
@@ -281,7 +281,7 @@ class RunSession:
             self._progress = start_progress(self._config, self._run, benchmarks=self._selection.drawn)
 
     def _choice(self) -> str:
-        """Return the options that chose what is run."""
+        """Return the options that selected the benchmarks."""
         option = self._config.option
         keyword = f" with -k {option.keyword!r}" if option.keyword else ""
         deselected = " with --deselect" if option.deselect else ""
@@ -329,7 +329,7 @@ class RunSession:
                 self._desk.begin(inquiries, run=self._run, seed=store.header.seed)
 
     def _work(self) -> Work:
-        """Return who works on a shard: the engine; nothing works where the question has its verdict."""
+        """Return what works on a shard: the engine, or nothing where the question has its verdict."""
         if not (self._run / FILE_NAME).is_file():
             return StoredWork()
         with closing(RunReader.open(self._run)) as run:
@@ -405,7 +405,7 @@ def stop_when_orphaned(worker: Worker, parent: int) -> None:
 
 class OpenWork:
     """
-    The work of a run that draws only what has no verdict yet.
+    The work of a run that draws only benchmarks without a verdict.
 
     Args:
         selected: The benchmarks that the run is about.
@@ -417,7 +417,7 @@ class OpenWork:
         self._start = start
 
     def finish(self, benchmark: str) -> None:
-        """Wait until a benchmark has no unit left; one that the run is not about has its verdict."""
+        """Wait until a benchmark has no unit left; one that this run does not draw has its verdict."""
         if benchmark in self._selected:
             self._start().finish(benchmark)
 
@@ -430,7 +430,7 @@ class StoredWork:
 
 
 def role_of(config: pytest.Config) -> Role:
-    """Tell which part this process plays."""
+    """Return this process's part."""
     if hasattr(config, "workerinput"):
         return Role.WORKER
     return Role.CONTROLLER if config.getoption("dist", default="no") != "no" else Role.ALONE

@@ -39,7 +39,7 @@ _CHECKPOINT = pytest.StashKey[Checkpoint]()
 
 def auto_workers(config: pytest.Config) -> int:
     """
-    Return what ``-n auto`` means: the engines that pay on this machine, not its CPUs.
+    Return the number behind ``-n auto``: the engines that this machine keeps busy, not its CPUs.
 
     A server, a replay and a stored run load nothing here, and one worker keeps them busy.
 
@@ -140,7 +140,7 @@ def _after_inquiry(
     config: pytest.Config, settings: Settings, *, catalog: dict[str, Benchmark], checkpoint: Checkpoint
 ) -> tuple[Settings, dict[str, Inquiry]]:
     """
-    Ask the ledger before anything is drawn; an interrupted or INVALID run is gone on with in its folder.
+    Ask the ledger before anything is drawn; an interrupted or INVALID run is continued in its folder.
 
     What -m selects is guessed from the marks that it names, because xdist's workers are told the folder before they
     collect. The session asks again once it knows; a guess that was wrong draws nothing that has its verdict.
@@ -167,7 +167,7 @@ NEXT_RUN = "99999999-999999"
 
 def _forgive_dead_engines(config: pytest.Config) -> None:
     """
-    Let no user's ``filterwarnings = error`` turn a run red for what an engine that died left open.
+    Keep a user's ``filterwarnings = error`` from turning a run red for what a dead engine left open.
 
     The garbage collector finds it at any time: in an item, where pytest applies the
     ini file's filters, or at the end, where those of the session's start hold.
@@ -223,7 +223,7 @@ def _check_marks(config: pytest.Config, catalog: dict[str, Benchmark]) -> None:
 
 
 def _needs(settings: Settings) -> Needs:
-    """Say what this machine has to have for a run: a stored one nothing, and an engine elsewhere the grader alone."""
+    """Return what a run needs on this machine: nothing for a stored run, the grader alone for an engine elsewhere."""
     if settings.judge_only is not None:
         return Needs(engine=False, grader=settings.regrades)
     engine = engine_named(settings.engine)
@@ -258,13 +258,13 @@ def _check_slice(settings: Settings) -> None:
         )
     if settings.save_baseline is not None:
         raise pytest.UsageError(
-            f"--r1-slice {settings.slice} with --r1-save-baseline: a slice is no score; "
+            f"--r1-slice {settings.slice} with --r1-save-baseline: a slice has no score; "
             "record it where the merged run is judged, with --r1-judge-only"
         )
 
 
 def _check_judging(config: pytest.Config, settings: Settings, run: Path, catalog: dict[str, Benchmark]) -> None:
-    """Refuse what a stored run has decided; on the command line alone, because an ini file is written for all runs."""
+    """Refuse options that a stored run has decided; only on the command line, because an ini file is for all runs."""
     if refused := given(config, "draw") if settings.regrades else given(config, "draw", "grade"):
         flag, phase = refused[0].flag, refused[0].phase
         again = "grade it again by --r1-grader" if phase == "grade" else "go on by --r1-resume"

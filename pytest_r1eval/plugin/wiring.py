@@ -1,7 +1,7 @@
 """
 From settings to the parts of a run: checkpoint, placement, folder, seed, rule, baselines, and the worker.
 
-Every part is made here, once, from values; nothing here knows of pytest's session.
+Every part is made here, once, from values; this module does not know pytest's session.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def run_folder(config: pytest.Config, settings: Settings, checkpoint: Checkpoint
 
 
 def shelf_of(settings: Settings, checkpoint: Checkpoint, *, run: Path) -> BaselineShelf:
-    """Say where a run's baselines are looked for."""
+    """Return where a run's baselines are looked up."""
     return BaselineShelf(
         root=settings.root,
         choice=settings.baseline,
@@ -142,7 +142,7 @@ def shelf_of(settings: Settings, checkpoint: Checkpoint, *, run: Path) -> Baseli
 
 
 def anchor_of(settings: Settings, checkpoint: Checkpoint, *, run: Path) -> BaselineShelf | None:
-    """Say where the second, fixed baseline is looked for; None where none was named."""
+    """Return where the second, fixed baseline is looked up; None where none is named."""
     if settings.anchor is None:
         return None
     return replace(shelf_of(settings, checkpoint, run=run), choice=settings.anchor, option="--r1-anchor")
@@ -162,7 +162,7 @@ def check_references(settings: Settings, checkpoint: Checkpoint, *, run: Path, b
 
 def rule_of(settings: Settings, *, n_gates: int) -> GateRule:
     """
-    Make the rule that a run's gates decide by.
+    Make the rule by which a run's gates decide.
 
     Looks cannot be ordered by p-value afterwards, so a family of sequential gates
     divides alpha beforehand; fixed gates are ordered by Holm's procedure.
@@ -183,7 +183,7 @@ def rule_of(settings: Settings, *, n_gates: int) -> GateRule:
 def build_worker(
     settings: Settings, *, run: Path, catalog: dict[str, Benchmark], checkpoint: Checkpoint, place: int
 ) -> Worker:
-    """Put a worker together: engine, planner and graders; nothing is loaded yet."""
+    """Assemble a worker: engine, planner and graders; nothing is loaded yet."""
     from pytest_r1eval.sampling.worker import Worker  # noqa: PLC0415 - not in a process that only collects
 
     factory = engine_named(settings.engine)
@@ -246,7 +246,7 @@ def _engine_parts(
 
 def rehearse_plans(benchmarks: Sequence[Benchmark], *, settings: Settings, checkpoint: Checkpoint, run: Path) -> None:
     """
-    Plan benchmarks as a run does and keep nothing; the sandbox is left to the machine that runs programs.
+    Plan benchmarks as a run does and keep nothing; the machine that runs programs checks the sandbox.
 
     Raises:
         R1EvalError: If one cannot be planned: its exam, its prompts, or its baseline.
@@ -296,7 +296,7 @@ def _source(
     code: CodeGrading,
     is_rehearsal: bool = False,
 ) -> SittingSource:
-    """Say where exams and prompts come from: a recorded run, or tasks and the model's chat template."""
+    """Return the source of exams and prompts: a recorded run, or tasks and the model's chat template."""
     from pytest_r1eval.sampling.planning import RecordedSource, TaskSource  # noqa: PLC0415 - imports the statistics
 
     if (recording := recording_of(settings)) is not None:

@@ -8,7 +8,7 @@ from pytest_r1eval.stats.verdicts import points
 
 
 def aggregate_text(aggregate: Aggregate) -> list[str]:
-    """Say the number, how it was made, and of what."""
+    """Print the number, how it was made, and from which runs."""
     n_runs = sum(len(group.runs) for group in aggregate.groups)
     lines = [] if aggregate.disagreement is None else [f"{aggregate.benchmark}: {aggregate.disagreement}"]
     lines += [
@@ -37,7 +37,7 @@ def _method(aggregate: Aggregate) -> str:
 
 
 def _spread(group: AddedRuns) -> list[str]:
-    """Say how far apart runs of one fingerprint are, as wholes and problem by problem; nothing of a single run."""
+    """Print how far apart runs of one fingerprint are, in total and by problem; nothing for a single run."""
     if group.spread is None:
         return []
     spread, moved = group.spread, group.over_dispersion

@@ -41,7 +41,7 @@ class Appearance:
 
     Attributes:
         word: Its name, for people, cards and properties.
-        finding: What it says of a benchmark, in words that follow the benchmark's name; None for nothing to say.
+        finding: What it finds, in words that follow the benchmark's name; None for nothing to say.
         sign: In Markdown, where the gate is green.
         red_sign: In Markdown, where it is red.
         colour: pytest's markup where the gate is green; a red gate is red.
@@ -90,25 +90,25 @@ def appearance_of(verdict: Verdict) -> Appearance:
 
 
 def word_of(result: GateResult) -> str:
-    """Name the verdict; a score in bounds is no green where the responses are not healthy."""
+    """Name the verdict; a score in bounds is not green where the responses are unhealthy."""
     stopped = " (at stop)" if result.is_at_stop else ""
     unhealthy = "" if result.is_healthy else f", {UNHEALTHY}"
     return f"{appearance_of(result.judgement.verdict).word}{stopped}{unhealthy}"
 
 
 def sign_of(result: GateResult) -> str:
-    """Return Markdown's sign: red is whatever stops the checkpoint, health included; yellow wants a look."""
+    """Return Markdown's sign: red stops the checkpoint, health included; yellow needs a look."""
     look = appearance_of(result.judgement.verdict)
     return look.sign if result.passes else look.red_sign
 
 
 def colour_of(result: GateResult) -> dict[str, bool]:
-    """Return pytest's markup; pytest knows whether colours are wanted."""
+    """Return pytest's markup; pytest decides whether to use colours."""
     return {appearance_of(result.judgement.verdict).colour if result.passes else RED: True}
 
 
 def style_of(result: GateResult) -> str:
-    """Return the class in page.css; a score in bounds is no green where the responses are not healthy."""
+    """Return the class in page.css; a score in bounds is not green where the responses are unhealthy."""
     is_unhealthy = result.judgement.passes and not result.is_healthy
     return appearance_of(Verdict.FAIL_REGRESSED if is_unhealthy else result.judgement.verdict).style
 

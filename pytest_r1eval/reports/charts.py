@@ -1,7 +1,7 @@
 """
-The pictures of a report, as SVG that needs nothing else: colours come from the page's style sheet by class.
+The pictures of a report, as self-contained SVG: colours come from the page's style sheet by class.
 
-Every picture has a title and a description for who cannot see it, and every mark says its numbers on hovering.
+Every picture has a title and a description for screen readers, and every mark shows its numbers on hovering.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def heat_map(problems: Sequence[ProblemRow]) -> str:
 
 
 def _shades(y: float) -> Iterator[str]:
-    """Say what the shades mean."""
+    """Draw the legend of the shades."""
     yield f'<text class="tick" x="{_GAP}" y="{y + 4:.0f}">never solved</text><g class="cells" stroke-width="16">'
     yield from (f'<path class="s{shade}" d="M{150 + 22 * shade} {y:.0f}h20"/>' for shade in range(_N_SHADES))
     yield f'</g><text class="tick" x="{150 + 22 * _N_SHADES + 10}" y="{y + 4:.0f}">always</text>'

@@ -39,7 +39,7 @@ def write_summary(environ: Mapping[str, str], results: Sequence[GateResult], *, 
 
 
 def workflow_commands(results: Sequence[GateResult]) -> Iterator[str]:
-    """Yield a workflow command for each gate that somebody has to look at."""
+    """Yield a workflow command for each gate that a person must look at."""
     for result in results:
         judgement = result.judgement
         kind = annotation_of(judgement)

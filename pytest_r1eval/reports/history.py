@@ -60,7 +60,7 @@ class Training:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader should know of what is not shown."""
+        """What a reader should know about what is not shown."""
         unreadable = tuple(f"a run left out: {why}" for why in self.unreadable)
         if not self.n_stopped:
             return unreadable
@@ -108,9 +108,9 @@ def history(folder: Path) -> Training:
 
 def points_of(run: Path) -> dict[str, Point | None]:
     """
-    Return what one run says of its checkpoint, by benchmark; None where it stopped early and has no score.
+    Return what one run found about its checkpoint, by benchmark; None where it stopped early and has no score.
 
-    Nothing is said of a run without a step, nor of a benchmark without a verdict.
+    A run without a step and a benchmark without a verdict are left out.
 
     Raises:
         StoreError: If it cannot be read.

@@ -37,5 +37,5 @@ def markdown(results: Sequence[GateResult], *, title: str, unjudged: Sequence[st
 
 
 def _cell(text: str) -> str:
-    """Keep text from being read as markup."""
+    """Escape text, so that it is not read as markup."""
     return printable(text.replace("\n", " ")).replace("|", "\\|").replace("<", "&lt;")

@@ -3,10 +3,10 @@ One self-contained HTML page for a run: verdict first, pictures as SVG, and the 
 
 Decisions:
 
-- Nothing is loaded from anywhere, and the content security policy says so; the one style sheet and the one script are
-  allowed by their hashes, so that whatever a model wrote can neither run nor fetch.
-- What a model wrote is escaped, or set as text by the script. It is shown as it is, control characters as pictures.
-- A page holds a bounded number of samples: mostly those that say why a gate is red, and some of all.
+- The page loads nothing, and its content security policy forbids it. The one style sheet and the one script are
+  allowed by their hashes, so that text of a model can neither run nor fetch.
+- Text of a model is escaped, or set as text by the script. It is shown unchanged, control characters as pictures.
+- A page holds a bounded number of samples: mostly those that explain a red gate, and some of all.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"
 )
-"""Control characters, those that nobody sees or that turn text around, and halves of a pair, which no file can hold."""
+"""Control characters, invisible ones and those that turn text around, and halves of a pair, which no file can hold."""
 
 
 def page(report: RunReport, *, embedding: Embedding = USUAL) -> str:
@@ -70,7 +70,7 @@ def page(report: RunReport, *, embedding: Embedding = USUAL) -> str:
 
 
 def document(title: str, body: Iterable[str]) -> str:
-    """Wrap a body into a page that loads nothing and runs nothing but our one script."""
+    """Wrap a body into a page that loads nothing and runs only our script."""
     style, script = (_HERE / "page.css").read_text("utf-8"), (_HERE / "page.js").read_text("utf-8")
     policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'"
     return (
@@ -111,7 +111,7 @@ def _finding(gate: GateReport) -> str:
 
 
 def _reasons(report: RunReport) -> str:
-    """Say above the table why gates are not green; of a single gate its section says so a few lines below."""
+    """Print above the table why gates are not green; a single gate's section does so a few lines below."""
     if len(report.gates) < 2:
         return ""
     reasons = [(gate.result.benchmark, reason) for gate in report.gates for reason in _red_reasons(gate)]
@@ -227,13 +227,13 @@ def _next(lines: Sequence[str]) -> str:
 
 
 def _sentence(text: str) -> str:
-    """Begin with a capital letter; what follows may be a path and stays as it is."""
+    """Begin with a capital letter; the rest may be a path and stays unchanged."""
     stripped = text.strip()
     return stripped[:1].upper() + stripped[1:]
 
 
 def _asked(gate: GateReport) -> Iterator[str]:
-    """Say what was asked, and how answers were drawn."""
+    """Print what was asked, and how answers were drawn."""
     if gate.plan is not None:
         sampling = gate.plan.sampling
         at_most = "" if gate.result.sequential_plan is None else " at most"
@@ -271,7 +271,7 @@ def _plan(lines: Sequence[str]) -> str:
 
 
 def _health(gate: GateReport) -> Iterator[str]:
-    """Say how healthy the responses are, beside their lengths."""
+    """Show the health of the responses, and their lengths."""
     health = gate.result.health
     first, *lines = health_lines(gate.result)
     if health is None:
@@ -314,7 +314,7 @@ def figure(picture: str, caption: str) -> str:
 
 
 def _problems(gate: GateReport) -> str:
-    """Draw every problem, and list them in the same order: the script looks up there what it is pointed at."""
+    """Draw every problem, and list them in the same order, which the script uses for its lookup."""
     if not gate.problems:
         return ""
     has_baseline = any(problem.baseline is not None for problem in gate.problems)
@@ -376,7 +376,7 @@ def _chosen(report: RunReport, gate: GateReport, *, k: int, n_samples: int) -> t
     Choose the samples that a page carries, in the exam's order.
 
     Two thirds are those that went wrong, if so many did; the others are the lowest indices, whatever became of them, so
-    that nobody takes the page for the run.
+    that no reader takes the page for the run.
     """
     fallen = {problem.id for problem in gate.problems if problem.has_fallen}
     order = {problem.id: place for place, problem in enumerate(gate.problems)}
@@ -428,12 +428,12 @@ def _shortened(text: str, n_characters: int) -> str:
 
 
 def visible(text: str) -> str:
-    """Replace what is not seen, or changes how other text is seen, by its code point."""
+    """Replace invisible characters, and those that change how other text looks, by their code point."""
     return _HIDDEN.sub(lambda found: f"<U+{ord(found[0]):04X}>", text)
 
 
 def html_text(text: str) -> str:
-    """Write text into a page: escaped, and what is not seen shown as its code point."""
+    """Write text into a page: escaped, with invisible characters shown as their code point."""
     return escape(visible(text))
 
 

@@ -12,7 +12,7 @@ from pytest_r1eval.stats.verdicts import points
 
 
 def power_text(report: PowerReport) -> list[str]:
-    """Say what the fixed gate sees, what a finer one needs, and what the sequential gate costs."""
+    """Print what the fixed gate sees, what a finer one needs, and what the sequential gate costs."""
     assumptions, design = report.assumptions, report.assumptions.design
     lines = [
         f"{report.benchmark}: {design.n_problems} problems, {design.n_samples} samples each",

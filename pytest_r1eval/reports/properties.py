@@ -9,7 +9,7 @@ from pytest_r1eval.reports.appearance import appearance_of
 
 def properties_of(result: GateResult, *, run: str) -> tuple[tuple[str, str], ...]:
     """
-    Return (name, value) pairs; fractions, and no pair for what is not known.
+    Return (name, value) pairs, in fractions; an unknown value has no pair.
 
     Args:
         result: The verdict.

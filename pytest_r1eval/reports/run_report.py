@@ -1,5 +1,5 @@
 """
-What a report shows of a judged run, read from its folder alone: it can be made again at any time, anywhere.
+A judged run as reports show it, read from its folder alone, so that a report can be made again anywhere.
 
 The verdicts are those that were stored; nothing is judged here.
 """
@@ -127,12 +127,12 @@ class RunReport:
 
     @property
     def exit_code(self) -> int:
-        """What pytest's exit code is: 0 for green, 1 for anything else."""
+        """Pytest's exit code: 0 for green, 1 for anything else."""
         return 0 if self.passes else 1
 
     @property
     def family_wise_error(self) -> float | None:
-        """Most probability with which an unchanged model turns a gate red, health included; None for a single gate."""
+        """A bound on the probability that an unchanged model turns a gate red, health included; None for one gate."""
         return false_alarm([gate.result for gate in self.gates])
 
     def __getitem__(self, benchmark: str) -> GateReport:
@@ -181,7 +181,7 @@ def outcomes_of(run: Path, benchmark: str, *, k: int) -> Iterator[tuple[str, int
 
 def samples_at(run: Path, benchmark: str, places: Iterable[tuple[str, int]]) -> Iterator[Sample]:
     """
-    Yield the samples of some problem ids and indices: a run holds gigabytes, and nobody reads them all.
+    Yield the samples of some problem ids and indices: a run holds gigabytes, too many to read at once.
 
     Raises:
         StoreError: If the run cannot be read.

@@ -39,7 +39,7 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def family_lines(results: Sequence[GateResult]) -> list[str]:
-    """Say how often an unchanged model turns one of several gates red, health included; nothing for a single gate."""
+    """Print how often an unchanged model turns one of several gates red, health included; nothing for one gate."""
     error = false_alarm(results)
     if error is None:
         return []
@@ -70,7 +70,7 @@ def _estimate(judgement: Judgement) -> str:
 
 
 def _detectable(judgement: Judgement) -> str:
-    """Return the fall that is caught with 80 % power: "none" where a comparison catches not even one to 0."""
+    """Return the fall that is caught with 80 % power; "none" where even a fall to 0 is not."""
     return "none" if judgement.mde_80 is None and judgement.z is not None else _number(judgement.mde_80)
 
 
@@ -81,7 +81,7 @@ def _number(fraction: float | None, *, sign: bool = False) -> str:
 
 
 def gate_lines(result: GateResult) -> list[str]:
-    """Say what was found, against what, and what to do next."""
+    """Print what was found, against what, and what to do next."""
     judgement = result.judgement
     lines = [f"{result.benchmark}: {appearance_of(judgement.verdict).word}. {judgement.reason}"]
     lines += [f"  baseline: {result.baseline}"] if result.baseline else []
@@ -123,7 +123,7 @@ def _other_scores(result: GateResult) -> list[str]:
 
 
 def _truncated_message(result: GateResult) -> str:
-    """Say how many unfinished responses count as right: LightEval grades the last number of an unfinished thought."""
+    """Print how many unfinished responses count as right: LightEval grades the last number of an unfinished thought."""
     if not result.n_truncated or result.n_truncated_correct is None:
         return ""
     return f" ({result.n_truncated_correct} of them graded right)"
@@ -164,7 +164,7 @@ def plan_lines(result: GateResult) -> list[str]:
 
 
 def _upper(plan: SequentialPlan) -> str:
-    """Print what a two-sided gate asks of a PASS besides, and which rise it sees."""
+    """Print the upper bound of a two-sided gate's PASS, and which rise it sees."""
     if not plan.rule.two_sided:
         return ""
     rise = detectable_rise(plan)
@@ -182,7 +182,7 @@ def _fallen_lines(fallen: FallenProblems, titles: Sequence[ProblemTitle]) -> lis
     lines = [f"  fell: {_fall(row, called)}" for row in fallen.problems[:MAX_FALLEN_SHOWN]]
     hidden = len(fallen.problems) - len(lines)
     lines += [f"  fell: and {hidden} more problems"] if hidden > 0 else []
-    lines += [] if lines else ["  fell: no single problem stands out"]
+    lines += [] if lines else ["  fell: no single problem fell clearly"]
     return [*lines, f"  a problem that fell to {share:.0f} % is on this list with probability {power:.2f}"]
 
 
@@ -201,7 +201,7 @@ def _rearrangement_lines(result: GateResult) -> list[str]:
 
 
 def health_lines(result: GateResult) -> list[str]:
-    """Say how healthy the responses are, and what to do about it."""
+    """Print how healthy the responses are, and what to do about it."""
     health = result.health
     if health is None:
         return [f"{result.benchmark}: health is not judged where pass@1 is not."]

@@ -1,5 +1,5 @@
 """
-Looks at a sequential run while it goes on: whoever completes a round looks, and a verdict closes it for everybody.
+Looks at a sequential run while it goes on: the worker that completes a round looks, and a verdict closes it for all.
 
 Looks need no lock. They depend on stored samples alone, so two workers that look
 at the same round see the same, and the store keeps the first.

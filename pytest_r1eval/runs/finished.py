@@ -81,7 +81,7 @@ class Ungraded:
         """Refuse the run because of them; `why` follows the count."""
         return invalid(
             f"The grader failed on {self.n_errors} of {self.n_samples} samples ({self.detail}){why}.",
-            f"A failure of the grader is no wrong answer: repair it; --r1-resume {self.run} grades them once more.",
+            f"A grader's failure is never a wrong answer: repair it; --r1-resume {self.run} grades them once more.",
         )
 
 
@@ -300,7 +300,7 @@ def stopped_early(plan: Plan, tallies: Sequence[ProblemTally], *, run: Path) -> 
     if n_there == plan.n_samples:
         return None
     return invalid(
-        f"The run stopped after {n_there} of {plan.n_samples} planned samples, and a pass@1 at stop is no score.",
+        f"The run stopped after {n_there} of {plan.n_samples} planned samples, and a pass@1 at stop is not a score.",
         f"Complete it, nothing is drawn twice: --r1-resume {run} --r1-gate fixed.",
     )
 
@@ -327,7 +327,7 @@ def unplanned_run(store: RunReader, name: str) -> Judgement:
     if (changed := changed_checkpoint(store)) is not None:
         return changed
     if store.state(name) is BenchmarkState.FAILED:
-        return invalid(store.error(name) or "planning failed", "Mend the cause and start the run again.")
+        return invalid(store.error(name) or "planning failed", "Repair the cause and start the run again.")
     return invalid(
         "No worker got as far as planning it.", f"See the errors above, then --r1-resume {store.path.parent}."
     )

@@ -45,7 +45,7 @@ class RunLock:
         except OSError as error:
             raise StoreError(
                 f"cannot write to the run's folder {run}: {error.strerror}; expected a writable folder on a local "
-                "disk. What is stored is kept: mend the cause, or copy the run to where it can be written"
+                "disk. What is stored is kept: repair the cause, or copy the run to where it can be written"
             ) from error
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,7 +75,7 @@ class RunLock:
 
 
 def _sign(descriptor: int) -> None:
-    """Say who holds the lock, for whoever is refused; on a full disk the lock holds unsigned."""
+    """Name the holder of the lock, for the process that is refused; on a full disk the lock holds unsigned."""
     try:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())

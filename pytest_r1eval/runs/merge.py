@@ -85,7 +85,7 @@ def _parts(stores: Sequence[tuple[Path, RunReader]]) -> tuple[_Part, ...]:
         held = store.header.slice
         if held is None:
             raise RunError(
-                f"{run} is no slice: it was started without --r1-slice and holds a whole run; "
+                f"{run} is not a slice: it was started without --r1-slice and holds a whole run; "
                 "leave it out, and judge it with pytest --r1-judge-only"
             )
         parts.append(_Part(run=run, store=store, slice=held))
@@ -153,7 +153,7 @@ def _plan(part: _Part, name: str) -> Plan:
     plan = part.store.plan(name)
     if plan is None:
         reason = part.store.error(name) or "no worker got as far as planning it"
-        raise RunError(f"{part.run}: {name} has no plan ({reason}); mend the cause and {_resume(part)}")
+        raise RunError(f"{part.run}: {name} has no plan ({reason}); repair the cause and {_resume(part)}")
     return plan
 
 

@@ -6,7 +6,7 @@ more often, so it falls while a run goes on. Among the first half of AIME answer
 it is far too high. Only the verdict's number is a score.
 
 The store keeps no times. Rates are differences between two looks at it, made by
-whoever watches, which also makes them right for a run that was resumed.
+the watching process, which also makes them right for a run that was resumed.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Decisions:
   40 KB are 4 GB; what is read for a verdict is 15 MB of it. Repeats are found by digests.
 - zlib at level 1: of made-up reasoning text it leaves 0.44 and takes 0.4 ms for 40 KB, beside the engine in a thread;
   level 6 leaves 0.39 and takes three times as long. zstd is as small and twice as fast, and one dependency more.
-- Open work is counted per round by triggers. Whoever claims, waits or looks asks a handful of rows, where it would add
+- Open work is counted per round by triggers. Claiming, waiting and looking read a handful of rows, where they would add
   up all units of a run: the cost of a sample must not grow with the number of samples.
 - A file may come from elsewhere, or be damaged. What a column may hold is a CHECK, which SQLite tests as it reads a
   file through (`PRAGMA quick_check`). Tables, indexes and triggers are compared with these, so that no stranger's
@@ -153,7 +153,7 @@ def unpacked(stored: str | bytes) -> str:
     try:
         raw = unpacking.decompress(stored, MAX_TEXT_BYTES)
     except zlib.error as error:
-        raise ValueError(f"it is no compressed text: {error}") from error
+        raise ValueError(f"it is not compressed text: {error}") from error
     if unpacking.unconsumed_tail or len(raw) >= MAX_TEXT_BYTES:
         raise ValueError(f"it unpacks to more than {MAX_TEXT_BYTES >> 20} MiB")
     if not unpacking.eof:

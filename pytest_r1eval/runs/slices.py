@@ -1,5 +1,5 @@
 """
-What one machine says of its slice: whether it is whole, and what to do with it, but no verdict.
+What one machine reports about its slice: whether it is whole, and what to do with it, but no verdict.
 
 A slice is some samples of every problem. A score of it would be noisier than the
 run's and would be looked at N times, so there is none until the slices are merged.

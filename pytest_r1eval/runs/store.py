@@ -4,7 +4,7 @@ The run store: one SQLite file per run. This module alone opens it; it knows con
 `RunReader` reads what a run holds, `WorkQueue` gives out its work: both take an open store.
 
 The store is the truth; processes only play roles. Workers claim units and write
-samples, whoever judges reads them, and nobody holds state that a killed process
+samples, the judge reads them, and no process holds state that a killed one
 could take along. Write-ahead logging lets readers go on while a worker writes;
 every change is one transaction, so a kill leaves either all of it or nothing.
 
@@ -65,7 +65,7 @@ class RunHeader:
         created: ISO date and time, UTC.
         seed: The run's seed.
         slice: Which part of the plans this store draws; None for all of it.
-        lineage: Where the checkpoint stands in its training; None where that was not given.
+        lineage: The checkpoint's place in its training; None where that was not given.
         asked: By benchmark, what the ledger calls the question; None where no ledger is kept.
     """
 
@@ -163,7 +163,7 @@ class Store:
         odd = sorted(str(name) for _, name, _ in shape() ^ set(found))
         if odd:
             raise StoreError(
-                f"{self.path} is no run's file: its {quoted(odd[0])} is missing, or is not as this version makes it; "
+                f"{self.path} is not a run's file: its {quoted(odd[0])} is missing or not this version's; "
                 f"expected the tables and triggers of store schema {SCHEMA_VERSION}. Restore a copy, or start a new run"
             )
 
@@ -251,11 +251,11 @@ class Store:
             db.execute("INSERT OR REPLACE INTO worker VALUES (?, ?)", (owner, to_json(Harness, harness)))
 
     def note_sandbox(self, line: str) -> None:
-        """Note what stands between programs that this run grades and a machine that grades them; none is forgotten."""
+        """Note what confines the programs that this run grades; none is forgotten."""
         self._note_place("sandbox", line)
 
     def note_walls(self, line: str) -> None:
-        """Note what stands between the processes that grade answers by their task's metric and a machine, likewise."""
+        """Note what confines the processes that grade answers by their task's metric, likewise."""
         self._note_place("walls", line)
 
     def _note_place(self, key: str, line: str) -> None:
@@ -364,5 +364,5 @@ def _unwritable(folder: Path, error: OSError) -> str:
 def _unusable(path: Path, error: sqlite3.Error) -> str:
     return (
         f"the run store {path} cannot be used: {error}; expected a writable SQLite file on a local disk with room "
-        f"left. What was stored before is kept: mend the cause, then --r1-resume {path.parent}"
+        f"left. What was stored before is kept: repair the cause, then --r1-resume {path.parent}"
     )

@@ -73,7 +73,7 @@ class WorkQueue:
                 )
 
     def claim_planning(self, name: str, *, owner: str) -> bool:
-        """Take the task of planning a benchmark; False if somebody else holds it or it is planned."""
+        """Take the task of planning a benchmark; False if another worker holds it or it is planned."""
         now = time.monotonic()
         with self._store.transaction() as db:
             cursor = db.execute(
@@ -126,7 +126,7 @@ class WorkQueue:
             )
 
     def fail(self, name: str, error: str) -> None:
-        """Note why a benchmark cannot be planned; one that somebody else planned meanwhile stays open."""
+        """Note why a benchmark cannot be planned; one that another worker planned meanwhile stays open."""
         with self._store.transaction() as db:
             db.execute(
                 "UPDATE benchmark SET state = ?, error = ? WHERE name = ? AND state = ?",
@@ -274,7 +274,7 @@ class WorkQueue:
             db.execute("UPDATE benchmark SET owner = NULL, lease_until = 0 WHERE owner GLOB ?", (pattern,))
 
     def release_all(self) -> None:
-        """Give back every lease: whoever holds the run alone knows that their owners are gone."""
+        """Give back every lease: the only holder of a run knows that their owners are gone."""
         with self._store.transaction() as db:
             db.execute("UPDATE unit SET owner = NULL, lease_until = 0 WHERE done = 0")
             db.execute("UPDATE benchmark SET owner = NULL, lease_until = 0")
@@ -307,7 +307,7 @@ class WorkQueue:
         """
         Store samples by one transaction, and each unit as done when its last one came.
 
-        A sample that is there already stays: whoever finishes second after a
+        A sample that is there already stays: the worker that finishes second after a
         lease was taken over drew the same one, by the same seed.
         """
         # Texts are worked on before the transaction, which keeps all other writers waiting.

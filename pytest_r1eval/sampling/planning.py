@@ -157,7 +157,7 @@ class RecordedSource:
 
         Raises:
             PlanError: If it has no such benchmark.
-            SandboxError: If programs are graded anew and nothing confines them here.
+            SandboxError: If programs are graded again and nothing confines them here.
         """
         sandbox = grader = metric = None
         if self.regrading is not None:

@@ -165,7 +165,7 @@ class Pump:
     def _raise_failed(self) -> None:
         finished, self._finished = self._finished, []
         self._tasks.difference_update(finished)
-        # All are asked, so that asyncio does not complain of the ones nobody looked at.
+        # All are asked, so that asyncio does not complain about unread ones.
         errors = [error for task in finished if not task.cancelled() and (error := task.exception()) is not None]
         if errors:
             raise errors[0]

@@ -1,5 +1,5 @@
 """
-One process's part in a run: it plans what nobody else plans, loads its engine, and pumps.
+One process's part in a run: it plans what no other worker plans, loads its engine, and pumps.
 
 One worker per pytest process, in a thread with its own asyncio loop, whichever
 item pytest is at, so that nothing idles at item borders.
@@ -80,7 +80,7 @@ class Worker:
 
     def finish(self, benchmark: str) -> None:
         """
-        Wait until a benchmark has no unit left, whoever did the work.
+        Wait until a benchmark has no unit left, whichever worker did it.
 
         Raises:
             R1EvalError: If the benchmark cannot be planned, or this worker failed.
@@ -209,7 +209,7 @@ class Worker:
         )
 
     async def _plan_all(self, store: Store, harness: asyncio.Task[Harness]) -> None:
-        """Plan what nobody else plans; a benchmark that cannot be planned fails for everybody."""
+        """Plan what no other worker plans; a benchmark that cannot be planned fails for all."""
         queue = WorkQueue(store)
         for name in RunReader(store).selected:
             if not queue.claim_planning(name, owner=self._owner):
@@ -258,9 +258,9 @@ def _refuse_changed(store: Store, changes: str) -> None:
 
 class _Shielded:
     """
-    A task that whoever awaits it cannot cancel.
+    A task that its awaiter cannot cancel.
 
-    `asyncio.shield` makes a future at once, and one that nobody awaits prints the
+    `asyncio.shield` makes a future at once, and one without an awaiter prints the
     error of an engine that fails early, with its traceback, after pytest's summary.
     """
 

@@ -31,7 +31,7 @@ class MemoryKills:
         self._n_claimed = _n_memory_kills()
 
     def claim(self) -> bool:
-        """Tell whether there was a kill that nobody claimed, and claim it; a kernel that does not count has one."""
+        """Tell whether there was an unclaimed kill, and claim it; a kernel that does not count has one."""
         with self._lock:
             n_kills = _n_memory_kills()
             if n_kills is None or self._n_claimed is None:

@@ -85,7 +85,7 @@ class JobFiles:
         """
         Make a file that can only be read.
 
-        It is sealed, because a program can open what lies at its descriptor 0 once more; and it is opened again
+        It is sealed, because a program can open its descriptor 0 once more; and it is opened again
         itself, because before Linux 6.7 a sealed file that was opened for writing cannot be mapped.
         """
         written = os.memfd_create("r1eval", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)

@@ -12,7 +12,7 @@ NO_SANDBOX = "not a sandbox"
 
 
 class SandboxLevel(StrEnum):
-    """What stands between a solution and the machine; each level includes what the next one has."""
+    """What confines a solution; each level includes what the next one has."""
 
     BUBBLEWRAP = "bubblewrap"
     LANDLOCK = "landlock"

@@ -18,7 +18,7 @@ A start-up probe (`probing`) decides which level is used; with none, `start` ref
 
 Known trade-offs (accepted):
 
-- The kernel's own bugs are reachable. Whoever runs hostile code rather than a model's wants a virtual machine.
+- The kernel's own bugs are reachable. Run hostile code, unlike a model's, in a virtual machine.
 - Programs of one sandbox run as one user. They cannot signal, trace or read each other; but memory is limited for each
   of them, not for all, so `n_parallel` times the memory limit should fit the machine. If it does not, the kernel
   kills children before engines, and a victim raises `SandboxError` rather than fail.
@@ -178,7 +178,7 @@ class Sandbox:
         return self._threads.submit(lambda: read(self.run(program)))
 
     def close(self) -> None:
-        """End every program and the fork server; whoever waits for a program hears of it."""
+        """End every program and the fork server; each caller that waits for a program gets an error."""
         with self._restart_lock:
             server, self._server = self._server, None
             threads, self._threads = self._threads, None

@@ -212,7 +212,7 @@ class Server:
         self._lose(f"it ended with status {process.popen.returncode}: {process.words() or 'no words'}")
 
     def _lose(self, words: str) -> None:
-        """Fail whoever waits, for the start or for a job."""
+        """Fail every caller that waits for the start or for a job."""
         with self._lock:
             self._is_lost = True
             open_jobs, self._open = self._open, {}

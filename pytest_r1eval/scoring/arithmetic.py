@@ -32,7 +32,7 @@ def without_units(value: Expr) -> Expr:
 def number_of(value: Value) -> Expr:
     """Take a value that can be computed with."""
     if not isinstance(value, Expr):
-        raise UnreadableError("it computes with what is no number")
+        raise UnreadableError("it computes with something that is not a number")
     return value
 
 
@@ -83,7 +83,7 @@ def based(digits: str, base: Expr) -> Based:
     if not isinstance(base, Integer) or not 2 <= base <= 36:
         raise UnreadableError("it has a base that is none")
     if not digits.isdigit() or any(int(digit) >= base for digit in digits):
-        raise UnreadableError(f"{digits} is no number in base {base}")
+        raise UnreadableError(f"{digits} is not a number in base {base}")
     return Based(digits=digits, base=int(base))
 
 

@@ -10,7 +10,7 @@ longest, that parses as Python and
 1. defines the function that the tests call, or a class `Solution` that has it; of a program that is run, reads input
    and writes output; or, where there is none,
 2. does or defines anything at all; or, where there is none,
-3. stands between the last two fences, as LightEval takes it, whether it parses or not.
+3. is between the last two fences, as LightEval takes it, whether it parses or not.
 
 So an example behind the program, of its input, its output or its use, does not replace it, and neither does a fence too
 many or too few. Whether a block parses is found out in the sandbox (`inside/solution.py`): Python's parser can be made

@@ -210,7 +210,7 @@ def _hidden(text: str, *, is_boxed: bool) -> tuple[str, str]:
     Hide the backslash of each `\[` and `\(` that no match can begin with.
 
     Returns:
-        The text with as many characters, and the character that stands in for those backslashes.
+        The text with as many characters, and the character that replaces those backslashes.
     """
     if "\\[" not in text and "\\(" not in text:
         return text, "\\"

@@ -584,7 +584,7 @@ def _related(parts: tuple[Value | Label, ...], signs: tuple[str, ...]) -> Value:
             return found
         raise UnreadableError("only a letter can be in a set")
     if "∈" in signs:
-        raise UnreadableError("a set is no side of an equation")
+        raise UnreadableError("a set is not a side of an equation")
     return _interval(parts, signs) or Relation(parts=parts, signs=signs)
 
 

@@ -302,7 +302,7 @@ class _Tokenizer:
 
 
 def _named(name: str) -> Token:
-    """Make a token of a command that stands for itself."""
+    """Make a token of a command that represents itself."""
     if name in FUNCTIONS:
         return Token(kind=Kind.FUNCTION, text=name)
     if name in _GREEK or name in {"imath", "jmath"}:

@@ -15,7 +15,7 @@ Decisions:
   answer with the reason in its detail. A failure of the machinery is a grade `Outcome.ERROR`, never a wrong answer: a
   process that something outside ended, or a grader that fails on the problem's own answer right afterwards. If the
   server itself dies, what it was doing is lost as ERROR and the next request starts another.
-- A scoring process stands behind walls of its own before it reads the first answer (`scoring.walls`). Where none holds,
+- A scoring process puts walls around itself before it reads the first answer (`scoring.walls`). Where none holds,
   answers are graded all the same, as the published numbers were, and the verdict says so.
 """
 
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from pytest_r1eval.scoring.grading import CodeGrading
 
 _FOR_THE_HUB = re.compile(r"HF_TOKEN|HUGGING_FACE_HUB_TOKEN|(?:https?|all)_proxy", re.IGNORECASE)
-"""Secrets that whoever reads a data set needs; a proxy's address may hold a password."""
+"""Secrets that the reader of a data set needs; a proxy's address may hold a password."""
 _NAMES_AN_ERROR = re.compile(r"^[\w.]*(?:Error|Exception)\b.*$", re.MULTILINE)
 """A traceback's last line; other processes of the group may print a warning after it."""
 _PROGRAM = "from pytest_r1eval.scoring.server import main; main()"
@@ -182,12 +182,12 @@ class GradingPool:
             Wait for its `result`; it raises `SandboxError` where nothing confines programs here.
         """
         if self._code is None:
-            raise ScoringError("programs are to be graded, and nobody said how; this is a defect here")
+            raise ScoringError("programs are to be graded, and no grader is set; this is a defect here")
         return cast("Future[Confirmation]", self._ask(SandboxRequest(id=next(self._ids), code=self._code)))
 
     def confirm_walls(self) -> Future[Confirmation]:
         """
-        Say what stands around the processes that grade answers by their task's metric.
+        Name the walls around the processes that grade answers by their task's metric.
 
         Returns:
             Wait for its `result`; where nothing holds, its level is NONE.

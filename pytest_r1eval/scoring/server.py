@@ -170,7 +170,7 @@ class _Dispatcher:
             result = outcome(future)
         except R1EvalError as error:
             result = type(error)(str(error))  # without the remote traceback, which may not pickle
-        with contextlib.suppress(OSError), self._lock:  # nobody may be left to read; then the reader ends us
+        with contextlib.suppress(OSError), self._lock:  # no reader may be left; then the reader ends us
             self._connection.send(Reply(id=id_, result=result))
 
 
@@ -262,7 +262,7 @@ def _grader_of(request: GradeRequest) -> _AnswerGrader:
 
 
 def enter_walls() -> None:
-    """Make a fresh worker one that stands behind the walls of those that grade answers."""
+    """Close the walls of those that grade answers around a fresh worker."""
     enter_worker()
     put_up([])
 

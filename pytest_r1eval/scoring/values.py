@@ -8,11 +8,11 @@ from typing import TypeAlias
 from sympy import Expr, Integer, Symbol
 
 PERCENT = Symbol("%")
-"""Stands for a percent sign, which is a unit or a hundredth."""
+"""Represents a percent sign, which is a unit or a hundredth."""
 DEGREE = Symbol("°")
-"""Stands for a degree sign, which is a unit, or a part of pi in a function's argument."""
+"""Represents a degree sign, which is a unit, or a part of pi in a function's argument."""
 COMMON_LOGARITHM = Symbol("log's base")
-r"""Stands for the base of a `\log` without one."""
+r"""Represents the base of a `\log` without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -132,7 +132,7 @@ def unconfirmed(reason: str) -> Confirmation:
 
 
 def _installed() -> Iterator[Path]:
-    """Name where code lies: the interpreter's, its shared libraries', what is installed, this package."""
+    """Name the folders of code: the interpreter's, its shared libraries', what is installed, this package."""
     places = [Path(sys.base_prefix) / "lib", Path(sys.base_prefix) / "lib64", _PACKAGE, *map(Path, LIBRARIES)]
     places += [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     places += [Path(folder) for folder in sys.path if Path(folder).name in {"site-packages", "dist-packages"}]

@@ -8,6 +8,6 @@ parallel sizes and resuming are those of one machine.
 A run's folder belongs to one attempt of one slice: a job that Slurm starts again gets
 a folder of its own, named by job and SLURM_RESTART_COUNT, and begins with a copy of
 what the attempt before it stored. An orphan that goes on writing on a lost node
-writes where nobody looks any more. It also keeps each SQLite file to one host, which
+writes where no reader looks any more. It also keeps each SQLite file to one host, which
 its write-ahead log needs on a shared file system.
 """

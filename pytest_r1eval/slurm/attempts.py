@@ -31,7 +31,7 @@ N_TRIES = 5
 RETRY_S = 0.2
 _NAME = re.compile(r"attempt-(\d+)-(\d+)")
 _LOG_HEADER_BYTES = 32
-"""Of SQLite's write-ahead log: its salt changes when the log begins anew (sqlite.org/fileformat2.html)."""
+"""Of SQLite's write-ahead log: its salt changes when the log starts over (sqlite.org/fileformat2.html)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -42,7 +42,7 @@ class Attempt:
     Attributes:
         job: Slurm's array job; 0 by hand.
         restart: SLURM_RESTART_COUNT.
-        folder: Where it writes, and nobody else does.
+        folder: Where it alone writes.
     """
 
     job: int
@@ -86,10 +86,10 @@ def hand_over(folder: Path) -> Path | None:
 
 def copy_run(run: Path, *, to: Path) -> bool:
     """
-    Copy a store that somebody may still be writing.
+    Copy a store that another process may still write.
 
     The database changes only when the log is written back to it. If it is the same
-    before and after the log was read, and the log did not begin anew, the two fit
+    before and after the log was read, and the log did not start over, the two fit
     together; a transaction that was half there is dropped by SQLite's checksums.
 
     Returns:

@@ -150,7 +150,7 @@ def submitted_in(folder: Path) -> Submitted:
         return from_json(_SUBMITTED, (folder / FILE_NAME).read_text())
     except (OSError, ValueError) as error:
         raise RunError(
-            f"{folder} is no submission ({error}); expected the folder that r1eval slurm submit printed, with "
+            f"{folder} is not a submission ({error}); expected the folder that r1eval slurm submit printed, with "
             f"{FILE_NAME} in it"
         ) from error
 

@@ -54,8 +54,8 @@ SMALLEST_INCREMENT = 1e-13
 """Alpha below this is not spent: the recursion's own error is of this size."""
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(160)
-_REACH = 10.0  # standard deviations of the score that the recursion keeps; 1e-23 lies beyond
-_Z_LIMIT = 40.0  # no bound lies beyond: the normal tail there is below the smallest double
+_REACH = 10.0  # standard deviations of the score that the recursion keeps; 1e-23 is beyond
+_Z_LIMIT = 40.0  # no bound is beyond: the normal tail there is below the smallest double
 _DECIMALS = 9  # of bounds and margins, so that the hash does not hang on a machine's last bits
 
 

@@ -36,7 +36,7 @@ MAX_SKEWNESS_FOR_NORMAL = 0.03
 
 
 class StandardErrorName(StrEnum):
-    """Which standard error stands beside an estimate."""
+    """Which standard error an estimate has."""
 
     WITHIN_PROBLEMS = "within problems"
     """From the spread of the samples of each problem: another run on the same problems."""
@@ -299,7 +299,7 @@ def _paired_variance(pair: PairedCounts) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZRange:
-    """Between which values z lies, whatever the pending samples will show."""
+    """The bounds of z, whatever the pending samples will show."""
 
     low: float
     high: float
@@ -402,7 +402,7 @@ def _exact_p(pair: PairedCounts, tau: float) -> tuple[float, float]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
     """
-    A number that somebody printed.
+    A published number.
 
     Attributes:
         value: pass@1 as printed, a fraction.
@@ -428,7 +428,7 @@ class Published:
 
 def scalar_test(candidate: Counts, published: Published, *, n_baseline_samples: int, tau: float = 0.0) -> Comparison:
     """
-    Test whether a run has the pass@1 that somebody printed.
+    Test whether a run has the published pass@1.
 
     Nothing is known of the baseline's problems, so the candidate's ratio of
     within-problem to Bernoulli variance is applied at the pooled mean.

@@ -89,10 +89,10 @@ def measured_tau(differences: Sequence[Difference]) -> Tau:
 
 def published_tau(benchmark: Benchmark, *, made_with_lighteval: bool) -> Tau:
     """
-    Tau between a run of this plugin and a number that somebody printed.
+    Tau between a run of this plugin and a published number.
 
     Raises:
-        ValueError: If the number is another harness's and nobody has measured tau on this benchmark.
+        ValueError: If the number is another harness's and tau is not known on this benchmark.
     """
     if made_with_lighteval:
         return Tau(

@@ -235,10 +235,10 @@ def _is_said_by_any(args: TrainingArguments, *, said: bool) -> bool:
 
 def log_values(gated: GatedCheckpoint) -> dict[str, float | str]:
     """
-    Return what is logged of a checkpoint: per benchmark pass@1, its standard error, z and the verdict.
+    Return what is logged about a checkpoint: per benchmark pass@1, its standard error, z and the verdict.
 
-    What there is no number of is left out. A sequential run that stopped early has no score, so its pass@1
-    stands under another name.
+    What has no number is left out. A sequential run that stopped early has no score, so its pass@1 has
+    another name.
     """
     errors = [text for text in (gated.remark, gated.reason) if text is not None]
     values: dict[str, float | str] = {"r1eval/error": " ".join(errors)} if errors else {}
@@ -299,7 +299,7 @@ def _check(order: GateOrder, on_regression: OnRegression) -> None:
         )
     if order.options.get("gate") == "sequential" and order.options.get("baseline", PREVIOUS) == PREVIOUS:
         raise PlanError(
-            "gate='sequential' with the previous checkpoint as baseline: a run that stops early is no baseline for the "
+            "gate='sequential' with the previous checkpoint as baseline: a run that stops early gives none for the "
             "next one; name a fixed baseline, as in baseline='org/name', or leave gate out"
         )
 

@@ -38,7 +38,7 @@ _TRAINERS_OWN = (
 """What a checkpoint holds for going on with the training; often three times as large as the model."""
 
 ENDED = "the training ended before its turn"
-"""Why there is no verdict on a checkpoint that nobody waits for any more."""
+"""Why a checkpoint has no verdict that no caller waits for any more."""
 WAITS_S = (60.0, 300.0, 900.0)
 """Before each further try of a gate that the machinery failed: what takes a GPU's memory is often a job that ends."""
 _FICLONE = 0x40049409
@@ -98,7 +98,7 @@ class KeptDigests:
 
 class MachineryError(EvaluationError):
     """
-    A run could not be judged for want of samples, which is no fault of the checkpoint.
+    A run lacked samples, which is not the checkpoint's fault.
 
     Args:
         message: What failed.
@@ -275,7 +275,7 @@ def kept_copy(checkpoint: Path, *, to: Path) -> Path:
 
     Args:
         checkpoint: The folder that the trainer wrote.
-        to: The folder of the copy, made anew.
+        to: The folder of the copy, made again.
 
     Raises:
         EvaluationError: If it cannot be read, or there is no room.
@@ -302,7 +302,7 @@ def left_over(folder: Path, *, last_step: int) -> tuple[SavedCheckpoint, ...]:
 
     Args:
         folder: Where its copies are kept.
-        last_step: The step from which it goes on; copies of later ones, which it will save anew, are removed.
+        last_step: The step from which it goes on; copies of later ones, which it will save again, are removed.
 
     Returns:
         The others, in order.

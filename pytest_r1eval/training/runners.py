@@ -43,7 +43,7 @@ _REFERENCES = frozenset({Verdict.PASS.name, Verdict.INCONCLUSIVE.name})
 """
 Verdicts of checkpoints that may be a reference; the first of a training has nothing to be compared with.
 
-A suspicious rise is no reference by itself: the next checkpoint is compared with the one before it, or with what a
+A suspicious rise alone is not a reference: the next checkpoint is compared with the one before it, or with what a
 person has blessed.
 """
 
@@ -81,7 +81,7 @@ class GateOrder:
         folder: Where baselines and relative paths are looked for.
         options: Options of the command line, as of `pytest_r1eval.evaluate`.
         first_baseline: What the first checkpoint is compared with where `baseline` is the previous one.
-        commit: The commit of the training code; None if nobody knows.
+        commit: The commit of the training code; None if unknown.
     """
 
     benchmarks: tuple[str, ...]

@@ -4,7 +4,7 @@ Every sample of a run as Parquet, in LightEval's schema: the sole importer of py
 One row a problem with all its samples, as LightEval keeps them, so that its
 ``load_responses_from_details`` reads them back. `model_response` may hold nothing
 but LightEval's own fields, which its loader passes on by name; what LightEval
-lacks stands in columns of our own: `problem_id`, `n_samples` and `samples` (index,
+lacks is in columns of our own: `problem_id`, `n_samples` and `samples` (index,
 seed, outcome, extracted answer, finish reason and tokens of each), and verdict and fingerprint
 as JSON in the file's metadata under ``r1eval``.
 
@@ -15,7 +15,7 @@ row. Of a ``--r1-subset`` the problems are shuffled among themselves, as by a ta
 
 Rows are written as they are read, some megabytes at a time: a run may hold
 gigabytes. The samples are those that the verdict was computed from. A run without
-a score has a null metric, so that nobody averages one out of it.
+a score has a null metric, so that no average includes it.
 
 Known limits (accepted): the rendered prompt and the output's token ids are not
 stored by a run, so `input` is null and `output_tokens` is empty.

@@ -90,5 +90,5 @@ def replacing(path: Path, *, run: Path) -> Iterator[Path]:
     except OSError as error:
         raise DetailsError(
             f"cannot write {path}: {error.strerror or error}; the samples and verdicts are in the run's store. "
-            f"Make room or mend the rights, then pytest --r1-judge-only RUN writes it again"
+            f"Make room or repair the rights, then pytest --r1-judge-only RUN writes it again"
         ) from error

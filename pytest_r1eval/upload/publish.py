@@ -3,7 +3,7 @@ Uploads to the Hugging Face Hub: the sole importer of huggingface_hub's write si
 
 One run is one commit. The client does not try a commit again, and rightly: a reply
 can be lost after the commit landed. So every attempt here begins by reading the
-head and its tree. If our files are there, whoever put them there, the work is done;
+head and its tree. If our files are there, from any source, the work is done;
 if not, the commit names that head as its parent, and a Hub that has moved on refuses
 it. Uploading a run twice is then one commit, as is losing every reply.
 
@@ -62,7 +62,7 @@ class Patience:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """
-    Where an upload lies.
+    Where an upload is.
 
     Attributes:
         url: The repository's page.
@@ -289,7 +289,7 @@ def _hashed(digest: hashlib._Hash, source: Path | bytes) -> str:
 
 def _card(api: HfApi, package: Package, paths: Sequence[str], *, head: str) -> bytes:
     """
-    Write the card anew: the configs of the head's card and this run's.
+    Write the card again: the configs of the head's card and this run's.
 
     Raises:
         UploadError: If the repository holds details that another program wrote, or a card that cannot be read.
@@ -315,12 +315,12 @@ def _card(api: HfApi, package: Package, paths: Sequence[str], *, head: str) -> b
 
 def _read_card(path: Path, repo: str) -> tuple[dict[str, Any], str]:
     """
-    Read the fields and the text of a card that somebody may have written by hand.
+    Read the fields and the text of a card that may be written by hand.
 
     Raises:
-        UploadError: If it cannot be read: written anew without what it says, it would lose that.
+        UploadError: If it cannot be read: rewriting it would lose its content.
     """
-    import yaml  # noqa: PLC0415 - whoever asks has the client, which brings it
+    import yaml  # noqa: PLC0415 - the client, which is there, brings it
     from huggingface_hub import DatasetCard  # noqa: PLC0415 - see _demand_client
 
     try:
@@ -336,7 +336,7 @@ def _read_card(path: Path, repo: str) -> tuple[dict[str, Any], str]:
 
 def _unreadable_card(repo: str, why: str) -> UploadError:
     return UploadError(
-        f"{repo}: its {_CARD} cannot be read ({why}); expected UTF-8 that begins with valid YAML. Mend it there, or "
+        f"{repo}: its {_CARD} cannot be read ({why}); expected UTF-8 that begins with valid YAML. Repair it there, or "
         "name another repository"
     )
 
@@ -391,11 +391,11 @@ def _refusal(reply: Reply, what: str, delivery: _Delivery) -> _Failure:
     advice: str | None = None
     status = reply.status_code
     if reply.headers.get("X-Error-Code") == "RepoNotFound":
-        status = 404  # the Hub says 401 to somebody it does not know
+        status = 404  # the Hub answers 401 to a caller that it does not know
     match status:
         case 401:
             what = "the Hub does not take the token: expired, revoked, or there is none"
-            advice = "log in anew (hf auth login), or set HF_TOKEN"
+            advice = "log in again (hf auth login), or set HF_TOKEN"
         case 403 if is_lapsed(reply):
             what = "storage refused an address that the Hub had signed (403)"
         case 403:
@@ -405,12 +405,12 @@ def _refusal(reply: Reply, what: str, delivery: _Delivery) -> _Failure:
             what = f"there is no such {delivery.kind} repository"
             advice = "check its name, and that the token may see it"
         case 412:
-            what = "somebody else committed at the same time"
+            what = "another client committed at the same time"
         case 429:
             what, asked = "the Hub has had too many requests (429)", reply.headers.get("Retry-After", "")
             wait_s = float(asked) if asked.isdecimal() else None
         case _ if status >= 500 or status == 408:
             what = f"the Hub failed ({status})"
         case _:
-            advice = "see what the Hub says, and mend it"
+            advice = "read the Hub's answer, and repair the cause"
     return _Failure(repo=delivery.repo, what=what, advice=advice, wait_s=wait_s)

@@ -25,7 +25,7 @@ class UploadRecord:
 
     Attributes:
         wishes: Where it was to go.
-        url: Where it lies; None where it failed.
+        url: Where it is; None where it failed.
         commit: The commit that holds it; None where it failed.
         error: Why it failed; None where it did not.
     """
@@ -52,7 +52,7 @@ def write_record(run: Path, record: UploadRecord) -> None:
 
 def read_record(run: Path) -> UploadRecord | None:
     """
-    Read what became of a run's upload; None where nobody tried.
+    Read what became of a run's upload; None where it was not tried.
 
     Raises:
         UploadError: If the file is not one of ours.

@@ -93,7 +93,7 @@ class TestFetch:
         ("trouble", "words"),
         [
             (Trouble.FORBIDDEN, f"the token may not read the data set {REPO}; use one that may"),
-            (Trouble.EXPIRED, "the Hub does not take the token: expired or revoked; log in anew (hf auth login)"),
+            (Trouble.EXPIRED, "the Hub does not take the token: expired or revoked; log in again (hf auth login)"),
             (Trouble.TALKATIVE, "the Hub answers 400 ("),
         ],
     )

@@ -430,7 +430,7 @@ class TestIncomplete:
         [
             (
                 _without("config.json"),
-                "{folder} is no checkpoint: config.json is missing; give the folder that holds it",
+                "{folder} is not a checkpoint: config.json is missing; give the folder that holds it",
             ),
             (_without("model.safetensors"), NO_WEIGHTS),
             (

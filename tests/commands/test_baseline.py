@@ -312,5 +312,5 @@ class TestSaveBaseline:
         (early,) = judged(run, root=tmp_path)
         assert (early.recorded, early.is_at_stop) == (None, True)
         (warning,) = [words for words in early.judgement.warnings if words.startswith("Not recorded")]
-        assert "The run stopped after 319 of 320 planned samples, and a pass@1 at stop is no score." in warning
+        assert "The run stopped after 319 of 320 planned samples, and a pass@1 at stop is not a score." in warning
         assert warning.endswith("--r1-resume early --r1-gate fixed.")

@@ -206,8 +206,8 @@ class TestCompare:
         ("arguments", "message"),
         [
             ("nowhere base", "no run at nowhere: expected the file run.sqlite in it"),
-            ("base nowhere", "nowhere is no run (it holds no run.sqlite), and no baseline either: "),
-            ("base broken.json", "broken.json is no run (it holds no run.sqlite), and no baseline either: "),
+            ("base nowhere", "nowhere is neither a run (it holds no run.sqlite) nor a baseline: "),
+            ("base broken.json", "broken.json is neither a run (it holds no run.sqlite) nor a baseline: "),
             ("base same --benchmark aime24", "base holds no aime24; expected one of smoke"),
             ("base same --margin 0", "'0'; expected points above 0 and at most 100"),
             ("base", "r1eval compare: error: Missing argument 'RUN|BASELINE'"),

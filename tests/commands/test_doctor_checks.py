@@ -153,7 +153,7 @@ class TestHub:
         hub.fail("other", Trouble.EXPIRED)
         found = self.asked(member, tmp_path)["Hub"]
         assert found["found"] == "the Hub does not take the token: expired or revoked"
-        assert found["advice"] == "set HF_TOKEN anew, or hf auth login"
+        assert found["advice"] == "set HF_TOKEN again, or hf auth login"
 
     def test_silence_ends(self, hub: StandInHub, member: Client, tmp_path: Path) -> None:
         """The client alone would wait for ever."""

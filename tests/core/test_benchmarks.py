@@ -107,8 +107,8 @@ def test_ends_of_the_ranges_are_allowed() -> None:
     [
         ({"samples_per_problem": 0}, "custom: 0 samples per problem; expected 1 or more"),
         ({"max_new_tokens": 0}, "custom: 0 max new tokens; expected 1 or more"),
-        ({"mark": "my-mark"}, "custom: mark 'my-mark' is no Python identifier, so -m could not select it"),
-        ({"mark": ""}, "custom: mark '' is no Python identifier, so -m could not select it"),
+        ({"mark": "my-mark"}, "custom: mark 'my-mark' is not a Python identifier, so -m could not select it"),
+        ({"mark": ""}, "custom: mark '' is not a Python identifier, so -m could not select it"),
     ],
 )
 def test_impossible_benchmark_is_refused(changed: dict[str, object], expected: str) -> None:

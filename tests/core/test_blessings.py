@@ -79,12 +79,12 @@ class TestKept:
         assert kept(file, another(12), when=WHEN) == file
 
     def test_a_new_question_is_its_own_reason(self) -> None:
-        """Numbers of different questions are neither higher nor lower, and the file says what was asked anew."""
+        """Numbers of different questions are neither higher nor lower, and the file says what was asked instead."""
         question = replace(MEASURED.fingerprint.question, exam="other")
         other = replace(another(4), fingerprint=replace(MEASURED.fingerprint, question=question))
         (entry,) = kept(FILE, other, when=WHEN).measured
         (blessing,) = entry.history
-        assert str(blessing.reason).startswith("asked anew: question.exam")
+        assert str(blessing.reason).startswith("asked another question: question.exam")
 
 
 @pytest.mark.parametrize("reason", [None, "flaky"])

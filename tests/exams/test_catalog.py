@@ -139,7 +139,7 @@ class TestSources:
 
 
 TABLE = '[[tool.r1eval.benchmark]]\nname = "good"\ntask_module = "x"\n[[tool.r1eval.benchmark]]\n'
-NO_TABLES = "{path}: tool.r1eval.benchmark is no array of tables; write [[tool.r1eval.benchmark]]"
+NO_TABLES = "{path}: tool.r1eval.benchmark is not an array of tables; write [[tool.r1eval.benchmark]]"
 
 
 class TestMistakes:
@@ -190,7 +190,7 @@ class TestMistakes:
             ),
             (
                 TABLE + 'name = "b"\ntask_module = "x"\nmark = "my-mark"\n',
-                "{path}: benchmark 2: b: mark 'my-mark' is no Python identifier, so -m could not select it",
+                "{path}: benchmark 2: b: mark 'my-mark' is not a Python identifier, so -m could not select it",
             ),
             ("[tool.r1eval.benchmark]\nname = 'b'\n", NO_TABLES),
             ("[tool.r1eval]\nbenchmark = 'aime'\n", NO_TABLES),
@@ -226,7 +226,7 @@ class TestMistakes:
         """What is no Python is named before anything is loaded."""
         tasks.write_text("TASKS_TABLE = [")
 
-        assert exam_error(tasks=tasks).startswith(f"{tasks}: is no Python (")
+        assert exam_error(tasks=tasks).startswith(f"{tasks}: is not Python (")
 
     def test_name_of_a_built_in(self, tasks: Path) -> None:
         """A later source never redefines what a mark means."""

@@ -117,7 +117,7 @@ class TestErrors:
         [
             ('{"other": 1}\n', ["row 1", "KeyError: 'answer'", "its columns are other"]),
             ('{"question": "", "answer": 1}\n', ["the choices [1]", "expected text"]),
-            ('{"question": "", "answer": "1"}\nno json\n', ["line 2 is no JSON", "Copy the file anew"]),
+            ('{"question": "", "answer": "1"}\nno json\n', ["line 2 is not JSON", "Copy the file again"]),
             ("[1]\n", ["line 1 is list", "one JSON object a line"]),
             ("\xff", ["cannot be read", "UTF-8"]),
         ],

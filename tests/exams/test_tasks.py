@@ -40,7 +40,7 @@ class TestTaskNames:
     @pytest.mark.parametrize(
         ("source", "message"),
         [
-            ("TASKS_TABLE = [", "is no Python .SyntaxError"),
+            ("TASKS_TABLE = [", "is not Python .SyntaxError"),
             ("x = 1", "has no TASKS_TABLE"),
             ("TASKS_TABLE = make()", "fails when imported .NameError"),
             ("import os\nos._exit(3)", "importing it ended the process"),

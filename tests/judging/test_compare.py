@@ -213,7 +213,7 @@ class TestSource:
         """Both readings are named, with what was looked for."""
         with pytest.raises(RunError) as caught:
             source_of("nobody/nothing", root=tmp_path, model_name="local/toy")
-        message = "nobody/nothing is no run (it holds no run.sqlite), and no baseline either: "
+        message = "nobody/nothing is neither a run (it holds no run.sqlite) nor a baseline: "
         assert str(caught.value).startswith(message)
         assert str(tmp_path / "baselines/nobody/nothing.json") in str(caught.value)
 

@@ -132,7 +132,7 @@ class TestUnhealthy:
         stopped = record_run(
             tmp_path / "stopped", seed=2, n_problems=30, n_samples=64, gate=gate, skip=frozenset({("p003", 60)})
         )
-        with pytest.raises(RunError, match="a pass@1 at stop is no score"):
+        with pytest.raises(RunError, match="a pass@1 at stop is not a score"):
             StoredRun(folder=stopped).as_baseline("smoke", replaced=None, reason="we are in a hurry")
 
 
@@ -184,7 +184,7 @@ def test_a_stopped_sequential_run_is_told_to_be_completed(tmp_path: Path) -> Non
     WorkQueue(store).write_plan(exam, tuple((1, 2) for _ in exam.problems), replace(plan, rounds=(4, 8)), gate=gate)
     store.close()
     assert refusal(StoredRun(folder=tmp_path / "stopped")) == (
-        "The run stopped after 0 of 96 planned samples, and a pass@1 at stop is no score."
+        "The run stopped after 0 of 96 planned samples, and a pass@1 at stop is not a score."
     )
 
 
@@ -216,7 +216,7 @@ def test_a_run_that_stopped_early_is_no_score(n_there: int) -> None:
         assert found is None
     else:
         assert found is not None
-        assert found.reason == "The run stopped after 4 of 8 planned samples, and a pass@1 at stop is no score."
+        assert found.reason == "The run stopped after 4 of 8 planned samples, and a pass@1 at stop is not a score."
         assert found.next_step == "Complete it, nothing is drawn twice: --r1-resume r --r1-gate fixed."
 
 

@@ -148,7 +148,7 @@ class TestRefusals:
     def test_whole_run(self, slices: list[Path], header: RunHeader, plan: Plan) -> None:
         """A run that was not divided has nothing to be merged with."""
         whole = draw_slice(slices[0].parent / "whole", None, header=header, plan=plan)
-        self.refuse([*slices, whole], f"{whole} is no slice", "--r1-judge-only")
+        self.refuse([*slices, whole], f"{whole} is not a slice", "--r1-judge-only")
 
     def test_another_division(self, slices: list[Path], header: RunHeader, plan: Plan) -> None:
         """Slices of three and of four overlap."""
@@ -315,7 +315,7 @@ class TestSeveralMachines:
         [
             (("--r1-slice", "3/2"), "*--r1-slice is '3/2'; expected I/N with I from 1 to N, as in 2/4*"),
             (("--r1-slice", "1/2", "--r1-gate", "sequential"), "*--r1-slice 1/2 with --r1-gate sequential: looks*"),
-            (("--r1-slice", "1/2", "--r1-save-baseline", "a/b"), "*with --r1-save-baseline: a slice is no score*"),
+            (("--r1-slice", "1/2", "--r1-save-baseline", "a/b"), "*with --r1-save-baseline: a slice has no score*"),
             (("--r1-judge-only", "run"), "*--r1-model with --r1-judge-only *: nothing is drawn*leave --r1-model out*"),
         ],
     )

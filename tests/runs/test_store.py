@@ -104,7 +104,7 @@ class TestCreateAndOpen:
 
         expected = (
             f"the run store {tmp_path / FILE_NAME} cannot be used: {reason}; expected a writable SQLite file on a "
-            "local disk with room left. What was stored before is kept: mend the cause, then "
+            "local disk with room left. What was stored before is kept: repair the cause, then "
             f"--r1-resume {tmp_path}"
         )
         assert expected == str(caught.value)

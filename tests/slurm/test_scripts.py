@@ -305,7 +305,7 @@ class TestCommands:
 
     def test_no_submission(self, tmp_path: Path) -> None:
         """Any other folder is refused."""
-        with pytest.raises(RunError, match="is no submission"):
+        with pytest.raises(RunError, match="is not a submission"):
             submitted_in(tmp_path)
 
     def test_a_place_that_cannot_be_written(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

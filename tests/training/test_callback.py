@@ -245,7 +245,7 @@ class TestTroubles:
         [
             ({"benchmarks": ["aime2024"]}, "no such benchmark"),
             ({"benchmarks": ["smoke"], "on_regression": "halt"}, "on_regression is 'halt'; expected 'log', 'stop' or"),
-            ({"benchmarks": ["smoke"], "gate": "sequential"}, "a run that stops early is no baseline for the next"),
+            ({"benchmarks": ["smoke"], "gate": "sequential"}, "a run that stops early gives none for the next"),
             (
                 {"benchmarks": ["smoke"], "gate": "sequential", "baseline": "a/b", "anchor": "c/d"},
                 "gate='sequential' with an anchor: looks are planned around one baseline",

@@ -323,7 +323,7 @@ class TestRefusals:
         ("route", "trouble", "said"),
         [
             ("create", Trouble.EXPIRED, "the Hub does not take the token"),
-            ("commit", Trouble.EXPIRED, "log in anew"),
+            ("commit", Trouble.EXPIRED, "log in again"),
             ("commit", Trouble.FORBIDDEN, "the token may not write there; use one with write access"),
             ("info", Trouble.MISSING, "there is no such dataset repository; check its name"),
             ("preupload", Trouble.MISSING, "there is no such dataset repository"),
@@ -349,7 +349,7 @@ class TestRefusals:
     def test_nobody_logged_in(self, hub: StandInHub, run: RunFiles, tmp_path: Path) -> None:
         """No token at all."""
         with client(hub.environment(tmp_path / "home", token=None)) as nobody:
-            assert "or there is none; log in anew" in nobody.upload(run.folder, WISHES)["error"]
+            assert "or there is none; log in again" in nobody.upload(run.folder, WISHES)["error"]
 
     def test_a_public_repository(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:
         """Private by default: what everybody may read is refused until it is asked for."""
@@ -396,7 +396,7 @@ class TestRefusals:
         repo.is_private = True
         answer = lfs.upload(run.folder, WISHES)
         assert answer["error"].startswith(f"{REPO}: its README.md cannot be read (")
-        assert answer["error"].endswith("Mend it there, or name another repository")
+        assert answer["error"].endswith("Repair it there, or name another repository")
         assert (answer["slept"], repo.read("README.md")) == ([], card)
 
     def test_a_token_that_may_not_make_repositories(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:

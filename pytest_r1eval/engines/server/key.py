@@ -37,7 +37,9 @@ class ApiKey:
         for name in KEY_VARIABLES:
             text = environment.get(name, "").strip()
             if text and not (text.isascii() and text.isprintable() and " " not in text):
-                raise EngineError(f"{name} holds what no API key is made of; expected one word in ASCII. Set it anew")
+                raise EngineError(
+                    f"{name} holds characters that no API key has; expected one word in ASCII. Set it again"
+                )
             if text:
                 return cls(text)
         return cls(None)

@@ -1,7 +1,7 @@
 """
 The smoke benchmark as a LightEval task: arithmetic with one whole number as the answer.
 
-The data lies beside this module, so the benchmark needs no network. The query
+The data is beside this module, so the benchmark needs no network. The query
 is the bare problem: the small checkpoint was trained on exactly these words,
 and an instruction in front of them would measure something else.
 """
@@ -16,7 +16,7 @@ from lighteval.tasks.requests import Doc
 
 
 def prompt_function(line: dict[str, str], task_name: str) -> Doc:
-    """Return the problem as it stands; the answer is its only choice."""
+    """Return the problem unchanged; the answer is its only choice."""
     return Doc(task_name=task_name, query=line["problem"], choices=[line["answer"]], gold_index=0)
 
 

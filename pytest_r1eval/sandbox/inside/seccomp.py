@@ -63,7 +63,7 @@ _O_ACCMODE_AND_TRUNC = 0o1003
 _O_TRUNC = 0o1000
 _FCNTL_DENIED = (8, 10, 15, 1024, 1026)
 """F_SETOWN, F_SETSIG, F_SETOWN_EX: have the kernel send any signal to any process, past every rule on `kill`.
-F_SETLEASE, F_NOTIFY: hold up whoever writes to a file that a program may only read; news of a folder."""
+F_SETLEASE, F_NOTIFY: hold up the writer of a file that a program may only read; news of a folder."""
 _IOCTL_DENIED = (0x5412, 0x541C)
 """TIOCSTI and TIOCLINUX, which type into a terminal."""
 _PRCTL_DENIED = (1, 4, 0x59616D61)
@@ -75,7 +75,7 @@ _PR_SET_SECCOMP = 22
 _SECCOMP_MODE_FILTER = 2
 
 _OWN_PID = 0x7EADBEEF
-"""Stands for the process that will install a filter while it is assembled; no process has this number."""
+"""Represents the process that will install a filter while it is assembled; no process has this number."""
 _NEWEST_KNOWN = 451
 """cachestat (Linux 6.5). What came later, fchmodat2 and setxattrat among it, does not exist in here."""
 
