@@ -12,13 +12,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_r1eval.core.benchmarks import Benchmark, PlanningConstants, Sampling
+    from pytest_r1eval.core.benchmarks import AnswerForm, Benchmark, PlanningConstants, Sampling
     from pytest_r1eval.evaluation.process import evaluate
     from pytest_r1eval.reports.run_report import RunReport
 
-__all__ = ["Benchmark", "PlanningConstants", "RunReport", "Sampling", "__version__", "evaluate"]
+__all__ = ["AnswerForm", "Benchmark", "PlanningConstants", "RunReport", "Sampling", "__version__", "evaluate"]
 
 _MODULES = {
+    "AnswerForm": "core.benchmarks",
     "Benchmark": "core.benchmarks",
     "PlanningConstants": "core.benchmarks",
     "RunReport": "reports.run_report",

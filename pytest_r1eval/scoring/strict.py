@@ -116,7 +116,7 @@ def _scored_letter(problem: Problem, answer: FinalAnswer) -> Scored:
         if letter is None and answer.box is not None:
             letter = letter_of(answer.box, letters)
     except SeveralLettersError as error:
-        return Scored(answers=(answer.text[:_LONGEST_SHOWN],), reason=f"it is not one answer: {error}")
+        return Scored(answers=(_shown(answer.text),), reason=f"it is not one answer: {error}")
     if letter is None:
         return Scored(answers=(), reason="it names no option")
     return Scored(is_correct=letter == letters[problem.gold_index], answers=(letter,))
@@ -147,7 +147,7 @@ def _scored_value(gold: _Gold, answer: FinalAnswer) -> Scored:
     for text in filter(None, (answer.text, answer.box)):
         if not gold.values:
             if _words(text) == gold.words:
-                return Scored(is_correct=True, answers=(text[:_LONGEST_SHOWN],))
+                return Scored(is_correct=True, answers=(_shown(text),))
             continue
         try:
             found = readings_of(text, letters=gold.letters)
@@ -155,16 +155,19 @@ def _scored_value(gold: _Gold, answer: FinalAnswer) -> Scored:
             reason = reason or f"it cannot be read as mathematics: {error}"
             continue
         is_correct = any(is_same(right, one) for right in gold.values for one in found)
-        return Scored(
-            is_correct=is_correct, answers=(text[:_LONGEST_SHOWN],), reason=_reason(gold, found[0], is_correct)
-        )
-    return Scored(answers=(answer.text[:_LONGEST_SHOWN],), reason=reason)
+        return Scored(is_correct=is_correct, answers=(_shown(text),), reason=_reason(gold, found[0], is_correct))
+    return Scored(answers=(_shown(answer.text),), reason=reason)
 
 
 def _reason(gold: _Gold, found: Value, is_correct: bool) -> str | None:  # noqa: FBT001 - its only call is above
     if is_correct or not isinstance(found, Several) or isinstance(gold.values[0], Several):
         return None
     return f"it is not one answer: it has {len(found.items)} values"
+
+
+def _shown(text: str) -> str:
+    """Return an answer as it is stored: out of what is around all of it."""
+    return unwrapped(text)[:_LONGEST_SHOWN]
 
 
 def _words(text: str) -> str:

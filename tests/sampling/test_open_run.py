@@ -12,7 +12,8 @@ import pytest
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings
-from pytest_r1eval.core.choices import GateKind
+from pytest_r1eval.core.benchmarks import AnswerForm
+from pytest_r1eval.core.choices import CodeGrader, GateKind
 from pytest_r1eval.errors import PlanError
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.sampling.open_run import open_run
@@ -20,7 +21,7 @@ from tests.judged_runs import judged, sequential_gate
 from tests.recordings import identity_of, record_run
 from tests.toys import toy
 
-SMOKE = replace(toy("smoke"), name="smoke", samples_per_problem=64)
+SMOKE = replace(toy("smoke"), name="smoke", samples_per_problem=64, answers=AnswerForm.MATHEMATICS)
 CHECKPOINT = Checkpoint(
     model="toy", revision=None, name="local/toy", identity=identity_of(weights="w2"), max_position=None
 )
@@ -80,6 +81,7 @@ def is_sequential(run: Path) -> bool:
         ({"max_new_tokens": 32}, r"the sampling of smoke was .*max_new_tokens=64, .*"),
         ({"system_prompt": "Think."}, r"the system prompt of smoke was None, and Think\. is asked for now"),
         ({"template_date": dt.date(2026, 1, 1)}, "the template date of smoke was 2025-01-01, and 2026-01-01 is asked"),
+        ({"grader": CodeGrader.STRICT}, "the grader of smoke was lighteval, and strict-mathematics 1 is asked for now"),
         ({"subset": 5}, "the subset of smoke was None, and 5 is asked for now"),
         ({"seed": 3}, "the seed was 2, and 3 is asked for now"),
     ],

@@ -26,12 +26,13 @@ def written(problem: Problem, is_right: bool) -> str:  # noqa: FBT001 - as the r
 
 
 @LIGHTEVAL.mark
+@pytest.mark.parametrize(("rule", "grader"), [("lighteval", None), ("strict", "strict-mathematics 1")])
 def test_looped_answers_are_wrong_and_the_run_is_judged(
-    recorded: Callable[..., Path], pytester: pytest.Pytester
+    recorded: Callable[..., Path], pytester: pytest.Pytester, rule: str, grader: str | None
 ) -> None:
-    """No grade is missing; the verdict names what the answers were graded in."""
+    """No grade is missing; the verdict names what the answers were graded by and in."""
     run = recorded("looped", n_problems=12, n_samples=6, solve_rate=1.0, solution=written)
-    options = ("--r1-engine", "replay", "--r1-engine-arg", "regrade=true", "--r1-model", str(run))
+    options = ("--r1-engine", "replay", "--r1-engine-arg", "regrade=true", "--r1-model", str(run), "--r1-grader", rule)
     result = pytester.runpytest_subprocess("-p", "no:randomly", "-m", "smoke", *options)
     judged = max((pytester.path / "data" / "evals").glob("*/*/*"))
     with closing(RunReader.open(judged)) as store:
@@ -40,4 +41,4 @@ def test_looped_answers_are_wrong_and_the_run_is_judged(
     assert grades == {Outcome.CORRECT: 60, Outcome.WRONG: 12}
     assert "INVALID" not in result.stdout.str()
     [verdict] = json.loads((judged / "verdicts.json").read_text(encoding="utf-8"))["gates"]
-    assert verdict["sandbox"].startswith("Landlock")
+    assert (verdict["sandbox"].split()[0], verdict["grader"]) == ("Landlock", grader)
