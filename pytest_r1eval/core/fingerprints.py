@@ -163,6 +163,16 @@ class Fingerprint:
     question: Question
     harness: Harness
 
+    def changes_since(self, baseline: Fingerprint) -> tuple[str, ...]:
+        """Name what differs from a baseline's fingerprint, for people; of equal questions, as others are not judged."""
+        model, before = self.model, baseline.model
+        parts = {"weights": "weights", "tokenizer": "tokenizer", "chat template": "chat_template"}
+        changed = [name for name, field_ in parts.items() if getattr(model, field_) != getattr(before, field_)]
+        if not changed and model.checkpoint != before.checkpoint:
+            changed = ["other files of the checkpoint"]
+        harness = self.harness.differences(baseline.harness)
+        return (*changed, *(f"{each.field.partition('.')[2]} {each.theirs} -> {each.ours}" for each in harness))
+
     def differences(self, other: Fingerprint) -> tuple[Difference, ...]:
         """List the fields in which two fingerprints differ, what is judged left out: weights and checkpoint."""
         ours, theirs = (

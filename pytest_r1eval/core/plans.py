@@ -105,6 +105,7 @@ class Plan:
         prompts: Digest of the prompts' token ids.
         grader: Name and version of what runs programs; None where answers are graded by the task's metric.
         subset: How many problems `--r1-subset` asked for; None for all of them.
+        n_exam: Problems of the whole exam, where a subset is asked; None for all of them.
 
     Raises:
         ValueError: If there is nothing to do, or the rounds do not ascend from 1.
@@ -121,6 +122,7 @@ class Plan:
     system_prompt: str | None = None
     grader: str | None = None
     subset: int | None = None
+    n_exam: int | None = None
 
     def __post_init__(self) -> None:
         if not self.problem_ids:

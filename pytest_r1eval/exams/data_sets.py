@@ -31,10 +31,18 @@ _HUB_TIMEOUT_S = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSet:
-    """Rows as the task's prompt function takes them, and where they came from."""
+    """
+    Rows as the task's prompt function takes them, and where they came from.
+
+    Attributes:
+        rows: The records.
+        origin: Where they were read, for errors: a folder of this machine, or a data set of the Hub at a commit.
+        name: What they are, for pages that are passed on: no folder of this machine.
+    """
 
     rows: Iterable[Row]
     origin: str
+    name: str
 
 
 def read_data(benchmark: Benchmark, config: LightevalTaskConfig, *, data_dir: Path | None) -> DataSet:
@@ -53,7 +61,12 @@ def read_data(benchmark: Benchmark, config: LightevalTaskConfig, *, data_dir: Pa
     if folder is None:
         return _hub_data(benchmark, config, data_dir=data_dir)
     splits = [_local_rows(folder, config.hf_subset, split) for split in config.evaluation_splits]
-    return DataSet(rows=itertools.chain(*splits), origin=str(folder))
+    return DataSet(rows=itertools.chain(*splits), origin=str(folder), name=_local_name(config.hf_repo))
+
+
+def _local_name(repo: str) -> str:
+    """Name a local copy by its data set on the Hub, a task's own folder by its last part."""
+    return f"{Path(repo).name} (a local folder)" if Path(repo).is_absolute() else f"{repo} (a local copy)"
 
 
 def _folder_names(repo: str) -> tuple[str, str]:
@@ -131,7 +144,8 @@ def _hub_data(benchmark: Benchmark, config: LightevalTaskConfig, *, data_dir: Pa
         splits = [_hub_rows(config, split=split, commit=commit) for split in config.evaluation_splits]
     except Exception as error:  # the Hub's client, its transport and datasets share no base class
         raise _hub_error(benchmark, config, error, data_dir=data_dir) from error
-    return DataSet(rows=itertools.chain(*splits), origin=f"{config.hf_repo}@{commit}")
+    origin = f"{config.hf_repo}@{commit}"
+    return DataSet(rows=itertools.chain(*splits), origin=origin, name=origin)
 
 
 def _hub_rows(config: LightevalTaskConfig, *, split: str, commit: str) -> Iterable[Row]:

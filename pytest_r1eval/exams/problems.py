@@ -69,7 +69,7 @@ def load_exam(benchmark: Benchmark, *, data_dir: Path | None, tests: CodeTestCac
             f"{benchmark.name}: no problem in {data.origin}; expected at least one in split "
             f"{', '.join(config.evaluation_splits)}. Check the data set and the task's filter"
         )
-    return Exam(benchmark=benchmark.name, problems=problems, dataset=data.origin)
+    return Exam(benchmark=benchmark.name, problems=problems, dataset=data.name)
 
 
 def as_doc(problem: Problem) -> Doc:

@@ -21,6 +21,7 @@ from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.choices import CodeGrader, grades_programs
 from pytest_r1eval.core.codec import to_json
 from pytest_r1eval.core.evidence import Evidence
+from pytest_r1eval.core.fingerprints import Fingerprint
 from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, ProblemTally
@@ -157,7 +158,18 @@ class Judge:
             counts = added_counts([*(measured.counts for measured in earlier), counts])
         baseline = None if found is None else found.baseline
         result = with_diagnostics(result, observed=observed, counts=counts, baseline=baseline, rule=self.rule)
+        if isinstance(baseline, MeasuredBaseline):
+            result = replace(result, changes=self._changes(result.benchmark, baseline), baseline_run=baseline.run)
         return with_titles(self._with_other_scores(result, Counts.graded(tallies)), self.run)
+
+    def _changes(self, name: str, baseline: MeasuredBaseline) -> tuple[str, ...]:
+        """Name what differs from a measured baseline, where one harness answered."""
+        plan, harnesses = self.run.plan(name), self.run.harnesses
+        if plan is None or len(harnesses) != 1:
+            return ()
+        harness = harnesses[0].graded_by(plan.grader)
+        fingerprint = Fingerprint(model=self.run.header.identity, question=plan.question, harness=harness)
+        return fingerprint.changes_since(baseline.fingerprint)
 
     def _with_other_scores(self, result: GateResult, counts: Counts) -> GateResult:
         """Add pass@k and maj@k of this run's samples; none where looks ended it, as they would be biased by that."""
@@ -406,6 +418,7 @@ def _with_samples(result: GateResult, plan: Plan, tallies: tuple[ProblemTally, .
         samples_per_problem=plan.samples_per_problem,
         n_samples=sum(tally.n_samples for tally in tallies),
         n_planned=plan.n_samples,
+        part=None if plan.n_exam is None else f"{len(plan.problem_ids)} of {plan.n_exam} problems",
         n_truncated=sum(tally.n_truncated for tally in tallies),
         n_truncated_correct=sum(tally.n_truncated_correct for tally in tallies),
         n_no_answer=sum(tally.n_no_answer for tally in tallies),

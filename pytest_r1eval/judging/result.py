@@ -57,9 +57,12 @@ class GateResult:
         benchmark: The benchmark's name.
         judgement: The verdict and its numbers.
         baseline: Where the baseline came from, for people; None where there was none.
+        baseline_run: The run that a measured baseline was recorded from; None for another one.
         samples_per_problem: How many the verdict is computed from; None where there was no plan.
         n_samples: Stored samples among these.
         n_planned: Planned samples; None where there was no plan.
+        part: Which part of the exam was asked, as in "24 of 500 problems"; None for all of it.
+        changes: What differs from the measured baseline: files of the checkpoint, and what answered and graded.
         n_truncated: Responses truncated at the token limit.
         n_truncated_correct: Of these, graded right all the same; None where only counts are compared.
         n_no_answer: Responses without an answer.
@@ -86,9 +89,12 @@ class GateResult:
     benchmark: str
     judgement: Judgement
     baseline: str | None
+    baseline_run: str | None = None
     samples_per_problem: int | None = None
     n_samples: int = 0
     n_planned: int | None = None
+    part: str | None = None
+    changes: tuple[str, ...] = ()
     n_truncated: int = 0
     n_truncated_correct: int | None = None
     n_no_answer: int = 0
@@ -110,6 +116,11 @@ class GateResult:
     pass_at_k: tuple[AtK, ...] = ()
     maj_at_k: AtK | None = None
     references: tuple[ReferenceVerdict, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The benchmark as reports name it, with the part of the exam that was asked."""
+        return self.benchmark if self.part is None else f"{self.benchmark} ({self.part})"
 
     def with_references(self, references: Sequence[ReferenceVerdict]) -> GateResult:
         """Take the worse of two verdicts; of equal ones that against the baseline."""

@@ -44,11 +44,11 @@ def workflow_commands(results: Sequence[GateResult]) -> Iterator[str]:
         judgement = result.judgement
         kind = annotation_of(judgement)
         if kind is not None:
-            title = f"{result.benchmark}: {appearance_of(judgement.verdict).word}"
+            title = f"{result.title}: {appearance_of(judgement.verdict).word}"
             yield _command(kind, title, judgement.reason, judgement.next_step)
         if result.health is not None and not result.health.passes:
             reasons = f"{result.health.truncation.reason} {result.health.no_answer.reason}"
-            yield _command(Annotation.ERROR, f"{result.benchmark}: {UNHEALTHY}", reasons, "")
+            yield _command(Annotation.ERROR, f"{result.title}: {UNHEALTHY}", reasons, "")
 
 
 def _command(kind: Annotation, title: str, *sentences: str) -> str:

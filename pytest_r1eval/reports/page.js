@@ -10,6 +10,7 @@ for (const viewer of document.querySelectorAll(".viewer")) {
 
   const tests = {
     all: () => true,
+    correct: (sample) => sample.outcome === "correct",
     wrong: (sample) => sample.outcome !== "correct",
     fell: (sample) => sample.fell,
     truncated: (sample) => sample.cut || sample.outcome === "truncated",
@@ -22,6 +23,9 @@ for (const viewer of document.querySelectorAll(".viewer")) {
     part("answer").textContent = sample ? (sample.answer ?? "none was found") : "";
     part("gold").textContent = sample ? sample.gold : "";
     part("response").textContent = sample ? sample.text : "";
+    part("base").parentElement.hidden = !sample?.base;
+    part("base").previousElementSibling.textContent = `the baseline's response: ${sample?.base_outcome}`;
+    part("base").textContent = sample?.base ?? "";
   }
 
   function fill() {

@@ -16,7 +16,7 @@ import hashlib
 import heapq
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -24,7 +24,15 @@ from pathlib import Path
 from pytest_r1eval.core.records import FinishReason, Outcome, Sample
 from pytest_r1eval.reports import charts
 from pytest_r1eval.reports.appearance import appearance_of, style_of
-from pytest_r1eval.reports.run_report import USUAL, Embedding, GateReport, RunReport, outcomes_of, samples_at
+from pytest_r1eval.reports.run_report import (
+    USUAL,
+    Embedding,
+    GateReport,
+    RunReport,
+    baseline_run_of,
+    outcomes_of,
+    samples_at,
+)
 from pytest_r1eval.reports.terminal import (
     DOCS,
     NEXT,
@@ -107,14 +115,14 @@ def _plain_answer(report: RunReport) -> str:
 
 def _finding(gate: GateReport) -> str:
     findings = (appearance_of(gate.verdict).finding, None if gate.result.is_healthy else "is unhealthy")
-    return f"{gate.result.benchmark} {' and '.join(filter(None, findings))}"
+    return f"{gate.result.title} {' and '.join(filter(None, findings))}"
 
 
 def _reasons(report: RunReport) -> str:
     """Print above the table why gates are not green; a single gate's section does so a few lines below."""
     if len(report.gates) < 2:
         return ""
-    reasons = [(gate.result.benchmark, reason) for gate in report.gates for reason in _red_reasons(gate)]
+    reasons = [(gate.result.title, reason) for gate in report.gates for reason in _red_reasons(gate)]
     items = "".join(f"<li>{html_text(name)}: {html_text(reason)}</li>" for name, reason in reasons)
     return f'<ul class="reasons">{items}</ul>' if items else ""
 
@@ -194,7 +202,7 @@ def _section(report: RunReport, gate: GateReport, *, embedding: Embedding) -> st
     first, *lines = gate_lines(result)
     apart = (*plan_lines(result), *_steps(lines))
     name, verdict = _anchor(gate), html_text(gate_row(result)[-1])
-    heading = f'{html_text(result.benchmark)} <span class="verdict {style_of(gate.result)}">{verdict}</span>'
+    heading = f'{html_text(result.title)} <span class="verdict {style_of(gate.result)}">{verdict}</span>'
     parts = [
         f'<section aria-labelledby="{name}"><h2 id="{name}">{heading}</h2>',
         f"<p>{html_text(first.partition('. ')[2])}</p>",
@@ -331,7 +339,7 @@ def _problems(gate: GateReport) -> str:
         '<caption>Correct samples</caption><thead><tr><th scope="col">problem</th><th scope="col">baseline</th>'
         f'<th scope="col">this run</th><th scope="col">change</th></tr></thead><tbody>{"".join(rows)}</tbody>'
     )
-    boxed = scrolling(table, label=f"Problems of {gate.result.benchmark}", attributes=' class="counts"')
+    boxed = scrolling(table, label=f"Problems of {gate.result.title}", attributes=' class="counts"')
     return (
         f'<h3>Problems</h3><div class="problems">{figure(charts.heat_map(gate.problems), caption)}'
         f'<p class="soft" data-pointed hidden>Point at a square to see its numbers.</p>'
@@ -339,8 +347,16 @@ def _problems(gate: GateReport) -> str:
     )
 
 
-_FILTERS = {"all": "all", "wrong": "not correct", "fell": "fell", "truncated": "truncated", "no_answer": "no answer"}
-_PARTS = {"problem": "problem", "answer": "extracted answer", "gold": "right answer", "response": "response"}
+_FILTERS = {
+    "all": "all",
+    "correct": "correct",
+    "wrong": "not correct",
+    "fell": "fell",
+    "truncated": "truncated",
+    "no_answer": "no answer",
+}
+_PARTS = {"problem": "problem", "answer": "extracted answer", "gold": "right answer"}
+_SIDE_BY_SIDE = {"response": "response", "base": "the baseline's response"}
 
 
 def _viewer(report: RunReport, gate: GateReport, *, embedding: Embedding) -> str:
@@ -349,42 +365,59 @@ def _viewer(report: RunReport, gate: GateReport, *, embedding: Embedding) -> str
         return ""
     name = _anchor(gate)
     chosen, n_all = _chosen(report, gate, k=k, n_samples=embedding.n_samples)
-    rows = [_embedded(sample, gate, n_characters=embedding.n_characters) for sample in chosen]
+    base = _baseline_samples(report, gate, chosen)
+    rows = [_embedded(sample, gate, base, n_characters=embedding.n_characters) for sample in chosen]
     data = json.dumps(rows, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     buttons = "".join(
         f'<button type="button" data-filter="{key}" aria-pressed="{str(key == "all").lower()}">{label}</button>'
         for key, label in _FILTERS.items()
     )
     left_out = "" if len(chosen) == n_all else f" The page carries {len(chosen)} of {n_all}; the run holds them all."
-    parts = "".join(
-        f'<h4 class="soft" id="{part}-{name}">{label}</h4>'
-        f'<pre tabindex="0" role="group" data-part="{part}" aria-labelledby="{part}-{name}"></pre>'
-        for part, label in _PARTS.items()
-    )
+    parts = "".join(_part(part, label, name) for part, label in _PARTS.items())
+    pair = "".join(f"<div>{_part(part, label, name)}</div>" for part, label in _SIDE_BY_SIDE.items())
     return (
         f'<h3 id="samples-{name}">Samples</h3><div class="viewer" data-samples="data-{name}" role="region" '
         f'aria-labelledby="samples-{name}"><div class="filters" role="group" aria-label="Filter">{buttons}</div>'
         f'<p class="soft"><span data-shown aria-live="polite"></span>.{left_out}</p>'
         f'<p><label class="soft" for="choose-{name}">Sample </label><select id="choose-{name}"></select> '
-        f'<span data-part="outcome" aria-live="polite"></span></p>{parts}</div>'
+        f'<span data-part="outcome" aria-live="polite"></span></p>{parts}<div class="pair">{pair}</div></div>'
         f'<script type="application/json" id="data-{name}">{data}</script>'
     )
+
+
+def _part(part: str, label: str, name: str) -> str:
+    return (
+        f'<h4 class="soft" id="{part}-{name}">{label}</h4>'
+        f'<pre tabindex="0" role="group" data-part="{part}" aria-labelledby="{part}-{name}"></pre>'
+    )
+
+
+def _baseline_samples(report: RunReport, gate: GateReport, chosen: Iterable[Sample]) -> dict[tuple[str, int], Sample]:
+    """Return the baseline's samples of the same index, of problems that fell and where its run is stored here."""
+    fallen = {problem.id for problem in gate.problems if problem.has_fallen}
+    places = [(sample.problem_id, sample.index) for sample in chosen if sample.problem_id in fallen]
+    run = baseline_run_of(report, gate) if places else None
+    if run is None:
+        return {}
+    found = samples_at(run, gate.result.benchmark, places)
+    return {(sample.problem_id, sample.index): sample for sample in found}
 
 
 def _chosen(report: RunReport, gate: GateReport, *, k: int, n_samples: int) -> tuple[list[Sample], int]:
     """
     Choose the samples that a page carries, in the exam's order.
 
-    Two thirds are those that went wrong, if so many did; the others are the lowest indices, whatever became of them, so
-    that no reader takes the page for the run.
+    Two thirds are those that went wrong, if so many did, or the correct ones of a suspicious improvement. The others
+    have the lowest indices, right or wrong, so that the page is not taken for the run.
     """
     fallen = {problem.id for problem in gate.problems if problem.has_fallen}
     order = {problem.id: place for place, problem in enumerate(gate.problems)}
-    name = gate.result.benchmark
+    name, is_rise = gate.result.benchmark, gate.verdict is Verdict.SUSPICIOUS_IMPROVED
 
     def ranked() -> Iterator[tuple[int, int, int, str]]:
         for problem_id, index, outcome in outcomes_of(report.run, name, k=k):
-            yield _rank(outcome, is_of_fallen=problem_id in fallen), index, order[problem_id], problem_id
+            rank = _rank(outcome, is_of_fallen=problem_id in fallen, is_rise=is_rise)
+            yield rank, index, order[problem_id], problem_id
 
     # Twice through the run, and never all of it at once: it may hold a million samples.
     worst = heapq.nsmallest(2 * n_samples // 3, ranked())
@@ -396,15 +429,17 @@ def _chosen(report: RunReport, gate: GateReport, *, k: int, n_samples: int) -> t
     return [*chosen], gate.result.n_samples
 
 
-def _rank(outcome: Outcome, *, is_of_fallen: bool) -> int:
+def _rank(outcome: Outcome, *, is_of_fallen: bool, is_rise: bool) -> int:
     if outcome is Outcome.CORRECT:
-        return 2
+        return 0 if is_rise else 2
     return 0 if is_of_fallen or outcome is not Outcome.WRONG else 1
 
 
-def _embedded(sample: Sample, gate: GateReport, *, n_characters: int) -> dict[str, object]:
+def _embedded(
+    sample: Sample, gate: GateReport, base: Mapping[tuple[str, int], Sample], *, n_characters: int
+) -> dict[str, object]:
     problem = next(problem for problem in gate.problems if problem.id == sample.problem_id)
-    answer = sample.grade.answer
+    answer, before = sample.grade.answer, base.get((sample.problem_id, sample.index))
     return {
         "id": problem.id,
         "index": sample.index,
@@ -417,6 +452,8 @@ def _embedded(sample: Sample, gate: GateReport, *, n_characters: int) -> dict[st
         "gold": visible(problem.answer) or "every test passes",
         "problem": visible(_shortened(problem.query, n_characters)),
         "text": visible(_shortened(sample.response.text, n_characters)),
+        "base": None if before is None else visible(_shortened(before.response.text, n_characters)),
+        "base_outcome": None if before is None else before.grade.outcome.value,
     }
 
 

@@ -7,17 +7,18 @@ The verdicts are those that were stored; nothing is judged here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import FinishReason, Outcome, ProblemCounts, Sample
-from pytest_r1eval.errors import RunError
+from pytest_r1eval.errors import RunError, StoreError
 from pytest_r1eval.judging.result import GateResult, false_alarm, stored_results
 from pytest_r1eval.runs.reading import RunReader
-from pytest_r1eval.runs.store import RunHeader
+from pytest_r1eval.runs.store import FILE_NAME, RunHeader
 from pytest_r1eval.stats.looks import Look
 from pytest_r1eval.stats.verdicts import Verdict
 
@@ -177,6 +178,22 @@ def outcomes_of(run: Path, benchmark: str, *, k: int) -> Iterator[tuple[str, int
     """
     with closing(RunReader.open(run)) as store:
         yield from store.outcomes(benchmark, k=k)
+
+
+def baseline_run_of(report: RunReport, gate: GateReport) -> Path | None:
+    """
+    Find the stored run that the baseline was recorded from, in the same output folder; None where it is not there.
+
+    It counts only if it was asked the same prompts.
+    """
+    if gate.result.baseline_run is None or gate.plan is None or len(report.run.parents) < 3:
+        return None
+    for path in sorted(report.run.parents[2].glob(f"*/*/{escape(gate.result.baseline_run)}/{FILE_NAME}")):
+        with suppress(StoreError), closing(RunReader.open(path.parent)) as store:
+            plan = store.plan(gate.result.benchmark)
+            if plan is not None and plan.prompts == gate.plan.prompts:
+                return path.parent
+    return None
 
 
 def samples_at(run: Path, benchmark: str, places: Iterable[tuple[str, int]]) -> Iterator[Sample]:

@@ -51,7 +51,7 @@ def gate_row(result: GateResult) -> tuple[str, ...]:
     """Return a benchmark's cells under `TABLE_HEAD`."""
     judgement = result.judgement
     cells = (
-        result.benchmark,
+        result.title,
         _estimate(judgement),
         _number(judgement.baseline_mean),
         _number(judgement.difference, sign=True),
@@ -83,8 +83,9 @@ def _number(fraction: float | None, *, sign: bool = False) -> str:
 def gate_lines(result: GateResult) -> list[str]:
     """Print what was found, against what, and what to do next."""
     judgement = result.judgement
-    lines = [f"{result.benchmark}: {appearance_of(judgement.verdict).word}. {judgement.reason}"]
+    lines = [f"{result.title}: {appearance_of(judgement.verdict).word}. {judgement.reason}"]
     lines += [f"  baseline: {result.baseline}"] if result.baseline else []
+    lines += [f"  changed: {', '.join(result.changes)}"] if result.changes else []
     lines += _reference_lines(result)
     if result.n_planned is not None:
         lines.append(
@@ -204,9 +205,9 @@ def health_lines(result: GateResult) -> list[str]:
     """Print how healthy the responses are, and what to do about it."""
     health = result.health
     if health is None:
-        return [f"{result.benchmark}: health is not judged where pass@1 is not."]
+        return [f"{result.title}: health is not judged where pass@1 is not."]
     found = HEALTHY if health.passes else UNHEALTHY
-    lines = [f"{result.benchmark}: {found}. {health.truncation.reason} {health.no_answer.reason}"]
+    lines = [f"{result.title}: {found}. {health.truncation.reason} {health.no_answer.reason}"]
     baseline = "" if health.baseline_mean_tokens is None else f" (baseline {health.baseline_mean_tokens:.0f})"
     lines.append(f"  mean tokens: {health.mean_tokens:.0f}{baseline}")
     lines += [f"  warning: {warning}" for warning in health.warnings]

@@ -270,6 +270,7 @@ class Planner:
             prompts=question.prompts,
             grader=sitting.grader,
             subset=self.settings.subset,
+            n_exam=None if exam == sitting.exam else len(sitting.exam.problems),
         )
         return PlannedBenchmark(exam=exam, prompts=prompts, plan=plan, gate=gate, sandbox=sitting.sandbox)
 

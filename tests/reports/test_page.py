@@ -278,3 +278,70 @@ def test_long_responses_are_shortened_and_say_so(report: RunReport) -> None:
     shown = page(report, embedding=Embedding(n_samples=300, n_characters=20))
     assert "characters left out" in shown
     assert "The page carries 300 of 1920; the run holds them all." in shown
+
+
+@pytest.fixture(scope="module")
+def stored_beside(tmp_path_factory: pytest.TempPathFactory) -> RunReport:
+    """Judge a fallen run whose baseline's run is in the same output folder, by runs' own names."""
+    folder = tmp_path_factory.mktemp("output")
+    judged(record_run(folder / "local/toy/base", n_problems=20, n_samples=16, solve_rate=0.9), root=folder / "root")
+    fallen = folder / "local/toy/fallen"
+    record_run(fallen, n_problems=20, n_samples=16, seed=2, weights="w2", solve_rate=0.1)
+    judged_against(fallen, folder / "root")
+    return read_report(fallen)
+
+
+def test_a_fallen_problem_shows_both_responses(browser: Browser, stored_beside: RunReport, tmp_path: Path) -> None:
+    """The baseline's response of the same sample is beside the candidate's, where its run is stored."""
+    with showing(browser, page(stored_beside), tmp_path / "report.html") as shown:
+        shown.set_viewport_size({"width": 1200, "height": 800})
+        shown.click("button[data-filter=fell]")
+        left, right = (shown.locator(f"[data-part={part}]").bounding_box() for part in ("response", "base"))
+        assert left is not None
+        assert right is not None
+        assert left["y"] == right["y"]
+        assert left["x"] < right["x"]
+        assert "the baseline's response: correct" in shown.inner_text(".pair")
+        assert shown.inner_text("[data-part=base]") != shown.inner_text("[data-part=response]")
+
+
+def test_without_the_baselines_run_one_response_is_shown(
+    browser: Browser, stored_beside: RunReport, tmp_path: Path
+) -> None:
+    """Nothing is made up for a run that is not stored here."""
+    (gate,) = stored_beside.gates
+    elsewhere = replace(gate, result=replace(gate.result, baseline_run="20200101-000000-gone"))
+    with showing(browser, page(replace(stored_beside, gates=(elsewhere,))), tmp_path / "report.html") as shown:
+        assert not shown.is_visible("[data-part=base]")
+        assert shown.is_visible("[data-part=response]")
+
+
+def test_the_page_says_what_changed(stored_beside: RunReport) -> None:
+    """The parts of checkpoint and harness that differ from the baseline's, by name."""
+    (gate,) = stored_beside.gates
+    assert gate.result.changes == ("weights",)
+    assert gate.result.baseline_run == "base"
+    assert "<dt>changed</dt><dd>weights</dd>" in page(stored_beside)
+
+
+def test_correct_responses_can_be_chosen(opened: Page) -> None:
+    """A suspicious improvement is checked on the responses that were graded correct."""
+    opened.click("button[data-filter=correct]")
+    assert opened.inner_text("[data-part=outcome]").startswith("correct, ")
+
+
+def test_a_part_of_an_exam_is_named_wherever_the_benchmark_is(stored_beside: RunReport) -> None:
+    """A score of a subset is not taken for the exam's."""
+    (gate,) = stored_beside.gates
+    part = replace(stored_beside, gates=(replace(gate, result=replace(gate.result, part="20 of 500 problems")),))
+    text = page(part)
+    assert text.count("smoke (20 of 500 problems)") >= 3
+    assert "No: smoke (20 of 500 problems) regressed" in text
+    assert '<a href="#smoke">' in text
+
+
+def test_the_page_names_no_folder_of_this_machine(stored_beside: RunReport) -> None:
+    """It is passed on and uploaded; exams, baselines and runs are named by what they are."""
+    text = page(stored_beside)
+    assert str(stored_beside.run.parents[3]) not in text
+    assert str(Path(__file__).parents[2]) not in text
