@@ -11,8 +11,9 @@ What is read, in LaTeX or as plain text:
   its entries.
 - Equations and inequalities. `x > 2` is `(2,\infty)`, and `x \in` before a set is left out.
 
-What is left out: units in words, a degree sign and a currency behind or before a value, `\pmod{...}` behind it, and a
-decimal approximation behind `\approx`. A percent sign is left out or counts as a hundredth, whichever fits.
+What is left out: the name of a value before an equals sign (`x`, `f(2)`, `m + n`, `\text{Area}`), units in words, a
+degree sign and a currency behind or before a value, `\pmod{...}` behind it, and a decimal approximation behind
+`\approx`. A percent sign is left out or counts as a hundredth, whichever fits.
 
 What is not read is an answer in words (`\text{east}`), and equal to the same words alone.
 
@@ -21,6 +22,7 @@ Nothing is evaluated that could take long: a power or factorial of more than `MA
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
@@ -64,7 +66,10 @@ _MAX_EXPONENT = 5_000
 """Of a number like `1.5e-7`."""
 _LONGEST_NAME = 12
 """Tokens of a name like `f(2)`."""
-_RELATIONS = frozenset("=<>≤≥∈≈")
+_NAMED = re.compile(r"(?P<name>[^=<>]+)(?<!\\)=(?P<value>[^=]+)")
+"""A value with a name that is not read: `\\vec{AB} = 3`."""
+_IN_BRACKETS = re.compile(r"\([^()]*\)")
+_RELATIONS = frozenset("=<>≤≥≠∈≈")
 _SEPARATORS = frozenset({",", ";", "or", "and", "∪"})  # noqa: RUF001 - a union
 _CLOSING = {"(": ")]", "[": ")]", r"\{": (r"\}",), "⟨": "⟩"}
 _NOT_A_UNIT = frozenset(
@@ -93,6 +98,16 @@ def readings_of(text: str, *, letters: AbstractSet[str] | None = None) -> tuple[
     Raises:
         UnreadableError: If it is no mathematics.
     """
+    named = _NAMED.fullmatch(text) if letters is not None else None
+    if named is not None and not re.search(r"[\d,;]|\b(?:or|and|not)\b", _IN_BRACKETS.sub("", named["name"])):
+        with contextlib.suppress(UnreadableError):
+            return _readings(text, letters)
+        values = _readings(named["value"], letters)
+        return tuple(Relation(parts=(Label(words=named["name"]), value), signs=("=",)) for value in values)
+    return _readings(text, letters)
+
+
+def _readings(text: str, letters: AbstractSet[str] | None) -> tuple[Value, ...]:
     found: list[Value] = []
     for comma_is_thousands in (True, False):
         tokens = tokens_of(text, letters=letters, comma_is_thousands=comma_is_thousands)
@@ -227,6 +242,8 @@ class _Reader:
         words: list[str] = []
         while self.kind() in {Kind.WORD, Kind.LETTER} or self.sign in {"{", "}", "_", "°"}:
             words.append(self.take().text)
+        if _NOT_A_UNIT.intersection(words):
+            return None
         return Label(words=" ".join(words)) if words and self.sign == "=" else None
 
     def remarks(self, value: Value) -> None:
@@ -590,7 +607,7 @@ def _related(parts: tuple[Value | Label, ...], signs: tuple[str, ...]) -> Value:
 
 def _interval(parts: tuple[Value | Label, ...], signs: tuple[str, ...]) -> Bracketed | None:
     """Name the numbers for which an inequality of one letter holds; None where it is another relation."""
-    if "=" in signs:
+    if not set(signs) <= set("<>≤≥"):
         return None
     if any(sign in ">≥" for sign in signs):
         parts, signs = parts[::-1], tuple(_turned(sign) for sign in signs[::-1])

@@ -83,7 +83,7 @@ _SIGNS = {
     "degree": "°", "circ": "°", "percent": "%", "lfloor": "⌊", "rfloor": "⌋", "lceil": "⌈", "rceil": "⌉",
     "lvert": "|", "rvert": "|", "vert": "|", "langle": "⟨", "rangle": "⟩", "lor": "or", "vee": "or", "land": "and",
     "wedge": "and", "lbrace": r"\{", "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "colon": ":", "or": "or",
-    "cong": "=", "simeq": "≈", "doteq": "=", "slash": "/", "lparen": "(", "rparen": ")",
+    "ne": "≠", "neq": "≠", "cong": "=", "simeq": "≈", "doteq": "=", "slash": "/", "lparen": "(", "rparen": ")",
 }  # fmt: skip
 _NAMES = {"infinity": "infty", "inf": "infty", "oo": "infty"}
 _COMMANDS = _words("""
@@ -180,6 +180,9 @@ class _Tokenizer:
     def tokens(self) -> Iterator[Token]:
         while self.at < len(self.text):
             match = _PIECE.match(self.text, self.at)
+            if match is None and self.text[self.at] == "." and self.at < self.text_until:  # "in."
+                self.at += 1
+                continue
             if match is None:
                 raise UnreadableError(f"it holds {self.text[self.at]!r}, which is not read")
             kind = match.lastgroup or ""
@@ -281,7 +284,9 @@ class _Tokenizer:
         if match is None:
             return
         words = match.group(1).strip().strip(",").lower().strip()
-        if words in {"or", "and"}:
+        if not words:
+            self.at = match.end()
+        elif words in {"or", "and"}:
             self.at = match.end()
             yield Token(kind=Kind.SIGN, text=words)
         elif re.search(r"[A-Za-z]{2}", words):

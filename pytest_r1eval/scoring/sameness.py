@@ -164,7 +164,7 @@ def _is_multiple(gold: Relation, found: Relation) -> bool:
         ratios.append(other / mine)
     with mp.workdps(n_digits):
         is_one_factor = all(_agree(ratio, ratios[0], n_digits) for ratio in ratios)
-        return is_one_factor and (ours[1] == "=" or (ratios[0].imag == 0 and ratios[0].real > 0))
+        return is_one_factor and (ours[1] in "=≠" or (ratios[0].imag == 0 and ratios[0].real > 0))
 
 
 def _difference(relation: Relation) -> tuple[Expr, str] | None:

@@ -127,6 +127,7 @@ class _Gold:
 
     def __init__(self, text: str) -> None:
         self.words = _words(text)
+        self.is_words = re.fullmatch(r"[a-z]{2}[a-z ]*", self.words) is not None  # "yes" may be a product, too
         self.values: tuple[Value, ...] = ()
         with contextlib.suppress(UnreadableError):
             self.values = readings_of(text)
@@ -145,9 +146,9 @@ def _gold(text: str) -> _Gold:
 def _scored_value(gold: _Gold, answer: FinalAnswer) -> Scored:
     reason = None
     for text in filter(None, (answer.text, answer.box)):
+        if (gold.is_words or not gold.values) and _words(text) == gold.words:
+            return Scored(is_correct=True, answers=(_shown(text),))
         if not gold.values:
-            if _words(text) == gold.words:
-                return Scored(is_correct=True, answers=(_shown(text),))
             continue
         try:
             found = readings_of(text, letters=gold.letters)
@@ -171,5 +172,6 @@ def _shown(text: str) -> str:
 
 
 def _words(text: str) -> str:
-    """Return the words of an answer, without what is markup."""
-    return " ".join(_COMMANDS.sub(" ", unwrapped(text)).split()).casefold()
+    """Return the words of an answer, without what is markup; blanks count between words alone."""
+    words = " ".join(_COMMANDS.sub(" ", unwrapped(text)).split()).casefold()
+    return re.sub(r" ?([^\w ]) ?", r"\1", words)

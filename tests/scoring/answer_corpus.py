@@ -36,6 +36,8 @@ MATHEMATICS = (
             "204°", r"\$204", r"204\%", r"\frac{408}{2}", r"\dfrac{408}{2}", "408/2", r"12 \cdot 17", r"12 \times 17",
             r"204 \quad", r"\left(204\right)", "+204", "2.04e+2", r"2.04 \times 10^2", r"204 \text{ or } 204",
             r"\sqrt{41616}", "204_{10}", r"\{204\}", r"|{-204}|", r"\lfloor 204.7 \rfloor", "204!/203!", r"204\ ",
+            r"\overline{AB} = 204", r"|AB| = 204", r"\gcd(408, 612) = 204", r"P(A \cap B) = 204",
+            r"204 \text{ in.}", r"204\text{ }^\circ", r"|\vec{v}| = 204",
         ),
         wrong=(
             "16", "16 or 204", "204 or 16", "16, 204", r"16 \text{ or } 204", r"204 \text{ and } 16", r"16 \lor 204",
@@ -44,6 +46,7 @@ MATHEMATICS = (
             r"\neq 204", "x > 204", r"x \ge 204", "2x = 204", r"x^2 = 204", "16 = 204", r"\frac{204}{16}", "204x",
             r"204 \pm 16", "2 04", "20 4", "204?", "around 200", "none", r"\text{none}", r"\emptyset", "204i",
             "204 maybe", r"204, \ldots", r"204^{2}", "204!", "1/204", "0.204", "2_{04}", "204_8", "(204, 16)",
+            r"\text{not } x = 204", r"16, \vec{v} = 204", r"16 or \foo = 204", r"204 \neq 16", r"\foo = 204 = 16",
         ),
     ),
     Forms(
@@ -187,6 +190,9 @@ MATHEMATICS = (
         wrong=("Friday", r"\text{Thursday or Friday}", r"\text{not Thursday}", "4"),
     ),
     Forms(gold=r"\text{(C)}", right=("C", "(C)", r"\text{C}", r"\textbf{(C)}"), wrong=("B", "(B)", "c", "B, C")),
+    Forms(gold=r"x \ne 2", right=(r"x \neq 2", r"2 \ne x"), wrong=("x = 2", "2", r"x \ne 3", "x > 2")),
+    Forms(gold="yes", right=("Yes", r"\text{Yes}", r"\mathbf{yes}"), wrong=("no", r"\text{no}", "1")),
+    Forms(gold="3:4", right=("3 : 4", "3:4"), wrong=("4:3", "34", "3")),
     Forms(gold="0", right=("0", "0.0", "-0", r"\sqrt{3+2\sqrt{2}}-1-\sqrt{2}", r"\sin \pi"),
           wrong=("0 or 1", "0 or even", r"10^{-300}", r"\frac{\sqrt{2}}{2004!}", r"\frac{0}{0}", r"5x - 7y = 0")),
 )  # fmt: skip
