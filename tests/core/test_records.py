@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_r1eval.core.records import Counts, FinishReason, Outcome, ProblemCounts, ProblemTally
+from pytest_r1eval.core.records import Counts, FinishReason, GraderDifference, Outcome, ProblemCounts, ProblemTally
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 99).map(str), st.integers(0, 8), st.integers(8, 64)),
@@ -105,3 +105,11 @@ def test_stored_words_do_not_change() -> None:
     """These are in run stores and baselines that exist: new ones may be added, none renamed."""
     assert {"correct", "wrong", "no_answer", "truncated", "error"} == {str(outcome) for outcome in Outcome}
     assert {"stop", "length"} == {str(reason) for reason in FinishReason}
+
+
+def test_a_difference_of_graders_is_a_line() -> None:
+    """It says how many responses it concerns, and whose favour they are in."""
+    differ = GraderDifference(grader="lighteval 0.13.0", n_samples=2000, n_right_here_alone=31, n_right_there_alone=6)
+    assert differ.line == (
+        "graders differ on 37 of 2,000 responses: 31 are right by this one alone, 6 by lighteval 0.13.0 alone"
+    )
