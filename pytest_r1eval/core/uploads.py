@@ -18,7 +18,7 @@ from pytest_r1eval.core.choices import UploadLayout
 LATEST = "latest"
 RESULTS_CONFIG = "results"
 OPEN_R1_SPLIT = "train"
-_BEGIN, _END = "<!-- r1eval: begin -->", "<!-- r1eval: end -->"
+_END = "<!-- r1eval: end -->"
 
 
 def checked_repo(text: str) -> str:
@@ -195,6 +195,7 @@ class CardRow:
         task: LightEval's full name of the task.
         score: pass@1, a fraction; None where there is no score.
         standard_error: Its error; None where there is no score.
+        baseline: What it was compared with, a fraction; None for nothing.
         samples_per_problem: How many; None where there was no plan.
         verdict: The verdict, in capitals.
         note: Why there is no score; empty where there is one.
@@ -203,31 +204,33 @@ class CardRow:
     task: str
     score: float | None
     standard_error: float | None
+    baseline: float | None
     samples_per_problem: int | None
     verdict: str
     note: str
 
 
-def card_body(body: str, *, repo: str, key: RunKey, rows: Sequence[CardRow], is_newest: bool) -> str:
+def card_body(body: str, *, repo: str, key: RunKey, rows: Sequence[CardRow]) -> str:
     """
-    Write a card's text: the newest run's verdicts between two marks; what others wrote outside them stays.
+    Write a card's text: a section for each model, with the verdicts of its newest run; what others wrote stays.
 
     Args:
         body: The text there is.
         repo: The repository.
         key: The run.
         rows: Its benchmarks.
-        is_newest: Whether the run is the newest of the repository; an older one changes no text.
     """
-    before, begin, rest = body.partition(_BEGIN)
-    after = rest.partition(_END)[2]
-    if begin and not is_newest:
+    mark = f"<!-- r1eval: begin {key.model_name} "
+    before, found, rest = body.partition(mark)
+    date, _, rest = rest.partition(" -->")
+    if found and date > key.date:
         return body
-    return f"{before.rstrip()}\n\n{_BEGIN}\n{_card_text(repo, key, rows)}\n{_END}\n{after.lstrip()}".lstrip()
+    after = rest.partition(_END)[2] if found else ""
+    section = f"{mark}{key.date} -->\n{_card_text(repo, key, rows)}\n{_END}"
+    return f"{before.rstrip()}\n\n{section}\n{after.lstrip()}".lstrip()
 
 
 def _card_text(repo: str, key: RunKey, rows: Sequence[CardRow]) -> str:
-    table = [f"| `{row.task}` | {_score(row)} | {row.samples_per_problem or '-'} | {row.verdict} |" for row in rows]
     example = next((task_config(row.task) for row in rows if row.samples_per_problem), RESULTS_CONFIG)
     return "\n".join(
         [
@@ -235,11 +238,11 @@ def _card_text(repo: str, key: RunKey, rows: Sequence[CardRow]) -> str:
             "",
             f"The newest run is {key.date} of revision `{key.revision}`, judged by pytest-r1eval.",
             "",
-            "| task | pass@1 | samples per problem | verdict |",
-            "| --- | --- | --- | --- |",
-            *table,
+            "| task | pass@1 | baseline | difference | samples per problem | verdict |",
+            "| --- | --- | --- | --- | --- | --- |",
+            *map(_card_line, rows),
             "",
-            "One config a task, one row a problem with all its samples; one split a run, and `latest`:",
+            "One config a task, one row a problem with all its samples; one split a run. `latest` is the newest:",
             "",
             "```python",
             "from datasets import load_dataset",
@@ -248,6 +251,13 @@ def _card_text(repo: str, key: RunKey, rows: Sequence[CardRow]) -> str:
             "```",
         ]
     )
+
+
+def _card_line(row: CardRow) -> str:
+    baseline = "-" if row.baseline is None else f"{100 * row.baseline:.1f}"
+    difference = "-" if row.score is None or row.baseline is None else f"{100 * (row.score - row.baseline):+.1f}"
+    cells = (f"`{row.task}`", _score(row), baseline, difference, str(row.samples_per_problem or "-"), row.verdict)
+    return f"| {' | '.join(cells)} |"
 
 
 def _score(row: CardRow) -> str:

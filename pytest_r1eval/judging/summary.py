@@ -56,6 +56,7 @@ class BenchmarkSummary:
         passes: Whether that lets the checkpoint through.
         reason: Why, in one sentence.
         baseline: What it was compared with; None for nothing.
+        baseline_mean: Its pass@1, a fraction; None for nothing.
         attempt: Which attempt on these weights it is; None where no ledger is kept.
         first_verdict: The first attempt's; None for a first attempt.
         is_at_stop: Whether looks ended the run early.
@@ -74,6 +75,7 @@ class BenchmarkSummary:
     passes: bool
     reason: str
     baseline: str | None
+    baseline_mean: float | None
     attempt: int | None
     first_verdict: str | None
     is_at_stop: bool
@@ -137,6 +139,7 @@ def benchmark_summary(store: RunReader, result: GateResult, *, task: str) -> Ben
         passes=judgement.passes,
         reason=judgement.reason,
         baseline=result.baseline,
+        baseline_mean=judgement.baseline_mean,
         attempt=None if attempts is None else attempts.number,
         first_verdict=attempts.earlier[0].verdict if attempts is not None and attempts.earlier else None,
         is_at_stop=result.is_at_stop,

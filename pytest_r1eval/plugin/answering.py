@@ -224,7 +224,7 @@ class Desk:
             ),
             attempts=Attempts(
                 number=len(before) + 1,
-                ledger=str(self.ledger.folder),
+                ledger=self._ledger_name,
                 earlier=tuple(self.ledger.attempt_of(entry) for entry in before),
             ),
             added=_countable([*before.values()], seed=seed, found=keyed.found),
@@ -254,8 +254,14 @@ class Desk:
         """
         result = stored_result(answer)
         attempt = self.ledger.attempt_of(answer)
-        said = result.attempts or Attempts(number=answer.attempt, ledger=str(self.ledger.folder))
+        said = result.attempts or Attempts(number=answer.attempt, ledger=self._ledger_name)
         return replace(result, benchmark=inquiry.benchmark, attempts=replace(said, stored=attempt))
+
+    @property
+    def _ledger_name(self) -> str:
+        """Name the ledger's folder below the rootdir: a report that is passed on names no folder of the machine."""
+        folder, root = self.ledger.folder, self.settings.root
+        return str(folder.relative_to(root)) if folder.is_relative_to(root) else folder.name
 
     @contextmanager
     def locked(self) -> Iterator[None]:

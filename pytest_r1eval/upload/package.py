@@ -189,6 +189,7 @@ def _row(part: BenchmarkSummary) -> CardRow:
         task=part.task,
         score=None if score is None else score.mean,
         standard_error=None if score is None else score.standard_error,
+        baseline=part.baseline_mean,
         samples_per_problem=part.samples_per_problem,
         verdict=appearance_of(part.verdict).word,
         note="; ".join(notes),

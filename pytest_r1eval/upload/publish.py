@@ -307,8 +307,7 @@ def _card(api: HfApi, package: Package, paths: Sequence[str], *, head: str) -> b
         path = api.hf_hub_download(package.repo, _CARD, repo_type="dataset", revision=head)
         fields, text = _read_card(Path(path), package.repo)
     configs = uploads.with_run(fields.get("configs") or [], package.tasks, package.key, package.wishes.layout)
-    is_newest = not any(path > uploads.verdicts_path(package.key) for path in paths if path.startswith("verdicts_"))
-    body = uploads.card_body(text, repo=package.repo, key=package.key, rows=package.rows, is_newest=is_newest)
+    body = uploads.card_body(text, repo=package.repo, key=package.key, rows=package.rows)
     data = DatasetCardData(**{**fields, "configs": configs})
     return f"---\n{data.to_yaml()}\n---\n\n{body}".encode()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pytest_r1eval.core.choices import UploadLayout
@@ -107,21 +109,35 @@ class TestConfigs:
 
 class TestCard:
     ROWS = (
-        CardRow(task="aime24|0", score=0.508, standard_error=0.012, samples_per_problem=64, verdict="PASS", note=""),
         CardRow(
-            task="smoke|0", score=None, standard_error=None, samples_per_problem=4, verdict="PASS", note="stopped early"
+            task="aime24|0",
+            score=0.508,
+            standard_error=0.012,
+            baseline=0.523,
+            samples_per_problem=64,
+            verdict="PASS",
+            note="",
+        ),
+        CardRow(
+            task="smoke|0",
+            score=None,
+            standard_error=None,
+            baseline=0.6,
+            samples_per_problem=4,
+            verdict="PASS",
+            note="stopped early",
         ),
     )
 
-    def body(self, before: str, key: RunKey, *, is_newest: bool = True) -> str:
+    def body(self, before: str, key: RunKey) -> str:
         """Write a card's text over another."""
-        return card_body(before, repo="acme/runs", key=key, rows=self.ROWS, is_newest=is_newest)
+        return card_body(before, repo="acme/runs", key=key, rows=self.ROWS)
 
     def test_scores_in_points(self) -> None:
-        """A score has its error; a run that stopped early has none."""
+        """A score has its error, its baseline and the difference; a run that stopped early has no score."""
         body = self.body("", OLD)
-        assert "| `aime24|0` | 50.8 ± 1.2 | 64 | PASS |" in body
-        assert "| `smoke|0` | no score (stopped early) | 4 | PASS |" in body
+        assert "| `aime24|0` | 50.8 ± 1.2 | 52.3 | -1.5 | 64 | PASS |" in body
+        assert "| `smoke|0` | no score (stopped early) | 60.0 | - | 4 | PASS |" in body
         assert 'load_dataset("acme/runs", "aime24_0", split="latest")' in body
 
     def test_text_of_others_stays(self) -> None:
@@ -136,7 +152,17 @@ class TestCard:
     def test_an_older_run_does_not_replace_a_newer_text(self) -> None:
         """A late retry of an old upload adds its split and leaves the table alone."""
         newest = self.body("", NEW)
-        assert newest == self.body(newest, OLD, is_newest=False)
+        assert newest == self.body(newest, OLD)
+
+    def test_each_model_has_its_section(self) -> None:
+        """A second model in the repository takes nothing from the first, whichever is newer."""
+        other = replace(OLD, model_name="acme/other")
+        both = self.body(self.body("", NEW), other)
+        assert f"# Evaluation of {NEW.model_name}\n" in both
+        assert "# Evaluation of acme/other\n" in both
+        newer = self.body(both, replace(other, date=NEW.date))
+        assert newer.count("# Evaluation of ") == 2
+        assert OLD.date not in newer
 
 
 def test_details_of_another_program_are_found() -> None:

@@ -150,14 +150,17 @@ class TestCommit:
         results = json.loads(repo.read(f"results_{files.date}.json"))
         assert results["results"] == {}
         assert results["r1eval"]["benchmarks"]["smoke"]["score"] is None
-        assert "| `smoke|0` | no score (stopped early) | 2 |" in repo.read("README.md").decode()
+        assert "| `smoke|0` | no score (stopped early) | - | - | 2 |" in repo.read("README.md").decode()
         assert {row["metric"]["pass@k:k=1"] for row in lfs.load(REPO, "smoke_0", "latest")} == {None}
 
     def test_an_invalid_run_has_no_score(self, hub: StandInHub, lfs: Client, tmp_path: Path) -> None:
         """An error is uploaded as an error."""
         files = judged_run(tmp_path / "broken", outcome=Outcome.ERROR)
         lfs.upload(files.folder, WISHES)
-        assert "| `smoke|0` | no score (see the verdict) | 8 | INVALID |" in hub.repo(REPO).read("README.md").decode()
+        assert (
+            "| `smoke|0` | no score (see the verdict) | - | - | 8 | INVALID |"
+            in hub.repo(REPO).read("README.md").decode()
+        )
 
     def test_model_page(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:
         """A score of a whole benchmark goes to the model's page, in points, with how it was measured."""
