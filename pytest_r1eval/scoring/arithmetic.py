@@ -8,12 +8,14 @@ nothing else. Sympy is not asked to simplify.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import sympy
 from sympy import Expr, Integer, Rational, S, Symbol
 
 from pytest_r1eval.scoring.notation import UnreadableError
-from pytest_r1eval.scoring.values import DEGREE, Based, Matrix, Value
+from pytest_r1eval.scoring.values import COMMON_LOGARITHM, DEGREE, Based, Matrix, Value
 
 MAX_BITS = 32_768
 """Of a whole number that is evaluated: ten thousand digits. 2006! has 19,000 bits."""
@@ -22,6 +24,13 @@ MAX_BITS_SHOWN = 10_000
 _MAX_BITS_IN_TOWER = 16
 """Of the numbers in an exponent that is a power of letters itself."""
 _MAX_FACTORIAL = 3_000
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "sin": sympy.sin, "cos": sympy.cos, "tan": sympy.tan, "cot": sympy.cot, "sec": sympy.sec, "csc": sympy.csc,
+    "arcsin": sympy.asin, "arccos": sympy.acos, "arctan": sympy.atan, "sinh": sympy.sinh, "cosh": sympy.cosh,
+    "tanh": sympy.tanh, "ln": sympy.log, "exp": sympy.exp,
+}  # fmt: skip
+INVERSES = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
+"""What a function to the power of -1 is."""
 
 
 def without_units(value: Expr) -> Expr:
@@ -140,3 +149,19 @@ def _magnitude(value: Expr) -> float:
 def _bits(value: Expr) -> int:
     """Bound the size of the numbers in an expression."""
     return 1 + sum(int(max(abs(atom.p), atom.q)).bit_length() for atom in value.atoms(Rational))
+
+
+def function_of(name: str, argument: Expr, *, base: Expr | None) -> Expr:
+    """Apply a function; a degree sign in its argument counts."""
+    if name in {"max", "min", "gcd", "lcm"}:
+        raise UnreadableError(f"{name} is not evaluated")
+    if name in {"log", "lg"}:
+        logarithm = sympy.log(argument)
+        return logarithm / (COMMON_LOGARITHM if base is None and name == "log" else sympy.log(base or 10))
+    if not argument.has(S.Infinity):
+        argument = argument.subs(DEGREE, S.Pi / 180)
+    if name in {"sinh", "cosh", "tanh", "exp"}:
+        exponential = power_of(S.Exp1, argument)
+        if name == "exp" or isinstance(exponential, Symbol):
+            return exponential if name == "exp" else as_written(f"{name}({{}})", argument)
+    return defined(_FUNCTIONS[name](argument))

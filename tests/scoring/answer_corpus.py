@@ -154,6 +154,8 @@ MATHEMATICS = (
                r"x = 1 \text{ or } x = -2", "1, 1, -2", r"\frac{-1 \pm 3}{2}"),
         wrong=("1", "-2", "1, 2", "1, -2, 3", "(1, -2)", "-1"),
     ),
+    Forms(gold=r"\frac12 \pm 1", right=(r"\frac32, -\frac12", r"\frac{1}{2} \pm 1"), wrong=(r"\frac32", r"2 \pm 1")),
+    Forms(gold=r"\sqrt{2}/3 \pm \frac12/3", right=(r"\frac{\sqrt2 \pm \frac12}{3}",), wrong=(r"\frac{\sqrt2}{3}",)),
     Forms(gold=r"3 \pm 2 \sqrt{2}", right=(r"3+2\sqrt{2}, 3-2\sqrt{2}", r"3 \mp 2\sqrt2", r"3\pm\sqrt8"),
           wrong=(r"3+2\sqrt2", r"3 \pm \sqrt{2}", r"\pm 3 + 2\sqrt2")),
     Forms(
