@@ -91,7 +91,7 @@ class Cursor:
         return self.take().text
 
     def name(self) -> Label | None:
-        """Take `f(2)` before an equals sign, which is no product."""
+        """Take `f(2)` before an equals sign: a name there, not a product."""
         texts = [token.text for token in self.tokens[self.at : self.at + _LONGEST_NAME]]
         if self.kind() is not Kind.LETTER or texts[1:2] != ["("] or ")" not in texts:
             return None

@@ -86,7 +86,7 @@ def readings_of(text: str, *, letters: AbstractSet[str] | None = None) -> tuple[
         What it may mean: one value, or two where `58,500` may be a number or a list.
 
     Raises:
-        UnreadableError: If it is no mathematics.
+        UnreadableError: If it cannot be read.
     """
     named = _NAMED.fullmatch(text) if letters is not None else None
     if named is not None and not re.search(r"[\d,;]|\b(?:or|and|not)\b", _IN_BRACKETS.sub("", named["name"])):
@@ -125,7 +125,7 @@ class _Reader:
         return value[0] if len(value) == 1 else Several(items=_flat(value))
 
     def items(self) -> tuple[Value, ...]:
-        """Read values with separators between them, up to what is none."""
+        """Read values with separators between them."""
         found = [*self.item()]
         while self.cursor.takes(*_SEPARATORS):
             self.cursor.takes("or", "and")  # "1, 2, and 3"
@@ -259,7 +259,7 @@ class _Reader:
     def begins_factor(self) -> bool:
         if self.cursor.sign == "{":
             return not self.cursor.opens_words()
-        if self.cursor.sign == "(" and self.cursor.following() == "mod":  # "7 (mod 10)" is a remark, "7 mod 10" is none
+        if self.cursor.sign == "(" and self.cursor.following() == "mod":  # a remark; "7 mod 10" is evaluated
             return False
         return (
             self.cursor.kind() in {Kind.NUMBER, Kind.LETTER, Kind.FUNCTION}

@@ -23,7 +23,7 @@ MAX_DEPTH = 40
 
 
 class UnreadableError(ValueError):
-    """An answer is no mathematics, or none that the rule reads; the message says why."""
+    """The rule cannot read an answer as mathematics; the message says why."""
 
 
 class Kind(StrEnum):
