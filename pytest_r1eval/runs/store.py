@@ -24,6 +24,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self, TypeVar
 
+from pytest_r1eval.atomic_files import replacing
 from pytest_r1eval.core.attempts import Asked
 from pytest_r1eval.core.codec import Kind, from_json, to_json
 from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
@@ -94,7 +95,7 @@ class Store:
     @classmethod
     def create(cls, folder: Path, header: RunHeader) -> Self:
         """
-        Make the run's folder and its store.
+        Make the run's folder and its store, whole: who opens it meanwhile finds all of it, or no run yet.
 
         Raises:
             StoreError: If the folder cannot be written, or already holds a run.
@@ -106,15 +107,24 @@ class Store:
         path = folder / FILE_NAME
         if path.exists():
             raise StoreError(f"{path} already holds a run; resume it with --r1-resume {folder}, or choose another")
-        store = cls(_connect(path), path)
-        with store._closing_on_error(), store.transaction() as db:
+        try:
+            with replacing(path) as part:
+                store = cls(_connect(part), path)
+                with store._closing_on_error():
+                    store._fill(header)
+                store.close()
+        except OSError as error:
+            raise StoreError(_unwritable(folder, error)) from error
+        return cls(_connect(path), path)
+
+    def _fill(self, header: RunHeader) -> None:
+        with self.transaction() as db:
             for statement in (*statements(TABLES), *statements(SAMPLES), *statements(COUNTS)):
                 db.execute(statement)
-            with store.understanding("the header"):
+            with self.understanding("the header"):
                 checked_header(header)
             rows = [("schema", json.dumps(SCHEMA_VERSION)), ("header", to_json(RunHeader, header))]
             db.executemany("INSERT INTO run VALUES (?, ?)", rows)
-        return store
 
     @classmethod
     def open(cls, folder: Path) -> Self:
