@@ -136,6 +136,34 @@ class ProblemTally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Votes:
+    """
+    How the responses to one problem voted.
+
+    Attributes:
+        n_correct: Responses that the grader found correct: they are equal to the right answer, and so to each other.
+        wrong: Responses for each wrong answer, told apart by the extracted answer's text.
+        n_abstained: Responses without an answer.
+
+    Raises:
+        ValueError: If there is no response.
+    """
+
+    n_correct: int
+    wrong: tuple[int, ...] = ()
+    n_abstained: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n_responses < 1:
+            raise ValueError("no responses: a majority of none does not exist")
+
+    @property
+    def n_responses(self) -> int:
+        """All responses, those without an answer included."""
+        return self.n_correct + sum(self.wrong) + self.n_abstained
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProblemCounts:
     """
     How many samples of one problem were correct.

@@ -14,12 +14,11 @@ from pytest_r1eval.core.benchmarks import Exam, Problem
 from pytest_r1eval.core.codec import Kind
 from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.plans import Plan
-from pytest_r1eval.core.records import FinishReason, GraderDifference, Outcome, ProblemTally, Response, Sample
+from pytest_r1eval.core.records import FinishReason, GraderDifference, Outcome, ProblemTally, Response, Sample, Votes
 from pytest_r1eval.core.texts import escaped, quoted
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.runs.rows import SELECT_SAMPLE, response_of, sample_of
 from pytest_r1eval.runs.store import BenchmarkState, RunHeader, Store, demand_name, noted
-from pytest_r1eval.stats.pass_at_k import Votes
 
 if TYPE_CHECKING:
     from pytest_r1eval.stats.looks import Look, SequentialGate

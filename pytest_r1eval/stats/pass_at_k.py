@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_r1eval.core.records import Counts, ProblemCounts
+from pytest_r1eval.core.records import Counts, ProblemCounts, Votes
 
 N_RESAMPLES = 500
 """Bootstrap resamples behind maj@k's error: the error itself is then off by 3 % (1 / sqrt(2 * 500))."""
@@ -33,34 +33,6 @@ class AtK:
     k: int
     mean: float
     standard_error: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Votes:
-    """
-    How the responses to one problem voted.
-
-    Attributes:
-        n_correct: Responses that the grader found correct: they are equal to the right answer, and so to each other.
-        wrong: Responses for each wrong answer, told apart by the extracted answer's text.
-        n_abstained: Responses without an answer.
-
-    Raises:
-        ValueError: If there is no response.
-    """
-
-    n_correct: int
-    wrong: tuple[int, ...] = ()
-    n_abstained: int = 0
-
-    def __post_init__(self) -> None:
-        if self.n_responses < 1:
-            raise ValueError("no responses: a majority of none does not exist")
-
-    @property
-    def n_responses(self) -> int:
-        """All responses, those without an answer included."""
-        return self.n_correct + sum(self.wrong) + self.n_abstained
 
 
 def pass_at_k(counts: Counts, *, k: int) -> AtK:

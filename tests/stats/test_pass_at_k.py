@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from pytest_r1eval.core.records import Counts
-from pytest_r1eval.stats.pass_at_k import Votes, maj_at_k, pass_at_k, shown_ks
+from pytest_r1eval.core.records import Counts, Votes
+from pytest_r1eval.stats.pass_at_k import maj_at_k, pass_at_k, shown_ks
 from pytest_r1eval.stats.tests import pass_at_1
 
 
