@@ -20,7 +20,7 @@ ASKED = (
     "verdict added",
     "option added",
     "GPUs given to workers",
-    "lies in a run's folder",
+    "in a run's folder",
     "`--r1-resume` check",
 )
 """What a newcomer asks first."""

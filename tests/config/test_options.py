@@ -11,7 +11,7 @@ import pytest
 from pytest_r1eval.config.options import OPTIONS, Option, Phase, Subject
 from pytest_r1eval.config.settings import Settings
 
-NO_OPTIONS = {"root", "n_workers", "goes_on", "regrades"}
+NO_OPTIONS = {"in_full", "root", "n_workers", "goes_on", "regrades"}
 """Fields of `Settings` that follow from where pytest runs and from other options."""
 FIELDS = {field.name: field for field in fields(Settings)}
 
