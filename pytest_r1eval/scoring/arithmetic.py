@@ -90,7 +90,7 @@ def divisor_of(value: Value) -> Expr:
 def based(digits: str, base: Expr) -> Based:
     """Make a number with a base."""
     if not isinstance(base, Integer) or not 2 <= base <= 36:
-        raise UnreadableError("it has a base that is none")
+        raise UnreadableError("its base is not a whole number from 2 to 36")
     if not digits.isdigit() or any(int(digit) >= base for digit in digits):
         raise UnreadableError(f"{digits} is not a number in base {base}")
     return Based(digits=digits, base=int(base))

@@ -152,7 +152,7 @@ def _boxes(text: str) -> list[_Found]:
 
 
 def _closing_braces(text: str) -> dict[int, int]:
-    r"""Pair the braces of a text in one pass; `\{` is none."""
+    r"""Pair the braces of a text in one pass; `\{` does not count."""
     pairs: dict[int, int] = {}
     opened: list[int] = []
     for match in _BRACE.finditer(text):

@@ -3,7 +3,7 @@ Read the letter of an answer to a multiple-choice question, by a rule that a use
 
 The answer is one letter: `C`, `c`, `(C)`, `C.`, `**C**`, `\text{C}`, `Option C`. What follows it behind a dot, a
 bracket, a colon, a semicolon, a dash or "because" is a remark: the option's text, or a reason. Two letters,
-`A or C`, `A, C`, `A/C`, are two answers, which is a wrong one. Anything else, `none of them`, is no answer.
+`A or C`, `A, C`, `A/C`, are two answers, and wrong. Anything else, such as `none of them`, counts as no answer.
 """
 
 from __future__ import annotations

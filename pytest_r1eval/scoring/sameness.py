@@ -122,7 +122,7 @@ def _value_of(relation: Relation) -> Value | None:
     """
     Return what a chain of equations ends with, where all before it is equal to it or its name.
 
-    A name is a letter, a label, or made of letters alone, as `m + n`: an equation to be solved is none. A letter at
+    A name is a letter, a label, or made of letters alone, as `m + n`; `2x` is not a name. A letter at
     the end is the name of what is before it: `7 = x`.
     """
     if set(relation.signs) != {"="}:

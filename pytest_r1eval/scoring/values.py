@@ -40,7 +40,7 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Based:
-    """The digits of a number in a base that is no ten."""
+    """A number that names its base: digits and base."""
 
     digits: str
     base: int

@@ -253,7 +253,7 @@ class TestRealAnswers:
 
 
 def test_built_in_exams_say_what_their_answers_are() -> None:
-    """GPQA asks for letters; a program is no answer that is read."""
+    """GPQA asks for letters, LiveCodeBench for programs, the others for values."""
     forms = {name: BUILT_IN_BY_NAME[name].answers for name in ("aime24", "aime25", "math500", "gpqa", "lcb")}
     mathematics = AnswerForm.MATHEMATICS
     assert forms == {
