@@ -20,7 +20,7 @@ ASKED = (
     "verdict added",
     "option added",
     "GPUs given to workers",
-    "in a run's folder",
+    "a run's folder hold",
     "`--r1-resume` check",
 )
 """What a newcomer asks first."""
