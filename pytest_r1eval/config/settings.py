@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_r1eval.config.baseline_choice import BaselineChoice
-from pytest_r1eval.config.options import OPTIONS, Reader, given, root_of
+from pytest_r1eval.config.options import OPTIONS
+from pytest_r1eval.config.reading import Reader, given, root_of
 from pytest_r1eval.core.benchmarks import Benchmark, Sampling
 from pytest_r1eval.core.choices import (
     CodeGrader,

@@ -26,6 +26,7 @@ from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, ProblemTally
 from pytest_r1eval.errors import BaselineError, LowerBaselineError, R1EvalError
+from pytest_r1eval.judging.other_scores import with_other_scores
 from pytest_r1eval.judging.result import VERDICT, GateResult, ProblemTitle, ReferenceVerdict
 from pytest_r1eval.runs.early_stopping import advance
 from pytest_r1eval.runs.finished import (
@@ -46,7 +47,6 @@ from pytest_r1eval.sandbox.levels import NO_SANDBOX
 from pytest_r1eval.stats.health import added_health, judge_health
 from pytest_r1eval.stats.looks import SequentialGate
 from pytest_r1eval.stats.multiplicity import fallen_problems, rearrangement
-from pytest_r1eval.stats.pass_at_k import maj_at_k, pass_at_k, shown_ks
 from pytest_r1eval.stats.pooling import added_counts
 from pytest_r1eval.stats.tests import pass_at_1
 from pytest_r1eval.stats.verdicts import (
@@ -160,7 +160,7 @@ class Judge:
         result = with_diagnostics(result, observed=observed, counts=counts, baseline=baseline, rule=self.rule)
         if isinstance(baseline, MeasuredBaseline):
             result = replace(result, changes=self._changes(result.benchmark, baseline), baseline_run=baseline.run)
-        return with_titles(self._with_other_scores(result, Counts.graded(tallies)), self.run)
+        return with_titles(with_other_scores(result, Counts.graded(tallies), self.run), self.run)
 
     def _changes(self, name: str, baseline: MeasuredBaseline) -> tuple[str, ...]:
         """Name what differs from a measured baseline, where one harness answered."""
@@ -170,20 +170,6 @@ class Judge:
         harness = harnesses[0].graded_by(plan.grader)
         fingerprint = Fingerprint(model=self.run.header.identity, question=plan.question, harness=harness)
         return fingerprint.changes_since(baseline.fingerprint)
-
-    def _with_other_scores(self, result: GateResult, counts: Counts) -> GateResult:
-        """Add pass@k and maj@k of this run's samples; none where looks ended it, as they would be biased by that."""
-        if result.is_at_stop:
-            return result
-        fewest = min(problem.n_samples for problem in counts.problems)
-        ks = shown_ks(fewest)
-        are_programs = any(problem.tests for problem in self.run.exam(result.benchmark).problems)
-        votes = () if are_programs else self.run.votes(result.benchmark, k=fewest)
-        return replace(
-            result,
-            pass_at_k=tuple(pass_at_k(counts, k=k) for k in ks),
-            maj_at_k=maj_at_k(votes) if ks and votes else None,
-        )
 
     def _result(self, benchmark: Benchmark) -> GateResult:
         plan = self.run.plan(benchmark.name)

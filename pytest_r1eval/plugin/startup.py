@@ -16,7 +16,8 @@ import pytest
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.installation import ENGINES, Needs
 from pytest_r1eval.config.installation import check as check_installation
-from pytest_r1eval.config.options import MARKS, given
+from pytest_r1eval.config.options import MARKS
+from pytest_r1eval.config.reading import given
 from pytest_r1eval.config.settings import Settings, settings_from
 from pytest_r1eval.core.benchmarks import Benchmark, Grader
 from pytest_r1eval.core.choices import GateKind

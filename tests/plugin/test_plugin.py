@@ -691,7 +691,16 @@ class TestSilence:
             [sys.executable, "-c", code], cwd=pytester.path, capture_output=True, text=True, check=True
         )
         assert "HEAVY []" in done.stdout
-        ours = ("config", "config.options", "config.values", "core", "core.choices", "plugin", "plugin.hookspecs")
+        ours = (
+            "config",
+            "config.options",
+            "config.reading",
+            "config.values",
+            "core",
+            "core.choices",
+            "plugin",
+            "plugin.hookspecs",
+        )
         assert " ".join(["OURS", *(f"pytest_r1eval.{name}" for name in ours)]) in done.stdout.splitlines()
         assert "r1eval" not in done.stdout.replace("pytest_r1eval", "").replace("HEAVY", "")
 
