@@ -181,6 +181,7 @@ class TestPlan:
             {"template_date": "2026-01-01"},
             {"prompts": "q"},
             {"subset": 3},
+            {"n_exam": 500},
         ],
         ids=str,
     )
@@ -188,7 +189,7 @@ class TestPlan:
         """Whatever is changed after the fact shows."""
         assert {field.name for field in fields(Plan)} == {
             "benchmark", "exam", "problem_ids", "rounds", "seed", "sampling", "system_prompt", "grader",
-            "template_date", "prompts", "subset",
+            "template_date", "prompts", "subset", "n_exam",
         }  # fmt: skip
         assert PLAN.digest != replace(PLAN, **changed).digest  # type: ignore[arg-type]
 

@@ -28,6 +28,7 @@ from pytest_r1eval.scoring.grading import CodeGrading
 from pytest_r1eval.stats.looks import Look
 from pytest_r1eval.stats.verdicts import invalid
 from tests.recordings import record_run
+from tests.requirements import LIGHTEVAL
 
 VALUES = {
     "data": ".",
@@ -96,6 +97,7 @@ class TestRefusals:
         with judged(pytester) as config:
             assert not settings_from(config).regrades
 
+    @LIGHTEVAL.mark
     @pytest.mark.parametrize("rule", CodeGrader)
     def test_answers_may_be_graded_again(self, pytester: pytest.Pytester, rule: CodeGrader) -> None:
         """By either rule: the run holds sums, which the strict rule reads."""
@@ -127,6 +129,7 @@ def hedged(problem: Problem, is_right: bool) -> str:  # noqa: FBT001 - as the re
     return f"ANSWER: {gold} or 1" if problem.id.endswith("3") else f"ANSWER: {gold}"
 
 
+@LIGHTEVAL.mark
 class TestAnswers:
     """Stored answers are graded again by the strict rule: nothing is drawn, and LightEval is not needed."""
 
