@@ -15,10 +15,10 @@ GOOD := examples/r1eval/tiny-arithmetic
 REGRESSED := examples/r1eval/tiny-arithmetic-regressed
 BASELINE := r1eval/tiny-arithmetic
 
-.PHONY: help demo check test wheel-test bare-test plugin-test quality docs style evaluate gate slurm environment clean
+.PHONY: help demo check test wheel-test bare-test plugin-test quality docs docs-release style evaluate gate slurm environment clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 environment: $(STAMP) ## make .venv and install the locked stack (cpu, or gpu if there is one)
 
@@ -109,6 +109,12 @@ DOCS := .venv-docs
 docs: $(DOCS)/.stamp ## build the documentation into site/; a warning, a broken link among them, is an error
 	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
 	@echo "== built: site/index.html"
+
+docs-release: $(DOCS)/.stamp ## add the documentation of VERSION to the branch gh-pages, as the newest
+	@test -n "$(VERSION)" || { echo "make docs-release needs VERSION, as in make docs-release VERSION=0.1.0"; exit 2; }
+	@PATH="$(CURDIR)/$(DOCS)/bin:$$PATH" NO_MKDOCS_2_WARNING=1 mike deploy --update-aliases --alias-type redirect $(VERSION) latest
+	@PATH="$(CURDIR)/$(DOCS)/bin:$$PATH" mike set-default latest
+	@echo "== the branch gh-pages holds $(VERSION)"
 
 $(DOCS)/.stamp: docs/requirements.txt pyproject.toml requirements-cpu.lock
 	@echo "== making $(DOCS): MkDocs and the package, without LightEval and vLLM (a minute, about 0.5 GB)"
