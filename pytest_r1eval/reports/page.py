@@ -28,6 +28,7 @@ from pytest_r1eval.reports.run_report import (
     USUAL,
     Embedding,
     GateReport,
+    ProblemRow,
     RunReport,
     baseline_run_of,
     outcomes_of,
@@ -43,6 +44,7 @@ from pytest_r1eval.reports.terminal import (
     health_lines,
     plan_lines,
 )
+from pytest_r1eval.scoring.final_answer import after_thought, final_answer
 from pytest_r1eval.stats.verdicts import Verdict
 
 _HERE = Path(__file__).parent
@@ -439,7 +441,7 @@ def _embedded(
     sample: Sample, gate: GateReport, base: Mapping[tuple[str, int], Sample], *, n_characters: int
 ) -> dict[str, object]:
     problem = next(problem for problem in gate.problems if problem.id == sample.problem_id)
-    answer, before = sample.grade.answer, base.get((sample.problem_id, sample.index))
+    answer, before = _answer(sample, problem), base.get((sample.problem_id, sample.index))
     return {
         "id": problem.id,
         "index": sample.index,
@@ -455,6 +457,18 @@ def _embedded(
         "base": None if before is None else visible(_shortened(before.response.text, n_characters)),
         "base_outcome": None if before is None else before.grade.outcome.value,
     }
+
+
+def _answer(sample: Sample, problem: ProblemRow) -> str | None:
+    """Return the answer as the grader read it, and beside it as the model wrote it, where the two differ."""
+    answer = sample.grade.answer
+    if answer is None or not problem.answer:  # a program is shown as it is
+        return answer
+    is_truncated = sample.response.finish_reason is FinishReason.LENGTH
+    ending = after_thought(sample.response.text, is_truncated=is_truncated)
+    found = None if ending is None else final_answer(ending)
+    written = None if found is None else (found.box or found.text).strip()
+    return answer if written in {None, answer} else f"{answer} (written {written})"
 
 
 def _shortened(text: str, n_characters: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -21,7 +22,7 @@ from pytest_r1eval.runs.work_queue import WorkQueue
 from pytest_r1eval.stats.verdicts import Verdict
 from tests.judged_runs import judged, judged_against
 from tests.recordings import record_run
-from tests.reports.pages import CLASHES, CONTRASTS, showing
+from tests.reports.pages import CLASHES, CONTRASTS, overflowing, showing
 
 ATTACK = (
     "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u202egnp.exe"
@@ -345,3 +346,36 @@ def test_the_page_names_no_folder_of_this_machine(stored_beside: RunReport) -> N
     text = page(stored_beside)
     assert str(stored_beside.run.parents[3]) not in text
     assert str(Path(__file__).parents[2]) not in text
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "shown"),
+    [
+        (r"<think>\boxed{9}?</think>So $\boxed{\frac{2}{4}}$.", "1/2", r"1/2 (written \frac{2}{4})"),
+        (r"So $\boxed{16}$.", "16", "16"),
+        ("I do not know.", None, "null"),
+    ],
+)
+def test_an_answer_is_shown_as_read_and_as_written(tmp_path: Path, written: str, read: str | None, shown: str) -> None:
+    """A reader compares the grader's form with the model's own, where they differ."""
+    run = record_run(tmp_path / "run", n_problems=1, n_samples=2, skip=frozenset({("p000", 0)}))
+    response = Response(text=written, n_tokens=9, finish_reason=FinishReason.STOP)
+    grade = Grade(outcome=Outcome.NO_ANSWER if read is None else Outcome.WRONG, answer=read)
+    sample = Sample(problem_id="p000", index=0, seed=0, response=response, grade=grade)
+    with closing(Store.open(run)) as store:
+        WorkQueue(store).add_samples("smoke", [sample])
+    judged(run)
+    expected = shown if read is None else json.dumps(shown)
+    assert f'"answer": {expected}' in page(read_report(run))
+
+
+def test_math_500_fits_a_telephone(browser: Browser, tmp_path: Path) -> None:
+    """A page of 500 problems, with what fell open, is as wide as the screen; only boxes that scroll hold more."""
+    judged(record_run(tmp_path / "base", n_problems=500, n_samples=4, solve_rate=0.97))
+    run = record_run(tmp_path / "run", n_problems=500, n_samples=4, seed=2, weights="w2", solve_rate=0.6)
+    judged_against(run, tmp_path / "root")
+    with showing(browser, page(read_report(run)), tmp_path / "report.html") as shown:
+        shown.set_viewport_size({"width": 390, "height": 800})
+        shown.click(".problems summary")
+        assert overflowing(shown) == []
+        assert shown.evaluate("document.documentElement.scrollWidth") <= 390
