@@ -315,7 +315,7 @@ def received(connection: Connection, timeout_s: float) -> object:
 
 
 def in_own_group(serve: Callable[[Connection, dict[str, object]], None], *arguments: Any) -> None:  # noqa: ANN401
-    """Serve as the leader of a process group: vLLM's own processes may outlive whoever started them."""
+    """Serve as the leader of a process group: vLLM's own processes may outlive the process that started them."""
     os.setpgrp()
     serve(*arguments)
 
@@ -455,7 +455,7 @@ def given(asked: argparse.Namespace) -> dict[str, object]:
 
 
 def wait_for(path: Path | None) -> None:
-    """Say that all is loaded, and wait until somebody leaves the file."""
+    """Say that all is loaded, and wait until the file is there."""
     if path is not None:
         path.with_name(f"{path.name}.ready").touch()
     while path is not None and not path.exists():

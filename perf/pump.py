@@ -5,7 +5,7 @@ Real worker, store, LightEval's math grading in scoring processes; only the engi
 a process of its own that runs up to 1,024 answers at once, one token of each in a step, and takes for
 a step what vLLM took on an H200 for a 1.5B model. Its front end lies in the worker's loop, as vLLM's
 does: it works for every token, and makes text of an answer's tokens when it is complete. Answers of
-one length end a thousand at once, which is the worst case for whoever grades and stores them; others
+one length end a thousand at once, which is the worst case for the process that grades and stores them; others
 have log-normal lengths, as R1's have.
 
     python -m perf.pump --pairs 5
@@ -85,7 +85,7 @@ class Taken:
     Attributes:
         generated_s: From the engine's being ready to the last answer.
         stored_s: To the last sample that was graded and stored; alone, to the last answer.
-        loop_cpu_s: CPU seconds of the thread that the engine's front end shares with whoever asks it.
+        loop_cpu_s: CPU seconds of the thread that the engine's front end shares with its caller.
     """
 
     generated_s: float

@@ -10,7 +10,7 @@ decodes in steps, one token for each answer that it runs, and a step takes longe
 what it holds beyond that waits. One engine after the other gets ready, so the first may claim alone.
 
 Two things make a run take long, and only one is the queue's: that engines end at different times,
-and that the last answers are long whoever writes them. So perfect balance is the time that the same
+and that the last answers are long on every worker. So perfect balance is the time that the same
 answers take, in the same order, when they may move between engines at any moment for nothing.
 Efficiency is that time over the simulated one; another order may be lucky and pass 1 by a little.
 """

@@ -3,7 +3,7 @@ From `pytest` to the first token, beside its parts one after the other; collecti
 
 LightEval's import, the exam with its prompts and the engine are made at the same time, in processes
 of their own. Each part is also timed alone. The run is repeated with the compile cache that the first
-one filled. An idle plugin is what somebody pays who installed it and judges nothing: the
+one filled. An idle plugin is what a user pays who judges nothing: the
 same `pytest --co` with and without it, in turn.
 
     python -m perf.start_up --pairs 15

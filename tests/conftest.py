@@ -133,7 +133,7 @@ def real_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """Record and judge one run of every ending, once; nobody writes to them."""
+    """Record and judge one run of every ending, once; no test writes to them."""
     from tests.judged_runs import judged_examples  # noqa: PLC0415 - imports the statistics
 
     return judged_examples(tmp_path_factory.mktemp("examples"))

@@ -29,7 +29,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.hub_repos import Blob, CommitRequest, Repo, blob_of, lfs_blob, xet_hash
 
-TOKEN = "hf_StandInTokenForTests0123456789"  # noqa: S105 - what the stand-in takes, and nobody else
+TOKEN = "hf_StandInTokenForTests0123456789"  # noqa: S105 - what the stand-in alone takes
 USER = "acme"
 """Who the token belongs to: the one name that repositories can be made under."""
 
@@ -52,7 +52,7 @@ class Trouble(Enum):
     DROPPED = auto()
     """The connection is closed without a reply, after the work was done."""
     OVERTAKEN = auto()
-    """Somebody else commits just before."""
+    """Another client commits just before."""
     EXPIRED = auto()
     """401: the token is not taken."""
     MISSING = auto()
@@ -60,7 +60,7 @@ class Trouble(Enum):
     FORBIDDEN = auto()
     """403: the token may not write, or an address has run out."""
     PORTAL = auto()
-    """200 with a page of somebody in between, and nothing was done."""
+    """A proxy answers 200 with a page of its own, and nothing was done."""
     TALKATIVE = auto()
     """400, and the reason quotes the request's Authorization header."""
 
@@ -138,7 +138,7 @@ class StandInHub(ThreadingHTTPServer):
         }
 
     def make_repo(self, name: str, *, kind: str = "dataset", files: dict[str, bytes] | None = None) -> Repo:
-        """Make a repository, as somebody did before the test."""
+        """Make a repository that is there before the test."""
         repo = Repo(kind=kind, name=name)
         repo.add("initial commit", {path: blob_of(content) for path, content in (files or {}).items()})
         self.repos[kind, name] = repo

@@ -222,7 +222,7 @@ def test_readme_quotes_the_tables(name: str) -> None:
 
 @pytest.mark.parametrize(("model", "group"), [(model, group) for model, groups in GROUPS.items() for group in groups])
 def test_what_loads_together_fits_80_gib(model: str, group: str) -> None:
-    """Weights, caches and 3 GB for each engine; whoever measures the GPU is alone on it."""
+    """Weights, caches and 3 GB for each engine; a measurement has the GPU to itself."""
     entries = GROUPS[model][group]
     if len(entries) == 1 and entries[0].cache_gb is None:
         return
@@ -231,7 +231,7 @@ def test_what_loads_together_fits_80_gib(model: str, group: str) -> None:
 
 
 def test_loaded_engines_wait_for_their_turn(tmp_path: Path) -> None:
-    """Whoever is ready says so and starts with its file; one that died is not waited for."""
+    """A run that is ready reports it and starts with its file; one that died is not waited for."""
     after = tmp_path / "go"
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
         after.with_name("go.ready-1").touch()

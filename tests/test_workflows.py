@@ -181,7 +181,7 @@ def test_no_input_is_pasted_into_a_script(path: Path) -> None:
 
 @pytest.mark.parametrize("path", EVERYTHING, ids=lambda path: path.name)
 def test_no_step_that_draws_or_grades_sees_a_token(path: Path) -> None:
-    """Whoever runs pytest with a model has it emptied, or never had it."""
+    """A step that runs pytest with a model has it emptied, or never had it."""
     for step in steps_of(path):
         if re.search(r"^\s*(pytest|r1eval merge)", str(step.get("run", "")), re.MULTILINE):
             assert "secrets." not in str(step.get("env", {}))

@@ -145,7 +145,7 @@ class RecordedSource:
 
     Attributes:
         run: The run's folder.
-        regrading: Where its responses are graded anew: the scoring processes, and how programs and answers are.
+        regrading: Where its responses are graded again: the scoring processes, and how programs and answers are.
     """
 
     run: Path

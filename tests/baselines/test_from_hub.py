@@ -114,7 +114,7 @@ class TestFetch:
             assert "or the token may not see it" in stranger.fetch(PLACE)["error"]
 
     def test_offline_the_cache_answers(self, hub: StandInHub, online: Client, content: bytes, home: Path) -> None:
-        """What was fetched once is found; what was not says how to get it; nobody is asked."""
+        """A fetched file is found offline; another one says how to get it, and the Hub is not asked."""
         fetched = online.fetch(PLACE)
         hub.requests.clear()
         with client({**hub.environment(home), "HF_HUB_OFFLINE": "1"}) as offline:
@@ -143,7 +143,7 @@ def test_an_address_that_has_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
         raise HfHubHTTPError("403", response=reply)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refused)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # nobody is asked whether the Hub is there
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # the Hub is not asked whether it is there
     with pytest.raises(BaselineError, match=r"toy\.json: the Hub answers 403 \(.*\. Try again later"):
         fetch(PLACE)
 
@@ -162,7 +162,7 @@ class TestCommand:
         assert f"  baseline: {PLACE} at commit {hub.repo(REPO).head.oid[:12]}, run base" in printed.splitlines()
 
     def test_it_is_shown_and_diffed_but_not_written(self, hub: StandInHub, online: Client, tmp_path: Path) -> None:
-        """Whoever changes it commits to the data set, where it is reviewed."""
+        """A change is a commit to the data set, where it is reviewed."""
         assert hub.repos
         code, printed = online.r1eval(tmp_path, "baseline", "show", PLACE, "--json")
         assert (code, json.loads(printed)["model"]) == (0, "local/toy")

@@ -88,7 +88,7 @@ class TestFind:
     """Measured before published, the user's before the shipped."""
 
     def test_nothing(self, tmp_path: Path) -> None:
-        """A model that nobody knows has no baseline, and looking makes no folder."""
+        """An unknown model has no baseline, and looking makes no folder."""
         assert shelf(tmp_path).find("aime24") is None
         assert list(tmp_path.iterdir()) == []
 
@@ -284,7 +284,7 @@ class TestRecord:
         assert list(tmp_path.rglob("*.json")) == []
 
     def test_malformed_file_is_not_written_over(self, tmp_path: Path) -> None:
-        """A file that cannot be read may hold what somebody reviewed."""
+        """A file that cannot be read may hold reviewed counts."""
         path = write(tmp_path, "org/name")
         path.write_text("{")
 

@@ -167,7 +167,7 @@ class TestSize:
         assert size.n_heads == 4
 
     def test_unknown(self, folder: Path) -> None:
-        """What nobody says stays unknown."""
+        """A field that no file gives stays unknown."""
         assert inspected(folder).size.n_parameters is None
 
     def test_shipped_checkpoint(self) -> None:

@@ -140,7 +140,7 @@ def test_one_document(case: Case, examples: Runs, capsys: pytest.CaptureFixture[
 
 
 def test_no_command_is_left_out() -> None:
-    """Whoever adds one adds a line above."""
+    """A new command needs a line above."""
     asked = {name for name in commands() for case in CASES if f"{case.line} ".startswith(f"{name} ")}
     assert asked | ELSEWHERE.keys() == set(commands())
 
@@ -163,7 +163,7 @@ def test_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 class TestCompletion:
-    """Through the shell, as it is asked for when somebody presses Tab."""
+    """The shell asks for completions as it does when Tab is pressed."""
 
     @staticmethod
     def completed(words: str) -> list[str]:

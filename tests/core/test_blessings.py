@@ -45,7 +45,7 @@ def test_a_lower_number_needs_a_reason() -> None:
 
 
 def test_an_older_run_is_no_new_evidence_for_a_lower_number() -> None:
-    """Whoever looks long enough finds one that was unlucky; a higher number may be of any day."""
+    """A long search finds an unlucky run; a higher number may be of any day."""
     older = MEASURED.recorded - dt.timedelta(seconds=1)
     with pytest.raises(BaselineError, match=r"older than the baseline .* expected a new run for a lower number"):
         blessed(FILE, replace(another(10), recorded=older), when=WHEN, reason="flaky")
@@ -62,7 +62,7 @@ def test_an_empty_reason_is_none(reason: str) -> None:
 
 
 class TestKept:
-    """What a gate's run records (`--r1-save-baseline`), with nobody there to give a reason."""
+    """What a gate's run records (`--r1-save-baseline`), with no person there to give a reason."""
 
     def test_a_higher_number_and_what_it_replaced(self) -> None:
         """As by bless."""

@@ -1,4 +1,4 @@
-"""Plans: seeds that nobody slices, units that cover each sample once, room for every answer."""
+"""Plans: seeds that no two samples share, units that cover each sample once, room for every answer."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class TestUnits:
             assert list(plan.problem_ids) == list(dict.fromkeys(in_round))
 
     def test_claims_in_a_row_are_of_different_problems(self) -> None:
-        """Whoever claims as many units as there are problems gets one of each, within a round."""
+        """A worker that claims as many units as there are problems gets one of each, within a round."""
         units = list(PLAN.units())
         later = units[3:]
 
@@ -153,7 +153,7 @@ class TestPlan:
 
     @pytest.mark.parametrize("rounds", [(), (0,), (-1,), (0, 4), (4, 4), (8, 4), (1, 3, 2)])
     def test_rounds_must_ascend(self, rounds: tuple[int, ...]) -> None:
-        """An empty or shrinking round is a mistake of whoever planned."""
+        """An empty or shrinking round is a mistake of the planner."""
         with pytest.raises(ValueError, match="aime24") as caught:
             replace(PLAN, rounds=rounds)
 

@@ -95,7 +95,7 @@ class TestConfigs:
         assert once == with_run(once, ["aime24|0"], OLD, LIGHTEVAL)
 
     def test_others_stay(self) -> None:
-        """A config that somebody added by hand is not ours to touch."""
+        """A config that was added by hand is not changed."""
         theirs: Config = {"config_name": "notes", "data_files": "notes.csv", "default": True}
         assert theirs in with_run([theirs], ["aime24|0"], OLD, LIGHTEVAL)
 

@@ -66,7 +66,7 @@ class Ended:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a port that no process listens on."""
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -75,7 +75,7 @@ def free_port() -> int:
 
 @contextmanager
 def serving(port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Serve the good checkpoint in a process group of its own until the block ends, or somebody kills it."""
+    """Serve the good checkpoint in a process group of its own until the block ends or it is killed."""
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_API_KEY": KEY}
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(GOOD), "--port", str(port)]
     with log.open("wb") as file:

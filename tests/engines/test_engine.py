@@ -32,7 +32,7 @@ class Calculator:
 
 FACTORY = EngineFactory(build=lambda parts: Calculator())
 """
-"""What somebody else writes, and nothing more."""
+"""What another package's author writes, and nothing more."""
 
 
 def install(folder: Path, engines: Mapping[str, str], *, distribution: str = "calculator") -> None:

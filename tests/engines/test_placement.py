@@ -74,7 +74,7 @@ class TestTensorParallelSize:
         assert expected == placement(demand(size), machine).tensor_parallel_size
 
     def test_unknown_parameters_mean_one_and_a_line_that_says_so(self) -> None:
-        """Whoever knows better says it."""
+        """A value that the user gives is taken."""
         found = placement(demand(ModelSize()), EIGHT_80)
 
         (line,) = found.remarks
@@ -105,7 +105,7 @@ class TestTensorParallelSize:
 
     @given(st.integers(1, 16), st.integers(1, 128), st.integers(10**6, 10**12))
     def test_always_a_divisor_and_never_more_than_there_are(self, n_gpus: int, n_heads: int, n_parameters: int) -> None:
-        """Whatever the machine and the model, on memory that nobody knows."""
+        """Whatever the machine and the model, on memory of unknown size."""
         size = ModelSize(n_parameters=n_parameters, n_heads=n_heads)
         found = placement(demand(size), gpus(n_gpus, None)).tensor_parallel_size
 

@@ -177,7 +177,7 @@ def test_unknown_arguments_are_refused(arguments: dict[str, object]) -> None:
 
 
 def test_a_recording_can_be_graded_anew(run: Path) -> None:
-    """The response alone is replayed, and whoever grades it is named."""
+    """The response alone is replayed, and its grader is named."""
     engine = ReplayEngine(run, options=ReplayOptions.parse({"regrade": True}))
 
     async def ask() -> tuple[EngineIdentity, Generation]:

@@ -73,7 +73,7 @@ class TestDataSets:
     def test_the_hubs_copy_is_the_same_exam_and_names_its_commit(
         self, builder: Builder, hub: Hub, revision: str | None
     ) -> None:
-        """The token of the user's environment opens the Hub; nobody else sees it."""
+        """The token of the user's environment opens the Hub; no other process sees it."""
         exam = builder.exam(toy("toy:hub", revision=revision))
         assert exam.dataset == f"made-up/hub@{HUB_COMMIT}"
         assert exam.digest == builder.exam(toy("toy:pass")).digest
@@ -125,7 +125,7 @@ class TestErrors:
     def test_a_file_that_does_not_fit_is_named_with_its_line(
         self, builder: Builder, tmp_path: Path, content: str, fragments: list[str]
     ) -> None:
-        """The user mends the file, so the message says where."""
+        """The user repairs the file, so the message says where."""
         (tmp_path / "toy").mkdir()
         (tmp_path / "toy" / "test.jsonl").write_text(content, encoding="latin-1")
         with pytest.raises(ExamError) as caught:

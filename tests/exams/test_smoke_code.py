@@ -101,7 +101,7 @@ def outcomes(run: Path) -> dict[Outcome, int]:
 def judge(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, code_tests: Path
 ) -> Callable[..., pytest.RunResult]:
-    """Judge a recorded run, its programs graded anew."""
+    """Judge a recorded run, its programs graded again."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
     cache = pytester.path / "cache" / "pytest-r1eval" / "code-tests"
     cache.parent.mkdir(parents=True)

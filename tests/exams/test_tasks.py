@@ -90,7 +90,7 @@ def test_only_the_one_task_module_is_imported_and_only_the_builder_holds_the_tok
     """
     LightEval's Registry would import every task, and one of those downloads a file.
 
-    The token, and a proxy's password, are for reading data sets; other secrets are for nobody.
+    The token, and a proxy's password, are for reading data sets; other secrets are passed to no process.
     """
     exam = builder.exam(dataclasses.replace(toy("toy:circumstances"), name="circumstances"))
     access = f"{SECRETS['HF_TOKEN']} {SECRETS['HTTPS_PROXY']} None"

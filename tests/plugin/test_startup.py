@@ -29,7 +29,7 @@ def write_index(folder: Path, *, n_bytes: int) -> None:
 
 @pytest.fixture
 def checkpoint(pytester: pytest.Pytester) -> Path:
-    """Describe a checkpoint of 1.5B parameters whose weights nobody downloaded."""
+    """Describe a checkpoint of 1.5B parameters whose weights were not downloaded."""
     folder = pytester.path / MODEL
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(QWEN_1_5B))

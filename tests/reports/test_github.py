@@ -51,7 +51,7 @@ class TestSummary:
 
 class TestAnnotations:
     def test_green_needs_none(self, examples: Runs) -> None:
-        """Nobody has to look."""
+        """A green gate needs no annotation."""
         assert list(workflow_commands([result_of(examples["green"])])) == []
 
     def test_red_and_invalid_are_errors(self, examples: Runs) -> None:

@@ -28,7 +28,7 @@ ATTACK = (
     "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u202egnp.exe"
     "<!--<script>\x00\x1b[2J\u2028\ud800\U000e0041 &lt;b&gt; ${document.title='owned'}"
 )
-"""Tags, comments that change how a script ends, controls, half a pair, letters that nobody sees."""
+"""Tags, comments that change how a script ends, controls, half a pair, letters that are not seen."""
 HUGE = "A" + "<&\"'" * 500_000 + "Z"
 MAX_BYTES = 150_000
 

@@ -33,5 +33,5 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def run(store: Store) -> Path:
-    """Return the folder of a run, for whoever opens it once more."""
+    """Return the folder of a run, for a second opening."""
     return store.path.parent

@@ -236,7 +236,7 @@ def test_a_stored_gate_that_is_none(examples_of_own: Mapping[str, Path], tmp_pat
 class TestPlaces:
     @pytest.mark.parametrize("name", ["verdicts.json", "report.html", "results", "details", "run.lock", "upload.json"])
     def test_a_link_is_not_written_through(self, run: Path, tmp_path: Path, name: str) -> None:
-        """Somebody's file or folder behind a link of a foreign run stays as it was."""
+        """A file or folder behind a link of a foreign run stays as it was."""
         outside = tmp_path / "outside"
         (outside / "local").mkdir(parents=True)
         (outside / "file").write_text("theirs")
@@ -259,7 +259,7 @@ class TestPlaces:
 
 
 def test_exit_code_4_and_one_line(pytester: pytest.Pytester) -> None:
-    """Under pytest it is a mistake of whoever gave the run: no traceback, and nothing outside of its folder."""
+    """Under pytest it is a usage error: no traceback, and nothing outside of its folder."""
     run = damaged(record_run(pytester.path / "place" / "run"), DAMAGES["a name that leads out"])
     result = pytester.runpytest_subprocess("--r1-judge-only", str(run), "-p", "no:cacheprovider")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -341,7 +341,7 @@ class TestPytest:
 
     @pytest.mark.parametrize("extra", [("-qq",), ("-p", "no:terminal")])
     def test_silence(self, pytester: pytest.Pytester, recorded: Record, extra: tuple[str, ...]) -> None:
-        """Whoever wants no output gets none."""
+        """A quiet run prints nothing."""
         recorded("run")
         result = pytester.runpytest_subprocess(*arguments(*extra, "--r1-save-baseline", "local/toy"))
         assert "r1eval: smoke:" not in result.stdout.str()

@@ -18,7 +18,7 @@ LONG = "so it goes, step by step: " * 400
 
 @pytest.mark.parametrize("schema", [0, 2, 3])
 def test_another_schema_is_refused(tmp_path: Path, schema: int) -> None:
-    """A run of another schema says its number and what to do; its header lacks digests that nobody can add later."""
+    """A run of another schema says its number and what to do; its header lacks digests that cannot be added later."""
     run = record_run(tmp_path / "run")
     with closing(sqlite3.connect(run / FILE_NAME)) as db:
         db.execute("UPDATE run SET value = ? WHERE key = 'schema'", (str(schema),))

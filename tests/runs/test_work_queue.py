@@ -30,7 +30,7 @@ from tests.recordings import add_sample, make_exam, next_unit
 
 
 class TestPlanning:
-    """A benchmark is planned by one worker, whoever comes first."""
+    """A benchmark is planned by one worker, the first that comes."""
 
     def test_one_worker_plans(self, store: Store, clock: Clock) -> None:
         """The second is refused until the first's lease runs out; the first may ask again."""
@@ -55,7 +55,7 @@ class TestPlanning:
         assert not WorkQueue(store).claim_planning("aime24", owner="w2")
 
     def test_released_planning_is_free_at_once(self, store: Store) -> None:
-        """A worker that goes leaves no benchmark behind that nobody plans."""
+        """A benchmark whose planner is gone is planned by another worker."""
         WorkQueue(store).select(("aime24",))
         WorkQueue(store).claim_planning("aime24", owner="w1")
 
@@ -174,7 +174,7 @@ class TestClaims:
             with closing(Store.create(tmp_path / str(n_problems), HEADER)) as store:
                 open_benchmark(store, "smoke", n_problems=n_problems)
                 claim(store)
-                store._db.set_progress_handler(lambda: next(steps) < 0, 1)  # noqa: SLF001 - nobody else counts
+                store._db.set_progress_handler(lambda: next(steps) < 0, 1)  # noqa: SLF001 - the only way to count
                 claim(store)
             return next(steps)
 
@@ -241,7 +241,7 @@ class TestClaims:
         assert taken.missing == (0, 2)
 
     def test_lease_in_the_past_is_taken_over(self, run: Path, store: Store) -> None:
-        """Only the time in the file counts, whoever wrote it."""
+        """Only the time in the file counts, not its writer."""
         open_benchmark(store, "smoke", n_problems=1)
         lost = claim(store, owner="dead")
         with closing(sqlite3.connect(run / FILE_NAME)) as db:
@@ -288,7 +288,7 @@ class TestClaims:
         assert next_unit(store, owner="gw2-79-c") is None
 
     def test_resumed_run_owes_nobody(self, store: Store) -> None:
-        """Whoever has the run alone takes all leases back, also those of a clock that ran further."""
+        """A worker that has the run alone takes all leases back, also those of a clock that ran further."""
         open_benchmark(store, "smoke", n_problems=2)
         lost = {claim(store, owner="gw0-1-a").id, claim(store, owner="alone-2-b").id}
 
@@ -307,7 +307,7 @@ class TestClaims:
         assert [benchmark for benchmark, *_ in claimed_units(store)] == ["b"]
 
     def test_planned_benchmark_cannot_fail_any_more(self, store: Store) -> None:
-        """A planner whose lease was taken over does not undo what somebody else planned."""
+        """A planner whose lease was taken over does not undo another one's plan."""
         open_benchmark(store, "a", n_problems=2)
 
         WorkQueue(store).fail("a", "too late")
@@ -370,7 +370,7 @@ while (claimed := next_unit(store, owner=sys.argv[2])) is not None:
         add_sample(store, claimed, long_sample(claimed, index))
         print("stored".ljust(1000), flush=True)
 """
-"""Its output fills the pipe after about 64 samples, so it is never far ahead of whoever reads that."""
+"""Its output fills the pipe after about 64 samples, so it is never far ahead of its reader."""
 
 
 DIE_WITHIN_A_TRANSACTION = """
@@ -478,7 +478,7 @@ class TestManyWorkers:
                 n_before = len(stored)
 
     def test_killed_run_is_completed(self, run: Path) -> None:
-        """Whoever goes on after a kill draws only what is missing, and ends with exactly the plan."""
+        """A run that goes on after a kill draws only what is missing, and ends with exactly the plan."""
         with closing(Store.open(run)) as store:
             open_benchmark(store, "smoke", n_problems=10, rounds=(16,))
             child = start_child(ANSWER_EVERYTHING, run, "killed")

@@ -142,7 +142,7 @@ def test_failure_that_meets_no_item_is_returned(recorded: Path, tmp_path: Path) 
 
 
 def test_finished_run_loads_no_engine(recorded: Path, tmp_path: Path) -> None:
-    """Whoever comes when all is stored has nothing to load a model for."""
+    """A worker that comes when all is stored loads no model."""
     first = worker_on(recorded, tmp_path / "run", DyingEngine(recorded, iter((N_SAMPLES,))))
     first.start()
     first.finish(SMOKE.name)

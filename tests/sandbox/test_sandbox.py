@@ -286,7 +286,7 @@ class TestParallel:
 
 
 class TestOwnFailures:
-    """What goes wrong with the sandbox itself raises, and is mended where it can be."""
+    """What goes wrong with the sandbox itself raises, and is repaired where that is possible."""
 
     def test_lost_server(self, sandbox: Sandbox) -> None:
         """A program whose fork server dies is run again on another one."""
@@ -335,7 +335,7 @@ class TestOwnFailures:
                 ask()
 
     def test_close_ends_programs(self, sandbox: Sandbox) -> None:
-        """Closing ends what runs; whoever waits for it hears so."""
+        """Closing ends what runs, and a waiting caller gets an error."""
         other = Sandbox(n_parallel=1, levels=(sandbox.confirmation.level,))
         other.start()
         future = other.submit(Script(source="import time\ntime.sleep(60)"))

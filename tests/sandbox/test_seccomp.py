@@ -160,7 +160,7 @@ def test_another_architecture(machine: Machine) -> None:
     ],
 )
 def test_arguments_decide(machine: Machine, name: str, arguments: tuple[int, ...], action: int) -> None:
-    """Threads but no processes, signals to itself but to nobody else, and so on."""
+    """A program may start threads but no processes, and send signals to itself alone."""
     assert verdict(machine, number_of(machine, name), *arguments) == action
 
 

@@ -183,7 +183,7 @@ class TestExtraction:
 
 
 class TestMachinery:
-    """What is nobody's answer."""
+    """An answer that holds no program."""
 
     def test_an_endless_program_is_wrong(self, scorer: ProgramScorer, cache: CodeTestCache) -> None:
         """By both rules, after the time of a test."""

@@ -374,7 +374,7 @@ class TestPlaces:
 
     @LIGHTEVAL.mark
     def test_ctrl_c_reaches_no_scoring_process_and_a_killed_parent_leaves_none(self) -> None:
-        """Ctrl-C goes to the terminal's process group; kill -9 gives nobody a chance to clean up."""
+        """Ctrl-C goes to the terminal's process group; kill -9 leaves no chance to clean up."""
         program = textwrap.dedent("""
             import asyncio, signal, sys
             from pytest_r1eval.scoring.pool import GradingPool

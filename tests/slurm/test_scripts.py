@@ -75,7 +75,7 @@ class TestScripts:
         assert {"--requeue", "--open-mode=append", "--qos=low"} <= drawing & judge
 
     def test_options_go_where_they_are_needed(self, job: Submission) -> None:
-        """Drawing is the slices'; gates, and what nobody here knows, are the judge's."""
+        """Options of drawing go to the slices; gates, and unknown options, go to the judge."""
         assert job.arguments.slice == ("--r1-temperature", "0.7", "--r1-tasks=t.py")
         assert job.arguments.judge == ("--r1-tasks=t.py", "--r1-sigmas", "4", "--r1-new-flag", "--junitxml=g")
 

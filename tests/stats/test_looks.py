@@ -196,7 +196,7 @@ class TestSandwich:
         assert sandwich(AIME, 1, Completions.of(rows, n_samples=4), self.baseline, tau=NO_NOISE) is None
 
     def test_impossible_rounds_are_refused(self) -> None:
-        """More samples than the round has are nobody's."""
+        """More samples than the round has are refused."""
         with pytest.raises(ValueError, match="in a round of 4"):
             Completions.of([("p0", 1, 5)], n_samples=4)
 

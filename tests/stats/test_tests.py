@@ -328,7 +328,7 @@ class TestScalar:
 
     @pytest.mark.parametrize("value", [-0.1, 1.5, math.nan, 50.8])
     def test_a_percentage_is_refused(self, value: float) -> None:
-        """Fractions inside; 50.8 is somebody's points."""
+        """A mean of 50.8 is points, not a fraction, and is refused."""
         with pytest.raises(ValueError, match="expected a fraction"):
             Published(value=value)
 

@@ -257,7 +257,7 @@ class TestRule:
 
     @pytest.mark.parametrize("wrong", [{"sigmas": 0.0}, {"sigmas": math.nan}, {"margin": 2.0}, {"family_size": 0}])
     def test_impossible_rules_are_refused(self, wrong: dict[str, float]) -> None:
-        """Two points are 0.02; a margin of 2 is somebody's mistake."""
+        """Two points are 0.02; a margin of 2 is a mistake."""
         with pytest.raises(ValueError, match="expected"):
             GateRule(**wrong)  # type: ignore[arg-type]
 

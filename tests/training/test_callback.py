@@ -34,7 +34,7 @@ from tests.processes import wait_for_none_with
 from tests.recordings import record_run
 from tests.training.trainers import TIMEOUT_S, Patient, gated_steps, logged, trainer_in
 
-pytestmark = pytest.mark.filterwarnings("default")  # torch's and transformers' own are not ours to mend
+pytestmark = pytest.mark.filterwarnings("default")  # torch's and transformers' own are not ours to repair
 
 
 @pytest.fixture(autouse=True)

@@ -284,7 +284,7 @@ class TestKeptCopy:
         assert [*(tmp_path / "kept").iterdir()] == []
 
     def test_half_a_copy_is_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Whoever is killed or runs out of room in the middle leaves nothing under the name."""
+        """A copy that is killed or runs out of room in the middle leaves nothing under the name."""
 
         def refuse(*_: object) -> None:
             raise OSError(28, "No space left on device")
@@ -300,7 +300,7 @@ class TestKeptCopy:
         assert [*(tmp_path / "kept").iterdir()] == []
 
     def test_what_was_left_without_a_verdict(self, tmp_path: Path) -> None:
-        """Up to the step that the training goes on from, in order; what it will save anew is removed."""
+        """Up to the step that the training goes on from, in order; what it will save again is removed."""
         for step in (1000, 20, 300, 400):
             (tmp_path / f"checkpoint-{step}").mkdir()
         found = left_over(tmp_path, last_step=300)

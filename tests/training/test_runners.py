@@ -118,7 +118,7 @@ def test_a_run_that_was_killed_at_its_start_is_passed_over(training: Training) -
 
 
 def test_a_fixed_baseline_stays(training: Training) -> None:
-    """Somebody who names one means it, at every step."""
+    """A baseline that is named is used at every step."""
     reference = record_run(training.folder / "reference", n_samples=16)
     for step in (100, 200):
         report = training.judged(training.checkpoint(step), baseline=str(reference))

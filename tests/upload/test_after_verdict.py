@@ -66,7 +66,7 @@ class TestFinish:
         assert written == {path.name for path in run.iterdir() if path.is_file()} | {name}
 
     def test_an_error_of_any_kind_is_a_line(self, tmp_path: Path) -> None:
-        """What a step raises changes nothing, whoever raised it: here a task that nobody named."""
+        """What a step raises changes nothing, here a task without a name."""
         run = record_run(tmp_path / "run")
         finished = finish(run, judged(run), tasks={}, wishes=None)
         assert finished.lines == (

@@ -68,7 +68,7 @@ def n_runs(repo: Repo) -> int:
 
 class TestCommit:
     def test_one_commit_holds_everything(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:
-        """Details, results, verdicts and the card, at once, for nobody else to read."""
+        """Details, results, verdicts and the card, at once, in a private repository."""
         answer = lfs.upload(run.folder, WISHES)
         assert answer["error"] is None
         repo = hub.repo(REPO)
@@ -254,7 +254,7 @@ class TestTransientTroubles:
     def test_one_commit_in_the_end(  # noqa: PLR0917 - three fixtures, three values
         self, hub: StandInHub, lfs: Client, run: RunFiles, route: str, trouble: Trouble, slept: list[float]
     ) -> None:
-        """Whatever was lost on the way, the run is there once; the client mends its own troubles itself."""
+        """A run is there once, whatever reply was lost; the client repeats what it can."""
         hub.fail(route, trouble)
         answer = lfs.upload(run.folder, WISHES, reply_timeout_s=1.0 if trouble is Trouble.SILENT else 60.0)
         assert answer["error"] is None
@@ -271,7 +271,7 @@ class TestTransientTroubles:
         assert hub.n_requests(f"{REPO}/commit/") == 1
 
     def test_two_runs_at_once_keep_both(self, hub: StandInHub, lfs: Client, run: RunFiles, tmp_path: Path) -> None:
-        """Whoever comes second reads the first one's card before writing its own."""
+        """The second upload reads the first one's card before writing its own."""
         other = judged_run(tmp_path / "20250120-100000-cd34", n_problems=3, n_samples=4, seed=2)
         lfs.upload(run.folder, WISHES)
         hub.fail("commit", Trouble.OVERTAKEN, times=3)
@@ -286,7 +286,7 @@ class TestTransientTroubles:
             raise LocalEntryNotFoundError("please check your connection")
 
         monkeypatch.setattr(HfApi, "create_repo", unanswered)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # nobody is asked whether the Hub is there
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # the Hub is not asked whether it is there
         slept: list[float] = []
         with pytest.raises(UploadError, match=r", 2 times; expected the Hub to answer"):
             publish(pack(run.folder, WISHES), patience=Patience(n_attempts=2), sleep=slept.append)
@@ -335,7 +335,7 @@ class TestRefusals:
     def test_one_line_and_no_second_try(  # noqa: PLR0917 - three fixtures, three values
         self, hub: StandInHub, lfs: Client, run: RunFiles, route: str, trouble: Trouble, said: str
     ) -> None:
-        """What waiting does not mend is said at once, without the token."""
+        """An error that waiting does not cure is reported at once, without the token."""
         hub.fail(route, trouble, times=2)
         answer = lfs.upload(run.folder, WISHES)
         assert said in answer["error"]
@@ -394,7 +394,7 @@ class TestRefusals:
         ids=["yaml", "fields", "configs", "encoding"],
     )
     def test_a_card_that_cannot_be_read_is_kept(self, hub: StandInHub, lfs: Client, run: RunFiles, card: bytes) -> None:
-        """Written anew it would lose what it says; nothing is sent, and waiting would not mend it."""
+        """A rewritten card would lose its text, so nothing is sent, at once."""
         repo = hub.make_repo(REPO, files={"README.md": card})
         repo.is_private = True
         answer = lfs.upload(run.folder, WISHES)
@@ -446,7 +446,7 @@ def test_the_command_keeps_earlier_wishes(hub: StandInHub, lfs: Client, run: Run
 
 
 def test_a_signed_address_is_no_reader_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has one may write to the storage; it is cut off, and so is the token."""
+    """A signed address gives the right to write to the storage, so it is removed, as the token is."""
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     error = ValueError(f"400 for url 'https://storage/x?X-Amz-Signature=abc&b=1' with {TOKEN}: why?")
     assert scrubbed(error) == "ValueError: 400 for url 'https://storage/x' with (the token): why?"

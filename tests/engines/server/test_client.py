@@ -289,7 +289,7 @@ async def break_off(request: web.Request, body: dict[str, object]) -> web.Stream
 
 
 async def dawdle(_: web.Request, body: dict[str, object]) -> web.StreamResponse:
-    """Answer when nobody waits any more."""
+    """Answer when no client waits any more."""
     await asyncio.sleep(2 * HASTE.timeout_s)
     return Misbehaving().answer(body)
 
@@ -395,7 +395,7 @@ class TestRetries:
         assert server.seen == {100 + index: 3 for index in range(200)}
 
     def test_retry_after_holds_everybody_back(self) -> None:
-        """Nobody is asked before the time that the server named."""
+        """No request is sent before the time that the server named."""
         server = Misbehaving(faults=(status(429, Retry_After="1"),))
 
         assert answers(server, 2, patience=replace(HASTE, patience_s=2)) == expected_answers(2)
