@@ -40,7 +40,7 @@ def test_a_callers_folder_that_lacks_a_file_is_named(tmp_path: Path) -> None:
 
 
 class TestHub:
-    """By its real client and a stand-in."""
+    """The real client of the Hub reads from a stand-in."""
 
     def test_rows_are_fetched_once_and_cached(self, served: StandInHub, tmp_path: Path) -> None:
         """A Parquet file becomes JSON lines in the same columns; the second time the cache alone answers."""

@@ -59,7 +59,7 @@ def online(served: StandInHub, home: Path) -> Iterator[Client]:
 
 class TestFetch:
     def test_a_private_file_with_its_commit(self, hub: StandInHub, online: Client, content: bytes) -> None:
-        """By the branch, and by the commit that a reader pinned."""
+        """A private file is read by its branch and by a pinned commit."""
         commit = hub.repo(REPO).head.oid
         for place in (PLACE, f"hf://datasets/{REPO}@{commit}/small/toy.json"):
             answer = online.fetch(place)

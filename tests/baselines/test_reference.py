@@ -70,7 +70,7 @@ def test_rates_take_the_harnesss_noise_alone() -> None:
 
 @pytest.mark.parametrize("correlation", [None, 0.0])
 def test_a_baseline_of_runs_that_do_not_move_adds_nothing(correlation: float | None) -> None:
-    """Nor does one of a single run, which cannot tell."""
+    """A baseline of runs that do not move, or of a single run, adds no noise."""
     baseline = recorded(Counts.from_rows([("p", 32, 64)]), correlation=correlation)
     assert own_noise(baseline) == 0
     assert widened(SAME, baseline) == SAME

@@ -249,7 +249,7 @@ class TestPrecedence:
         assert read() == read(environment={option.dest.upper(): "" for option in OPTIONS})
 
     def test_empty_variable_does_not_hide_the_ini_file(self, read: Read) -> None:
-        """Nor does it hide what is further away, for single and for repeated options."""
+        """An empty variable hides neither the ini file nor the default, for single and for repeated options."""
         found = read(environment={"R1_SEED": "", "R1_SAMPLES": ""}, ini="r1_seed = 5\nr1_samples = aime24=2")
 
         assert found.seed == 5
@@ -297,7 +297,7 @@ class TestPlaces:
         return folder
 
     def test_runs_of_a_project_have_one_folder(self, read: Read, below: Path, pytester: pytest.Pytester) -> None:
-        """And so one ledger, wherever pytest starts."""
+        """Runs of a project share a folder, and so a ledger, wherever pytest starts."""
         assert read().output_dir == pytester.path / "data" / "evals"
         assert below == Path.cwd()
 
@@ -488,7 +488,7 @@ class TestServer:
 
 class TestUpload:
     def test_nothing_is_uploaded_by_default(self, read: Read) -> None:
-        """And what is, is private, under LightEval's names, and only where the gates are green."""
+        """An upload is asked for, private, under LightEval's names, and made only where the gates are green."""
         assert read().upload_wishes is None
         found = read("--r1-upload=acme/runs")
         assert found.upload_wishes == UploadWishes(repo="acme/runs", layout=UploadLayout.LIGHTEVAL, is_public=False)

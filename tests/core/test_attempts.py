@@ -57,7 +57,7 @@ class TestLines:
         )
 
     def test_a_second_names_the_first_verdict(self) -> None:
-        """And the samples that it rests on."""
+        """A second attempt names the first verdict and the samples that it rests on."""
         (line,) = Attempts(number=2, ledger="data/evals", earlier=(FIRST,), n_added=1, n_samples=960).lines
         assert line == (
             "attempt 2 on these weights, judged on the 960 samples of all 2 attempts; the first verdict was "

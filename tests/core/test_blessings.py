@@ -26,7 +26,7 @@ def another(n_correct: int, *, seed: int = 8) -> MeasuredBaseline:
 
 
 def test_a_higher_number_needs_no_reason() -> None:
-    """And what was there before is kept."""
+    """A higher number replaces the baseline, and the number before is kept."""
     file = blessed(FILE, another(12), when=WHEN, reason=None)
     (entry,) = file.measured
     assert (entry.run, entry.pass_at_1) == ("second", 0.75)
@@ -122,7 +122,7 @@ def test_recording_does_not_replace() -> None:
 
 
 def test_a_stored_fall_without_a_reason_is_refused() -> None:
-    """By the value and by the file's decoder alike."""
+    """The value and the file's decoder both refuse a fall without a reason."""
     with pytest.raises(ValueError, match="without a reason"):
         Blessing(blessed=WHEN, run="b", pass_at_1=0.1, replaced_run="a", replaced_pass_at_1=0.2, reason=None)
     file = blessed(FILE, another(10), when=WHEN, reason="why")

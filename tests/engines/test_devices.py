@@ -259,7 +259,7 @@ class TestMemory:
     """What the driver says of each device."""
 
     def test_whole_gpus_and_slices(self) -> None:
-        """By index and by UUID; a sliced GPU's index means its first slice, as it does to CUDA."""
+        """GPUs are named by index and by UUID; a sliced GPU's index means its first slice, as it does to CUDA."""
         whole, large, small = 81559 * 2**20, int(40 * GIB * 0.95), int(10 * GIB * 0.95)
         assert gpu_memory(LISTING, TABLE) == {
             "0": large,

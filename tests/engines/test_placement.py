@@ -70,7 +70,7 @@ class TestTensorParallelSize:
         ],
     )
     def test_chosen(self, size: ModelSize, machine: Machine, expected: int) -> None:
-        """By size, heads, GPUs and their memory."""
+        """The tensor-parallel size follows from weights, heads, GPUs and their memory."""
         assert expected == placement(demand(size), machine).tensor_parallel_size
 
     def test_unknown_parameters_mean_one_and_a_line_that_says_so(self) -> None:

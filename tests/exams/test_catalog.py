@@ -239,7 +239,7 @@ class TestMistakes:
         assert expected == exam_error(tasks=tasks)
 
     def test_two_tasks_of_one_name(self, tasks: Path) -> None:
-        """Nor do two tasks that differ only in what no mark may have."""
+        """Two tasks whose marks would be equal are refused."""
         tasks.write_text(task_file("a:b", "a_b"))
 
         expected = f"two benchmarks are named 'a_b' (tasks 'a:b' of {tasks} and 'a_b' of {tasks}); rename one"

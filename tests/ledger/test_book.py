@@ -44,7 +44,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def test_what_is_appended_is_read(ledger: Ledger) -> None:
-    """By its question, in order; nothing is known of another."""
+    """Entries are read by their question, in order; another question has none."""
     assert ledger.entries("q") == ()
     ledger.append([BEGUN, RED])
     assert ledger.entries("q") == (BEGUN, RED)

@@ -250,7 +250,7 @@ class TestUnfinished:
         assert runs_of(pytester) == [run]
 
     def test_a_killed_run_is_gone_on_with(self, pytester: pytest.Pytester) -> None:
-        """By kill -9 too: it is in the ledger before its first sample."""
+        """A run that kill -9 ended goes on: it is in the ledger before its first sample."""
         slowly = ("--r1-engine-arg", "delay_s=0.05", "--r1-engine-arg", "n_concurrent=1")
         command = [sys.executable, "-m", "pytest", *REPLAY, "--r1-model", "red", "--r1-baseline", "local/base", *slowly]
         with subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.DEVNULL) as process:

@@ -100,7 +100,7 @@ class TestRefusals:
     @LIGHTEVAL.mark
     @pytest.mark.parametrize("rule", CodeGrader)
     def test_answers_may_be_graded_again(self, pytester: pytest.Pytester, rule: CodeGrader) -> None:
-        """By either rule: the run holds sums, which the strict rule reads."""
+        """Stored sums are graded again by either rule."""
         with judged(pytester, f"--r1-grader={rule}") as config:
             assert settings_from(config).regrades
 

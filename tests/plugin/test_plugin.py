@@ -115,7 +115,7 @@ class TestVerdicts:
         result.stdout.fnmatch_lines(["*warning: *this verdict checks the harness, not a change of the model."])
 
     def test_a_sick_run_is_no_candidate(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """Nor is it recorded by option; the report says what a person may do."""
+        """A sick run is not recorded, by option either; the report says what a person may do."""
         recorded("sick", finish_reason=FinishReason.LENGTH)
         result = judge(pytester, "sick")
         assert result.ret == 1

@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_steps_ascend_and_the_newest_run_of_a_step_counts(folder: Path) -> None:
-    """By number, not by name; what stopped early, is INVALID, still runs or has no step is left out."""
+    """Steps ascend by number, not by name; what stopped early, is INVALID, still runs or has no step is left out."""
     (points,) = history(folder).points.values()
     assert [point.step for point in points] == [100, 200, 1000]
     assert [Path(point.run).name for point in points] == ["b0100", "b0200", "b1000"]

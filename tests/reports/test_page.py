@@ -112,7 +112,7 @@ def test_what_was_let_through_wants_a_look(examples: Mapping[str, Path], verdict
 
 @pytest.mark.parametrize("name", ["green", "red"])
 def test_the_area_where_the_gate_fails_holds_the_run_that_failed(examples: Mapping[str, Path], name: str) -> None:
-    """And no other: its edge is the verdict's own."""
+    """The area holds a run that failed and no other: its edge is the verdict's own."""
     (gate,) = read_report(examples[name]).gates
     limit, estimate = fails_below(gate), gate.result.judgement.estimate
     assert limit is not None
@@ -138,7 +138,7 @@ def test_the_path_of_looks_ends_where_the_run_did(examples: Mapping[str, Path]) 
 def test_no_words_in_pictures_clash(
     browser: Browser, examples: Mapping[str, Path], tmp_path: Path, name: str, width: int
 ) -> None:
-    """Nor are they cut off, on a telephone either."""
+    """Words in pictures neither touch nor leave the picture, on a telephone either."""
     if name == "history":
         steps = [(step, estimated(0.2 + step / 6000)) for step in range(100, 2600, 100)]
         picture = history([*steps], [estimated(0.30), estimated(0.305)])
@@ -201,7 +201,7 @@ def test_filters_filter_from_the_keyboard(opened: Page, name: str, outcome: str)
 
 
 def test_fell_shows_the_problems_that_fell(opened: Page, report: RunReport) -> None:
-    """And no other."""
+    """The filter shows samples of problems that fell, and no others."""
     fallen = {problem.id for problem in report["smoke"].problems if problem.has_fallen}
     opened.click("button[data-filter=fell]")
     shown = {option.split(",")[0] for option in opened.locator("select option").all_inner_texts()}
@@ -210,7 +210,7 @@ def test_fell_shows_the_problems_that_fell(opened: Page, report: RunReport) -> N
 
 
 def test_dark_mode_is_another_paper(opened: Page) -> None:
-    """By the reader's own setting."""
+    """The page follows the reader's own setting."""
     colour = "getComputedStyle(document.body).backgroundColor"
     opened.emulate_media(color_scheme="light")
     light = opened.evaluate(colour)
@@ -229,7 +229,7 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(opened: Page) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_its_ground(opened: Page, scheme: Literal["light", "dark"]) -> None:
-    """By 4.5 to 1 at least, which is WCAG's AA for text of any size, in either scheme, pictures included."""
+    """Contrast is 4.5 to 1 at least, WCAG's AA for text of any size, in either scheme, pictures included."""
     opened.emulate_media(color_scheme=scheme)
     opened.click("summary")
     ratios: dict[str, float] = opened.evaluate(CONTRASTS)

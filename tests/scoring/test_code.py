@@ -186,7 +186,7 @@ class TestMachinery:
     """An answer that holds no program."""
 
     def test_an_endless_program_is_wrong(self, scorer: ProgramScorer, cache: CodeTestCache) -> None:
-        """By both rules, after the time of a test."""
+        """Both rules end an endless program after the time of a test and grade it wrong."""
         found = grade(scorer, cache, in_fences("while True: pass"))
         assert found.outcome is Outcome.WRONG
 

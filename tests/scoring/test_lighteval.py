@@ -28,7 +28,7 @@ class TestEachSampleByItself:
         assert [grade.outcome for grade in grades] == [Outcome.CORRECT] * 8
 
     def test_one_of_eight_right_is_one(self, pool: GradingPool, task: str) -> None:
-        """And the others do not profit from it."""
+        """One right answer of eight is one; the others stay wrong."""
         texts = ["so \\boxed{16}", *(f"so \\boxed{{{wrong}}}" for wrong in range(7))]
         grades = grades_of(pool, toy(task), [(SPIDERS, said(text)) for text in texts])
         assert [grade.outcome for grade in grades] == [Outcome.CORRECT, *[Outcome.WRONG] * 7]

@@ -226,7 +226,7 @@ class TestTau:
 
     @pytest.mark.parametrize(("name", "tau"), [("aime24", 0.047), ("math500", 0.008), ("gpqa", 0.015), ("lcb", 0.013)])
     def test_another_harness_costs_what_was_measured(self, name: str, tau: float) -> None:
-        """And LightEval's own numbers 0.6 points."""
+        """Another harness costs the measured noise, LightEval's own numbers 0.6 points."""
         assert published_tau(benchmark(name), made_with_lighteval=False).value == tau
         assert published_tau(benchmark(name), made_with_lighteval=True).value == 0.006
 

@@ -253,7 +253,7 @@ class TestTroubles:
         ],
     )
     def test_mistakes_are_found_before_the_training(self, tmp_path: Path, options: dict[str, Any], words: str) -> None:
-        """And not at the first checkpoint, hours later."""
+        """Mistakes are found before the training, not at the first checkpoint hours later."""
         with pytest.raises(PlanError, match=words):
             R1EvalCallback(trainer_in(tmp_path, max_steps=1), **options)
 

@@ -80,7 +80,7 @@ class TestSamples:
         assert "so \ufffd it goes" in (run / "report.html").read_text()
 
     def test_the_metric_is_the_mean_of_its_row(self, tmp_path: Path) -> None:
-        """And the mean of the metrics is the score."""
+        """A row's metric is its mean, and the mean of the metrics is the score."""
         files = judged_run(tmp_path / "run")
         rows = rows_of(files)
         for row in rows:
@@ -289,7 +289,7 @@ class TestLightEval:
         assert str(ours) == str(read["own file"]).replace(date, files.date)
 
     def test_results_have_its_keys(self, read: dict[str, Any]) -> None:
-        """And its own table can be printed from them."""
+        """LightEval's own table can be printed from the results."""
         assert set(read["own results"]) < set(results_of(read["files"]))
         assert "smoke" in read["table"]
         assert METRIC in read["table"]
