@@ -93,7 +93,7 @@ class TestReport:
 
 class TestSurroundings:
     def test_no_part_of_a_training_reaches_it(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The process gets neither a training's variables nor this pytest's options; its GPUs are those that were given."""
+        """The process gets neither a training's variables nor this pytest's options; its GPUs are those given."""
         (folder / "conftest.py").write_text(PROBE)
         for name in ("RANK", "WORLD_SIZE", "ACCELERATE_USE_FSDP", "DEEPSPEED_ZERO_STAGE", "SLURM_JOB_ID"):
             monkeypatch.setenv(name, "1")
