@@ -114,8 +114,7 @@ def run_folder(config: pytest.Config, settings: Settings, checkpoint: Checkpoint
     folder = settings.output_dir / checkpoint.name
     suffix = "" if settings.slice is None else f"-slice-{settings.slice.number}-of-{settings.slice.total}"
     if settings.resume is None:
-        started = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
-        return folder / f"{started}-{secrets.token_hex(2)}{suffix}"
+        return folder / f"{run_name(dt.datetime.now(dt.UTC))}{suffix}"
     if settings.resume != NEWEST:
         return (config.invocation_params.dir / settings.resume).resolve()
     runs = sorted(path.parent for path in folder.glob(f"*{suffix}/{FILE_NAME}"))
@@ -126,6 +125,11 @@ def run_folder(config: pytest.Config, settings: Settings, checkpoint: Checkpoint
             "leave --r1-resume out for a new one"
         )
     return runs[-1]
+
+
+def run_name(started: dt.datetime) -> str:
+    """Name a run by its start: date, time, and the fraction of the second in 65,536ths, so that names sort by time."""
+    return f"{started:%Y%m%d-%H%M%S}-{started.microsecond * 65536 // 1_000_000:04x}"
 
 
 def shelf_of(settings: Settings, checkpoint: Checkpoint, *, run: Path) -> BaselineShelf:
