@@ -17,15 +17,17 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path, *, inside: Path | None = None) -> Iterator[Path]:
+def replacing(path: Path, *, inside: Path | None = None, is_new: bool = False) -> Iterator[Path]:
     """
     Give a name to write to, and put what was written in the file's place at once.
 
     Args:
         path: The file; a folder that is not there is made, a link in the file's place is replaced.
         inside: The folder that the file must be in, whatever links there are; None for anywhere.
+        is_new: Whether nothing may be replaced; of several that write it at once, one does.
 
     Raises:
+        FileExistsError: If it is there and has to be new.
         OSError: If it cannot be written, or would not be inside.
     """
     if inside is not None:
@@ -37,10 +39,24 @@ def replacing(path: Path, *, inside: Path | None = None) -> Iterator[Path]:
     os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
     try:
         yield part
-        part.replace(path)
+        if is_new:
+            _put_new(part, path)
+        else:
+            part.replace(path)
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _put_new(part: Path, path: Path) -> None:
+    """Give a file its name, which no other file has."""
+    try:
+        path.hardlink_to(part)
+    except OSError as error:
+        if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP}:
+            raise
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))  # no hard links here
+        part.replace(path)
 
 
 def write_text(path: Path, text: str, *, inside: Path | None = None) -> None:

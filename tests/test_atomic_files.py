@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.atomic_files import making, write_text
+from pytest_r1eval.atomic_files import making, replacing, write_text
 
 
 def test_a_file_takes_its_place_when_it_is_whole(tmp_path: Path) -> None:
@@ -39,3 +40,20 @@ def test_nothing_is_left_of_a_folder_that_fails(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no room"):
         fail()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_new_file_replaces_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_links: bool) -> None:
+    """The first writer of a name has it, on a file system without hard links as well."""
+
+    def refuse(_path: Path, _target: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not has_links:
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    path = tmp_path / "file"
+    with replacing(path, is_new=True) as part:
+        part.write_text("first")
+    with pytest.raises(FileExistsError), replacing(path, is_new=True) as part:
+        part.write_text("second")
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"file": "first"}

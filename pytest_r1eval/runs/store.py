@@ -105,14 +105,16 @@ class Store:
         except OSError as error:
             raise StoreError(_unwritable(folder, error)) from error
         path = folder / FILE_NAME
-        if path.exists():
-            raise StoreError(f"{path} already holds a run; resume it with --r1-resume {folder}, or choose another")
         try:
-            with replacing(path) as part:
+            with replacing(path, is_new=True) as part:
                 store = cls(_connect(part), path)
                 with store._closing_on_error():
                     store._fill(header)
                 store.close()
+        except FileExistsError as error:
+            raise StoreError(
+                f"{path} already holds a run; resume it with --r1-resume {folder}, or choose another"
+            ) from error
         except OSError as error:
             raise StoreError(_unwritable(folder, error)) from error
         return cls(_connect(path), path)

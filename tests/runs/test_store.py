@@ -69,6 +69,31 @@ class TestCreateAndOpen:
         expected = f"{run / FILE_NAME} already holds a run; resume it with --r1-resume {run}, or choose another"
         assert expected == str(caught.value)
 
+    def test_of_several_that_make_one_run_one_does(self, tmp_path: Path) -> None:
+        """Another process that takes the same folder at the same moment is refused, and overwrites nothing."""
+        made: list[int] = []
+        refused: list[StoreError] = []
+        start = threading.Barrier(8)
+
+        def make(seed: int) -> None:
+            start.wait()
+            try:
+                Store.create(tmp_path / "run", replace(HEADER, seed=seed)).close()
+                made.append(seed)
+            except StoreError as error:
+                refused.append(error)
+
+        makers = [threading.Thread(target=make, args=(seed,)) for seed in range(8)]
+        for maker in makers:
+            maker.start()
+        for maker in makers:
+            maker.join()
+
+        assert (len(made), len(refused)) == (1, 7)
+        assert all("already holds a run" in str(error) for error in refused)
+        with closing(Store.open(tmp_path / "run")) as store:
+            assert [store.header.seed] == made
+
     def test_open_without_a_run(self, tmp_path: Path) -> None:
         """A folder without a store is no run, and opening it makes none."""
         with pytest.raises(StoreError) as caught:
