@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, TypeVar
 
 import typer
+
+from pytest_r1eval.config import values
+
+T = TypeVar("T")
 
 EXIT_PASSED = 0
 EXIT_FAILED = 1
@@ -19,9 +23,7 @@ EXIT_INTERRUPTED = 130
 
 def points(text: str) -> float:
     """Read points of pass@1 as a fraction."""
-    if not 0 < (found := _number(text)) <= 100:
-        raise typer.BadParameter(f"{text!r}; expected points above 0 and at most 100")
-    return found / 100
+    return _parsed(values.points, text)
 
 
 def noise(text: str) -> float:
@@ -33,9 +35,7 @@ def noise(text: str) -> float:
 
 def above_zero(text: str) -> float:
     """Read a number above 0."""
-    if not 0 < (found := _number(text)) < math.inf:
-        raise typer.BadParameter(f"{text!r}; expected a number above 0")
-    return found
+    return _parsed(values.positive_float, text)
 
 
 def count(text: str) -> int:
@@ -50,6 +50,14 @@ def existing_file(text: str) -> Path:
     if not (path := Path(text)).is_file():
         raise typer.BadParameter(f"{text!r}; expected an existing file")
     return path.resolve()
+
+
+def _parsed(parse: Callable[[str], T], text: str) -> T:
+    """Read an argument as the option of the same kind is read."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}; expected {error}") from error
 
 
 def _number(text: str) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from pytest_r1eval.config.values import located
 from pytest_r1eval.core.records import RUN_FILE
 
 PREVIOUS = "previous"
@@ -97,10 +98,7 @@ def baseline_choice(text: str, folder: Path) -> BaselineChoice:
         return Previous()
     if text.startswith(_HUB_PREFIX):
         return OnHub(place=text)
-    try:
-        path = folder / Path(text).expanduser()
-    except RuntimeError as error:  # ~name of an account without a home
-        raise ValueError("a path") from error
+    path = located(text, folder)
     if (path / RUN_FILE).is_file():
         return RunFolder(text=text, path=path)
     return File(text=text, path=path) if path.suffix == ".json" else Named(name=text)

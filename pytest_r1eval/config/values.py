@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -58,10 +59,7 @@ def switch(text: str) -> bool:
 
 def positive_int(text: str) -> int:
     """Read a count."""
-    number = _number(text, int, "a whole number, 1 or more")
-    if number < 1:
-        raise ValueError("a whole number, 1 or more")
-    return number
+    return _within(text, int, "a whole number, 1 or more", lambda number: number >= 1)
 
 
 def positive_int_or_auto(text: str) -> int | None:
@@ -76,53 +74,34 @@ def positive_int_or_auto(text: str) -> int | None:
 
 def seed(text: str) -> int:
     """Read a seed, as the store's integers hold it."""
-    expected = "a whole number from 0 to 2**63 - 1"
-    number = _number(text, int, expected)
-    if not 0 <= number < 2**63:
-        raise ValueError(expected)
-    return number
+    return _within(text, int, "a whole number from 0 to 2**63 - 1", lambda number: 0 <= number < 2**63)
 
 
 def positive_float(text: str) -> float:
     """Read a number above 0."""
-    number = _number(text, float, "a number above 0")
-    if not 0 < number < float("inf"):
-        raise ValueError("a number above 0")
-    return number
+    return _within(text, float, "a number above 0", lambda number: 0 < number < math.inf)
 
 
 def non_negative_float(text: str) -> float:
     """Read a number that may be 0."""
-    number = _number(text, float, "a number, 0 or more")
-    if not 0 <= number < float("inf"):
-        raise ValueError("a number, 0 or more")
-    return number
+    return _within(text, float, "a number, 0 or more", lambda number: 0 <= number < math.inf)
 
 
 def fraction(text: str) -> float:
     """Read a fraction above 0."""
-    number = _number(text, float, "a number above 0 and at most 1")
-    if not 0 < number <= 1:
-        raise ValueError("a number above 0 and at most 1")
-    return number
+    return _within(text, float, "a number above 0 and at most 1", lambda number: 0 < number <= 1)
 
 
 def points(text: str) -> float:
     """Read points as a fraction; one that rounds to 0 is refused as 0 is."""
-    expected = "points above 0 and at most 100"
-    found = _number(text, float, expected) / 100
-    if not 0 < found <= 1:
-        raise ValueError(expected)
-    return found
+    return _within(text, float, "points above 0 and at most 100", lambda number: 0 < number / 100 <= 1) / 100
 
 
 def date(text: str) -> dt.date:
     """Read a date."""
+    written = text.strip()
     expected = "a date, as in 2025-01-01"
-    found = _number(text.strip(), dt.date.fromisoformat, expected)
-    if found.isoformat() != text.strip():
-        raise ValueError(expected)
-    return found
+    return _within(written, dt.date.fromisoformat, expected, lambda found: found.isoformat() == written)
 
 
 def machine_slice(text: str) -> Slice:
@@ -241,8 +220,13 @@ def path(text: str, folder: Path) -> Path:
     """Read a path, which starts from a folder unless it is absolute."""
     if not text.strip():
         raise ValueError("a path")
+    return located(text.strip(), folder)
+
+
+def located(text: str, folder: Path) -> Path:
+    """Return where a text leads, as it is: from a folder, from an account's home, or absolute."""
     try:
-        return folder / Path(text.strip()).expanduser()
+        return folder / Path(text).expanduser()
     except RuntimeError as error:  # ~name of an account without a home
         raise ValueError("a path") from error
 
@@ -275,8 +259,12 @@ def baseline(text: str, folder: Path) -> BaselineChoice:
     return baseline_choice(text, folder)
 
 
-def _number(text: str, kind: Callable[[str], T], expected: str) -> T:
+def _within(text: str, kind: Callable[[str], T], expected: str, fits: Callable[[T], bool]) -> T:
+    """Read a value of a kind, and refuse one that does not fit."""
     try:
-        return kind(text)
+        found = kind(text)
     except ValueError as error:
         raise ValueError(expected) from error
+    if not fits(found):
+        raise ValueError(expected)
+    return found
