@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 
 from pytest_r1eval.baselines.shelf import FoundBaseline
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline, PublishedHarness
@@ -48,13 +49,7 @@ def measured(*counts: tuple[int, int]) -> FoundBaseline:
         recorded=dt.datetime(2025, 1, 20, tzinfo=dt.UTC),
         run="base",
         seed=1,
-        fingerprint=Fingerprint(
-            model=ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all"),
-            question=Question(
-                exam="e", sampling=Sampling(), system_prompt=None, template_date="2025-01-01", prompts="p"
-            ),
-            harness=HARNESS,
-        ),
+        fingerprint=replace(FINGERPRINT, harness=HARNESS),
         counts=Counts.from_rows((f"p{number}", *count) for number, count in enumerate(counts)),
         health=HealthCounts(n_samples=n_samples, n_truncated=0, n_no_answer=0, n_tokens=n_samples),
     )

@@ -13,33 +13,20 @@ from pytest_r1eval.config.baseline_choice import baseline_choice
 from pytest_r1eval.core.baselines import (
     BASELINE_FILE,
     BaselineFile,
-    HealthCounts,
     MeasuredBaseline,
     PublishedBaseline,
     PublishedHarness,
 )
-from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.codec import from_json, to_json
-from pytest_r1eval.core.fingerprints import Fingerprint, ModelIdentity, Question
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import BaselineError, LowerBaselineError
+from tests.made_up_baselines import FINGERPRINT
+from tests.made_up_baselines import MEASURED as MEASURED_ON_SMOKE
 from tests.recordings import HARNESS
 
 SHIPPED = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
 SHIPPED_FOLDER = Path(__file__).parents[2] / "baselines"
-MEASURED = MeasuredBaseline(
-    benchmark="aime24",
-    recorded=dt.datetime(2025, 1, 20, 9, 30, tzinfo=dt.UTC),
-    run="first",
-    seed=7,
-    fingerprint=Fingerprint(
-        model=ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all"),
-        question=Question(exam="e", sampling=Sampling(), system_prompt=None, template_date="2025-01-01", prompts="p"),
-        harness=HARNESS,
-    ),
-    counts=Counts.from_mapping({"b": (3, 8), "a": (8, 8)}),
-    health=HealthCounts(n_samples=16, n_truncated=1, n_no_answer=2, n_tokens=512),
-)
+MEASURED = replace(MEASURED_ON_SMOKE, benchmark="aime24", fingerprint=replace(FINGERPRINT, harness=HARNESS))
 PUBLISHED = PublishedBaseline(
     benchmark="aime24",
     pass_at_1=0.5,
