@@ -58,7 +58,7 @@ class ModelIdentity:
         if self == earlier:
             return ""
         if not self.files or not earlier.files:
-            return self._changed_parts(earlier)
+            return self._described_parts(earlier)
         ours, theirs = ({file.name: file.digest for file in each.files} for each in (self, earlier))
         changes = [
             f"{name} {_change(ours.get(name), theirs.get(name))}"
@@ -68,14 +68,17 @@ class ModelIdentity:
         n_more = len(changes) - MAX_NAMED_FILES
         return ", ".join([*changes[:MAX_NAMED_FILES], *([f"and {n_more} more files"] if n_more > 0 else [])])
 
-    def _changed_parts(self, earlier: ModelIdentity) -> str:
-        parts = {"weights": "weights", "tokenizer": "tokenizer", "chat_template": "chat template"}
-        digests = {words: (getattr(earlier, name), getattr(self, name)) for name, words in parts.items()}
-        changed = {words: pair for words, pair in digests.items() if pair[0] != pair[1]}
-        changed = changed or {"whole checkpoint": (earlier.checkpoint, self.checkpoint)}
+    def changed_parts(self, earlier: ModelIdentity) -> dict[str, tuple[str, str]]:
+        """Return the digests before and now of the parts that differ, by what people call them."""
+        parts = {"weights": "weights", "tokenizer": "tokenizer", "chat template": "chat_template"}
+        digests = {part: (getattr(earlier, name), getattr(self, name)) for part, name in parts.items()}
+        return {part: pair for part, pair in digests.items() if pair[0] != pair[1]}
+
+    def _described_parts(self, earlier: ModelIdentity) -> str:
+        changed = self.changed_parts(earlier) or {"whole checkpoint": (earlier.checkpoint, self.checkpoint)}
         return ", ".join(
-            f"the digest of the {words} was {_shortened(before)} and is {_shortened(now)}"
-            for words, (before, now) in changed.items()
+            f"the digest of the {part} was {_shortened(before)} and is {_shortened(now)}"
+            for part, (before, now) in changed.items()
         )
 
 
@@ -165,10 +168,8 @@ class Fingerprint:
 
     def changes_since(self, baseline: Fingerprint) -> tuple[str, ...]:
         """Name what differs from a baseline's fingerprint, for people; of equal questions, as others are not judged."""
-        model, before = self.model, baseline.model
-        parts = {"weights": "weights", "tokenizer": "tokenizer", "chat template": "chat_template"}
-        changed = [name for name, field_ in parts.items() if getattr(model, field_) != getattr(before, field_)]
-        if not changed and model.checkpoint != before.checkpoint:
+        changed = [*self.model.changed_parts(baseline.model)]
+        if not changed and self.model.checkpoint != baseline.model.checkpoint:
             changed = ["other files of the checkpoint"]
         harness = self.harness.differences(baseline.harness)
         return (*changed, *(f"{each.field.partition('.')[2]} {each.theirs} -> {each.ours}" for each in harness))

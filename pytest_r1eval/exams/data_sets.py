@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.errors import ExamError, in_one_line
 from pytest_r1eval.exams.tasks import task_file
+from pytest_r1eval.hub.errors import causes
 
 if TYPE_CHECKING:
     from lighteval.tasks.lighteval_task import LightevalTaskConfig
@@ -189,7 +190,7 @@ def _hub_error(
     repo = config.hf_repo
     local = f"--r1-data DIR with a folder {' or '.join(_folder_names(repo))} in it"
     looked = f" (and no copy in {data_dir})" if data_dir is not None else ""
-    chain = tuple(_causes(error))
+    chain = tuple(causes(error))
     if any(isinstance(cause, GatedRepoError) or "is a gated dataset" in str(cause) for cause in chain):
         return ExamError(
             f"{benchmark.name}: the data set {repo} is gated{looked}; expected access to it. "
@@ -204,10 +205,3 @@ def _hub_error(
         f"{benchmark.name}: the data set {repo} cannot be had from the Hub ({in_one_line(error)}){looked}; "
         f"expected its split {', '.join(config.evaluation_splits)}. Without a network, give {local}"
     )
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
