@@ -65,17 +65,18 @@ def _row(point: Point) -> tuple[str, ...]:
 
 
 def _picture(points: Sequence[Point]) -> str:
-    from pytest_r1eval.reports.charts import Estimated
+    from pytest_r1eval.reports.charts import Estimated, baselines_of
     from pytest_r1eval.reports.charts import history as drawn
 
-    def estimated(label: str, mean: float, error: float | None, *, is_red: bool = False) -> Estimated:
-        return Estimated(label=label, mean=mean, standard_error=error, exam_standard_error=None, is_red=is_red)
-
-    means = sorted({point.baseline_mean for point in points if point.baseline_mean is not None})
     return drawn(
         [
-            (point.step, estimated(point.model, point.mean, point.standard_error, is_red=not point.passes))
+            (
+                point.step,
+                Estimated(
+                    label=point.model, mean=point.mean, standard_error=point.standard_error, is_red=not point.passes
+                ),
+            )
             for point in points
         ],
-        [estimated("baseline", mean, None) for mean in means],
+        baselines_of(point.baseline_mean for point in points),
     )

@@ -33,7 +33,7 @@ class Estimated:
     label: str
     mean: float
     standard_error: float | None
-    exam_standard_error: float | None
+    exam_standard_error: float | None = None
     is_baseline: bool = False
     is_red: bool = False
 
@@ -289,6 +289,14 @@ def history(points: Sequence[tuple[int, Estimated]], baselines: Sequence[Estimat
         body.append(f'<text class="tick" x="{WIDTH - _RIGHT}" y="{label_at:.1f}" text-anchor="end">{label}</text>')
     description = "; ".join(f"{unit} {step}: {100 * estimate.mean:.1f}" for step, estimate in points)
     return svg(body, height=height, title=f"pass@1 over {unit}s", description=description)
+
+
+def baselines_of(means: Iterable[float | None]) -> list[Estimated]:
+    """Return the baselines behind some verdicts, each once; a verdict without one has None."""
+    return [
+        Estimated(label="baseline", mean=mean, standard_error=None)
+        for mean in sorted({mean for mean in means if mean is not None})
+    ]
 
 
 def _apart(steps: Sequence[int], x: Callable[[int], float]) -> list[int]:

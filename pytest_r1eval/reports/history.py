@@ -7,12 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_r1eval.core.lineage import step_of
-from pytest_r1eval.errors import RunError, StoreError
+from pytest_r1eval.errors import RunError
 from pytest_r1eval.judging.result import stored_results
 from pytest_r1eval.reports.appearance import appearance_of
-from pytest_r1eval.runs.reading import RunReader
-from pytest_r1eval.runs.store import FILE_NAME
+from pytest_r1eval.runs.reading import RunReader, runs_below
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +79,8 @@ def history(folder: Path) -> Training:
         RunError: If there is none with a score.
     """
     found: dict[str, dict[int, Point]] = {}
-    n_stopped, unreadable = 0, []
-    for path in sorted(folder.rglob(FILE_NAME), key=lambda path: path.parent.name):
-        try:
-            points_of_run = points_of(path.parent)
-        except StoreError as error:
-            unreadable.append(str(error))
-            continue
+    n_stopped, read = 0, runs_below(folder, points_of)
+    for points_of_run in read.found:
         for name, point in points_of_run.items():
             if point is None:
                 n_stopped += 1
@@ -95,15 +88,15 @@ def history(folder: Path) -> Training:
                 found.setdefault(name, {})[point.step] = point
     if not found and n_stopped:
         raise RunError(f"{folder} holds only runs that stopped early ({n_stopped} verdicts): {_NO_SCORE}")
-    if not found and unreadable:
-        raise RunError(f"{folder} holds no run that can be read ({len(unreadable)} found): {unreadable[0]}")
+    if not found and read.unreadable:
+        raise RunError(f"{folder} holds no run that can be read ({len(read.unreadable)} found): {read.unreadable[0]}")
     if not found:
         raise RunError(
             f"{folder} holds no judged run of a known training step; expected the output folder of runs with "
             "--r1-lineage step=N, or of checkpoints whose name ends in it, such as checkpoint-200"
         )
     points = {name: tuple(points[step] for step in sorted(points)) for name, points in found.items()}
-    return Training(points=points, n_stopped=n_stopped, unreadable=tuple(unreadable))
+    return Training(points=points, n_stopped=n_stopped, unreadable=read.unreadable)
 
 
 def points_of(run: Path) -> dict[str, Point | None]:
@@ -118,7 +111,7 @@ def points_of(run: Path) -> dict[str, Point | None]:
     with closing(RunReader.open(run)) as store:
         header = store.header
         results = stored_results(store)
-    step = header.lineage.step if header.lineage and header.lineage.step is not None else step_of(header.model_name)
+    step = header.step
     found: dict[str, Point | None] = {}
     if step is None:
         return found

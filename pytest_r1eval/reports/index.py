@@ -9,20 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
-from pytest_r1eval.core.lineage import step_of
-from pytest_r1eval.errors import RunError, StoreError
+from pytest_r1eval.errors import RunError
 from pytest_r1eval.judging.result import GateResult, stored_results
 from pytest_r1eval.reports import charts
 from pytest_r1eval.reports.appearance import style_of
 from pytest_r1eval.reports.files import PAGE_NAME, write_text
 from pytest_r1eval.reports.page import document, figure, html_text, scrolling
 from pytest_r1eval.reports.terminal import TABLE_HEAD, gate_row
-from pytest_r1eval.runs.reading import RunReader
-from pytest_r1eval.runs.store import FILE_NAME
+from pytest_r1eval.runs.reading import RunReader, runs_below
 
 INDEX_NAME = "index.html"
 """The page beside the runs, in their output folder."""
@@ -45,7 +44,7 @@ class IndexedRun:
         has_page: Whether its report is there.
     """
 
-    number: int
+    number: int = 0
     folder: Path
     model: str
     step: int | None
@@ -78,28 +77,22 @@ def read_index(folder: Path) -> RunIndex:
     Raises:
         RunError: If there is no run that can be read.
     """
-    runs: list[IndexedRun] = []
-    unreadable: list[str] = []
-    for path in sorted(folder.rglob(FILE_NAME), key=lambda path: (path.parent.name, path)):
-        try:
-            runs.append(_indexed(path.parent, folder, number=len(runs) + 1))
-        except StoreError as error:
-            unreadable.append(str(error))
-    if not runs:
-        found = f"{len(unreadable)} runs, none of which can be read: {unreadable[0]}" if unreadable else "no run"
+    read = runs_below(folder, partial(_indexed, folder))
+    if not read.found:
+        lost = read.unreadable
+        found = f"{len(lost)} runs, none of which can be read: {lost[0]}" if lost else "no run"
         raise RunError(f"{folder} holds {found}; expected the output folder of runs (--r1-output-dir)")
-    return RunIndex(folder=folder, runs=tuple(runs), unreadable=tuple(unreadable))
+    numbered = (replace(run, number=number) for number, run in enumerate(read.found, 1))
+    return RunIndex(folder=folder, runs=tuple(numbered), unreadable=read.unreadable)
 
 
-def _indexed(run: Path, folder: Path, *, number: int) -> IndexedRun:
+def _indexed(folder: Path, run: Path) -> IndexedRun:
     with closing(RunReader.open(run)) as store:
         header, results, selected = store.header, stored_results(store), store.selected
-    step = None if header.lineage is None else header.lineage.step
     return IndexedRun(
-        number=number,
         folder=run.relative_to(folder),
         model=header.model_name,
-        step=step_of(header.model_name) if step is None else step,
+        step=header.step,
         created=header.created,
         gates=tuple(results.values()),
         unjudged=tuple(name for name in selected if name not in results),
@@ -190,18 +183,11 @@ def _over_time(name: str, runs: Sequence[IndexedRun]) -> str:
         (
             run.number,
             charts.Estimated(
-                label=run.model,
-                mean=estimate.mean,
-                standard_error=estimate.standard_error,
-                exam_standard_error=None,
-                is_red=not gate.passes,
+                label=run.model, mean=estimate.mean, standard_error=estimate.standard_error, is_red=not gate.passes
             ),
         )
         for run, gate, estimate in scored
     ]
-    means = sorted({gate.judgement.baseline_mean for _, gate, _ in scored if gate.judgement.baseline_mean is not None})
-    baselines = [
-        charts.Estimated(label="baseline", mean=mean, standard_error=None, exam_standard_error=None) for mean in means
-    ]
+    baselines = charts.baselines_of(gate.judgement.baseline_mean for _, gate, _ in scored)
     picture = charts.history(points, baselines, unit="run")
     return f"<section><h2>{html_text(name)}</h2>{figure(picture, _PICTURE)}</section>"

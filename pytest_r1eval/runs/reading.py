@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from pytest_r1eval.core.benchmarks import Exam, Problem
 from pytest_r1eval.core.codec import Kind
@@ -18,7 +18,7 @@ from pytest_r1eval.core.records import FinishReason, GraderDifference, Outcome, 
 from pytest_r1eval.core.texts import escaped, quoted
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.runs.rows import SELECT_SAMPLE, response_of, sample_of
-from pytest_r1eval.runs.store import BenchmarkState, RunHeader, Store, demand_name, noted
+from pytest_r1eval.runs.store import FILE_NAME, BenchmarkState, RunHeader, Store, demand_name, noted
 
 if TYPE_CHECKING:
     from pytest_r1eval.stats.looks import Look, SequentialGate
@@ -407,3 +407,34 @@ class RunReader:
         return tuple(
             RepeatedResponse(problem_id=id_, first_index=index, n_samples=n_samples) for id_, index, n_samples in rows
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsRead(Generic[T]):
+    """
+    What the runs below a folder hold.
+
+    Attributes:
+        found: What was read from each run, oldest run first.
+        unreadable: Why each run that cannot be read was left out: one torn by a kill must not hide the others.
+    """
+
+    found: tuple[T, ...]
+    unreadable: tuple[str, ...]
+
+
+def runs_below(folder: Path, read: Callable[[Path], T]) -> RunsRead[T]:
+    """
+    Read every run below a folder.
+
+    Args:
+        folder: The folder.
+        read: Reads the run of a folder.
+    """
+    found, unreadable = [], []
+    for path in sorted(folder.rglob(FILE_NAME), key=lambda path: (path.parent.name, path)):
+        try:
+            found.append(read(path.parent))
+        except StoreError as error:
+            unreadable.append(str(error))
+    return RunsRead(found=tuple(found), unreadable=tuple(unreadable))

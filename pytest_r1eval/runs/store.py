@@ -28,7 +28,7 @@ from pytest_r1eval.atomic_files import replacing
 from pytest_r1eval.core.attempts import Asked
 from pytest_r1eval.core.codec import Kind, from_json, to_json
 from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
-from pytest_r1eval.core.lineage import Lineage, is_model_name
+from pytest_r1eval.core.lineage import Lineage, is_model_name, step_of
 from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.core.records import RUN_FILE
 from pytest_r1eval.core.texts import escaped, hidden_in, quoted
@@ -78,6 +78,12 @@ class RunHeader:
     slice: Slice | None = None
     lineage: Lineage | None = None
     asked: Mapping[str, Asked] | None = None
+
+    @property
+    def step(self) -> int | None:
+        """The checkpoint's training step, from its lineage or its name; None where neither tells it."""
+        given = None if self.lineage is None else self.lineage.step
+        return step_of(self.model_name) if given is None else given
 
 
 class Store:
