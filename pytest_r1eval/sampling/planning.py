@@ -227,6 +227,7 @@ class Planner:
         """
         sitting = await self.source.sitting(benchmark)
         exam, prompts = _subset(sitting.exam, sitting.prompts, n_problems=self.settings.subset)
+        is_subset = exam != sitting.exam
         lengths = {problem.id: len(prompt) for problem, prompt in zip(exam.problems, prompts, strict=True)}
         check_room(
             benchmark.name,
@@ -250,7 +251,7 @@ class Planner:
                     baseline,
                     model=self.identity,
                     grader=sitting.grader or sitting.metric,
-                    is_subset=exam != sitting.exam,
+                    is_subset=is_subset,
                 )
         k = self.settings.samples.get(benchmark.name, sitting.samples_per_problem)
         gate = None
@@ -270,7 +271,7 @@ class Planner:
             prompts=question.prompts,
             grader=sitting.grader,
             subset=self.settings.subset,
-            n_exam=None if exam == sitting.exam else len(sitting.exam.problems),
+            n_exam=len(sitting.exam.problems) if is_subset else None,
         )
         return PlannedBenchmark(exam=exam, prompts=prompts, plan=plan, gate=gate, sandbox=sitting.sandbox)
 
