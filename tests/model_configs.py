@@ -1,4 +1,4 @@
-"""What config.json of published models says of their size."""
+"""The size fields of config.json in published models."""
 
 QWEN_1_5B = {
     "hidden_size": 1536,

@@ -241,7 +241,7 @@ def _size(config: dict[str, object], folder: Path) -> ModelSize:
 
 
 def _header_counts(path: Path) -> tuple[int, int]:
-    """Count the numbers and the bytes that a safetensors header lists; nothing where it is no such header."""
+    """Count the numbers and the bytes that a safetensors header lists; nothing where it is not such a header."""
     n_bytes = header_bytes(path)
     if n_bytes > MAX_HEADER_BYTES:
         return 0, 0

@@ -171,7 +171,7 @@ class MeasuredBaseline:
         benchmark: Our name of the benchmark.
         recorded: When the run ended, with its offset from UTC.
         run: The run's name.
-        seed: The run's seed: a comparison of two runs with one seed is no comparison.
+        seed: The run's seed: two runs with one seed cannot be compared.
         fingerprint: What the counts depend on.
         counts: Correct samples per problem, in the exam's order.
         health: Truncation, missing answers, tokens.

@@ -192,7 +192,7 @@ class Exam:
         """SHA-256 over every problem's content in order; where the data lay does not matter."""
         contents = [asdict(problem) for problem in self.problems]
         for content in contents:
-            del content["label"]  # how people call a problem is no part of what is asked
+            del content["label"]  # how people call a problem is not part of what is asked
             if content["tests"] is None:  # exams without programs keep the digest that baselines were recorded with
                 del content["tests"]
         canonical = json.dumps(contents, sort_keys=True, ensure_ascii=False)

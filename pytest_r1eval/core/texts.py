@@ -34,7 +34,7 @@ _PROMPT_FLAG = "--r1-system-prompt"
 _LINES = str.maketrans("", "", "\n\r\t")
 
 _MIN_LOOP_RATIO = 8
-"""zlib leaves 0.44 of reasoning text and 0.3 of code; of one phrase said again and again less than an eighth."""
+"""zlib leaves 0.44 of reasoning text and 0.3 of code; of one phrase repeated again and again less than an eighth."""
 
 
 def has_half_pair(text: str) -> bool:

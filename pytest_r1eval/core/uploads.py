@@ -42,7 +42,7 @@ class UploadWishes:
     Attributes:
         repo: ``org/name`` of a data set's repository, or ``org`` alone for the layout's own name in it.
         layout: Whose names are used.
-        is_public: Whether everybody may read it.
+        is_public: Whether the repository is public.
         model_page: The model's repository, to show scores on its page; None for no page.
     """
 

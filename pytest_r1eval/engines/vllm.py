@@ -134,7 +134,7 @@ class VllmEngine:
         self._llm = llm
         # Only tokenizers of the tokenizers library have one; text of others is left to vLLM.
         self._tokenizer = getattr(llm.get_tokenizer(), "_tokenizer", None)
-        # What it says when it is shut down, or killed, is no concern of the reader: our errors name the cause.
+        # Its output while it is shut down or killed does not concern the reader: our errors name the cause.
         logging.getLogger("vllm").setLevel(logging.CRITICAL)
         device, on_cpu = _device()
         if on_cpu:
@@ -154,7 +154,7 @@ class VllmEngine:
 
         Raises:
             EngineDiedError: If the engine is gone.
-            EngineError: If it failed on this request, or ended it for a reason that is no answer.
+            EngineError: If it failed on this request, or ended it for a reason other than an answer's.
         """
         from vllm import SamplingParams, TokensPrompt  # noqa: PLC0415
         from vllm.sampling_params import RequestOutputKind  # noqa: PLC0415
@@ -196,7 +196,7 @@ class VllmEngine:
             return str(completion.text)
         ids = list(completion.token_ids)
         if completion.finish_reason == FinishReason.STOP:
-            ids.pop()  # what ended it, special or not, is no part of the answer
+            ids.pop()  # what ended it, special or not, is not part of the answer
         return decoded(self._tokenizer, ids, after=request.prompt[-N_PRIMING_TOKENS:])
 
     async def close(self) -> None:

@@ -19,7 +19,7 @@ def text_of(pickled: bytes) -> str:
     Return the string that a pickle holds.
 
     Raises:
-        ValueError: If it is no pickle, or one of anything but a single string.
+        ValueError: If it is not a pickle of a single string.
     """
     found: list[str] = []
     for opcode, argument, _ in pickletools.genops(pickled):

@@ -123,7 +123,7 @@ class SequentialOutlook:
         digest: The plan's hash.
         mde_80: The fall, a fraction, that it catches with 80 % power; None where not even a fall to 0 is.
         rise_80: The rise that is SUSPICIOUS with 80 % power; None where none is.
-        doubt: Why its PASS is no evidence; None where it is.
+        doubt: Why its PASS is not evidence; None where it is.
         costs: For an unchanged model first, then for each fall.
     """
 
@@ -145,7 +145,7 @@ class PowerReport:
         assumptions: What everything below rests on.
         sigmas: Standard errors that decide.
         two_sided: Whether a rise fails as well.
-        doubt: Why a PASS of the fixed gate is no evidence; None where it is.
+        doubt: Why a PASS of the fixed gate is not evidence; None where it is.
         mde_80: The fall that the fixed gate catches with 80 % power; None where not even a fall to 0 is.
         mde_90: The same with 90 %.
         rise_80: The rise that the fixed gate sees with 80 % power; None where not even one to 1 is.
@@ -367,7 +367,7 @@ class Outlook:
         fall_80: The fall that it catches with 80 % power; None where not even a fall to 0 is.
         rise_80: The rise that it sees with 80 % power; None where none is.
         resolves_margin: Whether a PASS excludes the margin that was asked for.
-        doubt: Why a PASS is no evidence; None where it is.
+        doubt: Why a PASS is not evidence; None where it is.
     """
 
     fall_80: float | None

@@ -1,7 +1,7 @@
 """
 The ledger: which weights were asked which question before, and what the verdict was.
 
-A red gate that can be rerun until it is green is no gate, and on a GPU equal seeds do not give equal samples.
+A red gate that can be rerun until it is green is not a gate, and on a GPU equal seeds do not give equal samples.
 So a verdict is an answer for good: the same question about the same weights, by the same rule, is not drawn again, and
 a further attempt (``--r1-fresh``, or another rule) is judged on the samples of all.
 
@@ -263,7 +263,7 @@ def key_of(
 
     Args:
         asked: What is asked of which weights.
-        rule: How the gate decides; what INCONCLUSIVE does to the exit code is no part of the verdict.
+        rule: How the gate decides; what INCONCLUSIVE does to the exit code is not part of the verdict.
         family: Which gates share the error rate.
         found: The baseline.
         anchor: The second, fixed baseline; None where none was named.

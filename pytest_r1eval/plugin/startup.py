@@ -210,7 +210,7 @@ def _named_marks(config: pytest.Config) -> tuple[str, ...]:
 
 
 def _check_marks(config: pytest.Config, catalog: dict[str, Benchmark]) -> None:
-    """Refuse a word of -m that is no mark: ``smoke or amie`` would be green without AIME."""
+    """Refuse a word of -m that is not a mark: ``smoke or amie`` would be green without AIME."""
     ours = dict.fromkeys((*MARKS, *(mark for benchmark in catalog.values() for mark in benchmark.marks)))
     known = {*ours, *items.registered_marks(config), "and", "or", "not", "True", "False", "None"}
     for mark in _named_marks(config):

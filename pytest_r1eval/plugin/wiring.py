@@ -52,8 +52,8 @@ def checkpoint_of(settings: Settings) -> Checkpoint:
     Inspect what is judged; a replay, and a stored run, judge what the recorded run judged.
 
     Raises:
-        ModelError: If it is no checkpoint.
-        StoreError: If it is no recorded run.
+        ModelError: If it is not a checkpoint.
+        StoreError: If it is not a recorded run.
     """
     stored = settings.judge_only or recording_of(settings)
     if stored is None:

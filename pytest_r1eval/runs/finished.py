@@ -171,7 +171,7 @@ class StoredRun:
             return refusal or complete_run(store, plan, tallies)
 
     def read(self, benchmark: str) -> Measurement | Judgement:
-        """Return what others may be compared with or added to; INVALID with the reason where it is no such number."""
+        """Return what others may be compared with or added to; INVALID, with the reason, where it is not such."""
         return number_of(self.complete(benchmark))
 
     def measured(self, benchmark: str) -> Measurement:
@@ -224,7 +224,7 @@ def baseline_from(
     """
     Take a run as a baseline, or say why it may be none: the one rule of record, bless, save-baseline and candidates.
 
-    A run that is not whole, stopped early or holds an ungraded sample is no baseline whatever a person says: its
+    A run that is not whole, stopped early or holds an ungraded sample cannot be a baseline, whatever the reason: its
     number is wrong, and --r1-resume completes it. A run whose responses are not healthy may be one, with a reason.
 
     Args:
@@ -364,7 +364,7 @@ def missing_samples(store: RunReader, plan: Plan, tallies: tuple[ProblemTally, .
 
 
 def unfit_run(store: RunReader, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Judgement | None:
-    """Refuse samples that are no evidence: of a changed checkpoint, ungraded, repeated, or of several harnesses."""
+    """Refuse samples that are not evidence: of a changed checkpoint, ungraded, repeated, or of several harnesses."""
     if (changed := changed_checkpoint(store)) is not None:
         return changed
     ungraded = ungraded_of(store, plan, tallies)
@@ -464,7 +464,7 @@ def with_earlier(run: CompleteRun, earlier: Sequence[Measurement]) -> CompleteRu
         earlier: What the attempts before it measured.
 
     Returns:
-        All of it as one run; INVALID where the attempts are no draws of one thing.
+        All of it as one run; INVALID where the attempts are not draws of one thing.
     """
     if not earlier:
         return run
@@ -526,13 +526,13 @@ def previous_run(
     """
     Return the newest whole and healthy run of a benchmark below an output folder, whichever checkpoint it judged.
 
-    One that regressed, or rose by more than chance, is no reference by itself: it takes a person to bless it.
+    One that regressed, or rose by more than chance, is not a reference by itself: it takes a person to bless it.
 
     Args:
         output_dir: Where runs are kept.
         benchmark: What it must have judged.
-        before: The run that asks; itself and later ones are no candidates.
-        unlike: The checkpoint that asks; another run of it is no earlier checkpoint. None takes any.
+        before: The run that asks; itself and later ones are not candidates.
+        unlike: The checkpoint that asks; another run of it is not an earlier checkpoint. None takes any.
     """
     stores = sorted(output_dir.glob(f"*/*/*/{FILE_NAME}"), key=lambda path: path.parent.name, reverse=True)
     for path in stores:

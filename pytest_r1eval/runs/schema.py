@@ -145,7 +145,7 @@ def unpacked(stored: str | bytes) -> str:
     Return the text of what is stored.
 
     Raises:
-        ValueError: If it is no compressed text, or unpacks to more than any response.
+        ValueError: If it is not a compressed text, or unpacks to more than any response.
     """
     if isinstance(stored, str):
         return stored

@@ -101,7 +101,7 @@ class Store:
     @classmethod
     def create(cls, folder: Path, header: RunHeader) -> Self:
         """
-        Make the run's folder and its store, whole: who opens it meanwhile finds all of it, or no run yet.
+        Make the run's folder and its store, whole: a reader finds all of it, or no run yet.
 
         Raises:
             StoreError: If the folder cannot be written, or already holds a run.
@@ -175,7 +175,7 @@ class Store:
         return store
 
     def _check_shape(self) -> None:
-        """Refuse a file whose tables or triggers are not ours: a trigger is a program, and a view is no table."""
+        """Refuse a file whose tables or triggers are not ours: a trigger is a program, and a view is not a table."""
         with self.reading() as db:
             found = db.execute("SELECT type, name, sql FROM sqlite_master WHERE name NOT GLOB 'sqlite_*'").fetchall()
         odd = sorted(str(name) for _, name, _ in shape() ^ set(found))

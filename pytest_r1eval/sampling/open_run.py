@@ -125,7 +125,7 @@ def seed_of(settings: Settings, checkpoint: Checkpoint) -> int:
     """
     Return the seed of a first attempt: given, recorded, or derived from the weights.
 
-    Two checkpoints never share their luck. Equal seeds are no promise of equal samples: on a GPU kernels round with
+    Two checkpoints never share their luck. Equal seeds do not promise equal samples: on a GPU kernels round with
     the batch. That a question is not drawn again until its gate is green is the ledger's matter.
     """
     if settings.seed is not None:
@@ -150,7 +150,7 @@ def _check_resumable(run: Path, header: RunHeader, *, settings: Settings, checkp
             f"--r1-resume {run}: the run judged another checkpoint ({header.model}): {changes}; "
             "put back what it was started with, or start a new run"
         )
-    # Where the ledger resumes a run of the same question, a seed is no other question.
+    # Where the ledger resumes a run of the same question, another seed is the same question.
     if settings.seed not in {None, header.seed} and not settings.goes_on:
         raise PlanError(
             f"--r1-resume {run}: the seed was {header.seed}, and {settings.seed} is asked for now; "

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 _FENCE = re.compile(r"(?P<before>[^`\n]*)(?P<mark>`{3,})(?P<after>[^`\n]*)|[^\S\n]*(?P<tildes>~{3,})(?P<info>[^\n]*)")
 _LANGUAGE = re.compile(r"\s*[\w+.#-]*\s*(?:\{.*\})?\s*")
-"""What may follow an opening fence and is no code."""
+"""What may follow an opening fence and is not code."""
 _N_FENCES = 12
 """The last ones of an answer that are looked at; a looping model writes thousands."""
 _N_SPANNED = 3

@@ -150,7 +150,7 @@ class _Reader:
         signs: list[str] = []
         while self.cursor.sign in _RELATIONS and self.cursor.sign:
             sign = self.cursor.take().text
-            if sign == "≈":  # an approximation of what was said
+            if sign == "≈":  # an approximation of what came before
                 self.sum()
                 continue
             signs.append(sign)

@@ -71,7 +71,7 @@ def _are_same_in_any_order(ours: Sequence[Value], theirs: Sequence[Value]) -> bo
 
 
 def _distinct(values: Sequence[Value]) -> list[Value]:
-    """Leave out what is said twice; a list that is too long is left as it is."""
+    """Drop repeated values; leave a list that is too long unchanged."""
     if len(values) > _MAX_VALUES:
         return list(values)
     found: list[Value] = []
@@ -110,7 +110,7 @@ def _is_same_relation(gold: Relation, found: Value) -> bool:
 
 
 def _assigned(relation: Relation) -> Value | None:
-    """Return what a letter or a label is said to equal; None where nothing is."""
+    """Return what a letter or a label is set equal to; None where nothing is."""
     match relation:
         case Relation(parts=(Symbol() | Label(), value), signs=("=",)) if not isinstance(value, Label):
             return value

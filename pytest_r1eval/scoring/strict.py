@@ -5,7 +5,7 @@ The rule. A response's answer is what follows its thought in the form that the p
 line (`scoring.final_answer`). There is one answer: "16 or 204" is right only where the right answer is these two.
 
 - Mathematics: both are read as values (`scoring.mathematics`) and must be the same ones, exactly (`scoring.sameness`).
-  A right answer in words (`\text{east}`) has to be said in the same words.
+  A right answer in words (`\text{east}`) has to be written in the same words.
 - Letters: one letter, in any case (`scoring.letters`).
 
 A response without such an answer is `no_answer`. One that the token limit ended is `truncated` unless it is right.

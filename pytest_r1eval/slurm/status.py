@@ -109,7 +109,7 @@ def stored(folder: Path) -> tuple[Stored, ...]:
 
 def awaited(folder: Path, *, interval_s: float) -> Result:
     """
-    Wait until the judge has said its word.
+    Wait until the judge has given its verdict.
 
     Args:
         folder: The submission's.

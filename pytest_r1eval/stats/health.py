@@ -94,7 +94,7 @@ class Health:
 
     @property
     def n_tests(self) -> int:
-        """How many tests may turn an unchanged model red; a limit without a baseline is no test."""
+        """How many tests may turn an unchanged model red; a limit without a baseline does not count as a test."""
         return sum(judged.p_value is not None for judged in (self.truncation, self.no_answer))
 
     @property

@@ -261,7 +261,7 @@ def can_fail(plan: SequentialPlan, reference: Counts | Published) -> bool:
 
 
 def _doubt(plan: SequentialPlan, baseline_mean: float, *, turns_red: bool) -> str | None:
-    """Say why a PASS would be no evidence, or does not exclude the margin asked for; None where it does."""
+    """Say why a PASS would not be evidence, or does not exclude the margin asked for; None where it does."""
     hopeless = impossible_fall(baseline_mean, rule=plan.rule, can_fail=turns_red)
     if hopeless is not None or plan.rule.margin is None or plan.resolves_margin:
         return hopeless

@@ -512,7 +512,7 @@ def verdict_of(comparison: Comparison, *, rule: GateRule) -> Verdict:
 
 
 def doubt_of_pass(comparison: Comparison, *, rule: GateRule, can_fail: bool) -> str | None:
-    """Say why a difference within bounds is no evidence for a PASS; None where it is."""
+    """Say why a difference within bounds is not evidence for a PASS; None where it is."""
     hopeless = impossible_fall(comparison.baseline_mean, rule=rule, can_fail=can_fail)
     if hopeless is not None or rule.margin is None:
         return hopeless

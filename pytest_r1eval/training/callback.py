@@ -203,7 +203,7 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
             _LOGGER.info("r1eval: step %s is not judged: %s", gated.saved.step, gated.reason)
             return
         with _as_of(self._trainer.state, gated.saved, control):
-            # Trainers of TRL add what they have gathered since their last log, which is no part of that step.
+            # Trainers of TRL add what they have gathered since their last log, which is not part of that step.
             Trainer.log(self._trainer, log_values(gated))
         if gated.remark is not None:
             _LOGGER.warning("r1eval: step %s: %s", gated.saved.step, gated.remark)
@@ -256,7 +256,7 @@ def log_values(gated: GatedCheckpoint) -> dict[str, float | str]:
 
 
 def has_regressed(report: RunReport) -> bool:
-    """Whether any benchmark fell; one that could not be judged is no regression, and is in the log."""
+    """Whether any benchmark fell; one that could not be judged is not a regression, and is in the log."""
     return any(gate.verdict is Verdict.FAIL_REGRESSED for gate in report.gates)
 
 

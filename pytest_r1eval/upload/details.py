@@ -45,7 +45,7 @@ METRIC = "pass@k:k=1"
 SAMPLING_ERROR = f"{METRIC}_sampling_stderr"
 """
 Our standard error of the mean, over samples of the same problems. LightEval's ``_stderr`` is another, over problems; a
-name that ends like it is no score to its readers.
+name that ends like it is not a score to its readers.
 """
 ROW_GROUP_CHARACTERS = 2**23
 """A row of 64 responses of 40 KB is 2.5 MB; while it is written, a row group is held several times over."""

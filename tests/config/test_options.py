@@ -56,7 +56,7 @@ def test_a_rows_text_is_parsed(option: Option) -> None:
 
 
 def test_flags_and_choices_need_no_more(option: Option) -> None:
-    """What a row says of its kind does not contradict itself."""
+    """The fields of a row that name its kind do not contradict each other."""
     kinds = [option.is_flag, option.choices is not None, option.locate is not None, option.collect is not None]
     assert sum(kinds) <= 1 or (option.locate is not None and option.collect is not None)
     assert option.is_flag == (option.metavar is None and option.choices is None)

@@ -256,7 +256,7 @@ TABLE = "0, GPU-1c1a, 81559\n1, GPU-2c1a, 81559\n"
 
 
 class TestMemory:
-    """What the driver says of each device."""
+    """What the driver reports for each device."""
 
     def test_whole_gpus_and_slices(self) -> None:
         """GPUs are named by index and by UUID; a sliced GPU's index means its first slice, as it does to CUDA."""

@@ -168,7 +168,7 @@ class ServerEngine:
         Draw one sample, however often it takes; always the same one, because the seed is the same.
 
         Raises:
-            EngineError: If the server is gone, is another one, or gives what is no answer.
+            EngineError: If the server is gone, is a different one, or does not return an answer.
         """
         failures = self._streak(self._patience.patience_s)
         body = self._body(request)

@@ -16,7 +16,7 @@ Decisions:
   filter cannot read them, does not exist, so that the C library falls back to `clone`.
 - A program may signal itself, because `abort` does, and nothing else.
 
-What each special rule answers is said beside it. Other machines than x86_64 and aarch64 have no filter here; the
+A comment beside each special rule names its answer. Other machines than x86_64 and aarch64 have no filter here; the
 probe then finds `fork` and sockets open, and the level is not used.
 """
 
