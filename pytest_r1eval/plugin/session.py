@@ -129,9 +129,12 @@ class RunSession:
 
     def _offered(self) -> dict[str, Benchmark]:
         """Return what can be selected; of LiveCodeBench's two dozen other windows only what is named."""
-        words = set(re.findall(r"\w+", f"{self._config.option.markexpr} {self._config.option.keyword}"))
-        windows = {window.name for window in LIVECODEBENCH_WINDOWS} - words
+        windows = {window.name for window in LIVECODEBENCH_WINDOWS} - self._named()
         return {name: spec for name, spec in self._catalog.items() if name not in windows or self._settings.judge_only}
+
+    def _named(self) -> set[str]:
+        """Return the words of -m and -k, before what they select is known."""
+        return set(re.findall(r"\w+", f"{self._config.option.markexpr} {self._config.option.keyword}"))
 
     def pytest_report_header(self) -> list[str]:
         """Return header lines: what is judged, and where the run is kept."""
@@ -153,8 +156,8 @@ class RunSession:
         if self._checkpoint.prints_date:
             date = self._settings.template_date
             lines.append(f"r1eval: its chat template prints the date and sees {date} (--r1-template-date)")
-        words = set(re.findall(r"\w+", f"{self._config.option.markexpr} {self._config.option.keyword}"))
-        asked = [spec for spec in self._catalog.values() if words & {*spec.marks}]
+        named = self._named()
+        asked = [spec for spec in self._catalog.values() if not named.isdisjoint(spec.marks)]
         rule = rule_of(self._settings, n_gates=max(1, len(asked)))
         shelf = shelf_of(self._settings, self._checkpoint, run=self._run)
         anchor = anchor_of(self._settings, self._checkpoint, run=self._run)
