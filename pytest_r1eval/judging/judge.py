@@ -399,17 +399,16 @@ def _by_origin(judgement: Judgement, run: CompleteRun, found: FoundBaseline) -> 
 
 def _with_samples(result: GateResult, plan: Plan, tallies: tuple[ProblemTally, ...]) -> GateResult:
     """Add what was planned and drawn."""
-    health = health_of(tallies)
     return replace(
         result,
         samples_per_problem=plan.samples_per_problem,
-        n_samples=health.n_samples,
+        n_samples=sum(tally.n_samples for tally in tallies),
         n_planned=plan.n_samples,
         part=None if plan.n_exam is None else f"{len(plan.problem_ids)} of {plan.n_exam} problems",
-        n_truncated=health.n_truncated,
+        n_truncated=sum(tally.n_truncated for tally in tallies),
         n_truncated_correct=sum(tally.n_truncated_correct for tally in tallies),
-        n_no_answer=health.n_no_answer,
-        n_tokens=health.n_tokens,
+        n_no_answer=sum(tally.n_no_answer for tally in tallies),
+        n_tokens=sum(tally.n_tokens for tally in tallies),
     )
 
 
