@@ -37,6 +37,8 @@ from pytest_r1eval.runs.schema import COUNTS, SAMPLES, SCHEMA_VERSION, SMALL_TAB
 
 FILE_NAME = RUN_FILE
 BUSY_TIMEOUT_S = 60.0
+_REFUSED = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite refuses, and where its message quotes a damaged file in bytes that are no UTF-8."""
 _SHOWN_CHARACTERS = 200
 """How much of a value's parse error a message quotes."""
 
@@ -143,6 +145,11 @@ class Store:
             StoreError: If there is none, it is damaged, or another version of the plugin wrote it.
         """
         path = folder / FILE_NAME
+        if path.is_symlink():
+            raise StoreError(
+                f"{path} is a link; expected the run's file itself, as a verdict is written into it. Name the folder "
+                "that it leads to, or copy the file"
+            )
         if not path.is_file():
             raise StoreError(
                 f"no run at {folder}: expected the file {FILE_NAME} in it; see the runs with ls {folder.parent}"
@@ -177,7 +184,8 @@ class Store:
     def _check_shape(self) -> None:
         """Refuse a file whose tables or triggers are not ours: a trigger is a program, and a view is not a table."""
         with self.reading() as db:
-            found = db.execute("SELECT type, name, sql FROM sqlite_master WHERE name NOT GLOB 'sqlite_*'").fetchall()
+            # Indexes of SQLite's own have no statement; a trigger may have one of its names.
+            found = db.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
         odd = sorted(str(name) for _, name, _ in shape() ^ set(found))
         if odd:
             raise StoreError(
@@ -321,19 +329,19 @@ class Store:
         """Read; what SQLite refuses becomes a StoreError that names the file."""
         try:
             yield self._db
-        except sqlite3.Error as error:
+        except _REFUSED as error:
             raise StoreError(_unusable(self.path, error)) from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-    except sqlite3.Error as error:
+    except _REFUSED as error:
         raise StoreError(_unusable(path, error)) from error
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-    except sqlite3.Error as error:
+    except _REFUSED as error:
         connection.close()
         raise StoreError(_unusable(path, error)) from error
     return connection
@@ -379,8 +387,8 @@ def _unwritable(folder: Path, error: OSError) -> str:
     return f"cannot write the output folder {folder}: {error.strerror}; choose another with --r1-output-dir"
 
 
-def _unusable(path: Path, error: sqlite3.Error) -> str:
+def _unusable(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> str:
     return (
-        f"the run store {path} cannot be used: {error}; expected a writable SQLite file on a local disk with room "
-        f"left. What was stored before is kept: repair the cause, then --r1-resume {path.parent}"
+        f"the run store {path} cannot be used: {escaped(str(error))}; expected a writable SQLite file on a local disk "
+        f"with room left. What was stored before is kept: repair the cause, then --r1-resume {path.parent}"
     )

@@ -57,6 +57,11 @@ def sql(statement: str, *values: object) -> Damage:
     return lambda db: db.execute(statement, values)
 
 
+def schema(script: str) -> Damage:
+    """Change what SQLite itself knows of the file."""
+    return lambda db: db.executescript(f"PRAGMA writable_schema = ON; {script}")
+
+
 DAMAGES: Mapping[str, Damage] = {
     "an outcome that is none": sql("UPDATE sample SET outcome = 'corrfct' WHERE idx = 0"),
     "a finish reason that is none": sql("UPDATE sample SET finish_reason = 'stopp' WHERE idx = 0"),
@@ -93,6 +98,16 @@ DAMAGES: Mapping[str, Damage] = {
     ),
     "a trigger of somebody": sql(
         "CREATE TRIGGER mine AFTER INSERT ON verdict BEGIN UPDATE sample SET outcome = 'correct'; END"
+    ),
+    "a trigger by a name of SQLite's": schema(
+        "CREATE TRIGGER mine AFTER INSERT ON verdict BEGIN UPDATE sample SET outcome = 'correct'; END;"
+        "UPDATE sqlite_master SET name = 'sqlite_mine', sql = replace(sql, 'mine', 'sqlite_mine') WHERE name = 'mine'"
+    ),
+    "a table's name that is no UTF-8": schema(
+        "UPDATE sqlite_master SET name = CAST(x'6dff' AS TEXT), sql = 'CREATE TABLE' WHERE name = 'look'"
+    ),
+    "a table's name with an escape": schema(
+        "UPDATE sqlite_master SET name = 'm' || char(27) || '[2J', sql = 'CREATE TABLE' WHERE name = 'look'"
     ),
     "a seed of somebody": sql("UPDATE sample SET seed = 7 WHERE idx = 0"),
     "an exam of somebody": edited("problem", query="1+1?"),
@@ -256,6 +271,16 @@ class TestPlaces:
             assert bool(finished.lines) == is_folder
         assert (outside / "file").read_text() == "theirs"
         assert sorted(path.name for path in outside.rglob("*")) == ["file", "local"]
+
+    def test_another_runs_store_is_not_written_through_a_link(self, run: Path, tmp_path: Path) -> None:
+        """A link in the place of a run's file would put the verdict into whichever run it leads to."""
+        other = record_run(tmp_path / "other", seed=2) / FILE_NAME
+        before = other.read_bytes()
+        (run / FILE_NAME).unlink()
+        (run / FILE_NAME).symlink_to(other)
+        with pytest.raises(R1EvalError, match=f"{run / FILE_NAME} is a link; expected the run's file itself"):
+            judge_only(run)
+        assert other.read_bytes() == before
 
 
 def test_exit_code_4_and_one_line(pytester: pytest.Pytester) -> None:
