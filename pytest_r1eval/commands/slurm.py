@@ -58,27 +58,31 @@ def submit(  # noqa: PLR0913 - a command's options
     What the environment holds of secrets (HF_TOKEN and its like) reaches the judge alone: a share that downloads a
     model or data set which is not public needs them cached before, or the login of hf auth login.
     """
+    from pytest_r1eval.errors import ExamError, PlanError, RehearsalError
     from pytest_r1eval.exams.catalog import mark_expression
     from pytest_r1eval.slurm.jobs import submit as submitted
     from pytest_r1eval.slurm.rehearsals import rehearse
     from pytest_r1eval.slurm.scripts import Submission, divided
 
     started = f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    job = Submission(
-        folder=output_dir.resolve() / "slurm" / started,
-        output_dir=output_dir.resolve(),
-        root=Path.cwd(),
-        python=sys.executable,
-        model=str(Path(model).resolve()) if Path(model).exists() else model,
-        marks=mark_expression(benchmarks.split(","), tasks=_tasks(context.args)),
-        n_slices=nodes,
-        gpus_per_node=gpus_per_node,
-        workers=workers,
-        time=time,
-        grace_s=grace,
-        sbatch_arguments=tuple(sbatch_arg or ()),
-        arguments=divided(context.args),
-    )
+    try:
+        job = Submission(
+            folder=output_dir.resolve() / "slurm" / started,
+            output_dir=output_dir.resolve(),
+            root=Path.cwd(),
+            python=sys.executable,
+            model=str(Path(model).resolve()) if Path(model).exists() else model,
+            marks=mark_expression(benchmarks.split(","), tasks=_tasks(context.args)),
+            n_slices=nodes,
+            gpus_per_node=gpus_per_node,
+            workers=workers,
+            time=time,
+            grace_s=grace,
+            sbatch_arguments=tuple(sbatch_arg or ()),
+            arguments=divided(context.args),
+        )
+    except (ExamError, PlanError) as error:
+        raise RehearsalError(f"{error} (nothing was submitted)") from error
     if dry_run:
         _show_scripts(job, json=json)
     else:

@@ -309,7 +309,13 @@ OPTIONS: tuple[Option, ...] = (
         help="a second, fixed baseline, named as --r1-baseline's is: each decides with half of alpha, and the worse "
         "verdict counts",
     ),
-    Option(name="save-baseline", phase="judge", metavar="NAME", help="record this run as baselines/NAME.json"),
+    Option(
+        name="save-baseline",
+        phase="judge",
+        parse=values.baseline_name,
+        metavar="NAME",
+        help="record this run as baselines/NAME.json",
+    ),
     Option(
         name="lineage",
         phase="draw",

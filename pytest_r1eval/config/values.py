@@ -154,6 +154,15 @@ def model_page(text: str) -> str:
     return found
 
 
+def baseline_name(text: str) -> str:
+    """Read the name that a baseline is filed under."""
+    from pytest_r1eval.core.lineage import is_model_name  # noqa: PLC0415 - see the module
+
+    if not is_model_name(text):
+        raise ValueError("org/name, of letters, digits and ._-")
+    return text
+
+
 def samples(text: str) -> tuple[str, int]:
     """Read how many samples a benchmark's problems have."""
     benchmark, _, count = text.partition("=")

@@ -1,9 +1,11 @@
-"""The error of a pytest run that ended without a verdict, read off its output."""
+"""What a pytest run that ended without a verdict wrote: its error, or that it was a rehearsal."""
 
 from __future__ import annotations
 
 import re
 
+REHEARSED = "r1eval: rehearsed"
+"""The line of a rehearsal that found nothing; without it, pytest ended before it."""
 _N_LINES = 12
 """Of its last lines, where it names no cause."""
 _CAUSE = re.compile(r"(?:ERROR|[^:]+: error): (?!usage: )(.+)")

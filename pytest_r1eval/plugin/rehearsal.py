@@ -7,7 +7,23 @@ No session starts: nothing is collected, drawn or written.
 
 from __future__ import annotations
 
+import sys
+
 import pytest
+
+from pytest_r1eval.core.pytest_output import REHEARSED
+
+_ONLY_SHOW = {
+    "collectonly": "--collect-only",
+    "setuponly": "--setup-only",
+    "setupplan": "--setup-plan",
+    "showfixtures": "--fixtures",
+    "show_fixtures_per_test": "--fixtures-per-test",
+    "cacheshow": "--cache-show",
+    "markers": "--markers",
+    "help": "--help",
+}
+"""Options, by their place in pytest's namespace, with which pytest succeeds and judges nothing."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -15,5 +31,9 @@ def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode:
     """Check the run in place of a session."""
     from pytest_r1eval.plugin.startup import rehearse  # noqa: PLC0415 - a plugin stays light
 
+    for dest, flag in _ONLY_SHOW.items():
+        if config.getoption(dest, default=None):
+            raise pytest.UsageError(f"{flag}: pytest would show something and judge nothing; drop the option")
     rehearse(config)
+    sys.stdout.write(f"{REHEARSED}\n")
     return pytest.ExitCode.OK

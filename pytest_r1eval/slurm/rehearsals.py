@@ -11,7 +11,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 
-from pytest_r1eval.core.pytest_output import error_in
+from pytest_r1eval.core.pytest_output import REHEARSED, error_in
 from pytest_r1eval.errors import RehearsalError
 from pytest_r1eval.slurm.scripts import Submission
 
@@ -35,3 +35,8 @@ def rehearse(job: Submission, *, environment: Mapping[str, str] = os.environ) ->
     )  # fmt: skip
     if done.returncode:
         raise RehearsalError(f"{error_in(done.stderr + done.stdout)} (nothing was submitted)")
+    if REHEARSED not in done.stdout.splitlines():
+        raise RehearsalError(
+            "with these options pytest would end before it looks at the run; expected a run that is judged. Drop what "
+            "makes pytest show something, such as --version (nothing was submitted)"
+        )

@@ -19,6 +19,8 @@ from pytest_r1eval.errors import PlanError
 
 SLICE_SCRIPT = "slice.sbatch"
 JUDGE_SCRIPT = "judge.sbatch"
+_OF_THE_SCRIPTS = re.compile(r"-[kmn]|--(numprocesses|deselect)\b")
+"""Options of pytest that choose benchmarks and workers."""
 MAX_RESTARTS = 20
 """Times a slice starts itself again; more is a slice that does not come forward."""
 
@@ -73,6 +75,8 @@ class Submission:
                 raise PlanError(
                     f"--sbatch-arg {argument!r}; expected one option of sbatch, as in --sbatch-arg=--qos=low"
                 )
+        if not (self.workers == "auto" or (self.workers.isascii() and self.workers.isdecimal())):
+            raise PlanError(f"--workers {self.workers}; expected auto or a whole number")
         limit_s = None if self.time is None else time_limit_s(self.time)
         if limit_s and limit_s <= self.grace_s:  # 0 is no limit
             raise PlanError(
@@ -142,7 +146,7 @@ def divided(extra: Sequence[str]) -> PytestArguments:
         flag, is_given, _ = argument.partition("=")
         option = options.get(flag)
         is_ours = option is not None and option.subject != "gate"
-        if is_ours or argument == "--r1-gate=sequential" or re.match(r"-[mn]|--numprocesses\b", argument):
+        if is_ours or argument == "--r1-gate=sequential" or _OF_THE_SCRIPTS.match(argument):
             raise PlanError(f"{argument}: the batch scripts decide that; leave it out (see r1eval slurm submit --help)")
         target = [jobs[role] for role in _roles(option)]
         for arguments in target:

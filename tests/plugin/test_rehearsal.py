@@ -36,6 +36,7 @@ def submit(*arguments: str, model: str = "models/good", engine: tuple[str, ...] 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
+        (("--benchmarks", "smok"), "--benchmarks smok: no such benchmark"),
         (("--r1-nonsense", "3"), "unrecognized arguments: --r1-nonsense"),
         (("--r1-sigmas", "abc"), "--r1-sigmas is 'abc'; expected a number above 0"),
         (("--r1-gate", "seqential"), "argument --r1-gate: invalid choice: 'seqential'"),
@@ -44,6 +45,17 @@ def submit(*arguments: str, model: str = "models/good", engine: tuple[str, ...] 
         (("--r1-subset", "5"), "was asked something else: question.exam: "),
         (("--r1-engine-arg", "delay=1"), "--r1-engine-arg delay=1: "),
         (("--junitxlm=gate.xml",), "unrecognized arguments: --junitxlm=gate.xml"),
+        (("--r1-save-baseline", "nope"), "--r1-save-baseline is 'nope'; expected org/name"),
+        (("--r1-save-baseline", "../../x"), "--r1-save-baseline is '../../x'; expected org/name"),
+        (("--r1-tasks", "missing.py"), "missing.py: cannot be read"),
+        (("--workers", "many"), "--workers many; expected auto or a whole number"),
+        (("--workers", "-1"), "--workers -1; expected auto or a whole number"),
+        (("-k", "smoke"), "-k: the batch scripts decide that"),
+        (("--deselect=r1eval::smoke",), "--deselect=r1eval::smoke: the batch scripts decide that"),
+        (("--collect-only",), "--collect-only: pytest would show something and judge nothing"),
+        (("--setup-plan",), "--setup-plan: pytest would show something and judge nothing"),
+        (("--markers",), "--markers: pytest would show something and judge nothing"),
+        (("--version",), "pytest would end before it looks at the run"),
     ],
 )
 def test_an_option_that_cannot_work_is_refused(
