@@ -32,7 +32,7 @@ from pytest_r1eval.core.choices import (
 )
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.plans import Slice
-from pytest_r1eval.core.texts import hidden_in, without_lines
+from pytest_r1eval.core.texts import hidden_argument, hidden_in, without_lines
 from pytest_r1eval.core.uploads import UploadWishes
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def settings_from(config: pytest.Config) -> Settings:
 
 
 def _refuse_hidden(config: pytest.Config, read: Reader) -> None:
-    """Refuse a control character in any value or path: it would be printed, and a newline is a line of a script."""
+    """Refuse a control character in any argument or path: it would be printed, and a newline is a line of a script."""
     texts = {"the folder that pytest was started in": str(config.invocation_params.dir)}
     for option in OPTIONS:
         for number, text in enumerate(read.texts(option), 1):
@@ -160,6 +160,8 @@ def _refuse_hidden(config: pytest.Config, read: Reader) -> None:
             raise pytest.UsageError(
                 f"{what} is {text!a}, with the character {hidden}; expected text that can be printed on one line"
             )
+    if (wrong := hidden_argument([str(word) for word in config.invocation_params.args])) is not None:
+        raise pytest.UsageError(f"the argument {wrong}")
 
 
 def _refuse_contradictions(settings: Settings) -> None:

@@ -368,7 +368,10 @@ def checked_header(header: RunHeader) -> RunHeader:
             raise ValueError(f"its {what} is {text!a}, with the character {hidden}")
     if not is_model_name(header.model_name):
         raise ValueError(f"its model's name is {quoted(header.model_name)}; expected org/name")
-    dt.datetime.fromisoformat(header.created)
+    created = dt.datetime.fromisoformat(header.created)
+    if created.utcoffset() is None:
+        raise ValueError(f"its date is {header.created}, without an offset from UTC")
+    created.astimezone(dt.UTC)  # a date of the first or the last year may have none there
     return header
 
 

@@ -244,6 +244,14 @@ class TestPrecedence:
         said = usage_error(read, environment={"R1_OUTPUT_DIR": "runs\nrun=/elsewhere"})
         assert said.startswith(r"--r1-output-dir is 'runs\nrun=/elsewhere', with the character '\n'; expected text")
 
+    @pytest.mark.parametrize("character", ["\n", "\x07", "\x85", "\u2028"])
+    def test_a_control_character_in_another_option_is_refused(self, read: Read, character: str) -> None:
+        """Pytest prints its own options' values as they are, as where -k cannot be parsed."""
+        said = usage_error(read, "-k", f"x{character}::error::y")
+        assert said.startswith("the argument 'x")
+        assert said.isascii()
+        assert said.isprintable()
+
     def test_empty_variable_is_not_set(self, read: Read) -> None:
         """`R1_X= pytest` is how a shell leaves an option out."""
         assert read() == read(environment={option.dest.upper(): "" for option in OPTIONS})
