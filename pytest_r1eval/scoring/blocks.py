@@ -25,8 +25,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _FENCE = re.compile(r"(?P<before>[^`\n]*)(?P<mark>`{3,})(?P<after>[^`\n]*)|[^\S\n]*(?P<tildes>~{3,})(?P<info>[^\n]*)")
-_LANGUAGE = re.compile(r"\s*[\w+.#-]*\s*(?:\{.*\})?\s*")
-"""What may follow an opening fence and is not code."""
+_LANGUAGE = re.compile(r"\s*+[\w+.#-]*+\s*+(?:\{.*\}\s*+)?")
+"""What may follow an opening fence and is not code. What it takes it keeps: three ways to share out a row of blanks are
+the cube of its length, and no limit of time is around this process."""
 _N_FENCES = 12
 """The last ones of an answer that are looked at; a looping model writes thousands."""
 _N_SPANNED = 3
