@@ -141,6 +141,15 @@ def test_a_result_that_is_much_longer_than_the_expected_one_is_not_read(
     assert grown_bytes(strict, cache, program, tests=CALL) < 100 << 20
 
 
+def test_a_result_of_more_parts_than_a_long_expected_one_is_not_read(
+    strict: ProgramScorer, cache: CodeTestCache
+) -> None:
+    """An expected list of 60 KB lets 12 MB be read, which may be one number, and never four million lists."""
+    tests = CodeTests(inputs=("[3]\n1",), outputs=(json.dumps(list(range(10_000))),), function="shift")
+    program = "def shift(xs, by):\n    return [[]] * 4_000_000"
+    assert grown_bytes(strict, cache, program, tests=tests) < 100 << 20
+
+
 def grown_bytes(strict: ProgramScorer, cache: CodeTestCache, program: str, *, tests: CodeTests) -> int:
     """Grade a wrong program, and say how much more memory this process had meanwhile."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts here
