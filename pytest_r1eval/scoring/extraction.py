@@ -11,10 +11,12 @@ an answer is graded alike on every machine and after every resume:
   there is one with a closing brace.
 - An opening without an end, or without a box where one is needed, is hidden from the patterns (`_hidden`), which would
   read to the end of the text for each of them.
+- Of equal matches the last one alone is given to LightEval, which parses one match after another from the last until
+  one can be parsed: a loop of dollars is 25,000 of them.
 - What remains quadratic, long rows of digits and operators, is counted first in one pass. A text that needs more than
   `MAX_STEPS` is not searched (`TooManyStepsError`).
 
-A test compares all matches with those of LightEval's own patterns. The processor time of a grade is limited as well
+A test compares the matches with those of LightEval's own patterns. The processor time of a grade is limited as well
 (`scoring.lighteval`); that is the backstop for what is not foreseen here.
 """
 
@@ -22,7 +24,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -137,9 +139,9 @@ class LatexPattern:
     is_boxed: bool
 
     def finditer(self, text: str) -> Iterator[FoundMatch]:
-        """Find what LightEval's own pattern finds."""
+        """Find what LightEval's own pattern finds, and no match twice."""
         hidden, stand_in = _hidden(text, is_boxed=self.is_boxed)
-        for match in self.pattern.finditer(hidden):
+        for match in _without_repeats(self.pattern.finditer(hidden)):
             yield FoundMatch(match=match, hidden=stand_in)
 
 
@@ -162,7 +164,7 @@ class NumberPattern:
 
     def finditer(self, text: str) -> Iterator[re.Match[str]]:
         """
-        Find what LightEval's own pattern finds.
+        Find what LightEval's own pattern finds, and no match twice.
 
         Raises:
             TooManyStepsError: If that takes too long.
@@ -171,7 +173,17 @@ class NumberPattern:
             raise TooManyStepsError(
                 f"LightEval's search for a number takes {n_steps:.1e} steps in it; at most {MAX_STEPS:.0e} are allowed"
             )
-        return self.pattern.finditer(text)
+        return _without_repeats(self.pattern.finditer(text))
+
+
+def _without_repeats(matches: Iterable[re.Match[str]]) -> Iterator[re.Match[str]]:
+    """Leave out a match that a later one repeats: if that one cannot be parsed, neither can this."""
+    last: dict[tuple[str | None, ...], re.Match[str]] = {}
+    for match in matches:
+        groups = match.groups()
+        last.pop(groups, None)
+        last[groups] = match
+    return iter(last.values())
 
 
 def bound() -> None:

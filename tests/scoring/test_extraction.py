@@ -21,12 +21,17 @@ REPOSITORY = Path(__file__).parents[2]
 
 @LIGHTEVAL.mark
 def test_bounded_patterns_find_what_lightevals_own_find() -> None:
-    """The same places and groups in 4,000 texts made of everything that means something to a pattern."""
+    """
+    The same places and groups in 4,000 texts made of everything that means something to a pattern.
+
+    Of a loop, no match comes twice: LightEval parsed 25,000 equal ones of 100 KB, for 7 s.
+    """
     command = [sys.executable, "-m", "tests.scoring.same_matches", "20261129", "4000"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
     said_by_program = json.loads(done.stdout.splitlines()[-1])
     assert said_by_program["different"] == []
     assert said_by_program["n_matches"] > said_by_program["n_texts"] > 4000
+    assert said_by_program["n_of_loops"] <= 3
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.shows)
