@@ -28,6 +28,7 @@ from pytest_r1eval.checkpoints.files import (
 )
 from pytest_r1eval.checkpoints.size import ModelSize, model_size
 from pytest_r1eval.checkpoints.weights import MAX_HEADER_BYTES, check_weights, refuse_adapter_beside
+from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.fingerprints import FileDigest, ModelIdentity, checkpoint_digest
 from pytest_r1eval.errors import ModelError
 
@@ -47,6 +48,8 @@ class Checkpoint:
         name: ``org/name``, the key of its baselines.
         identity: Digests.
         max_position: The longest context that the model takes, tokens; None if its config does not say.
+        folder: Where its small files are; None for a recorded run.
+        recommended: The sampling that it recommends, where that is asked for.
         size: Parameters, heads and cache; nothing known for a recorded run.
         prints_date: Whether the chat template asks for today's date.
         digests: What was read of a folder; None for a model on the Hub, whose commit cannot change, and for a
@@ -58,6 +61,8 @@ class Checkpoint:
     name: str
     identity: ModelIdentity
     max_position: int | None
+    folder: Path | None = field(default=None, compare=False)
+    recommended: Sampling | None = None
     size: ModelSize = field(default_factory=ModelSize)
     prints_date: bool = False
     digests: FolderDigests | None = field(default=None, compare=False, repr=False)
@@ -141,6 +146,7 @@ def _from_folder(folder: Path) -> Checkpoint:
             files=digests.files,
         ),
         max_position=longest_context(config),
+        folder=folder,
         size=_size(config, folder),
         prints_date=_DATE in chat_template,
         digests=digests,
@@ -196,6 +202,7 @@ def _from_hub(model: str, *, revision: str | None) -> Checkpoint:
             checkpoint=f"hub:{folder.name}",
         ),
         max_position=longest_context(config),
+        folder=folder,
         size=_size(config, folder),
         prints_date=_DATE in chat_template,
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from pytest_r1eval.core.choices import (
     GateKind,
     InconclusivePolicy,
     LastLook,
+    SamplingSource,
     UploadLayout,
     UploadWhen,
 )
@@ -69,8 +70,13 @@ class Settings:
     unsafe_code: bool = False
     samples: Mapping[str, int] = field(default_factory=dict)
     subset: int | None = None
-    temperature: float = 0.6
-    top_p: float = 0.95
+    sampling: SamplingSource = SamplingSource.DEEPSEEK
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
     max_new_tokens: int | None = None
     max_model_len: int | None = None
     system_prompt: str | None = None
@@ -175,14 +181,31 @@ def _refuse_contradictions(settings: Settings) -> None:
         raise pytest.UsageError(f"{flag} without --r1-upload: expected --r1-upload REPO, where the samples go")
 
 
-def sampling_for(benchmark: Benchmark, settings: Settings, *, max_position: int | None) -> Sampling:
+_CHOOSING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty")
+"""What each option of that name sets, of what chooses a token."""
+
+
+def chosen_sampling(settings: Settings, *, recommended: Sampling | None) -> Sampling:
+    """
+    Return how tokens are chosen: by the options, else as `--r1-sampling` has it; lengths are another matter.
+
+    Args:
+        settings: What the user decided.
+        recommended: What the checkpoint recommends, where the user wants that.
+    """
+    asked = {name: value for name in _CHOOSING if (value := getattr(settings, name)) is not None}
+    return replace(recommended or Sampling(), **asked)
+
+
+def sampling_for(
+    benchmark: Benchmark, settings: Settings, *, max_position: int | None, recommended: Sampling | None = None
+) -> Sampling:
     """Return one benchmark's sampling: as asked for, else its own default, within the model's context."""
-    default = Sampling()
-    asked_length = settings.max_model_len or default.max_model_length
-    return Sampling(
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        max_new_tokens=settings.max_new_tokens or benchmark.max_new_tokens or default.max_new_tokens,
+    chosen = chosen_sampling(settings, recommended=recommended)
+    asked_length = settings.max_model_len or chosen.max_model_length
+    return replace(
+        chosen,
+        max_new_tokens=settings.max_new_tokens or benchmark.max_new_tokens or chosen.max_new_tokens,
         max_model_length=min(asked_length, max_position or asked_length),
     )
 

@@ -92,6 +92,21 @@ def fraction(text: str) -> float:
     return _within(text, float, "a number above 0 and at most 1", lambda number: 0 < number <= 1)
 
 
+def count(text: str) -> int:
+    """Read a count that may be 0."""
+    return _within(text, int, "a whole number, 0 or more", lambda number: number >= 0)
+
+
+def fraction_or_zero(text: str) -> float:
+    """Read a fraction that may be 0."""
+    return _within(text, float, "a number from 0 to 1", lambda number: 0 <= number <= 1)
+
+
+def penalty(text: str) -> float:
+    """Read a presence penalty, within the range that OpenAI's protocol gives it."""
+    return _within(text, float, "a number from -2 to 2", lambda number: -2 <= number <= 2)
+
+
 def points(text: str) -> float:
     """Read points as a fraction; one that rounds to 0 is refused as 0 is."""
     return _within(text, float, "points above 0 and at most 100", lambda number: 0 < number / 100 <= 1) / 100

@@ -8,10 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
-from pytest_r1eval.core.fields import AtLeastOne, NotNegative, PositiveFraction, require
+from pytest_r1eval.core.fields import (
+    AtLeastOne,
+    Count,
+    Fraction,
+    NotNegative,
+    Penalty,
+    Positive,
+    PositiveFraction,
+    require,
+)
 from pytest_r1eval.core.texts import escaped, quoted, whole
 
 TITLE_CHARS = 48
@@ -44,6 +54,10 @@ class Sampling:
     Attributes:
         temperature: Softmax temperature, >= 0.
         top_p: Nucleus mass, in (0, 1].
+        top_k: How many of the likeliest tokens may follow; 0 for all of them.
+        min_p: The least probability of a token, as a fraction of the likeliest one's, in [0, 1].
+        repetition_penalty: By what logits of tokens are divided that prompt or response hold already; 1 for none.
+        presence_penalty: What is taken off the logits of tokens that the response holds already, from -2 to 2.
         max_new_tokens: Tokens asked for per response.
         max_model_length: Tokens of prompt and response together.
 
@@ -56,11 +70,30 @@ class Sampling:
 
     temperature: NotNegative = 0.6
     top_p: PositiveFraction = 0.95
+    top_k: Count = 0
+    min_p: Fraction = 0.0
+    repetition_penalty: Positive = 1.0
+    presence_penalty: Penalty = 0.0
     max_new_tokens: AtLeastOne = 32768
     max_model_length: AtLeastOne = 32768
 
     def __post_init__(self) -> None:
         require(self)
+
+    @property
+    def parts(self) -> Mapping[str, float]:
+        """Its values, by what people call them."""
+        return {name.replace("_", "-"): value for name, value in asdict(self).items()}
+
+    @property
+    def summary(self) -> str:
+        """The values that choose a token, on one line: those that change nothing are left out."""
+        given = [f"temperature {self.temperature:g}", f"top-p {self.top_p:g}"]
+        given += [f"top-k {self.top_k}"] if self.top_k else []
+        given += [f"min-p {self.min_p:g}"] if self.min_p else []
+        given += [f"repetition penalty {self.repetition_penalty:g}"] if self.repetition_penalty != 1 else []
+        given += [f"presence penalty {self.presence_penalty:g}"] if self.presence_penalty else []
+        return ", ".join(given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,15 @@ class InconclusivePolicy(StrEnum):
     PASS = "pass"  # noqa: S105 - a verdict, no password
 
 
+class SamplingSource(StrEnum):
+    """Whose values responses are drawn with, where no option gives one."""
+
+    DEEPSEEK = "deepseek"
+    """Temperature 0.6 and top-p 0.95: comparable with published numbers of R1 models, and from model to model."""
+    MODEL = "model"
+    """What the checkpoint's generation_config.json recommends."""
+
+
 class CodeGrader(StrEnum):
     """By which rule a program or an answer is right."""
 

@@ -71,6 +71,8 @@ class LeftOutIfEmpty:
 ANY_NUMBER = Range()
 Fraction: TypeAlias = Annotated[float, Range(low=0, high=1)]
 PositiveFraction: TypeAlias = Annotated[float, Range(low=0, high=1, above=True)]
+Positive: TypeAlias = Annotated[float, Range(low=0, above=True)]
+Penalty: TypeAlias = Annotated[float, Range(low=-2, high=2)]
 NotNegative: TypeAlias = Annotated[float, Range(low=0)]
 Count: TypeAlias = Annotated[int, Range(low=0)]
 AtLeastOne: TypeAlias = Annotated[int, Range(low=1)]

@@ -226,8 +226,11 @@ def _shortened(value: str) -> str:
 
 
 def _differences(part: str, ours: Mapping[str, object], theirs: Mapping[str, object]) -> tuple[Difference, ...]:
-    return tuple(
-        Difference(field=f"{part}.{name}", ours=str(value), theirs=str(theirs[name]))
-        for name, value in ours.items()
-        if theirs[name] != value
-    )
+    found: list[Difference] = []
+    for name, value in ours.items():
+        other = theirs[name]
+        if isinstance(value, Mapping) and isinstance(other, Mapping):
+            found += _differences(f"{part}.{name}", value, other)
+        elif other != value:
+            found.append(Difference(field=f"{part}.{name}", ours=str(value), theirs=str(other)))
+    return tuple(found)

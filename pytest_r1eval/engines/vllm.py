@@ -164,6 +164,10 @@ class VllmEngine:
         parameters = SamplingParams(
             temperature=request.sampling.temperature,
             top_p=request.sampling.top_p,
+            top_k=request.sampling.top_k,
+            min_p=request.sampling.min_p,
+            repetition_penalty=request.sampling.repetition_penalty,
+            presence_penalty=request.sampling.presence_penalty,
             seed=request.seed,
             max_tokens=request.max_new_tokens,
             output_kind=RequestOutputKind.FINAL_ONLY,

@@ -73,7 +73,9 @@ def _drawn(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> 
     engine = engine_named(settings.engine)
     own_tasks = settings.tasks is not None and benchmark not in BUILT_IN
     return {
-        "sampling": sampling_for(benchmark, settings, max_position=checkpoint.max_position),
+        "sampling": sampling_for(
+            benchmark, settings, max_position=checkpoint.max_position, recommended=checkpoint.recommended
+        ),
         "system_prompt": settings.system_prompt,
         "template_date": settings.template_date.isoformat() if checkpoint.prints_date else None,
         "tasks": _file_digest(settings.tasks) if own_tasks and settings.tasks is not None else None,

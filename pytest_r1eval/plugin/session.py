@@ -23,7 +23,7 @@ import pytest
 from _pytest import runner
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
-from pytest_r1eval.config.settings import Settings
+from pytest_r1eval.config.settings import Settings, chosen_sampling
 from pytest_r1eval.core.benchmarks import LIVECODEBENCH_WINDOWS, Benchmark
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.engines.devices import Places
@@ -153,6 +153,9 @@ class RunSession:
             return lines
         from pytest_r1eval.judging.power import outlook_lines  # noqa: PLC0415 - imports the statistics
 
+        sampling = chosen_sampling(self._settings, recommended=self._checkpoint.recommended)
+        source = "" if self._checkpoint.recommended is None else " (generation_config.json, and options before it)"
+        lines.append(f"r1eval: sampling {sampling.summary}{source}")
         if self._checkpoint.prints_date:
             date = self._settings.template_date
             lines.append(f"r1eval: its chat template prints the date and sees {date} (--r1-template-date)")

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_r1eval.baselines.shelf import BaselineShelf, references
+from pytest_r1eval.checkpoints.generation import recommended_sampling
 from pytest_r1eval.checkpoints.inspect import Checkpoint, inspect_checkpoint
 from pytest_r1eval.config.options import NEWEST
 from pytest_r1eval.config.settings import Settings, sampling_for
 from pytest_r1eval.core.benchmarks import Benchmark, Grader, Sampling
-from pytest_r1eval.core.choices import Family, GateKind, InconclusivePolicy
+from pytest_r1eval.core.choices import Family, GateKind, InconclusivePolicy, SamplingSource
 from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.engines.devices import this_machine, usable_cpus, worker_devices
 from pytest_r1eval.engines.engine import EngineParts, engine_named, recording_of
@@ -57,12 +58,19 @@ def checkpoint_of(settings: Settings) -> Checkpoint:
     """
     stored = settings.judge_only or recording_of(settings)
     if stored is None:
-        return inspect_checkpoint(settings.model, revision=settings.revision)
+        return _inspected(settings)
     with closing(RunReader.open(stored)) as store:
         header = store.header
     return Checkpoint(
         model=header.model, revision=None, name=header.model_name, identity=header.identity, max_position=None
     )
+
+
+def _inspected(settings: Settings) -> Checkpoint:
+    found = inspect_checkpoint(settings.model, revision=settings.revision)
+    if found.folder is None or settings.sampling is not SamplingSource.MODEL:
+        return found
+    return replace(found, recommended=recommended_sampling(found.folder, model=found.name))
 
 
 def placement_of(

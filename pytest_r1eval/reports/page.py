@@ -249,8 +249,8 @@ def _asked(gate: GateReport) -> Iterator[str]:
         at_most = "" if gate.result.sequential_plan is None else " at most"
         yield f"exam: {len(gate.plan.problem_ids)} problems of {gate.dataset}"
         yield (
-            f"drawn: {gate.plan.samples_per_problem} samples for each problem{at_most}, temperature "
-            f"{sampling.temperature:g}, top-p {sampling.top_p:g}, up to {sampling.max_new_tokens:,} tokens"
+            f"drawn: {gate.plan.samples_per_problem} samples for each problem{at_most}, {sampling.summary}, "
+            f"up to {sampling.max_new_tokens:,} tokens"
         )
 
 

@@ -136,10 +136,12 @@ def _check_benchmark(parts: Sequence[_Part], name: str) -> None:
     expected = _plan(first, name)
     for part in parts:
         plan = _plan(part, name)
-        for what in ("samples_per_problem", "sampling", "system_prompt", "template_date", "exam"):
+        for what in ("samples_per_problem", "system_prompt", "template_date", "exam"):
             _check_equal(
                 part, first, f"the {what.replace('_', ' ')} of {name}", getattr(plan, what), getattr(expected, what)
             )
+        for what, value in expected.sampling.parts.items():
+            _check_equal(part, first, f"the {what} of {name}", plan.sampling.parts[what], value)
         if part.store.prompts(name) != first.store.prompts(name):
             raise RunError(
                 f"{part.run}: its prompts of {name} differ from those in {first.run}, with the same problems; "

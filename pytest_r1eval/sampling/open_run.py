@@ -86,7 +86,7 @@ def open_run(  # noqa: PLR0913 - what a run is made of, named at the only call
             stored = RunReader(store)
             benchmarks = [catalog[name] for name in stored.selected if name in selected]
             for benchmark in benchmarks:
-                _check_unchanged(run, stored, benchmark, settings=settings, max_position=checkpoint.max_position)
+                _check_unchanged(run, stored, benchmark, settings=settings, checkpoint=checkpoint)
             for benchmark in benchmarks:  # after all checks: a run that is refused stays as it was
                 _complete_as_fixed(store, benchmark, settings=settings)
             store.note_changed_checkpoint(None)  # its files are there again
@@ -164,7 +164,7 @@ def _check_resumable(run: Path, header: RunHeader, *, settings: Settings, checkp
 
 
 def _check_unchanged(
-    run: Path, stored: RunReader, benchmark: Benchmark, *, settings: Settings, max_position: int | None
+    run: Path, stored: RunReader, benchmark: Benchmark, *, settings: Settings, checkpoint: Checkpoint
 ) -> None:
     """Refuse to go on with a plan that is not the one asked for."""
     name, plan = benchmark.name, stored.plan(benchmark.name)
@@ -174,8 +174,10 @@ def _check_unchanged(
     wanted: dict[str, object] = {"system prompt": settings.system_prompt, "subset": settings.subset}
     found: dict[str, object] = {"system prompt": plan.system_prompt, "subset": plan.subset}
     if not is_replay:
-        wanted["sampling"] = sampling_for(benchmark, settings, max_position=max_position)
-        found["sampling"] = plan.sampling
+        wanted |= sampling_for(
+            benchmark, settings, max_position=checkpoint.max_position, recommended=checkpoint.recommended
+        ).parts
+        found |= plan.sampling.parts
         wanted["template date"], found["template date"] = settings.template_date.isoformat(), plan.template_date
     if not is_replay:
         from pytest_r1eval.scoring.grading import METRIC, grader_name  # noqa: PLC0415 - imports the sandbox's limits

@@ -128,7 +128,12 @@ class TaskSource:
         return Sitting(
             exam=built.exam,
             prompts=built.prompts,
-            sampling=sampling_for(benchmark, self.settings, max_position=self.checkpoint.max_position),
+            sampling=sampling_for(
+                benchmark,
+                self.settings,
+                max_position=self.checkpoint.max_position,
+                recommended=self.checkpoint.recommended,
+            ),
             system_prompt=self.settings.system_prompt,
             template_date=self.settings.template_date.isoformat(),
             samples_per_problem=benchmark.samples_per_problem,

@@ -213,7 +213,7 @@ def _page_score(part: BenchmarkSummary, *, date: str) -> PageScore | None:
         points=round(100 * part.score.mean, 2),
         date=date,
         notes=(
-            f"pass@1 over {part.samples_per_problem} samples per problem, temperature {sampling.temperature:g}, "
-            f"top-p {sampling.top_p:g}, {sampling.max_new_tokens} new tokens"
+            f"pass@1 over {part.samples_per_problem} samples per problem, {sampling.summary}, "
+            f"{sampling.max_new_tokens} new tokens"
         ),
     )

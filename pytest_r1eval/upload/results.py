@@ -121,6 +121,12 @@ def revision_of(header: RunHeader) -> str:
     return weights.removeprefix(_HUB_WEIGHTS) if weights.startswith(_HUB_WEIGHTS) else "main"
 
 
+_GENERATION = (
+    "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "max_new_tokens"
+)  # fmt: skip
+"""What LightEval's `GenerationParameters` call by the same names."""
+
+
 def _config_general(header: RunHeader, parts: Sequence[BenchmarkSummary]) -> dict[str, object]:
     question = next((part.fingerprint.question for part in parts if part.fingerprint.question is not None), None)
     sampling = None if question is None else question.sampling
@@ -140,9 +146,7 @@ def _config_general(header: RunHeader, parts: Sequence[BenchmarkSummary]) -> dic
             "max_model_length": None if sampling is None else sampling.max_model_length,
             "system_prompt": None if question is None else question.system_prompt,
             "generation_parameters": {
-                "temperature": None if sampling is None else sampling.temperature,
-                "top_p": None if sampling is None else sampling.top_p,
-                "max_new_tokens": None if sampling is None else sampling.max_new_tokens,
+                **{name: None if sampling is None else getattr(sampling, name) for name in _GENERATION},
                 "seed": header.seed,
             },
         },

@@ -12,20 +12,22 @@ import pytest
 from pytest_r1eval.config.baseline_choice import File, Named, OnHub, Previous, Published
 from pytest_r1eval.config.options import MARKS, NEWEST, OPTIONS, Option
 from pytest_r1eval.config.reading import is_asked
-from pytest_r1eval.config.settings import Settings, settings_from
-from pytest_r1eval.core.benchmarks import BUILT_IN
+from pytest_r1eval.config.settings import Settings, chosen_sampling, sampling_for, settings_from
+from pytest_r1eval.core.benchmarks import BUILT_IN, Sampling
 from pytest_r1eval.core.choices import (
     CodeGrader,
     Family,
     GateKind,
     InconclusivePolicy,
     LastLook,
+    SamplingSource,
     UploadLayout,
     UploadWhen,
 )
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.core.uploads import UploadWishes
+from pytest_r1eval.exams.catalog import SMOKE
 from pytest_r1eval.sandbox import Limits
 
 Read = Callable[..., Settings]
@@ -71,6 +73,11 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("subset", "1", "2", "3", (1, 2, 3)),
     ("temperature", "0", "0.5", "1", (0.0, 0.5, 1.0)),
     ("top-p", "0.1", "0.2", "1", (0.1, 0.2, 1.0)),
+    ("sampling", "model", "deepseek", "model", tuple(map(SamplingSource, ("model", "deepseek", "model")))),
+    ("top-k", "0", "20", "40", (0, 20, 40)),
+    ("min-p", "0", "0.05", "1", (0.0, 0.05, 1.0)),
+    ("repetition-penalty", "1", "1.05", "0.5", (1.0, 1.05, 0.5)),
+    ("presence-penalty", "-2", "0", "1.5", (-2.0, 0.0, 1.5)),
     ("max-new-tokens", "1", "2", "3", (1, 2, 3)),
     ("max-model-len", "1", "2", "3", (1, 2, 3)),
     ("system-prompt", "Be brief.", "Think.", "50 % off", ("Be brief.", "Think.", "50 % off")),
@@ -107,8 +114,13 @@ DEFAULTS: dict[str, object] = {
     "unsafe_code": False,
     "samples": {},
     "subset": None,
-    "temperature": 0.6,
-    "top_p": 0.95,
+    "sampling": SamplingSource.DEEPSEEK,
+    "temperature": None,
+    "top_p": None,
+    "top_k": None,
+    "min_p": None,
+    "repetition_penalty": None,
+    "presence_penalty": None,
     "max_new_tokens": None,
     "max_model_len": None,
     "system_prompt": None,
@@ -356,6 +368,11 @@ BAD_VALUES = [
         (("tp", "engines-per-gpu"), ("0", "-1", "1.5", "many"), "auto or a whole number, 1 or more"),
         (("seed",), ("-1", "0.5", "x", str(2**63)), "a whole number from 0 to 2**63 - 1"),
         (("temperature",), ("-0.1", "nan", "inf", "hot"), "a number, 0 or more"),
+        (("top-k",), ("-1", "1.5", "all"), "a whole number, 0 or more"),
+        (("min-p",), ("-0.1", "1.1", "nan"), "a number from 0 to 1"),
+        (("repetition-penalty",), ("0", "-1", "nan", "inf"), "a number above 0"),
+        (("presence-penalty",), ("-2.1", "3", "nan"), "a number from -2 to 2"),
+        (("sampling",), ("card",), "one of deepseek, model"),
         (("sigmas",), ("0", "-1", "nan", "inf", "x"), "a number above 0"),
         (("margin",), ("0", "-1", "nan", "inf", "x", "100.1", "1000", "5e-324"), "points above 0 and at most 100"),
         (("gpu-memory-utilization", "top-p"), ("0", "1.01", "nan", "80%"), "a number above 0 and at most 1"),
@@ -384,6 +401,7 @@ PARSED_BY_PYTEST = {
     "grader",
     "inconclusive",
     "max-samples",
+    "sampling",
     "two-sided",
     "unsafe-code",
 }
@@ -583,3 +601,26 @@ class TestReports:
     def test_another_suffix_is_refused(self, read: Read) -> None:
         """With those that are known."""
         assert "expected a file that ends in .html, .md, .json or .txt" in usage_error(read, "--r1-report", "a.pdf")
+
+
+class TestSampling:
+    """Which values a token is chosen with."""
+
+    RECOMMENDED = Sampling(temperature=0.7, top_p=0.8, top_k=20)
+
+    def test_without_an_option_it_is_deepseeks(self, read: Read) -> None:
+        """Published numbers of R1 models were drawn so."""
+        assert Sampling() == chosen_sampling(read(), recommended=None)
+
+    def test_an_option_goes_before_the_recommendation(self, read: Read) -> None:
+        """The others stay as the model recommends them, 0 and 1 included."""
+        found = read("--r1-sampling=model", "--r1-top-k=0", "--r1-temperature=0", "--r1-presence-penalty=1")
+        expected = Sampling(temperature=0.0, top_p=0.8, top_k=0, presence_penalty=1.0)
+        assert expected == chosen_sampling(found, recommended=self.RECOMMENDED)
+
+    def test_a_recommendation_leaves_lengths_alone(self, read: Read) -> None:
+        """How long a response may be is the benchmark's matter."""
+        found = sampling_for(SMOKE, read(), max_position=4096, recommended=self.RECOMMENDED)
+        expected = sampling_for(SMOKE, read(), max_position=4096)
+        assert (found.max_new_tokens, found.max_model_length) == (expected.max_new_tokens, expected.max_model_length)
+        assert found.top_k == 20

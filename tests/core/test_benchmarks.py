@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
@@ -16,8 +17,28 @@ EXAM = Exam(benchmark="sums", problems=(PROBLEM, replace(PROBLEM, id="p2")), dat
 
 def test_sampling_is_deepseeks() -> None:
     """Without an option a number can be compared with the paper's."""
-    expected = Sampling(temperature=0.6, top_p=0.95, max_new_tokens=32768, max_model_length=32768)
+    expected = Sampling(
+        temperature=0.6, top_p=0.95, top_k=0, min_p=0.0, repetition_penalty=1.0, presence_penalty=0.0,
+        max_new_tokens=32768, max_model_length=32768,
+    )  # fmt: skip
     assert expected == Sampling()
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, "temperature 0.6, top-p 0.95"),
+        ({"temperature": 0.0, "top_p": 1.0}, "temperature 0, top-p 1"),
+        ({"top_k": 20, "min_p": 0.05}, "temperature 0.6, top-p 0.95, top-k 20, min-p 0.05"),
+        (
+            {"repetition_penalty": 1.05, "presence_penalty": -0.5},
+            "temperature 0.6, top-p 0.95, repetition penalty 1.05, presence penalty -0.5",
+        ),
+    ],
+)
+def test_a_sampling_is_summarised_by_what_it_changes(changed: dict[str, Any], expected: str) -> None:
+    """Reports print temperature and top-p always, and the rest where it chooses another token."""
+    assert expected == replace(Sampling(), **changed).summary
 
 
 def test_samples_per_problem_are_the_fields() -> None:
@@ -85,6 +106,10 @@ def test_only_livecodebench_runs_code() -> None:
         ({"top_p": 0.0}, "top_p is 0.0; expected a number above 0 and at most 1"),
         ({"top_p": 1.1}, "top_p is 1.1; expected a number above 0 and at most 1"),
         ({"top_p": math.nan}, "top_p is nan; expected a number above 0 and at most 1"),
+        ({"top_k": -1}, "top_k is -1; expected a whole number of 0 or more"),
+        ({"min_p": 1.5}, "min_p is 1.5; expected a number from 0 to 1"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty is 0.0; expected a number above 0"),
+        ({"presence_penalty": 2.5}, "presence_penalty is 2.5; expected a number from -2 to 2"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0; expected a whole number of 1 or more"),
         ({"max_model_length": 0}, "max_model_length is 0; expected a whole number of 1 or more"),
     ],

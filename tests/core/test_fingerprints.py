@@ -75,7 +75,8 @@ def test_one_changed_field_is_one_difference(part: str, name: str, value: object
     """It is named by its part, and only a changed question forbids a comparison."""
     (difference,) = FINGERPRINT.differences(with_changed(part, name, value))
 
-    assert f"{part}.{name}" == difference.field
+    whole = f"{part}.{name}"
+    assert {"question.sampling": "question.sampling.temperature"}.get(whole, whole) == difference.field
     assert (part == "question") == difference.is_question
 
 
@@ -153,6 +154,15 @@ def test_question_alone_can_be_compared() -> None:
     expected = (Difference(field="question.system_prompt", ours="None", theirs="Be brief."),)
     assert expected == ours.differences(theirs)
     assert ours.differences(ours) == ()
+
+
+def test_samplings_differ_by_their_values() -> None:
+    """A difference names the value that changed, not all values of a sampling."""
+    ours = replace(FINGERPRINT.question, sampling=Sampling(top_k=20))
+
+    expected = (Difference(field="question.sampling.top_k", ours="20", theirs="0"),)
+    assert expected == ours.differences(FINGERPRINT.question)
+    assert expected[0].is_question
 
 
 def test_a_date_matters_where_a_prompt_shows_it() -> None:

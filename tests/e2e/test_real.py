@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -25,8 +25,10 @@ from pytest_r1eval.baselines.shelf import BaselineShelf
 from pytest_r1eval.checkpoints.inspect import Checkpoint, inspect_checkpoint
 from pytest_r1eval.config.baseline_choice import Named
 from pytest_r1eval.config.settings import Settings
+from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.records import Outcome, Sample
+from pytest_r1eval.engines.engine import Request
 from pytest_r1eval.engines.vllm import VllmEngine, VllmOptions
 from pytest_r1eval.exams.catalog import SMOKE
 from pytest_r1eval.judging.judge import Judge
@@ -227,16 +229,47 @@ async def judged_with(bench: Bench, run: Path, *, seed: int) -> Verdict:
     return result.judgement.verdict
 
 
+async def texts_of(bench: Bench, run: Path, sampling: Sampling) -> tuple[str, ...]:
+    """Draw ten answers to one problem of a run."""
+    with closing(RunReader.open(run)) as reader:
+        prompts = reader.prompts(SMOKE.name)
+    problem_id, prompt = max(prompts.items(), key=lambda item: len(item[1]))
+    requests = [
+        Request(
+            benchmark=SMOKE.name, problem_id=problem_id, index=number, prompt=prompt, seed=number, sampling=sampling,
+            max_new_tokens=64,
+        )
+        for number in range(N_SEEDS)
+    ]  # fmt: skip
+    drawn = await asyncio.gather(*map(bench.engine.generate, requests))
+    return tuple(generation.response.text for generation in drawn)
+
+
+async def check_sampling_reaches_the_engine(bench: Bench, run: Path) -> None:
+    """Top-k and min-p of 1 leave one token whatever the temperature; penalties change what is most likely."""
+    hot = Sampling(temperature=2.0, top_p=1.0)
+    greedy = {*await texts_of(bench, run, replace(hot, temperature=0.0))}
+    assert len(greedy) == 1
+    assert len({*await texts_of(bench, run, hot)}) > 1
+    for one_token in (replace(hot, top_k=1), replace(hot, min_p=1.0)):
+        assert greedy == {*await texts_of(bench, run, one_token)}
+    coldest = replace(hot, temperature=0.0)
+    for penalised in (replace(coldest, repetition_penalty=100.0), replace(coldest, presence_penalty=2.0)):
+        assert greedy != {*await texts_of(bench, run, penalised)}
+
+
 @pytest.mark.filterwarnings("ignore")  # what vLLM's import warns of
 @pytest.mark.parametrize(("model", "expected"), [(GOOD, Verdict.PASS), (REGRESSED, Verdict.FAIL_REGRESSED)])
 def test_ten_seeds_of_ten_give_the_right_verdict(
     pool: GradingPool, model: Path, expected: Verdict, tmp_path: Path
 ) -> None:
-    """The good checkpoint always passes and the regressed one always fails, whatever the seed."""
+    """The good checkpoint always passes and the regressed one always fails; the same engine samples as it is asked."""
 
     async def verdicts() -> list[Verdict]:
         async with loaded(model, tmp_path, pool=pool) as bench:
-            return [await judged_with(bench, tmp_path / str(seed), seed=seed) for seed in range(N_SEEDS)]
+            found = [await judged_with(bench, tmp_path / str(seed), seed=seed) for seed in range(N_SEEDS)]
+            await check_sampling_reaches_the_engine(bench, tmp_path / "0")
+            return found
 
     assert [expected] * N_SEEDS == asyncio.run(verdicts())
 
@@ -369,7 +402,7 @@ def test_weights_that_are_swapped_under_a_name(tmp_path: Path, plugin: str, n_sa
 @pytest.fixture(scope="module")
 def refused(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
     """Ask for two benchmarks that cannot be planned, of one engine."""
-    asked = ("-m", "smoke or aime", "--r1-max-new-tokens", "5000")
+    asked = ("-m", "smoke or aime", "--r1-max-new-tokens", "5000", "--r1-sampling", "model", "--r1-top-k", "20")
     command = [sys.executable, "-m", "pytest", f"--r1-model={GOOD}", "-p", "no:cacheprovider", *asked]
     return subprocess.run(
         command,
@@ -395,6 +428,13 @@ class TestRefusals:
             seconds.append(cpu_s_of_children() - start)
         assert "r1eval::smoke[shard 1/1]" in done.stdout
         assert min(seconds) < 2
+
+    def test_the_sampling_is_printed(self, refused: subprocess.CompletedProcess[str]) -> None:
+        """What the model recommends is read from its file, and an option goes before it."""
+        expected = (
+            "r1eval: sampling temperature 0.6, top-p 0.95, top-k 20 (generation_config.json, and options before it)"
+        )
+        assert expected in refused.stdout.splitlines()
 
     @pytest.mark.parametrize(("benchmark", "message"), [("smoke", "leaves"), ("aime24", "--r1-data")])
     def test_what_cannot_be_planned_is_one_line(

@@ -91,7 +91,9 @@ class TestAdded:
         asked = replace(question, sampling=replace(question.sampling, temperature=1.0), system_prompt="Think.")
         fingerprint = replace(run.measured.fingerprint, question=asked)
         other = MeasuredRun(folder="other", measured=replace(run.measured, seed=2, fingerprint=fingerprint))
-        with pytest.raises(RunError, match=r"question\.sampling: .*; question\.system_prompt: None and Think\."):
+        with pytest.raises(
+            RunError, match=r"question\.sampling\.temperature: .*; question\.system_prompt: None and Think\."
+        ):
             aggregate([run, other])
 
 

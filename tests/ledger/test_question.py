@@ -10,7 +10,7 @@ import pytest
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings
-from pytest_r1eval.core.choices import CodeGrader, GateKind, LastLook
+from pytest_r1eval.core.choices import CodeGrader, GateKind, LastLook, SamplingSource
 from pytest_r1eval.core.fingerprints import ModelIdentity
 from pytest_r1eval.exams.catalog import SMOKE, SMOKE_CODE
 from pytest_r1eval.ledger.question import asked_of
@@ -51,6 +51,10 @@ def test_what_changes_no_answer_is_the_same_question(settings: Settings, change:
     "change",
     [
         {"temperature": 0.0},
+        {"top_k": 20},
+        {"min_p": 0.05},
+        {"repetition_penalty": 1.1},
+        {"presence_penalty": 1.5},
         {"system_prompt": "Be brief."},
         {"template_date": dt.date(2026, 1, 1)},
         {"dtype": "float32"},
@@ -96,6 +100,8 @@ def test_a_benchmarks_planning_is_no_part_of_its_question(settings: Settings, ch
     [
         {"samples": {"smoke": SMOKE.samples_per_problem}},
         {"samples": {"aime24": 3}},
+        {"temperature": 0.6, "top_p": 0.95, "top_k": 0, "min_p": 0.0},
+        {"sampling": SamplingSource.MODEL},
         {"max_samples": LastLook.AUTO},
         {"engine_args": {"load_format": "auto", "hf_overrides": {}, "quantization": None}},
     ],

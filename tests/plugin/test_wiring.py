@@ -1,10 +1,22 @@
-"""From settings to the parts of a run: how its folder is named."""
+"""From settings to the parts of a run: how its folder is named, and what is read of its checkpoint."""
 
 from __future__ import annotations
 
 import datetime as dt
+import shutil
+from pathlib import Path
 
-from pytest_r1eval.plugin.wiring import run_name
+import pytest
+
+from pytest_r1eval.config.settings import Settings
+from pytest_r1eval.core.benchmarks import Sampling
+from pytest_r1eval.core.choices import SamplingSource
+from pytest_r1eval.errors import ModelError
+from pytest_r1eval.exams.catalog import SMOKE
+from pytest_r1eval.ledger.question import asked_of
+from pytest_r1eval.plugin.wiring import checkpoint_of, run_name
+
+GOOD = Path(__file__).parents[2] / "examples" / "r1eval" / "tiny-arithmetic"
 
 
 def test_names_of_runs_sort_by_time() -> None:
@@ -13,3 +25,37 @@ def test_names_of_runs_sort_by_time() -> None:
     names = [run_name(start + dt.timedelta(microseconds=step)) for step in range(0, 2_000_000, 997)]
     assert names == sorted(set(names))
     assert names[0] == "20260131-235958-0000"
+
+
+class TestRecommendedSampling:
+    """What `--r1-sampling model` does."""
+
+    @pytest.fixture
+    def settings(self, tmp_path: Path) -> Settings:
+        """Ask for the sampling of a checkpoint that recommends a top-k."""
+        folder = tmp_path / "org" / "m"
+        shutil.copytree(GOOD, folder)
+        (folder / "generation_config.json").write_text('{"temperature": 0.7, "top_p": 0.8, "top_k": 20}')
+        return Settings(model=str(folder), root=tmp_path, output_dir=tmp_path, sampling=SamplingSource.MODEL)
+
+    def test_the_models_values_are_another_question(self, settings: Settings) -> None:
+        """DeepSeek's recipe stays the default; the ledger tells the two apart by the values."""
+        ours, theirs = settings, Settings(model=settings.model, root=settings.root, output_dir=settings.root)
+        recommending, plain = checkpoint_of(ours), checkpoint_of(theirs)
+        assert recommending.recommended == Sampling(temperature=0.7, top_p=0.8, top_k=20)
+        assert plain.recommended is None
+        assert asked_of(SMOKE, ours, recommending).question != asked_of(SMOKE, theirs, plain).question
+
+    def test_values_that_are_written_out_are_the_same_question(self, settings: Settings) -> None:
+        """Where the values come from decides no answer, so it is no further chance."""
+        written = Settings(
+            model=settings.model, root=settings.root, output_dir=settings.root, temperature=0.7, top_p=0.8, top_k=20
+        )
+        expected = asked_of(SMOKE, settings, checkpoint_of(settings))
+        assert expected == asked_of(SMOKE, written, checkpoint_of(written))
+
+    def test_a_model_that_recommends_nothing_is_refused(self, settings: Settings) -> None:
+        """Before anything is planned or loaded."""
+        (Path(settings.model) / "generation_config.json").unlink()
+        with pytest.raises(ModelError, match=r"has no generation_config\.json"):
+            checkpoint_of(settings)

@@ -187,7 +187,7 @@ class TestRefusals:
         hotter = replace(plan, sampling=replace(plan.sampling, temperature=1.0))
         shutil.rmtree(slices[2])
         draw_slice(slices[2], Slice(number=3, total=3), header=header, plan=hotter)
-        self.refuse(slices, str(slices[2]), "the sampling of smoke is", "temperature=1.0", "temperature=0.6")
+        self.refuse(slices, str(slices[2]), "the temperature of smoke is 1.0, and 0.6 in")
 
     @pytest.mark.parametrize(
         ("change", "words"),

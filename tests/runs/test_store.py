@@ -255,7 +255,9 @@ class TestRoundTrip:
         exam = Exam(benchmark="custom", problems=problems, dataset="org/data@main")
         plan = replace(
             make_plan(exam, rounds=(4, 16, 64)),
-            sampling=Sampling(temperature=0.1 + 0.2, top_p=1.0, max_new_tokens=7, max_model_length=9),
+            sampling=Sampling(
+                temperature=0.1 + 0.2, top_p=1.0, top_k=20, min_p=0.01, max_new_tokens=7, max_model_length=9
+            ),
             system_prompt="Sei präzise.",
         )
         prompts = ((0, 2**31 - 1, 7), ())

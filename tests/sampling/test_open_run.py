@@ -77,8 +77,11 @@ def is_sequential(run: Path) -> bool:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": 0.5}, r"the sampling of smoke was Sampling\(temperature=0.6, .*"),
-        ({"max_new_tokens": 32}, r"the sampling of smoke was .*max_new_tokens=64, .*"),
+        ({"temperature": 0.5}, r"the temperature of smoke was 0\.6, and 0\.5 is asked for now"),
+        ({"top_k": 20}, "the top-k of smoke was 0, and 20 is asked for now"),
+        ({"min_p": 0.1}, r"the min-p of smoke was 0\.0, and 0\.1 is asked for now"),
+        ({"presence_penalty": 1.5}, r"the presence-penalty of smoke was 0\.0, and 1\.5 is asked for now"),
+        ({"max_new_tokens": 32}, "the max-new-tokens of smoke was 64, and 32 is asked for now"),
         ({"system_prompt": "Think."}, r"the system prompt of smoke was None, and Think\. is asked for now"),
         ({"template_date": dt.date(2026, 1, 1)}, "the template date of smoke was 2025-01-01, and 2026-01-01 is asked"),
         ({"grader": CodeGrader.STRICT}, "the grader of smoke was lighteval, and strict-mathematics 1 is asked for now"),

@@ -7,7 +7,8 @@ Decisions:
 - Prompts go in as the token ids that the plan stored, seeds with every request. A server that refuses ids gets
   text, which is decoded from the ids and must count as many tokens on the server's side; the identity says so.
 - A vLLM server fills what a request leaves out from the model's generation_config.json (top-k 20, say), where our
-  own engine does not. So the neutral values are sent, unless the server refuses to hear them; the identity says so.
+  own engine does not. So all values are sent, the neutral ones too. A server that refuses them is asked without, and
+  the identity says so; it is refused where the run asks for other values.
 - Responses are not streamed: parsing 32,768 events for each of a thousand responses would make a small model wait
   for Python. The price: a proxy in between must allow for silences as long as a response takes.
 - After any failure but "busy" the server has to show that it is still the same one before it is asked on, and one
@@ -30,13 +31,13 @@ from typing import Protocol, TypeVar
 
 import aiohttp
 
+from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.records import FinishReason, Response
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
 from pytest_r1eval.engines.pacing import Patience, Streak, Window
 from pytest_r1eval.engines.server.key import KEY_VARIABLES, ApiKey
 from pytest_r1eval.engines.server.wire import (
     FORMS,
-    NEUTRAL,
     Completion,
     Form,
     RefusalError,
@@ -44,6 +45,7 @@ from pytest_r1eval.engines.server.wire import (
     Served,
     SetbackError,
     completion_in,
+    extras_of,
     is_plausible,
     message_in,
     models_in,
@@ -99,6 +101,7 @@ class ServerOptions:
         max_model_length: Tokens of prompt and response together that the run needs.
         patience: How long the server is waited for.
         key: The API key.
+        needs_extras: Whether the run asks for more than OpenAI's protocol has words for.
     """
 
     url: str
@@ -106,6 +109,7 @@ class ServerOptions:
     max_model_length: int
     patience: Patience
     key: ApiKey
+    needs_extras: bool = False
 
 
 class ServerEngine:
@@ -391,10 +395,17 @@ class ServerEngine:
         """Find the first form of request that the server takes; one token each."""
         refusals = []
         for form in FORMS:
+            if self._options.needs_extras and not form.has_extras:
+                continue
             try:
                 return await self._probed(form)
             except RefusalError as refusal:
                 refusals.append(str(refusal))
+        if self._options.needs_extras:
+            raise EngineError(
+                f"the server at {self._options.url} refuses top_k, min_p or repetition_penalty, which the run asks for "
+                f"({refusals[0]}); expected a server that takes them (vLLM and SGLang do). Drop these options"
+            )
         raise EngineError(
             f"the server at {self._options.url} takes neither token ids nor text ({refusals[0]}; {refusals[-1]}); "
             "expected an OpenAI-compatible /v1/completions. Check what it serves"
@@ -404,7 +415,8 @@ class ServerEngine:
         if form.is_text and self._tokens is None:
             self._tokens = await asyncio.to_thread(self._load_tokens)
         prompt: object = _PROBE_TEXT if form.is_text else list(_PROBE_IDS)
-        body = {**self._common(form), "prompt": prompt, "max_tokens": 1, "temperature": 1.0, "top_p": 1.0, "seed": 0}
+        shape = self._common(form, Sampling())
+        body = {**shape, "prompt": prompt, "max_tokens": 1, "temperature": 1.0, "top_p": 1.0, "seed": 0}
         reply = await self._ask("POST", "/v1/completions", body=body, timeout_s=self._patience.timeout_s)
         counted = completion_in(reply.body).n_prompt_tokens
         if self._tokens is None or not form.is_text or counted is None:
@@ -419,21 +431,21 @@ class ServerEngine:
 
     # Values
 
-    def _common(self, form: Form) -> dict[str, object]:
+    def _common(self, form: Form, sampling: Sampling) -> dict[str, object]:
         if self._served is None:
             raise EngineError("the server engine is not started; start it before the first request")
         return {
             "model": self._served.name,
             "n": 1,
             "stream": False,
-            "presence_penalty": 0.0,
+            "presence_penalty": sampling.presence_penalty,
             "frequency_penalty": 0.0,
-            **(NEUTRAL if form.is_neutral else {}),
+            **(extras_of(sampling) if form.has_extras else {}),
         }
 
     def _body(self, request: Request) -> dict[str, object]:
         return {
-            **self._common(self._form),
+            **self._common(self._form, request.sampling),
             "prompt": self._text(request) if self._form.is_text else list(request.prompt),
             "max_tokens": request.max_new_tokens,
             "temperature": request.sampling.temperature,

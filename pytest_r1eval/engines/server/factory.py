@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 
-from pytest_r1eval.config.settings import Settings
+from pytest_r1eval.config.settings import Settings, chosen_sampling
+from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.engines.engine import Engine, EngineFactory, EngineParts
 from pytest_r1eval.engines.pacing import Patience, patience_from
 from pytest_r1eval.engines.server.key import ApiKey
+from pytest_r1eval.engines.server.wire import NEUTRAL, extras_of
 from pytest_r1eval.errors import EngineError
 
 
@@ -41,8 +43,14 @@ def _build(parts: EngineParts) -> Engine:
         max_model_length=parts.max_model_length,
         patience=patience_from(settings.engine_args, default=Patience(max_concurrent=n_concurrent)),
         key=ApiKey.from_environment(os.environ),
+        needs_extras=sampling_needs_extras(settings, recommended=checkpoint.recommended),
     )
     return ServerEngine(options, tokens=lambda: PromptTokenizer(model=checkpoint.model, revision=checkpoint.revision))
+
+
+def sampling_needs_extras(settings: Settings, *, recommended: Sampling | None) -> bool:
+    """Tell whether a run's sampling is more than OpenAI's protocol has words for."""
+    return extras_of(chosen_sampling(settings, recommended=recommended)) != NEUTRAL
 
 
 FACTORY = EngineFactory(build=_build, check=_check, answering_arguments=frozenset())

@@ -14,10 +14,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.errors import EngineError
 
-NEUTRAL: Mapping[str, float] = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
-"""Values that change nothing, as vLLM and SGLang name them."""
+
+def extras_of(sampling: Sampling) -> dict[str, float]:
+    """Return what OpenAI's protocol has no words for, as vLLM and SGLang name it; top-k -1 is all tokens there."""
+    return {
+        "top_k": sampling.top_k or -1,
+        "min_p": sampling.min_p,
+        "repetition_penalty": sampling.repetition_penalty,
+    }
+
+
+NEUTRAL: Mapping[str, float] = extras_of(Sampling())
+"""Values that change nothing."""
 
 _GIVEN_UP = "abort"
 """How vLLM ends what it was working on when it is told to stop; its successor can be asked again."""
@@ -46,17 +57,17 @@ class Form:
     """How requests are put to this server."""
 
     is_text: bool
-    is_neutral: bool
+    has_extras: bool
     server_adds_first: bool = False
 
     @property
     def notes(self) -> str:
         """What the fingerprint adds, because it may change answers."""
-        notes = ["prompts as text"] * self.is_text + ["its own top-k"] * (not self.is_neutral)
+        notes = ["prompts as text"] * self.is_text + ["its own top-k"] * (not self.has_extras)
         return f" ({', '.join(notes)})" if notes else ""
 
 
-FORMS = tuple(Form(is_text=is_text, is_neutral=is_neutral) for is_text in (False, True) for is_neutral in (True, False))
+FORMS = tuple(Form(is_text=is_text, has_extras=has_extras) for is_text in (False, True) for has_extras in (True, False))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -162,10 +162,17 @@ async def under_way(server: Misbehaving, n: int) -> None:
         await asyncio.sleep(0.01)
 
 
-def options_for(url: str, *, key: str | None = None, patience: Patience = HASTE) -> ServerOptions:
+def options_for(
+    url: str, *, key: str | None = None, patience: Patience = HASTE, needs_extras: bool = False
+) -> ServerOptions:
     """Ask a server for the model."""
     return ServerOptions(
-        url=url, names=(MODEL, "/models/model"), max_model_length=4096, patience=patience, key=ApiKey(key)
+        url=url,
+        names=(MODEL, "/models/model"),
+        max_model_length=4096,
+        patience=patience,
+        key=ApiKey(key),
+        needs_extras=needs_extras,
     )
 
 
@@ -338,6 +345,32 @@ class TestRequest:
             }
         ]
         assert (server.n_looks, server.n_probes) == (1, 1)
+
+    def test_a_sampling_goes_out_whole(self) -> None:
+        """What OpenAI's protocol has no words for is named as vLLM names it."""
+        server = Misbehaving()
+        sampling = Sampling(top_k=20, min_p=0.05, repetition_penalty=1.1, presence_penalty=1.5)
+
+        async def ask() -> None:
+            async with listening(server) as url, started(options_for(url, needs_extras=True)) as engine:
+                await engine.generate(replace(request_for(0), sampling=sampling))
+
+        asyncio.run(ask())
+        (body,) = server.completions
+        sent = {name: body[name] for name in ("top_k", "min_p", "repetition_penalty", "presence_penalty")}
+        assert sent == {"top_k": 20, "min_p": 0.05, "repetition_penalty": 1.1, "presence_penalty": 1.5}
+
+    def test_a_server_that_cannot_sample_so_is_refused(self) -> None:
+        """At the start, in one line: without them it would answer another question."""
+        server = Misbehaving(takes_neutral=False)
+
+        async def ask() -> None:
+            async with listening(server) as url, started(options_for(url, needs_extras=True)):
+                pass
+
+        with pytest.raises(EngineError, match=r"refuses top_k, min_p or repetition_penalty, .*Drop these options"):
+            asyncio.run(ask())
+        assert server.completions == []
 
     def test_a_response_that_fills_its_room_is_truncated(self) -> None:
         """The finish reason is kept."""

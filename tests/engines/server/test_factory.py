@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings
+from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.fingerprints import ModelIdentity
 from pytest_r1eval.engines.devices import WorkerDevices
 from pytest_r1eval.engines.engine import EngineParts, engine_named
+from pytest_r1eval.engines.server.factory import sampling_needs_extras
 from pytest_r1eval.errors import EngineError
 
 
@@ -42,3 +46,12 @@ def test_workers_divide_the_requests_in_flight(tmp_path: Path, n_workers: int, e
     )
 
     assert engine_named("server").build(parts).n_concurrent == expected
+
+
+@pytest.mark.parametrize("asked", [{}, {"presence_penalty": 1.0}, {"temperature": 1.0}])
+def test_it_needs_extras_where_openais_protocol_has_no_words(tmp_path: Path, asked: dict[str, Any]) -> None:
+    """A sampling within the protocol is put to any server."""
+    settings = Settings(model="org/m", root=tmp_path, output_dir=tmp_path, server_url="http://a", **asked)
+    assert not sampling_needs_extras(settings, recommended=None)
+    assert sampling_needs_extras(replace(settings, min_p=0.1), recommended=None)
+    assert sampling_needs_extras(settings, recommended=Sampling(top_k=40))
