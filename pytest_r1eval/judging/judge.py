@@ -15,7 +15,7 @@ from pathlib import Path
 from pytest_r1eval.baselines.reference import own_noise, reference_for
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline, references
 from pytest_r1eval.config.baseline_choice import Previous
-from pytest_r1eval.core.attempts import Attempts
+from pytest_r1eval.core.attempts import Attempt, Attempts
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.choices import CodeGrader, grades_programs
@@ -90,6 +90,7 @@ class Judge:
         is_holm: Whether fixed gates are judged as one family by Holm's procedure.
         earlier: By benchmark, what earlier attempts on these weights measured; a verdict rests on all samples.
         attempts: By benchmark, what a report shows of them.
+        repeated: By benchmark, an attempt that did not pass and has other samples under the same seed.
     """
 
     store: Store
@@ -100,6 +101,7 @@ class Judge:
     is_holm: bool = False
     earlier: Mapping[str, tuple[Measurement, ...]] = field(default_factory=dict)
     attempts: Mapping[str, Attempts] = field(default_factory=dict)
+    repeated: Mapping[str, Attempt] = field(default_factory=dict)
 
     @property
     def run(self) -> RunReader:
@@ -116,10 +118,25 @@ class Judge:
         results = tuple(self._with_grader(self._result(benchmark)) for benchmark in benchmarks)
         if self.is_holm and self.rule.family_size == 1:
             results = _as_family(results, rule=self.rule)
-        results = tuple(self._with_attempts(result) for result in results)
+        results = tuple(self._with_attempts(self._drawn_once(result)) for result in results)
         for result in results:
             self.store.write_verdict(result.benchmark, to_json(VERDICT, result))
         return results
+
+    def _drawn_once(self, result: GateResult) -> GateResult:
+        """Let no samples pass that share the seed of red ones: on a GPU they differ, and are one attempt."""
+        first, judgement = self.repeated.get(result.benchmark), result.judgement
+        if first is None or not judgement.passes:
+            return result
+        doubted = replace(
+            judgement,
+            verdict=Verdict.INCONCLUSIVE,
+            passes=False,
+            reason=f"These weights were drawn with the same seed in run {first.run}, and the verdict was "
+            f"{first.verdict}: samples under one seed are one attempt, and the first ones count.",
+            next_step="Draw another attempt, by --r1-fresh or with a new --r1-seed; it is judged on all samples.",
+        )
+        return replace(result, judgement=doubted)
 
     def _with_attempts(self, result: GateResult) -> GateResult:
         """Add which attempt it is."""

@@ -179,8 +179,9 @@ class Ledger:
         )
 
     def name_of(self, run: Path) -> str:
-        """Return what a run is called in the ledger."""
-        return str(run.relative_to(self.folder)) if run.is_relative_to(self.folder) else str(run)
+        """Return what a run is called in the ledger, by whatever path it was reached."""
+        folder, run = self.folder.resolve(), run.resolve()
+        return str(run.relative_to(folder)) if run.is_relative_to(folder) else str(run)
 
     def run_of(self, entry: Entry) -> Path:
         """Return the folder of an entry's run, which need not be there any more."""

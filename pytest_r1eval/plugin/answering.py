@@ -21,11 +21,12 @@ from pathlib import Path
 from pytest_r1eval.baselines.shelf import FoundBaseline
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings
-from pytest_r1eval.core.attempts import Asked, Attempts
+from pytest_r1eval.core.attempts import Asked, Attempt, Attempts
 from pytest_r1eval.core.baselines import MeasuredBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
-from pytest_r1eval.core.choices import Family
+from pytest_r1eval.core.choices import Family, InconclusivePolicy
 from pytest_r1eval.core.measurements import Measurement
+from pytest_r1eval.core.plans import Plan, Slice
 from pytest_r1eval.engines.engine import engine_named, recording_of
 from pytest_r1eval.errors import BaselineError, PlanError, StoreError
 from pytest_r1eval.judging.result import GateResult
@@ -35,6 +36,7 @@ from pytest_r1eval.plugin.wiring import anchor_of, rule_of, shelf_of
 from pytest_r1eval.runs.finished import changed_checkpoint, drawn
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.sampling.open_run import seed_of
+from pytest_r1eval.stats.verdicts import Verdict
 
 
 def keeps_ledger(settings: Settings) -> bool:
@@ -111,29 +113,49 @@ class Desk:
         return {name: asked_of(self.catalog[name], self.settings, self.checkpoint) for name in names}
 
     def inquire(self, names: Sequence[str], *, run: Path) -> dict[str, Inquiry]:
-        """Look each benchmark up; nothing where the user named a run to continue, or no ledger is kept."""
-        if self.settings.slice is not None or (self.settings.resume is not None and not self.settings.goes_on):
+        """
+        Look each benchmark up; nothing for a slice, where the user named a run to continue, or without a ledger.
+
+        Raises:
+            PlanError: If a slice would draw again what has its verdict.
+        """
+        if self.settings.resume is not None and not self.settings.goes_on:
             return {}
         asked = self.asked(names)
+        if self.settings.slice is not None:
+            self._refuse_judged_seed(asked, part=self.settings.slice)
+            return {}
         return {
             name: Inquiry(
                 benchmark=name,
                 asked=found.asked,
                 key=found.key,
-                known=self._known(found),
+                known=self._known(name, found),
                 is_fresh=self.settings.fresh,
             )
             for name, found in self._keys(asked, run=run, family=names).items()
         }
 
-    def _known(self, keyed: _Keyed) -> Known:
+    def _refuse_judged_seed(self, asked: Mapping[str, Asked], *, part: Slice) -> None:
+        """Refuse to draw slices under a seed that has its verdict: equal seeds are one attempt."""
+        seed = seed_of(self.settings, self.checkpoint)
+        for name, each in asked.items():
+            for entry in known(self.ledger, each.question, key="").attempts:
+                if entry.seed == seed:
+                    raise PlanError(
+                        f"--r1-slice {part}: {name} was drawn with the seed {seed} and judged in run "
+                        f"{self.ledger.run_of(entry)} ({entry.verdict}); for another attempt draw all slices with one "
+                        "new --r1-seed, and the merged run is judged on the samples of both"
+                    )
+
+    def _known(self, name: str, keyed: _Keyed) -> Known:
         """Read what is known; a run that is damaged, or of a checkpoint that changed, is not gone on with."""
         found = known(self.ledger, keyed.asked.question, key=keyed.key)
         if found.unfinished is None:
             return found
         with suppress(StoreError), closing(RunReader.open(self.ledger.run_of(found.unfinished))) as store:
             if changed_checkpoint(store) is None:
-                return found
+                return replace(found, is_invalid=found.is_invalid and not _lacks_samples(store, name))
         return replace(found, unfinished=None, is_invalid=False)
 
     def _keys(self, asked: Mapping[str, Asked], *, run: Path, family: Sequence[str]) -> dict[str, _Keyed]:
@@ -216,7 +238,8 @@ class Desk:
         mine = [entry for entry in self.ledger.entries(question) if entry.run == own]
         number = mine[-1].attempt if mine else len(others) + 1
         before = {entry: entry.measurement() for entry in others if entry.attempt < number}
-        if (plan := store.plan(name)) is not None:  # a subset is another exam
+        plan = store.plan(name)
+        if plan is not None:  # a subset is another exam
             before = {entry: one for entry, one in before.items() if one.fingerprint.question.exam == plan.exam}
         return Standing(
             entry=begun_entry(
@@ -228,7 +251,17 @@ class Desk:
                 earlier=tuple(self.ledger.attempt_of(entry) for entry in before),
             ),
             added=_countable([*before.values()], seed=seed, found=keyed.found),
+            repeated=None if plan is None else self._repeated(store, plan, before),
         )
+
+    def _repeated(self, store: RunReader, plan: Plan, before: Mapping[Entry, Measurement]) -> Attempt | None:
+        """Return the red attempt that other samples were drawn for under this run's seed; a copy holds the same."""
+        for entry, measurement in before.items():
+            if measurement.seed == plan.seed and not entry.passes:
+                own = drawn(store, plan, k=plan.samples_per_problem)
+                if own is None or own.counts != measurement.counts:
+                    return self.ledger.attempt_of(entry)
+        return None
 
     def tell(self, store: RunReader, results: Sequence[GateResult], standings: Mapping[str, Standing]) -> None:
         """Write verdicts into the ledger, with what was measured."""
@@ -253,9 +286,16 @@ class Desk:
             StoreError: If it cannot be read.
         """
         result = stored_result(answer)
+        if result.judgement.verdict is Verdict.INCONCLUSIVE and not self._lets_through(result):
+            result = replace(result, judgement=replace(result.judgement, passes=False))
         attempt = self.ledger.attempt_of(answer)
         said = result.attempts or Attempts(number=answer.attempt, ledger=self._ledger_name)
         return replace(result, benchmark=inquiry.benchmark, attempts=replace(said, stored=attempt))
+
+    def _lets_through(self, result: GateResult) -> bool:
+        """Whether this command, too, would let an INCONCLUSIVE through that passed when it was stored."""
+        is_recorded = result.recorded is not None and self.settings.save_baseline is not None
+        return is_recorded or self.settings.inconclusive is InconclusivePolicy.PASS
 
     @property
     def _ledger_name(self) -> str:
@@ -283,11 +323,20 @@ class _Keyed:
 
 
 def _countable(earlier: Sequence[Measurement], *, seed: int, found: FoundBaseline | None) -> tuple[Measurement, ...]:
-    """Return what may be added to a run: nothing drawn with its seed, and nothing that the baseline holds."""
+    """Return what may be added to a run: of each other seed the first draw, and nothing that the baseline holds."""
     baseline = None if found is None else found.baseline
     theirs = baseline.evidence if isinstance(baseline, MeasuredBaseline) else None
-    fit = [one for one in earlier if theirs is None or not one.evidence.overlaps(theirs)]
-    return () if seed in {one.seed for one in fit} else tuple(fit)
+    first: dict[int, Measurement] = {}
+    for one in earlier:
+        if one.seed != seed and (theirs is None or not one.evidence.overlaps(theirs)):
+            first.setdefault(one.seed, one)
+    return tuple(first.values())
+
+
+def _lacks_samples(store: RunReader, name: str) -> bool:
+    """Whether planned samples of a benchmark are missing beside others that are there."""
+    plan = store.plan(name)
+    return plan is not None and 0 < store.progress(name).n_stored < plan.n_samples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,12 +347,14 @@ class Standing:
     Attributes:
         entry: Its line in the ledger, before the verdict.
         attempts: Which attempt it is, for reports.
-        added: What earlier attempts measured, whose samples count too; none where they share its seed.
+        added: What earlier attempts measured, whose samples count too; none of one that shares its seed.
+        repeated: An earlier attempt that does not pass and has other samples under the same seed; None for no such.
     """
 
     entry: Entry
     attempts: Attempts
     added: tuple[Measurement, ...]
+    repeated: Attempt | None = None
 
 
 def attempt_seed(first: int, attempt: int) -> int:

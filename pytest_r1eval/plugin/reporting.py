@@ -166,6 +166,9 @@ class Reporting:
                 is_holm=self._settings.family is Family.HOLM,
                 earlier={name: standing.added for name, standing in standings.items()},
                 attempts={name: standing.attempts for name, standing in standings.items()},
+                repeated={
+                    name: standing.repeated for name, standing in standings.items() if standing.repeated is not None
+                },
             )
             results = judge.judge([self._catalog[name] for name in selection.drawn])
             desk.tell(RunReader(store), results, standings)

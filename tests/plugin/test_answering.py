@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval import evaluate
+from pytest_r1eval.commands.cli import main
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.ledger.book import LEDGER_NAME
 from pytest_r1eval.runs.reading import RunReader
@@ -113,6 +114,24 @@ class TestAskedAgain:
         again = judge(pytester, "again", "--r1-save-baseline", "local/new")
         again.stdout.fnmatch_lines([f"not recorded, *: r1eval baseline record {run} local/new"])
 
+    def test_what_let_inconclusive_through_once_decides_once(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A stored INCONCLUSIVE is green only for a command that lets it through itself."""
+        recorded("near", seed=6, weights="w4", solve_rate=0.73, n_samples=40)
+        asked = ("near", "--r1-margin", "5")
+        assert judge(pytester, *asked, "--r1-inconclusive", "pass").ret == 0
+        again = judge(pytester, *asked)
+        assert again.ret == 1
+        again.stdout.fnmatch_lines(["smoke: INCONCLUSIVE. *", "  ledger: stored: *"])
+        assert judge(pytester, *asked, "--r1-inconclusive", "pass").ret == 0
+        assert len(runs_of(pytester)) == 1
+
+    def test_what_was_recorded_once_is_compared_with_nothing(self, pytester: pytest.Pytester) -> None:
+        """A run that is green because it was recorded is red for a command that records nothing."""
+        alone = (*REPLAY, "--r1-model", "red")
+        saved = (*alone, "--r1-save-baseline", "local/new")
+        assert [pytester.runpytest_subprocess(*one).ret for one in (saved, alone, saved)] == [0, 1, 0]
+        assert len(runs_of(pytester)) == 1
+
     def test_only_what_has_no_verdict_is_drawn(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """Of two benchmarks the one that was judged before is answered, and both gates are reported."""
         recorded("both", seed=1, weights="w1", solve_rate=0.66, n_samples=40, benchmarks=("aime24", "smoke"))
@@ -205,6 +224,55 @@ class TestFresh:
         second.stdout.fnmatch_lines(["*samples: 480 of 480*", f"*judged on the {total} samples of all 2 attempts*"])
 
 
+class TestSameSeed:
+    """Samples that share a seed are one attempt, whichever folder holds them."""
+
+    def test_a_copy_of_an_attempt_is_judged_on_all_samples(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A lucky second attempt that is copied and judged alone does not turn the gate green."""
+        recorded("lucky", seed=3, weights="w1", solve_rate=0.68, n_samples=40)
+        judge(pytester, "red")
+        judge(pytester, "lucky", "--r1-fresh")
+        shutil.copytree(runs_of(pytester)[1], "copy")
+        copied = pytester.runpytest_subprocess("--r1-judge-only", "copy", "--r1-baseline", "local/base")
+        assert copied.ret == 1
+        copied.stdout.fnmatch_lines(["smoke: FAIL_REGRESSED. *", "*judged on the 960 samples of 2 attempts; *"])
+
+    def test_a_run_counts_once_by_whatever_path(self, pytester: pytest.Pytester) -> None:
+        """An output folder behind a link is the same folder, and its runs are the same runs."""
+        judge(pytester, "red")
+        (run,) = runs_of(pytester)
+        link = pytester.path / "link"
+        link.symlink_to(pytester.path / "data" / "evals")
+        for folder in (run, link / run.relative_to(link.resolve())):
+            again = pytester.runpytest_subprocess(
+                "--r1-judge-only", str(folder), "--r1-baseline", "local/base", "--r1-output-dir", str(link)
+            )
+            again.stdout.fnmatch_lines(["  ledger: attempt 1; no earlier verdict *"])
+        judge(pytester, "again", "--r1-fresh").stdout.fnmatch_lines(["*judged on the 960 samples of all 2 attempts*"])
+
+    def test_a_seed_that_failed_does_not_pass_when_drawn_again(
+        self, pytester: pytest.Pytester, recorded: Record
+    ) -> None:
+        """On a GPU equal seeds give other samples: slices under the seed of a red run are no second chance."""
+        recorded("rounded", seed=1, weights="w1", solve_rate=0.8, n_samples=40)
+        for number in (1, 2):
+            assert judge(pytester, "rounded", "--r1-slice", f"{number}/2").ret == 0
+        slices = runs_of(pytester)
+        judge(pytester, "red")
+        (red,) = set(runs_of(pytester)) - set(slices)
+        refused = judge(pytester, "rounded", "--r1-slice", "1/2")
+        assert refused.ret == pytest.ExitCode.USAGE_ERROR
+        refused.stderr.fnmatch_lines([f"*--r1-slice 1/2: *seed 1 * in run {red} (FAIL_REGRESSED)*--r1-seed*"])
+        merged = pytester.path / "data/evals/local/toy/merged"
+        assert main(["merge", *map(str, slices), "--out", str(merged)]) == 0
+        judged = pytester.runpytest_subprocess("--r1-judge-only", str(merged), "--r1-baseline", "local/base")
+        assert judged.ret == 1
+        judged.stdout.fnmatch_lines(
+            [f"smoke: INCONCLUSIVE. *same seed in run {red}, and the verdict was FAIL_REGRESSED*"]
+        )
+        assert judge(pytester, "again").ret == 1
+
+
 class TestAnotherRule:
     @pytest.mark.parametrize(
         "rule",
@@ -275,6 +343,17 @@ class TestUnfinished:
         assert second.ret == pytest.ExitCode.USAGE_ERROR
         second.stderr.fnmatch_lines([f"*is in use by process {process.pid} on *"])
 
+    def test_a_run_that_was_cut_short_is_not_dropped_for_a_further_attempt(
+        self, pytester: pytest.Pytester, recorded: Record
+    ) -> None:
+        """Samples that look bad cannot be left behind by --r1-timeout and --r1-fresh."""
+        recorded("holes", seed=1, weights="w1", solve_rate=0.66, n_samples=40, skip=frozenset({("p003", 5)}))
+        judge(pytester, "holes")
+        (run,) = runs_of(pytester)
+        again = judge(pytester, "red", "--r1-fresh")
+        again.stdout.fnmatch_lines([f"r1eval: run {run}", "r1eval: it goes on from what is stored", "smoke: FAIL_*"])
+        assert runs_of(pytester) == [run]
+
     def test_it_is_gone_on_with_before_a_further_attempt(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """An attempt that was interrupted is not dropped for another."""
         recorded("part", seed=2, weights="w1", solve_rate=0.66, n_samples=40, skip=frozenset({("p000", 0)}))
@@ -306,8 +385,6 @@ class TestWhatAsksNothing:
 
     def test_slices_are_judged_where_they_are_merged(self, pytester: pytest.Pytester) -> None:
         """A slice asks nothing; the merged run is in the ledger, and a whole run of the weights is then answered."""
-        from pytest_r1eval.commands.cli import main  # noqa: PLC0415 - of this test alone
-
         for number in (1, 2):
             assert judge(pytester, "red", "--r1-slice", f"{number}/2").ret == 0
         assert (
