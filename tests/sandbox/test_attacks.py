@@ -18,7 +18,7 @@ from tests.sandbox.hosts import EXPECTED, WAYS, Host, Way, comes_true_within, ho
 MIB = 1 << 20
 
 PREAMBLE = """
-import ctypes, fcntl, json, os, resource, signal, socket, struct, sys, threading, time
+import ctypes, fcntl, json, mmap, os, resource, signal, socket, struct, sys, threading, time
 libc = ctypes.CDLL(None, use_errno=True)
 N = json.loads(P["numbers"])
 SERVER = os.getppid()
@@ -213,6 +213,12 @@ KERNEL = {
     "semaphores that stay": "call('semget', 0, 1, 0o1600)",
     "a memory file": "os.memfd_create('bomb')",
     "a secret memory file": "call('memfd_secret', 0)",
+    "pages that a pipe keeps": "call('vmsplice', os.pipe()[1], struct.pack('PN', id(libc), 16), 1, 0)",
+    "pages that two pipes keep": "call('tee', os.pipe()[0], os.pipe()[1], 16, 2)",
+    "a file's pages that a pipe keeps": "call('splice', 0, None, os.pipe()[1], None, 16, 2)",
+    "pages that one page keeps": "mmap.mmap(-1, 1 << 20)",
+    "huge pages": "nothing_in(not libc.prctl(42, 0, 0, 0, 0)); checked(libc.prctl(41, 0, 0, 0, 0))",
+    "rules that no limit counts": "call('landlock_create_ruleset', struct.pack('QQ', 0, 3), 16, 0)",
     "another personality": "checked(libc.personality(0x0040000))",
     "the clock": "time.clock_settime(time.CLOCK_REALTIME, 0)",
     "the kernel's log": "call('syslog', 3, ctypes.create_string_buffer(100), 100)",
@@ -265,7 +271,7 @@ class TestBombs:
         [
             "x = bytearray(10**10)",
             "x = []\nwhile True: x.append(bytearray(10**7))",
-            "import mmap\nx = []\nwhile True: x.append(mmap.mmap(-1, 1 << 28))",
+            "import mmap\nx = []\nwhile True: x.append(mmap.mmap(-1, 1 << 28, flags=mmap.MAP_PRIVATE))",
         ],
     )
     def test_memory(self, host: Host, source: str) -> None:

@@ -66,9 +66,13 @@ _FCNTL_DENIED = (8, 10, 15, 1024, 1026)
 F_SETLEASE, F_NOTIFY: hold up the writer of a file that a program may only read; news of a folder."""
 _IOCTL_DENIED = (0x5412, 0x541C)
 """TIOCSTI and TIOCLINUX, which type into a terminal."""
-_PRCTL_DENIED = (1, 4, 0x59616D61)
+_PRCTL_DENIED = (1, 4, 41, 0x59616D61)
 """PR_SET_PDEATHSIG, to outlive the fork server; PR_SET_DUMPABLE, to be traced, or to have the machine's crash handler
-write out all its memory, which RLIMIT_CORE does not forbid; PR_SET_PTRACER."""
+write out all its memory, which RLIMIT_CORE does not forbid; PR_SET_THP_DISABLE, to have huge pages after all;
+PR_SET_PTRACER."""
+_MAP_TYPE_AND_ANONYMOUS = 0x2F
+_MAP_SHARED_ANONYMOUS = 0x21
+"""A mapping of it keeps all its pages while one of them is mapped, and the limit counts that one alone."""
 
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_SECCOMP = 22
@@ -161,6 +165,13 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     # memory and messages that outlive a process or belong to none
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
+    # memory that no limit of the program's counts: pages that a pipe keeps, rules of a set that is never put on
+    "splice": (275, 76),
+    "tee": (276, 77),
+    "vmsplice": (278, 75),
+    "landlock_create_ruleset": (444, 444),
+    "landlock_add_rule": (445, 445),
+    "landlock_restrict_self": (446, 446),
     "shmget": (29, 194),
     "shmat": (30, 196),
     "shmctl": (31, 195),
@@ -277,6 +288,7 @@ GUARDED: dict[str, tuple[int | None, int | None]] = {
     "setsockopt": (54, 208),
     "fcntl": (72, 25),
     "ioctl": (16, 29),
+    "mmap": (9, 222),
     "prctl": (157, 167),
     "open": (2, None),
     "openat": (257, 56),
@@ -364,6 +376,12 @@ def _rules() -> dict[str, list[_Instruction]]:
             *_deny_if_equal(_IOCTL_DENIED),
             _Instruction(_AND, _IOCTL_TYPE),
             *_deny_if_equal(_IOCTL_OF_NETWORKS),
+            _finish(_ALLOW),
+        ],
+        "mmap": [
+            _argument(3),
+            _Instruction(_AND, _MAP_TYPE_AND_ANONYMOUS),
+            *_deny_if_equal((_MAP_SHARED_ANONYMOUS,)),
             _finish(_ALLOW),
         ],
         "prctl": [_argument(0), *_deny_if_equal(_PRCTL_DENIED), _finish(_ALLOW)],
