@@ -23,8 +23,9 @@ def main(model: str, benchmarks: list[str]) -> int:
         print(f"{gate.result.benchmark}: {judgement.verdict.name}. {judgement.reason}")
         if judgement.estimate is not None:
             print(f"  pass@1 {100 * judgement.estimate.mean:.1f} +- {100 * judgement.estimate.standard_error:.1f}")
-        worst = min(gate.problems, key=lambda problem: problem.n_correct / problem.n_samples)
-        print(f"  hardest problem: {worst.id}, {worst.n_correct} of {worst.n_samples} correct")
+        if gate.problems:  # an INVALID gate may have none
+            worst = min(gate.problems, key=lambda problem: problem.n_correct / problem.n_samples)
+            print(f"  hardest problem: {worst.id}, {worst.n_correct} of {worst.n_samples} correct")
     print(f"  page: {report.run / 'report.html'}")
     return report.exit_code
 

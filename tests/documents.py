@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "baselines/README.md")
-DOCUMENTS = (*(ROOT / name for name in NAMES), *ROOT.glob("docs/**/*.md"))
+DOCUMENTS = (*(ROOT / name for name in NAMES), *sorted(ROOT.glob("docs/**/*.md")))
 REPOSITORY_URL = "https://github.com/your-org/pytest-r1eval/blob/main/"
 
 _BLOCK = re.compile(r"^(?P<indent> *)```(?P<language>\S*)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE)

@@ -1,0 +1,292 @@
+"""
+The documents' commands do what they are shown for: each page is followed in a folder of recorded checkpoints.
+
+`tests/test_docs.py` parses every command; here each is run, in the order of its page, on recorded runs. What needs a
+GPU, a network, a cluster, vLLM or LightEval is in `ELSEWHERE`, with what shows it instead.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_r1eval.exams.catalog import build_catalog
+from tests.documented_runs import REPO, prepare
+from tests.documents import ROOT, Block, Command, blocks, commands
+from tests.hub_client import Client, client
+from tests.hub_server import StandInHub
+from tests.requirements import TRANSFORMERS
+
+
+class Need(StrEnum):
+    """Why a command is not run here."""
+
+    NETWORK = "it fetches from a network"
+    GPU = "it needs GPUs"
+    CLUSTER = "it needs a cluster"
+    VLLM = "it starts vLLM, which takes a minute of processor time"
+    LIGHTEVAL = "it needs LightEval, which takes ten seconds of processor time"
+    LANE = "it is a lane of .ci/run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """
+    A command that is not run here.
+
+    Attributes:
+        need: Why.
+        shown_by: What runs the same; a test by its node id, or a file; None where it is parsed alone.
+    """
+
+    need: Need
+    shown_by: str | None
+
+
+_CLONE = "git clone https://github.com/your-org/pytest-r1eval"
+_SERVER = "python -m vllm.entrypoints.openai.api_server"
+_TRAINING = "tests/e2e/test_training.py::test_each_save_is_judged_and_the_fallen_one_stops_the_training"
+_SLURM = "tests/slurm/test_jobs.py::test_failing_gate_ends_as_the_exit_code_of_wait"
+ELSEWHERE: Mapping[str, Elsewhere] = {
+    _CLONE: Elsewhere(need=Need.NETWORK, shown_by=None),
+    "cd pytest-r1eval": Elsewhere(need=Need.NETWORK, shown_by=None),
+    "pip install pytest-r1eval[vllm]": Elsewhere(need=Need.NETWORK, shown_by="tests/wheel.py::check_extras"),
+    "pip install pytest-r1eval[cpu]": Elsewhere(need=Need.NETWORK, shown_by="tests/wheel.py::check_extras"),
+    "pip install pytest-r1eval[server]": Elsewhere(need=Need.NETWORK, shown_by=None),
+    "pip install pytest-r1eval[hub]": Elsewhere(need=Need.NETWORK, shown_by=None),
+    "pip uninstall -y torchvision torchaudio torchcodec": Elsewhere(need=Need.NETWORK, shown_by=None),
+    "make demo": Elsewhere(need=Need.LANE, shown_by=".ci/run"),
+    "make check": Elsewhere(need=Need.LANE, shown_by=".ci/run"),
+    "vllm serve deepseek-ai/DeepSeek-R1 --tensor-parallel-size 8 --pipeline-parallel-size 2": Elsewhere(
+        need=Need.GPU, shown_by=None
+    ),
+    f"{_SERVER} --model examples/r1eval/tiny-arithmetic --dtype bfloat16 --max-model-len 4096"
+    " --max-num-batched-tokens 4096 --no-enable-chunked-prefill": Elsewhere(
+        need=Need.VLLM, shown_by="tests/e2e/test_server.py::test_the_run_ends_with_its_verdict"
+    ),
+    "pytest --r1-model deepseek-ai/DeepSeek-R1 -m aime --r1-engine server --r1-server-url http://head:8000": Elsewhere(
+        need=Need.VLLM, shown_by="tests/e2e/test_server.py::test_the_run_ends_with_its_verdict"
+    ),
+    "python examples/evaluate_checkpoint.py": Elsewhere(need=Need.VLLM, shown_by=None),
+    "python examples/gate_training.py --out /tmp/fine-tuned": Elsewhere(need=Need.VLLM, shown_by=_TRAINING),
+    "python examples/gate_training.py --out /tmp/fine-tuned --regress": Elsewhere(need=Need.VLLM, shown_by=_TRAINING),
+    "r1eval slurm submit --model org/model --benchmarks aime24,math_500 --nodes 4 --time 8:00:00": Elsewhere(
+        need=Need.CLUSTER, shown_by=_SLURM
+    ),
+    "r1eval slurm wait data/evals/slurm/SUBMISSION": Elsewhere(need=Need.CLUSTER, shown_by=_SLURM),
+    "make slurm MODEL=org/model TASK=aime24,math_500 NODES=4": Elsewhere(need=Need.CLUSTER, shown_by=_SLURM),
+    "python -m pytest_r1eval.commands.run_benchmarks --model-id org/model --benchmarks aime24 math_500": Elsewhere(
+        need=Need.CLUSTER, shown_by="tests/slurm/test_scripts.py::test_options_are_translated"
+    ),
+    "pytest --r1-model org/model --r1-tasks my_tasks.py -m my_task": Elsewhere(
+        need=Need.LIGHTEVAL, shown_by="tests/e2e/test_real.py::test_own_benchmark_runs_beside_them"
+    ),
+    "pytest --r1-model org/model -m smoke --r1-engine my-engine": Elsewhere(
+        need=Need.LIGHTEVAL, shown_by="tests/engines/test_engine.py::test_a_stranger_adds_one_and_gets_a_verdict"
+    ),
+    "pytest --r1-model data/evals/org/model/RUN -m aime --r1-engine replay --r1-engine-arg regrade=true": Elsewhere(
+        need=Need.LIGHTEVAL,
+        shown_by="tests/exams/test_smoke_code.py::test_right_programs_pass_and_a_slow_one_turns_it_red",
+    ),
+}
+"""Each command of the documents that is not run here. A new command is run, or needs a row."""
+RED = {
+    "pytest --r1-model ./checkpoints/step-2000 -m aime -n 8": "There is no baseline yet.",
+    "pytest --r1-model org/good-model -m aime": "There is no baseline yet.",
+    "pytest --r1-judge-only data/evals/org/model/RUN --r1-grader strict": "graders differ on 58 of 96 responses",
+}
+"""Commands that are shown with exit code 1, and what they print then; every other one ends with 0."""
+FIRST = {
+    "r1eval baseline record RUN org/model",
+    "r1eval baseline record RUN org/model --other RUN2",
+    "r1eval baseline record RUN org/model --reason 8k context by design",
+}
+"""Commands that record a model's first baseline: only they find none of `org/model`."""
+
+
+def words_of(command: Command) -> str:
+    """Return a command as a shell has it, without quotes: its name in the tables."""
+    return " ".join(command.words)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Record once what the documents name."""
+    folder = tmp_path_factory.mktemp("documents")
+    prepare(folder)
+    return folder
+
+
+@pytest.fixture
+def here(prepared: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a copy of it, where the replay engine answers."""
+    shutil.copytree(prepared, pytester.path, dirs_exist_ok=True)
+    (pytester.path / "data-sets").mkdir()
+    monkeypatch.setenv("R1_ENGINE", "replay")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:cacheprovider")
+    return pytester.path
+
+
+@pytest.fixture(scope="module")
+def r1eval(served: StandInHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Start one process for all commands of `r1eval`, whose Hub is one of this machine."""
+    served.make_repo(REPO).is_private = True
+    with client(served.environment(tmp_path_factory.mktemp("home"))) as found:
+        yield found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shell:
+    """What a reader types into."""
+
+    pytester: pytest.Pytester
+    r1eval: Client
+
+    def run(self, command: Command) -> tuple[int, str]:
+        """Run a command of a page; return its exit code and what it printed."""
+        match command.words:
+            case ["pytest", *arguments]:
+                return self._pytest(*arguments)
+            case ["r1eval", *arguments]:
+                return self.r1eval.r1eval(self.pytester.path, *arguments)
+            case ["make", *arguments]:
+                return self._pytest(*recipe(*arguments))
+            case ["python", script, *arguments]:
+                result = self.pytester.runpython_c(SCRIPT.format(path=str(ROOT / script), arguments=arguments))
+                return int(result.ret), result.stdout.str() + result.stderr.str()
+        raise AssertionError(f"{words_of(command)}: no way to run it, and no row in ELSEWHERE")
+
+    def _pytest(self, *arguments: str) -> tuple[int, str]:
+        result = self.pytester.runpytest_subprocess(*arguments)
+        return int(result.ret), result.stdout.str() + result.stderr.str()
+
+
+SCRIPT = "import runpy, sys; sys.argv[1:] = {arguments!r}; runpy.run_path({path!r}, run_name='__main__')"
+
+
+def recipe(*arguments: str) -> list[str]:
+    """Return the arguments of the pytest line that a target of the Makefile consists of."""
+    (line,) = (line for line in printed_by_make(*arguments) if line.startswith(".venv/bin/pytest "))
+    return shlex.split(line)[1:]
+
+
+def printed_by_make(*arguments: str) -> list[str]:
+    """Return the lines that make would run."""
+    command = ["make", "-n", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def to_run() -> dict[Path, list[Command]]:
+    """Return the commands that run here, by page, in their order; one that two pages show runs on the first."""
+    first: dict[str, Command] = {}
+    for command in commands():
+        first.setdefault(words_of(command), command)
+    found: dict[Path, list[Command]] = {}
+    for name, command in first.items():
+        if name not in ELSEWHERE:
+            found.setdefault(command.path, []).append(command)
+    return found
+
+
+@pytest.mark.parametrize("page", to_run(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_can_be_followed(page: Path, here: Path, pytester: pytest.Pytester, r1eval: Client) -> None:
+    """Its commands, one after the other in one folder, end with exit code 0, or 1 where the page shows that."""
+    shell = Shell(pytester=pytester, r1eval=r1eval)
+    for command in to_run()[page]:
+        name = words_of(command)
+        baseline = here / "baselines" / "org" / "model.json"
+        usual = baseline.read_bytes()
+        if name in FIRST:
+            baseline.unlink()
+        code, printed = shell.run(command)
+        baseline.write_bytes(usual)
+        expected = {0, 1} if name == "r1eval doctor" else {1} if name in RED else {0}  # it judges this machine
+        assert code in expected, f"{name} ended with {code}, expected {expected}:\n{printed}"
+        assert RED.get(name, "") in printed
+
+
+class TestTable:
+    """What is not run here is known by name."""
+
+    def test_each_row_is_a_command(self) -> None:
+        """A row whose command is in no document any more goes."""
+        shown = {words_of(command) for command in commands()}
+        assert ELSEWHERE.keys() | RED.keys() | FIRST <= shown
+
+    @pytest.mark.parametrize("row", sorted({row.shown_by for row in ELSEWHERE.values() if row.shown_by}))
+    def test_what_shows_it_is_there(self, row: str) -> None:
+        """The file exists, and defines the test that the row names."""
+        file, _, name = row.partition("::")
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert f"def {name}(" in text if name else True
+
+    @pytest.mark.parametrize("name", [name for name, row in ELSEWHERE.items() if row.need is Need.LANE])
+    def test_a_lane_is_one(self, name: str) -> None:
+        """`.ci/run` runs the same command."""
+        assert re.search(rf"\b{name}\b", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
+
+    def test_jobs_are_submitted_by_make_as_by_hand(self) -> None:
+        """`make slurm` hands the model, the benchmarks and the nodes to `r1eval slurm submit`, and waits."""
+        (command,) = (command for command in commands("make") if "slurm" in command.words)
+        printed = "\n".join(printed_by_make(*command.words[1:]))
+        assert 'slurm submit --model "org/model" --benchmarks "aime24,math_500" --nodes 4 ' in printed
+        assert "r1eval slurm wait" in printed
+
+
+class TestPython:
+    """The blocks of Python run."""
+
+    @pytest.mark.parametrize(
+        "block", [block for block in blocks("python") if "pytest_r1eval.evaluate(" in block.text], ids=lambda b: b.name
+    )
+    def test_evaluate_gives_a_report(self, block: Block, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The run of the block is judged, and every value that the block reads is there."""
+        monkeypatch.chdir(prepared)
+        monkeypatch.setenv("R1_ENGINE", "replay")
+        held = executed(block)
+        assert held["report"].passes
+
+    @pytest.mark.parametrize(
+        "block", [block for block in blocks("python") if "trainer.add_callback(" in block.text], ids=lambda b: b.name
+    )
+    @TRANSFORMERS.mark
+    @pytest.mark.filterwarnings("default")  # torch's and transformers' own are not ours to repair
+    def test_a_trainer_takes_the_callback(
+        self, block: Block, tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The callback is made with these arguments, and is one of the trainer's."""
+        monkeypatch.chdir(prepared)
+        from tests.training.trainers import trainer_in  # noqa: PLC0415 - imports torch
+
+        trainer = trainer_in(tmp_path, max_steps=1)
+        held = executed(block, trainer=trainer)
+        assert any(isinstance(one, held["R1EvalCallback"]) for one in trainer.callback_handler.callbacks)
+
+    def test_the_hook_gives_a_benchmark(self, tmp_path: Path) -> None:
+        """The catalog takes what the hook of the benchmarks' page returns."""
+        (block,) = (block for block in blocks("python") if "def pytest_r1eval_benchmarks" in block.text)
+        found = executed(block)["pytest_r1eval_benchmarks"](None)
+        assert "gsm8k" in build_catalog(tasks=None, pyproject=tmp_path / "pyproject.toml", contributed=found)
+
+    def test_each_block_is_run(self) -> None:
+        """One block reads the real Hub; the tests of uploads load theirs by the same call."""
+        run = ("pytest_r1eval.evaluate(", "trainer.add_callback(", "def pytest_r1eval_benchmarks", "EngineFactory(")
+        left = [block.text for block in blocks("python") if not any(words in block.text for words in run)]
+        assert [text.splitlines()[0] for text in left] == ["from datasets import load_dataset"]
+
+
+def executed(block: Block, **given: object) -> dict[str, Any]:
+    """Run a block of Python; return its names."""
+    held: dict[str, Any] = dict(given)
+    exec(compile(ast.parse(block.text), block.name, "exec"), held)  # noqa: S102 - our own document
+    return held
