@@ -91,9 +91,10 @@ class Entry:
         Raises:
             StoreError: If the line holds nothing such.
         """
-        if self.measured is None:
+        file = None if self.measured is None else from_json(BASELINE_FILE, self.measured, name=LEDGER_NAME)
+        if file is None or not file.measured:
             raise StoreError(f"{LEDGER_NAME} holds no counts of the run {self.run}; expected what it measured")
-        return Measurement.of(from_json(BASELINE_FILE, self.measured, name=LEDGER_NAME).measured[0])
+        return Measurement.of(file.measured[0])
 
 
 _LINE = Kind(of=Entry, version=1)

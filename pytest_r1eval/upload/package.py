@@ -17,8 +17,9 @@ from pathlib import Path
 from pytest_r1eval.core import uploads
 from pytest_r1eval.core.benchmarks import BUILT_IN
 from pytest_r1eval.core.codec import Kind, from_json
+from pytest_r1eval.core.texts import escaped, quoted
 from pytest_r1eval.core.uploads import CardRow, RunKey, UploadWishes
-from pytest_r1eval.errors import UploadError
+from pytest_r1eval.errors import UploadError, in_one_line
 from pytest_r1eval.judging.summary import BenchmarkSummary, RunSummary, verdicts_digest
 from pytest_r1eval.reports.appearance import appearance_of
 from pytest_r1eval.runs.reading import RunReader
@@ -137,13 +138,13 @@ def _package(summary: RunSummary, files: RunFiles, wishes: UploadWishes) -> Pack
             f"{files.results} is of another run than {files.folder}; expected {files.model_name} of {files.date}. "
             f"Write it again: pytest --r1-judge-only {files.folder}"
         )
-    missing = [str(source) for source in packed.values() if not source.is_file()]
+    missing = [source for source in packed.values() if not source.is_file()]
     if missing:
         raise UploadError(
-            f"{missing[0]} is missing; expected the files of a judged run. "
+            f"{escaped(str(missing[0]))} is missing; expected the files of a judged run. "
             f"Write them again: pytest --r1-judge-only {files.folder}"
         )
-    if verdicts_digest(_verdicts(files.folder)) != summary.verdicts:
+    if _digest_of_verdicts(files.folder) != summary.verdicts:
         raise UploadError(
             f"{files.results} belongs to other verdicts than {VERDICTS_NAME}; expected both of one judging. "
             f"Write them again: pytest --r1-judge-only {files.folder}"
@@ -164,19 +165,31 @@ def _demand_own(sources: Iterable[Path], folder: Path) -> None:
     """Refuse a file that is not in the run's folder: a name with ``..``, or a link, in a folder from elsewhere."""
     home = folder.resolve()
     for source in sources:
-        if not source.resolve().is_relative_to(home):
+        try:
+            source.is_file()
+            place = source.resolve()
+        except (OSError, ValueError) as error:  # too long for a name, or with a NUL
             raise UploadError(
-                f"{source} leads out of {folder}, to {source.resolve()}; expected the run's own files. Nothing is "
+                f"{quoted(str(source))} is no name of a file ({error}); expected the run's own files. Nothing is "
                 f"uploaded; write them again: pytest --r1-judge-only {folder}"
+            ) from error
+        if not place.is_relative_to(home):
+            raise UploadError(
+                f"{escaped(str(source))} leads out of {folder}, to {escaped(str(place))}; expected the run's own "
+                f"files. Nothing is uploaded; write them again: pytest --r1-judge-only {folder}"
             )
 
 
-def _verdicts(folder: Path) -> object:
+def _digest_of_verdicts(folder: Path) -> str:
     try:
-        return json.loads((folder / VERDICTS_NAME).read_text(encoding="utf-8"))["gates"]
-    except (OSError, ValueError) as error:
+        content = json.loads((folder / VERDICTS_NAME).read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or "gates" not in content:
+            raise ValueError("it holds no gates")  # noqa: TRY301 - one refusal for whatever is wrong with it
+        return verdicts_digest(content["gates"])
+    except (OSError, ValueError, RecursionError) as error:
         raise UploadError(
-            f"{folder / VERDICTS_NAME} cannot be read ({error}); write it again: pytest --r1-judge-only {folder}"
+            f"{folder / VERDICTS_NAME} cannot be read ({in_one_line(error)}); write it again: pytest --r1-judge-only "
+            f"{folder}"
         ) from error
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from pytest_r1eval.baselines.shelf import FoundBaseline
 from pytest_r1eval.core.attempts import Asked
+from pytest_r1eval.core.baselines import BASELINE_FILE, BaselineFile
+from pytest_r1eval.core.codec import to_json
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.ledger.book import Event, Ledger, key_of, known
@@ -104,6 +106,14 @@ def test_a_line_of_brackets_is_passed_over(ledger: Ledger) -> None:
     with ledger.path.open("a") as file:
         file.write("[" * 100_000 + '"q"\n')
     assert ledger.entries("q") == (RED,)
+
+
+def test_a_line_without_counts_is_refused() -> None:
+    """A baseline file of no benchmark is no measurement."""
+    content = json.loads(to_json(BASELINE_FILE, BaselineFile(model="a/b", measured=(MEASURED,))))
+    entry = replace(RED, measured=json.dumps({**content, "measured": []}))
+    with pytest.raises(StoreError, match="holds no counts of the run a"):
+        entry.measurement()
 
 
 def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
