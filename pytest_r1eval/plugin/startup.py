@@ -20,7 +20,7 @@ from pytest_r1eval.config.options import MARKS
 from pytest_r1eval.config.reading import given
 from pytest_r1eval.config.settings import Settings, settings_from
 from pytest_r1eval.core.benchmarks import Benchmark, Grader
-from pytest_r1eval.core.choices import GateKind
+from pytest_r1eval.core.choices import CodeGrader, GateKind
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.engines.devices import this_machine
 from pytest_r1eval.engines.engine import engine_named
@@ -224,9 +224,9 @@ def _check_marks(config: pytest.Config, catalog: dict[str, Benchmark]) -> None:
 
 
 def _needs(settings: Settings) -> Needs:
-    """Return what a run needs on this machine: nothing for a stored run, the grader alone for an engine elsewhere."""
+    """Return what a run needs on this machine: of a stored run only LightEval's own grades need LightEval."""
     if settings.judge_only is not None:
-        return Needs(engine=False, grader=settings.regrades)
+        return Needs(engine=False, grader=settings.regrades and settings.grader is CodeGrader.LIGHTEVAL)
     engine = engine_named(settings.engine)
     return Needs(engine=not set(ENGINES).isdisjoint(engine.packages), grader=engine.grades_here(settings))
 
