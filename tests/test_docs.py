@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import re
 import sqlite3
 import sys
@@ -27,6 +28,7 @@ from pytest_r1eval.config.settings import settings_from
 from pytest_r1eval.engines.engine import EngineFactory, EngineParts
 from pytest_r1eval.evaluation.process import keywords
 from pytest_r1eval.exams.catalog import build_catalog
+from pytest_r1eval.reports.appearance import appearance_of
 from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.stats.verdicts import Verdict
 from tests.documents import (
@@ -247,6 +249,36 @@ class TestPastedOutputs:
         named = [(path, name) for path in DOCUMENTS for name in output_names(path)]
         assert len(named) == len(blocks("text"))
         assert {name for _, name in named} == {"demo", "power", "code_scoring"}
+
+    @pytest.mark.parametrize(
+        ("page", "quote"),
+        [
+            ("tutorial/cpu.md", "16 samples a problem catch a fall of 5.7 points with 80 % power"),
+            ("verdicts/pass.md", "The baseline holds the same weights"),
+        ],
+    )
+    def test_a_quoted_line_is_one_of_the_demo(self, page: str, quote: str) -> None:
+        """What a sentence quotes from a gate is in the demo's output."""
+        assert f'"{quote}"' in " ".join((ROOT / "docs" / page).read_text(encoding="utf-8").split())
+        assert quote in output(ROOT / "docs" / "tutorial" / "cpu.md", "demo")
+
+    def test_the_quoted_headline_is_a_reports(self) -> None:
+        """The page of reports quotes the headline of a gate that fell and is not healthy."""
+        page = (ROOT / "docs" / "how-to" / "reports.md").read_text(encoding="utf-8")
+        assert f'"No: aime24 {appearance_of(Verdict.FAIL_REGRESSED).finding} and is unhealthy."' in page
+
+    def test_falls_are_those_that_power_computes(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """The falls that a gate catches, in README's sentence and in the table of the decision's page."""
+        falls = {}
+        for name in ("aime24", "math500", "gpqa", "lcb"):
+            typer.main.get_command(application())(args=["power", "--benchmark", name, "--json"], standalone_mode=False)
+            falls[name] = f"{100 * json.loads(capsys.readouterr().out)['mde_80']:.1f}"
+        readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+        table = (ROOT / "docs" / "explanation" / "decision.md").read_text(encoding="utf-8")
+        shown = "{aime24} points on AIME, {math500} on MATH-500, {gpqa} on GPQA, {lcb} on LiveCodeBench."
+        assert shown.format(**falls) in readme
+        rows = re.findall(r"^\| (?:AIME|MATH|GPQA|Live).*\| ([\d.]+) \|$", table, re.MULTILINE)
+        assert rows == [*falls.values()]
 
     def test_power_prints_it(self, capsys: pytest.CaptureFixture[str]) -> None:
         """`r1eval power` prints the outlook, line by line."""

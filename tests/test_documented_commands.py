@@ -106,6 +106,16 @@ RED = {
     "pytest --r1-judge-only data/evals/org/model/RUN --r1-grader strict": "graders differ on 58 of 96 responses",
 }
 """Commands that are shown with exit code 1, and what they print then; every other one ends with 0."""
+QUOTED = {
+    "pytest --r1-judge-only data/evals/org/model/RUN --r1-grader strict": (
+        ROOT / "docs" / "explanation" / "graders.md",
+        (
+            "harness.grader: lighteval 0.13.0 in the baseline, strict-mathematics 1 here",
+            "graders differ on 37 of 2,000 responses: 31 are right by this one alone, 6 by lighteval 0.13.0 alone",
+        ),
+    ),
+}
+"""Commands whose output a page quotes in a sentence; numbers and versions are its own."""
 FIRST = {
     "r1eval baseline record RUN org/model",
     "r1eval baseline record RUN org/model --other RUN2",
@@ -213,6 +223,15 @@ def test_a_page_can_be_followed(page: Path, here: Path, pytester: pytest.Pyteste
         expected = {0, 1} if name == "r1eval doctor" else {1} if name in RED else {0}  # it judges this machine
         assert code in expected, f"{name} ended with {code}, expected {expected}:\n{printed}"
         assert RED.get(name, "") in printed
+        quoting, quotes = QUOTED.get(name, (page, ()))
+        for quote in quotes:
+            assert f'"{quote}"' in " ".join(quoting.read_text(encoding="utf-8").split())
+            assert without_numbers(quote) in without_numbers(printed)
+
+
+def without_numbers(text: str) -> str:
+    """Replace numbers and versions."""
+    return re.sub(r"\d+(?:[.,]\d+)*(?:\.test)?", "#", text)
 
 
 class TestTable:
