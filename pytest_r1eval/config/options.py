@@ -301,6 +301,15 @@ OPTIONS: tuple[Option, ...] = (
         help="a system message before every problem",
     ),
     Option(
+        name="chat-template-kwargs",
+        phase="draw",
+        parse=values.template_argument,
+        collect=dict,
+        is_json=True,
+        metavar="KEY=VALUE",
+        help="an argument of the chat template, its value JSON or text: enable_thinking=false, reasoning_effort=high",
+    ),
+    Option(
         name="template-date",
         phase="draw",
         parse=values.date,

@@ -9,6 +9,7 @@ options mean together is checked here.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -80,6 +81,7 @@ class Settings:
     max_new_tokens: int | None = None
     max_model_len: int | None = None
     system_prompt: str | None = None
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     template_date: dt.date = dt.date(2025, 1, 1)
     seed: int | None = None
     tasks: Path | None = None
@@ -116,6 +118,11 @@ class Settings:
     def gate(self) -> GateKind:
         """How samples are drawn: a further attempt is complete, because it is judged with earlier ones."""
         return GateKind.FIXED if self.fresh else self.asked_gate
+
+    @property
+    def template_arguments(self) -> str | None:
+        """The arguments of the chat template as JSON, their keys sorted; None for none."""
+        return json.dumps(self.chat_template_kwargs, sort_keys=True) if self.chat_template_kwargs else None
 
     @property
     def upload_wishes(self) -> UploadWishes | None:

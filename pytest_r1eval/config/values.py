@@ -38,6 +38,13 @@ _SANDBOX_LIMITS: Mapping[str, tuple[str, int | None]] = {
 """Keys of --r1-sandbox-limit: the field of `Limits`, and what one unit of a whole number is; None for seconds."""
 
 
+_NOT_THE_USERS = frozenset(
+    {"messages", "conversation", "add_generation_prompt", "continue_final_message", "tokenize", "strftime_now",
+     "return_dict", "return_tensors", "return_assistant_tokens_mask", "tokenizer_kwargs"}
+)  # fmt: skip
+"""What rendering a prompt sets itself, and what makes something else of it than text."""
+
+
 class PrivateTextError(ValueError):
     """A text that may hold a secret, and is not repeated; the message follows the option's name."""
 
@@ -201,6 +208,26 @@ def engine_argument(text: str) -> tuple[str, Any]:
         return key.strip().replace("-", "_"), json.loads(value)
     except ValueError:
         return key.strip().replace("-", "_"), value
+
+
+def template_argument(text: str) -> tuple[str, Any]:
+    """Read an argument of a chat template: JSON, else text."""
+    key, separator, value = text.partition("=")
+    key = key.strip()
+    if not separator or not key.isidentifier():
+        raise ValueError("KEY=VALUE with a name that a template can read, as in enable_thinking=false")
+    if key in _NOT_THE_USERS:
+        raise ValueError(f"an argument of the template's own; every prompt sets {key}")
+    if value.strip() in {"True", "False", "None"}:
+        raise ValueError(f"JSON: {json.dumps({'True': True, 'False': False, 'None': None}[value.strip()])}")
+    try:
+        return key, json.loads(value, parse_constant=_no_number)
+    except ValueError:
+        return key, value
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(text)
 
 
 def lineage_part(text: str) -> tuple[str, str | int]:

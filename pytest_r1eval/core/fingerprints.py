@@ -103,6 +103,7 @@ class Question:
         exam: The exam's digest.
         sampling: How responses are drawn.
         system_prompt: The system message, None for none.
+        chat_template_kwargs: The chat template's further arguments, a JSON object; they matter as the date does.
         template_date: The date that chat templates see, ``YYYY-MM-DD``; it matters where it changes a prompt.
         prompts: Digest of the token ids of all prompts, as `prompts_digest` makes it.
     """
@@ -110,6 +111,7 @@ class Question:
     exam: str
     sampling: Sampling
     system_prompt: str | None
+    chat_template_kwargs: str | None = field(default=None, compare=False)
     template_date: str = field(compare=False)
     prompts: str
 
@@ -117,7 +119,11 @@ class Question:
         """List the fields in which two questions differ; any one forbids a comparison."""
         found = _differences("question", asdict(self), asdict(other))
         has_other_prompts = self.prompts != other.prompts
-        return tuple(each for each in found if has_other_prompts or each.field != "question.template_date")
+        return tuple(each for each in found if has_other_prompts or each.field not in _SEEN_IN_PROMPTS)
+
+
+_SEEN_IN_PROMPTS = frozenset({"question.chat_template_kwargs", "question.template_date"})
+"""What matters as far as it changes the prompts, whose digest is compared."""
 
 
 def prompts_digest(prompts: Mapping[str, Sequence[int]]) -> str:
@@ -213,7 +219,7 @@ class Difference:
             "model.tokenizer",
             "model.chat_template",
             "question.system_prompt",
-            "question.template_date",
+            *_SEEN_IN_PROMPTS,
         }
 
     def __str__(self) -> str:

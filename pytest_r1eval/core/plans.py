@@ -101,6 +101,7 @@ class Plan:
         seed: The run's seed.
         sampling: How responses are drawn.
         system_prompt: The system message, None for none.
+        chat_template_kwargs: The chat template's further arguments, a JSON object; None for none.
         template_date: The date that chat templates see, ``YYYY-MM-DD``.
         prompts: Digest of the prompts' token ids.
         grader: Name and version of what runs programs; None where answers are graded by the task's metric.
@@ -120,6 +121,7 @@ class Plan:
     template_date: str
     prompts: str
     system_prompt: str | None = None
+    chat_template_kwargs: str | None = None
     grader: str | None = None
     subset: int | None = None
     n_exam: int | None = None
@@ -137,6 +139,7 @@ class Plan:
             exam=self.exam,
             sampling=self.sampling,
             system_prompt=self.system_prompt,
+            chat_template_kwargs=self.chat_template_kwargs,
             template_date=self.template_date,
             prompts=self.prompts,
         )

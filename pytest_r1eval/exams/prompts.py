@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +27,14 @@ class BuiltExam:
     prompts: tuple[tuple[int, ...], ...]
 
 
-def render_prompts(
-    exam: Exam, *, model: str, revision: str | None, system_prompt: str | None, template_date: dt.date
+def render_prompts(  # noqa: PLR0913 - the exam, and five things that make its prompts
+    exam: Exam,
+    *,
+    model: str,
+    revision: str | None,
+    system_prompt: str | None,
+    template_date: dt.date,
+    chat_template_kwargs: Mapping[str, Any],
 ) -> tuple[tuple[int, ...], ...]:
     """
     Render every problem with the model's chat template, as LightEval's prompt manager does.
@@ -41,6 +48,7 @@ def render_prompts(
         revision: The model's revision on the Hub.
         system_prompt: Put before the problem where given.
         template_date: The date that the template sees.
+        chat_template_kwargs: What else the template is given.
 
     Returns:
         Token ids, one tuple per problem.
@@ -50,9 +58,9 @@ def render_prompts(
     """
     from lighteval.tasks.prompt_manager import PromptManager
 
-    tokenizer = _tokenizer(model, revision=revision)
-    dated = _DatedTokenizer(tokenizer, template_date)
-    manager = PromptManager(use_chat_template=True, tokenizer=dated, system_prompt=system_prompt)
+    tokenizer = tokenizer_of(model, revision=revision)
+    given = _GivenTokenizer(tokenizer, template_date, chat_template_kwargs)
+    manager = PromptManager(use_chat_template=True, tokenizer=given, system_prompt=system_prompt)
     try:
         texts = [manager.prepare_prompt(as_doc(problem)) for problem in exam.problems]
     except Exception as error:  # a template is a program of the model's author and may raise anything
@@ -64,7 +72,17 @@ def render_prompts(
     return tuple(tuple(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
 
 
-def _tokenizer(model: str, *, revision: str | None) -> Any:  # noqa: ANN401 - transformers is untyped
+def tokenizer_of(model: str, *, revision: str | None) -> Any:  # noqa: ANN401 - transformers is untyped
+    """
+    Load a model's tokenizer.
+
+    Args:
+        model: A folder or a Hub id.
+        revision: The model's revision on the Hub.
+
+    Raises:
+        ModelError: If it cannot be loaded, or has no chat template.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -82,16 +100,19 @@ def _tokenizer(model: str, *, revision: str | None) -> Any:  # noqa: ANN401 - tr
     return tokenizer
 
 
-class _DatedTokenizer:
-    """A tokenizer whose chat template sees a given date, at midnight, whatever the clock says."""
+class _GivenTokenizer:
+    """A tokenizer whose chat template sees a given date, at midnight, whatever the clock says, and given arguments."""
 
-    def __init__(self, tokenizer: Any, date: dt.date) -> None:  # noqa: ANN401 - transformers is untyped
+    def __init__(self, tokenizer: Any, date: dt.date, arguments: Mapping[str, Any]) -> None:  # noqa: ANN401 - transformers is untyped
         self._tokenizer = tokenizer
         self._now = dt.datetime(date.year, date.month, date.day)  # noqa: DTZ001 - as naive as what it replaces
+        self._arguments = arguments
 
     def apply_chat_template(self, conversation: object, **options: object) -> object:
         """Render; a variable goes before the function of that name that transformers gives to templates."""
-        return self._tokenizer.apply_chat_template(conversation, strftime_now=self._now.strftime, **options)
+        return self._tokenizer.apply_chat_template(
+            conversation, strftime_now=self._now.strftime, **options, **self._arguments
+        )
 
 
 class PromptTokenizer:
@@ -108,7 +129,7 @@ class PromptTokenizer:
 
     def __init__(self, *, model: str, revision: str | None) -> None:
         self._model = model
-        self._tokenizer = _tokenizer(model, revision=revision)
+        self._tokenizer = tokenizer_of(model, revision=revision)
 
     @property
     def first_id(self) -> int | None:

@@ -77,6 +77,7 @@ def _drawn(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> 
             benchmark, settings, max_position=checkpoint.max_position, recommended=checkpoint.recommended
         ),
         "system_prompt": settings.system_prompt,
+        "chat_template_kwargs": settings.template_arguments,
         "template_date": settings.template_date.isoformat() if checkpoint.prints_date else None,
         "tasks": _file_digest(settings.tasks) if own_tasks and settings.tasks is not None else None,
         "data": None if settings.data is None else _folder_digest(settings.data),

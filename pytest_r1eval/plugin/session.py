@@ -156,6 +156,8 @@ class RunSession:
         sampling = chosen_sampling(self._settings, recommended=self._checkpoint.recommended)
         source = "" if self._checkpoint.recommended is None else " (generation_config.json, and options before it)"
         lines.append(f"r1eval: sampling {sampling.summary}{source}")
+        if (arguments := self._settings.template_arguments) is not None:
+            lines.append(f"r1eval: its chat template is given {arguments}")
         if self._checkpoint.prints_date:
             date = self._settings.template_date
             lines.append(f"r1eval: its chat template prints the date and sees {date} (--r1-template-date)")

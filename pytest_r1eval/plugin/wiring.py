@@ -33,6 +33,7 @@ from pytest_r1eval.engines.placement import Demand, Machine, Placement
 from pytest_r1eval.engines.placement import placement as placed
 from pytest_r1eval.errors import EngineError
 from pytest_r1eval.exams.code_test_cache import cache_folder
+from pytest_r1eval.exams.template_arguments import check_template_arguments
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.sampling.open_run import seed_of, slice_message
@@ -71,6 +72,22 @@ def _inspected(settings: Settings) -> Checkpoint:
     if found.folder is None or settings.sampling is not SamplingSource.MODEL:
         return found
     return replace(found, recommended=recommended_sampling(found.folder, model=found.name))
+
+
+def check_template(settings: Settings, checkpoint: Checkpoint) -> None:
+    """
+    Refuse an argument of the chat template that does nothing; only where one is given, as it takes seconds.
+
+    Raises:
+        ModelError: If there is one.
+    """
+    if settings.chat_template_kwargs and checkpoint.folder is not None:
+        check_template_arguments(
+            checkpoint.folder,
+            model=checkpoint.name,
+            arguments=settings.chat_template_kwargs,
+            system_prompt=settings.system_prompt,
+        )
 
 
 def placement_of(

@@ -248,6 +248,8 @@ def _asked(gate: GateReport) -> Iterator[str]:
         sampling = gate.plan.sampling
         at_most = "" if gate.result.sequential_plan is None else " at most"
         yield f"exam: {len(gate.plan.problem_ids)} problems of {gate.dataset}"
+        if gate.plan.chat_template_kwargs is not None:
+            yield f"chat template: given {gate.plan.chat_template_kwargs}"
         yield (
             f"drawn: {gate.plan.samples_per_problem} samples for each problem{at_most}, {sampling.summary}, "
             f"up to {sampling.max_new_tokens:,} tokens"

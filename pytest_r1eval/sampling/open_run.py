@@ -179,6 +179,8 @@ def _check_unchanged(
         ).parts
         found |= plan.sampling.parts
         wanted["template date"], found["template date"] = settings.template_date.isoformat(), plan.template_date
+        wanted["chat template's arguments"] = settings.template_arguments
+        found["chat template's arguments"] = plan.chat_template_kwargs
     if not is_replay:
         from pytest_r1eval.scoring.grading import METRIC, grader_name  # noqa: PLC0415 - imports the sandbox's limits
 

@@ -63,6 +63,7 @@ class Sitting:
         prompts: Token ids of each, in the exam's order.
         sampling: How responses are drawn.
         system_prompt: The system message, None for none.
+        chat_template_kwargs: Its chat template's further arguments, a JSON object; None for none.
         template_date: The date that its chat template saw, ``YYYY-MM-DD``.
         samples_per_problem: How many are drawn unless the user says otherwise.
         grader: Name and version of what grades; None where the task's metric does.
@@ -76,6 +77,7 @@ class Sitting:
     system_prompt: str | None
     template_date: str
     samples_per_problem: int
+    chat_template_kwargs: str | None = None
     grader: str | None = None
     metric: str | None = None
     sandbox: str | None = None
@@ -122,6 +124,7 @@ class TaskSource:
             revision=self.checkpoint.revision,
             system_prompt=self.settings.system_prompt,
             template_date=self.settings.template_date,
+            chat_template_kwargs=self.settings.chat_template_kwargs,
         )
         sandbox = None if confining is None else (await confining).words
         built = await asyncio.wrap_future(building)
@@ -136,6 +139,7 @@ class TaskSource:
             ),
             system_prompt=self.settings.system_prompt,
             template_date=self.settings.template_date.isoformat(),
+            chat_template_kwargs=self.settings.template_arguments,
             samples_per_problem=benchmark.samples_per_problem,
             grader=self.code.name_for(benchmark),
             metric=metric_name(),
@@ -183,6 +187,7 @@ class RecordedSource:
                 sampling=plan.sampling,
                 system_prompt=plan.system_prompt,
                 template_date=plan.template_date,
+                chat_template_kwargs=plan.chat_template_kwargs,
                 samples_per_problem=plan.samples_per_problem,
                 grader=plan.grader if self.regrading is None else grader,
                 metric=metric or _only([harness.grader for harness in store.harnesses]),
@@ -244,6 +249,7 @@ class Planner:
             exam=exam.digest,
             sampling=sitting.sampling,
             system_prompt=sitting.system_prompt,
+            chat_template_kwargs=sitting.chat_template_kwargs,
             template_date=sitting.template_date,
             prompts=prompts_digest({problem.id: ids for problem, ids in zip(exam.problems, prompts, strict=True)}),
         )
@@ -272,6 +278,7 @@ class Planner:
             seed=self.seed,
             sampling=sitting.sampling,
             system_prompt=sitting.system_prompt,
+            chat_template_kwargs=sitting.chat_template_kwargs,
             template_date=sitting.template_date,
             prompts=question.prompts,
             grader=sitting.grader,

@@ -33,7 +33,7 @@ import sys
 import tempfile
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Pipe
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -108,6 +108,7 @@ class ExamRequest:
     template_date: dt.date
     hub_access: Mapping[str, str]
     tests: Path | None = None
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
 Request = GradeRequest | ExamRequest | SandboxRequest | WallsRequest
@@ -194,7 +195,7 @@ class GradingPool:
         """
         return cast("Future[Confirmation]", self._ask(WallsRequest(id=next(self._ids))))
 
-    def build_exam(  # noqa: PLR0913 - the exam, and four things that make its prompts
+    def build_exam(  # noqa: PLR0913 - the exam, and five things that make its prompts
         self,
         benchmark: Benchmark,
         *,
@@ -203,6 +204,7 @@ class GradingPool:
         revision: str | None,
         system_prompt: str | None,
         template_date: dt.date,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> Future[BuiltExam]:
         """
         Build a benchmark's exam and one model's prompts for it, in a process that is used for nothing else.
@@ -214,6 +216,7 @@ class GradingPool:
             revision: The model's revision on the Hub.
             system_prompt: Put before each problem where given.
             template_date: The date that its chat template sees.
+            chat_template_kwargs: What else it is given; None for nothing.
 
         Returns:
             A future: call `result()`, or await it through `asyncio.wrap_future`. It raises `ExamError` for the task
@@ -229,6 +232,7 @@ class GradingPool:
             template_date=template_date,
             hub_access={name: value for name, value in self._environ.items() if _FOR_THE_HUB.fullmatch(name)},
             tests=None if self._code is None else self._code.tests,
+            chat_template_kwargs=chat_template_kwargs or {},
         )
         return cast("Future[BuiltExam]", self._ask(request))
 

@@ -293,6 +293,7 @@ def build_request(request: ExamRequest) -> BuiltExam:
         model=request.model,
         revision=request.revision,
         system_prompt=request.system_prompt,
+        chat_template_kwargs=request.chat_template_kwargs,
         template_date=request.template_date,
     )
     return BuiltExam(exam=exam, prompts=prompts)

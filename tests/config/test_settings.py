@@ -81,6 +81,7 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("max-new-tokens", "1", "2", "3", (1, 2, 3)),
     ("max-model-len", "1", "2", "3", (1, 2, 3)),
     ("system-prompt", "Be brief.", "Think.", "50 % off", ("Be brief.", "Think.", "50 % off")),
+    ("chat-template-kwargs", "a=1", "b=false", "c=x", ({"a": 1}, {"b": False}, {"c": "x"})),
     ("template-date", "2024-12-31", "2025-02-28", "2026-01-01", DATES),
     ("seed", "0", "1", str(2**63 - 1), (0, 1, 2**63 - 1)),
     ("grader", "strict", "lighteval", "strict", tuple(map(CodeGrader, ("strict", "lighteval", "strict")))),
@@ -124,6 +125,7 @@ DEFAULTS: dict[str, object] = {
     "max_new_tokens": None,
     "max_model_len": None,
     "system_prompt": None,
+    "chat_template_kwargs": {},
     "template_date": dt.date(2025, 1, 1),
     "seed": None,
     "revision": None,
@@ -299,6 +301,21 @@ class TestPrecedence:
         """Numbers, booleans and objects keep their types; dashes are underscores."""
         assert {key: value} == read("--r1-engine-arg", text).engine_args
 
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("enable_thinking=false", '{"enable_thinking": false}'),
+            ("reasoning_effort=high", '{"reasoning_effort": "high"}'),
+            ('reasoning_effort="high"', '{"reasoning_effort": "high"}'),
+            ("thinking_budget=512", '{"thinking_budget": 512}'),
+            ("x=NaN", '{"x": "NaN"}'),
+        ],
+    )
+    def test_template_arguments_are_stored_as_json(self, read: Read, text: str, expected: str) -> None:
+        """A shell takes quotation marks away, so a word is a text; what JSON cannot hold is one, too."""
+        assert expected == read("--r1-chat-template-kwargs", text).template_arguments
+        assert read().template_arguments is None
+
     def test_bare_resume_is_the_newest_run(self, read: Read) -> None:
         """`--r1-resume` needs no value."""
         expected = NEWEST
@@ -368,6 +385,10 @@ BAD_VALUES = [
         (("tp", "engines-per-gpu"), ("0", "-1", "1.5", "many"), "auto or a whole number, 1 or more"),
         (("seed",), ("-1", "0.5", "x", str(2**63)), "a whole number from 0 to 2**63 - 1"),
         (("temperature",), ("-0.1", "nan", "inf", "hot"), "a number, 0 or more"),
+        (("chat-template-kwargs",), ("enable-thinking=false", "x", "=1"),
+         "KEY=VALUE with a name that a template can read, as in enable_thinking=false"),
+        (("chat-template-kwargs",), ("tokenize=0",), "an argument of the template's own; every prompt sets tokenize"),
+        (("chat-template-kwargs",), ("enable_thinking=False",), "JSON: false"),
         (("top-k",), ("-1", "1.5", "all"), "a whole number, 0 or more"),
         (("min-p",), ("-0.1", "1.1", "nan"), "a number from 0 to 1"),
         (("repetition-penalty",), ("0", "-1", "nan", "inf"), "a number above 0"),

@@ -260,6 +260,7 @@ FINGERPRINTS = st.builds(
             max_model_length=POSITIVE,
         ),
         system_prompt=st.none() | st.text(),
+        chat_template_kwargs=st.none() | st.text(),
         template_date=st.text(),
         prompts=st.text(),
     ),

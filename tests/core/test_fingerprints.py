@@ -52,7 +52,7 @@ def with_changed(part: str, name: str, value: object) -> Fingerprint:
 
 def test_changes_below_cover_every_field() -> None:
     """A field that is added to a fingerprint is added to these tests."""
-    assert {field.name for field in fields(Question)} == {*QUESTION_CHANGES, "template_date"}
+    assert {field.name for field in fields(Question)} == {*QUESTION_CHANGES, "chat_template_kwargs", "template_date"}
     assert {field.name for field in fields(Harness)} == set(HARNESS_CHANGES)
     assert {field.name for field in fields(ModelIdentity)} == {*MODEL_CHANGES, *JUDGED}
 
@@ -174,6 +174,17 @@ def test_a_date_matters_where_a_prompt_shows_it() -> None:
     assert ours.differences(later) == ()
     found = ours.differences(replace(later, prompts="other"))
     assert [difference.field for difference in found] == ["question.template_date", "question.prompts"]
+
+
+def test_template_arguments_matter_as_the_date_does() -> None:
+    """A baseline of equal prompts is of the same question, however its template was made to write them."""
+    ours = FINGERPRINT.question
+    given = replace(ours, chat_template_kwargs='{"enable_thinking": false}')
+
+    assert ours.differences(given) == ()
+    found = ours.differences(replace(given, prompts="other"))
+    assert [difference.field for difference in found] == ["question.chat_template_kwargs", "question.prompts"]
+    assert found[0].changes_prompts
 
 
 def test_prompts_digest_covers_every_token_of_every_problem() -> None:

@@ -182,6 +182,7 @@ class TestPlan:
             {"sampling": Sampling(max_new_tokens=1)},
             {"sampling": Sampling(max_model_length=1)},
             {"system_prompt": ""},
+            {"chat_template_kwargs": '{"enable_thinking": false}'},
             {"template_date": "2026-01-01"},
             {"prompts": "q"},
             {"subset": 3},
@@ -193,7 +194,7 @@ class TestPlan:
         """Whatever is changed after the fact shows."""
         assert {field.name for field in fields(Plan)} == {
             "benchmark", "exam", "problem_ids", "rounds", "seed", "sampling", "system_prompt", "grader",
-            "template_date", "prompts", "subset", "n_exam",
+            "template_date", "prompts", "subset", "n_exam", "chat_template_kwargs",
         }  # fmt: skip
         assert PLAN.digest != replace(PLAN, **changed).digest  # type: ignore[arg-type]
 

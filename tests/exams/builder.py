@@ -28,6 +28,7 @@ class Builder:
         model: str | None = None,
         system_prompt: str | None = None,
         template_date: dt.date = DATE,
+        chat_template_kwargs: dict[str, Any] | None = None,
     ) -> BuiltExam:
         """Build an exam and its prompts."""
         return self._pool.build_exam(
@@ -37,6 +38,7 @@ class Builder:
             revision=None,
             system_prompt=system_prompt,
             template_date=template_date,
+            chat_template_kwargs=chat_template_kwargs,
         ).result(timeout=120)
 
     def exam(self, benchmark: Benchmark, *, data_dir: Path | None = None) -> Exam:

@@ -48,6 +48,19 @@ class TestPrompts:
         assert self.text(built[0].prompts[0]) == "2025-01-01 00:00:00.000000 01 Jan"
         assert self.text(other.prompts[0]) == "2026-11-30 00:00:00.000000 30 Nov"
 
+    def test_the_template_is_given_arguments(self, builder: Builder, tmp_path: Path) -> None:
+        """A switch of thinking reaches the template, and the system prompt and the date beside it."""
+        template = "{{ messages[-1].content }}{% if not enable_thinking|default(true) %}<think></think>{% endif %}"
+        write_tokenizer(tmp_path, chat_template=template)
+
+        plain, quiet = (
+            builder.build(toy("toy:pass"), model=str(tmp_path), chat_template_kwargs=given).prompts[1]
+            for given in (None, {"enable_thinking": False})
+        )
+
+        assert self.text(plain) == "What is 3 times 7?"
+        assert self.text(quiet) == "What is 3 times 7?<think></think>"
+
     def test_an_instruction_that_the_query_repeats_appears_once(self, builder: Builder) -> None:
         """GPQA's documents hold it twice; LightEval's prompt manager takes it out."""
         built = builder.build(BUILT_IN_BY_NAME["gpqa"], data_dir=DATA)

@@ -57,6 +57,7 @@ def test_what_changes_no_answer_is_the_same_question(settings: Settings, change:
         {"presence_penalty": 1.5},
         {"system_prompt": "Be brief."},
         {"template_date": dt.date(2026, 1, 1)},
+        {"chat_template_kwargs": {"enable_thinking": False}},
         {"dtype": "float32"},
         {"engine_args": {"quantization": "fp8"}},
         {"engine": "server"},

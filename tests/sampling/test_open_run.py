@@ -84,6 +84,10 @@ def is_sequential(run: Path) -> bool:
         ({"max_new_tokens": 32}, "the max-new-tokens of smoke was 64, and 32 is asked for now"),
         ({"system_prompt": "Think."}, r"the system prompt of smoke was None, and Think\. is asked for now"),
         ({"template_date": dt.date(2026, 1, 1)}, "the template date of smoke was 2025-01-01, and 2026-01-01 is asked"),
+        (
+            {"chat_template_kwargs": {"enable_thinking": False}},
+            'the chat template\'s arguments of smoke was None, and {"enable_thinking": false} is asked for now',
+        ),
         ({"grader": CodeGrader.STRICT}, "the grader of smoke was lighteval, and strict-mathematics 1 is asked for now"),
         ({"subset": 5}, "the subset of smoke was None, and 5 is asked for now"),
         ({"seed": 3}, "the seed was 2, and 3 is asked for now"),
