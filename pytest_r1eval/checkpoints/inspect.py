@@ -131,7 +131,7 @@ def _from_folder(folder: Path) -> Checkpoint:
         raise ModelError(
             f"{folder} has a config.json but no weights; expected {', '.join(WEIGHTS)} (was the save interrupted?)"
         )
-    check_weights(folder, weights)
+    check_weights(folder, weights, config=config)
     tokenizer, chat_template = _tokenizer_digest(folder), _chat_template(folder)
     digests = folder_digests(folder)
     return Checkpoint(

@@ -4,6 +4,7 @@ Whether the weights in a folder are whole, by names, sizes and safetensors heade
 An engine takes a minute to refuse half a checkpoint, in its own words, and does not
 refuse all of them: of an int8 checkpoint without an index, vLLM loads one shard of two.
 The index decides which files count; without one, the names ``-00001-of-00002`` do.
+A shard under the name of a whole model shows in its headers: layers that the config has are not there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pytest_r1eval.checkpoints.files import ADAPTER, files_of, header_bytes
@@ -24,19 +25,21 @@ MAX_POINTER_BYTES = 1024
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d+)-of-(?P<total>\d+)(?P<suffix>\.\w+)")
+_LAYER = re.compile(r"(?P<stack>(?:[^.]*[^.\d][^.]*\.)*)(?P<number>\d{1,6})\.")
 _COPY = "copy the whole checkpoint again, or save it again"
 
 
-def check_weights(folder: Path, weights: Sequence[Path]) -> None:
+def check_weights(folder: Path, weights: Sequence[Path], *, config: Mapping[str, object]) -> None:
     """
     Refuse a folder whose files are not whole.
 
     Args:
         folder: The checkpoint's folder.
         weights: Its weight files, at least one.
+        config: The content of its config.json.
 
     Raises:
-        ModelError: If a file is missing, empty, cut off or a pointer, or an adapter is beside the model.
+        ModelError: If a file or layer is missing, empty, cut off or a pointer, or an adapter is beside the model.
     """
     _refuse_pointers(folder)
     for path in weights:
@@ -47,8 +50,10 @@ def check_weights(folder: Path, weights: Sequence[Path]) -> None:
     index = _index(folder, loaded)
     if index is None:
         _check_shards(folder, [path.name for path in loaded])
+        tensors = frozenset[str]().union(*headers.values())
     else:
-        _check_index(folder, index, headers=headers)
+        tensors = _check_index(folder, index, headers=headers)
+    _check_layers(folder, tensors, config=config)
 
 
 def refuse_adapter_beside(folder: Path, *, name: str) -> None:
@@ -115,8 +120,8 @@ def _index(folder: Path, loaded: Sequence[Path]) -> Path | None:
     return indexes[-1] if indexes else None
 
 
-def _check_index(folder: Path, index: Path, *, headers: Mapping[str, frozenset[str]]) -> None:
-    """Find every file and every tensor that the index names."""
+def _check_index(folder: Path, index: Path, *, headers: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """Find every file and every tensor that the index names, and return the tensors."""
     files = _weight_map(index)
     named = sorted(set(files.values()))
     missing = [name for name in named if not (folder / name).is_file()]
@@ -131,14 +136,18 @@ def _check_index(folder: Path, index: Path, *, headers: Mapping[str, frozenset[s
                 f"{folder / name} lacks the tensor {tensor}, which {index.name} says is in it; expected shards and "
                 f"index of one save: {_COPY}"
             )
+    return frozenset(files)
 
 
 def _weight_map(index: Path) -> Mapping[str, str]:
     try:
         found = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        return {str(tensor): str(name) for tensor, name in found.items()}
+        files = {str(tensor): str(name) for tensor, name in found.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{index} has no weight_map; expected the file of each tensor: {_COPY}") from error
+    if not files:
+        raise ModelError(f"{index} names no tensor; expected the file of each: {_COPY}")
+    return files
 
 
 def _check_shards(folder: Path, names: Sequence[str]) -> None:
@@ -156,3 +165,35 @@ def _check_shards(folder: Path, names: Sequence[str]) -> None:
                 f"{folder} lacks {stem}-{number}-of-{total}{suffix}: it holds {len(numbers)} of {int(total)} shards; "
                 f"{_COPY}"
             )
+
+
+def _check_layers(folder: Path, tensors: Iterable[str], *, config: Mapping[str, object]) -> None:
+    """
+    Find a tensor of every layer that the config counts, where tensors are named by layers.
+
+    A model may have several stacks of layers, as for images; one of them must have as many as the config says. A
+    config that describes each block by itself (``block_configs``) may leave blocks empty.
+    """
+    text = config.get("text_config")
+    levels = [config, text if isinstance(text, Mapping) else {}]
+    counts = [count for level in levels if isinstance(count := level.get("num_hidden_layers"), int)]
+    if not counts or any("block_configs" in level for level in levels):
+        return
+    n_layers, stacks = counts[0], dict[str, set[int]]()
+    for stack, number in filter(None, map(_layer, tensors)):
+        stacks.setdefault(stack, set()).add(number)
+    if not stacks:
+        return
+    held = max(({number for number in stack if number < n_layers} for stack in stacks.values()), key=len)
+    if len(held) < n_layers:
+        first = next(number for number in range(n_layers) if number not in held)
+        raise ModelError(
+            f"{folder} lacks {n_layers - len(held)} of the {n_layers} layers that config.json counts, the first of them "
+            f"layer {first}; {_COPY}"
+        )
+
+
+def _layer(tensor: str) -> tuple[str, int] | None:
+    """Return the stack of layers that a tensor belongs to, by its name up to the first number, and that number."""
+    match = _LAYER.match(tensor)
+    return None if match is None else (match["stack"], int(match["number"]))

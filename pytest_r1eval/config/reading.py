@@ -58,8 +58,13 @@ def is_named(arguments: Iterable[str], environment: Mapping[str, str]) -> bool:
 
 
 def given(config: pytest.Config, *phases: Phase) -> tuple[Option, ...]:
-    """Return which options of some phases the command line itself has, as flags."""
-    return tuple(option for option in OPTIONS if option.phase in phases and config.getoption(option.dest) is not None)
+    """Return which options of some phases the command line itself has, as flags or as ``-o`` with the ini key."""
+    overridden = {text.partition("=")[0].strip() for text in config.getoption("override_ini") or ()}
+    return tuple(
+        option
+        for option in OPTIONS
+        if option.phase in phases and (config.getoption(option.dest) is not None or option.dest in overridden)
+    )
 
 
 def root_of(config: pytest.Config) -> Path:

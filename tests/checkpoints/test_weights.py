@@ -102,6 +102,62 @@ class TestWhole:
         accept(SHIPPED)
 
 
+def layers(*numbers: int, stack: str = "model.layers") -> list[str]:
+    """Name a tensor of each layer, and one of none."""
+    return ["embed.weight", *(f"{stack}.{number}.mlp.weight" for number in numbers)]
+
+
+def only(folder: Path, tensors: list[str], **config: object) -> None:
+    """Leave one file under the name of a whole model, and a config."""
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    write_shard(folder / "model.safetensors", tensors)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+class TestLayers:
+    """A shard under the name of a whole model lacks layers that the config counts; vLLM loads an int8 one."""
+
+    @pytest.mark.parametrize("held", [(0, 1), (2, 3), (0, 1, 3)])
+    @pytest.mark.parametrize("is_nested", [False, True])
+    def test_layers_that_are_not_there(self, folder: Path, held: tuple[int, ...], *, is_nested: bool) -> None:
+        """The first that lacks is named; the config of a model of several parts counts in its text part."""
+        count = {"num_hidden_layers": 4}
+        only(folder, layers(*held), **({"text_config": count} if is_nested else count))
+
+        first = min({0, 1, 2, 3} - set(held))
+        expected = f"{folder} lacks {4 - len(held)} of the 4 layers that config.json counts, the first of them layer "
+        assert refusal(folder).startswith(f"{expected}{first}; copy the whole checkpoint")
+
+    def test_an_index_of_one_shard(self, folder: Path) -> None:
+        """What the index leaves out is not loaded, whatever other files hold."""
+        only(folder, layers(0, 1), num_hidden_layers=4)
+        write_shard(folder / "other.safetensors", layers(2, 3))
+        write_index(folder, **dict.fromkeys(layers(0, 1), "model"))
+
+        assert "lacks 2 of the 4 layers" in refusal(folder)
+
+    @pytest.mark.parametrize(
+        "tensors",
+        [
+            layers(0, 1, 2, 3),
+            layers(0, 1, 2, 3, 4),
+            [*layers(0, 1, stack="visual.blocks"), *layers(0, 1, 2, 3, stack="language_model.model.layers")],
+            [f"layers.{number}.experts.0.weight" for number in range(4)],
+            ["weight"],
+        ],
+    )
+    def test_whole_stacks(self, folder: Path, tensors: list[str]) -> None:
+        """A layer that predicts further tokens, a second stack for images, and names without layers are no gap."""
+        only(folder, tensors, num_hidden_layers=4)
+        accept(folder)
+
+    def test_blocks_that_a_config_leaves_empty(self, folder: Path) -> None:
+        """A searched architecture describes each block, and some hold nothing."""
+        only(folder, layers(0, 3), num_hidden_layers=4, block_configs=[{}, {}, {}, {}])
+        accept(folder)
+
+
 class TestHalf:
     """Each gap is named."""
 
@@ -147,6 +203,12 @@ class TestHalf:
         (folder / INDEX).write_text(content)
 
         assert refusal(folder).startswith(f"{folder / INDEX} has no weight_map; ")
+
+    def test_index_without_a_tensor(self, folder: Path) -> None:
+        """It would hide every file from an engine."""
+        write_index(folder)
+
+        assert refusal(folder).startswith(f"{folder / INDEX} names no tensor; ")
 
     @pytest.mark.parametrize("name", ["model-00001-of-00002.safetensors", "tokenizer.json"])
     def test_git_lfs_pointer(self, folder: Path, name: str) -> None:

@@ -77,6 +77,13 @@ class TestRefusals:
         ):
             pass
 
+    @pytest.mark.parametrize("text", ["r1_temperature=0.1", "r1_tp = 2", "r1_unsafe_code=true"])
+    def test_an_ini_key_on_the_command_line_is_an_option(self, pytester: pytest.Pytester, text: str) -> None:
+        """`-o r1_temperature=0.1` is refused as `--r1-temperature 0.1` is."""
+        flag = f"--{text.partition('=')[0].strip().replace('_', '-')}"
+        with pytest.raises(pytest.UsageError, match=f"{flag} with --r1-judge-only"), judged(pytester, "-o", text):
+            pass
+
     @pytest.mark.parametrize(
         "option", [option for option in OPTIONS if option.phase in {"judge", "both"}], ids=lambda option: option.name
     )
