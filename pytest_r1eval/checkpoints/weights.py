@@ -188,8 +188,8 @@ def _check_layers(folder: Path, tensors: Iterable[str], *, config: Mapping[str, 
     if len(held) < n_layers:
         first = next(number for number in range(n_layers) if number not in held)
         raise ModelError(
-            f"{folder} lacks {n_layers - len(held)} of the {n_layers} layers that config.json counts, the first of them "
-            f"layer {first}; {_COPY}"
+            f"{folder} lacks {n_layers - len(held)} of the {n_layers} layers that config.json counts, the first of "
+            f"them layer {first}; {_COPY}"
         )
 
 

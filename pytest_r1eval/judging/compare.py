@@ -207,12 +207,20 @@ def _gate(
         n_samples=observed.n_samples,
         n_planned=observed.n_samples,
         n_truncated=observed.n_truncated,
+        n_truncated_correct=run.n_truncated_correct,
         n_no_answer=observed.n_no_answer,
         n_tokens=observed.n_tokens,
     )
     if isinstance(found, Judgement) or result.judgement.verdict is Verdict.INVALID:
         return result
-    return with_diagnostics(result, observed=observed, counts=run.measured.counts, baseline=found.baseline, rule=rule)
+    return with_diagnostics(
+        result,
+        observed=observed,
+        counts=run.measured.counts,
+        baseline=found.baseline,
+        rule=rule,
+        ungraded=run.ungraded,
+    )
 
 
 def _judged(run: CompleteRun, found: FoundBaseline, benchmark: Benchmark | None, *, rule: GateRule) -> Judgement:

@@ -31,6 +31,7 @@ from pytest_r1eval.judging.result import VERDICT, GateResult, ProblemTitle, Refe
 from pytest_r1eval.runs.early_stopping import advance
 from pytest_r1eval.runs.finished import (
     CompleteRun,
+    Ungraded,
     baseline_from,
     complete_run,
     health_of,
@@ -115,7 +116,8 @@ class Judge:
         Raises:
             StoreError: If the run cannot be read or a verdict not written.
         """
-        results = tuple(self._with_grader(self._result(benchmark)) for benchmark in benchmarks)
+        n_tests = len(benchmarks) * (1 if self.anchor is None else 2) if self.is_holm else 1
+        results = tuple(self._with_grader(self._result(each, n_tests=n_tests)) for each in benchmarks)
         if self.is_holm and self.rule.family_size == 1:
             results = _as_family(results, rule=self.rule)
         results = tuple(self._with_attempts(self._drawn_once(result)) for result in results)
@@ -174,7 +176,15 @@ class Judge:
             observed = added_health([*(measured.health for measured in earlier), observed])
             counts = added_counts([*(measured.counts for measured in earlier), counts])
         baseline = None if found is None else found.baseline
-        result = with_diagnostics(result, observed=observed, counts=counts, baseline=baseline, rule=self.rule)
+        plan = self.run.plan(result.benchmark)
+        result = with_diagnostics(
+            result,
+            observed=observed,
+            counts=counts,
+            baseline=baseline,
+            rule=self.rule,
+            ungraded=None if plan is None else ungraded_of(self.run, plan, tallies),
+        )
         if isinstance(baseline, MeasuredBaseline):
             result = replace(result, changes=self._changes(result.benchmark, baseline), baseline_run=baseline.run)
         return with_titles(with_other_scores(result, Counts.graded(tallies), self.run), self.run)
@@ -188,7 +198,7 @@ class Judge:
         fingerprint = Fingerprint(model=self.run.header.identity, question=plan.question, harness=harness)
         return fingerprint.changes_since(baseline.fingerprint)
 
-    def _result(self, benchmark: Benchmark) -> GateResult:
+    def _result(self, benchmark: Benchmark, *, n_tests: int) -> GateResult:
         plan = self.run.plan(benchmark.name)
         if plan is None:
             return GateResult(
@@ -210,7 +220,7 @@ class Judge:
                 f"Complete the run, nothing is drawn twice: --r1-resume {self.run.path.parent} --r1-gate fixed.",
             )
             return GateResult(benchmark=benchmark.name, judgement=judgement, baseline=gate.baseline)
-        result, found = self._judged(benchmark, plan, tallies)
+        result, found = self._judged(benchmark, plan, tallies, n_tests=n_tests)
         return self._with_health(_with_samples(result, plan, tallies), found)
 
     def _sequential(self, plan: Plan, gate: SequentialGate) -> GateResult:
@@ -267,7 +277,7 @@ class Judge:
         return Evidence(model=header.identity, seeds=(header.seed,))
 
     def _judged(
-        self, benchmark: Benchmark, plan: Plan, tallies: tuple[ProblemTally, ...]
+        self, benchmark: Benchmark, plan: Plan, tallies: tuple[ProblemTally, ...], *, n_tests: int
     ) -> tuple[GateResult, FoundBaseline | None]:
         """Judge a fixed gate, and return its baseline; the caller adds the counts of samples."""
         name, run = benchmark.name, complete_run(self.run, plan, tallies)
@@ -288,7 +298,7 @@ class Judge:
             found, anchor, judgement = None, None, self._without_baseline(run, kept)
         else:
             rule = self.rule if anchor is None or self.is_holm else self.rule.shared_by(2)
-            judgement = decided(whole, found, benchmark=benchmark, rule=rule)
+            judgement = decided(whole, found, benchmark=benchmark, rule=rule, n_tests=n_tests)
             if kept.refusal is not None:
                 note = f"Not recorded. {kept.refusal.reason}"
                 judgement = replace(judgement, warnings=(*judgement.warnings, note))
@@ -301,7 +311,7 @@ class Judge:
         )
         if found is None or anchor is None:
             return result, found
-        second = decided(whole, anchor, benchmark=benchmark, rule=rule)
+        second = decided(whole, anchor, benchmark=benchmark, rule=rule, n_tests=n_tests)
         verdicts = (
             ReferenceVerdict(role="baseline", baseline=found.source, judgement=judgement),
             ReferenceVerdict(role="anchor", baseline=anchor.source, judgement=second),
@@ -380,28 +390,34 @@ def _as_family(results: Sequence[GateResult], *, rule: GateRule) -> tuple[GateRe
 
 
 _MATTERS = "; counted all wrong or all right, they would change the verdict"
+_SICK = "Do not ship: pass@1 held, and the responses are not healthy; see below."
+_MATTERS_TO_HEALTH = "; counted as responses without an answer, they would change the verdict on health"
 
 
-def decided(run: CompleteRun, found: FoundBaseline, *, benchmark: Benchmark | None, rule: GateRule) -> Judgement:
+def decided(
+    run: CompleteRun, found: FoundBaseline, *, benchmark: Benchmark | None, rule: GateRule, n_tests: int = 1
+) -> Judgement:
     """
     Judge a complete run against a baseline, by the fixed gate.
 
-    What the grader failed on is left out if the verdict is the same with all of it wrong or right.
+    What the grader failed on is left out if the verdict is the same with all of it wrong or right, at each level that
+    Holm's procedure may ask for.
 
     Args:
         run: The run.
         found: The baseline.
         benchmark: The benchmark's definition, which a published number needs; None where it is unknown.
         rule: How to decide.
+        n_tests: Tests that Holm's procedure corrects together afterwards; 1 where it does not.
     """
     if run.ungraded is None:
         judgement = compared(run.measured, found, benchmark=benchmark, n_samples=run.samples_per_problem, rule=rule)
         return _by_origin(judgement, run, found)
     judgement = compared(run.measured, found, benchmark=benchmark, n_samples=None, rule=rule)
-    for counts in run.extremes:
-        completed = replace(run.measured, counts=counts, health=run.health)
-        extreme = compared(completed, found, benchmark=benchmark, n_samples=run.samples_per_problem, rule=rule)
-        if extreme.verdict is not judgement.verdict:
+    completions = [run.measured, *(replace(run.measured, counts=counts) for counts in run.extremes)]
+    for level in map(rule.shared_by, range(1, n_tests + 1)):
+        judged = (compared(each, found, benchmark=benchmark, n_samples=None, rule=level) for each in completions)
+        if len({each.verdict for each in judged}) > 1:
             return run.ungraded.refusal(_MATTERS)
     judgement = replace(judgement, warnings=(*judgement.warnings, run.ungraded.note))
     return _by_origin(judgement, run, found)
@@ -510,13 +526,14 @@ def weighed(judgement: Judgement, *, ours: Evidence, theirs: Evidence) -> Judgem
     return replace(judgement, warnings=(*judgement.warnings, f"The baseline holds the same weights, {note}"))
 
 
-def with_diagnostics(
+def with_diagnostics(  # noqa: PLR0913  what was found, and by what it is judged
     result: GateResult,
     *,
     observed: HealthCounts,
     counts: Counts,
     baseline: MeasuredBaseline | PublishedBaseline | None,
     rule: GateRule,
+    ungraded: Ungraded | None,
 ) -> GateResult:
     """
     Add what is judged and shown beside pass@1: health, the problems that fell, and rearrangement.
@@ -527,21 +544,32 @@ def with_diagnostics(
         counts: The run's counts.
         baseline: What it was compared with; only a measured one knows of problems and health.
         rule: Whose alpha decides.
+        ungraded: Samples on which the grader failed; each may have held no answer. None where it failed on none.
     """
-    if not isinstance(baseline, MeasuredBaseline):
-        return replace(result, health=judge_health(observed, baseline=None, rule=rule))
-    noise = 0.0 if result.judgement.tau is None else result.judgement.tau.value
+    measured = baseline if isinstance(baseline, MeasuredBaseline) else None
+    noise = 0.0 if measured is None or result.judgement.tau is None else result.judgement.tau.value
     # What the runs of a checkpoint move by is of pass@1; rates take the harness's part alone.
-    harness = math.sqrt(max(0.0, noise**2 - own_noise(baseline) ** 2))
-    health = judge_health(observed, baseline=baseline.health, rule=rule, tau=harness)
-    result = replace(result, health=health, reference=baseline.counts.problems)
-    if set(counts.ids) != set(baseline.counts.ids):
+    harness = 0.0 if measured is None else math.sqrt(max(0.0, noise**2 - own_noise(measured) ** 2))
+    n_open = 0 if ungraded is None else ungraded.n_errors
+    health, worst = (
+        judge_health(each, baseline=None if measured is None else measured.health, rule=rule, tau=harness)
+        for each in (observed, replace(observed, n_no_answer=observed.n_no_answer + n_open))
+    )
+    if ungraded is not None and worst.passes is not health.passes:
+        return replace(result, judgement=ungraded.refusal(_MATTERS_TO_HEALTH))
+    result = replace(result, health=health)
+    if result.judgement.verdict is Verdict.PASS and not health.passes:
+        result = replace(result, judgement=replace(result.judgement, next_step=_SICK))
+    if measured is None:
+        return result
+    result = replace(result, reference=measured.counts.problems)
+    if set(counts.ids) != set(measured.counts.ids):
         return result
     has_failed = result.judgement.verdict is Verdict.FAIL_REGRESSED
     return replace(
         result,
-        rearrangement=rearrangement(counts, baseline.counts),
-        fallen=fallen_problems(counts, baseline.counts) if has_failed else None,
+        rearrangement=rearrangement(counts, measured.counts),
+        fallen=fallen_problems(counts, measured.counts) if has_failed else None,
     )
 
 

@@ -96,6 +96,7 @@ class CompleteRun:
         health: Of all samples, graded or not.
         ungraded: Samples on which the grader failed; None where it failed on none.
         extremes: The counts with all ungraded samples wrong, and with all of them right; none where all are graded.
+        n_truncated_correct: Of its own samples, truncated ones that were graded right.
         earlier_seeds: Seeds of the attempts whose samples are added.
     """
 
@@ -104,6 +105,7 @@ class CompleteRun:
     health: HealthCounts
     ungraded: Ungraded | None
     extremes: tuple[Counts, ...]
+    n_truncated_correct: int
     earlier_seeds: tuple[int, ...] = ()
 
     @property
@@ -452,6 +454,7 @@ def complete_run(store: RunReader, plan: Plan, tallies: tuple[ProblemTally, ...]
         health=health_of(tallies),
         ungraded=ungraded,
         extremes=extremes,
+        n_truncated_correct=sum(tally.n_truncated_correct for tally in tallies),
     )
 
 
@@ -489,6 +492,7 @@ def with_earlier(run: CompleteRun, earlier: Sequence[Measurement]) -> CompleteRu
         health=added_health([*(measured.health for measured in earlier), run.health]),
         ungraded=run.ungraded,
         extremes=tuple(added_counts([*before, counts]) for counts in run.extremes),
+        n_truncated_correct=run.n_truncated_correct,
         earlier_seeds=tuple(measured.seed for measured in earlier),
     )
 
@@ -502,17 +506,16 @@ def drawn(store: RunReader, plan: Plan, *, k: int) -> Measurement | None:
 
 
 def _measured(store: RunReader, plan: Plan, tallies: tuple[ProblemTally, ...]) -> Measurement:
-    """Read what a complete run measured; samples without a grade do not count."""
+    """Read what a complete run measured; samples without a grade count for its health alone."""
     header, (harness,) = store.header, store.harnesses
-    counts = Counts.graded(tallies)
     return Measurement(
         benchmark=plan.benchmark,
         recorded=dt.datetime.fromisoformat(header.created),
         run=store.path.parent.name,
         seed=header.seed,
         fingerprint=Fingerprint(model=header.identity, question=plan.question, harness=harness.graded_by(plan.grader)),
-        counts=counts,
-        health=replace(health_of(tallies), n_samples=counts.n_samples),
+        counts=Counts.graded(tallies),
+        health=health_of(tallies),
         lineage=header.lineage,
     )
 

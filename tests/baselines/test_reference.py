@@ -62,6 +62,7 @@ def test_rates_take_the_harnesss_noise_alone() -> None:
         counts=baseline.counts,
         baseline=baseline,
         rule=GateRule(),
+        ungraded=None,
     )
     assert tau.value > 0.01
     assert result.health is not None

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.baselines.shelf import FoundBaseline
 from pytest_r1eval.commands.cli import main
+from pytest_r1eval.core.records import FinishReason
+from pytest_r1eval.judging.judge import decided
+from pytest_r1eval.runs.finished import CompleteRun, StoredRun
+from pytest_r1eval.stats.tests import alpha_of, sigmas_of
+from pytest_r1eval.stats.verdicts import GateRule, Verdict
 
 REPLAY = ("-p", "no:randomly", "-m", "smoke", "--r1-engine", "replay")
 FAILED = frozenset({("p003", 5), ("p004", 5)})
@@ -94,3 +100,59 @@ def test_one_rule_for_all(
     saved = judge(pytester, run, "--r1-baseline", "local/other", "--r1-save-baseline", "local/other")
     saved.stdout.fnmatch_lines(["*Not recorded. The grader failed on 1 of 320 samples*leaves none out.*"])
     assert not (pytester.path / "baselines" / "local" / "new.json").exists()
+
+
+def test_few_that_could_tip_a_family_are_invalid(recorded: Callable[..., Path]) -> None:
+    """A fall that is red alone at either extreme, and among four gates only at one of them."""
+    base = StoredRun(folder=recorded("base", n_samples=40, weights="base"))
+    run = StoredRun(folder=recorded("few", n_samples=40, weights="new", solve_rate=0.5, ungraded=FAILED))
+    found = FoundBaseline(baseline=base.measured("smoke").as_baseline(), source="base")
+    complete = run.complete("smoke")
+    assert isinstance(complete, CompleteRun)
+    z = decided(complete, found, benchmark=None, rule=GateRule()).z
+    assert z is not None
+    rule = GateRule(sigmas=sigmas_of(4 * alpha_of(-z)))
+
+    alone, family = (decided(complete, found, benchmark=None, rule=rule, n_tests=n) for n in (1, 4))
+
+    assert alone.verdict is Verdict.FAIL_REGRESSED
+    assert family.verdict is Verdict.INVALID
+    assert "would change the verdict" in family.reason
+
+
+def test_few_that_could_tip_health_are_invalid(
+    recorded: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nine of 1,920 may all be responses without an answer, which is red against none of 7,680."""
+    recorded("base", n_problems=30, n_samples=256, weights="base")
+    nine = frozenset((f"p{number:03d}", 5) for number in range(9))
+    recorded("nine", n_problems=30, n_samples=64, seed=2, weights="new", ungraded=nine)
+
+    code, printed = main(["compare", "nine", "base"]), capsys.readouterr().out
+
+    assert code == 1
+    assert "smoke: INVALID. The grader failed on 9 of 1920 samples" in printed
+    assert "they would change the verdict on health" in printed
+
+
+def test_truncated_responses_count_for_health_without_a_grade(
+    recorded: Callable[..., Path], pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every response is truncated, and one has no grade; gate and compare count those that were graded right."""
+    recorded("base", n_problems=20, n_samples=16, weights="base")
+    run = recorded(
+        "long",
+        n_problems=20,
+        n_samples=16,
+        weights="new",
+        ungraded=frozenset({("p003", 5)}),
+        finish_reason=FinishReason.LENGTH,
+    )
+    code, compared = main(["compare", "long", "base"]), capsys.readouterr().out
+    gate = judge(pytester, run, "--r1-baseline", "base").stdout
+
+    assert code == 1
+    (words,) = [line for line in compared.splitlines() if "320 truncated (" in line]
+    assert words.endswith(" of them graded right), 0 without an answer")
+    gate.fnmatch_lines(["smoke: PASS*", words, "  next: Do not ship: pass@1 held, and the responses are not healthy*"])
+    gate.fnmatch_lines(["*health FAIL. 100.0 % of the responses were truncated*"])

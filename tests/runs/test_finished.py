@@ -116,7 +116,14 @@ class TestUnhealthy:
         """Twelve in a hundred without an answer are within the limit, and too many after a baseline with none."""
         before = StoredRun(folder=record_run(tmp_path / "before", seed=1, n_samples=25)).measured("smoke")
         after = replace(before, health=replace(before.health, n_no_answer=36), seed=2)
-        run = CompleteRun(measured=after, samples_per_problem=25, health=after.health, ungraded=None, extremes=())
+        run = CompleteRun(
+            measured=after,
+            samples_per_problem=25,
+            health=after.health,
+            ungraded=None,
+            extremes=(),
+            n_truncated_correct=0,
+        )
         assert isinstance(baseline_from(run, replaced=None, reason=None), MeasuredBaseline)
         refused = baseline_from(run, replaced=before.as_baseline(), reason=None)
         assert isinstance(refused, Judgement)
