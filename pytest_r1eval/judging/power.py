@@ -25,7 +25,8 @@ from pytest_r1eval.core.fields import LeftOutIfEmpty
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import PlanError, R1EvalError
 from pytest_r1eval.stats import verdicts
-from pytest_r1eval.stats.looks import can_fail
+from pytest_r1eval.stats.falls import caught_fall
+from pytest_r1eval.stats.looks import can_fail, caught_drop
 from pytest_r1eval.stats.planning import (
     SequentialPlan,
     crossings,
@@ -74,9 +75,21 @@ class Assumptions:
         """Whether the fixed gate can turn red: whether a candidate with every response wrong would FAIL."""
         if self.reference is None:
             return self.design.worst_z <= -rule.critical_sigmas
-        ids = self.reference.ids if isinstance(self.reference, Counts) else map(str, range(self.design.n_problems))
-        run = Counts.from_rows((id_, 0, self.design.n_samples) for id_ in ids)
-        return verdicts.can_fail(run, self.reference, tau=self.tau, rule=rule)
+        return verdicts.can_fail(self._run(self.reference), self.reference, tau=self.tau, rule=rule)
+
+    def caught_fall(self, rule: GateRule, *, power: float) -> float | None:
+        """Return the fall, a fraction, that the fixed gate catches; None where not even a fall to 0 is."""
+        normal = minimum_detectable_effect(self.design, sigmas=rule.critical_sigmas, power=power)
+        found = possible(normal, self.design.mean)
+        if not isinstance(self.reference, Counts):
+            return found
+        run = self._run(self.reference)
+        return caught_fall(run, self.reference, normal=found, alpha=rule.alpha, tau=self.tau.value, power=power)
+
+    def _run(self, reference: Counts | Published) -> Counts:
+        """Return a run of the design, with every response wrong."""
+        ids = reference.ids if isinstance(reference, Counts) else map(str, range(self.design.n_problems))
+        return Counts.from_rows((id_, 0, self.design.n_samples) for id_ in ids)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,8 +316,8 @@ def power_report(
         sigmas=sigmas,
         two_sided=rule.two_sided,
         doubt=impossible_fall(design.mean, rule=rule, can_fail=assumptions.can_fail(rule)),
-        mde_80=possible(minimum_detectable_effect(design, sigmas=sigmas, power=0.8), design.mean),
-        mde_90=possible(minimum_detectable_effect(design, sigmas=sigmas, power=0.9), design.mean),
+        mde_80=assumptions.caught_fall(rule, power=0.8),
+        mde_90=assumptions.caught_fall(rule, power=0.9),
         rise_80=possible(minimum_detectable_effect(design.mirrored, sigmas=sigmas, power=0.8), 1 - design.mean),
         mde_80_limit=minimum_detectable_effect(replace(design, n_samples=_UNLIMITED), sigmas=sigmas, power=0.8),
         needed=tuple(
@@ -334,7 +347,7 @@ def _sequential_outlook(
     return SequentialOutlook(
         plan=planned,
         digest=planned.digest,
-        mde_80=detectable_drop(planned),
+        mde_80=detectable_drop(planned) if reference is None else caught_drop(planned, reference),
         rise_80=detectable_rise(planned),
         doubt=impossible_fall(planned.design.mean, rule=rule, can_fail=turns_red),
         costs=tuple(_cost(planned, drop=drop) for drop in (0.0, *drops)),
@@ -427,13 +440,13 @@ def _outlook(assumptions: Assumptions, *, gate: GateKind, last_look: LastLook, r
         planned = plan(design, paired=assumptions.paired, rule=rule, last_look=last_look)
         turns_red = can_fail(planned, assumptions.reference)
         return Outlook(
-            fall_80=detectable_drop(planned),
+            fall_80=caught_drop(planned, assumptions.reference),
             rise_80=detectable_rise(planned),
             resolves_margin=planned.resolves_margin,
             doubt=impossible_fall(design.mean, rule=rule, can_fail=turns_red),
         )
     return Outlook(
-        fall_80=possible(minimum_detectable_effect(design, sigmas=sigmas), design.mean),
+        fall_80=assumptions.caught_fall(rule, power=0.8),
         rise_80=possible(minimum_detectable_effect(design.mirrored, sigmas=sigmas), 1 - design.mean),
         resolves_margin=margin_is_resolved(design, rule),
         doubt=impossible_fall(design.mean, rule=rule, can_fail=assumptions.can_fail(rule)),

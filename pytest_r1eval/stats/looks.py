@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pytest_r1eval.core.codec import Kind, Layout, digest
 from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.records import Counts, ProblemTally
+from pytest_r1eval.stats.falls import caught_fall
 from pytest_r1eval.stats.planning import SequentialPlan, detectable_drop
 from pytest_r1eval.stats.tests import (
     MIN_RESPONSES_FOR_NORMAL,
@@ -221,7 +222,7 @@ def _judgement(  # noqa: PLR0913  a judgement knows everything
     reference: Counts | Published,
     tau: Tau,
 ) -> Judgement:
-    mde_80, turns_red = detectable_drop(plan), can_fail(plan, reference)
+    mde_80, turns_red = caught_drop(plan, reference), can_fail(plan, reference)
     doubt = _doubt(plan, comparison.baseline_mean, turns_red=turns_red)
     if doubt is not None and verdict is Verdict.PASS:
         verdict = Verdict.INCONCLUSIVE
@@ -233,14 +234,31 @@ def _judgement(  # noqa: PLR0913  a judgement knows everything
         early = f"Stopped after {plan.ks[number - 1]} of at most {plan.ks[-1]} samples per problem"
         warnings += (f"{early}: this pass@1 is at stop, biased by the stopping, and no score.",)
     return replace(
-        judgement_of(candidate, comparison, tau=tau, rule=plan.rule, can_fail=turns_red, warnings=warnings),
+        judgement_of(
+            candidate, comparison, tau=tau, rule=plan.rule, can_fail=turns_red, mde_80=mde_80, warnings=warnings
+        ),
         verdict=verdict,
         passes=verdict_passes(verdict, rule=plan.rule),
-        mde_80=mde_80,
         doubt=doubt,
         reason=_reason(plan, number, comparison, doubt if verdict is Verdict.INCONCLUSIVE else None),
         next_step=next_step(verdict, mde_80=mde_80, can_fail=turns_red),
     )
+
+
+def caught_drop(plan: SequentialPlan, reference: Counts | Published) -> float | None:
+    """
+    Return the fall, a fraction, that a plan turns red for with 80 % power; None where not even a fall to 0 does.
+
+    Args:
+        plan: The plan.
+        reference: The baseline's counts, or the published number that the plan was made for.
+    """
+    normal = detectable_drop(plan)
+    if normal is None or isinstance(reference, Published):
+        return normal
+    last = Counts.from_rows((id_, 0, plan.ks[-1]) for id_ in reference.ids)
+    caught = caught_fall(last, reference, normal=normal, alpha=plan.alpha_spent[-1], tau=plan.design.tau)
+    return None if caught is None else max(normal, caught)
 
 
 def can_fail(plan: SequentialPlan, reference: Counts | Published) -> bool:

@@ -20,6 +20,7 @@ from enum import StrEnum
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.fingerprints import Difference
 from pytest_r1eval.core.records import Counts
+from pytest_r1eval.stats.falls import caught_fall
 from pytest_r1eval.stats.multiplicity import holm
 from pytest_r1eval.stats.tests import (
     Comparison,
@@ -233,6 +234,9 @@ def judge_measured(
         tau=tau,
         rule=rule,
         can_fail=can_fail(candidate, baseline, tau=tau, rule=rule),
+        mde_80=caught_fall(
+            candidate, baseline, normal=detectable_fall(comparison, rule=rule), alpha=rule.alpha, tau=tau.value
+        ),
         warnings=tau_warnings(comparison, tau=tau, rule=rule),
     )
 
@@ -271,6 +275,7 @@ def judge_published(  # noqa: PLR0913  a published number needs one more fact th
         tau=tau,
         rule=rule,
         can_fail=can_fail(candidate, replace(published, n_samples=k_b), tau=tau, rule=rule),
+        mde_80=detectable_fall(comparison, rule=rule),
         warnings=warnings,
         too_few=too_few if fewest < MIN_SAMPLES_FOR_SCALAR_TEST else None,
     )
@@ -439,6 +444,7 @@ def judgement_of(  # noqa: PLR0913  a judgement knows everything
     tau: Tau,
     rule: GateRule,
     can_fail: bool,
+    mde_80: float | None,
     warnings: tuple[str, ...],
     too_few: str | None = None,
 ) -> Judgement:
@@ -451,6 +457,7 @@ def judgement_of(  # noqa: PLR0913  a judgement knows everything
         tau: Harness noise.
         rule: How to decide.
         can_fail: Whether a candidate with every response wrong would FAIL.
+        mde_80: The fall, a fraction, that is caught with 80 % power; None for none, not even to 0.
         warnings: What else the reader should know.
         too_few: That a scalar test has too few samples per problem to fail; None where it has enough.
     """
@@ -458,7 +465,6 @@ def judgement_of(  # noqa: PLR0913  a judgement knows everything
     doubt = too_few or doubt_of_pass(comparison, rule=rule, can_fail=can_fail)
     if doubt is not None and (verdict is Verdict.PASS or (too_few and not verdict_passes(verdict, rule=rule))):
         verdict = Verdict.INCONCLUSIVE
-    mde_80 = detectable_fall(comparison, rule=rule)
     return Judgement(
         verdict=verdict,
         passes=verdict_passes(verdict, rule=rule),
@@ -481,17 +487,16 @@ def judgement_of(  # noqa: PLR0913  a judgement knows everything
     )
 
 
-def detectable_fall(comparison: Comparison, *, rule: GateRule, deviations: float = Z_80) -> float | None:
+def detectable_fall(comparison: Comparison, *, rule: GateRule) -> float | None:
     """
-    Return the fall, a fraction, that a comparison catches; None where not even a fall to 0 is caught so.
+    Return the fall, a fraction, that a comparison catches with 80 % power by normal theory; None for none.
 
     Args:
         comparison: As it was made.
         rule: How the gate decides.
-        deviations: Normal quantile of the power.
     """
     fall = smallest_fall(
-        rule.critical_sigmas + deviations,
+        rule.critical_sigmas + Z_80,
         own=comparison.candidate_variance,
         at=comparison.pooled_mean,
         mean=comparison.baseline_mean,
