@@ -10,10 +10,12 @@ Equal fingerprints do not make runs alike: a config that was edited, a broken no
 model that moves from run to run leaves them further apart than sampling does. So Cochran's Q
 is tested within a fingerprint too. Beyond its .001 point the runs are pooled with the noise
 between them estimated (Paule and Mandel), which widens the error, and the report begins with that.
+Runs with one mean may solve different problems: beyond the same point, over-dispersion widens the error.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -43,6 +45,8 @@ class Method(StrEnum):
     """One fingerprint: the counts were added."""
     WIDENED = "widened"
     """One fingerprint, and runs that disagree: weighted by inverse variance, noise between them included."""
+    SPREAD = "spread"
+    """One fingerprint, and runs of one mean that solve different problems: added, over-dispersion in the error."""
     POOLED = "pooled"
     """Several fingerprints: weighted by inverse variance, noise between them included."""
 
@@ -76,8 +80,20 @@ class AddedRuns:
 
     @property
     def disagrees(self) -> bool:
-        """Whether sampling cannot explain how far apart the runs are."""
+        """Whether sampling cannot explain how far apart the runs' means are."""
         return self.spread is not None and self.spread.p_different < DISAGREE
+
+    @property
+    def is_rearranged(self) -> bool:
+        """Whether sampling cannot explain how far apart the runs' problems are."""
+        return self.over_dispersion is not None and self.over_dispersion.p_value < DISAGREE
+
+    @property
+    def method(self) -> Method:
+        """How the runs became one number."""
+        if self.disagrees:
+            return Method.WIDENED
+        return Method.SPREAD if self.is_rearranged else Method.ADDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,9 +197,13 @@ def _added(group: Sequence[MeasuredRun]) -> AddedRuns:
         spread=spread,
         over_dispersion=over_dispersion(counts) if len(group) > 1 else None,
     )
+    if added.over_dispersion is not None and added.is_rearranged:
+        error = estimate.standard_error * math.sqrt(added.over_dispersion.factor)
+        added = replace(added, estimate=replace(estimate, standard_error=error))
     if spread is None or not added.disagrees:
         return added
-    return replace(added, estimate=replace(estimate, mean=spread.mean, standard_error=spread.standard_error))
+    error = max(spread.standard_error, added.estimate.standard_error)
+    return replace(added, estimate=replace(estimate, mean=spread.mean, standard_error=error))
 
 
 def _spread(estimates: Sequence[Estimate]) -> Pooled:
@@ -195,7 +215,7 @@ def _spread(estimates: Sequence[Estimate]) -> Pooled:
 def _from_group(benchmark: str, group: AddedRuns, *, n_samples: int) -> Aggregate:
     return Aggregate(
         benchmark=benchmark,
-        method=Method.WIDENED if group.disagrees else Method.ADDED,
+        method=group.method,
         mean=group.estimate.mean,
         standard_error=group.estimate.standard_error,
         n_samples=n_samples,
@@ -214,6 +234,12 @@ def _disagreement(groups: Sequence[AddedRuns]) -> str | None:
         f"degrees of freedom, p = {group.spread.p_different:.2g})"
         for group in groups
         if group.spread is not None and group.disagrees
+    ]
+    apart += [
+        f"{' '.join(group.runs)} (problem by problem: over-dispersion {group.over_dispersion.factor:.3g}, "
+        f"p = {group.over_dispersion.p_value:.2g})"
+        for group in groups
+        if group.over_dispersion is not None and group.is_rearranged and not group.disagrees
     ]
     if not apart:
         return None

@@ -32,6 +32,8 @@ def _method(aggregate: Aggregate) -> str:
             return "counts added: one fingerprint, distinct seeds"
         case Method.WIDENED:
             return "one fingerprint, distinct seeds, pooled by inverse variance with the spread between the runs"
+        case Method.SPREAD:
+            return "counts added, one fingerprint, distinct seeds; the error holds the over-dispersion"
         case Method.POOLED:
             return f"pooled by inverse variance, because the fingerprints differ in {', '.join(aggregate.differing)}"
 

@@ -205,13 +205,15 @@ class OverDispersion:
 
     Attributes:
         factor: What the variance within problems is multiplied by, 1 + (k - 1) rho; 1 where sampling explains all.
-        correlation: rho, the intra-class correlation of a run's samples of one problem.
+        correlation: rho, the intra-class correlation of a run's samples of one problem, at most 1.
+        p_value: Probability that sampling alone moves the problems of some pair of runs so far apart.
         samples_per_problem: k, the harmonic mean over runs and problems.
         n_informative: Problems, over all pairs of runs, that can tell.
     """
 
     factor: float
     correlation: float
+    p_value: float
     samples_per_problem: float
     n_informative: int
 
@@ -241,5 +243,9 @@ def over_dispersion(runs: Sequence[Counts]) -> OverDispersion | None:
         return None
     factor = max(1.0, sum(pair.statistic for pair in pairs) / sum(pair.expected for pair in pairs))
     return OverDispersion(
-        factor=factor, correlation=(factor - 1) / (k - 1), samples_per_problem=k, n_informative=n_informative
+        factor=factor,
+        correlation=min(1.0, (factor - 1) / (k - 1)),
+        p_value=min(1.0, len(pairs) * min(pair.p_value for pair in pairs)),
+        samples_per_problem=k,
+        n_informative=n_informative,
     )

@@ -19,6 +19,7 @@ from pytest_r1eval.errors import RunError
 from pytest_r1eval.judging.aggregate import Aggregate, MeasuredRun, Method, aggregate, read_runs
 from pytest_r1eval.reports.aggregate import aggregate_text
 from pytest_r1eval.runs.finished import StoredRun
+from pytest_r1eval.stats.pooling import added_counts
 from pytest_r1eval.stats.tests import pass_at_1
 from tests.made_up_baselines import MEASURED
 from tests.recordings import HARNESS, record_run
@@ -197,6 +198,29 @@ class TestDisagreement:
             "Runs of one fingerprint disagree by more than sampling: run-1 run-2 run-3"
         )
         assert found.groups[0].estimate.standard_error > 3 * found.groups[1].estimate.standard_error
+
+    def test_runs_of_one_mean_that_solve_other_problems_widen_the_error(self) -> None:
+        """Half the problems up and half down leave Q where it was; the error holds the over-dispersion."""
+        first, second = self.runs_at(0.5, 0.5)
+        turned = Counts.from_rows(
+            (problem.problem_id, problem.n_samples - problem.n_correct, problem.n_samples)
+            for problem in second.measured.counts.problems
+        )
+        second = replace(second, measured=replace(second.measured, counts=turned))
+
+        found = aggregate([first, second])
+
+        assert found.groups[0].spread is not None
+        assert found.groups[0].spread.p_different > 0.001
+        assert found.method is Method.SPREAD
+        assert found.disagreement is not None
+        assert "run-1 run-2 (problem by problem: over-dispersion " in found.disagreement
+        moved = found.groups[0].over_dispersion
+        assert moved is not None
+        assert moved.correlation <= 1
+        sampling = pass_at_1(added_counts([first.measured.counts, turned])).standard_error
+        assert found.standard_error == pytest.approx(sampling * math.sqrt(moved.factor))
+        assert aggregate_text(found)[0] == f"smoke: {found.disagreement}"
 
     def test_over_dispersion_is_printed(self) -> None:
         """Two runs of one fingerprint show how far problems move beyond sampling."""

@@ -132,6 +132,16 @@ class TestOverDispersion:
         assert min(factors) >= 1
         assert np.median(factors) == pytest.approx(1 + 63 * correlation, rel=0.08)
 
+    def test_runs_that_do_not_move_rarely_seem_to(self) -> None:
+        """Of 300 sets of three runs, no more than chance allows have a p below .05; moving runs all do."""
+        rng = np.random.default_rng(6)
+        still, moving = (
+            [over_dispersion(self.runs(rng, correlation=correlation, n_runs=3)) for _ in range(n)]
+            for correlation, n in ((0.0, 300), (0.3, 20))
+        )
+        assert sum(each is not None and each.p_value < 0.05 for each in still) <= 27
+        assert all(each is not None and each.p_value < 1e-6 for each in moving)
+
     def test_without_a_problem_that_can_tell_there_is_none(self) -> None:
         """All right in both runs, or one sample each."""
         assert over_dispersion([counts(64, 64, of=64), counts(64, 64, of=64)]) is None
