@@ -90,7 +90,7 @@ def reference_for(benchmark: Benchmark | None, found: FoundBaseline, *, fingerpr
             check_same_question(differences, found)
             return Reference(
                 side=side_of(measured),
-                tau=widened(measured_tau(differences), measured),
+                tau=widened(_harness_noise(fingerprint, measured.fingerprint), measured),
                 source=found.source,
                 evidence=measured.evidence,
             )
@@ -104,6 +104,17 @@ def reference_for(benchmark: Benchmark | None, found: FoundBaseline, *, fingerpr
             return Reference(
                 side=side_of(published), tau=tau_of(published, benchmark, grader=grader), source=found.source
             )
+
+
+def _harness_noise(ours: Fingerprint, theirs: Fingerprint) -> Tau:
+    """
+    Return the noise between two harnesses, of which nothing is forgiven where one checkpoint answered in both.
+
+    Such a comparison asks whether the harness changed the answers, so what it changes is no noise.
+    """
+    if ours.model == theirs.model and ours.harness != theirs.harness:
+        return Tau(value=0.0, source="one checkpoint answered in both harnesses, which are what is compared")
+    return measured_tau(ours.differences(theirs))
 
 
 def own_noise(baseline: MeasuredBaseline) -> float:

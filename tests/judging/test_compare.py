@@ -45,6 +45,15 @@ def base(tmp_path: Path) -> Path:
     return record_run(tmp_path / "base", seed=1)
 
 
+def in_next_engine(folder: Path, *, weights: str = "w1") -> Path:
+    """Record a run that the next release of the engine answered."""
+    run = record_run(folder, seed=2, weights=weights)
+    store = Store.open(run)
+    store.add_worker("recorder", replace(HARNESS, engine="vllm 0.0.next"))
+    store.close()
+    return run
+
+
 class TestRuns:
     def test_an_unchanged_run_passes(self, tmp_path: Path, base: Path) -> None:
         """Equal fingerprints have no harness noise between them."""
@@ -85,14 +94,17 @@ class TestRuns:
 
     def test_a_changed_harness_adds_noise(self, tmp_path: Path, base: Path) -> None:
         """Tau comes from the fields in which the fingerprints differ."""
-        other = record_run(tmp_path / "other", seed=2)
-        store = Store.open(other)
-        store.add_worker("recorder", replace(HARNESS, engine="vllm 0.0.next"))
-        store.close()
-        tau = compared(other, str(base)).gates[0].judgement.tau
+        tau = compared(in_next_engine(tmp_path / "other", weights="w2"), str(base)).gates[0].judgement.tau
         assert tau is not None
         assert tau.value == CHANGED_HARNESS_TAU
         assert tau.source == "the fingerprints differ in harness.engine"
+
+    def test_one_checkpoint_in_two_harnesses_is_forgiven_nothing(self, tmp_path: Path, base: Path) -> None:
+        """Whether the harness changed the answers is what is asked, so its noise is not taken off."""
+        (gate,) = compared(in_next_engine(tmp_path / "same"), str(base)).gates
+        assert gate.judgement.tau is not None
+        assert gate.judgement.tau.value == 0
+        assert gate.judgement.warnings[-1].endswith("this verdict checks the harness, not a change of the model.")
 
     def test_the_same_evidence_twice_never_passes(self, tmp_path: Path, base: Path) -> None:
         """Samples compared with themselves decide nothing, whatever the rule lets through."""
