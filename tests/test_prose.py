@@ -1,4 +1,4 @@
-"""Words that read like a translation are in no document, no help text and no message."""
+"""Words that read like a translation are in no document, help text, message or docstring; docstrings are short."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ FORBIDDEN = re.compile(
     re.IGNORECASE,
 )
 """Each has a plainer word: the worker, no one named, again, repair, is stored, reports; and "is not a" for "is no"."""
+SPOKEN = re.compile(r"\b(?:everybody|anybody|said)\b", re.IGNORECASE)
+"""Left out of docstrings as well; a message may quote what was said."""
+MAX_WORDS = 30
+"""Words of a docstring's sentence. Write about 25; the rest is for names that are long."""
 DOCUMENTS = (
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
@@ -60,3 +64,27 @@ def test_no_forbidden_word(path: Path) -> None:
 def test_every_file_on_the_list_is_there() -> None:
     """A file that moved is named by its new place."""
     assert {str(path.relative_to(ROOT)) for path in (*DOCUMENTS, *SOURCES)} >= NOT_YET
+
+
+def docstrings_of(tree: ast.AST) -> Iterator[str]:
+    """Yield every string of a module that documents something, without names in backticks."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text))):
+                yield re.sub(r"``.*?``|`[^`]*`", "NAME", text, flags=re.DOTALL)
+
+
+def sentences_of(docstring: str) -> Iterator[str]:
+    """Yield the sentences of a docstring; items of lists and of Google's sections are apart."""
+    for paragraph in re.split(r"\n\s*\n|\n(?=\s*(?:- |\d+\. |\.\. |[\w, *]+:\s))", docstring):
+        yield from re.split(r"(?<=[.!?:;])\s+", " ".join(paragraph.split()))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_docstrings_are_plain_and_short(path: Path) -> None:
+    """A sentence holds one idea, in the words that documents have."""
+    docstrings = list(docstrings_of(ast.parse(path.read_text(encoding="utf-8"))))
+    words = [found for text in docstrings for found in (*FORBIDDEN.findall(text), *SPOKEN.findall(text))]
+    sentences = [sentence for text in docstrings for sentence in sentences_of(text)]
+    assert not words, "see the words' plainer ones at FORBIDDEN"
+    assert [sentence for sentence in sentences if len(sentence.split()) > MAX_WORDS] == []

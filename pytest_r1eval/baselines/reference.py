@@ -110,7 +110,7 @@ def _harness_noise(ours: Fingerprint, theirs: Fingerprint) -> Tau:
     """
     Return the noise between two harnesses, of which nothing is forgiven where one checkpoint answered in both.
 
-    Such a comparison asks whether the harness changed the answers, so what it changes is no noise.
+    Such a comparison asks whether the harness changed the answers, so what it changes is not noise.
     """
     if ours.model == theirs.model and ours.harness != theirs.harness:
         return Tau(value=0.0, source="one checkpoint answered in both harnesses, which are what is compared")
@@ -121,8 +121,8 @@ def own_noise(baseline: MeasuredBaseline) -> float:
     """
     SD of a difference that stays however many samples are drawn, because runs of one checkpoint move.
 
-    Solve rates that move from run to run with intra-class correlation rho add rho p (1 - p) to the variance of each
-    side's rate on each problem, of which no number of samples takes anything away.
+    Solve rates move from run to run with intra-class correlation rho. That adds rho p (1 - p) to the variance of each
+    side's rate on each problem, and no number of samples reduces it.
 
     Args:
         baseline: The baseline; nothing is added where one run alone was recorded.

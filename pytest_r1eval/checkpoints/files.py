@@ -70,8 +70,8 @@ class FileStamp:
     """
     A file's status in the file system, which changes with every write and every replacement.
 
-    A program can set the time of modification back, but not that of the last change of
-    the inode, so a write in place that keeps size and time is seen, too.
+    A program can set the time of modification back, but not that of the last change of the inode. So a write in place
+    that keeps size and time is seen, too.
     """
 
     name: str

@@ -353,7 +353,7 @@ def _mistake(path: Path, run: Path | None) -> str | None:
 
 
 def _entries_of(run: Path, path: Path) -> list[MeasuredBaseline]:
-    """List the entries of a file that a run is said to have measured."""
+    """List the entries that name one run as what measured them."""
     from pytest_r1eval.baselines.shelf import read_file
 
     return [entry for entry in read_file(path).measured if entry.run == run.resolve().name]

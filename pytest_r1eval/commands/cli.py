@@ -1,9 +1,8 @@
 """
 The `r1eval` command: its subcommands put together, and what ends them.
 
-Exit codes: 0, or 1 where a gate fails or is INVALID, or 2 for what cannot be done as asked, or 4 (pytest's own) where
-pytest refuses what is to be submitted, or 130 where Ctrl-C ended it. An error is one line on standard error; no
-traceback reaches a user.
+Exit codes: 0; 1 where a gate fails or is INVALID; 2 for what cannot be done as asked; 4 (pytest's own) where pytest
+refuses what is to be submitted; 130 after Ctrl-C. An error is one line on standard error; no traceback reaches a user.
 """
 
 from __future__ import annotations

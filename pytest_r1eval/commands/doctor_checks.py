@@ -272,7 +272,7 @@ def _slurm() -> Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answer:
-    """What came of a question to the Hub: words, or why there are none, whether the Hub itself said so, what to do."""
+    """What the Hub answered, or why it did not; whether the Hub itself gave the reason; what to do."""
 
     words: str = ""
     refusal: str | None = None

@@ -46,12 +46,18 @@ class Settings:
     """
     Everything a user decided, checked.
 
-    Attributes are the options of the table, by their fields; beside them `root` is where the user's
-    baselines and pyproject.toml live (pytest's own rootdir moves with the test paths among
-    its arguments), `n_workers` the number of shards, `goes_on` says that `resume` comes from the ledger,
-    `in_full` names benchmarks that the ledger has earlier attempts at, which looks could not count,
-    `regrades` that `--r1-grader` grades a stored run again. `model` is empty where a stored run is judged, `samples`
-    maps a benchmark's name to its samples per problem, `margin` is a fraction, `asked_gate` is `--r1-gate`.
+    Attributes are the options of the table, by their fields. These are not, or differ from their option:
+
+    - `root`: the folder of the user's baselines and pyproject.toml. pytest's own rootdir moves with the test paths
+      among its arguments.
+    - `n_workers`: the number of shards.
+    - `goes_on`: whether `resume` comes from the ledger.
+    - `in_full`: benchmarks that the ledger has earlier attempts at, which looks could not count.
+    - `regrades`: whether `--r1-grader` grades a stored run again.
+    - `model`: empty where a stored run is judged.
+    - `samples`: samples per problem, by the benchmark's name.
+    - `margin`: a fraction.
+    - `asked_gate`: `--r1-gate`.
     """
 
     root: Path

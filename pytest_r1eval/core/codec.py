@@ -3,9 +3,9 @@ JSON of ours: one way to write a value and to read it again, for every file, row
 
 Decisions:
 
-- A value is written by its fields, in their order. What is read has those fields and no others: an unknown key, a
-  missing one, a key that is there twice, another type, a value out of range and ``NaN`` are errors with the field's
-  path, what was found and what was expected.
+- A value is written by its fields, in their order. What is read has those fields and no others. An unknown, missing or
+  repeated key, another type, a value out of range and ``NaN`` are errors. Each names the field's path, what was found
+  and what was expected.
 - ``NaN`` and duplicate keys survive Python's JSON parser; they are refused here, where their path is known.
 - Text is written in ASCII escapes, so that any string that was read can be written again.
 - Own code and not msgspec: of plain frozen dataclasses msgspec drops unknown keys, takes the last of two equal ones,

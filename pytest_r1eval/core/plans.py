@@ -1,12 +1,10 @@
 """
 What a run is going to do, fixed before the first token: rounds, units, seeds.
 
-A round is a range of sample indices of *all* problems, so that a look at the end
-of a round never sees the short answers first. A unit is a few samples of one
-problem: fine enough that the last worker is not left alone for long, coarse
-enough that the engine's prefix cache sees the prompt again while it is warm.
-Units that follow each other are of different problems: a worker that claims a few in a
-row gets easy and hard ones, not all samples of the one with the longest answers.
+A round is a range of sample indices of *all* problems, so a look at its end never sees the short answers first. A unit
+is a few samples of one problem. It is small, so that the last worker is not left alone for long, and large enough to
+find the prompt in the engine's prefix cache. Units that follow each other are of different problems: a worker that
+claims a few in a row gets easy and hard ones, not all samples of the one with the longest answers.
 """
 
 from __future__ import annotations
@@ -180,10 +178,9 @@ def dealt(plan: Plan, part: Slice) -> Mapping[str, frozenset[int]]:
     """
     Deal a plan's samples like cards: return the sample indices of each problem that one slice holds.
 
-    Problems come in the order of their hashes, each with all its samples, and
-    every slice gets one in turn. So every sample is in exactly one slice, slices
-    differ by one sample at most, each holds its part of every long problem, and
-    no order of the exam (easy to hard, by subject) meets the turns.
+    Problems come in the order of their hashes, each with all its samples, and every slice gets one in turn. So every
+    sample is in exactly one slice, and slices differ by one sample at most. Each holds its part of every long problem,
+    whatever the order of the exam (easy to hard, by subject).
     """
     k, by_hash = plan.samples_per_problem, sorted(plan.problem_ids, key=_hash)
     return {

@@ -175,7 +175,7 @@ def engine_named(name: str) -> EngineFactory:
     Load the factory that is registered under a name.
 
     Raises:
-        EngineError: If there is none, or more than one, or what is registered cannot be imported or is no factory.
+        EngineError: If there is none or more than one, or if what is registered cannot be imported or is not a factory.
     """
     found = entry_points_of(name)
     if len(found) != 1:

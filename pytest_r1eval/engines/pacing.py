@@ -1,11 +1,9 @@
 """
 How much a server is asked at once, and how long it is waited for; knows nothing of HTTP.
 
-What a server can take is unknown, so the window is found as TCP finds it [1]_: it
-grows with every answer, twice as fast until the first setback, and is halved once for
-all requests that were under way when a setback came. Waits grow exponentially and are
-drawn over their whole range, so that a thousand requests that failed together do not
-come back together [2]_.
+What a server can take is unknown, so the window is found as TCP finds it [1]_: it grows with every answer, twice as
+fast until the first setback. A setback halves it once for all requests that were under way. Waits grow exponentially
+and are drawn over their whole range, so that a thousand requests that failed together do not come back together [2]_.
 
 References:
     .. [1] RFC 5681, "TCP Congestion Control".
@@ -153,9 +151,8 @@ class Window:
         """
         Note a setback of a request that was sent in an epoch.
 
-        Of all requests that were under way together, one halves the window. What the
-        server could take is remembered from before the first of several setbacks in a
-        row, so that it is reached again quickly after an outage.
+        Of all requests that were under way together, one halves the window. After several setbacks in a row the window
+        returns quickly to what the server took before the first.
         """
         if epoch != self._epoch:
             return

@@ -1,8 +1,8 @@
 """
 How many engines run on a machine, on how many GPUs each, and whether they fit.
 
-All of it is arithmetic on described machines, so that a plan that cannot fit is
-refused before anything loads, and so that every rule is tested without a GPU.
+All of it is arithmetic on described machines. A plan that cannot fit is refused before anything loads, and every rule
+is tested without a GPU.
 """
 
 from __future__ import annotations
@@ -193,8 +193,9 @@ def _engines_per_place(demand: Demand, machine: Machine, size: int) -> int:
     """
     Return how many engines pay on each place: asked for, one on GPUs, or on a CPU by its cores.
 
-    Two engines of 1.5B on one GPU gave 1.17 times one's tokens/s for short answers of equal length, and 0.91 times for
-    log-normal ones as R1's are, whose longest answers wait for the other engine's steps (perf/README.md).
+    For short answers of equal length, two engines of 1.5B on one GPU gave 1.17 times the tokens/s of one. For
+    log-normal lengths, as R1's are, they gave 0.91 times: the longest answers wait for the other engine's steps
+    (perf/README.md).
     """
     if machine.gpus:
         return demand.engines_per_gpu or 1

@@ -1,12 +1,10 @@
 """
 Ends an engine's processes when the process that started them is gone.
 
-vLLM's engine core is a child in its own process, and outlives a parent that was
-killed: it would hold the GPU until a person looks. A reaper is a small program
-that waits for the end of its standard input, which the kernel closes when the
-parent dies in whatever way, and then kills every process that was started with
-the engine's marker in its environment. It looks for them all along: a process
-that gives itself a title, as vLLM's do, writes over its environment.
+vLLM's engine core is a child in its own process, and outlives a parent that was killed: it would hold the GPU until a
+person looks. A reaper is a small program that waits for the end of its standard input. The kernel closes it however the
+parent dies. The reaper then kills every process that was started with the engine's marker in its environment. It looks
+for them all along: a process that gives itself a title, as vLLM's do, writes over its environment.
 """
 
 from __future__ import annotations

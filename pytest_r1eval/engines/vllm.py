@@ -1,10 +1,9 @@
 """
 vLLM's `AsyncLLM` as an engine; the only module that imports vllm.
 
-Prompts go in as token ids, so that nothing tokenizes them a second time, and every
-request carries its own seed, so that a sample depends on neither its neighbours in
-the batch nor the worker that drew it. CUDA graphs stay on: vLLM's defaults decide,
-where LightEval's backend forces eager mode and 128 sequences.
+Prompts go in as token ids, so that nothing tokenizes them a second time. Every request carries its own seed, so a
+sample depends neither on its neighbours in the batch nor on the worker that drew it. CUDA graphs stay on: vLLM's
+defaults decide, where LightEval's backend forces eager mode and 128 sequences.
 
 Text is made of an answer's tokens once, when it is complete. vLLM makes it token by
 token, for streaming and stop strings, which nothing here asks for: with it, its front

@@ -1,10 +1,10 @@
 """
 A program that ends when the process that started it does, in whatever way that was.
 
-A training that is killed, by torchrun or by an operator, gets to run no handler, and an evaluation in a
-session of its own would draw on, on the GPUs that the next start needs. So the kernel is asked to kill it
-(prctl(2), PR_SET_PDEATHSIG) before the program takes this one's place. What the program started ends with it:
-xdist's workers lose their controller, and a reaper waits for the engine. What was drawn is stored.
+A training that torchrun or an operator kills runs no handler. An evaluation in a session of its own would keep the GPUs
+that the next start needs. So the kernel is asked to kill it (prctl(2), PR_SET_PDEATHSIG) before the program takes this
+one's place. What the program started ends with it: xdist's workers lose their controller, and a reaper waits for the
+engine. What was drawn is stored.
 
 Known trade-off (accepted): the kernel goes by the thread that started the program, which has to live as long.
 """

@@ -1,8 +1,8 @@
 """
 The rows of a task's data set, from a local copy or from the Hub, and where they came from.
 
-Local JSON Lines are read as they are written, without Arrow's guesses about types, so that an error can name the
-line and a local copy gives the ids that the Hub's gives.
+Local JSON Lines are read as they are written, without Arrow's guesses about types. So an error can name the line, and a
+local copy gives the ids that the Hub's gives.
 """
 # ruff: noqa: PLC0415 - LightEval, datasets and transformers load inside functions; see `tasks`
 

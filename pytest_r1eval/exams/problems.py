@@ -4,7 +4,7 @@ From the rows of a data set to the problems of an exam.
 Decisions:
 
 - An exam may not depend on who builds it. A prompt function that draws from the global `random` (GPQA's order of
-  options) draws from a seed made of the row itself, so every shard and every run sits the same exam.
+  options) gets a seed made of the row itself. So every shard and every run sits the same exam.
 - Rows are read one by one: a window of LiveCodeBench has gigabytes of tests, which go to the cache of tests row by row.
 - LightEval's prompt function for LiveCodeBench unpickles the private tests. A pickle is a program; a reader takes its
   place that takes the one string and runs nothing (`pickled_text`).

@@ -40,7 +40,7 @@ def task_names(path: Path) -> tuple[str, ...]:
     The file is read where its names are literal, and imported by a process of its own where they are computed.
 
     Raises:
-        ExamError: If the file cannot be read, is no Python, or has no `TASKS_TABLE`.
+        ExamError: If the file cannot be read, is not Python, or has no `TASKS_TABLE`.
     """
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))

@@ -6,11 +6,11 @@ added. What is left differs in its harness, and is pooled with the noise between
 harnesses estimated. Runs of other questions, and runs that share a seed, are refused:
 they measure something else, or the same evidence twice.
 
-Equal fingerprints do not make runs alike: a config that was edited, a broken node or a
-model that moves from run to run leaves them further apart than sampling does. So Cochran's Q
-is tested within a fingerprint too. Beyond its .001 point the runs are pooled with the noise
-between them estimated (Paule and Mandel), which widens the error, and the report begins with that.
-Runs with one mean may solve different problems: beyond the same point, over-dispersion widens the error.
+Equal fingerprints do not make runs alike: a config that was edited, a broken node or a model that moves from run to run
+leaves them further apart than sampling does. So Cochran's Q is tested within a fingerprint too. Beyond its .001 point
+the runs are pooled with the noise between them estimated (Paule and Mandel). That widens the error, and the report
+begins with it. Runs with one mean may solve different problems: beyond the same point,
+over-dispersion widens the error.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ class Judge:
         return replace(result, attempts=told)
 
     def _with_grader(self, result: GateResult) -> GateResult:
-        """Add what graded, where that is no task's own metric, what it graded in, and where another grader differs."""
+        """Add what graded unless it is the task's own metric, what it graded in, and where another grader differs."""
         plan = self.run.plan(result.benchmark)
         if plan is None:
             return result

@@ -1,9 +1,9 @@
 """
 The ledger: which weights were asked which question before, and what the verdict was.
 
-A red gate that can be rerun until it is green is not a gate, and on a GPU equal seeds do not give equal samples.
-So a verdict is an answer for good: the same question about the same weights, by the same rule, is not drawn again, and
-a further attempt (``--r1-fresh``, or another rule) is judged on the samples of all.
+A red gate that can be rerun until it is green is not a gate, and equal seeds do not give equal samples on a GPU. So a
+verdict is an answer for good: the same question about the same weights, by the same rule, is not drawn again. A further
+attempt (``--r1-fresh``, or another rule) is judged on the samples of all attempts.
 
 Decisions:
 

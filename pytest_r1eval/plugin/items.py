@@ -1,9 +1,8 @@
 """
 Shards as pytest items, and gates as pytest reports.
 
-Items hang below one collector whose file is this package's own, reached through
-`config.args`, so that pytest finds, counts, deselects and lists them like any
-other test, in any folder. Their node ids do not name that file.
+Items hang below one collector whose file is this package's own, reached through `config.args`. So pytest finds, counts,
+deselects and lists them like any other test, in any folder. Their node ids do not name that file.
 """
 
 from __future__ import annotations

@@ -399,8 +399,8 @@ def stop_when_orphaned(worker: Worker, parent: int) -> None:
     """
     Stop a worker whose controller was killed.
 
-    execnet lets it run on for up to ten seconds, on a device that the resumed run
-    needs, for samples that the resumed run draws as well.
+    execnet lets it run on for up to ten seconds. It would hold a device that the resumed run needs, for samples that
+    the resumed run draws as well.
 
     Args:
         worker: The worker.

@@ -43,9 +43,9 @@ MIN_TOKENS_OF_A_REPEAT = 256
 """
 Two draws of one short answer agree by chance; of this many tokens, at a temperature above 0, they do not.
 
-Two kinds of response prove nothing about seeds, whatever their length, and are the model's own failure: one that the
-token limit ended (a model stuck on one token fills it the same way each time), and one that says a short piece again
-and again. Such a model is judged, and its health or pass@1 is red.
+Two kinds of response prove nothing about seeds, whatever their length, and are the model's own failure. One is ended by
+the token limit: a model stuck on one token fills it the same way each time. The other repeats a short piece again and
+again. Such a model is judged, and its health or pass@1 is red.
 """
 
 

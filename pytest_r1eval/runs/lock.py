@@ -1,9 +1,9 @@
 """
 One judge per run: a lock on the run's folder, held for as long as the judging process lives.
 
-It is the operating system's record lock. The kernel drops it with the process that
-took it, however that ended, so no heartbeat can be late, no stale lock has to be
-broken, and no clock is read. Workers need none: they join the run of their judge.
+It is the operating system's record lock. The kernel drops it with the process that took it, however that ended. No
+heartbeat can be late, no stale lock has to be broken, and no clock is read. Workers need none: they join the run of
+their judge.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ class JobFiles:
     """
     Open while the job runs; `descriptors` go to the fork server.
 
-    A program gets memory files rather than pipes: it can be killed without a reader that must drain what it wrote,
-    `RLIMIT_FSIZE` bounds them, and what it reads is as seekable as a file that a shell redirects.
+    A program gets memory files rather than pipes. It can be killed without a reader that drains what it wrote.
+    `RLIMIT_FSIZE` bounds the files, and its input is as seekable as a file that a shell redirects.
     """
 
     def __init__(self, program: Program) -> None:

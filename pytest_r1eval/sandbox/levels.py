@@ -71,6 +71,6 @@ class Attempt:
 
 
 def attempts(*, is_root: bool, levels: Iterable[SandboxLevel]) -> list[Attempt]:
-    """List the ways to start at these levels, best first; root tries to be nobody before it tries as it is."""
+    """List the ways to start at these levels, best first; root tries as the user `nobody` before it tries as it is."""
     identities = (True, False) if is_root else (False,)
     return [Attempt(level=level, as_nobody=as_nobody) for level in levels for as_nobody in identities]

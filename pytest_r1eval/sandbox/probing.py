@@ -1,11 +1,11 @@
 """
 The start-up self-probe, seen from the parent: lay out what must not be reached, run the probe, believe only it.
 
-What a kernel offers and what holds are two things: a container may refuse a system call silently, a security module
-may forbid a namespace, a file system may be mounted in. So no level is used for what was installed, but for what a
-program in it could not do: read a canary file and folder, write, truncate, open or chmod it, read an environment,
-reach a TCP, UDP, local or abstract socket, signal or limit the fork server or the parent, raise a limit, enter a
-namespace, fork. The environment it saw must be, name for name, the one that was written for it.
+What a kernel offers and what holds are two things: a container may refuse a system call silently, a security module may
+forbid a namespace, a file system may be mounted in. So a level is chosen by what a program in it could not do: read,
+write, truncate, open or chmod a canary file and folder; read an environment; reach a TCP, UDP, local or abstract
+socket; signal or limit the fork server or the parent; raise a limit; enter a namespace; fork. The environment it saw
+must be, name for name, the one that was written for it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
 The blocks of an answer that may be its program, for the strict grader.
 
-The rule. A fence is a run of three or more backticks, alone in its line but for words before and after it, or a line
-that begins with three or more tildes. A block begins behind a fence and ends at the next one, at the second or third
+The rule. A fence is a run of three or more backticks, with nothing but words beside it in its line. A line that begins
+with three or more tildes is one too. A block begins behind a fence. It ends at the next one, at the second or third
 next (a program may quote fences), or with the answer. The text before the first fence is a block too, as its opening
 may be missing. Blocks are dedented and lose a byte order mark. The program is the block that ends last, of these the
 longest, that parses as Python and
@@ -12,9 +12,9 @@ longest, that parses as Python and
 2. does or defines anything at all; or, where there is none,
 3. is between the last two fences, as LightEval takes it, whether it parses or not.
 
-So an example behind the program, of its input, its output or its use, does not replace it, and neither does a fence too
-many or too few. Whether a block parses is found out in the sandbox (`inside/solution.py`): Python's parser can be made
-to use up its process.
+So an example of input, output or use behind the program does not replace it. Neither does a fence too many or too few.
+Whether a block parses is found out in the sandbox (`inside/solution.py`): Python's parser can be made to use up its
+process.
 """
 
 from __future__ import annotations

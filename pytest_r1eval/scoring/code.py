@@ -3,10 +3,10 @@ Grade a program that the model wrote, in the sandbox, by one of two rules that a
 
 - `lighteval`: LightEval's own `run_test`, called inside the sandbox, because the published numbers were made so. It
   shares a process with the program, puts objects of Python in place of stdin and stdout, and stops at the first
-  failure. So it fails correct programs that read `sys.stdin.buffer` or write to descriptor 1, and a program that walks
-  the stack finds the outputs that are expected of it.
+  failure. So it fails correct programs that read `sys.stdin.buffer` or write to descriptor 1. A program that walks the
+  stack finds its expected outputs.
 - `strict`: ours. The program is the block that a written rule names (`scoring.blocks`). It gets a real stdin and a real
-  stdout in a process of its own for every test, a function gets its arguments as JSON, and what comes back is compared
+  stdout in a process of its own for every test; a function gets its arguments as JSON. What comes back is compared
   here, where the program cannot reach. The comparison is LightEval's: line by line without surrounding blanks, numbers
   as decimals. A program must end with status 0.
 

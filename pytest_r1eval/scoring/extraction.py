@@ -9,7 +9,7 @@ an answer is graded alike on every machine and after every resume:
 - The patterns of the environments are replaced by equal ones (`environment_pattern`). The first end of an environment
   is its only possible one, so its content is taken at once and never given back; and the first box decides whether
   there is one with a closing brace.
-- An opening without an end, or without a box where one is needed, is hidden from the patterns (`_hidden`), which would
+- An opening without an end, or without a box where one is needed, is hidden from the patterns (`_hidden`). They would
   read to the end of the text for each of them.
 - Of equal matches the last one alone is given to LightEval, which parses one match after another from the last until
   one can be parsed: a loop of dollars is 25,000 of them.

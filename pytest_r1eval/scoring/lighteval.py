@@ -10,7 +10,7 @@ Decisions:
 - What a response does to the grader is the response's (`scoring.scored`).
 - The search for an answer is bounded by the text (`scoring.extraction`); processor time is the backstop, because where
   it ends hangs on the machine. The detail tells which of the two it was.
-- A task whose metric cannot tell right from wrong (a logprob metric, a score between 0 and 1) is a `ScoringError`,
+- Some metrics cannot tell right from wrong: a logprob metric, a score between 0 and 1. Their task is a `ScoringError`,
   because no sample of it could be counted.
 
 This module imports LightEval (10 s and more) and is imported by scoring processes only; see `scoring.pool`.

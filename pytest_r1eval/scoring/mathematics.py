@@ -11,9 +11,9 @@ What is read, in LaTeX or as plain text:
   its entries.
 - Equations and inequalities. `x > 2` is `(2,\infty)`, and `x \in` before a set is left out.
 
-What is left out: the name of a value before an equals sign (`x`, `f(2)`, `m + n`, `\text{Area}`), units in words, a
-degree sign and a currency behind or before a value, `\pmod{...}` behind it, and a decimal approximation behind
-`\approx`. A percent sign is left out or counts as a hundredth, whichever fits.
+What is left out: the name of a value before an equals sign (`x`, `f(2)`, `m + n`, `\text{Area}`); units in words; a
+degree sign or a currency behind or before a value; `\pmod{...}` behind it; a decimal approximation behind `\approx`. A
+percent sign is left out or counts as a hundredth, whichever fits.
 
 What is not read is an answer in words (`\text{east}`), and equal to the same words alone.
 

@@ -58,8 +58,8 @@ _GRADES_PER_PROCESS = 5000
 _PROGRAMS_PER_PROCESS = 2
 """Programs under way for each scoring process: while one is compared here, another runs in the sandbox."""
 _CPU_FRACTION = 1 / 3
-"""Of an answer's wall time, what it may take of processor time: a machine that gives it a third of a core is no reason
-to call an answer wrong."""
+"""The processor time that an answer may take of its wall time. An answer is not wrong because its machine gave it a
+third of a core."""
 _ENDED_FROM_OUTSIDE = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGTERM}
 """Signals that a grader does not raise over an answer; SIGKILL is the kernel's, when others use up the memory."""
 _WATCH_INTERVAL_S = 0.5

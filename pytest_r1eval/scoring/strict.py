@@ -13,9 +13,9 @@ A response without such an answer is `no_answer`. One that the token limit ended
 The rule decides by the text alone, so that a response is graded alike on every machine and after every resume. What it
 evaluates is bounded by size; the processor time of a grade is the backstop, as it is for LightEval's grader.
 
-LightEval's grader differs: it takes any number of a response where it finds no box, joins what "or" divides, compares
-to six decimals, does not read answers without dollar signs (it accepts 391 of MATH-500's 500 right answers in the form
-that its prompt asks for), and finds answers in unfinished thoughts. No LightEval is imported here.
+LightEval's grader differs. It takes any number of a response where it finds no box, joins what "or" divides, and
+compares to six decimals. It finds answers in unfinished thoughts. It does not read answers without dollar signs: of
+MATH-500's 500 right answers, in the form that its prompt asks for, it accepts 391. No LightEval is imported here.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
 """
 What bounds a scoring process: walls around it before it reads the first answer, and a processor time for each answer.
 
-sympy and the parser of LaTeX evaluate what a model wrote. So a scoring process imports its task's metric, grades one
-problem's own answer to have everything else imported, and then confines itself as a program's child does
+sympy and the parser of LaTeX evaluate what a model wrote. So a scoring process imports its task's metric and grades one
+problem's own answer, which imports everything else. Then it confines itself as a program's child does
 (`sandbox.inside`): no network, no files but code, which it may only read, no other process, bounded memory. It stays so
 for all its answers, which costs a grade nothing. A probe in a process of the same kind tells what holds.
 
 Known trade-offs (accepted):
 
-- Answers of one benchmark share a process. An answer that found a way to run code could change the next grades in it,
-  and write on the pipe that the processes of a pool share. Answers are parsed, not run; programs have a process each.
+- Answers of one benchmark share a process. An answer that found a way to run code could change the next grades in it.
+  It could also write on the pipe that the processes of a pool share. Answers are parsed, not run; programs have a
+  process each.
 - There is no file system of their own around these processes, as bubblewrap makes for programs: a path can be seen to
   exist.
 - An exam is built outside of the walls, in a process that grades nothing, because it needs the network and the caches.

@@ -1,8 +1,8 @@
 """
 A look at what is going to be submitted, before it waits for nodes.
 
-An option that is misspelled, a checkpoint that is not there or a baseline of another exam would end the
-slice or, after all GPU hours, the judge. The jobs' own command lines are parsed here by the same pytest.
+A misspelled option, a missing checkpoint or a baseline of another exam would end the slice or, after all GPU hours, the
+judge. The jobs' own command lines are parsed here by the same pytest.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """
 Many tests at once: problem by problem, and benchmark by benchmark.
 
-Decisions. Single problems explain a verdict and never make one, so their list
-controls the share of chance in it, not the chance of any, and says its power:
-with four samples per problem an empty list means nothing. Gates decide, so they
-control the chance of any false alarm.
+Decisions. Single problems explain a verdict and never make one. So their list controls the fraction of chance in it,
+not the chance of any. It reports its power: with four samples per problem an empty list means nothing. Gates decide, so
+they control the chance of any false alarm.
 """
 
 from __future__ import annotations

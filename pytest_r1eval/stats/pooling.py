@@ -1,11 +1,9 @@
 """
 Several runs of one checkpoint as one number.
 
-Decisions. Runs under one fingerprint with distinct seeds are one longer run: their
-counts are added. Runs under different fingerprints differ by harness noise too,
-so they are pooled with that noise estimated, and both a Q far too large and a Q
-far too small are reported: the first says that the harness matters, the second
-that the runs were not independent.
+Decisions. Runs under one fingerprint with distinct seeds are one longer run: their counts are added. Runs under
+different fingerprints differ by harness noise too, so they are pooled with that noise estimated. A Q far too large is
+reported: the harness matters. So is a Q far too small: the runs were not independent.
 """
 
 from __future__ import annotations

@@ -647,8 +647,8 @@ class Design:
         """
         What z is expected of a candidate with every response wrong.
 
-        A problem's pooled rate is then s = k_b/(k+k_b) of the baseline's, and the mean of s p (1 - s p) is
-        s mu - s^2 (mu - W).
+        A problem's pooled rate is then s = k_b/(k+k_b) of the baseline's. The mean of s p (1 - s p) is s mu - s^2 (mu -
+        W).
         """
         k, k_b = self.n_samples, self.n_baseline_samples
         s = k_b / (k + k_b)

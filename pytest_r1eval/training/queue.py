@@ -1,13 +1,13 @@
 """
 Checkpoints that wait for their gate while training goes on: one is judged at a time, in a thread.
 
-Nothing that happens here reaches the training but as a value that it collects: a judgement, or
-the words of what went wrong. Trainers delete old checkpoints and some write over them in place, so what
-waits is a copy of its own, which shares its blocks with the original where the file system can (a reflink).
-Its digests are taken when it is made, and looked at again when its turn comes.
+Nothing that happens here reaches the training but as a value that it collects: a judgement, or the words of what went
+wrong. Trainers delete old checkpoints, and some write over them in place. So what waits is a copy of its own; where the
+file system can, it shares its blocks with the original (a reflink). Its digests are taken when it is made, and looked
+at again when its turn comes.
 
-A gate that the machinery fails (an engine out of memory, a Slurm that does not answer) is tried again after
-a while, with the copy still there. What was asked wrongly is not, and neither is a verdict.
+A gate that fails by its machinery (an engine out of memory, a Slurm that does not answer) is tried again later, with
+the same copy. What was asked wrongly is not, and neither is a verdict.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """
 Where a training's checkpoints are judged: in a process on this machine, or as jobs of a Slurm cluster.
 
-A checkpoint is compared with the one before it: the judged run of the highest step below its own that
-did not regress. It is looked up in the stored runs, so a training that is resumed goes on from there,
-and a checkpoint that fell never becomes what the next one is measured by. Runs of a cluster's slices are
-not looked at: another host may have them open.
+A checkpoint is compared with the one before it: the judged run of the highest step below its own that did not regress.
+It is looked up in the stored runs, so a resumed training continues from there. A checkpoint that fell never becomes
+what the next one is measured by. Runs of a cluster's slices are not looked at: another host may have them open.
 """
 
 from __future__ import annotations

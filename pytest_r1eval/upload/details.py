@@ -1,12 +1,10 @@
 """
 Every sample of a run as Parquet, in LightEval's schema: the sole importer of pyarrow.
 
-One row a problem with all its samples, as LightEval keeps them, so that its
-``load_responses_from_details`` reads them back. `model_response` may hold nothing
-but LightEval's own fields, which its loader passes on by name; what LightEval
-lacks is in columns of our own: `problem_id`, `n_samples` and `samples` (index,
-seed, outcome, extracted answer, finish reason and tokens of each), and verdict and fingerprint
-as JSON in the file's metadata under ``r1eval``.
+One row a problem with all its samples, as LightEval keeps them, so that its ``load_responses_from_details`` reads them
+back. `model_response` may hold nothing but LightEval's own fields, which its loader passes on by name; what LightEval
+lacks is in columns of our own: `problem_id`, `n_samples` and `samples` (index, seed, outcome, extracted answer, finish
+reason and tokens of each). Verdict and fingerprint are JSON in the file's metadata under ``r1eval``.
 
 Rows come in the order in which LightEval 0.13's pipeline has the problems: it shuffles them and pairs row i with
 problem i, whatever the row holds. Its own recomputation of a score (``load_responses_from_details``) reads them by

@@ -1,8 +1,8 @@
 """
 What a run sends to the Hub, put together from its folder.
 
-Everything is in the results file that was written when the run was judged, so an
-upload that is tried again next week sends the same bytes to the same names.
+Everything is in the results file that was written when the run was judged. An upload that is tried again next week
+sends the same bytes to the same names.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def _demand_own(sources: Iterable[Path], folder: Path) -> None:
             place = source.resolve()
         except (OSError, ValueError) as error:  # too long for a name, or with a NUL
             raise UploadError(
-                f"{quoted(str(source))} is no name of a file ({error}); expected the run's own files. Nothing is "
+                f"{quoted(str(source))} is not the name of a file ({error}); expected the run's own files. Nothing is "
                 f"uploaded; write them again: pytest --r1-judge-only {folder}"
             ) from error
         if not place.is_relative_to(home):

@@ -1,8 +1,8 @@
 """
 Where a run keeps the files that LightEval reads: its layout, inside the run's own folder.
 
-So ``--output-dir RUN`` is all that LightEval has to be told, runs do not write over
-each other, and a folder that is copied carries everything with it.
+So ``--output-dir RUN`` is all that LightEval needs. Runs do not write over each other, and a copied folder carries
+everything with it.
 """
 
 from __future__ import annotations
@@ -63,9 +63,8 @@ def run_date(created: str, *, run: str) -> str:
     """
     Return the date that names a run's files: LightEval's form, and the same however often they are written.
 
-    LightEval's dates go down to microseconds, a run's to seconds. What would be its
-    microseconds is a digest of the folder's name, so that two runs begun in one
-    second do not take each other's place in a repository.
+    LightEval's dates go down to microseconds, a run's to seconds. A digest of the folder's name fills its microseconds,
+    so that two runs begun in one second have two names in a repository.
 
     Args:
         created: ISO date and time of the run.

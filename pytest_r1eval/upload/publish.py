@@ -10,8 +10,8 @@ it. Uploading a run twice is then one commit, as is losing every reply.
 The token is the client's business (HF_TOKEN, or a login on this machine). It is read
 here only to keep it out of messages. Nothing local is ever deleted.
 
-The wait between attempts is our own loop and not stamina's: stamina logs the error and the arguments of each attempt
-as they are, which may hold a signed address, and its switches and hooks are the whole process's, a user's conftest
+The wait between attempts is our own loop and not stamina's: stamina logs the error and the arguments of each attempt as
+they are, and these may hold a signed address. Its switches and hooks apply to the whole process, a user's conftest
 included. There is no second loop: Slurm's commands try again by themselves.
 """
 

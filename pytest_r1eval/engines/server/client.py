@@ -11,8 +11,8 @@ Decisions:
   the identity says so; it is refused where the run asks for other values.
 - Responses are not streamed: parsing 32,768 events for each of a thousand responses would make a small model wait
   for Python. The price: a proxy in between must allow for silences as long as a response takes.
-- After any failure but "busy" the server has to show that it is still the same one before it is asked on, and one
-  request does that for all; so a restarted server is not met by a thousand probes, nor taken for granted.
+- After any failure but "busy" the client checks that the server is still the same one. One request checks for all, so a
+  restarted server does not meet a thousand probes.
 - The key is in the session's headers alone, and is removed from everything that a server answers.
 """
 

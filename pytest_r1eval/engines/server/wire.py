@@ -1,8 +1,8 @@
 """
 What goes over the wire to an OpenAI-compatible server and back: forms of requests, and bodies taken apart.
 
-Nothing here asks anything: `client` does. A body that is not what it must be is a setback, as a proxy's page or a
-response that was cut off may be followed by a good one; a completion that does not count its tokens never will be.
+Nothing here asks anything: `client` does. A malformed body is a setback: after a proxy's page or a truncated response
+the next one may be good. A completion without its count of tokens is final.
 """
 
 from __future__ import annotations

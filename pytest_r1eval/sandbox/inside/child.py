@@ -2,9 +2,9 @@
 The life of one child: take its descriptors, confine itself, run one program, end.
 
 A script runs as `__main__` on a real standard input and output, as `python3 solution.py` would run it: the same
-encodings, the traceback on standard error, exit status 1 for an exception, threads joined and `atexit` obeyed. What
-it prints goes to a memory file, so a program that reads `sys.stdin.buffer`, opens descriptor 0, writes with
-`os.write` or leaves by `os._exit` is seen as it is.
+encodings, the traceback on standard error, exit status 1 for an exception, threads joined and `atexit` obeyed. What it
+prints goes to a memory file. So a program that reads `sys.stdin.buffer`, opens descriptor 0, writes with `os.write` or
+leaves by `os._exit` behaves as it would in a shell.
 
 Nothing in these frames is worth finding: the source, its own input, and numbers.
 """

@@ -5,9 +5,9 @@ In this order: the parent's death kills it, its resources are limited, Landlock 
 kernel. `no_new_privs` comes with both. Capabilities were given up by the fork server before it forked the first
 child, so a root user's children have none either.
 
-`RLIMIT_NPROC` is not used. It counts the tasks of a user, so where the sandbox has no user namespace the thousand
-threads of that user's engine would count against a solution's second one, and root is exempt from it. seccomp lets no
-process be made; threads are counted by the fork server and bounded by the address space.
+`RLIMIT_NPROC` is not used. It counts the tasks of a user, and root is exempt from it. Without a user namespace, the
+thousand threads of that user's engine would count against a solution's second one. seccomp lets no process be made;
+threads are counted by the fork server and bounded by the address space.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def prepare_server() -> None:
     """
     Make this process a fork server that keeps no power and loses no descendant.
 
-    It gives up its capabilities, cannot be traced, adopts orphans instead of letting them escape, and is the kernel's
-    first choice with its children when memory runs out, before an engine is.
+    It gives up its capabilities, cannot be traced, and adopts orphans instead of letting them escape. When memory runs
+    out, the kernel kills it and its children before an engine.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     # A courtesy to the engine, not a border; a container may forbid it.

@@ -2,9 +2,9 @@
 The program inside: import what solutions import once, then fork a child for each job.
 
 One thread, one loop. A child costs a fork of a warm interpreter instead of the start of a cold one. The loop waits for
-jobs and for its children's ends at once (`pidfd`), kills a child at its wall-time deadline, and looks forty times
-a second at how many threads each has, because the kernel counts threads per user only, and one program's threads must
-not be its neighbour's lack of them. After each child it ends whatever else it finds below itself.
+jobs and for its children's ends at once (`pidfd`), and kills a child at its wall-time deadline. Forty times a second it
+counts the threads of each: the kernel counts them per user only, so one program could take those of its neighbour.
+After each child it ends whatever else it finds below itself.
 
 It ends when the parent's end of the socket closes, however that happens.
 """

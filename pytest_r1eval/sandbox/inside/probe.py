@@ -1,8 +1,8 @@
 """
 The self-probe: a program that tries to get out, and prints as JSON what it got away with.
 
-The parent runs this file as a solution, in the very sandbox that solutions will run in, with the places to try as JSON
-on standard input. It is the first program a sandbox runs and the only one that decides anything.
+The parent runs this file as a solution, in the sandbox that solutions will run in. The places to try come as JSON on
+standard input. It is the first program a sandbox runs and the only one that decides anything.
 """
 
 from __future__ import annotations

@@ -3,17 +3,17 @@ Which system calls a solution may not make: a classic-BPF filter, assembled here
 
 Decisions:
 
-- Written by hand, without libseccomp. The filter is four hundred instructions that do one thing; a library would add a
-  shared object to what must be installed, found and loaded inside the sandbox, and a `pyseccomp` older than a system
-  call cannot name it. The numbers below were taken from the kernel's headers; a test compares them with libseccomp's.
-- A list of what is denied, not of what is allowed: CPython, numpy and the C library call different things on every
-  version and machine, and a solution killed by a list that is too short would look like a wrong answer. What bounds
-  the list is its ceiling: every call newer than the newest one known here does not exist (ENOSYS), which is what the
-  C library expects of an old kernel. So a new kernel adds no hole.
+- Written by hand, without libseccomp. The filter is four hundred instructions that do one thing. A library would be one
+  more shared object to install, find and load inside the sandbox, and a `pyseccomp` older than a system call cannot
+  name it. The numbers below were taken from the kernel's headers; a test compares them with libseccomp's.
+- A list of what is denied, not of what is allowed. CPython, numpy and the C library call different things on every
+  version and machine. A solution killed by a list that is too short would look like a wrong answer. What bounds the
+  list is its ceiling: every call newer than the newest one known here does not exist (ENOSYS), which is what the C
+  library expects of an old kernel. So a new kernel adds no hole.
 - Denied calls return EPERM: a program sees an ordinary error and can go on; nothing is killed by mistake.
 - Threads are allowed, because deep recursion in a thread with a large stack is a habit of contest solutions. A new
-  process is not: `clone` must carry CLONE_THREAD (and CLONE_FILES), and `clone3`, whose flags lie in memory where a
-  filter cannot read them, does not exist, so that the C library falls back to `clone`.
+  process is not: `clone` must carry CLONE_THREAD (and CLONE_FILES). The flags of `clone3` are in memory, where a filter
+  cannot read them, so `clone3` does not exist here and the C library falls back to `clone`.
 - A program may signal itself, because `abort` does, and nothing else.
 
 A comment beside each special rule names its answer. Other machines than x86_64 and aarch64 have no filter here; the

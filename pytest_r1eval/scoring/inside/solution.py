@@ -17,7 +17,7 @@ def call(program: str, name: str, arguments: str) -> object:
         arguments: Its arguments as JSON, one a line.
 
     Returns:
-        What it returned; numpy's numbers and arrays as Python's. What is no JSON value fails in the sandbox.
+        What it returned; numpy's numbers and arrays as Python's. Anything but a JSON value fails in the sandbox.
     """
     module = types.ModuleType("solution")
     module.__dict__.update({key: value for key, value in vars(r1eval_prelude).items() if not key.startswith("_")})
