@@ -142,11 +142,11 @@ class BaselineShelf:
         return None if run is None else self._run_in(run.folder, benchmark)
 
     def _run_in(self, folder: Path, benchmark: str) -> FoundBaseline:
-        """Take a stored run as the baseline."""
+        """Take a stored run as the baseline, if it may be recorded as one without a reason."""
         from pytest_r1eval.runs.finished import StoredRun  # noqa: PLC0415 - imports the statistics
 
         try:
-            measured = StoredRun(folder=folder).measured(benchmark).as_baseline()
+            measured = StoredRun(folder=folder).as_baseline(benchmark, replaced=None, reason=None)
         except R1EvalError as error:
             raise BaselineError(f"{self.option} {self.choice}: {error}") from error
         return FoundBaseline(baseline=measured, source=f"run {folder}")
@@ -243,18 +243,23 @@ class BaselineShelf:
                 return self._files_of(self.model_name)
 
     def _file_at(self, path: Path) -> BaselineFile:
-        if path.name == CANDIDATE_NAME and (path.parent / FILE_NAME).is_file():
-            raise BaselineError(
-                f"{self.option} {self.choice} is the candidate of a run, not a baseline; make it one first: "
-                f"r1eval baseline record {shlex.quote(str(path.parent))} ORG/MODEL"
-            )
         if not path.is_file():
             raise BaselineError(f"{self.option} {self.choice}: no such file; expected a baseline's JSON file")
+        return self._read(path, shown=f"{self.option} {self.choice}")
+
+    def _read(self, path: Path, *, shown: str) -> BaselineFile:
+        """Read a baseline file; the candidate of a run is none, through a link either."""
+        real = path.resolve()
+        if real.name == CANDIDATE_NAME and (real.parent / FILE_NAME).is_file():
+            raise BaselineError(
+                f"{shown} is the candidate of a run, not a baseline; make it one first: "
+                f"r1eval baseline record {shlex.quote(str(real.parent))} ORG/MODEL"
+            )
         return read_file(path)
 
     def _files_of(self, name: str) -> Sequence[tuple[Path, BaselineFile]]:
         paths = [folder / f"{name}.json" for folder in self._folders()]
-        return [(path, read_file(path)) for path in paths if path.is_file()]
+        return [(path, self._read(path, shown=str(path))) for path in paths if path.is_file()]
 
     def _folders(self) -> list[Path]:
         folders = [self.root / "baselines", *_SHIPPED]

@@ -28,7 +28,11 @@ class Evidence:
 
     def overlaps(self, other: Evidence) -> bool:
         """Whether some of the samples are drawn twice: the same checkpoint under a common seed."""
-        return self.model == other.model and not set(self.seeds).isdisjoint(other.seeds)
+        return self.model == other.model and self.shares_draws(other)
+
+    def shares_draws(self, other: Evidence) -> bool:
+        """Whether some samples are of the same weights under a common seed, beside whatever files."""
+        return self.shares_weights(other) and not set(self.seeds).isdisjoint(other.seeds)
 
     def shares_weights(self, other: Evidence) -> bool:
         """Whether both are draws of the same weights."""

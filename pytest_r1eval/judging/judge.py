@@ -520,6 +520,15 @@ def weighed(judgement: Judgement, *, ours: Evidence, theirs: Evidence) -> Judgem
         )
     if not ours.shares_weights(theirs):
         return judgement
+    if ours.shares_draws(theirs) and judgement.verdict is not Verdict.FAIL_REGRESSED:
+        return replace(
+            judgement,
+            verdict=Verdict.INCONCLUSIVE,
+            passes=False,
+            reason="The baseline holds the same weights drawn with the same seed, beside other files: equal samples "
+            "are the same evidence twice.",
+            next_step="Draw these weights with another --r1-seed to check the files that changed.",
+        )
     note = "drawn with another seed: this verdict checks the harness, not a change of the model."
     if ours.model != theirs.model:
         note = "beside other files: this verdict checks those files, not a change of the weights."

@@ -25,6 +25,7 @@ from pytest_r1eval.core.attempts import Asked, Attempt, Attempts
 from pytest_r1eval.core.baselines import MeasuredBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.choices import Family, InconclusivePolicy
+from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.plans import Plan, Slice
 from pytest_r1eval.engines.engine import engine_named, recording_of
@@ -55,6 +56,7 @@ class Inquiry:
         key: The same with rule and baseline.
         known: What the ledger knows.
         is_fresh: Whether another attempt is asked for.
+        theirs: What the baseline's samples come from; None without a measured one.
     """
 
     benchmark: str
@@ -62,6 +64,7 @@ class Inquiry:
     key: str
     known: Known
     is_fresh: bool
+    theirs: Evidence | None = None
 
     @property
     def answer(self) -> Entry | None:
@@ -132,6 +135,7 @@ class Desk:
                 key=found.key,
                 known=self._known(name, found),
                 is_fresh=self.settings.fresh,
+                theirs=_evidence_of(found.found),
             )
             for name, found in self._keys(asked, run=run, family=names).items()
         }
@@ -181,7 +185,7 @@ class Desk:
             PlanError: If the seed that was asked for, or recorded, was drawn with before.
         """
         first = seed_of(self.settings, self.checkpoint)
-        used = {seed for inquiry in inquiries for seed in inquiry.known.seeds}
+        used = {seed for inquiry in inquiries for seed in inquiry.known.seeds} | self._seeds_beside(inquiries)
         is_recorded = recording_of(self.settings) is not None
         if first not in used or (is_recorded and not self.settings.fresh):
             return first
@@ -195,6 +199,13 @@ class Desk:
         while (seed := attempt_seed(first, attempt)) in used:
             attempt += 1
         return seed
+
+    def _seeds_beside(self, inquiries: Sequence[Inquiry]) -> set[int]:
+        """Return the seeds of baselines of the same weights beside other files: equal draws would check nothing."""
+        own = self.checkpoint.identity
+        every = [one.theirs for one in inquiries if one.theirs is not None]
+        beside = [one for one in every if one.model.weights == own.weights and one.model != own]
+        return {seed for one in beside for seed in one.seeds}
 
     def begin(self, inquiries: Sequence[Inquiry], *, run: Path, seed: int) -> None:
         """Write into the ledger what will be drawn; a continued run is there already."""
@@ -250,7 +261,7 @@ class Desk:
                 ledger=self._ledger_name,
                 earlier=tuple(self.ledger.attempt_of(entry) for entry in before),
             ),
-            added=_countable([*before.values()], seed=seed, found=keyed.found),
+            added=_countable(before, seed=seed, found=keyed.found),
             repeated=None if plan is None else self._repeated(store, plan, before),
         )
 
@@ -322,13 +333,22 @@ class _Keyed:
     found: FoundBaseline | None
 
 
-def _countable(earlier: Sequence[Measurement], *, seed: int, found: FoundBaseline | None) -> tuple[Measurement, ...]:
-    """Return what may be added to a run: of each other seed the first draw, and nothing that the baseline holds."""
+def _evidence_of(found: FoundBaseline | None) -> Evidence | None:
     baseline = None if found is None else found.baseline
-    theirs = baseline.evidence if isinstance(baseline, MeasuredBaseline) else None
-    first: dict[int, Measurement] = {}
-    for one in earlier:
-        if one.seed != seed and (theirs is None or not one.evidence.overlaps(theirs)):
+    return baseline.evidence if isinstance(baseline, MeasuredBaseline) else None
+
+
+def _countable(
+    earlier: Mapping[Entry, Measurement], *, seed: int, found: FoundBaseline | None
+) -> tuple[Measurement, ...]:
+    """Return what may be added to a run: of each other seed the first draw, and nothing that the baseline holds."""
+    theirs, first = _evidence_of(found), dict[int, Measurement]()
+    for entry, one in earlier.items():
+        is_theirs = theirs is not None and (
+            one.evidence.overlaps(theirs)
+            or (one.evidence.shares_draws(theirs) and entry.verdict == Verdict.INCONCLUSIVE.name)  # a red one counts
+        )
+        if one.seed != seed and not is_theirs:
             first.setdefault(one.seed, one)
     return tuple(first.values())
 

@@ -16,17 +16,20 @@ OTHER = replace(MODEL, weights="v", checkpoint="other weights")
 
 
 @pytest.mark.parametrize(
-    ("other", "overlaps", "shares_weights"),
+    ("other", "overlaps", "shares_draws", "shares_weights"),
     [
-        (ONE, True, True),
-        (Evidence(model=MODEL, seeds=(2, 1)), True, True),
-        (Evidence(model=MODEL, seeds=(2, 3)), False, True),
-        (Evidence(model=EDITED, seeds=(1,)), False, True),
-        (Evidence(model=OTHER, seeds=(1,)), False, False),
+        (ONE, True, True, True),
+        (Evidence(model=MODEL, seeds=(2, 1)), True, True, True),
+        (Evidence(model=MODEL, seeds=(2, 3)), False, False, True),
+        (Evidence(model=EDITED, seeds=(1,)), False, True, True),
+        (Evidence(model=OTHER, seeds=(1,)), False, False, False),
     ],
     ids=["itself", "one seed of two", "other seeds", "an edited config", "other weights"],
 )
-def test_the_checkpoint_and_the_seeds_decide(other: Evidence, *, overlaps: bool, shares_weights: bool) -> None:
-    """Samples are drawn twice where the whole checkpoint and one seed are common."""
+def test_the_checkpoint_and_the_seeds_decide(
+    other: Evidence, *, overlaps: bool, shares_draws: bool, shares_weights: bool
+) -> None:
+    """Samples are drawn twice where checkpoint and seed are common; beside another file, weights and seed are."""
     assert (ONE.overlaps(other), other.overlaps(ONE)) == (overlaps, overlaps)
+    assert ONE.shares_draws(other) == shares_draws
     assert ONE.shares_weights(other) == shares_weights

@@ -198,6 +198,15 @@ class TestFresh:
         assert second.ret == 0
         second.stdout.fnmatch_lines(["smoke: PASS. *", "*checks the harness*", "*judged on its own samples alone*"])
 
+    def test_a_seed_of_the_same_weights_beside_another_file_is_left_alone(
+        self, pytester: pytest.Pytester, recorded: Record
+    ) -> None:
+        """Samples equal to the baseline's would check no file that changed, and are not drawn."""
+        recorded("edited", seed=9, weights="w0", config="c2", solve_rate=0.8, n_samples=40)
+        refused = judge(pytester, "edited", "--r1-fresh")  # a new attempt of a recording has the recorded seed
+        assert refused.ret == pytest.ExitCode.USAGE_ERROR
+        refused.stderr.fnmatch_lines(["*--r1-fresh: the seed 9 was drawn with before*"])
+
     def test_the_same_seed_again_is_refused(self, pytester: pytest.Pytester) -> None:
         """Samples that were drawn before are no second attempt."""
         judge(pytester, "red")

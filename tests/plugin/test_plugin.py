@@ -79,6 +79,20 @@ class TestVerdicts:
         result = judge(pytester, "same", "--r1-baseline", str(run / "candidate.json"))
         result.stdout.fnmatch_lines(["*INVALID. --r1-baseline *is the candidate of a run, not a baseline*"])
 
+    @pytest.mark.parametrize("link", ["reference.json", "baselines/local/toy.json"])
+    def test_a_link_to_a_candidate_is_no_baseline(self, pytester: pytest.Pytester, recorded: Record, link: str) -> None:
+        """By whatever name it is reached, it waits for a person."""
+        recorded("base", seed=1)
+        recorded("same", seed=2)
+        judge(pytester, "base")
+        (run,) = runs_of(pytester)
+        path = pytester.path / link
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(run / "candidate.json")
+        result = judge(pytester, "same", *(() if "toy" in link else ("--r1-baseline", link)))
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["*INVALID. *is the candidate of a run, not a baseline*"])
+
     def test_two_benchmarks_have_a_command_each(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """Both candidates are in one file, and each command records one of them."""
         recorded("base", benchmarks=("aime24", "smoke"))
@@ -113,6 +127,38 @@ class TestVerdicts:
         result = judge(pytester, "same", "--r1-gate", gate)
         assert result.ret == 0
         result.stdout.fnmatch_lines(["*warning: *this verdict checks the harness, not a change of the model."])
+
+    @pytest.mark.parametrize("gate", ["fixed", "sequential"])
+    def test_the_same_seed_beside_another_file_never_passes(
+        self, pytester: pytest.Pytester, recorded: Record, gate: str
+    ) -> None:
+        """Equal samples of the same weights are the same evidence, whatever else changed in the folder."""
+        recorded("base", seed=1)
+        recorded("edited", seed=1, config="c2")
+        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        result = judge(pytester, "edited", "--r1-gate", gate, "--r1-inconclusive", "pass")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["smoke: INCONCLUSIVE. *same weights drawn with the same seed*", "*--r1-seed*"])
+
+    def test_a_fall_under_the_same_seed_is_a_fall(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A broken file beside the same weights is found, whatever the seed."""
+        recorded("base", seed=1)
+        recorded("broken", seed=1, config="c2", solve_rate=0.3)
+        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        judge(pytester, "broken").stdout.fnmatch_lines(["smoke: FAIL_REGRESSED. *"])
+
+    @pytest.mark.parametrize("option", ["--r1-baseline", "--r1-anchor"])
+    def test_a_sick_run_is_no_reference_by_its_folder(
+        self, pytester: pytest.Pytester, recorded: Record, option: str
+    ) -> None:
+        """Truncated responses do not become the measure of others because their run was never recorded."""
+        recorded("sick", seed=1, finish_reason=FinishReason.LENGTH)
+        recorded("too", seed=2, weights="w2", finish_reason=FinishReason.LENGTH)
+        result = judge(pytester, "too", option, "sick")
+        assert result.ret != pytest.ExitCode.OK
+        printed = f"{result.stdout}{result.stderr}"
+        assert f"{option} sick: {pytester.path}/sick, smoke: The responses are not healthy" in printed
+        assert not runs_of(pytester) or drawn_by(runs_of(pytester)[0]) == {}
 
     def test_a_sick_run_is_no_candidate(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """A sick run is not recorded, by option either; the report says what a person may do."""
