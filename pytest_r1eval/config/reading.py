@@ -57,6 +57,17 @@ def is_named(arguments: Iterable[str], environment: Mapping[str, str]) -> bool:
     )
 
 
+def is_elsewhere(config: pytest.Config) -> bool:
+    """Whether pytest looked for rootdir and ini file in another folder than the user's; cheap, before parsing."""
+    here = config.invocation_params.dir
+    return config.rootpath != here if config.inipath is None else not here.is_relative_to(config.inipath.parent)
+
+
+def names_a_gate(values: Mapping[str, object]) -> bool:
+    """Whether an ini file asks for a gate: a model, a stored run, or our options among its addopts."""
+    return not {"r1_model", "r1_judge_only"}.isdisjoint(values) or "--r1-" in str(values.get("addopts", ""))
+
+
 def given(config: pytest.Config, *phases: Phase) -> tuple[Option, ...]:
     """Return which options of some phases the command line itself has, as flags or as ``-o`` with the ini key."""
     overridden = {text.partition("=")[0].strip() for text in config.getoption("override_ini") or ()}

@@ -31,7 +31,7 @@ def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
 ) -> Generator[None, object, object]:
     """Read the ini file of the user's folder where pytest read one above a model; before any other plugin looks."""
-    if reading.is_named(args, os.environ):
+    if reading.is_named(args, os.environ) or reading.is_elsewhere(early_config):
         from pytest_r1eval.plugin.rootdir import settle  # noqa: PLC0415 - only for a process that judges
 
         settle(early_config, parser, args)

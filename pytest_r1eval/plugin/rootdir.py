@@ -32,6 +32,8 @@ from typing import Any
 import pytest
 from _pytest.config import findpaths
 
+from pytest_r1eval.config.reading import is_named, names_a_gate
+
 _PRIVATE = ("_rootpath", "_inipath", "_inicache", "_checkversion", "_validate_plugins", "_validate_args")
 """What is used of `pytest.Config` beside its public names."""
 
@@ -69,6 +71,8 @@ def settle(config: pytest.Config, parser: pytest.Parser, args: list[str]) -> Non
     """
     Replace a rootdir and ini file that pytest derived from an option's value; otherwise do nothing.
 
+    It is for those who judge: by an option, the environment, or the ini file that they meant.
+
     Args:
         config: pytest's configuration, before the first conftest is loaded.
         parser: pytest's parser, with the options of all plugins.
@@ -81,7 +85,8 @@ def settle(config: pytest.Config, parser: pytest.Parser, args: list[str]) -> Non
     given = args[len(taken) :]
     known = parser.parse_known_args(given, namespace=copy.copy(config.option))
     setup = _Setup.of(config, known)
-    if setup.is_that_of(config):
+    is_asked = is_named(args, os.environ) or names_a_gate(setup.values)
+    if setup.is_that_of(config) or not is_asked:
         return
     if args[: len(taken)] != taken or not all(hasattr(config, name) for name in _PRIVATE):
         reason = f"pytest {pytest.__version__} does not let a plugin correct that"

@@ -97,6 +97,28 @@ class TestIniFile:
             ["*the plugin*", "PASSED r1eval::smoke?shard 2/2?", "FAILED r1eval::smoke::pass@1 *"]
         )
 
+    @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "n2"])
+    @pytest.mark.parametrize(
+        "named", ["r1_model = ../models/cand", "addopts = --r1-model ../models/cand"], ids=["ini", "addopts"]
+    )
+    def test_a_model_of_the_ini_file_alone_is_judged(
+        self, pytester: pytest.Pytester, repo: Path, named: str, workers: tuple[str, ...]
+    ) -> None:
+        """Where the command line names no option of ours, another plugin's option does not make the gate vanish."""
+        _write(repo / "pytest.ini", f"[pytest]\nr1_engine = replay\nr1_baseline = local/toy\n{named}\n")
+        _write(repo / "test_mine.py", "def test_mine(): pass\n")
+        result = pytester.runpytest_subprocess(
+            *("-m", "smoke or not r1eval", "-p", "no:cacheprovider", "-p", "pytest_cov", "--cov", "../other/data"),
+            *workers,
+        )
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["smoke * FAIL_REGRESSED", "FAILED r1eval::smoke::pass@1 *"])
+
+    def test_a_run_that_judges_nothing_is_left_to_pytest(self, pytester: pytest.Pytester, repo: Path) -> None:
+        """Rootdir and ini file of others' runs are none of our business."""
+        result = pytester.runpytest_subprocess("--collect-only", "-p", "pytest_cov", "--cov", "../other/data")
+        result.stdout.fnmatch_lines([f"rootdir: {repo.parent}/other"])
+
     @pytest.mark.usefixtures("repo")
     def test_plugin_of_a_stranger_takes_no_part(self, pytester: pytest.Pytester) -> None:
         """What the wrong ini file loaded before ours was read is let go before it does anything."""
