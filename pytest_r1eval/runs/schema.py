@@ -98,7 +98,9 @@ SMALL_TABLES = ("run", "benchmark", "problem", "unit", "grade", "worker", "look"
 COUNTS = """
 CREATE TABLE round (
     benchmark TEXT NOT NULL, number INTEGER NOT NULL, n_samples INTEGER NOT NULL, n_open INTEGER NOT NULL,
-    n_open_units INTEGER NOT NULL, PRIMARY KEY (benchmark, number)
+    n_open_units INTEGER NOT NULL, PRIMARY KEY (benchmark, number),
+    CHECK (typeof(number) = 'integer' AND typeof(n_samples) = 'integer' AND typeof(n_open) = 'integer'
+        AND typeof(n_open_units) = 'integer' AND number >= 0 AND n_samples >= 0 AND n_open >= 0 AND n_open_units >= 0)
 ) WITHOUT ROWID;
 INSERT INTO round SELECT benchmark, round, sum(last - first), sum(iif(done, 0, last - first)), sum(done = 0)
     FROM unit GROUP BY benchmark, round;

@@ -94,6 +94,8 @@ DAMAGES: Mapping[str, Damage] = {
     "a problem without a query": sql("UPDATE problem SET content = '{}' WHERE position = 0"),
     "a right answer that is not there": edited("problem", gold_index=7),
     "a prompt of half a number": sql("UPDATE problem SET prompt = x'00' WHERE position = 0"),
+    "a round that is text": sql("UPDATE round SET number = '[]'"),
+    "a round of less than nothing": sql("UPDATE round SET n_samples = -96, n_open_units = -1"),
     "no table": sql("DROP TABLE look"),
     "a view for a table": lambda db: db.executescript(
         "ALTER TABLE verdict RENAME TO v; CREATE VIEW verdict AS SELECT * FROM v;"
