@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pytest_r1eval.baselines.shelf import FoundBaseline
 from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline, PublishedHarness
-from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.benchmarks import Benchmark, Sampling
 from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.fingerprints import Difference, Fingerprint
 from pytest_r1eval.core.records import Counts
@@ -100,6 +100,7 @@ def reference_for(benchmark: Benchmark | None, found: FoundBaseline, *, fingerpr
                     f"{published.benchmark} is not defined here, so nothing is known of the published number's noise; "
                     "name the module that defines it (--tasks, --r1-tasks)"
                 )
+            check_same_sampling(fingerprint.question.sampling, published, found)
             grader = fingerprint.harness.grader
             return Reference(
                 side=side_of(published), tau=tau_of(published, benchmark, grader=grader), source=found.source
@@ -170,6 +171,34 @@ def check_same_question(differences: Iterable[Difference], found: FoundBaseline)
         f"The baseline ({found.source}) was asked something else: {'; '.join(map(str, asked))}"
         f"{why if unexplained else ''}. "
         "Ask the same, or record a baseline of your own with --r1-save-baseline and --r1-baseline."
+    )
+
+
+def check_same_sampling(ours: Sampling, published: PublishedBaseline, found: FoundBaseline) -> None:
+    """
+    Refuse a published number whose source states another sampling; how long a response may be is the run's own matter.
+
+    Raises:
+        BaselineError: If it does.
+    """
+    theirs = published.sampling
+    if theirs is None or (ours.temperature, ours.top_p) == (theirs.temperature, theirs.top_p):
+        return
+    raise BaselineError(
+        f"The baseline ({found.source}) was asked something else: temperature {theirs.temperature:g} and top-p "
+        f"{theirs.top_p:g} in the source, {ours.temperature:g} and {ours.top_p:g} here. "
+        "Ask the same, or record a baseline of your own with --r1-save-baseline and --r1-baseline."
+    )
+
+
+def unstated_sampling(ours: Sampling, published: PublishedBaseline) -> str | None:
+    """Return a warning where the source states no sampling and the run's is not the usual one; None for none."""
+    usual = Sampling()
+    if published.sampling is not None or (ours.temperature, ours.top_p) == (usual.temperature, usual.top_p):
+        return None
+    return (
+        f"The source names no sampling: {usual.temperature:g} and {usual.top_p:g} are usual for temperature and top-p, "
+        f"and this run has {ours.temperature:g} and {ours.top_p:g}. It may have been asked something else."
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pytest_r1eval.baselines.reference import own_noise, reference_for
+from pytest_r1eval.baselines.reference import own_noise, reference_for, unstated_sampling
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline, references
 from pytest_r1eval.config.baseline_choice import Previous
 from pytest_r1eval.core.attempts import Attempt, Attempts
@@ -486,7 +486,7 @@ def compared(
         return invalid(str(error), "Ask the same, or judge against a baseline recorded this way (--r1-save-baseline).")
     if isinstance(reference.side, Counts):
         return judge_measured(measured.counts, reference.side, tau=reference.tau, rule=rule, n_samples=n_samples)
-    return judge_published(
+    judgement = judge_published(
         measured.counts,
         reference.side,
         tau=reference.tau,
@@ -494,6 +494,9 @@ def compared(
         standard_samples=benchmark.samples_per_problem if benchmark else measured.counts.problems[0].n_samples,
         n_samples=n_samples,
     )
+    sampling, number = measured.fingerprint.question.sampling, found.baseline
+    caution = unstated_sampling(sampling, number) if isinstance(number, PublishedBaseline) else None
+    return judgement if caution is None else replace(judgement, warnings=(*judgement.warnings, caution))
 
 
 def weighed(judgement: Judgement, *, ours: Evidence, theirs: Evidence) -> Judgement:

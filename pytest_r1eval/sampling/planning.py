@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from pytest_r1eval.baselines.reference import check_same_question, design_against, reference_for
+from pytest_r1eval.baselines.reference import check_same_question, check_same_sampling, design_against, reference_for
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings, sampling_for
@@ -337,6 +337,8 @@ def check_comparable(
                 f"--r1-subset never gates against a full exam, and the baseline ({found.source}) is of one; "
                 "judge all problems, or name a baseline of the same subset with --r1-baseline"
             )
+        case FoundBaseline(baseline=PublishedBaseline() as number):
+            check_same_sampling(question.sampling, number, found)
 
 
 def _subset(

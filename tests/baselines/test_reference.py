@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pytest_r1eval.baselines.reference import own_noise, widened
-from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline
+from pytest_r1eval.baselines.reference import (
+    check_same_sampling,
+    own_noise,
+    reference_for,
+    unstated_sampling,
+    widened,
+)
+from pytest_r1eval.baselines.shelf import FoundBaseline
+from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline, PublishedSampling
+from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.records import Counts
+from pytest_r1eval.errors import BaselineError
 from pytest_r1eval.judging.judge import with_diagnostics
 from pytest_r1eval.judging.result import GateResult
+from pytest_r1eval.sampling.planning import check_comparable
 from pytest_r1eval.stats.tests import paired_test
 from pytest_r1eval.stats.verdicts import GateRule, Tau, judge_measured
-from tests.made_up_baselines import MEASURED
+from tests.made_up_baselines import MEASURED, PUBLISHED
+from tests.toys import BUILT_IN_BY_NAME
 
 CORRELATION = 0.02
 N_REPLICATES = 3000
@@ -86,3 +98,42 @@ def test_it_is_added_to_harness_noise_and_said() -> None:
         "the fingerprints differ in harness.device, and runs of the baseline's checkpoint move beyond sampling "
         "(rho = 0.02)"
     )
+
+
+class TestSamplingOfAPublishedNumber:
+    """A number is only comparable with responses drawn as its source drew them."""
+
+    STATED = replace(PUBLISHED, sampling=PublishedSampling(temperature=0.6, top_p=0.95, max_new_tokens=32768))
+
+    def found(self, number: PublishedBaseline) -> FoundBaseline:
+        """Find it."""
+        return FoundBaseline(baseline=number, source="a paper")
+
+    @pytest.mark.parametrize("sampling", [Sampling(temperature=1.3), Sampling(top_p=0.8)])
+    def test_another_one_is_refused(self, sampling: Sampling) -> None:
+        """Before the first token and at the verdict, with both values."""
+        question = replace(MEASURED.fingerprint.question, sampling=sampling)
+        fingerprint = replace(MEASURED.fingerprint, question=question)
+        here = f"{sampling.temperature:g} and {sampling.top_p:g} here"
+        expected = re.escape(f"asked something else: temperature 0.6 and top-p 0.95 in the source, {here}. ")
+
+        with pytest.raises(BaselineError, match=expected):
+            reference_for(BUILT_IN_BY_NAME["aime24"], self.found(self.STATED), fingerprint=fingerprint)
+        with pytest.raises(BaselineError, match=expected):
+            check_comparable(question, self.found(self.STATED), model=fingerprint.model, is_subset=False)
+
+    def test_room_for_a_response_is_the_runs_own_matter(self) -> None:
+        """A shorter limit truncates, which health counts."""
+        check_same_sampling(Sampling(max_new_tokens=1024), self.STATED, self.found(self.STATED))
+
+    def test_an_unusual_one_beside_a_source_that_states_none(self) -> None:
+        """It is a warning, and the usual one is none."""
+        silent = replace(self.STATED, sampling=None)
+
+        warning = unstated_sampling(Sampling(temperature=1.3), silent)
+
+        assert warning is not None
+        assert warning.startswith("The source names no sampling: 0.6 and 0.95 are usual")
+        assert warning.endswith("this run has 1.3 and 0.95. It may have been asked something else.")
+        assert unstated_sampling(Sampling(), silent) is None
+        assert unstated_sampling(Sampling(temperature=1.3), self.STATED) is None

@@ -184,6 +184,13 @@ class TestBaselines:
         assert gate.health.baseline_mean_tokens is None
         assert gate.rearrangement is None
 
+    def test_an_unusual_sampling_beside_a_published_number(self, tmp_path: Path) -> None:
+        """The source of the number that is used states none, so the reader is told."""
+        name = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
+        run = record_run(tmp_path / "hot", benchmarks=("aime24",), n_problems=30, model_name=name, temperature=1.3)
+        (gate,) = compared(run, name, benchmark="aime24").gates
+        assert gate.judgement.warnings[-1].startswith("The source names no sampling: ")
+
     def test_published_means_the_models_own_number(self, tmp_path: Path) -> None:
         """The candidate's name finds it."""
         run = record_run(tmp_path / "run", benchmarks=("aime24",), n_problems=30, model_name="deepseek-ai/DeepSeek-R1")
