@@ -88,3 +88,19 @@ def test_docstrings_are_plain_and_short(path: Path) -> None:
     sentences = [sentence for text in docstrings for sentence in sentences_of(text)]
     assert not words, "see the words' plainer ones at FORBIDDEN"
     assert [sentence for sentence in sentences if len(sentence.split()) > MAX_WORDS] == []
+
+
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+MIN_WORDS = 5
+"""Fewer words lean on the test's name: "As JSON.", "Most have none."."""
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_tests_docstring_reads_alone(path: Path) -> None:
+    """Each test has one, and it is a sentence of its own."""
+    tests = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    ]
+    assert [test.name for test in tests if len((ast.get_docstring(test) or "").split()) < MIN_WORDS] == []

@@ -67,7 +67,7 @@ def test_its_end_is_reported(pytester: pytest.Pytester, end: str, code: int) -> 
 
 
 def test_a_run_that_takes_too_long_is_killed(pytester: pytest.Pytester) -> None:
-    """As pytester promises."""
+    """A run beyond its time limit is killed, as pytester promises."""
     pytester.makepyfile("import time\ndef test_it(): time.sleep(60)")
     with pytest.raises(pytester.TimeoutExpired):
         pytester.runpytest_subprocess(timeout=1)

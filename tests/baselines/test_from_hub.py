@@ -149,7 +149,7 @@ def test_an_address_that_has_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_commit_of_a_file_that_is_no_download() -> None:
-    """Is not made up."""
+    """The commit of a file that was not downloaded is "unknown", not made up."""
     assert commit_of(Path("/a/b/toy.json")) == "unknown"
 
 
@@ -181,7 +181,7 @@ class TestCommand:
     def test_what_cannot_be_used_is_one_line(
         self, hub: StandInHub, online: Client, tmp_path: Path, name: str, words: str
     ) -> None:
-        """It names the place on the Hub, not a file of the cache, and exits with 2."""
+        """A file that cannot be used is one line with its place on the Hub, not in the cache, and exit code 2."""
         assert hub.repos
         record_run(tmp_path / "same", n_samples=2)
         place = f"hf://datasets/{REPO}/{name}.json"

@@ -121,7 +121,7 @@ class TestFind:
         )
 
     def test_published_of_an_unknown_model(self, tmp_path: Path) -> None:
-        """Nothing was published."""
+        """`published` finds nothing for a model without a published number, though a measured one is there."""
         write(tmp_path, "org/name", measured=MEASURED)
 
         assert shelf(tmp_path, choice="published").find("aime24") is None
@@ -182,7 +182,7 @@ class TestMistakes:
         assert str(caught.value).startswith(f"--r1-baseline {choice}: no such ")
 
     def test_missing_path_message(self, tmp_path: Path) -> None:
-        """It says that a file was expected."""
+        """A path that is not there is refused with the words that a file was expected."""
         with pytest.raises(BaselineError) as caught:
             shelf(tmp_path, choice="x.json").find("aime24")
 

@@ -109,7 +109,7 @@ class TestFolder:
         ],
     )
     def test_longest_context(self, folder: Path, config: dict[str, object], expected: int | None) -> None:
-        """It is read from the text model's part where a model has several; what is not said is not invented."""
+        """The longest context is read from the text model's part of several, and else stays unknown."""
         (folder / "config.json").write_text(json.dumps(config))
 
         assert expected == inspected(folder).max_position
@@ -390,7 +390,7 @@ class TestChanges:
         assert time.perf_counter() - start < 0.5
 
     def test_folder_that_is_gone(self, folder: Path) -> None:
-        """It is said in words, not raised: the run is INVALID."""
+        """A folder that is gone is a reason in words, not an exception: the run is INVALID."""
         found = inspected(folder)
         folder.rename(folder.with_name("moved"))
 

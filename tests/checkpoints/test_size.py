@@ -26,7 +26,7 @@ class TestParameters:
         assert model_size(config).n_parameters == pytest.approx(expected, rel=tolerance)
 
     def test_the_index_is_believed_before_the_config(self) -> None:
-        """It counts what is stored."""
+        """The size comes from the index of stored tensors before the config's numbers."""
         expected = 7
         assert expected == model_size(QWEN_1_5B, n_stored_parameters=7, n_stored_bytes=100).n_parameters
 
@@ -37,7 +37,7 @@ class TestParameters:
         assert expected == model_size({"dtype": "float32"}, n_stored_bytes=200).n_parameters
 
     def test_what_nobody_says_stays_unknown(self) -> None:
-        """Nothing is invented."""
+        """A size that no file names stays unknown."""
         assert model_size({}) == ModelSize()
         assert model_size({"num_attention_heads": 0, "hidden_size": "many"}) == ModelSize()
 

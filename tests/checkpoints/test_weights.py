@@ -73,7 +73,7 @@ class TestWhole:
         accept(folder)
 
     def test_shards_that_are_counted_from_0(self, folder: Path) -> None:
-        """Some savers begin there."""
+        """Shards whose numbers begin at 0, as some savers write them, are complete."""
         (folder / "model-00002-of-00002.safetensors").rename(folder / "model-00000-of-00002.safetensors")
         accept(folder)
 
@@ -98,7 +98,7 @@ class TestWhole:
         accept(folder)
 
     def test_shipped_checkpoint(self) -> None:
-        """A real one."""
+        """The checkpoint that comes with the repository is complete."""
         accept(SHIPPED)
 
 
@@ -205,7 +205,7 @@ class TestHalf:
         assert refusal(folder).startswith(f"{folder / INDEX} has no weight_map; ")
 
     def test_index_without_a_tensor(self, folder: Path) -> None:
-        """It would hide every file from an engine."""
+        """An index that names no tensor is refused: it would hide every file from an engine."""
         write_index(folder)
 
         assert refusal(folder).startswith(f"{folder / INDEX} names no tensor; ")
@@ -245,7 +245,7 @@ class TestHalf:
 
     @pytest.mark.parametrize("content", [b"weights of another kind", b"\x02" + bytes(7) + b"[]", b"\xff" * 16])
     def test_file_without_a_header(self, folder: Path, content: bytes) -> None:
-        """Its name says safetensors and its content does not."""
+        """A file named safetensors whose content has no header is refused."""
         path = folder / "model-00002-of-00002.safetensors"
         path.write_bytes(content)
 

@@ -110,7 +110,7 @@ class TestOther:
 
 
 def test_list_finds_ours_and_the_shipped(capsys: pytest.CaptureFixture[str]) -> None:
-    """As text and as JSON."""
+    """`baseline list` prints the project's and the shipped baselines, as text and as JSON."""
     say(capsys, "record", "base", "org/model")
     assert "org/model " in say(capsys, "list")[1]
     rows = json.loads(say(capsys, "list", "--json")[1])["baselines"]
@@ -258,7 +258,7 @@ class TestLineage:
         assert found.source == "baselines/acme/llama.json, run base"
 
     def test_without_a_lineage_the_newest_run_before_it(self, tmp_path: Path) -> None:
-        """As for a checkpoint whose name says no step."""
+        """Without a lineage, the baseline is the newest run before, whether or not the name has a step."""
         record_run(tmp_path / "a" / "b" / "run1", seed=5)
         assert self.find("train/checkpoint-300", tmp_path) == f"run {tmp_path / 'a' / 'b' / 'run1'}"
         assert self.find("org/model", tmp_path) == f"run {tmp_path / 'a' / 'b' / 'run1'}"

@@ -289,7 +289,7 @@ def test_no_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_ctrl_c_is_no_traceback(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of any command."""
+    """Ctrl-C in any command prints no traceback."""
 
     def interrupted(_: Path) -> None:
         raise KeyboardInterrupt

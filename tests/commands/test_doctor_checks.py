@@ -66,7 +66,7 @@ def test_data_sets_are_those_that_lighteval_reads() -> None:
 
 
 def test_what_is_missing_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
-    """A line below it."""
+    """What is missing has the remedy in the line below it."""
     main(["doctor"])
     lines = capsys.readouterr().out.splitlines()
     (number,) = (number for number, line in enumerate(lines) if line.split()[:2] == ["-", "Hub"])
@@ -74,7 +74,7 @@ def test_what_is_missing_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_folder_that_is_not_there_yet_is_judged_by_its_parent(tmp_path: Path) -> None:
-    """That is where it will be made."""
+    """The disk of an output folder that does not exist is that of its parent."""
     found = {finding.what: finding for finding in findings({"HF_HUB_OFFLINE": "1"}, folder=tmp_path / "a" / "b")}
     assert found["disk"].found.endswith(f"free at {tmp_path}")
 

@@ -175,7 +175,7 @@ class TestCompletion:
         return done.stdout.split()
 
     def test_commands_and_options(self) -> None:
-        """Of both levels."""
+        """A shell completes commands of both levels, and their options."""
         assert self.completed("r1eval wa") == ["watch"]
         assert self.completed("r1eval baseline ve") == ["verify"]
         assert self.completed("r1eval report --js") == ["--json"]

@@ -56,7 +56,7 @@ def test_json(examples: Runs, capsys: pytest.CaptureFixture[str], tmp_path: Path
 
 
 def test_a_page_without_samples(examples: Runs, capsys: pytest.CaptureFixture[str]) -> None:
-    """`--samples 0` carries none."""
+    """`--samples 0` writes a page that carries no samples."""
     _, full = say(capsys, examples["green"], "--format", "html")
     _, bare = say(capsys, examples["green"], "--format", "html", "--samples", "0")
     assert 'class="viewer"' in full

@@ -56,6 +56,6 @@ def test_nothing_is_refused(text: str) -> None:
 
 
 def test_no_home_is_refused() -> None:
-    """As for every other path."""
+    """A path below the home of an unknown user is refused as no path."""
     with pytest.raises(ValueError, match="a path"):
         baseline_choice("~nobody-of-this-name/b.json", Path())

@@ -64,7 +64,7 @@ class TestMisfits:
         ]
 
     def test_no_lighteval(self) -> None:
-        """Nothing else can grade."""
+        """A missing LightEval is a misfit, because nothing else can grade."""
         assert lines(lighteval=None) == [
             'LightEval, which grades, is not installed; pip install "pytest-r1eval[lighteval]"'
         ]
@@ -163,7 +163,7 @@ class TestBeforeADraw:
     @VLLM.mark
     @pytest.mark.usefixtures("misfitting")
     def test_doctor_says_it(self, pytester: pytest.Pytester) -> None:
-        """As something no run can do without."""
+        """`r1eval doctor` lists a package that does not fit as BAD, with the command that removes it."""
         result = pytester.run(
             sys.executable, "-c", "from pytest_r1eval.commands.cli import main; raise SystemExit(main(['doctor']))"
         )

@@ -64,6 +64,6 @@ def test_flags_and_choices_need_no_more(option: Option) -> None:
 
 @pytest.mark.parametrize("name", {name for option in OPTIONS for name in option.flags})
 def test_a_name_is_one_options(name: str) -> None:
-    """Earlier names included."""
+    """Every name, earlier ones included, belongs to one option."""
     assert [option.name for option in OPTIONS if name in option.flags] != []
     assert sum(name in option.flags for option in OPTIONS) == 1

@@ -254,7 +254,7 @@ class TestPrecedence:
         assert said.isprintable()
 
     def test_a_control_character_in_the_environment_is_refused(self, read: Read) -> None:
-        """As on the command line."""
+        """A control character in a variable is refused as on the command line."""
         said = usage_error(read, environment={"R1_OUTPUT_DIR": "runs\nrun=/elsewhere"})
         assert said.startswith(r"--r1-output-dir is 'runs\nrun=/elsewhere', with the character '\n'; expected text")
 
@@ -317,7 +317,7 @@ class TestPrecedence:
         assert read().template_arguments is None
 
     def test_bare_resume_is_the_newest_run(self, read: Read) -> None:
-        """`--r1-resume` needs no value."""
+        """`--r1-resume` without a value continues the newest run."""
         expected = NEWEST
         assert expected == read("--r1-resume").resume
 
@@ -339,7 +339,7 @@ class TestPlaces:
         assert below == Path.cwd()
 
     def test_the_command_line_is_relative_to_the_current_folder(self, read: Read, below: Path) -> None:
-        """As a shell completes it; the environment is the shell's too."""
+        """Relative paths of the command line and the environment start at the current folder."""
         (below / "t.py").touch()
         found = read("--r1-output-dir=runs", "--r1-baseline=../x.json", environment={"R1_TASKS": "t.py"})
         assert found.output_dir == below / "runs"
@@ -347,7 +347,7 @@ class TestPlaces:
         assert found.tasks == (below / "t.py").resolve()
 
     def test_an_ini_file_is_relative_to_itself(self, read: Read, below: Path, pytester: pytest.Pytester) -> None:
-        """It means the same wherever pytest starts below it."""
+        """A relative path of an ini file means the same wherever pytest starts below it."""
         (pytester.path / "t.py").touch()
         found = read(ini="r1_output_dir = runs\nr1_tasks = t.py\nr1_baseline = x.json\nr1_report = r.md")
         assert below == Path.cwd()
@@ -449,11 +449,11 @@ class TestBadValues:
         [case for case in {case[0]: case for case in BAD_VALUES}.values() if case[0] not in PARSED_BY_PYTEST],
     )
     def test_on_the_command_line(self, read: Read, name: str, bad: str, expected: str) -> None:
-        """The same sentence; one value of each option."""
+        """A wrong value on the command line is refused in the option's sentence; each option has one."""
         assert expected == usage_error(read, f"--r1-{name}={bad}")
 
     def test_in_the_ini_file(self, read: Read) -> None:
-        """The same sentence."""
+        """A wrong value in the ini file is refused in the option's sentence."""
         expected = "--r1-tp is '0'; expected auto or a whole number, 1 or more"
         assert expected == usage_error(read, ini="r1_tp = 0")
 
@@ -503,7 +503,7 @@ class TestBadValues:
         assert "Kind" not in message
 
     def test_marks_are_the_benchmarks(self) -> None:
-        """Registered without importing them."""
+        """Every benchmark's mark is registered without an import of the benchmarks."""
         assert ("r1eval", "smoke", "smoke_code", *(benchmark.mark for benchmark in BUILT_IN)) == MARKS
 
     def test_bad_value_reaches_the_user_as_one_line(self, pytester: pytest.Pytester) -> None:
@@ -542,7 +542,7 @@ class TestUpload:
         assert (found.upload_when, found.upload_required) == (UploadWhen.PASS, False)
 
     def test_every_option(self, read: Read) -> None:
-        """From each source."""
+        """Every option of uploads is read, from whichever source it comes."""
         environment = {"R1_UPLOAD_WHEN": "always", "R1_UPLOAD_PUBLIC": "1", "R1_UPLOAD_REQUIRED": "true"}
         found = read(
             "--r1-upload-layout=open-r1",
@@ -555,7 +555,7 @@ class TestUpload:
         assert (found.upload_when, found.upload_required) == (UploadWhen.ALWAYS, True)
 
     def test_a_page_is_a_models(self, read: Read) -> None:
-        """An organisation has none."""
+        """A model page is ORG/MODEL; an organisation alone is refused."""
         said = usage_error(read, "--r1-upload=acme/runs", "--r1-upload-model-page=acme")
         assert said == "--r1-upload-model-page is 'acme'; expected org/name of the model"
 
@@ -615,7 +615,7 @@ class TestReports:
     """Where reports go, by suffix."""
 
     def test_files_are_below_the_folder_of_the_call(self, read: Read, pytester: pytest.Pytester) -> None:
-        """Several, of several kinds."""
+        """Several reports, of several kinds, are written below the current folder."""
         found = read("--r1-report", "a.html", "--r1-report", "b/c.json").reports
         assert found == (pytester.path / "a.html", pytester.path / "b" / "c.json")
 

@@ -65,11 +65,11 @@ class TestKept:
     """What a gate's run records (`--r1-save-baseline`), with no person there to give a reason."""
 
     def test_a_higher_number_and_what_it_replaced(self) -> None:
-        """As by bless."""
+        """Keeping a higher number replaces the entry as `bless` does."""
         assert kept(FILE, another(12), when=WHEN) == blessed(FILE, another(12), when=WHEN, reason=None)
 
     def test_a_lower_number_is_refused(self) -> None:
-        """It says how it is lowered on purpose."""
+        """A lower number is refused, with the way to lower it on purpose."""
         with pytest.raises(LowerBaselineError, match=r"62\.5, the baseline 68\.8.*bless RUN NAME --reason TEXT"):
             kept(FILE, another(10), when=WHEN)
 
@@ -95,7 +95,7 @@ def test_the_same_samples_are_no_new_evidence(reason: str | None) -> None:
 
 
 def test_another_question_needs_a_reason() -> None:
-    """Its number cannot be compared with the old one."""
+    """A run of another question is blessed only with a reason, as its number cannot be compared with the old one."""
     question = replace(MEASURED.fingerprint.question, exam="other")
     other = replace(another(16), fingerprint=replace(MEASURED.fingerprint, question=question))
     with pytest.raises(BaselineError, match=r"asked something else .*question\.exam"):
@@ -113,7 +113,7 @@ def test_history_grows_and_survives_the_file() -> None:
 
 
 def test_recording_does_not_replace() -> None:
-    """That is what blessing is for."""
+    """Recording refuses an entry that exists; blessing replaces it."""
     with pytest.raises(
         BaselineError, match=r"has a baseline for smoke already .* Replace it with r1eval baseline bless"
     ):

@@ -10,7 +10,7 @@ TESTS = CodeTests(inputs=("1\n", "2\n"), outputs=("ä\n", "\u2028"), function="d
 
 
 def test_what_is_written_is_read_back() -> None:
-    """Whatever the text holds."""
+    """Tests are read back as written, whatever their text holds."""
     assert from_lighteval_json(lighteval_json(TESTS)) == TESTS
 
 

@@ -197,7 +197,7 @@ class Ranged:
     ],
 )
 def test_a_range_is_one_for_the_constructor_and_the_file(make: dict[str, float], text: str, expected: str) -> None:
-    """It is stated once, in the annotation."""
+    """A range is stated once, in the annotation, for constructor and file."""
     with pytest.raises(ValueError, match=expected):
         Ranged(**make)  # type: ignore[arg-type]  # values of several types
     with pytest.raises(ValueError, match=expected):
@@ -205,6 +205,6 @@ def test_a_range_is_one_for_the_constructor_and_the_file(make: dict[str, float],
 
 
 def test_a_value_without_a_form_is_a_mistake_of_ours() -> None:
-    """It is found where it is written."""
+    """A type that the codec has no form for fails where it is written."""
     with pytest.raises(TypeError, match="object has no form in JSON"):
         plain({"a": object()})

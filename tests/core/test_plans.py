@@ -199,7 +199,7 @@ class TestPlan:
         assert PLAN.digest != replace(PLAN, **changed).digest  # type: ignore[arg-type]
 
     def test_digest_of_equal_plans_is_equal(self) -> None:
-        """It is a function of the values."""
+        """Equal plans have equal digests."""
         expected = PLAN.digest
         assert expected == replace(PLAN, sampling=Sampling()).digest
 

@@ -62,7 +62,7 @@ def test_an_argument_with_a_hidden_character_is_named(words: list[str]) -> None:
 
 @pytest.mark.parametrize("words", [["--r1-system-prompt", "two\nlines"], ["--r1-system-prompt=a\tb\r\n"], ["é 数"], []])
 def test_a_system_prompt_may_have_lines(words: list[str]) -> None:
-    """It alone."""
+    """Line breaks in the value of a system prompt are not hidden characters."""
     assert hidden_argument(words) is None
 
 

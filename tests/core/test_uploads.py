@@ -90,7 +90,7 @@ class TestConfigs:
         assert files_of(configs, "results")["latest"] == "results_2025-01-21T10-00-00.000001.parquet"
 
     def test_twice_is_once(self) -> None:
-        """The same run again changes nothing."""
+        """Uploading the same run again changes nothing."""
         once = with_run([], ["aime24|0"], OLD, LIGHTEVAL)
         assert once == with_run(once, ["aime24|0"], OLD, LIGHTEVAL)
 

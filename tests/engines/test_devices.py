@@ -148,7 +148,7 @@ class TestCpus:
         assert all(share.gpus == () and share.n_sharing == 1 for share in found)
 
     def test_gpu_workers_divide_the_cpus_too(self) -> None:
-        """Graders run there."""
+        """Workers with a GPU each divide the CPUs as well, because graders run there."""
         found = shares(2, gpus=("0",), cpus=(0, 1, 2, 3))
 
         assert [share.cpus for share in found] == [(0, 1), (2, 3)]
@@ -240,7 +240,7 @@ class TestVisibleGpus:
         assert visible_gpus({}) == ()
 
     def test_no_driver_is_no_gpu(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Most machines have none."""
+        """A machine without nvidia-smi has no GPUs."""
         monkeypatch.setenv("PATH", str(tmp_path))
 
         assert visible_gpus({}) == ()

@@ -88,7 +88,7 @@ class TestTensorParallelSize:
         assert placement(demand(SMALL, tp=3), EIGHT_80) == Placement(tensor_parallel_size=3, n_engines=2)
 
     def test_given_size_that_does_not_divide_the_heads(self) -> None:
-        """The division is shown."""
+        """A given size that does not divide the heads is refused, with the division."""
         expected = (
             "--r1-tp 8 does not divide the model's 12 attention heads (12 = 1 x 8 + 4); "
             "expected one of 1, 2, 3, 4, 6, 12"
@@ -96,7 +96,7 @@ class TestTensorParallelSize:
         assert expected == refusal(demand(SMALL, tp=8), EIGHT_80)
 
     def test_given_size_beyond_the_gpus(self) -> None:
-        """As many GPUs must be visible."""
+        """A given size is refused where fewer GPUs are visible."""
         expected = (
             "tensor parallel 2 needs as many GPUs, and 1 are visible; "
             "lower --r1-tp or make more visible (CUDA_VISIBLE_DEVICES)"

@@ -148,14 +148,14 @@ class TestOptions:
         ],
     )
     def test_others_are_refused(self, options: dict[str, object], words: str) -> None:
-        """Before anything is started."""
+        """A keyword of no option is refused before anything is started."""
         with pytest.raises(TypeError, match=words):
             arguments_of(options)
 
 
 class TestRefusals:
     def test_unknown_benchmark(self) -> None:
-        """Before anything is started."""
+        """An unknown benchmark is refused before anything is started."""
         with pytest.raises(PlanError, match="no such benchmark"):
             evaluate("org/model", ["aime2024"])
 
@@ -233,7 +233,7 @@ class TestStopping:
 
 
 def test_the_example_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it stands in examples/, on a recorded run."""
+    """The example of examples/ runs as it is, on a recorded run."""
     monkeypatch.setenv("R1_ENGINE", "replay")
     monkeypatch.setenv("R1_BASELINE", "base")
     example = Path(__file__).parents[2] / "examples" / "evaluate_checkpoint.py"

@@ -63,7 +63,7 @@ class TestSources:
         assert list(catalog) == ALWAYS
 
     def test_smoke_ships(self) -> None:
-        """Its task is a file of this package."""
+        """The task of smoke is a file of this package."""
         assert Path(SMOKE.task_module).is_file()
 
     def test_tasks_file(self, tasks: Path) -> None:
@@ -122,7 +122,7 @@ class TestSources:
 
     @pytest.mark.parametrize("content", ["", "[tool.ruff]\n", "[tool.r1eval]\n", "[tool.r1eval]\nbenchmark = []\n"])
     def test_pyproject_without_tables(self, pyproject: Path, content: str) -> None:
-        """Most projects have none."""
+        """A pyproject.toml without tables of ours adds no benchmark."""
         pyproject.write_text(content)
 
         assert from_pyproject(pyproject) == []
@@ -214,7 +214,7 @@ class TestMistakes:
         assert expected.format(path=pyproject) == exam_error(pyproject=pyproject)
 
     def test_pyproject_in_another_encoding(self, pyproject: Path) -> None:
-        """TOML is UTF-8."""
+        """A pyproject.toml in another encoding than UTF-8 is refused."""
         pyproject.write_bytes("name = 'é'".encode("latin-1"))
 
         message = exam_error(pyproject=pyproject)
@@ -285,7 +285,7 @@ def test_names_become_marks() -> None:
 
 
 def test_own_benchmarks_are_found_from_the_folder(tmp_path: Path) -> None:
-    """As pytest would find them there."""
+    """A benchmark of the folder's pyproject.toml is found by its name."""
     (tmp_path / "pyproject.toml").write_text(
         '[[tool.r1eval.benchmark]]\nname = "sums"\ntask_module = "lighteval.tasks.tasks.gsm8k"\n'
     )
@@ -294,6 +294,6 @@ def test_own_benchmarks_are_found_from_the_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("names", "said"), [(["aime2024"], "aime2024"), ([], "")])
 def test_unknown_names_are_refused(names: list[str], said: str) -> None:
-    """With those that exist."""
+    """An unknown name is refused, with the names that exist."""
     with pytest.raises(PlanError, match=rf"--benchmarks {said}: no such benchmark; expected some of aime24, "):
         mark_expression(names, tasks=None)

@@ -43,7 +43,7 @@ def test_what_is_not_what_was_written_is_an_error(tmp_path: Path, content: bytes
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    """With what to do."""
+    """A cache that cannot be written is named, with what to do."""
     (tmp_path / "file").write_text("")
     with pytest.raises(ExamError, match="Set XDG_CACHE_HOME"):
         CodeTestCache(folder=tmp_path / "file").write(TESTS)

@@ -47,7 +47,7 @@ class TestDataSets:
         assert ids[3] == f"{ids[1]}-2"
 
     def test_the_tasks_filter_is_applied(self, builder: Builder) -> None:
-        """As LightEval does before it builds documents."""
+        """A task's filter drops rows before documents are built, as in LightEval."""
         assert [problem.choices[0] for problem in builder.exam(toy("toy:even")).problems] == ["16", "6"]
 
     @pytest.mark.parametrize("folder", ["hub", "made-up__hub", "hub/default"])

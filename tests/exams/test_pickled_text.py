@@ -14,12 +14,12 @@ from tests.exams.pickled_attack import Attack
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("text", ["", "short", "ä\u2028", "long " * 100_000])
 def test_every_protocol_gives_the_string(protocol: int, text: str) -> None:
-    """As `pickle.loads` would."""
+    """A string of any pickle protocol is the one that `pickle.loads` returns."""
     assert text_of(pickle.dumps(text, protocol)) == text
 
 
 def test_a_program_is_refused_and_not_run(tmp_path: Path) -> None:
-    """It would have left a file."""
+    """A pickled program is refused and leaves no file, as it would if it ran."""
     pickled = pickle.dumps(Attack(tmp_path / "run"))
     with pytest.raises(ValueError, match="expected one string"):
         text_of(pickled)

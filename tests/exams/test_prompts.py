@@ -32,7 +32,7 @@ class TestPrompts:
         assert len(built.prompts) == len(built.exam.problems)
 
     def test_a_system_prompt_comes_first(self, builder: Builder) -> None:
-        """As a message of its own."""
+        """A system prompt is the first message, on its own."""
         built = builder.build(toy("toy:pass"), system_prompt="Be brief.")
         assert self.text(built.prompts[1]) == "<bos>[system]Be brief.[user]What is 3 times 7?[assistant]"
 

@@ -182,7 +182,7 @@ class TestDisagreement:
         assert second.startswith("smoke: pass@1 51.4 ± 2.8 points")
 
     def test_runs_that_agree_are_added(self) -> None:
-        """Sampling alone widens nothing."""
+        """Runs that differ by sampling alone are added, and the error is not widened."""
         found = aggregate(self.runs_at(0.5, 0.5, 0.5, 0.5))
         assert (found.method, found.disagreement, found.warnings) == (Method.ADDED, None, ())
 

@@ -130,7 +130,7 @@ class TestVerdict:
         assert "--r1-anchor a/b: nothing for smoke in it" in result.judgement.reason
 
     def test_an_anchor_that_is_not_there_names_its_option(self, training: Training) -> None:
-        """Not --r1-baseline's."""
+        """A missing anchor is refused by the name of --r1-anchor, not of --r1-baseline."""
         result = training.judged(training.run("new", 0.6, seed=3), anchor="no/such")
 
         assert result.judgement.verdict is Verdict.INVALID
@@ -223,7 +223,7 @@ class TestCheckpoints:
         )
 
     def test_the_anchor_is_passed_on(self, tmp_path: Path) -> None:
-        """As the option of the command line, and as the first checkpoint's baseline where none is named."""
+        """The anchor reaches the command line, and is the first checkpoint's baseline where none is named."""
         saved = SavedCheckpoint(step=100, epoch=None, folder=tmp_path / "out" / "checkpoint-100")
 
         arguments = self.order(tmp_path).arguments(saved)

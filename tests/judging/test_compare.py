@@ -126,7 +126,7 @@ class TestRuns:
         )
 
     def test_a_run_compared_with_itself_is_invalid(self, base: Path) -> None:
-        """It proves nothing, by whatever path it is named; `aggregate` refuses it too."""
+        """A run compared with itself is INVALID by whatever path it is named, and `aggregate` refuses it."""
         for name in (base, base / ".." / base.name):
             assert reason(compared(base, str(name))) == f"The run {base} is compared with itself: the same samples."
 
@@ -143,7 +143,7 @@ class TestRuns:
         assert reason(compared(base, str(holes))) == "The baseline cannot be used. 1 of 96 planned samples are missing."
 
     def test_a_benchmark_that_the_other_lacks_is_invalid(self, tmp_path: Path, base: Path) -> None:
-        """Missing is never skipped."""
+        """A benchmark that one run lacks is INVALID, never skipped."""
         both = record_run(tmp_path / "both", benchmarks=("smoke", "aime24"))
         comparison = compared(both, str(base), benchmark="aime24")
         assert reason(comparison) == f"The baseline cannot be used. The run {base} holds no aime24, only smoke."

@@ -233,7 +233,7 @@ def test_the_sequential_gates_own_fall_is_shown(tmp_path: Path) -> None:
 
 
 def test_a_two_sided_gates_rise_is_shown(tmp_path: Path) -> None:
-    """Of either gate."""
+    """A two-sided gate's detectable rise is printed for the fixed and the sequential gate."""
     for gate, rise in ((GateKind.FIXED, "10.5"), (GateKind.SEQUENTIAL, "11.9")):
         (line,) = outlook(tmp_path / gate.value, gate=gate, rule=GateRule(two_sided=True))
         assert f" and a rise of {rise} points with 80 % power" in line

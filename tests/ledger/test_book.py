@@ -138,7 +138,7 @@ class TestKnown:
         assert [entry.verdict for entry in known(ledger, "q", key="k").attempts] == ["PASS"]
 
     def test_the_seed_of_a_run_by_another_rule_is_taken(self, ledger: Ledger) -> None:
-        """It was killed before its verdict, and may be gone on with."""
+        """The seed of an unjudged run by another rule is taken; by its own rule the run may be continued with it."""
         (ledger.folder / "a").mkdir(parents=True)
         (ledger.folder / "a" / FILE_NAME).touch()
         ledger.append([BEGUN])
@@ -157,7 +157,7 @@ class TestKnown:
         assert (found.verdicts, found.unfinished, found.seeds) == ((RED,), None, frozenset({7}))
 
     def test_an_interrupted_run_without_samples_is_nothing(self, ledger: Ledger) -> None:
-        """Its folder was deleted before anything was judged."""
+        """A run whose folder is gone before anything was judged cannot be continued."""
         ledger.append([BEGUN])
         assert known(ledger, "q", key="k").unfinished is None
 

@@ -65,7 +65,7 @@ def test_what_changes_no_answer_is_the_same_question(settings: Settings, change:
     ],
 )
 def test_what_changes_answers_is_another_question(settings: Settings, change: dict[str, object]) -> None:
-    """Exam, sampling and harness."""
+    """Another exam, sampling or harness is another question."""
     found, other = (asked_of(SMOKE, one, CHECKPOINT) for one in (settings, replace(settings, **change)))  # type: ignore[arg-type]
     assert found.question != other.question
     assert found.design == other.design

@@ -315,7 +315,7 @@ class TestAnotherRule:
 
 class TestUnfinished:
     def test_an_invalid_run_is_gone_on_with(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """The same command draws what is missing, in the same folder."""
+        """The same command continues an INVALID run: it draws what is missing, in the same folder."""
         recorded("holes", seed=1, weights="w1", solve_rate=0.66, n_samples=40, skip=frozenset({("p003", 5)}))
         judge(pytester, "holes").stdout.fnmatch_lines(["smoke: INVALID. * of 480 planned samples are missing."])
         (run,) = runs_of(pytester)
@@ -341,7 +341,7 @@ class TestUnfinished:
         assert runs_of(pytester) == [run]
 
     def test_the_same_question_at_the_same_time_is_refused(self, pytester: pytest.Pytester) -> None:
-        """It would be drawn twice; the message says who draws it."""
+        """A question that another run is drawing is refused, with the run that draws it."""
         slowly = ("--r1-engine-arg", "delay_s=1", "--r1-engine-arg", "n_concurrent=1")
         command = [sys.executable, "-m", "pytest", *REPLAY, "--r1-model", "red", "--r1-baseline", "local/base", *slowly]
         with subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.DEVNULL) as process:

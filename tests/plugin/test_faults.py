@@ -235,7 +235,7 @@ class TestDisk:
         assert before < stored_samples(run)
 
     def test_file_size_limit(self, pytester: pytest.Pytester) -> None:
-        """The same by the process's own limit, where no disk can be mounted."""
+        """A process's limit on file sizes ends a run in one line, and resuming it keeps what was stored."""
         size = 300_000
 
         def limited() -> None:

@@ -600,7 +600,7 @@ class TestPytest:
     def test_a_conftest_that_skips_every_item_leaves_no_verdict(
         self, pytester: pytest.Pytester, recorded: Record
     ) -> None:
-        """As one does that skips what has no mark of its own: the gate is INVALID, without a traceback."""
+        """A conftest that skips what lacks its mark makes the gate INVALID, without a traceback."""
         pytester.makeconftest(
             """
             import pytest

@@ -64,7 +64,7 @@ class TestAnnotations:
         assert holes.startswith("::error title=smoke%3A INVALID::1 of 320 planned samples are missing. Resume the run")
 
     def test_what_the_rule_lets_through_is_a_warning(self, examples: Runs) -> None:
-        """As under `--r1-inconclusive pass`."""
+        """A gate that `--r1-inconclusive pass` lets through is a warning."""
         result = result_of(examples["green"])
         judgement = replace(result.judgement, verdict=Verdict.INCONCLUSIVE, passes=True)
         (command,) = workflow_commands([replace(result, judgement=judgement)])

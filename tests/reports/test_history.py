@@ -65,7 +65,7 @@ def test_steps_ascend_and_the_newest_run_of_a_step_counts(folder: Path) -> None:
 
 
 def test_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same points, in fractions."""
+    """The JSON has the points of the page, in fractions."""
     assert main(["history", str(folder), "--json"]) == 0
     content = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     (points,) = history(folder).points.values()

@@ -59,7 +59,7 @@ def test_a_finished_run_is_in_the_index_of_its_folder(tmp_path: Path) -> None:
 
 
 def test_a_torn_run_hides_no_other(runs: Path, tmp_path: Path) -> None:
-    """It is named at the end of the page, with the reason."""
+    """A torn run is named at the end of the page with its reason, and the others are shown."""
     folder = tmp_path / "copy"
     shutil.copytree(runs, folder)
     torn = folder / "org/torn/20260104-000000" / FILE_NAME

@@ -101,7 +101,7 @@ def with_health(gate: GateReport, *, of: GateReport) -> GateReport:
 
 @pytest.mark.parametrize("verdict", [Verdict.SUSPICIOUS_IMPROVED, Verdict.INCONCLUSIVE])
 def test_what_was_let_through_wants_a_look(examples: Mapping[str, Path], verdict: Verdict) -> None:
-    """It is a yes, and no plain one."""
+    """A gate that was let through is headed by a yes that asks for a look."""
     report = read_report(examples["green"])
     (gate,) = report.gates
     judgement = replace(gate.result.judgement, verdict=verdict, passes=True)

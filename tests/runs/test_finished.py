@@ -108,7 +108,7 @@ class TestUnhealthy:
             run.as_baseline("smoke", replaced=None, reason=None)
 
     def test_a_reason_is_kept(self, tmp_path: Path) -> None:
-        """The entry carries it."""
+        """The reason of a recorded sick run is in its entry."""
         run = StoredRun(folder=record_run(tmp_path / "mute", outcome=Outcome.NO_ANSWER))
         assert run.as_baseline("smoke", replaced=None, reason="a base model").reason == "a base model"
 
@@ -180,7 +180,7 @@ def test_no_run_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_stopped_sequential_run_is_told_to_be_completed(tmp_path: Path) -> None:
-    """Its missing samples were never meant to be drawn, so resuming it as it is would not help."""
+    """A run that stopped early is refused as a score by its samples at the stop, not for samples that are missing."""
     whole = Store.open(record_run(tmp_path / "whole"))
     header, exam, plan = whole.header, RunReader(whole).exam("smoke"), RunReader(whole).plan("smoke")
     whole.close()

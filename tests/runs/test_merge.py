@@ -142,7 +142,7 @@ class TestRefusals:
         self.refuse(slices[:2], "slice 3/3 is missing", "add the run of --r1-slice 3/3")
 
     def test_slice_twice(self, slices: list[Path]) -> None:
-        """The same samples twice are no new evidence."""
+        """A slice that is given twice is refused: the same samples are no new evidence."""
         self.refuse([*slices, slices[0]], "slice 1/3 is there 2 times", str(slices[0]), "leave all but one out")
 
     def test_whole_run(self, slices: list[Path], header: RunHeader, plan: Plan) -> None:

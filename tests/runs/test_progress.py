@@ -136,7 +136,7 @@ class TestStanding:
         assert score.standard_error == pytest.approx(1 / 6)
 
     def test_ungraded_samples_are_no_wrong_answers(self, store: Store) -> None:
-        """They are counted by themselves and leave pass@1 alone."""
+        """Ungraded samples are counted by themselves and leave pass@1 alone."""
         write_plan(store)
         add_unit(store)
         add_unit(store, outcome=Outcome.ERROR)

@@ -143,7 +143,7 @@ class TestClaims:
         assert len(claimed_units(store, owner="w2")) == 4
 
     def test_samples_are_claimed_by_whole_units(self, store: Store) -> None:
-        """As many as were asked for, and the rest of the last unit; no more than a slice."""
+        """A claim takes the samples asked for and the rest of the last unit, but not more than the worker's part."""
         open_benchmark(store, "smoke", n_problems=8, rounds=(2,))
 
         first = WorkQueue(store).claim_samples(3, owner="w1", n_expected=2)
@@ -436,7 +436,7 @@ class TestManyWorkers:
         assert 120 == len(units) == len(set(units))
 
     def test_processes_slice_every_unit_once(self, run: Path, tmp_path: Path) -> None:
-        """The same between processes, which share no lock but the file's."""
+        """Processes that share no lock but the file's claim every unit once."""
         n_units = 400
         with closing(Store.open(run)) as store:
             open_benchmark(store, "smoke", n_problems=n_units // 2, rounds=(1, 2))

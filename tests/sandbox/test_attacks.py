@@ -432,12 +432,12 @@ class TestProgramsThatDoNotEnd:
     """Every program ends by its limits, whatever it does about it."""
 
     def test_busy(self, host: Host) -> None:
-        """Processor time ends it."""
+        """A program that computes for ever ends at its processor time."""
         seen = host.run_together([textwrap.dedent(source) for source in BUSY.values()], cpu_s=1, wall_s=50)
         assert {name: one.ending for name, one in zip(BUSY, seen, strict=True)} == dict.fromkeys(BUSY, Ending.CPU_LIMIT)
 
     def test_idle(self, host: Host) -> None:
-        """Wall time ends it."""
+        """A program that sleeps for ever ends at its wall time."""
         seen = host.run_together([textwrap.dedent(source) for source in IDLE.values()], wall_s=0.5)
         assert {name: one.ending for name, one in zip(IDLE, seen, strict=True)} == dict.fromkeys(IDLE, Ending.TIMED_OUT)
 
@@ -481,7 +481,7 @@ class TestEnds:
         ],
     )
     def test_strange_ends(self, host: Host, source: str, code: int | None) -> None:
-        """They end the program alone, as what they are, never as a failure of the sandbox."""
+        """Strange ends are the program's own, never a failure of the sandbox."""
         seen = host.run(source, memory_bytes=1024 * MIB, cpu_s=4)
         assert code is None or seen.exit_code == code, seen
 

@@ -100,7 +100,7 @@ def test_in_the_sandbox_lighteval_says_what_it_says_outside() -> None:
 def test_a_program_that_tries_has_lightevals_scorer_say_right(
     scorer: ProgramScorer, cache: CodeTestCache, forgery: str, request: pytest.FixtureRequest
 ) -> None:
-    """As README, the reports and `r1eval doctor` say of it; the strict rule does not listen to the program."""
+    """A program that tries gets "right" from LightEval's scorer, and not from the strict rule."""
     is_lighteval = request.node.callspec.params["scorer"] is CodeGrader.LIGHTEVAL
     found = grade(scorer, cache, in_fences(FORGERIES[forgery]))
     assert found.outcome is (Outcome.CORRECT if is_lighteval else Outcome.WRONG)
@@ -208,7 +208,7 @@ class TestMachinery:
         assert grade(scorer, cache, in_fences(program), tests=CALL).outcome is Outcome.WRONG
 
     def test_lost_tests_are_an_error(self, scorer: ProgramScorer) -> None:
-        """They say nothing of the program."""
+        """Lost tests are an error, because they prove nothing about the program."""
         problem = Problem(id="p", query="", instruction=None, choices=("",), gold_index=0, tests="0" * 64)
         with pytest.raises(ScoringError, match="start a new run"):
             scorer.grade(problem, said(in_fences("print(1)")))
@@ -229,7 +229,7 @@ class TestMachinery:
 
 
 def test_the_prelude_is_lightevals() -> None:
-    """The same names, for the same things, in a sandbox of their own."""
+    """The prelude defines LightEval's names, for the same things."""
     program = (
         "import json, sys\nfrom lighteval.tasks.tasks.lcb.codegen_metrics import import_string\n"
         "theirs, ours = {}, {}\nexec(import_string, theirs)\nexec(open(sys.argv[1]).read(), ours)\n"

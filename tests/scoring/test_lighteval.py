@@ -108,7 +108,7 @@ class TestOutcomes:
         assert found == Grade(outcome=Outcome.TRUNCATED, detail="grading it raised ArithmeticError: no luck")
 
     def test_a_grader_that_raises_on_the_problems_own_answer_too_is_an_error(self, pool: GradingPool) -> None:
-        """It says nothing about any answer."""
+        """A grader that raises on the problem's own answer is an error: it tells nothing about any answer."""
         found = grade_of(pool, "toy:broken", said("so 1"), problem=PROBE)
         failure = "grading it raised ArithmeticError: out of order"
         detail = f"{failure}; the grader fails on the problem's own answer too: {failure}"
@@ -141,14 +141,14 @@ class TestRealGolds:
     def test_every_gold_of_aime_2024_is_right_when_a_model_says_it(
         self, pool: GradingPool, aime: tuple[Problem, ...]
     ) -> None:
-        """Leading zeros (073) included."""
+        """Every gold of AIME 2024 counts as right, one with leading zeros (073) as well."""
         answers = [(problem, said(f"<think>hm</think>It is $\\boxed{{{problem.choices[0]}}}$.")) for problem in aime]
         assert Counter(grade.outcome for grade in grades_of(pool, BUILT_IN_BY_NAME["aime24"], answers)) == {
             Outcome.CORRECT: 30
         }
 
     def test_the_neighbour_of_a_gold_is_wrong(self, pool: GradingPool, aime: tuple[Problem, ...]) -> None:
-        """So the test above is not passed by a grader that likes everything."""
+        """The number beside a gold is wrong, so no grader passes that likes everything."""
         answers = [(problem, said(f"It is $\\boxed{{{int(problem.choices[0]) + 1}}}$.")) for problem in aime]
         assert Counter(grade.outcome for grade in grades_of(pool, BUILT_IN_BY_NAME["aime24"], answers)) == {
             Outcome.WRONG: 30

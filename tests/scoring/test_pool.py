@@ -115,7 +115,7 @@ class TestWalls:
     """A scoring process evaluates what a model wrote, behind walls; where it may not go, nothing leaks."""
 
     def test_a_probe_confirms_what_holds(self, pool: GradingPool) -> None:
-        """The same probe as a program's sandbox must pass; the words go into the verdict."""
+        """Walls are confirmed by the probe that a program's sandbox passes; its words go into the verdict."""
         found = pool.confirm_walls().result(timeout=60)
         assert (found.level, found.leaks) == (SandboxLevel.LANDLOCK, ())
 
@@ -192,13 +192,13 @@ class TestFailures:
         assert str(grade.detail).startswith("grading it raised RecursionError")
 
     def test_a_grader_that_dies_over_the_problems_own_answer_too_is_an_error(self, pool: GradingPool) -> None:
-        """It is broken, whatever it is asked."""
+        """A grader that dies over the problem's own answer is broken, which is an error and no wrong answer."""
         [grade] = asyncio.run(_gathered(pool, "toy:broken", ["die"]))
         assert grade.outcome is Outcome.ERROR
         assert "the grader fails on the problem's own answer too" in str(grade.detail)
 
     def test_a_grader_that_something_outside_ends_is_an_error(self, pool: GradingPool) -> None:
-        """As the kernel ends one when others take the machine's memory."""
+        """A grader that dies of SIGKILL, as for want of memory, is an error and no wrong answer."""
         [grade] = ask(pool, "die SIGKILL")
         assert grade == Grade(outcome=Outcome.ERROR, detail="the scoring process died (SIGKILL)")
         assert answer(pool, "value 1") == "1"
@@ -330,7 +330,7 @@ class TestPlaces:
     """It works from wherever pytest runs."""
 
     def test_a_thread_with_its_own_loop_can_ask(self, pool: GradingPool) -> None:
-        """As the pump does."""
+        """A thread with its own event loop, as the pump has, gets grades."""
         grades: list[Grade] = []
         thread = threading.Thread(target=lambda: grades.extend(ask(pool, "value 1", "value 0")))
         thread.start()

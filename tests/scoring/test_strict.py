@@ -59,7 +59,7 @@ class TestCorpus:
     """Each form of an answer has the grade that the corpus names."""
 
     def test_the_corpus_has_300_forms(self) -> None:
-        """Each is there once."""
+        """The corpus has more than 300 forms, each once."""
         kinds: list[list[object]] = [[*boxed()], [*RESPONSES], [*TRUNCATED], [*LETTERS]]
         assert [len(set(forms)) for forms in kinds] == [len(forms) for forms in kinds]
         assert sum(map(len, kinds)) > 300
@@ -120,7 +120,7 @@ class TestGrades:
         assert graded(OPTIONS, "answer: (c)", benchmark=GPQA) == Grade(outcome=Outcome.CORRECT, answer="C")
 
     def test_a_benchmark_of_other_answers_is_refused(self) -> None:
-        """No rule is guessed."""
+        """A benchmark of another form of answers is refused; no rule is guessed."""
         other = Benchmark(name="essay", mark="essay", task="essay", task_module="essay.py", samples_per_problem=1)
         with pytest.raises(
             ScoringError, match="essay does not say what its answers are; expected mathematics or letters"

@@ -324,12 +324,12 @@ class TestCommands:
 
 class TestOpenR1:
     def test_benchmarks_are_listed(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """One name a line."""
+        """The list of benchmarks has one name a line."""
         assert run_benchmarks.main(["--list-benchmarks"]) == 0
         assert {"aime24", "math500", "gpqa", "lcb"} <= set(capsys.readouterr().out.split())
 
     def test_options_are_translated(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """Its command line gives our scripts."""
+        """open-r1's command line gives our scripts."""
         known = ["--model-id", "org/m", "--model-revision", "v1", "--benchmarks", "aime24", "math_500"]
         assert run_benchmarks.main([*known, "--system-prompt", "Be brief", "--trust-remote-code", "--dry-run"]) == 0
         said = capsys.readouterr().out
@@ -344,7 +344,7 @@ class TestOpenR1:
         is_passed_on: bool,  # noqa: FBT001
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """As its own parser takes it."""
+        """Trust may have a value behind it, as open-r1's own parser takes it."""
         assert run_benchmarks.main(["--model-id", "org/m", "--trust_remote_code", *words, "--dry-run"]) == 0
         assert ("trust_remote_code=true" in capsys.readouterr().out) == is_passed_on
 

@@ -110,7 +110,7 @@ class TestFixedGate:
         ("name", "n_runs"), [("aime24", 100_000), ("math500", 40_000), ("gpqa", 50_000), ("lcb", 40_000)]
     )
     def test_unchanged_model_fails_as_often_as_alpha_says(self, name: str, n_runs: int) -> None:
-        """On either side."""
+        """An unchanged model fails with probability alpha, on either side."""
         z = fixed_gate_z(name, n_runs=n_runs)
 
         for n_events in ((z <= -3).sum(), (z >= 3).sum()):

@@ -55,7 +55,7 @@ class TestHealth:
     """Rates of unhealthy responses."""
 
     def test_more_truncation_than_the_baseline_fails(self) -> None:
-        """It has its own test, with its own reason."""
+        """More truncated responses than the baseline's fail a test of their own, with a reason of its own."""
         judged = judge_rate(
             Rate(n_events=300, n_responses=1920),
             limit=TRUNCATION,

@@ -74,7 +74,7 @@ class TestLook:
         assert seen.judgement.warnings == ()
 
     def test_an_unresolved_margin_is_inconclusive_instead_of_a_pass(self) -> None:
-        """As was said before the first token."""
+        """A margin that is not resolved is INCONCLUSIVE, as was announced before the first token."""
         asked = standard_plan("aime24", rule=GateRule(margin=0.02))
 
         seen = look(asked, 3, problems(0.5, k=12), self.baseline, tau=NO_NOISE)
@@ -190,7 +190,7 @@ class TestSandwich:
         assert sandwich(AIME, 1, Completions.of(rows, n_samples=4), self.baseline, tau=NO_NOISE) is None
 
     def test_a_round_that_says_go_on_is_no_stop(self) -> None:
-        """Only a verdict stops."""
+        """A round that decides nothing does not stop the run."""
         rows = [(f"p{i}", 2, 4) for i in range(30)]
 
         assert sandwich(AIME, 1, Completions.of(rows, n_samples=4), self.baseline, tau=NO_NOISE) is None

@@ -47,7 +47,7 @@ def test_names_the_problem_that_fell() -> None:
 
 
 def test_a_problem_that_rose_is_not_listed() -> None:
-    """The list is one-sided."""
+    """A problem that rose is not listed, as the list is one-sided."""
     assert fallen_problems(counts(64, 32, of=64), counts(10, 32, of=64)).problems == ()
 
 

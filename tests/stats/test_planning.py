@@ -262,7 +262,7 @@ class TestPlan:
         assert unpaired.ks == (4, 5, 6, 8, 10, 12, 16)
 
     def test_a_published_number_and_fewer_than_four_samples_have_no_plan(self) -> None:
-        """They could never fail."""
+        """Fewer than four samples against a published number have no plan, as they could never fail."""
         design = Design.from_planning(planning("math500"), n_samples=3, n_baseline_samples=4)
 
         with pytest.raises(PlanError, match="expected at least 4"):
@@ -313,7 +313,7 @@ class TestPlan:
         assert from_json(STORED, text).digest == AIME.digest
 
     def test_digest_is_of_everything_that_decides(self) -> None:
-        """It hangs on the looks, the bounds, tau, the margin, alpha and W with its source."""
+        """The plan's digest depends on looks, bounds, tau, margin, alpha and W with its source."""
         design = dataclasses.replace(AIME.design, within_variance_source="a guess")
         others = [
             dataclasses.replace(AIME, design=design),

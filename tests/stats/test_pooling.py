@@ -93,7 +93,7 @@ def test_unlike_runs_get_a_wider_error() -> None:
 
 
 def test_one_run_is_no_pool() -> None:
-    """Pooling begins at two."""
+    """One run cannot be pooled; pooling begins at two."""
     with pytest.raises(ValueError, match="expected at least two"):
         pooled([pass_at_1(counts(1, of=2))])
 

@@ -566,7 +566,7 @@ class TestRates:
     """Health gates."""
 
     def test_equals_fishers_test(self) -> None:
-        """One-sided against a rise."""
+        """The exact test is Fisher's, one-sided against a rise."""
         fisher = reference.fisher_exact(np.array([[12, 108], [30, 1890]]), alternative="greater")
 
         p = rate_test(Rate(n_events=12, n_responses=120), Rate(n_events=30, n_responses=1920))

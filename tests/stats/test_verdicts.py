@@ -41,7 +41,7 @@ class TestMeasured:
     """Against a stored run on the same problems."""
 
     def test_unchanged_passes(self) -> None:
-        """The same counts are no difference."""
+        """A candidate with the baseline's counts passes."""
         judged = judge_measured(aime(32), aime(32), tau=NO_NOISE, rule=RULE, n_samples=64)
 
         assert judged.verdict is Verdict.PASS
@@ -73,7 +73,7 @@ class TestMeasured:
         assert "contamination" in judged.next_step
 
     def test_harness_noise_forgives(self) -> None:
-        """The same fall is nothing where two harnesses differ by more."""
+        """A fall that fails in one harness passes between two whose noise is larger."""
         judged = judge_measured(aime(26), aime(32), tau=Tau(value=0.05, source="of a test"), rule=RULE)
 
         assert judged.verdict is Verdict.PASS

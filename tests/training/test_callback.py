@@ -202,7 +202,7 @@ class TestTroubles:
     def test_a_training_that_is_killed_takes_its_evaluation_along(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """As torchrun ends them; the one that goes on judges what was left without a verdict, and no more."""
+        """Killing a training ends its evaluation; the one that resumes judges what was left, and no more."""
         script = tmp_path / "train.py"
         end = "os.kill(os.getpid(), signal.SIGTERM)"
         script.write_text(ENDING.format(root=Path(__file__).parents[2], folder=tmp_path, end=end))

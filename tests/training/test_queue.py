@@ -269,7 +269,7 @@ class TestKeptCopy:
         demand_unchanged(kept)
 
     def test_a_copy_that_changed_is_not_judged(self, report: RunReport, tmp_path: Path) -> None:
-        """Its digests are looked at when its turn comes; the reason names the file."""
+        """A copy whose digests changed before its turn is not judged; the reason names the file."""
         (tmp_path / "checkpoint").mkdir()
         for name in ("model.safetensors", "config.json"):
             (tmp_path / "checkpoint" / name).write_text(name)

@@ -132,7 +132,7 @@ def test_what_is_known_of_the_lineage_is_kept(training: Training) -> None:
 
 
 def test_an_evaluation_that_cannot_run_says_why(training: Training) -> None:
-    """With pytest's own reason."""
+    """An evaluation that cannot run raises with pytest's own reason."""
     with pytest.raises(EvaluationError, match="--r1-sigmas is '0'"):
         training.judged(training.checkpoint(100), sigmas=0)
 

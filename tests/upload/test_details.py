@@ -168,7 +168,7 @@ class TestFiles:
         ]
 
     def test_written_twice_is_the_same(self, tmp_path: Path) -> None:
-        """The same verdicts give the same bytes under the same names, so that an upload can see it."""
+        """Equal verdicts give equal bytes under equal names, so that an upload can see it."""
         results = judged(record_run(tmp_path / "run"))
         files = write_run_files(tmp_path / "run", results, tasks=TASKS)
         paths = (files.results, files.results_table, files.details("smoke|0"))
@@ -282,7 +282,7 @@ class TestLightEval:
             assert theirs == {field.name for field in ours.field(column).type}, column
 
     def test_same_layout_as_its_own(self, read: dict[str, Any]) -> None:
-        """The same folders and names, but for the date."""
+        """Folders and names are those that LightEval writes, but for the date."""
         files = read["files"]
         ours = files.details("smoke|0").relative_to(files.folder)
         date = read["own file"].parent.name

@@ -217,7 +217,7 @@ class TestCheckpoint:
 
     @pytest.mark.parametrize("trouble", [Trouble.BROKEN, Trouble.DROPPED, Trouble.OVERTAKEN])
     def test_troubles_pass(self, hub: StandInHub, lfs: Client, checkpoint: Path, trouble: Trouble) -> None:
-        """As those of a run's upload."""
+        """A checkpoint's push survives the troubles that a run's upload survives."""
         hub.fail("commit", trouble)
         assert lfs.push(checkpoint, "acme/model", branch="step-1")["error"] is None
         assert "config.json" in hub.repo("acme/model", kind="model").branches["step-1"][-1].tree
@@ -350,7 +350,7 @@ class TestRefusals:
         assert hub.repos == {}
 
     def test_nobody_logged_in(self, hub: StandInHub, run: RunFiles, tmp_path: Path) -> None:
-        """No token at all."""
+        """Without a token the upload is refused, with the way to log in."""
         with client(hub.environment(tmp_path / "home", token=None)) as nobody:
             assert "or there is none; log in again" in nobody.upload(run.folder, WISHES)["error"]
 
@@ -517,7 +517,7 @@ class TestPlugin:
     def test_a_failed_upload_changes_no_verdict_unless_required(
         self, pytester: pytest.Pytester, recorded: Record, hub: StandInHub
     ) -> None:
-        """It is said beside the verdict, kept, and tried again by the command; as a requirement it is an error."""
+        """A failed upload is a line beside the verdict and is tried again; a required one is an error."""
         recorded("base", seed=1)
         record = ("--r1-save-baseline", "local/toy", "--r1-upload", REPO)
         hub.fail("create", Trouble.EXPIRED, times=4)

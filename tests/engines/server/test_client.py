@@ -632,7 +632,7 @@ class TestStart:
     def test_the_model_is_asked_for_under_the_servers_name(
         self, models: list[dict[str, object]], expected: str
     ) -> None:
-        """Its own name, its folder, or the only one there is."""
+        """The model is asked for by its own name, its folder, or the only name that the server has."""
         server = Misbehaving(models=models)
         answers(server)
 
@@ -682,7 +682,7 @@ class TestText:
         assert "counts 13 tokens in '1 + 1 ='; expected 7" in refusal(Templated(takes_ids=False))
 
     def test_neither_is_taken(self) -> None:
-        """Chat only, for example."""
+        """A server that takes neither token ids nor text, one for chat only, is refused."""
         assert "takes neither token ids nor text" in refusal(Misbehaving(takes_ids=False, takes_text=False))
 
 
