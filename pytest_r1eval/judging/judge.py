@@ -297,7 +297,7 @@ class Judge:
         if found is None or (self.save_as is not None and not is_comparable):
             found, anchor, judgement = None, None, self._without_baseline(run, kept)
         else:
-            rule = self.rule if anchor is None or self.is_holm else self.rule.shared_by(2)
+            rule = self.rule if anchor is None else self._rule_of_two
             judgement = decided(whole, found, benchmark=benchmark, rule=rule, n_tests=n_tests)
             if kept.refusal is not None:
                 note = f"Not recorded. {kept.refusal.reason}"
@@ -318,6 +318,11 @@ class Judge:
         )
         result = result.with_references(verdicts)
         return result, anchor if result.judgement is second else found
+
+    @property
+    def _rule_of_two(self) -> GateRule:
+        """The rule against a baseline and an anchor: half of alpha each, or two members of Holm's family."""
+        return replace(self.rule, n_holm=2 * self.rule.n_holm) if self.is_holm else self.rule.shared_by(2)
 
     def _kept(self, run: CompleteRun, found: FoundBaseline | None, *, is_judged: bool) -> _Keeping:
         """

@@ -198,7 +198,8 @@ def rule_of(settings: Settings, *, n_gates: int) -> GateRule:
     """
     from pytest_r1eval.stats.verdicts import GateRule  # noqa: PLC0415 - imports the statistics
 
-    is_divided = settings.family is Family.HOLM and settings.gate is GateKind.SEQUENTIAL
+    is_holm = settings.family is Family.HOLM
+    is_divided = is_holm and settings.gate is GateKind.SEQUENTIAL
     return GateRule(
         sigmas=settings.sigmas,
         two_sided=settings.two_sided,
@@ -206,6 +207,7 @@ def rule_of(settings: Settings, *, n_gates: int) -> GateRule:
         exact=settings.exact,
         family_size=n_gates if is_divided else 1,
         inconclusive_passes=settings.inconclusive is InconclusivePolicy.PASS,
+        n_holm=n_gates if is_holm and not is_divided else 1,
     )
 
 

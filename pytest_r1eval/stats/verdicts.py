@@ -119,6 +119,7 @@ class GateRule:
         exact: Whether the exact test decides even where z would.
         family_size: Gates that share alpha, alpha / family_size each.
         inconclusive_passes: Whether INCONCLUSIVE lets the checkpoint through.
+        n_holm: Tests that Holm's procedure orders together afterwards; 1 for none.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -130,6 +131,7 @@ class GateRule:
     exact: bool = False
     family_size: int = 1
     inconclusive_passes: bool = False
+    n_holm: int = 1
 
     def __post_init__(self) -> None:
         if not 0 < self.sigmas < math.inf:
@@ -147,6 +149,11 @@ class GateRule:
     def shared_by(self, n_tests: int) -> GateRule:
         """Return the rule of each of several tests that share this one's alpha."""
         return replace(self, family_size=n_tests * self.family_size)
+
+    @property
+    def first_of_holm(self) -> GateRule:
+        """The rule of Holm's first step: what a gate that falls alone among the family has to meet."""
+        return self.shared_by(self.n_holm)
 
     @property
     def critical_sigmas(self) -> float:
@@ -292,6 +299,8 @@ def can_fail(candidate: Counts, reference: Counts | Published, *, tau: Tau, rule
     """
     Tell whether a gate can turn red at all: whether a candidate with every response wrong would FAIL.
 
+    Under Holm's procedure it must do so while the other gates of the family hold.
+
     Args:
         candidate: Any run of the design; only its problems and numbers of samples matter.
         reference: The baseline's counts, or a published number with its samples per problem.
@@ -301,7 +310,7 @@ def can_fail(candidate: Counts, reference: Counts | Published, *, tau: Tau, rule
     Raises:
         ValueError: If a published number has no samples per problem.
     """
-    worst = all_wrong(candidate)
+    worst, rule = all_wrong(candidate), rule.first_of_holm
     if isinstance(reference, Counts):
         comparison = paired_test(worst, reference, tau=tau.value, exact=rule.exact)
         return verdict_of(comparison, rule=rule) is Verdict.FAIL_REGRESSED

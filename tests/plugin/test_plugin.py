@@ -160,6 +160,21 @@ class TestVerdicts:
         assert f"{option} sick: {pytester.path}/sick, smoke: The responses are not healthy" in printed
         assert not runs_of(pytester) or drawn_by(runs_of(pytester)[0]) == {}
 
+    def test_a_gate_that_cannot_fail_in_its_family_does_not_pass(
+        self, pytester: pytest.Pytester, recorded: Record
+    ) -> None:
+        """With every response wrong, six samples are a FAIL alone and none among two gates: INCONCLUSIVE."""
+        both = {"benchmarks": ("aime24", "smoke"), "n_problems": 1, "n_samples": 6}
+        recorded("base", solve_rate=1.0, seed=1, **both)
+        recorded("fallen", solve_rates=(0.0,), seed=2, weights="w2", **both)
+        recorded("same", solve_rate=1.0, seed=3, weights="w3", **both)
+        judge(pytester, "base", "--r1-save-baseline", "local/toy", mark="smoke or aime")
+        for run, alone in (("fallen", "FAIL_REGRESSED"), ("same", "PASS")):
+            judge(pytester, run).stdout.fnmatch_lines([f"smoke: {alone}. *"])
+        result = judge(pytester, "same", "--r1-family", "holm", mark="smoke or aime")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["smoke: INCONCLUSIVE. *with every response wrong it would not FAIL.*"])
+
     def test_a_sick_run_is_no_candidate(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """A sick run is not recorded, by option either; the report says what a person may do."""
         recorded("sick", finish_reason=FinishReason.LENGTH)

@@ -316,6 +316,17 @@ class TestHolm:
         assert judged[0].reason.endswith("decides); a fall of 3.0 points is not excluded.")
         assert judged[0].warnings[-1] == "Alone this gate would have been fail_regressed."
 
+    def test_a_gate_that_the_family_keeps_from_failing_does_not_pass(self) -> None:
+        """Six of six wrong is p = 1/924: a FAIL alone, and among two gates neither FAIL nor evidence for a PASS."""
+        rule, right = GateRule(n_holm=2), counts(6, of=6)
+        wrong, same = (judge_measured(counts(x, of=6), right, tau=NO_NOISE, rule=rule) for x in (0, 6))
+
+        assert judge_measured(right, right, tau=NO_NOISE, rule=RULE).verdict is Verdict.PASS
+        assert (wrong.verdict, same.verdict) == (Verdict.FAIL_REGRESSED, Verdict.INCONCLUSIVE)
+        judged = under_holm((wrong, same), rule=rule)
+        assert [one.verdict for one in judged] == [Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE]
+        assert "with every response wrong it would not FAIL" in judged[0].reason
+
     def test_invalid_gates_count_as_members(self) -> None:
         """A gate that could not judge cannot make the others stricter or looser by leaving."""
         alone = (*self.family(20), invalid("Nothing was drawn.", "Resume."))
