@@ -46,7 +46,9 @@ class Plugin:
 
 
 PLUGINS = (
+    Plugin(package="allure-pytest", loads=("allure_pytest",), flags=("--alluredir=allure",)),
     Plugin(package="anyio", loads=("anyio",)),
+    Plugin(package="faker", loads=("faker",)),
     Plugin(package="hypothesis", loads=("hypothesispytest",)),
     Plugin(package="pytest-asyncio", loads=("asyncio",), flags=("--asyncio-mode=auto",)),
     Plugin(package="pytest-base-url", loads=("base_url",), flags=("--base-url=http://localhost",)),
@@ -95,7 +97,10 @@ PLUGINS = (
     Plugin(package="pytest-timeout", loads=("timeout",), flags=("--timeout=1", "--timeout-method=thread")),
     Plugin(package="pytest-unordered", loads=("unordered",)),
     Plugin(package="pytest-xdist", loads=("xdist",), flags=("-n2",)),
+    Plugin(package="requests-mock", loads=("requests_mock",)),
+    Plugin(package="respx", loads=("respx",)),
     Plugin(package="syrupy", loads=("syrupy",)),
+    Plugin(package="typeguard", loads=("typeguard",), flags=("--typeguard-packages=pytest_r1eval.stats",)),
 )
 TOGETHER = ("--count=2", "--disable-socket", "--instafail", "--html=out.html", "--json-report", "--report-log=log.json")
 """What the plugins are asked for where all are loaded."""
