@@ -13,6 +13,9 @@ an answer is graded alike on every machine and after every resume:
   read to the end of the text for each of them.
 - Of equal matches the last one alone is given to LightEval, which parses one match after another from the last until
   one can be parsed: a loop of dollars is 25,000 of them.
+- A formula of more than `MAX_FORMULA` characters is not parsed, nor are its operators repaired before. LightEval gives
+  up such ones after 5 s, by the clock, or takes the square of their fractions: a box that is never closed holds all
+  that a looping model writes behind it.
 - What remains quadratic, long rows of digits and operators, is counted first in one pass. A text that needs more than
   `MAX_STEPS` is not searched (`TooManyStepsError`).
 
@@ -25,16 +28,20 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
+from latex2sympy2_extended import latex2sympy2
+from latex2sympy2_extended.math_normalization import NormalizationConfig
 from lighteval.metrics.utils import extractive_match_utils
 
 from pytest_r1eval.errors import R1EvalError
 
 MAX_STEPS = 100_000_000
 """Of a pattern, about a second; a text of 100 KB with prose between its numbers takes a thousandth of it."""
+MAX_FORMULA = 20_000
+"""Characters. LightEval parses 10 KB of LaTeX in 1 to 5 s; 20 KB end in a RecursionError or at its alarm."""
 _PERCENT = r"(?:\\?%|[Pp]ercent|[Pp]ercentage|[Pp]ct)"
 _NUMBER = r"-?\d+(?:[.,]\d+)?"
 _BOX = re.compile(r"\\boxed{")
@@ -194,6 +201,8 @@ def bound() -> None:
     module.make_latex_env_pattern = environment_pattern
     module.lazy_latex_regex = _wrapped(module.lazy_latex_regex, _latex_pattern)
     module.lazy_expr_regex = _wrapped(module.lazy_expr_regex, _number_pattern)
+    module.parse_latex_with_timeout = _for_short_formulas(module.parse_latex_with_timeout)
+    latex2sympy2.normalize_latex = _without_repairs(latex2sympy2.normalize_latex)
 
 
 def _wrapped(patterns: Callable[..., list[tuple[re.Pattern[str], int]]], wrap: Callable[..., object]) -> object:
@@ -204,6 +213,29 @@ def _wrapped(patterns: Callable[..., list[tuple[re.Pattern[str], int]]], wrap: C
         return [(wrap(pattern), priority) for pattern, priority in patterns(*arguments)]
 
     return wrapped
+
+
+def _for_short_formulas(parse: Callable[[str, int], object]) -> Callable[[str, int], object]:
+    """Have LightEval's parser fail at once where it would fail in the end."""
+
+    def parsed(latex: str, timeout_seconds: int) -> object:
+        if len(latex) > MAX_FORMULA:
+            raise ValueError(f"a formula of {len(latex):,} characters; at most {MAX_FORMULA:,} are parsed")
+        return parse(latex, timeout_seconds)
+
+    return parsed
+
+
+def _without_repairs(normalize: Callable[[str, NormalizationConfig], str]) -> Callable[[str, NormalizationConfig], str]:
+    """Have a formula's operators repaired, the last step, only where it is short enough by then to be parsed."""
+
+    def normalized(text: str, config: NormalizationConfig) -> str:
+        if len(text) <= MAX_FORMULA:
+            return normalize(text, config)
+        unrepaired = normalize(text, replace(config, malformed_operators=False))
+        return unrepaired if len(unrepaired) > MAX_FORMULA else normalize(text, config)
+
+    return normalized
 
 
 def _latex_pattern(pattern: re.Pattern[str]) -> LatexPattern | PlainBoxPattern:

@@ -43,6 +43,9 @@ HOSTILE = (
         text="The final answer is $16$" + "\n" * 100_000,
         outcome=Outcome.CORRECT,
     ),
+    Hostile(
+        shows="an open box with fractions", text="So \\boxed{" + "\\frac{16}{1} + " * 7000, outcome=Outcome.CORRECT
+    ),
     Hostile(shows="dollars and blanks", text="$ " * 50_000, outcome=Outcome.NO_ANSWER),
     Hostile(shows="digits", text="1" * 100_000, outcome=Outcome.WRONG),
     Hostile(

@@ -2,8 +2,9 @@
 Compare our bounded patterns with LightEval's own: `python -m tests.scoring.same_matches SEED N_TEXTS`.
 
 A process of its own, because LightEval takes long to import. Prints as JSON how many texts and matches were compared,
-the first texts in which they differ, and how many matches each of our patterns gives of a loop. Of LightEval's matches
-those that a later one repeats are left out, as it would parse them only where it could not parse that one.
+the first texts in which they differ, how many matches each of our patterns gives of a loop, and what is made of long
+formulas. Of LightEval's matches those that a later one repeats are left out, as it would parse them only where it could
+not parse that one.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import random
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
+from latex2sympy2_extended import latex2sympy2
 from lighteval.metrics.utils import extractive_match_utils
 from lighteval.utils.language import Language
 
@@ -39,6 +42,15 @@ WRITTEN = (
     "a \\\\[ b \\] c \\[ d \\\\] e \\[\\] f \\[ g",
 )
 LOOPS = ("$ " * 1000, "$\\$" * 1000, "so $\\frac{1}{$ then " * 1000, "$(((($ \n" * 1000, "1 + 2 = " * 1000)
+
+FORMULAS = (
+    "\\boxed{1} " * 3000 + "\\boxed{\\frac12 m}",
+    "\\boxed{ \\frac{1}2}, \\boxed{0.5}" + " and so on" * 3000,
+    "x = \\frac{1}{2} + " * 3000 + " = sqrt2 \\text{ cm}",
+    "\\frac1{2}, \\text{ m} sqrt3",
+)
+"""Longer than what is parsed, but the last; a box of the first, and the end of the equation, are shorter."""
+CONFIG = replace(extractive_match_utils.LatexExtractionConfig().normalization_config, boxed="last")
 
 
 def patterns() -> list[tuple[str, Any]]:
@@ -78,9 +90,18 @@ def without_repeats(
     ]
 
 
+def parsed(latex: str) -> str:
+    """Name the type of what LightEval's parser makes of a formula, or its error."""
+    try:
+        return type(extractive_match_utils.parse_latex_with_timeout(latex, timeout_seconds=5)).__name__
+    except ValueError as error:
+        return str(error)
+
+
 def main() -> None:
     """Compare."""
     theirs = patterns()
+    normalized = [latex2sympy2.normalize_latex(text, config=CONFIG) for text in FORMULAS]
     extraction.bound()
     ours = patterns()
     assert all(isinstance(pattern, re.Pattern) for _, pattern in theirs)
@@ -96,6 +117,8 @@ def main() -> None:
                 different.append(f"{name}: {text!r}")
     n_of_loops = [len(found(pattern.finditer(loop))) for _, pattern in ours for loop in LOOPS]
     said = {"n_texts": n_texts, "n_matches": n_matches, "different": different[:3], "n_of_loops": max(n_of_loops)}
+    said["normalized"] = normalized == [latex2sympy2.normalize_latex(text, config=CONFIG) for text in FORMULAS]
+    said |= {f"of {n} characters": parsed("7" * (n - 2) + "+x") for n in (1000, 20_001)}
     print(json.dumps(said))  # noqa: T201 - its answer
 
 

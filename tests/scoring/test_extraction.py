@@ -24,7 +24,8 @@ def test_bounded_patterns_find_what_lightevals_own_find() -> None:
     """
     The same places and groups in 4,000 texts made of everything that means something to a pattern.
 
-    Of a loop, no match comes twice: LightEval parsed 25,000 equal ones of 100 KB, for 7 s.
+    Of a loop, no match comes twice: LightEval parsed 25,000 equal ones of 100 KB, for 7 s. A formula that it parses for
+    5 s, to give up, is not parsed.
     """
     command = [sys.executable, "-m", "tests.scoring.same_matches", "20261129", "4000"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
@@ -32,6 +33,9 @@ def test_bounded_patterns_find_what_lightevals_own_find() -> None:
     assert said_by_program["different"] == []
     assert said_by_program["n_matches"] > said_by_program["n_texts"] > 4000
     assert said_by_program["n_of_loops"] <= 3
+    assert said_by_program["normalized"] is True
+    assert said_by_program["of 1000 characters"] == "Add"
+    assert said_by_program["of 20001 characters"] == "a formula of 20,001 characters; at most 20,000 are parsed"
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.shows)
