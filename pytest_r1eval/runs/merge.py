@@ -75,6 +75,7 @@ def merge(runs: Sequence[Path], *, out: Path) -> Merged:
         for name in parts[0].store.selected:
             _check_benchmark(parts, name)
         _check_harnesses(parts)
+        _check_questions(parts)
         return _written(parts, out)
 
 
@@ -181,6 +182,19 @@ def _check_harnesses(parts: Sequence[_Part]) -> None:
     for harness, part in found.items():
         for what, value in asdict(expected).items():
             _check_equal(part, first, f"the harness's {what.replace('_', ' ')}", asdict(harness)[what], value)
+
+
+def _check_questions(parts: Sequence[_Part]) -> None:
+    """Compare what plans and harnesses do not name, as an engine argument that makes another model of the weights."""
+    first = parts[0]
+    for part in parts[1:]:
+        for name, expected in (first.store.header.asked or {}).items():
+            found = (part.store.header.asked or {}).get(name)
+            if found is not None and found.question != expected.question:
+                raise RunError(
+                    f"{part.run}: {name} was drawn with other --r1-engine-arg, --r1-data, kinds of GPU or versions of "
+                    f"packages than in {first.run}; expected slices that agree: draw the one that is wrong again"
+                )
 
 
 def _check_equal(part: _Part, first: _Part, what: str, found: object, expected: object) -> None:

@@ -58,7 +58,7 @@ def open_run(  # noqa: PLR0913 - what a run is made of, named at the only call
         checkpoint: What is judged.
         selected: The benchmarks that are asked for.
         seed: The seed of a new run; None for that of a first attempt.
-        asked: What the ledger calls the questions of a new run.
+        asked: What the ledger calls the questions; a run that is gone on with must have been asked the same.
 
     Raises:
         StoreError: If the folder or the file cannot be used, or another process has the run.
@@ -87,6 +87,7 @@ def open_run(  # noqa: PLR0913 - what a run is made of, named at the only call
             benchmarks = [catalog[name] for name in stored.selected if name in selected]
             for benchmark in benchmarks:
                 _check_unchanged(run, stored, benchmark, settings=settings, checkpoint=checkpoint)
+                _check_question(run, store.header, benchmark.name, asked=asked or {})
             for benchmark in benchmarks:  # after all checks: a run that is refused stays as it was
                 _complete_as_fixed(store, benchmark, settings=settings)
             store.note_changed_checkpoint(None)  # its files are there again
@@ -197,6 +198,17 @@ def _check_unchanged(
                 f"--r1-resume {run}: the {what} of {name} was {found[what]}, and {value} is asked for now; "
                 "resume with the options the run was started with, or start a new run"
             )
+
+
+def _check_question(run: Path, header: RunHeader, name: str, *, asked: Mapping[str, Asked]) -> None:
+    """Refuse to mix answers of two questions: what is left differs by what the plan does not name."""
+    before, now = (header.asked or {}).get(name), asked.get(name)
+    if before is not None and now is not None and before.question != now.question:
+        raise PlanError(
+            f"--r1-resume {run}: {name} was started with another engine, --r1-dtype, --r1-engine-arg, --r1-data, "
+            "--r1-tasks, kind of GPU or version of a package; resume with what the run was started with, or start a "
+            "new run"
+        )
 
 
 def _complete_as_fixed(store: Store, benchmark: Benchmark, *, settings: Settings) -> None:

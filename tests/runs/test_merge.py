@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.commands.cli import main
+from pytest_r1eval.core.attempts import Asked
 from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.plans import Plan, Slice, sample_seed
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
@@ -210,6 +211,15 @@ class TestRefusals:
         shutil.rmtree(slices[2])
         draw_slice(slices[2], Slice(number=3, total=3), header=header, plan=plan, grader="lighteval 9")
         self.refuse(slices, str(slices[2]), "the harness's grader is lighteval 9, and lighteval 0.0.test in")
+
+    def test_another_engine_argument(self, tmp_path: Path, header: RunHeader, plan: Plan) -> None:
+        """A machine that changed the model by an engine argument drew another question's answers."""
+        slices = []
+        for number, question in ((1, "rope_theta 10000"), (2, "rope_theta 1000000")):
+            asked = {"smoke": Asked(question=question, subset=None, design="4 samples")}
+            part = Slice(number=number, total=2)
+            slices.append(draw_slice(tmp_path / f"s{number}", part, header=replace(header, asked=asked), plan=plan))
+        self.refuse(slices, str(slices[1]), "smoke was drawn with other --r1-engine-arg")
 
     def test_unfinished_slice(self, slices: list[Path], header: RunHeader, plan: Plan) -> None:
         """A share that lacks samples is to be finished where it ran."""

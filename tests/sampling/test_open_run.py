@@ -12,10 +12,12 @@ import pytest
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings
+from pytest_r1eval.core.attempts import Asked
 from pytest_r1eval.core.benchmarks import AnswerForm
 from pytest_r1eval.core.choices import CodeGrader, GateKind
 from pytest_r1eval.errors import PlanError
 from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.runs.work_queue import WorkQueue
 from pytest_r1eval.sampling.open_run import open_run
 from tests.judged_runs import judged, sequential_gate
 from tests.recordings import identity_of, record_run
@@ -102,6 +104,29 @@ def test_a_run_goes_on_with_the_options_it_was_started_with(
     with pytest.raises(PlanError, match=message):
         go_on(run, asked(run, **options))
     assert is_sequential(run) == (before is GateKind.SEQUENTIAL)
+
+
+def test_a_run_goes_on_with_the_engine_it_was_started_with(tmp_path: Path) -> None:
+    """Another dtype or engine argument draws other answers, and no mixture of both is judged."""
+    run, was = tmp_path / "run", Asked(question="rope_theta 10000", subset=None, design="64 samples")
+
+    def opened(settings: Settings, now: Asked) -> None:
+        found = open_run(
+            run,
+            settings=settings,
+            catalog={"smoke": SMOKE},
+            checkpoint=CHECKPOINT,
+            selected=("smoke",),
+            asked={"smoke": now},
+        )
+        WorkQueue(found.store).select(("smoke",))
+        found.lock.release()
+        found.store.close()
+
+    opened(asked(run, resume=None), was)
+    with pytest.raises(PlanError, match=r"smoke was started with another engine, .* --r1-engine-arg"):
+        opened(asked(run), replace(was, question="rope_theta 1000000"))
+    opened(asked(run), replace(was, design="as a fixed gate"))
 
 
 def test_a_sequential_run_becomes_a_fixed_one(start: Start) -> None:
