@@ -15,7 +15,7 @@ GOOD := examples/r1eval/tiny-arithmetic
 REGRESSED := examples/r1eval/tiny-arithmetic-regressed
 BASELINE := r1eval/tiny-arithmetic
 
-.PHONY: help demo check test wheel-test bare-test plugin-test quality docs docs-release style evaluate gate slurm environment clean
+.PHONY: help demo check test wheel-test bare-test plugin-test quality docs docs-release style evaluate gate slurm owner environment clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -121,6 +121,14 @@ $(DOCS)/.stamp: docs/requirements.txt pyproject.toml requirements-cpu.lock
 	@test -x $(DOCS)/bin/python || python3 -m venv $(DOCS)
 	@$(DOCS)/bin/python -m pip install -qq --disable-pip-version-check --constraint requirements-cpu.lock -r $< --editable .
 	@touch $@
+
+# The owner of the repository is in addresses of documents, workflows and tests' data; pyproject.toml has the one that counts.
+OWNED = $(shell sed -n 's|^Homepage = "https://github.com/\(.*\)/pytest-r1eval"$$|\1|p' pyproject.toml)
+
+owner: ## put OWNER into every address of this repository, as in make owner OWNER=acme
+	@test -n "$(OWNER)" || { echo "make owner needs OWNER, the user or organisation that owns the repository; now it is $(OWNED)"; exit 2; }
+	@git grep -lIE '$(OWNED)(/pytest-r1eval|\.github\.io)' | xargs sed -i -E 's#$(OWNED)(/pytest-r1eval|\.github\.io)#$(OWNER)\1#g'
+	@echo "== every address names $(OWNER)"
 
 style: $(STAMP) ## format the code and repair what the linter can
 	$(BIN)/ruff format .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import textwrap
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 NAMES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "baselines/README.md")
 DOCUMENTS = (*(ROOT / name for name in NAMES), *sorted(ROOT.glob("docs/**/*.md")))
-REPOSITORY_URL = "https://github.com/your-org/pytest-r1eval/blob/main/"
+REPOSITORY = str(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Homepage"])
+"""The repository's address: `make owner` writes another owner into it and into every document."""
+OWNER = REPOSITORY.split("/")[-2]
+REPOSITORY_URL = f"{REPOSITORY}/blob/main/"
 
 _BLOCK = re.compile(r"^(?P<indent> *)```(?P<language>\S*)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE)
 _OUTPUT = re.compile(r"<!-- (\w+) -->\n```text\n(.*?)```\n<!-- /\1 -->", re.DOTALL)

@@ -22,7 +22,7 @@ import pytest
 
 from pytest_r1eval.exams.catalog import build_catalog
 from tests.documented_runs import REPO, prepare
-from tests.documents import ROOT, Block, Command, blocks, commands
+from tests.documents import REPOSITORY, ROOT, Block, Command, blocks, commands
 from tests.hub_client import Client, client
 from tests.hub_server import StandInHub
 from tests.requirements import TRANSFORMERS
@@ -53,7 +53,7 @@ class Elsewhere:
     shown_by: str | None
 
 
-_CLONE = "git clone https://github.com/your-org/pytest-r1eval"
+_CLONE = f"git clone {REPOSITORY}"
 _SERVER = "python -m vllm.entrypoints.openai.api_server"
 _TRAINING = "tests/e2e/test_training.py::test_each_save_is_judged_and_the_fallen_one_stops_the_training"
 _SLURM = "tests/slurm/test_jobs.py::test_failing_gate_ends_as_the_exit_code_of_wait"

@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 
+from tests.documents import OWNER, ROOT
 from tests.recordings import record_run
 
-ROOT = Path(__file__).parents[1]
 WORKFLOWS = [*sorted((ROOT / ".github" / "workflows").glob("*.yml")), *sorted((ROOT / "examples/github").glob("*.yml"))]
 
 
@@ -168,7 +168,7 @@ def test_others_actions_are_pinned_to_a_commit(path: Path) -> None:
     """A tag can be moved; ours is a placeholder that the reader replaces."""
     for step in steps_of(path):
         uses = step.get("uses")
-        if uses is not None and uses != "./" and not uses.startswith("your-org/"):
+        if uses is not None and uses != "./" and not uses.startswith(f"{OWNER}/"):
             assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", uses), uses
 
 

@@ -104,6 +104,10 @@ def check_content(wheel: Path) -> None:
     baselines = {f"pytest_r1eval/baselines/data/{path.relative_to(shipped)}" for path in shipped.rglob("*.json")}
     insist(bool(baselines) and baselines <= names, f"all {len(baselines)} baseline files are in the wheel")
     insist(not any(name.startswith("tests/") for name in names), "no test is in the wheel")
+    (distribution,) = metadata.distributions(path=[str(wheel)])
+    links = re.findall(r"\]\(([^)\s]+)\)", distribution.read_text("METADATA") or "")
+    whole = bool(links) and all(link.startswith(("https://", "#")) for link in links)
+    insist(whole, f"all {len(links)} links of the long description are whole addresses")
 
 
 def check_light(installed: Installed) -> None:
