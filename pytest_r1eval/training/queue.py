@@ -43,7 +43,6 @@ WAITS_S = (60.0, 300.0, 900.0)
 """Before each further try of a gate that the machinery failed: what takes a GPU's memory is often a job that ends."""
 _FICLONE = 0x40049409
 """Linux: let a file share another one's blocks, each until it is written to."""
-"""In front of the name of a copy that is not whole yet."""
 
 
 class WhenBusy(StrEnum):
