@@ -31,6 +31,7 @@ from tests.recordings import record_run
 from tests.requirements import LIGHTEVAL
 
 VALUES = {
+    "chat-template-kwargs": "a=1",
     "data": ".",
     "engine-arg": "a=1",
     "gate": "fixed",
