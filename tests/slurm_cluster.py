@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.conftest import LEAN
+
 T = TypeVar("T")
 
 USER = "slurm"
@@ -48,7 +50,8 @@ class Cluster:
     @property
     def environment(self) -> dict[str, str]:
         """What the user's commands see."""
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("R1_", "PYTEST_"))}
+        dropped = ("R1_", "PYTEST_")
+        inherited = {key: value for key, value in os.environ.items() if key in LEAN or not key.startswith(dropped)}
         own = {"SLURM_CONF": str(self.folder / "slurm.conf"), "HOME": str(self.folder), "HF_HUB_OFFLINE": "1"}
         return {**inherited, **own}
 

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.timeout(600)
 SLOW = ("--r1-engine-arg", "delay_s=0.2", "--r1-engine-arg", "n_concurrent=1")
 """About ten seconds for 192 samples, four of which are one request: long enough to be interrupted in."""
 SLOWER = ("--r1-engine-arg", "delay_s=0.8", "--r1-engine-arg", "n_concurrent=1")
-"""About forty: an orphan still draws when its slice has begun again."""
+"""About forty: an orphan still draws when its slice has begun again, and a gate when a second command cancels it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +167,7 @@ def n_in(run: Path) -> int:
 
 def cancelled(cluster: Cluster) -> Left:
     """A gate is cancelled, and its scripts are submitted again."""
-    folder, _, n_before = disturbed(cluster, "--sbatch-arg", "--nodelist=n1")
+    folder, _, n_before = disturbed(cluster, "--sbatch-arg", "--nodelist=n1", pace=SLOWER)
     refused = cluster.r1eval("slurm", "resubmit", str(folder))
     cluster.r1eval("slurm", "cancel", str(folder))
     first = verdict(cluster, folder)

@@ -349,10 +349,11 @@ def test_invalid_has_no_numbers() -> None:
     assert set(numbers) == {None}
 
 
-@given(st.integers(0, 8), st.integers(0, 8), st.floats(0.001, 0.5), st.floats(0, 0.1))
-def test_a_resolved_margin_never_ends_inconclusive(x: int, y: int, margin: float, tau: float) -> None:
+@given(st.integers(1, 8), st.integers(1, 8), st.floats(0, 1), st.floats(0, 1))
+def test_a_resolved_margin_never_ends_inconclusive(x: int, y: int, fall: float, noise: float) -> None:
     """What the run's own standard error, at the fallen mean, resolves is always decided."""
-    assume(x and y and margin <= y / 8)
+    margin = max(fall * min(0.5, y / 8), 0.001)
+    tau = noise * margin / (3.0 + 1.2816)  # more is resolved by no run
     rule = GateRule(margin=margin)
     judged = judge_measured(
         counts(*[x] * 60, of=8), counts(*[y] * 60, of=8), tau=Tau(value=tau, source="drawn"), rule=rule
