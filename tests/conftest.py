@@ -32,6 +32,19 @@ MODES = {"alone": (), "n0": ("-n0",), "n2": ("-n2",)}
 LEAN = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin,pytest_r1eval.plugin"}
 """The plugins that a gate needs. The others of the test environment, hypothesis first, take longer than a gate."""
 
+LONGEST = (
+    "slurm/test_jobs.py", "plugin/test_faults.py", "training/test_runners.py", "plugin/test_plugin.py",
+    "evaluation/test_process.py", "plugin/test_answering.py", "reports/test_page.py", "stats/test_calibration.py",
+)  # fmt: skip
+"""The files that take longest, the longest first: where they come last, a worker runs one while the others are done."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, after any shuffling."""
+    rank = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _lean_inner_runs() -> Iterator[None]:

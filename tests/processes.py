@@ -99,7 +99,7 @@ def waited(read: Callable[[], T], error: type[Exception] | tuple[type[Exception]
         except error:
             if time.monotonic() > end:
                 raise
-            time.sleep(0.02)
+            time.sleep(0.05)  # a look at a store, or at every process, takes milliseconds itself
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[int]:

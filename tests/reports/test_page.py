@@ -57,10 +57,16 @@ def _strange(index: int, text: str) -> Sample:
     return Sample(problem_id="p000", index=index, seed=index, response=response, grade=Grade(outcome=outcome))
 
 
+@pytest.fixture(scope="module")
+def fallen_page(report: RunReport) -> str:
+    """Write the fallen run's page once."""
+    return page(report)
+
+
 @pytest.fixture
-def opened(browser: Browser, report: RunReport, tmp_path: Path) -> Iterator[Page]:
+def opened(browser: Browser, fallen_page: str, tmp_path: Path) -> Iterator[Page]:
     """Open the fallen run's page."""
-    with showing(browser, page(report), tmp_path / "report.html") as shown:
+    with showing(browser, fallen_page, tmp_path / "report.html") as shown:
         yield shown
 
 
