@@ -102,11 +102,12 @@ REAL_DATA = Requirement(name="AIME 2024 and MATH-500", source=Source.DATA)
 LIGHTEVAL = Requirement(name="LightEval", source=Source.STACK, module="lighteval")
 TRANSFORMERS = Requirement(name="transformers", source=Source.STACK, module="transformers")
 TORCH = Requirement(name="torch", source=Source.STACK, module="torch")
+PEFT = Requirement(name="PEFT", source=Source.STACK, module="peft")
 VLLM = Requirement(name="vLLM", source=Source.STACK, module="vllm")
 DEMO = Requirement(name="the output of a demo of this code", source=Source.DEMO)
 ALL = (
     *(BUBBLEWRAP, CHROMIUM, SLURM, LIBSECCOMP, ORDINARY_PYTHON, NAMESPACES, CONFINEMENT, ROOT, MOUNTS),
-    *(REAL_DATA, LIGHTEVAL, TRANSFORMERS, TORCH, VLLM, DEMO),
+    *(REAL_DATA, LIGHTEVAL, TRANSFORMERS, TORCH, PEFT, VLLM, DEMO),
 )
 
 

@@ -130,6 +130,10 @@ class TestCommands:
             case ["-m", "pytest_r1eval.commands.run_benchmarks", *arguments]:
                 assert run_benchmarks.main([*arguments, "--dry-run", "--no-check"]) == 0
                 assert "#SBATCH" in capsys.readouterr().out
+            case ["-m", "pytest_r1eval.checkpoints.merging", _, _, _]:
+                assert "ADAPTER BASE_MODEL OUT" in (ROOT / "pytest_r1eval/checkpoints/merging.py").read_text(
+                    encoding="utf-8"
+                )
             case ["-m", module, *arguments] if module == SERVER_MODULE:
                 assert {word for word in arguments if word.startswith("--")} <= {"--model", *SERVE}
             case [script, *arguments]:

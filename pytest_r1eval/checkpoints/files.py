@@ -25,8 +25,10 @@ BLOCK_BYTES = 64 * 2**10
 """Larger files: 256 blocks of 64 KiB evenly spread, so 16 MiB a file; any training step changes all of them."""
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
-ADAPTER = frozenset({"adapter_model.safetensors", "adapter_model.bin", "adapter_config.json"})
-"""What PEFT saves of a LoRA adapter; of one on the Hub only the last is fetched."""
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+ADAPTER = frozenset({*ADAPTER_WEIGHTS, ADAPTER_CONFIG})
+"""What PEFT saves of a LoRA adapter."""
 
 _NO_WEIGHTS = frozenset({"training_args.bin", "optimizer.bin", "scheduler.bin"}) | ADAPTER
 """What trainers leave beside the weights under one of their suffixes."""
@@ -63,7 +65,6 @@ _BY_PRODUCTS = (
     "trainer_state.json",
     "training_args.bin",
     "zero_to_fp32.py",
-    *ADAPTER,
 )
 
 
@@ -91,7 +92,7 @@ class FolderDigests:
 
     Attributes:
         files: Of each file that counts, by name.
-        weights: Of the weights alone.
+        weights: Of the weights alone, an adapter's where there are no others.
         stamps: Of each file, taken before it was read.
     """
 
@@ -106,8 +107,9 @@ def weights_of(folder: Path) -> list[Path]:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Return the files that can change an answer, by name."""
-    own = [path for path in folder.iterdir() if not any(fnmatchcase(path.name, pattern) for pattern in _BY_PRODUCTS)]
+    """Return the files that can change an answer, by name; those of an adapter beside a whole model cannot."""
+    by_products = (*_BY_PRODUCTS, *ADAPTER) if weights_of(folder) else _BY_PRODUCTS
+    own = [path for path in folder.iterdir() if not any(fnmatchcase(path.name, pattern) for pattern in by_products)]
     return sorted(path for path in [*own, *folder.glob(f"{_TEMPLATES}/*.jinja")] if path.is_file())
 
 
@@ -118,7 +120,8 @@ def folder_digests(folder: Path) -> FolderDigests:
     Raises:
         OSError: If a file cannot be read.
     """
-    weights, all_weights = set(weights_of(folder)), hashlib.sha256()
+    weights = set(weights_of(folder)) or {folder / name for name in ADAPTER_WEIGHTS}
+    all_weights = hashlib.sha256()
     files, stamps = [], []
     for path in files_of(folder):
         stamps.append(_stamp(path, folder))

@@ -13,6 +13,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_r1eval.checkpoints.files import ADAPTER, files_of, header_bytes
@@ -41,12 +42,12 @@ def check_weights(folder: Path, weights: Sequence[Path], *, config: Mapping[str,
     Raises:
         ModelError: If a file or layer is missing, empty, cut off or a pointer, or an adapter is beside the model.
     """
-    _refuse_pointers(folder)
+    refuse_pointers(folder)
     for path in weights:
         _check_size(path)
     refuse_adapter_beside(folder, name=str(folder))
     loaded = [path for path in weights if path.suffix == ".safetensors"] or list(weights)
-    headers = {path.name: _tensors(path) for path in loaded if path.suffix == ".safetensors"}
+    headers = {path.name: stored_tensors(path) for path in loaded if path.suffix == ".safetensors"}
     index = _index(folder, loaded)
     if index is None:
         _check_shards(folder, [path.name for path in loaded])
@@ -71,7 +72,13 @@ def refuse_adapter_beside(folder: Path, *, name: str) -> None:
         )
 
 
-def _refuse_pointers(folder: Path) -> None:
+def refuse_pointers(folder: Path) -> None:
+    """
+    Refuse a folder that holds pointers of Git LFS in the place of files.
+
+    Raises:
+        ModelError: If there is one.
+    """
     for path in files_of(folder):
         if path.stat().st_size <= MAX_POINTER_BYTES and path.read_bytes().startswith(_POINTER):
             raise ModelError(
@@ -90,8 +97,21 @@ def _check_size(path: Path) -> None:
         raise ModelError(f"{path} is cut off: its archive has no end (is the disk full?); {_COPY}")
 
 
-def _tensors(path: Path) -> frozenset[str]:
-    """Return the names of a file's tensors, all of which are in it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTensor:
+    """One tensor of a safetensors file: its number format, as the header has it, and its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def stored_tensors(path: Path) -> dict[str, StoredTensor]:
+    """
+    Return a safetensors file's tensors by name, all of which are in it.
+
+    Raises:
+        ModelError: If it is cut off, or has no header.
+    """
     size, n_header = path.stat().st_size, header_bytes(path)
     with path.open("rb") as file:
         n_said = 8 + int.from_bytes(file.read(8), "little")
@@ -100,12 +120,16 @@ def _tensors(path: Path) -> frozenset[str]:
         header = file.read(n_header - 8) if 8 < n_said <= MAX_HEADER_BYTES else b""
     try:
         entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
+        tensors = {
+            name: StoredTensor(dtype=str(entry["dtype"]), shape=tuple(map(int, entry["shape"])))
+            for name, entry in entries.items()
+        }
         n_bytes = n_said + max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ModelError(f"{path} has no safetensors header; expected one: {_COPY}") from error
     if n_bytes > size:
         raise _cut_off(path, size, n_bytes)
-    return frozenset(entries)
+    return tensors
 
 
 def _cut_off(path: Path, size: int, expected: int) -> ModelError:
@@ -120,7 +144,7 @@ def _index(folder: Path, loaded: Sequence[Path]) -> Path | None:
     return indexes[-1] if indexes else None
 
 
-def _check_index(folder: Path, index: Path, *, headers: Mapping[str, frozenset[str]]) -> frozenset[str]:
+def _check_index(folder: Path, index: Path, *, headers: Mapping[str, Mapping[str, StoredTensor]]) -> frozenset[str]:
     """Find every file and every tensor that the index names, and return the tensors."""
     files = _weight_map(index)
     named = sorted(set(files.values()))

@@ -57,6 +57,7 @@ class Needs:
 
     engine: bool
     grader: bool
+    merging: bool = False
 
 
 EVERYTHING = Needs(engine=True, grader=True)
@@ -107,12 +108,15 @@ def misfits(packages: Mapping[str, Package], *, needs: Needs = EVERYTHING) -> It
         yield from _lighteval(packages)
     if needs.engine:
         yield from _engine(packages)
+    if needs.merging and "peft" not in packages:
+        found = "PEFT, which merges an adapter for --r1-adapter-merge, is not installed"
+        yield Misfit(what="peft", found=found, remedy='pip install "pytest-r1eval[adapters]"')
 
 
 def installed() -> dict[str, Package]:
     """Read what is installed of what a run may need: versions, builds and requirements, from files alone."""
     found: dict[str, Package] = {}
-    waiting = ["torch", *TORCH_COMPANIONS, *ENGINES, "xxhash", "lighteval"]
+    waiting = ["torch", *TORCH_COMPANIONS, *ENGINES, "xxhash", "lighteval", "peft"]
     while waiting:
         name = canonicalize_name(waiting.pop())
         if name in found:

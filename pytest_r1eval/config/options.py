@@ -153,6 +153,26 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(name="revision", phase="draw", metavar="REV", help="Hub revision of the model"),
     Option(
+        name="base-model",
+        phase="draw",
+        locate=values.folder_or_id,
+        metavar="MODEL",
+        help="the base model of an adapter that is --r1-model, in place of the one that its adapter_config.json names",
+    ),
+    Option(
+        name="adapter",
+        phase="draw",
+        locate=values.folder_or_id,
+        metavar="ADAPTER",
+        help="a LoRA adapter on --r1-model, a folder or a Hub id; or give the adapter alone as --r1-model",
+    ),
+    Option(
+        name="adapter-merge",
+        phase="draw",
+        is_flag=True,
+        help="merge the adapter into a temporary copy of its base model (needs PEFT), where vLLM does not serve it",
+    ),
+    Option(
         name="engine",
         phase="draw",
         parse=values.engine,

@@ -65,6 +65,9 @@ class Settings:
     model: str = ""
     n_workers: int = 1
     revision: str | None = None
+    base_model: str | None = None
+    adapter: str | None = None
+    adapter_merge: bool = False
     engine: str = "vllm"
     server_url: str | None = None
     tp: int | None = None
@@ -129,6 +132,11 @@ class Settings:
     def template_arguments(self) -> str | None:
         """The arguments of the chat template as JSON, their keys sorted; None for none."""
         return json.dumps(self.chat_template_kwargs, sort_keys=True) if self.chat_template_kwargs else None
+
+    @property
+    def names_adapter(self) -> bool:
+        """Whether an option is about an adapter, so that what is judged has to be one."""
+        return self.adapter_merge or self.adapter is not None or self.base_model is not None
 
     @property
     def upload_wishes(self) -> UploadWishes | None:

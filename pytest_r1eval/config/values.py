@@ -296,6 +296,12 @@ def existing_folder(text: str, folder: Path) -> Path:
     return found.resolve()
 
 
+def folder_or_id(text: str, folder: Path) -> str:
+    """Read a model's or an adapter's place: a folder in full where there is one, else a Hub id."""
+    found = path(text, folder)
+    return str(found.resolve()) if found.is_dir() else text.strip()
+
+
 def report_file(text: str, folder: Path) -> Path:
     """Read where a report goes."""
     if Path(text).suffix.removeprefix(".") not in REPORT_FORMATS:

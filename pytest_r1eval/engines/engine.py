@@ -143,6 +143,7 @@ class EngineFactory:
         check: Refuses settings that it cannot work with, before anything is drawn.
         loads_model: Whether it loads the model on this machine: workers are placed on GPUs or CPUs of their own, and
             ``-n auto`` counts engines. Else one worker asks what runs elsewhere.
+        serves_adapters: Whether it serves `Checkpoint.adapter` on its base model.
         plays_recording: Whether ``--r1-model`` is a recorded run, which exam, prompts and seed come from, so that no
             checkpoint's files are needed.
         grades_here: Whether answers are graded by this process; a recording may bring its grades.
@@ -156,6 +157,7 @@ class EngineFactory:
     build: Callable[[EngineParts], Engine]
     check: Callable[[Settings], None] = _accept
     loads_model: bool = False
+    serves_adapters: bool = False
     plays_recording: bool = False
     grades_here: Callable[[Settings], bool] = _yes
     keeps_ledger: Callable[[Settings], bool] = _yes

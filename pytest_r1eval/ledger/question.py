@@ -81,6 +81,7 @@ def _drawn(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> 
         "template_date": settings.template_date.isoformat() if checkpoint.prints_date else None,
         "tasks": _file_digest(settings.tasks) if own_tasks and settings.tasks is not None else None,
         "data": None if settings.data is None else _folder_digest(settings.data),
+        "adapter_merge": settings.adapter_merge,
         "dtype": settings.dtype,
         "arguments": {key: value for key, value in settings.engine_args.items() if engine.decides(key, value)},
         "packages": [f"{name} {version}" for name in (*engine.packages, "lighteval") if (version := _version(name))],

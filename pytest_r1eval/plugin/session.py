@@ -138,7 +138,10 @@ class RunSession:
 
     def pytest_report_header(self) -> list[str]:
         """Return header lines: what is judged, and where the run is kept."""
-        lines = [f"r1eval: {self._checkpoint.name} ({self._checkpoint.model})"]
+        lines = [f"r1eval: {self._checkpoint.name} ({self._checkpoint.place})"]
+        if (adapter := self._checkpoint.adapter) is not None:
+            how = "merged into a copy of" if adapter.is_merged else f"of rank {adapter.rank} on"
+            lines.append(f"r1eval: an adapter {how} {self._checkpoint.model}")
         lines.append("r1eval: judged before, nothing is drawn" if self._is_answered else f"r1eval: run {self._run}")
         if self._settings.goes_on:
             lines.append("r1eval: it goes on from what is stored")

@@ -230,7 +230,11 @@ def _needs(settings: Settings) -> Needs:
     if settings.judge_only is not None:
         return Needs(engine=False, grader=settings.regrades and settings.grader is CodeGrader.LIGHTEVAL)
     engine = engine_named(settings.engine)
-    return Needs(engine=not set(ENGINES).isdisjoint(engine.packages), grader=engine.grades_here(settings))
+    return Needs(
+        engine=not set(ENGINES).isdisjoint(engine.packages),
+        grader=engine.grades_here(settings),
+        merging=settings.adapter_merge,
+    )
 
 
 def _held(run: Path, catalog: dict[str, Benchmark]) -> dict[str, Benchmark]:

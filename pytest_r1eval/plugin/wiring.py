@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_r1eval.baselines.shelf import BaselineShelf, references
+from pytest_r1eval.checkpoints.adapter import merge_command
 from pytest_r1eval.checkpoints.generation import recommended_sampling
 from pytest_r1eval.checkpoints.inspect import Checkpoint, inspect_checkpoint
 from pytest_r1eval.config.options import NEWEST
@@ -60,6 +61,11 @@ def checkpoint_of(settings: Settings) -> Checkpoint:
     stored = settings.judge_only or recording_of(settings)
     if stored is None:
         return _inspected(settings)
+    if settings.names_adapter and settings.judge_only is None:
+        raise EngineError(
+            f"--r1-engine {settings.engine} answers from a recorded run; expected no adapter: leave --r1-adapter, "
+            "--r1-base-model and --r1-adapter-merge out"
+        )
     with closing(RunReader.open(stored)) as store:
         header = store.header
     return Checkpoint(
@@ -68,7 +74,19 @@ def checkpoint_of(settings: Settings) -> Checkpoint:
 
 
 def _inspected(settings: Settings) -> Checkpoint:
-    found = inspect_checkpoint(settings.model, revision=settings.revision)
+    found = inspect_checkpoint(
+        settings.model,
+        revision=settings.revision,
+        adapter=settings.adapter,
+        base_model=settings.base_model,
+        merges=settings.adapter_merge,
+    )
+    if found.adapter is not None and not engine_named(settings.engine).serves_adapters:
+        raise EngineError(
+            f"--r1-engine {settings.engine} with the adapter {found.place}: this engine does not serve adapters; "
+            f"expected a whole model, or --r1-engine vllm. Merge it: "
+            f"{merge_command(found.place, base=found.model, out='MERGED')}"
+        )
     if found.folder is None or settings.sampling is not SamplingSource.MODEL:
         return found
     return replace(found, recommended=recommended_sampling(found.folder, model=found.name))
@@ -81,9 +99,10 @@ def check_template(settings: Settings, checkpoint: Checkpoint) -> None:
     Raises:
         ModelError: If there is one.
     """
-    if settings.chat_template_kwargs and checkpoint.folder is not None:
+    folder = checkpoint.folder if checkpoint.tokenizer is None else Path(checkpoint.tokenizer)
+    if settings.chat_template_kwargs and folder is not None:
         check_template_arguments(
-            checkpoint.folder,
+            folder,
             model=checkpoint.name,
             arguments=settings.chat_template_kwargs,
             system_prompt=settings.system_prompt,

@@ -111,7 +111,7 @@ def _header(
     settings: Settings, checkpoint: Checkpoint, *, seed: int | None, asked: Mapping[str, Asked] | None
 ) -> RunHeader:
     return RunHeader(
-        model=checkpoint.model,
+        model=checkpoint.place,
         model_name=checkpoint.name,
         identity=checkpoint.identity,
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),

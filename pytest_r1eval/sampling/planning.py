@@ -117,11 +117,12 @@ class TaskSource:
         """
         runs_programs = benchmark.grader is Grader.CODE and not self.is_rehearsal
         confining = asyncio.wrap_future(self.pool.confirm_sandbox()) if runs_programs else None
+        model, revision = self.checkpoint.asked_through
         building = self.pool.build_exam(
             benchmark,
             data_dir=self.settings.data,
-            model=self.checkpoint.model,
-            revision=self.checkpoint.revision,
+            model=model,
+            revision=revision,
             system_prompt=self.settings.system_prompt,
             template_date=self.settings.template_date,
             chat_template_kwargs=self.settings.chat_template_kwargs,

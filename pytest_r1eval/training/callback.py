@@ -23,16 +23,18 @@ import logging
 import math
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from pytest_r1eval.checkpoints.inspect import check_trained
 from pytest_r1eval.config.baseline_choice import PREVIOUS
+from pytest_r1eval.engines.engine import engine_named
 from pytest_r1eval.errors import PlanError, R1EvalError
 from pytest_r1eval.evaluation.process import OptionValue, Workers, arguments_of
 from pytest_r1eval.reports.run_report import RunReport
@@ -57,6 +59,8 @@ AGREEMENT_STEPS = 10
 """How often several processes agree on whether to stop; each time they wait for each other."""
 LOOK_S = 10.0
 """How often they agree on whether to wait on at the end, much less than a collective operation may take."""
+_PEFT_NAME = "default"
+"""What PEFT calls an adapter that is given no name, and saves in the checkpoint's own folder."""
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -105,6 +109,7 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
     ) -> None:
         arguments_of(options)
         self._trainer = trainer
+        self._options = dict(options)
         self._on_regression = on_regression
         self._wait_at_end_s = wait_at_end_s
         self._retry_after_s = tuple(retry_after_s)
@@ -129,7 +134,13 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Move before those who close their logs, and leave nothing behind if training ends by an error."""
+        """
+        Move before those who close their logs, and leave nothing behind if training ends by an error.
+
+        Raises:
+            R1EvalError: If the training saves adapters that cannot be judged.
+        """
+        _check_adapter(self._trainer.model, self._options)
         self._begin()
         callbacks = self._trainer.callback_handler.callbacks
         callbacks.insert(0, callbacks.pop(callbacks.index(self)))
@@ -302,6 +313,42 @@ def _check(order: GateOrder, on_regression: OnRegression) -> None:
             "gate='sequential' with the previous checkpoint as baseline: a run that stops early gives none for the "
             "next one; name a fixed baseline, as in baseline='org/name', or leave gate out"
         )
+
+
+def _check_adapter(model: object, options: Mapping[str, OptionValue]) -> None:
+    """
+    Refuse a training of an adapter whose checkpoints could not be judged; a whole model is never refused.
+
+    Args:
+        model: What is trained; PEFT keeps the adapters' configurations on it.
+        options: The gates' options.
+
+    Raises:
+        PlanError: If there are several adapters, the engine serves none, or an option has no place.
+        ModelError: If vLLM does not serve this one, or its base model is not there.
+    """
+    adapters: Mapping[str, Any] = getattr(model, "peft_config", None) or {}
+    wrong = {"adapter"} if adapters else {"base_model", "adapter_merge"}
+    if given := sorted(name for name in wrong if options.get(name)):
+        trained = "an adapter" if adapters else "a whole model"
+        raise PlanError(f"{given[0]}={options[given[0]]!r} in a training of {trained}, where it has no place: drop it")
+    if not adapters:
+        return
+    if [*adapters] != [_PEFT_NAME]:
+        raise PlanError(
+            f"the training has the adapters {', '.join(adapters)}, and PEFT saves each but {_PEFT_NAME!r} in a folder "
+            f"of its own; expected {_PEFT_NAME!r} alone: train one adapter"
+        )
+    if not engine_named(engine := str(options.get("engine", "vllm"))).serves_adapters:
+        raise PlanError(
+            f"engine={engine!r} does not serve the adapter that is trained; expected 'vllm': leave engine out, or "
+            "train the whole model"
+        )
+    check_trained(
+        adapters[_PEFT_NAME].to_dict(),
+        base_model=None if (base := options.get("base_model")) is None else str(base),
+        merges=bool(options.get("adapter_merge")),
+    )
 
 
 def _commit() -> str | None:

@@ -19,6 +19,7 @@ from pytest_r1eval.checkpoints.size import model_size
 from pytest_r1eval.core import baselines
 from pytest_r1eval.core.codec import from_json
 from pytest_r1eval.errors import ModelError
+from tests.adapters import QUERY, SHIPPED, write_adapter
 from tests.hub_server import StandInHub
 from tests.toys import write_shard
 
@@ -417,8 +418,8 @@ NO_WEIGHTS = (
     "{folder} has a config.json but no weights; expected *.safetensors, *.bin, *.gguf (was the save interrupted?)"
 )
 ADAPTER = (
-    "{folder} holds an adapter (LoRA) without its model; expected a whole checkpoint: merge the adapter into its model "
-    "(merge_and_unload of PEFT) and save that with its tokenizer"
+    "{folder} holds an adapter's weights without adapter_config.json; expected both, as PEFT's save_pretrained writes "
+    "them: copy the adapter again"
 )
 
 
@@ -551,11 +552,18 @@ class TestHub:
         assert said.endswith("; check the name, the network, and HF_TOKEN if the model is gated\n")
         assert said.count("\n") == 1
 
-    def test_an_adapter(self, served: StandInHub, tmp_path: Path) -> None:
-        """It has no config.json there either, and its weights are not fetched to see that."""
+    @pytest.mark.parametrize(("n_out", "expected"), [(128, ""), (256, "256 x 128")])
+    def test_an_adapter(self, served: StandInHub, tmp_path: Path, n_out: int, expected: str) -> None:
+        """Its weights are fetched, its base model's are not: their headers are read where they are."""
+        adapter = write_adapter(tmp_path / "a", modules={QUERY: (128, n_out)}, base="acme/base")
         served.reset()
-        served.make_repo("acme/lora", kind="model", files={"adapter_config.json": b"{}", "tokenizer.json": b"{}"})
-        assert said_of("acme/lora", served.environment(tmp_path)) == ADAPTER.format(folder="acme/lora") + "\n"
+        for name, folder in (("acme/lora", adapter), ("acme/base", SHIPPED)):
+            files = {path.name: path.read_bytes() for path in folder.iterdir()}
+            served.make_repo(name, kind="model", files=files)
+        said = said_of("acme/lora", served.environment(tmp_path / "home"))
+        assert said.startswith("acme/lora is an adapter of another model than acme/base: " if expected else "")
+        assert (expected in said, said.count("\n")) == (True, 1 if expected else 0)
+        assert not [*(tmp_path / "home").rglob("model.safetensors")]
 
     def test_impossible_id(self) -> None:
         """A name that the Hub would not take is refused without asking it."""

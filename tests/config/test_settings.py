@@ -62,6 +62,8 @@ LINEAGES: list[dict[str, Any]] = [{"step": 1}, {"parent": "a/b"}, {"commit": "c"
 KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("model", "a/a", "b/b", "c/c", ("a/a", "b/b", "c/c")),
     ("revision", "r1", "r2", "r3", ("r1", "r2", "r3")),
+    ("base-model", "a/a", "b/b", "c/c", ("a/a", "b/b", "c/c")),
+    ("adapter", "a/a", "b/b", "c/c", ("a/a", "b/b", "c/c")),
     ("engine", "replay", "vllm", "replay", ("replay", "vllm", "replay")),
     ("server-url", "http://a:1", "https://b/v1/", "http://c/d", ("http://a:1", "https://b", "http://c/d")),
     ("tp", "2", "auto", "8", (2, None, 8)),
@@ -185,6 +187,7 @@ class TestPrecedence:
             "two-sided",
             "exact",
             "unsafe-code",
+            "adapter-merge",
             "fresh",
             "report",
         }

@@ -14,6 +14,7 @@ from pytest_r1eval.baselines.shelf import BaselineShelf
 from pytest_r1eval.engines.devices import usable_cpus
 from pytest_r1eval.plugin.startup import auto_workers
 from pytest_r1eval.runs.finished import StoredRun
+from tests.adapters import SHIPPED, write_adapter
 from tests.model_configs import LLAMA_70B, QWEN_1_5B
 from tests.toys import write_shard
 
@@ -209,3 +210,69 @@ class TestRefusals:
         result = pytester.runpytest("--r1-model", MODEL, "-m", "aime", "--r1-tp", "4", "--collect-only", "-q")
 
         assert result.ret == pytest.ExitCode.OK
+
+
+class TestAdapters:
+    """An adapter is a checkpoint, as --r1-model or beside it."""
+
+    @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside"])
+    def test_the_header_names_both(self, pytester: pytest.Pytester, *, beside: bool) -> None:
+        """The adapter's name and place, its rank and its base model."""
+        adapter = write_adapter(pytester.path / "tuned" / "step-3")
+        arguments = ("--r1-model", SHIPPED, "--r1-adapter", "tuned/step-3") if beside else ("--r1-model", adapter)
+
+        result = pytester.runpytest(*arguments, "-m", "smoke", "--collect-only")
+
+        assert result.ret == pytest.ExitCode.OK
+        assert f"r1eval: tuned/step-3 ({adapter})" in result.outlines
+        assert f"r1eval: an adapter of rank 8 on {SHIPPED}" in result.outlines
+
+    def test_a_path_in_the_ini_file_starts_there(
+        self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As every other path."""
+        write_adapter(pytester.path / "a")
+        pytester.makeini("[pytest]\nr1_adapter = a\n")
+        monkeypatch.chdir(pytester.mkdir("below"))
+
+        result = pytester.runpytest("--r1-model", SHIPPED, "-m", "smoke", "--collect-only")
+
+        assert f"r1eval: an adapter of rank 8 on {SHIPPED}" in result.outlines
+
+    def test_what_vllm_does_not_serve_is_one_line(self, pytester: pytest.Pytester) -> None:
+        """Exit code 4 and no traceback; with --r1-adapter-merge it is taken."""
+        adapter = write_adapter(pytester.path / "a", use_dora=True)
+
+        refused = pytester.runpytest("--r1-model", adapter, "-m", "smoke")
+        taken = pytester.runpytest("--r1-model", adapter, "--r1-adapter-merge", "-m", "smoke", "--collect-only")
+
+        assert refused.ret == pytest.ExitCode.USAGE_ERROR
+        assert len(refused.stderr.str().splitlines()) == 1
+        refused.stderr.fnmatch_lines([f"ERROR: {adapter} is an adapter that vLLM does not serve: use_dora=true; *"])
+        assert taken.ret == pytest.ExitCode.OK
+        assert f"r1eval: an adapter merged into a copy of {SHIPPED}" in taken.outlines
+
+    def test_an_engine_that_does_not_serve_them(self, pytester: pytest.Pytester) -> None:
+        """A server has its own names for adapters; the base model alone would answer."""
+        adapter = write_adapter(pytester.path / "a")
+
+        result = pytester.runpytest(
+            "--r1-model", adapter, "--r1-engine", "server", "--r1-server-url", "http://127.0.0.1:9", "-m", "smoke"
+        )
+
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        assert result.stderr.str().rstrip() == (
+            f"ERROR: --r1-engine server with the adapter {adapter}: this engine does not serve adapters; expected a "
+            f"whole model, or --r1-engine vllm. Merge it: python -m pytest_r1eval.checkpoints.merging {adapter} "
+            f"{SHIPPED} MERGED"
+        )
+
+    def test_a_recorded_run(self, pytester: pytest.Pytester, recorded: Callable[..., Path]) -> None:
+        """What it judged is in it."""
+        adapter = write_adapter(pytester.path / "a")
+        run = recorded(pytester.path / "run")
+
+        result = pytester.runpytest("--r1-model", run, "--r1-engine", "replay", "--r1-adapter", adapter, "-m", "smoke")
+
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["ERROR: --r1-engine replay answers from a recorded run; expected no adapter: *"])

@@ -20,16 +20,18 @@ from typing import Any
 
 import pytest
 
-from tests.requirements import TRANSFORMERS, need
+from tests.requirements import PEFT, TRANSFORMERS, need
 
 need(TRANSFORMERS)
 
+from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 from pytest_r1eval.core.lineage import Lineage
-from pytest_r1eval.errors import PlanError
+from pytest_r1eval.errors import PlanError, R1EvalError
 from pytest_r1eval.reports.run_report import read_report
 from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.training.callback import GatedCheckpoint, R1EvalCallback
+from tests.adapters import SHIPPED
 from tests.processes import wait_for_none_with
 from tests.recordings import record_run
 from tests.training.trainers import TIMEOUT_S, Patient, gated_steps, logged, trainer_in
@@ -326,3 +328,63 @@ def test_all_processes_of_a_training_stop_together(tmp_path: Path) -> None:
     assert second[1] == 0
     assert first[2]
     assert second[2]
+
+
+@PEFT.mark
+class TestAdapters:
+    """Real PEFT around the shipped checkpoint; what cannot be gated ends the training at its begin."""
+
+    def begun(self, tmp_path: Path, *, name: str = "default", gate: dict[str, Any], **settings: Any) -> Trainer:  # noqa: ANN401
+        """Begin a training of an adapter without a step, with a gate."""
+        from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - where it is
+
+        model = AutoModelForCausalLM.from_pretrained(SHIPPED)
+        config = LoraConfig(**{"target_modules": ["q_proj"], "task_type": "CAUSAL_LM", **settings})
+        arguments = TrainingArguments(output_dir=str(tmp_path / "out"), use_cpu=True, report_to=[])
+        trainer = Trainer(get_peft_model(model, config, adapter_name=name), arguments)
+        callback = R1EvalCallback(trainer, benchmarks=["smoke"], gpus=(), **gate)
+        trainer.add_callback(callback)
+        callback.on_train_begin(trainer.args, trainer.state, trainer.control)
+        callback.close()
+        return trainer
+
+    @pytest.mark.parametrize(
+        ("gate", "settings"), [({}, {}), ({"adapter_merge": True}, {"use_dora": True}), ({}, {"use_rslora": True})]
+    )
+    def test_what_can_be_gated_begins(self, tmp_path: Path, gate: dict[str, Any], settings: dict[str, Any]) -> None:
+        """Plain LoRA and rsLoRA, and DoRA where checkpoints are merged."""
+        assert self.begun(tmp_path, gate=gate, **settings).state.global_step == 0
+
+    @pytest.mark.parametrize(
+        ("gate", "settings", "expected"),
+        [
+            (
+                {},
+                {"use_dora": True},
+                (
+                    "the adapter that is trained is one that vLLM does not serve: use_dora=true; expected plain LoRA: "
+                    "give the callback adapter_merge=True, or train plain LoRA"
+                ),
+            ),
+            ({}, {"target_modules": ["q_proj", "lm_head"]}, "target_modules with lm_head; expected plain LoRA"),
+            ({}, {"name": "second"}, "the training has the adapters second, and PEFT saves each but 'default' in a"),
+            ({"engine": "replay"}, {}, "engine='replay' does not serve the adapter that is trained; expected 'vllm'"),
+            ({"base_model": "/none"}, {}, "its base model /none: no such folder, and a Hub id would read org/name"),
+            ({"adapter": "org/a"}, {}, "adapter='org/a' in a training of an adapter, where it has no place: drop it"),
+        ],
+    )
+    def test_what_cannot_be_gated_is_refused(
+        self, tmp_path: Path, gate: dict[str, Any], settings: dict[str, Any], expected: str
+    ) -> None:
+        """One line, before the first step."""
+        with pytest.raises(R1EvalError) as caught:
+            self.begun(tmp_path, gate=gate, **settings)
+        assert expected in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    def test_a_whole_model_needs_no_option_of_adapters(self, tmp_path: Path) -> None:
+        """Each gate would refuse it."""
+        trainer = trainer_in(tmp_path, max_steps=1)
+        trainer.add_callback(R1EvalCallback(trainer, benchmarks=["smoke"], gpus=(), adapter_merge=True))
+        with pytest.raises(PlanError, match="adapter_merge=True in a training of a whole model"):
+            trainer.train()

@@ -24,6 +24,7 @@ from pytest_r1eval.training.queue import (
     kept_copy,
     left_over,
 )
+from tests.adapters import write_adapter
 from tests.judged_runs import judged_run
 
 TIMEOUT_S = 30.0
@@ -282,6 +283,14 @@ class TestKeptCopy:
         assert gated.reason is not None
         assert f"the kept checkpoint {kept} changed while it waited (config.json)" in gated.reason
         assert [*(tmp_path / "kept").iterdir()] == []
+
+    def test_an_adapter_that_changed_is_not_judged(self, tmp_path: Path) -> None:
+        """A checkpoint of PEFT's has no other weights."""
+        kept = kept_copy(write_adapter(tmp_path / "checkpoint"), to=tmp_path / "kept")
+        demand_unchanged(kept)
+        write_adapter(kept, rank=4)
+        with pytest.raises(EvaluationRefusedError, match=r"\(adapter_config.json, adapter_model.safetensors\)"):
+            demand_unchanged(kept)
 
     def test_half_a_copy_is_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A copy that is killed or runs out of room in the middle leaves nothing under the name."""
