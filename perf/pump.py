@@ -40,8 +40,8 @@ from pytest_r1eval.baselines.shelf import BaselineShelf
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.plans import sample_seed
 from pytest_r1eval.core.records import FinishReason, Response
+from pytest_r1eval.engines.decoding import decoded
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
-from pytest_r1eval.engines.vllm import decoded
 from pytest_r1eval.exams.catalog import SMOKE
 from pytest_r1eval.plugin.wiring import N_SCORING_PROCESSES_PER_WORKER
 from pytest_r1eval.runs.reading import RunReader

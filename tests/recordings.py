@@ -11,6 +11,7 @@ from pytest_r1eval.core.benchmarks import Exam, Problem, Sampling
 from pytest_r1eval.core.fingerprints import FileDigest, Harness, ModelIdentity, checkpoint_digest, prompts_digest
 from pytest_r1eval.core.plans import Plan, Slice, sample_seed
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.runs.store import RunHeader, Store
 from pytest_r1eval.runs.work_queue import ClaimedUnit, WorkQueue
 from pytest_r1eval.stats.looks import SequentialGate
@@ -66,6 +67,8 @@ def record_run(
     skip: frozenset[tuple[str, int]] = frozenset(),
     outcome: Outcome | None = None,
     n_tokens: int = 20,
+    n_thought_tokens: int | None = None,
+    think_tags: ThinkTags | None = None,
     n_random_bytes: int = 0,
     same_text: bool = False,
     text: str | None = None,
@@ -108,6 +111,7 @@ def record_run(
             seed=seed,
             sampling=Sampling(temperature=temperature, max_new_tokens=64, max_model_length=256),
             template_date="2025-01-01",
+            think_tags=think_tags,
             prompts=prompts_digest({problem.id: prompt for problem in exam.problems}),
         )
         WorkQueue(store).write_plan(exam, tuple(prompt for _ in exam.problems), plan, gate=gate)
@@ -133,6 +137,7 @@ def record_run(
                         text=solved or text or ("again" if same_text else own_text),
                         n_tokens=n_tokens,
                         finish_reason=finish_reason,
+                        n_thought_tokens=n_thought_tokens,
                     ),
                     grade=Grade(outcome=grade, answer=answer, detail=detail),
                 )

@@ -40,6 +40,7 @@ from pytest_r1eval.checkpoints.files import (
 )
 from pytest_r1eval.checkpoints.places import Place, first_line, place_of, published_tensors, unreadable
 from pytest_r1eval.checkpoints.size import ModelSize, model_size
+from pytest_r1eval.checkpoints.vocabulary import added_tokens
 from pytest_r1eval.checkpoints.weights import (
     MAX_HEADER_BYTES,
     StoredTensor,
@@ -50,6 +51,7 @@ from pytest_r1eval.checkpoints.weights import (
 )
 from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.fingerprints import FileDigest, ModelIdentity, checkpoint_digest
+from pytest_r1eval.core.thinking import ThinkTags, tags_in
 from pytest_r1eval.errors import ModelError
 
 _DATE = "strftime_now"
@@ -70,6 +72,8 @@ class Checkpoint:
         max_position: The longest context that the model takes, tokens; None if its config does not say.
         folder: Where its small files are; None for a recorded run.
         recommended: The sampling that it recommends, where that is asked for.
+        think_tags: What encloses its thoughts, as its chat template or its tokenizer has it; None for nothing.
+        special_tokens: Those of its tokenizer.
         size: Parameters, heads and cache; nothing known for a recorded run.
         prints_date: Whether the chat template asks for today's date.
         digests: What was read of a folder; None for a model on the Hub, whose commit cannot change, and for a
@@ -85,6 +89,8 @@ class Checkpoint:
     max_position: int | None
     folder: Path | None = field(default=None, compare=False)
     recommended: Sampling | None = None
+    think_tags: ThinkTags | None = None
+    special_tokens: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
     size: ModelSize = field(default_factory=ModelSize)
     prints_date: bool = False
     digests: FolderDigests | None = field(default=None, compare=False, repr=False)
@@ -100,6 +106,11 @@ class Checkpoint:
     def asked_through(self) -> tuple[str, str | None]:
         """Whose tokenizer and chat template make the prompts: a folder or a Hub id, and its revision."""
         return (self.model, self.revision) if self.tokenizer is None else (self.tokenizer, None)
+
+    def tags_for(self, asked: ThinkTags | None) -> ThinkTags | None:
+        """Return what encloses a thought: what is asked for, else its own, with the special tokens in it."""
+        tags = asked or self.think_tags
+        return None if tags is None else tags.of_tokenizer(self.special_tokens)
 
     def changes(self, *, reread: bool = False) -> str:
         """
@@ -261,6 +272,7 @@ def _from_folder(folder: Path, *, tokenizer: Path | None) -> Checkpoint:
         )
     check_weights(folder, weights, config=config)
     tokens, chat_template = _tokenizer_digest(tokenizer or folder), _chat_template(tokenizer or folder)
+    added = added_tokens(tokenizer or folder)
     digests = folder_digests(folder)
     return Checkpoint(
         model=str(folder),
@@ -275,6 +287,8 @@ def _from_folder(folder: Path, *, tokenizer: Path | None) -> Checkpoint:
         ),
         max_position=longest_context(config),
         folder=folder,
+        think_tags=tags_in(chat_template, added),
+        special_tokens=frozenset(token for token, is_special in added.items() if is_special),
         size=_size(config, folder),
         prints_date=_DATE in chat_template,
         digests=digests,
@@ -417,6 +431,7 @@ def _from_hub(place: Place, *, tokenizer: Path | None) -> Checkpoint:
     folder = place.folder
     refuse_adapter_beside(folder, name=place.name)
     config, chat_template = _json(folder / "config.json", folder), _chat_template(tokenizer or folder)
+    added = added_tokens(tokenizer or folder)
     return Checkpoint(
         model=place.name,
         revision=place.commit,
@@ -429,6 +444,8 @@ def _from_hub(place: Place, *, tokenizer: Path | None) -> Checkpoint:
         ),
         max_position=longest_context(config),
         folder=folder,
+        think_tags=tags_in(chat_template, added),
+        special_tokens=frozenset(token for token, is_special in added.items() if is_special),
         size=_size(config, folder),
         prints_date=_DATE in chat_template,
     )

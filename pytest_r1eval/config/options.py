@@ -330,6 +330,13 @@ OPTIONS: tuple[Option, ...] = (
         help="an argument of the chat template, its value JSON or text: enable_thinking=false, reasoning_effort=high",
     ),
     Option(
+        name="think-tags",
+        phase="draw",
+        parse=values.think_tags,
+        metavar="OPEN,CLOSE",
+        help="what encloses a thought (found in the chat template or the tokenizer, if they know such tags)",
+    ),
+    Option(
         name="template-date",
         phase="draw",
         parse=values.date,

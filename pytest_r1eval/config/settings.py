@@ -35,6 +35,7 @@ from pytest_r1eval.core.choices import (
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.core.texts import hidden_argument, hidden_in, without_lines
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.core.uploads import UploadWishes
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Settings:
     max_model_len: int | None = None
     system_prompt: str | None = None
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    think_tags: ThinkTags | None = None
     template_date: dt.date = dt.date(2025, 1, 1)
     seed: int | None = None
     tasks: Path | None = None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_r1eval.config.baseline_choice import BaselineChoice
     from pytest_r1eval.core.lineage import Lineage
     from pytest_r1eval.core.plans import Slice
+    from pytest_r1eval.core.thinking import ThinkTags
     from pytest_r1eval.sandbox import Limits
 
 T = TypeVar("T")
@@ -224,6 +225,16 @@ def template_argument(text: str) -> tuple[str, Any]:
         return key, json.loads(value, parse_constant=_no_number)
     except ValueError:
         return key, value
+
+
+def think_tags(text: str) -> ThinkTags:
+    """Read what encloses a thought."""
+    from pytest_r1eval.core.thinking import ThinkTags  # noqa: PLC0415 - see the module
+
+    opening, _, closing = (part.strip() for part in text.partition(","))
+    if not opening or not closing or opening == closing or "," in closing:
+        raise ValueError("OPEN,CLOSE, two tags, as in <think>,</think>")
+    return ThinkTags(opening=opening, closing=closing)
 
 
 def _no_number(text: str) -> None:

@@ -31,6 +31,7 @@ from pytest_r1eval.core.fields import (
 from pytest_r1eval.core.fingerprints import Fingerprint
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.records import Counts
+from pytest_r1eval.core.thinking import ThoughtCounts
 from pytest_r1eval.errors import BaselineError
 
 
@@ -107,6 +108,7 @@ class HealthCounts:
         n_truncated: Of these, truncated at the token limit, right or wrong.
         n_no_answer: Of these, ended by themselves without an answer.
         n_tokens: Generated tokens in all.
+        thoughts: What of it thinking took; None where that is not known of each response.
 
     Raises:
         ValueError: If a count is impossible.
@@ -116,6 +118,7 @@ class HealthCounts:
     n_truncated: int
     n_no_answer: int
     n_tokens: Count
+    thoughts: ThoughtCounts | None = None
 
     def __post_init__(self) -> None:
         require(self)

@@ -104,6 +104,7 @@ class Question:
         sampling: How responses are drawn.
         system_prompt: The system message, None for none.
         chat_template_kwargs: The chat template's further arguments, a JSON object; they matter as the date does.
+        think_tags: What encloses a thought, ``OPEN,CLOSE``; None for nothing.
         template_date: The date that chat templates see, ``YYYY-MM-DD``; it matters where it changes a prompt.
         prompts: Digest of the token ids of all prompts, as `prompts_digest` makes it.
     """
@@ -112,6 +113,7 @@ class Question:
     sampling: Sampling
     system_prompt: str | None
     chat_template_kwargs: str | None = field(default=None, compare=False)
+    think_tags: str | None = None
     template_date: str = field(compare=False)
     prompts: str
 

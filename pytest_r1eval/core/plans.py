@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.codec import digest
 from pytest_r1eval.core.fingerprints import Question
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.errors import PlanError
 
 MAX_SAMPLES_PER_UNIT = 8
@@ -102,6 +103,7 @@ class Plan:
         chat_template_kwargs: The chat template's further arguments, a JSON object; None for none.
         template_date: The date that chat templates see, ``YYYY-MM-DD``.
         prompts: Digest of the prompts' token ids.
+        think_tags: What encloses a thought; None where the model has no such tags.
         grader: Name and version of what runs programs; None where answers are graded by the task's metric.
         subset: How many problems `--r1-subset` asked for; None for all of them.
         n_exam: Problems of the whole exam, where a subset is asked; None for all of them.
@@ -120,6 +122,7 @@ class Plan:
     prompts: str
     system_prompt: str | None = None
     chat_template_kwargs: str | None = None
+    think_tags: ThinkTags | None = None
     grader: str | None = None
     subset: int | None = None
     n_exam: int | None = None
@@ -138,6 +141,7 @@ class Plan:
             sampling=self.sampling,
             system_prompt=self.system_prompt,
             chat_template_kwargs=self.chat_template_kwargs,
+            think_tags=None if self.think_tags is None else str(self.think_tags),
             template_date=self.template_date,
             prompts=self.prompts,
         )

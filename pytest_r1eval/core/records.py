@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pytest_r1eval.core.thinking import ThoughtCounts
+
 RUN_FILE = "run.sqlite"
 """The file that makes a folder a run's."""
 
@@ -43,11 +45,13 @@ class Response:
         text: The response without the prompt.
         n_tokens: Generated tokens, the end-of-sequence token included.
         finish_reason: Why it ended.
+        n_thought_tokens: Of these, the thought's, tags included: all where it ends within one; None if unknown.
     """
 
     text: str
     n_tokens: int
     finish_reason: FinishReason
+    n_thought_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +122,7 @@ class ProblemTally:
         n_truncated: Of these, truncated at the token limit, correct or not.
         n_truncated_correct: Of those, correct: a grader finds a number in an unfinished thought, too.
         n_tokens: Generated tokens over all of them.
+        thoughts: What of it thinking took; None where that is not known of each.
     """
 
     problem_id: str
@@ -128,6 +133,7 @@ class ProblemTally:
     n_truncated: int
     n_truncated_correct: int
     n_tokens: int
+    thoughts: ThoughtCounts | None = None
 
     @property
     def n_graded(self) -> int:

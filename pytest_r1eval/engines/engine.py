@@ -18,6 +18,7 @@ from pytest_r1eval.config.engine_names import GROUP, engine_names, entry_points_
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.records import Grade, Response
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.engines.devices import WorkerDevices
 from pytest_r1eval.engines.placement import Placement
 from pytest_r1eval.errors import EngineError
@@ -36,6 +37,7 @@ class Request:
         seed: The seed of this sample alone.
         sampling: How it is drawn.
         max_new_tokens: The room that is left for the response after the prompt.
+        think_tags: What encloses a thought, whose tokens are counted apart; None where the model has no such tags.
     """
 
     benchmark: str
@@ -45,6 +47,7 @@ class Request:
     seed: int
     sampling: Sampling
     max_new_tokens: int
+    think_tags: ThinkTags | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -27,6 +27,7 @@ from pytest_r1eval.checkpoints.adapter import Adapter
 from pytest_r1eval.checkpoints.merging import merged_folder
 from pytest_r1eval.config.installation import ENGINES
 from pytest_r1eval.core.records import FinishReason, Response
+from pytest_r1eval.engines.decoding import response_of
 from pytest_r1eval.engines.engine import EngineFactory, EngineIdentity, EngineParts, Generation, Request
 from pytest_r1eval.engines.reaper import Reaper
 from pytest_r1eval.errors import EngineDiedError, EngineError, ModelError
@@ -44,7 +45,6 @@ MAX_BATCHED_TOKENS = 8192
 _CAPTURE_ARGUMENTS = frozenset({"compilation_config", "cudagraph_capture_sizes", "enforce_eager"})
 """Engine arguments by which a user decides about CUDA graphs; with one of these, ours stays out."""
 N_CONCURRENT_CPU = 128
-N_PRIMING_TOKENS = 8
 CPU_KV_CACHE_GIB = 2
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes for ``max_lora_rank``."""
@@ -202,6 +202,7 @@ class VllmEngine:
             max_tokens=request.max_new_tokens,
             output_kind=RequestOutputKind.FINAL_ONLY,
             detokenize=self._tokenizer is None,
+            skip_special_tokens=request.think_tags is None or not request.think_tags.special,
         )
         name = f"{request.benchmark}/{request.problem_id}/{request.index}"
         completion = None
@@ -219,21 +220,13 @@ class VllmEngine:
         if completion is None or completion.finish_reason not in set(FinishReason):
             reason = None if completion is None else completion.finish_reason
             raise EngineError(f"vLLM ended {name} with finish reason {reason!r}; expected 'stop' or 'length'")
-        return Generation(
-            response=Response(
-                text=self._text(request, completion),
-                n_tokens=len(completion.token_ids),
-                finish_reason=FinishReason(completion.finish_reason),
-            )
-        )
+        return Generation(response=self._response(request, completion))
 
-    def _text(self, request: Request, completion: CompletionOutput) -> str:
+    def _response(self, request: Request, completion: CompletionOutput) -> Response:
+        ids, finish_reason = tuple(completion.token_ids), FinishReason(completion.finish_reason)
         if self._tokenizer is None:
-            return str(completion.text)
-        ids = list(completion.token_ids)
-        if completion.finish_reason == FinishReason.STOP:
-            ids.pop()  # what ended it, special or not, is not part of the answer
-        return decoded(self._tokenizer, ids, after=request.prompt[-N_PRIMING_TOKENS:])
+            return Response(text=str(completion.text), n_tokens=len(ids), finish_reason=finish_reason)
+        return response_of(self._tokenizer, request, ids, finish_reason=finish_reason)
 
     async def close(self) -> None:
         """Shut the engine down and free its device."""
@@ -244,21 +237,6 @@ class VllmEngine:
             # Its __del__ shuts down once more, at interpreter exit, when the functions it calls are gone.
             vars(llm)["shutdown"] = lambda: None
         await asyncio.to_thread(self._reaper.stop)
-
-
-def decoded(tokenizer: Tokenizer, ids: Sequence[int], *, after: Sequence[int]) -> str:
-    """
-    Return the text of an answer as it reads behind its prompt.
-
-    Args:
-        tokenizer: The model's.
-        ids: The answer's tokens.
-        after: The prompt's last tokens; some tokenizers drop a space in front of the first token.
-    """
-    prompt = tokenizer.decode(list(after))
-    whole = tokenizer.decode([*after, *ids])
-    text = whole[len(prompt) :] if whole.startswith(prompt) else tokenizer.decode(list(ids))
-    return text.rstrip("\ufffd")  # a character that was cut off in the middle
 
 
 @contextmanager

@@ -6,11 +6,15 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_r1eval.core.benchmarks import Exam
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.errors import ModelError, in_one_line
 from pytest_r1eval.exams.problems import as_doc
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,13 +25,15 @@ class BuiltExam:
     Attributes:
         exam: The problems.
         prompts: Token ids of each problem's prompt, in the exam's order.
+        think_tags: What encloses a thought, and whether the prompts end within one; None for no tags.
     """
 
     exam: Exam
     prompts: tuple[tuple[int, ...], ...]
+    think_tags: ThinkTags | None = None
 
 
-def render_prompts(  # noqa: PLR0913 - the exam, and five things that make its prompts
+def built_exam(  # noqa: PLR0913 - the exam, and what makes its prompts
     exam: Exam,
     *,
     model: str,
@@ -35,7 +41,8 @@ def render_prompts(  # noqa: PLR0913 - the exam, and five things that make its p
     system_prompt: str | None,
     template_date: dt.date,
     chat_template_kwargs: Mapping[str, Any],
-) -> tuple[tuple[int, ...], ...]:
+    think_tags: ThinkTags | None,
+) -> BuiltExam:
     """
     Render every problem with the model's chat template, as LightEval's prompt manager does.
 
@@ -49,9 +56,7 @@ def render_prompts(  # noqa: PLR0913 - the exam, and five things that make its p
         system_prompt: Put before the problem where given.
         template_date: The date that the template sees.
         chat_template_kwargs: What else the template is given.
-
-    Returns:
-        Token ids, one tuple per problem.
+        think_tags: What encloses a thought; None for no tags.
 
     Raises:
         ModelError: If the tokenizer cannot be loaded, or has no chat template.
@@ -69,7 +74,11 @@ def render_prompts(  # noqa: PLR0913 - the exam, and five things that make its p
             f"{'a system and a user message' if system_prompt is not None else 'a user message'}. Fix the template"
             f"{', or leave the system prompt out' if system_prompt is not None else ''}"
         ) from error
-    return tuple(tuple(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
+    return BuiltExam(
+        exam=exam,
+        prompts=tuple(tuple(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]),
+        think_tags=None if think_tags is None else think_tags.of_prompt(texts[0]),
+    )
 
 
 def tokenizer_of(model: str, *, revision: str | None) -> Any:  # noqa: ANN401 - transformers is untyped
@@ -135,6 +144,12 @@ class PromptTokenizer:
     def first_id(self) -> int | None:
         """The beginning-of-sequence token, if the model has one."""
         found: int | None = self._tokenizer.bos_token_id
+        return found
+
+    @property
+    def library(self) -> Tokenizer | None:
+        """The tokenizers library's own; None where it is another's."""
+        found: Tokenizer | None = getattr(self._tokenizer, "_tokenizer", None)
         return found
 
     def encode(self, text: str) -> tuple[int, ...]:

@@ -9,11 +9,12 @@ grader again grades nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from pytest_r1eval.core.benchmarks import Benchmark, Grader, Problem
-from pytest_r1eval.core.records import Grade
+from pytest_r1eval.core.benchmarks import Benchmark, Grader
+from pytest_r1eval.core.plans import Plan
+from pytest_r1eval.core.records import Grade, Sample
 from pytest_r1eval.errors import PlanError
 from pytest_r1eval.runs.other_grades import OtherGrades
 from pytest_r1eval.runs.reading import RunReader
@@ -104,9 +105,13 @@ async def _regraded(store: Store, benchmark: Benchmark, *, pool: GradingPool, gr
     elif waiting:
         store.note_walls((await asyncio.wrap_future(pool.confirm_walls())).words)
     problems = {problem.id: problem for problem in run.exam(name).problems}
+
+    def grading(sample: Sample) -> Awaitable[Grade]:
+        return pool.grade(benchmark, problems[sample.problem_id], sample.response, think_tags=plan.think_tags)
+
     for first in range(0, len(waiting), _BATCH):
         keys = waiting[first : first + _BATCH]
-        grades.add(name, await _grades(run, benchmark, keys, problems=problems, pool=pool), grader=grader)
+        grades.add(name, await _grades(run, plan, keys, grading=grading), grader=grader)
     return replace(done, n_changed=grades.choose(name, grader=grader, before=before))
 
 
@@ -117,13 +122,7 @@ def _metric_of(run: RunReader) -> str:
 
 
 async def _grades(
-    run: RunReader,
-    benchmark: Benchmark,
-    keys: Sequence[tuple[str, int]],
-    *,
-    problems: Mapping[str, Problem],
-    pool: GradingPool,
+    run: RunReader, plan: Plan, keys: Sequence[tuple[str, int]], *, grading: Callable[[Sample], Awaitable[Grade]]
 ) -> dict[tuple[str, int], Grade]:
-    samples = [run.sample(benchmark.name, problem_id=problem_id, index=index) for problem_id, index in keys]
-    grading = [pool.grade(benchmark, problems[one.problem_id], one.response) for one in samples if one is not None]
-    return dict(zip(keys, await asyncio.gather(*grading), strict=True))
+    samples = [run.sample(plan.benchmark, problem_id=problem_id, index=index) for problem_id, index in keys]
+    return dict(zip(keys, await asyncio.gather(*(grading(one) for one in samples if one is not None)), strict=True))

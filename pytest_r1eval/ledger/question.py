@@ -25,7 +25,7 @@ from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings, sampling_for
 from pytest_r1eval.core.attempts import Asked
 from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark
-from pytest_r1eval.core.choices import GateKind
+from pytest_r1eval.core.choices import CodeGrader, GateKind
 from pytest_r1eval.core.codec import digest
 from pytest_r1eval.engines.engine import engine_named, recording_of
 from pytest_r1eval.runs.reading import RunReader
@@ -78,6 +78,7 @@ def _drawn(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> 
         ),
         "system_prompt": settings.system_prompt,
         "chat_template_kwargs": settings.template_arguments,
+        "think_tags": _tags(settings, checkpoint),
         "template_date": settings.template_date.isoformat() if checkpoint.prints_date else None,
         "tasks": _file_digest(settings.tasks) if own_tasks and settings.tasks is not None else None,
         "data": None if settings.data is None else _folder_digest(settings.data),
@@ -87,6 +88,12 @@ def _drawn(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> 
         "packages": [f"{name} {version}" for name in (*engine.packages, "lighteval") if (version := _version(name))],
         "devices": sorted(set(_gpu_models())) if engine.loads_model else [],
     }
+
+
+def _tags(settings: Settings, checkpoint: Checkpoint) -> str | None:
+    """Return what encloses a thought, where answers are read behind it: LightEval's graders know tags of their own."""
+    tags = checkpoint.tags_for(settings.think_tags)
+    return None if tags is None or settings.grader is not CodeGrader.STRICT else str(tags)
 
 
 def _recorded(benchmark: Benchmark, recording: Path) -> Mapping[str, object]:

@@ -161,6 +161,8 @@ class RunSession:
         lines.append(f"r1eval: sampling {sampling.summary}{source}")
         if (arguments := self._settings.template_arguments) is not None:
             lines.append(f"r1eval: its chat template is given {arguments}")
+        tags = self._checkpoint.tags_for(self._settings.think_tags)
+        lines.append("r1eval: no tags of thoughts are known" if tags is None else f"r1eval: its thoughts are in {tags}")
         if self._checkpoint.prints_date:
             date = self._settings.template_date
             lines.append(f"r1eval: its chat template prints the date and sees {date} (--r1-template-date)")

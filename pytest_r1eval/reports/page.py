@@ -22,6 +22,7 @@ from html import escape
 from pathlib import Path
 
 from pytest_r1eval.core.records import FinishReason, Outcome, Sample
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.reports import charts
 from pytest_r1eval.reports.appearance import appearance_of, style_of
 from pytest_r1eval.reports.run_report import (
@@ -248,6 +249,8 @@ def _asked(gate: GateReport) -> Iterator[str]:
         sampling = gate.plan.sampling
         at_most = "" if gate.result.sequential_plan is None else " at most"
         yield f"exam: {len(gate.plan.problem_ids)} problems of {gate.dataset}"
+        if gate.plan.think_tags is not None:
+            yield f"thoughts: in {gate.plan.think_tags}"
         if gate.plan.chat_template_kwargs is not None:
             yield f"chat template: given {gate.plan.chat_template_kwargs}"
         yield (
@@ -443,7 +446,8 @@ def _embedded(
     sample: Sample, gate: GateReport, base: Mapping[tuple[str, int], Sample], *, n_characters: int
 ) -> dict[str, object]:
     problem = next(problem for problem in gate.problems if problem.id == sample.problem_id)
-    answer, before = _answer(sample, problem), base.get((sample.problem_id, sample.index))
+    tags = None if gate.plan is None else gate.plan.think_tags
+    answer, before = _answer(sample, problem, tags), base.get((sample.problem_id, sample.index))
     return {
         "id": problem.id,
         "index": sample.index,
@@ -455,19 +459,23 @@ def _embedded(
         "answer": None if answer is None else visible(_shortened(answer, n_characters)),
         "gold": visible(problem.answer) or "every test passes",
         "problem": visible(_shortened(problem.query, n_characters)),
-        "text": visible(_shortened(sample.response.text, n_characters)),
-        "base": None if before is None else visible(_shortened(before.response.text, n_characters)),
+        "text": _text(sample, tags, n_characters),
+        "base": None if before is None else _text(before, tags, n_characters),
         "base_outcome": None if before is None else before.grade.outcome.value,
     }
 
 
-def _answer(sample: Sample, problem: ProblemRow) -> str | None:
+def _text(sample: Sample, tags: ThinkTags | None, n_characters: int) -> str:
+    text = sample.response.text
+    return visible(_shortened(text if tags is None else tags.readable(text), n_characters))
+
+
+def _answer(sample: Sample, problem: ProblemRow, tags: ThinkTags | None) -> str | None:
     """Return the answer as the grader read it, and beside it as the model wrote it, where the two differ."""
     answer = sample.grade.answer
     if answer is None or not problem.answer:  # a program is shown as it is
         return answer
-    is_truncated = sample.response.finish_reason is FinishReason.LENGTH
-    ending = after_thought(sample.response.text, is_truncated=is_truncated)
+    ending = after_thought(sample.response, tags)
     found = None if ending is None else final_answer(ending)
     written = None if found is None else (found.box or found.text).strip()
     return answer if written in {None, answer} else f"{answer} (written {written})"

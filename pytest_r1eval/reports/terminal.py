@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pytest_r1eval.core.choices import grades_programs
+from pytest_r1eval.core.choices import CodeGrader, grades_programs
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.judging.result import GateResult, ProblemTitle, false_alarm, gate_alpha
 from pytest_r1eval.reports.appearance import HEALTHY, UNHEALTHY, appearance_of, word_of
 from pytest_r1eval.reports.documentation import health_page, verdict_page
+from pytest_r1eval.stats.health import Health
 from pytest_r1eval.stats.multiplicity import FallenProblem, FallenProblems, family_wise_error
 from pytest_r1eval.stats.planning import SequentialPlan, detectable_rise
 from pytest_r1eval.stats.tests import StandardErrorName
@@ -210,8 +211,29 @@ def health_lines(result: GateResult) -> list[str]:
     lines = [f"{result.title}: {found}. {health.truncation.reason} {health.no_answer.reason}"]
     baseline = "" if health.baseline_mean_tokens is None else f" (baseline {health.baseline_mean_tokens:.0f})"
     lines.append(f"  mean tokens: {health.mean_tokens:.0f}{baseline}")
+    lines += _thought_lines(result, health)
     lines += [f"  warning: {warning}" for warning in health.warnings]
     failing = [judged for judged in (health.truncation, health.no_answer) if judged.verdict is not Verdict.PASS]
     lines += dict.fromkeys(f"{NEXT}{judged.next_step}" for judged in failing)
     lines += _documented(health_page()) if failing else []
     return [printable(line) for line in lines]
+
+
+def _thought_lines(result: GateResult, health: Health) -> list[str]:
+    """Print how long thoughts and answers are, and what became of thoughts without an end; nothing without tags."""
+    if health.mean_thought_tokens is None:
+        return []
+    parts = {"thought": health.mean_thought_tokens, "answer": health.mean_tokens - health.mean_thought_tokens}
+    before: dict[str, float] = {}
+    if health.baseline_mean_tokens is not None and health.baseline_mean_thought_tokens is not None:
+        thought = health.baseline_mean_thought_tokens
+        before = {"thought": thought, "answer": health.baseline_mean_tokens - thought}
+    lines = [
+        f"  mean tokens of the {part}: {mean:.0f}{f' (baseline {before[part]:.0f})' if part in before else ''}"
+        for part, mean in parts.items()
+    ]
+    if health.n_unfinished_thoughts:
+        is_strict = (result.grader or "").startswith(CodeGrader.STRICT)
+        how = "they hold no answer" if is_strict else "LightEval's grader reads them as answers"
+        lines.append(f"  unfinished thoughts: {health.n_unfinished_thoughts} of {result.n_samples} responses; {how}")
+    return lines

@@ -21,6 +21,7 @@ from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.plans import Plan, dealt, sample_seed
 from pytest_r1eval.core.records import Counts, Outcome, ProblemTally
 from pytest_r1eval.core.texts import escaped, is_loop, quoted
+from pytest_r1eval.core.thinking import added_thoughts
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.runs.progress import STORED_VERDICT
 from pytest_r1eval.runs.reading import RunReader
@@ -432,6 +433,7 @@ def health_of(tallies: Sequence[ProblemTally]) -> HealthCounts:
         n_truncated=sum(tally.n_truncated for tally in tallies),
         n_no_answer=sum(tally.n_no_answer for tally in tallies),
         n_tokens=sum(tally.n_tokens for tally in tallies),
+        thoughts=added_thoughts(tally.thoughts for tally in tallies),
     )
 
 

@@ -137,7 +137,14 @@ def _check_benchmark(parts: Sequence[_Part], name: str) -> None:
     expected = _plan(first, name)
     for part in parts:
         plan = _plan(part, name)
-        for what in ("samples_per_problem", "system_prompt", "chat_template_kwargs", "template_date", "exam"):
+        for what in (
+            "samples_per_problem",
+            "system_prompt",
+            "chat_template_kwargs",
+            "think_tags",
+            "template_date",
+            "exam",
+        ):
             _check_equal(
                 part, first, f"the {what.replace('_', ' ')} of {name}", getattr(plan, what), getattr(expected, what)
             )

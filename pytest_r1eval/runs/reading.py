@@ -16,6 +16,7 @@ from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import FinishReason, GraderDifference, Outcome, ProblemTally, Response, Sample, Votes
 from pytest_r1eval.core.texts import escaped, quoted
+from pytest_r1eval.core.thinking import ThoughtCounts
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.runs.rows import SELECT_SAMPLE, response_of, sample_of
 from pytest_r1eval.runs.store import FILE_NAME, BenchmarkState, RunHeader, Store, demand_name, noted
@@ -269,25 +270,14 @@ class RunReader:
                 "SELECT problem.id, coalesce(sum(outcome = 'correct'), 0), coalesce(sum(outcome = 'no_answer'), 0),"
                 " coalesce(sum(outcome = 'error'), 0), coalesce(sum(finish_reason = 'length'), 0),"
                 " coalesce(sum(finish_reason = 'length' AND outcome = 'correct'), 0),"
-                " coalesce(sum(n_tokens), 0), count(sample.idx)"
+                " coalesce(sum(n_tokens), 0), count(sample.idx), count(n_thought_tokens),"
+                " coalesce(sum(n_thought_tokens), 0), coalesce(sum(n_thought_tokens = n_tokens AND n_tokens > 0), 0)"
                 " FROM problem LEFT JOIN sample"
                 " ON sample.benchmark = problem.benchmark AND sample.problem_id = problem.id AND idx < ?"
                 " WHERE problem.benchmark = ? GROUP BY problem.id ORDER BY problem.position",
                 (k, name),
             ).fetchall()
-        return tuple(
-            ProblemTally(
-                problem_id=id_,
-                n_correct=n_correct,
-                n_no_answer=n_no_answer,
-                n_error=n_error,
-                n_truncated=n_truncated,
-                n_truncated_correct=n_truncated_correct,
-                n_tokens=n_tokens,
-                n_samples=n_samples,
-            )
-            for id_, n_correct, n_no_answer, n_error, n_truncated, n_truncated_correct, n_tokens, n_samples in rows
-        )
+        return tuple(_tally(*row) for row in rows)
 
     def votes(self, name: str, *, k: int) -> tuple[Votes, ...]:
         """Count the answers of the first k samples of every problem that has one, wrong ones by their text."""
@@ -387,7 +377,8 @@ class RunReader:
         """Return a response that was drawn and waits for a grade; None if there is none."""
         with self._store.reading() as db:
             row = db.execute(
-                "SELECT text, n_tokens, finish_reason FROM ungraded WHERE benchmark = ? AND problem_id = ? AND idx = ?",
+                "SELECT text, n_tokens, n_thought_tokens, finish_reason FROM ungraded"
+                " WHERE benchmark = ? AND problem_id = ? AND idx = ?",
                 (name, problem_id, index),
             ).fetchone()
         if row is None:
@@ -407,6 +398,34 @@ class RunReader:
         return tuple(
             RepeatedResponse(problem_id=id_, first_index=index, n_samples=n_samples) for id_, index, n_samples in rows
         )
+
+
+def _tally(  # noqa: PLR0913, PLR0917 - the columns of `tallies`
+    problem_id: str,
+    n_correct: int,
+    n_no_answer: int,
+    n_error: int,
+    n_truncated: int,
+    n_truncated_correct: int,
+    n_tokens: int,
+    n_samples: int,
+    n_told_apart: int,
+    n_thought_tokens: int,
+    n_unfinished: int,
+) -> ProblemTally:
+    return ProblemTally(
+        problem_id=problem_id,
+        n_samples=n_samples,
+        n_correct=n_correct,
+        n_no_answer=n_no_answer,
+        n_error=n_error,
+        n_truncated=n_truncated,
+        n_truncated_correct=n_truncated_correct,
+        n_tokens=n_tokens,
+        thoughts=ThoughtCounts(n_tokens=n_thought_tokens, n_unfinished=n_unfinished)
+        if n_told_apart == n_samples
+        else None,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

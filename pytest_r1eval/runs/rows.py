@@ -29,7 +29,7 @@ def whole_or_none(note: str | None) -> str | None:
     return None if note is None else whole(note)
 
 
-_INSERT_SAMPLE = "INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_SAMPLE = "INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def insert(db: Connection, benchmark: str, sample: Sample, stored: StoredResponse) -> None:
@@ -45,6 +45,7 @@ def insert(db: Connection, benchmark: str, sample: Sample, stored: StoredRespons
         whole_or_none(sample.grade.detail),
         sample.response.finish_reason,
         sample.response.n_tokens,
+        sample.response.n_thought_tokens,
         stored.digest,
         response,
     )
@@ -58,27 +59,32 @@ def sample_of(row: tuple[Any, ...]) -> Sample:
     Raises:
         ValueError: If a value is not what `insert` writes.
     """
-    problem_id, index, seed, outcome, answer, detail, finish_reason, n_tokens, text = row
+    problem_id, index, seed, outcome, answer, detail, *drawn = row
     return Sample(
         problem_id=problem_id,
         index=index,
         seed=seed,
-        response=response_of(text, n_tokens, finish_reason),
+        response=response_of(*drawn),
         grade=Grade(outcome=Outcome(outcome), answer=answer, detail=detail),
     )
 
 
 SELECT_SAMPLE = (
-    "SELECT sample.problem_id, idx, seed, outcome, answer, detail, finish_reason, n_tokens, text"
+    "SELECT sample.problem_id, idx, seed, outcome, answer, detail, text, n_tokens, n_thought_tokens, finish_reason"
     " FROM sample JOIN response ON response.id = sample.response"
 )
 
 
-def response_of(text: str | bytes, n_tokens: int, finish_reason: str) -> Response:
+def response_of(text: str | bytes, n_tokens: int, n_thought_tokens: int | None, finish_reason: str) -> Response:
     """
     Return a response as it was drawn.
 
     Raises:
         ValueError: If a value is not what is stored of one.
     """
-    return Response(text=whole(unpacked(text)), n_tokens=n_tokens, finish_reason=FinishReason(finish_reason))
+    return Response(
+        text=whole(unpacked(text)),
+        n_tokens=n_tokens,
+        finish_reason=FinishReason(finish_reason),
+        n_thought_tokens=n_thought_tokens,
+    )

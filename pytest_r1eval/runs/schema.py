@@ -60,9 +60,11 @@ CREATE TABLE unit (
 );
 CREATE TABLE ungraded (
     benchmark TEXT NOT NULL, problem_id TEXT NOT NULL, idx INTEGER NOT NULL,
-    finish_reason TEXT NOT NULL, n_tokens INTEGER NOT NULL, text BLOB NOT NULL,
+    finish_reason TEXT NOT NULL, n_tokens INTEGER NOT NULL, n_thought_tokens INTEGER, text BLOB NOT NULL,
     PRIMARY KEY (benchmark, problem_id, idx),
     CHECK (finish_reason IN ('stop', 'length') AND typeof(n_tokens) = 'integer' AND n_tokens >= 0
+        AND (n_thought_tokens IS NULL
+            OR typeof(n_thought_tokens) = 'integer' AND n_thought_tokens >= 0 AND n_thought_tokens <= n_tokens)
         AND typeof(text) IN ('text', 'blob'))
 );
 CREATE TABLE grade (
@@ -84,11 +86,13 @@ CREATE TABLE response (id INTEGER PRIMARY KEY, text BLOB NOT NULL, CHECK (typeof
 CREATE TABLE sample (
     benchmark TEXT NOT NULL, problem_id TEXT NOT NULL, idx INTEGER NOT NULL, seed INTEGER NOT NULL,
     outcome TEXT NOT NULL, answer TEXT, detail TEXT, finish_reason TEXT NOT NULL, n_tokens INTEGER NOT NULL,
-    digest BLOB NOT NULL, response INTEGER NOT NULL, PRIMARY KEY (benchmark, problem_id, idx),
+    n_thought_tokens INTEGER, digest BLOB NOT NULL, response INTEGER NOT NULL, PRIMARY KEY (benchmark, problem_id, idx),
     CHECK (typeof(problem_id) = 'text' AND typeof(idx) = 'integer' AND idx >= 0 AND typeof(seed) = 'integer'
         AND outcome IN ('correct', 'wrong', 'no_answer', 'truncated', 'error')
         AND typeof(answer) IN ('text', 'null') AND typeof(detail) IN ('text', 'null')
-        AND finish_reason IN ('stop', 'length') AND typeof(n_tokens) = 'integer' AND n_tokens >= 0)
+        AND finish_reason IN ('stop', 'length') AND typeof(n_tokens) = 'integer' AND n_tokens >= 0
+        AND (n_thought_tokens IS NULL
+            OR typeof(n_thought_tokens) = 'integer' AND n_thought_tokens >= 0 AND n_thought_tokens <= n_tokens))
 ) WITHOUT ROWID
 """
 

@@ -283,7 +283,8 @@ class WorkQueue:
         """Set aside the responses on which the grader failed, for `ungraded`, and open their units again."""
         with self._store.transaction() as db:
             db.execute(
-                "INSERT OR REPLACE INTO ungraded SELECT benchmark, problem_id, idx, finish_reason, n_tokens, text"
+                "INSERT OR REPLACE INTO ungraded"
+                " SELECT benchmark, problem_id, idx, finish_reason, n_tokens, n_thought_tokens, text"
                 " FROM sample JOIN response ON response.id = sample.response WHERE outcome = ?",
                 (Outcome.ERROR,),
             )

@@ -182,6 +182,9 @@ def _check_unchanged(
         wanted["template date"], found["template date"] = settings.template_date.isoformat(), plan.template_date
         wanted["chat template's arguments"] = settings.template_arguments
         found["chat template's arguments"] = plan.chat_template_kwargs
+        tags = checkpoint.tags_for(settings.think_tags)
+        wanted["tags of thoughts"] = None if tags is None else str(tags)
+        found["tags of thoughts"] = plan.question.think_tags
     if not is_replay:
         from pytest_r1eval.scoring.grading import METRIC, grader_name  # noqa: PLC0415 - imports the sandbox's limits
 

@@ -24,6 +24,7 @@ from pytest_r1eval.core.choices import GateKind
 from pytest_r1eval.core.fingerprints import Fingerprint, Harness, ModelIdentity, Question, prompts_digest
 from pytest_r1eval.core.plans import Plan, check_room, subset_ids
 from pytest_r1eval.core.records import Counts
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.errors import BaselineError, PlanError
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.scoring.grading import CodeGrading, metric_name
@@ -64,6 +65,7 @@ class Sitting:
         sampling: How responses are drawn.
         system_prompt: The system message, None for none.
         chat_template_kwargs: Its chat template's further arguments, a JSON object; None for none.
+        think_tags: What encloses a thought, and whether prompts end within one; None for no tags.
         template_date: The date that its chat template saw, ``YYYY-MM-DD``.
         samples_per_problem: How many are drawn unless the user says otherwise.
         grader: Name and version of what grades; None where the task's metric does.
@@ -78,6 +80,7 @@ class Sitting:
     template_date: str
     samples_per_problem: int
     chat_template_kwargs: str | None = None
+    think_tags: ThinkTags | None = None
     grader: str | None = None
     metric: str | None = None
     sandbox: str | None = None
@@ -126,6 +129,7 @@ class TaskSource:
             system_prompt=self.settings.system_prompt,
             template_date=self.settings.template_date,
             chat_template_kwargs=self.settings.chat_template_kwargs,
+            think_tags=self.checkpoint.tags_for(self.settings.think_tags),
         )
         sandbox = None if confining is None else (await confining).words
         built = await asyncio.wrap_future(building)
@@ -141,6 +145,7 @@ class TaskSource:
             system_prompt=self.settings.system_prompt,
             template_date=self.settings.template_date.isoformat(),
             chat_template_kwargs=self.settings.template_arguments,
+            think_tags=built.think_tags,
             samples_per_problem=benchmark.samples_per_problem,
             grader=self.code.name_for(benchmark),
             metric=metric_name(),
@@ -189,6 +194,7 @@ class RecordedSource:
                 system_prompt=plan.system_prompt,
                 template_date=plan.template_date,
                 chat_template_kwargs=plan.chat_template_kwargs,
+                think_tags=plan.think_tags,
                 samples_per_problem=plan.samples_per_problem,
                 grader=plan.grader if self.regrading is None else grader,
                 metric=metric or _only([harness.grader for harness in store.harnesses]),
@@ -251,6 +257,7 @@ class Planner:
             sampling=sitting.sampling,
             system_prompt=sitting.system_prompt,
             chat_template_kwargs=sitting.chat_template_kwargs,
+            think_tags=None if sitting.think_tags is None else str(sitting.think_tags),
             template_date=sitting.template_date,
             prompts=prompts_digest({problem.id: ids for problem, ids in zip(exam.problems, prompts, strict=True)}),
         )
@@ -280,6 +287,7 @@ class Planner:
             sampling=sitting.sampling,
             system_prompt=sitting.system_prompt,
             chat_template_kwargs=sitting.chat_template_kwargs,
+            think_tags=sitting.think_tags,
             template_date=sitting.template_date,
             prompts=question.prompts,
             grader=sitting.grader,

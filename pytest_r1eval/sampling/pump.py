@@ -134,7 +134,7 @@ class Pump:
         self._n_finishing += 1
         self._slot_freed.set()
         try:
-            grade = generation.grade or await self._graded(exam.benchmark, problem, generation.response)
+            grade = generation.grade or await self._graded(exam, problem, generation.response)
             sample = Sample(
                 problem_id=problem.id, index=index, seed=request.seed, response=generation.response, grade=grade
             )
@@ -142,10 +142,10 @@ class Pump:
         finally:
             self._n_finishing -= 1
 
-    async def _graded(self, benchmark: Benchmark, problem: Problem, response: Response) -> Grade:
+    async def _graded(self, exam: _OpenExam, problem: Problem, response: Response) -> Grade:
         if self._pool is None:
             raise EngineError("the engine returned a response without a grade, and nothing here grades it")
-        return await self._pool.grade(benchmark, problem, response)
+        return await self._pool.grade(exam.benchmark, problem, response, think_tags=exam.plan.think_tags)
 
     def _open(self, name: str) -> _OpenExam:
         if name not in self._exams:
@@ -204,5 +204,6 @@ class _OpenExam:
             prompt=prompt,
             seed=sample_seed(self.plan.seed, problem.id, index),
             sampling=self.plan.sampling,
+            think_tags=self.plan.think_tags,
             max_new_tokens=room(self.plan.sampling, n_prompt_tokens=len(prompt)),
         )

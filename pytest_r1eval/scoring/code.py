@@ -47,10 +47,12 @@ from pytest_r1eval.exams.code_test_cache import CodeTestCache
 from pytest_r1eval.sandbox import Call, Completion, Confirmation, Ending, Imports, Sandbox, Script
 from pytest_r1eval.sandbox.interior import DEFAULT_MODULES
 from pytest_r1eval.scoring.blocks import Blocks, blocks_of
+from pytest_r1eval.scoring.final_answer import after_thought
 from pytest_r1eval.scoring.grading import REASONING_TAGS, CodeGrading
 
 if TYPE_CHECKING:
     from pytest_r1eval.core.code_tests import CodeTests
+    from pytest_r1eval.core.thinking import ThinkTags
 
 _INSIDE = Path(__file__).parent / "inside"
 _LIGHTEVAL_GRACE_S = 5
@@ -96,9 +98,14 @@ class ProgramScorer:
         """End the sandbox, and the programs in it."""
         self._sandbox.close()
 
-    def grade(self, problem: Problem, response: Response) -> Grade:
+    def grade(self, problem: Problem, response: Response, *, think_tags: ThinkTags | None = None) -> Grade:
         """
         Run the program of a response against its problem's tests.
+
+        Args:
+            problem: The problem that the response answers.
+            response: The response.
+            think_tags: What encloses its thought; None where the model has no such tags.
 
         Raises:
             ScoringError: If the problem has no tests, they are lost, or no sandbox can be started.
@@ -110,15 +117,27 @@ class ProgramScorer:
         self.start()
         program = ""
         try:
-            program = self._program(remove_reasoning_tags(response.text, REASONING_TAGS), tests)
+            answer = self._answer(response, think_tags)
+            program = "" if answer is None else self._program(answer, tests)
             if not program.strip():
-                return Grade(outcome=Outcome.TRUNCATED if is_cut else Outcome.NO_ANSWER)
+                unfinished = "its thought does not end" if answer is None else None
+                return Grade(outcome=Outcome.TRUNCATED if is_cut else Outcome.NO_ANSWER, detail=unfinished)
             failure = self._failure(program, tests)
         except SandboxError as error:
             return Grade(outcome=Outcome.ERROR, answer=program or None, detail=str(error))
         if failure is None:
             return Grade(outcome=Outcome.CORRECT, answer=program)
         return Grade(outcome=Outcome.TRUNCATED if is_cut else Outcome.WRONG, answer=program, detail=failure)
+
+    def _answer(self, response: Response, tags: ThinkTags | None) -> str | None:
+        """Return a response without its thought: what LightEval's pipeline makes of it, or what the tags say."""
+        match self._grading.grader:
+            case CodeGrader.LIGHTEVAL:
+                text = response.text if tags is None else tags.without_special(response.text)
+                return str(remove_reasoning_tags(text, REASONING_TAGS))
+            case CodeGrader.STRICT:
+                return after_thought(response, tags)
+        assert_never(self._grading.grader)
 
     def _program(self, answer: str, tests: CodeTests) -> str:
         """Find the program in an answer; empty where there is none."""

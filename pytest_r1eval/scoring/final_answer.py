@@ -1,9 +1,10 @@
 r"""
 Find the answer that a response gives, for the strict grader: in the form that the prompt asked for, and nowhere else.
 
-- A thought is left out: what counts follows the last closing tag (`</think>` and what other models write). A thought
-  that was opened and not closed holds no answer. Where the token limit ended a response that holds no closing tag, it
-  was still thinking: templates put the opening tag into the prompt.
+- A thought is left out: what counts follows the last closing tag, with or without an opening one: the model's own
+  (`core.thinking`), or what others write. A thought that was opened and not closed holds no answer, whether the
+  response opened it or its prompt. Of a model without known tags, a response that the token limit ended before any
+  closing tag was still thinking.
 - An answer is in a box, `\boxed{...}` or `\fbox{...}`, or in an answer line: `ANSWER: ...`, `**Answer:** ...`, `The
   final answer is: ...`; an empty line's is the next. Capitals and bold do not matter; the colon does.
 - The last one counts. Boxes that only a comma, "and" or "or" divides are one answer of several values. An empty box is
@@ -15,6 +16,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
+
+from pytest_r1eval.core.records import FinishReason, Response
+from pytest_r1eval.core.thinking import ThinkTags
 
 _NAMES = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|analysis)"
 _CLOSING = re.compile(
@@ -61,26 +66,39 @@ class _Found:
     text: str
 
 
-def after_thought(text: str, *, is_truncated: bool) -> str | None:
+def after_thought(response: Response, tags: ThinkTags | None) -> str | None:
     """
     Return what follows the thought.
 
     Args:
-        text: A response.
-        is_truncated: Whether the token limit ended it.
+        response: A response.
+        tags: What encloses a thought of its model; None where it has no known tags.
 
     Returns:
         None where the response has not ended to think.
     """
-    closed = list(_CLOSING.finditer(text))
-    if not closed and is_truncated:
+    closing, opening = _patterns(tags)
+    text, closed = response.text, list(closing.finditer(response.text))
+    begins_in_thought = response.finish_reason is FinishReason.LENGTH if tags is None else tags.is_open
+    if not closed and begins_in_thought:
         return None
     rest = text[closed[-1].end() :] if closed else text
-    opening = _OPENING.search(rest)
-    if opening is None:
+    opened = opening.search(rest)
+    if opened is None:
         return rest
-    before = rest[: opening.start()]
+    before = rest[: opened.start()]
     return before if before.strip() else None
+
+
+@cache
+def _patterns(tags: ThinkTags | None) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return what ends a thought and what begins one: a model's own tags, and those that others write."""
+    if tags is None:
+        return _CLOSING, _OPENING
+    return (
+        re.compile(f"{re.escape(tags.closing)}|{_CLOSING.pattern}", re.IGNORECASE),
+        re.compile(f"{re.escape(tags.opening)}|{_OPENING.pattern}", re.IGNORECASE),
+    )
 
 
 def final_answer(text: str) -> FinalAnswer | None:

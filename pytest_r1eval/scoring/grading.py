@@ -28,9 +28,9 @@ def grader_name(rule: CodeGrader, benchmark: Benchmark) -> str | None:
         case Grader.CODE, CodeGrader.LIGHTEVAL:
             return f"{rule.scorer} {metadata.version('lighteval')}"
         case Grader.CODE, CodeGrader.STRICT:
-            return f"{rule.scorer} 2"  # 2: the program is found by a written rule
+            return f"{rule.scorer} 3"  # 2: the program is found by a written rule; 3: behind the thought
         case Grader.TASK, CodeGrader.STRICT if benchmark.answers is not None:
-            return f"strict-{benchmark.answers} 1"
+            return f"strict-{benchmark.answers} 2"  # 2: the model's own tags enclose the thought
         case _:
             return None
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from lighteval.tasks.requests import Doc
 
     from pytest_r1eval.core.benchmarks import Benchmark, Problem
+    from pytest_r1eval.core.thinking import ThinkTags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,9 @@ class Scorer:
     score: Callable[[Doc, ModelResponse], float]
 
 
-def grade(benchmark: Benchmark, problem: Problem, response: Response, *, cpu_s: float) -> Grade:
+def grade(
+    benchmark: Benchmark, problem: Problem, response: Response, *, cpu_s: float, think_tags: ThinkTags | None = None
+) -> Grade:
     """
     Grade one response.
 
@@ -64,12 +67,14 @@ def grade(benchmark: Benchmark, problem: Problem, response: Response, *, cpu_s: 
         problem: The problem that the response answers.
         response: The response.
         cpu_s: Seconds of processor time that the grade may take.
+        think_tags: What encloses its thought; their special tokens are left out, as LightEval's decoder does.
 
     Raises:
         ScoringError: If the task has no metric that tells right from wrong.
         ExamError: If the task cannot be found.
     """
-    scored = _scored(benchmark, problem, response.text, cpu_s=cpu_s)
+    text = response.text if think_tags is None else think_tags.without_special(response.text)
+    scored = _scored(benchmark, problem, text, cpu_s=cpu_s)
     return grade_of(scored, response, control=lambda: _control(benchmark, problem, cpu_s=cpu_s))
 
 

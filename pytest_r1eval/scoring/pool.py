@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from pytest_r1eval.core.benchmarks import Benchmark, Problem
     from pytest_r1eval.core.records import Response
+    from pytest_r1eval.core.thinking import ThinkTags
     from pytest_r1eval.exams.prompts import BuiltExam
     from pytest_r1eval.sandbox import Confirmation
     from pytest_r1eval.scoring.grading import CodeGrading
@@ -73,6 +74,7 @@ class GradeRequest:
     problem: Problem
     response: Response
     code: CodeGrading | None = None
+    think_tags: ThinkTags | None = None
 
     @property
     def is_strict(self) -> bool:
@@ -109,6 +111,7 @@ class ExamRequest:
     hub_access: Mapping[str, str]
     tests: Path | None = None
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    think_tags: ThinkTags | None = None
 
 
 Request = GradeRequest | ExamRequest | SandboxRequest | WallsRequest
@@ -159,16 +162,29 @@ class GradingPool:
             self._is_closed = False
             self._live_server()
 
-    async def grade(self, benchmark: Benchmark, problem: Problem, response: Response) -> Grade:
+    async def grade(
+        self, benchmark: Benchmark, problem: Problem, response: Response, *, think_tags: ThinkTags | None = None
+    ) -> Grade:
         """
         Grade one response; a grader that is broken, or that something outside ends, gives `Outcome.ERROR`.
+
+        Args:
+            benchmark: The benchmark.
+            problem: The problem that the response answers.
+            response: The response.
+            think_tags: What encloses its thought; None where the model has no such tags.
 
         Raises:
             ScoringError: If the benchmark's task has no metric that tells right from wrong.
             ExamError: If its task cannot be found.
         """
         request = GradeRequest(
-            id=next(self._ids), benchmark=benchmark, problem=problem, response=response, code=self._code
+            id=next(self._ids),
+            benchmark=benchmark,
+            problem=problem,
+            response=response,
+            code=self._code,
+            think_tags=think_tags,
         )
         try:
             return cast("Grade", await asyncio.wrap_future(self._ask(request)))
@@ -195,7 +211,7 @@ class GradingPool:
         """
         return cast("Future[Confirmation]", self._ask(WallsRequest(id=next(self._ids))))
 
-    def build_exam(  # noqa: PLR0913 - the exam, and five things that make its prompts
+    def build_exam(  # noqa: PLR0913 - the exam, and what makes its prompts
         self,
         benchmark: Benchmark,
         *,
@@ -205,6 +221,7 @@ class GradingPool:
         system_prompt: str | None,
         template_date: dt.date,
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        think_tags: ThinkTags | None = None,
     ) -> Future[BuiltExam]:
         """
         Build a benchmark's exam and one model's prompts for it, in a process that is used for nothing else.
@@ -217,6 +234,7 @@ class GradingPool:
             system_prompt: Put before each problem where given.
             template_date: The date that its chat template sees.
             chat_template_kwargs: What else it is given; None for nothing.
+            think_tags: What encloses a thought; the prompts tell whether they end within one.
 
         Returns:
             A future: call `result()`, or await it through `asyncio.wrap_future`. It raises `ExamError` for the task
@@ -233,6 +251,7 @@ class GradingPool:
             hub_access={name: value for name, value in self._environ.items() if _FOR_THE_HUB.fullmatch(name)},
             tests=None if self._code is None else self._code.tests,
             chat_template_kwargs=chat_template_kwargs or {},
+            think_tags=think_tags,
         )
         return cast("Future[BuiltExam]", self._ask(request))
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from pytest_r1eval.core.benchmarks import Problem
     from pytest_r1eval.core.records import Response
+    from pytest_r1eval.core.thinking import ThinkTags
     from pytest_r1eval.exams.prompts import BuiltExam
     from pytest_r1eval.sandbox import Confirmation
     from pytest_r1eval.scoring.code import ProgramScorer
@@ -183,10 +184,13 @@ class _Programs:
         self._scorers: dict[CodeGrading, ProgramScorer] = {}
 
     def grade(self, code: CodeGrading, request: GradeRequest) -> Future[Grade]:
-        return self._threads.submit(lambda: self._scorer(code).grade(request.problem, request.response))
+        return self._threads.submit(lambda: self._graded(code, request))
 
     def confirm(self, code: CodeGrading) -> Future[Confirmation]:
         return self._threads.submit(lambda: self._scorer(code).start())
+
+    def _graded(self, code: CodeGrading, request: GradeRequest) -> Grade:
+        return self._scorer(code).grade(request.problem, request.response, think_tags=request.think_tags)
 
     def _scorer(self, code: CodeGrading) -> ProgramScorer:
         from pytest_r1eval.scoring.code import ProgramScorer  # noqa: PLC0415 - only where programs are graded
@@ -243,7 +247,15 @@ def enter_grader(request: GradeRequest, *, cpu_s: float) -> None:
 class _AnswerGrader(Protocol):
     """What a module that grades answers offers."""
 
-    def grade(self, benchmark: Benchmark, problem: Problem, response: Response, *, cpu_s: float) -> Grade: ...
+    def grade(
+        self,
+        benchmark: Benchmark,
+        problem: Problem,
+        response: Response,
+        *,
+        cpu_s: float,
+        think_tags: ThinkTags | None,
+    ) -> Grade: ...
 
     def failure_at_control(self, benchmark: Benchmark, problem: Problem, *, cpu_s: float) -> str | None: ...
 
@@ -269,7 +281,9 @@ def enter_walls() -> None:
 
 def grade_request(request: GradeRequest, *, cpu_s: float) -> Grade:
     """Grade, in a worker."""
-    return _grader_of(request).grade(request.benchmark, request.problem, request.response, cpu_s=cpu_s)
+    return _grader_of(request).grade(
+        request.benchmark, request.problem, request.response, cpu_s=cpu_s, think_tags=request.think_tags
+    )
 
 
 def control_request(request: GradeRequest, *, cpu_s: float) -> str | None:
@@ -280,7 +294,7 @@ def control_request(request: GradeRequest, *, cpu_s: float) -> str | None:
 def build_request(request: ExamRequest) -> BuiltExam:
     """Build an exam, in a worker that ends afterwards; the metric is checked first, before anything is generated."""
     from pytest_r1eval.exams.problems import load_exam  # noqa: PLC0415 - only builders need it
-    from pytest_r1eval.exams.prompts import BuiltExam, render_prompts  # noqa: PLC0415 - the same
+    from pytest_r1eval.exams.prompts import built_exam  # noqa: PLC0415 - the same
     from pytest_r1eval.scoring import lighteval  # noqa: PLC0415 - the server itself must stay light
 
     os.environ.update(request.hub_access)
@@ -288,15 +302,15 @@ def build_request(request: ExamRequest) -> BuiltExam:
         lighteval.scorer(request.benchmark)
     tests = None if request.tests is None else CodeTestCache(folder=request.tests)
     exam = load_exam(request.benchmark, data_dir=request.data_dir, tests=tests)
-    prompts = render_prompts(
+    return built_exam(
         exam,
         model=request.model,
         revision=request.revision,
         system_prompt=request.system_prompt,
         chat_template_kwargs=request.chat_template_kwargs,
         template_date=request.template_date,
+        think_tags=request.think_tags,
     )
-    return BuiltExam(exam=exam, prompts=prompts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

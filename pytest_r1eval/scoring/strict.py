@@ -27,7 +27,6 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING, assert_never
 
 from pytest_r1eval.core.benchmarks import AnswerForm
-from pytest_r1eval.core.records import FinishReason
 from pytest_r1eval.errors import ScoringError
 from pytest_r1eval.scoring.final_answer import FinalAnswer, after_thought, final_answer
 from pytest_r1eval.scoring.letters import SeveralLettersError, letter_of
@@ -41,6 +40,7 @@ from pytest_r1eval.scoring.walls import put_up
 if TYPE_CHECKING:
     from pytest_r1eval.core.benchmarks import Benchmark, Problem
     from pytest_r1eval.core.records import Grade, Response
+    from pytest_r1eval.core.thinking import ThinkTags
 
 _N_GOLDS_KEPT = 1024
 """Right answers that stay read; the samples of one problem are graded near each other."""
@@ -52,7 +52,9 @@ _COMMANDS = re.compile(
 )
 
 
-def grade(benchmark: Benchmark, problem: Problem, response: Response, *, cpu_s: float) -> Grade:
+def grade(
+    benchmark: Benchmark, problem: Problem, response: Response, *, cpu_s: float, think_tags: ThinkTags | None = None
+) -> Grade:
     """
     Grade one response.
 
@@ -61,13 +63,14 @@ def grade(benchmark: Benchmark, problem: Problem, response: Response, *, cpu_s: 
         problem: The problem that the response answers.
         response: The response.
         cpu_s: Seconds of processor time that the grade may take.
+        think_tags: What encloses its thought; None where the model has no such tags.
 
     Raises:
         ScoringError: If the rule has no words for such answers.
     """
     form = _form(benchmark)
-    is_truncated = response.finish_reason is FinishReason.LENGTH
-    scored = guarded(lambda: _scored(form, problem, response.text, is_truncated=is_truncated), cpu_s=cpu_s)
+    answer = after_thought(response, think_tags)
+    scored = guarded(lambda: _scored(form, problem, answer), cpu_s=cpu_s)
     return grade_of(scored, response, control=lambda: _control(form, problem, cpu_s=cpu_s))
 
 
@@ -91,11 +94,10 @@ def _form(benchmark: Benchmark) -> AnswerForm:
 def _control(form: AnswerForm, problem: Problem, *, cpu_s: float) -> Scored:
     gold = problem.choices[problem.gold_index]
     text = gold if final_answer(gold) is not None else f"\\boxed{{{gold}}}"
-    return guarded(lambda: _scored(form, problem, text, is_truncated=False), cpu_s=cpu_s)
+    return guarded(lambda: _scored(form, problem, text), cpu_s=cpu_s)
 
 
-def _scored(form: AnswerForm, problem: Problem, text: str, *, is_truncated: bool) -> Scored:
-    rest = after_thought(text, is_truncated=is_truncated)
+def _scored(form: AnswerForm, problem: Problem, rest: str | None) -> Scored:
     if rest is None:
         return Scored(answers=(), reason="its thought does not end")
     answer = final_answer(rest)

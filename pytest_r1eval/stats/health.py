@@ -11,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from pytest_r1eval.core.baselines import HealthCounts
+from pytest_r1eval.core.thinking import added_thoughts
 from pytest_r1eval.stats.tests import Rate, rate_test
 from pytest_r1eval.stats.verdicts import GateRule, Verdict
 
@@ -80,12 +81,18 @@ class Health:
         no_answer: The rate of responses without an answer, judged.
         mean_tokens: Tokens per response.
         baseline_mean_tokens: The same of the baseline; None without a measured one.
+        mean_thought_tokens: Those of its thought; None where thoughts are not told apart.
+        baseline_mean_thought_tokens: The same of the baseline.
+        n_unfinished_thoughts: Responses that end within their thought; None as above.
     """
 
     truncation: HealthJudgement
     no_answer: HealthJudgement
     mean_tokens: float
     baseline_mean_tokens: float | None
+    mean_thought_tokens: float | None = None
+    baseline_mean_thought_tokens: float | None = None
+    n_unfinished_thoughts: int | None = None
 
     @property
     def passes(self) -> bool:
@@ -118,6 +125,7 @@ def added_health(parts: Collection[HealthCounts]) -> HealthCounts:
         n_truncated=sum(part.n_truncated for part in parts),
         n_no_answer=sum(part.n_no_answer for part in parts),
         n_tokens=sum(part.n_tokens for part in parts),
+        thoughts=added_thoughts(part.thoughts for part in parts),
     )
 
 
@@ -148,7 +156,14 @@ def judge_health(observed: HealthCounts, *, baseline: HealthCounts | None, rule:
         ),
         mean_tokens=observed.n_tokens / observed.n_samples,
         baseline_mean_tokens=None if baseline is None else baseline.n_tokens / baseline.n_samples,
+        mean_thought_tokens=_mean_thought(observed),
+        baseline_mean_thought_tokens=None if baseline is None else _mean_thought(baseline),
+        n_unfinished_thoughts=None if observed.thoughts is None else observed.thoughts.n_unfinished,
     )
+
+
+def _mean_thought(counts: HealthCounts) -> float | None:
+    return None if counts.thoughts is None else counts.thoughts.n_tokens / counts.n_samples
 
 
 def judge_rate(

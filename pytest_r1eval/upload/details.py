@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_r1eval.core.records import Outcome, Sample
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.errors import DetailsError
 from pytest_r1eval.upload.paths import RunFiles, replacing
 
@@ -137,13 +138,13 @@ def _rows(store: RunReader, benchmark: str, *, task: str, k: int, has_score: boo
     problems = store.exam(benchmark).problems
     prompts = store.prompts(benchmark)
     plan = store.plan(benchmark)
-    room = None if plan is None else plan.sampling.max_new_tokens
+    room, tags = (None, None) if plan is None else (plan.sampling.max_new_tokens, plan.think_tags)
     for problem in (problems[position] for position in pipeline_order(len(problems))):
         samples = store.samples_of(benchmark, problem_id=problem.id, k=k)
         yield {
             "doc": _doc(problem, task=task, n_samples=len(samples), room=room),
             "metric": {METRIC: _mean(samples) if has_score else None},
-            "model_response": _model_response(samples, prompts[problem.id]),
+            "model_response": _model_response(samples, prompts[problem.id], tags=tags),
             "problem_id": problem.id,
             "n_samples": len(samples),
             "samples": [_sample(sample) for sample in samples],
@@ -181,7 +182,9 @@ def _doc(problem: Problem, *, task: str, n_samples: int, room: int | None) -> di
     }
 
 
-def _model_response(samples: Sequence[Sample], prompt: tuple[int, ...]) -> dict[str, Any]:
+def _model_response(samples: Sequence[Sample], prompt: tuple[int, ...], *, tags: ThinkTags | None) -> dict[str, Any]:
+    """Write texts as LightEval does, which decodes without special tokens."""
+    texts = [sample.response.text for sample in samples]
     return {
         "argmax_logits_eq_gold": [],
         "input": None,
@@ -191,7 +194,7 @@ def _model_response(samples: Sequence[Sample], prompt: tuple[int, ...]) -> dict[
         "output_tokens": [],
         "padded_tokens_count": 0,
         "reasonings": [],
-        "text": [sample.response.text for sample in samples],
+        "text": texts if tags is None else [tags.without_special(text) for text in texts],
         "text_post_processed": None,
         "truncated_tokens_count": 0,
         "unconditioned_logprobs": None,
@@ -207,6 +210,7 @@ def _sample(sample: Sample) -> dict[str, Any]:
         "detail": sample.grade.detail,
         "finish_reason": sample.response.finish_reason.value,
         "n_tokens": sample.response.n_tokens,
+        "n_thought_tokens": sample.response.n_thought_tokens,
     }
 
 
@@ -255,6 +259,7 @@ def _schema(pa: Any) -> pa.Schema:  # noqa: ANN401 - pyarrow is untyped
         "detail": text,
         "finish_reason": text,
         "n_tokens": number,
+        "n_thought_tokens": number,
     }
     columns = {
         "doc": pa.struct(doc.items()),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from pytest_r1eval.checkpoints.inspect import Checkpoint, inspect_checkpoint
 from pytest_r1eval.checkpoints.size import model_size
 from pytest_r1eval.core import baselines
 from pytest_r1eval.core.codec import from_json
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.errors import ModelError
 from tests.adapters import QUERY, SHIPPED, write_adapter
 from tests.hub_server import StandInHub
@@ -57,6 +59,19 @@ def model_error(model: Path | str) -> str:
 
 class TestFolder:
     """What a complete folder says."""
+
+    def test_tags_of_thoughts_are_found(self, folder: Path) -> None:
+        """In the template or among the tokens; an option goes before them and learns which of it are special."""
+        assert inspected(folder).tags_for(None) is None
+        tokens = [{"content": "[THINK]", "special": True}, {"content": "[/THINK]", "special": True}]
+        (folder / "tokenizer.json").write_text(json.dumps({"added_tokens": tokens}))
+
+        found = inspected(folder)
+
+        mistral = ThinkTags(opening="[THINK]", closing="[/THINK]", special=("[/THINK]", "[THINK]"))
+        assert found.tags_for(None) == mistral
+        asked = ThinkTags(opening="<a>", closing="[/THINK]")
+        assert found.tags_for(asked) == replace(asked, special=("[/THINK]",))
 
     def test_complete_folder(self, folder: Path) -> None:
         """It is named like a Hub model by its last two parts, and its digests are three different ones."""

@@ -26,6 +26,7 @@ from pytest_r1eval.core.choices import (
 )
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.core.plans import Slice
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.core.uploads import UploadWishes
 from pytest_r1eval.exams.catalog import SMOKE
 from pytest_r1eval.sandbox import Limits
@@ -84,6 +85,8 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("max-model-len", "1", "2", "3", (1, 2, 3)),
     ("system-prompt", "Be brief.", "Think.", "50 % off", ("Be brief.", "Think.", "50 % off")),
     ("chat-template-kwargs", "a=1", "b=false", "c=x", ({"a": 1}, {"b": False}, {"c": "x"})),
+    ("think-tags", "<a>,</a>", "[B], [/B]", "c,d",
+     tuple(ThinkTags(opening=one, closing=two) for one, two in (("<a>", "</a>"), ("[B]", "[/B]"), ("c", "d")))),
     ("template-date", "2024-12-31", "2025-02-28", "2026-01-01", DATES),
     ("seed", "0", "1", str(2**63 - 1), (0, 1, 2**63 - 1)),
     ("grader", "strict", "lighteval", "strict", tuple(map(CodeGrader, ("strict", "lighteval", "strict")))),
@@ -128,6 +131,7 @@ DEFAULTS: dict[str, object] = {
     "max_model_len": None,
     "system_prompt": None,
     "chat_template_kwargs": {},
+    "think_tags": None,
     "template_date": dt.date(2025, 1, 1),
     "seed": None,
     "revision": None,
@@ -392,6 +396,7 @@ BAD_VALUES = [
          "KEY=VALUE with a name that a template can read, as in enable_thinking=false"),
         (("chat-template-kwargs",), ("tokenize=0",), "an argument of the template's own; every prompt sets tokenize"),
         (("chat-template-kwargs",), ("enable_thinking=False",), "JSON: false"),
+        (("think-tags",), ("<think>", "<think>,", "a,a", "a,b,c"), "OPEN,CLOSE, two tags, as in <think>,</think>"),
         (("top-k",), ("-1", "1.5", "all"), "a whole number, 0 or more"),
         (("min-p",), ("-0.1", "1.1", "nan"), "a number from 0 to 1"),
         (("repetition-penalty",), ("0", "-1", "nan", "inf"), "a number above 0"),

@@ -30,6 +30,7 @@ from pytest_r1eval.core.benchmarks import BUILT_IN, Sampling
 from pytest_r1eval.core.codec import from_json, to_json
 from pytest_r1eval.core.fingerprints import Fingerprint, Harness, ModelIdentity, Question
 from pytest_r1eval.core.records import Counts, ProblemCounts
+from pytest_r1eval.core.thinking import ThoughtCounts
 from pytest_r1eval.errors import BaselineError
 from tests.made_up_baselines import MEASURED
 
@@ -261,6 +262,7 @@ FINGERPRINTS = st.builds(
         ),
         system_prompt=st.none() | st.text(),
         chat_template_kwargs=st.none() | st.text(),
+        think_tags=st.none() | st.text(),
         template_date=st.text(),
         prompts=st.text(),
     ),
@@ -299,6 +301,7 @@ def measured_baselines(draw: st.DrawFn) -> MeasuredBaseline:
             n_truncated=draw(of_samples),
             n_no_answer=draw(of_samples),
             n_tokens=draw(st.integers(min_value=0)),
+            thoughts=draw(st.none() | st.builds(ThoughtCounts, n_tokens=st.integers(0), n_unfinished=st.integers(0))),
         ),
     )
 
@@ -419,7 +422,7 @@ MALFORMED: list[tuple[Edit, str]] = [
         put("measured.0.health.n_errors", 0),
         (
             "measured[0].health.n_errors: found an unknown key; expected one of n_samples, n_truncated, "
-            "n_no_answer, n_tokens"
+            "n_no_answer, n_tokens, thoughts"
         ),
     ),
     (

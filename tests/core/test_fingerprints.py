@@ -31,6 +31,7 @@ QUESTION_CHANGES: dict[str, object] = {
     "exam": "other",
     "sampling": replace(Sampling(), temperature=0.7),
     "system_prompt": "",
+    "think_tags": "<think>,</think>",
     "prompts": "other",
 }
 HARNESS_CHANGES: dict[str, object] = {

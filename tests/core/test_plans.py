@@ -25,6 +25,7 @@ from pytest_r1eval.core.plans import (
     sample_seed,
     subset_ids,
 )
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.errors import PlanError
 
 PLAN = Plan(
@@ -183,6 +184,7 @@ class TestPlan:
             {"sampling": Sampling(max_model_length=1)},
             {"system_prompt": ""},
             {"chat_template_kwargs": '{"enable_thinking": false}'},
+            {"think_tags": ThinkTags(opening="<think>", closing="</think>")},
             {"template_date": "2026-01-01"},
             {"prompts": "q"},
             {"subset": 3},
@@ -194,7 +196,7 @@ class TestPlan:
         """Whatever is changed after the fact shows."""
         assert {field.name for field in fields(Plan)} == {
             "benchmark", "exam", "problem_ids", "rounds", "seed", "sampling", "system_prompt", "grader",
-            "template_date", "prompts", "subset", "n_exam", "chat_template_kwargs",
+            "template_date", "prompts", "subset", "n_exam", "chat_template_kwargs", "think_tags",
         }  # fmt: skip
         assert PLAN.digest != replace(PLAN, **changed).digest  # type: ignore[arg-type]
 

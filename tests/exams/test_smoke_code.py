@@ -162,7 +162,7 @@ class TestVerdict:
         mixed = judge(run, "--r1-baseline", "local/code")
         assert mixed.ret == 1
         mixed.stdout.fnmatch_lines(
-            ["*was asked something else: harness.grader: strict 2 in the baseline, lighteval-run_test*Ask the same*"]
+            ["*was asked something else: harness.grader: strict 3 in the baseline, lighteval-run_test*Ask the same*"]
         )
 
 
@@ -205,17 +205,17 @@ def test_a_stored_run_is_graded_again(
     first.stdout.fnmatch_lines(
         [
             "r1eval: nothing is drawn; responses are graded again by --r1-grader strict",
-            f"smoke_code: {n_samples} programs are graded by strict 2, {n_samples} of them otherwise than by *",
+            f"smoke_code: {n_samples} programs are graded by strict 3, {n_samples} of them otherwise than by *",
         ]
     )
     with closing(sqlite3.connect(run / "run.sqlite")) as store:
         kept = "SELECT grader, outcome, count(*) FROM grade GROUP BY grader, outcome ORDER BY grader"
         assert store.execute(kept).fetchall() == [
             ("recorded", "no_answer", n_samples),
-            ("strict 2", "correct", n_samples),
+            ("strict 3", "correct", n_samples),
         ]
     second = pytester.runpytest_subprocess(*again, "-n2")
-    second.stdout.fnmatch_lines(["smoke_code: the programs had been graded by strict 2 already; *"])
+    second.stdout.fnmatch_lines(["smoke_code: the programs had been graded by strict 3 already; *"])
     assert outcomes(run) == {Outcome.CORRECT: n_samples}
 
 

@@ -10,8 +10,10 @@ import pytest
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings
+from pytest_r1eval.core.benchmarks import AnswerForm
 from pytest_r1eval.core.choices import CodeGrader, GateKind, LastLook, SamplingSource
 from pytest_r1eval.core.fingerprints import ModelIdentity
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.exams.catalog import SMOKE, SMOKE_CODE
 from pytest_r1eval.ledger.question import asked_of
 
@@ -133,3 +135,17 @@ def test_so_are_other_data_and_another_file_of_the_checkpoint(settings: Settings
     assert asked != asked_of(SMOKE, settings, edited)
     (settings.root / "data" / "test.jsonl").write_text('{"answer": 4}')
     assert asked != asked_of(SMOKE, settings, CHECKPOINT)
+
+
+def test_tags_of_thoughts_count_where_answers_are_read_behind_them(settings: Settings) -> None:
+    """LightEval's graders know tags of their own; what a model's files say is no further chance if written out."""
+    own = ThinkTags(opening="<think>", closing="</think>")
+    thinking, other = replace(CHECKPOINT, think_tags=own), ThinkTags(opening="[THINK]", closing="[/THINK]")
+
+    def question(grader: CodeGrader, tags: ThinkTags | None) -> str:
+        benchmark = replace(SMOKE, answers=AnswerForm.MATHEMATICS)
+        return asked_of(benchmark, replace(settings, grader=grader, think_tags=tags), thinking).question
+
+    assert question(CodeGrader.LIGHTEVAL, None) == question(CodeGrader.LIGHTEVAL, other)
+    assert question(CodeGrader.STRICT, None) == question(CodeGrader.STRICT, own)
+    assert question(CodeGrader.STRICT, None) != question(CodeGrader.STRICT, other)

@@ -40,6 +40,7 @@ VALUES = {
     "sandbox-limit": "cpu_s=2",
     "server-url": "http://localhost:1",
     "slice": "1/2",
+    "think-tags": "a,b",
 }
 """What an option takes where its first choice, its default or 1 is nothing."""
 
@@ -154,24 +155,24 @@ class TestAnswers:
         first.stdout.fnmatch_lines(
             [
                 "r1eval: nothing is drawn; responses are graded again by --r1-grader strict",
-                "smoke: 80 answers are graded by strict-mathematics 1, 8 of them otherwise than by lighteval 0.0.test*",
-                "  answers: graded by strict-mathematics 1, in *",
+                "smoke: 80 answers are graded by strict-mathematics 2, 8 of them otherwise than by lighteval 0.0.test*",
+                "  answers: graded by strict-mathematics 2, in *",
                 "  graders differ on 8 of 80 responses: 0 are right by this one alone, 8 by lighteval 0.0.test alone",
             ]
         )
         with closing(Store.open(run)) as store:
-            assert _plan(store).grader == "strict-mathematics 1"
+            assert _plan(store).grader == "strict-mathematics 2"
             hedges = [one.grade for one in RunReader(store).samples("smoke") if one.grade.outcome is Outcome.WRONG]
         assert {grade.detail for grade in hedges} == {"it is not one answer: it has 2 values"}
         second = self.again(pytester, "answers", "--r1-grader", "strict")
-        second.stdout.fnmatch_lines(["smoke: the answers had been graded by strict-mathematics 1 already; *"])
+        second.stdout.fnmatch_lines(["smoke: the answers had been graded by strict-mathematics 2 already; *"])
 
     def test_a_baseline_of_another_grader_is_refused(self, pytester: pytest.Pytester) -> None:
         """What is right for one is wrong for the other: a comparison would measure the graders."""
         record_run(pytester.path / "answers", n_problems=20, n_samples=4, solve_rate=1.0, solution=hedged)
         record_run(pytester.path / "others", n_problems=20, n_samples=4, solve_rate=1.0, solution=hedged, weights="w2")
         self.again(pytester, "answers", "--r1-grader", "strict", "--r1-save-baseline", "local/strict")
-        refused = "*something else: harness.grader: strict-mathematics 1 in the baseline, lighteval 0.0.test here*"
+        refused = "*something else: harness.grader: strict-mathematics 2 in the baseline, lighteval 0.0.test here*"
         judged = self.again(pytester, "others", "--r1-baseline", "local/strict")
         judged.stdout.fnmatch_lines([refused])
         assert judged.ret == pytest.ExitCode.TESTS_FAILED
@@ -201,21 +202,21 @@ class TestStore:
         """The plan names the grader that counts; choosing the first one again restores its grades."""
         with closing(Store.open(run)) as store:
             first = [sample.grade for sample in RunReader(store).samples("smoke")]
-            waiting = OtherGrades(store).missing("smoke", grader="strict 2")
-            OtherGrades(store).add("smoke", dict.fromkeys(waiting, Grade(outcome=Outcome.WRONG)), grader="strict 2")
-            OtherGrades(store).choose("smoke", grader="strict 2", before="recorded")
+            waiting = OtherGrades(store).missing("smoke", grader="strict 3")
+            OtherGrades(store).add("smoke", dict.fromkeys(waiting, Grade(outcome=Outcome.WRONG)), grader="strict 3")
+            OtherGrades(store).choose("smoke", grader="strict 3", before="recorded")
             assert {sample.grade for sample in RunReader(store).samples("smoke")} == {Grade(outcome=Outcome.WRONG)}
-            assert _plan(store).grader == "strict 2"
+            assert _plan(store).grader == "strict 3"
             assert OtherGrades(store).missing("smoke", grader="recorded") == ()
-            OtherGrades(store).choose("smoke", grader="recorded", before="strict 2")
+            OtherGrades(store).choose("smoke", grader="recorded", before="strict 3")
             assert [sample.grade for sample in RunReader(store).samples("smoke")] == first
 
     def test_what_a_grader_failed_on_waits_again(self, run: Path) -> None:
         """A failure of the grader is no grade."""
         with closing(Store.open(run)) as store:
-            (key, *_) = OtherGrades(store).missing("smoke", grader="strict 2")
-            OtherGrades(store).add("smoke", {key: Grade(outcome=Outcome.ERROR, detail="lost")}, grader="strict 2")
-            assert len(OtherGrades(store).missing("smoke", grader="strict 2")) == 4
+            (key, *_) = OtherGrades(store).missing("smoke", grader="strict 3")
+            OtherGrades(store).add("smoke", {key: Grade(outcome=Outcome.ERROR, detail="lost")}, grader="strict 3")
+            assert len(OtherGrades(store).missing("smoke", grader="strict 3")) == 4
 
     def test_looks_are_not_graded_again(self, run: Path) -> None:
         """The first grades decided where sampling ended."""

@@ -20,10 +20,10 @@ from pytest_r1eval.reports.github import workflow_commands
 from pytest_r1eval.reports.markdown import markdown
 from pytest_r1eval.reports.properties import properties_of
 from pytest_r1eval.reports.run_report import read_report
-from pytest_r1eval.reports.terminal import gate_lines, gate_row, plan_lines
+from pytest_r1eval.reports.terminal import gate_lines, gate_row, health_lines, plan_lines
 from pytest_r1eval.runs.store import Store
 from pytest_r1eval.stats.verdicts import Verdict
-from tests.judged_runs import judged
+from tests.judged_runs import judged, judged_against
 from tests.recordings import record_run
 
 
@@ -79,6 +79,38 @@ def test_right_answers_in_unfinished_responses_are_counted(tmp_path: Path) -> No
     assert " 0 truncated, 0 without an answer" in "\n".join(gate_lines(result))
     assert " 32 truncated (32 of them graded right), 0 without an answer" in "\n".join(gate_lines(unfinished))
     assert json.loads(to_json(VERDICT, unfinished))["n_truncated_correct"] == 32
+
+
+@pytest.mark.parametrize(
+    ("grader", "words"),
+    [
+        ("strict-mathematics 2", "they hold no answer"),
+        ("strict 3", "they hold no answer"),
+        (None, "LightEval's grader reads them as answers"),
+        ("lighteval-run_test 0.13.0", "LightEval's grader reads them as answers"),
+    ],
+)
+def test_thoughts_have_lines_of_their_own(tmp_path: Path, grader: str | None, words: str) -> None:
+    """How long thoughts and answers are, beside the baseline's, and what a grader makes of a thought without an end."""
+    base = record_run(tmp_path / "base", n_problems=4, n_samples=8, n_tokens=50, n_thought_tokens=40)
+    judged(base)
+    run = record_run(tmp_path / "run", seed=2, n_problems=4, n_samples=8, n_tokens=50, n_thought_tokens=50)
+    (result,) = judged_against(run, tmp_path / "root")
+
+    lines = health_lines(replace(result, grader=grader))
+
+    assert lines[1:5] == [
+        "  mean tokens: 50 (baseline 50)",
+        "  mean tokens of the thought: 50 (baseline 40)",
+        "  mean tokens of the answer: 0 (baseline 10)",
+        f"  unfinished thoughts: 32 of 32 responses; {words}",
+    ]
+
+
+def test_a_run_without_tags_has_no_thoughts(examples: Mapping[str, Path]) -> None:
+    """What was not told apart is not counted as nothing."""
+    (gate,) = read_report(examples["green"]).gates
+    assert "thought" not in "\n".join(health_lines(gate.result))
 
 
 def test_fallen_problems_are_called_as_people_call_them(examples: Mapping[str, Path]) -> None:

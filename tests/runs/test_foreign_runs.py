@@ -66,6 +66,12 @@ DAMAGES: Mapping[str, Damage] = {
     "an outcome that is none": sql("UPDATE sample SET outcome = 'corrfct' WHERE idx = 0"),
     "a finish reason that is none": sql("UPDATE sample SET finish_reason = 'stopp' WHERE idx = 0"),
     "negative tokens": sql("UPDATE sample SET n_tokens = -5 WHERE idx = 0"),
+    "more thought than tokens": sql("UPDATE sample SET n_thought_tokens = n_tokens + 1 WHERE idx = 0"),
+    "negative thought": sql("UPDATE sample SET n_thought_tokens = -1 WHERE idx = 0"),
+    "thought that is text": sql("UPDATE sample SET n_thought_tokens = 'much' WHERE idx = 0"),
+    "a plan whose tags are one": edited(
+        "plan", think_tags={"opening": "a", "closing": "a", "special": [], "is_open": True}
+    ),
     "tokens that are text": sql("UPDATE sample SET n_tokens = 'many' WHERE idx = 0"),
     "an answer that is bytes": sql("UPDATE sample SET answer = x'00ff' WHERE idx = 0"),
     "an index that is text": sql("UPDATE sample SET idx = 'zero' WHERE idx = 0"),

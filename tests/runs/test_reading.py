@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_r1eval.core.records import FinishReason, Outcome, ProblemTally, Response
+from pytest_r1eval.core.thinking import ThoughtCounts
 from pytest_r1eval.runs.reading import Progress, RunReader
 from pytest_r1eval.runs.store import (
     Store,
@@ -74,6 +75,7 @@ class TestSamples:
             reason = FinishReason.LENGTH if index in {0, 3} else FinishReason.STOP
             response = Response(text="", n_tokens=10**index, finish_reason=reason)
             add_sample(store, claimed, replace(sample_of(claimed, index, outcome=outcome), response=response))
+        known = ThoughtCounts(n_tokens=0, n_unfinished=0)
         nothing = ProblemTally(
             problem_id="p001",
             n_samples=0,
@@ -83,9 +85,11 @@ class TestSamples:
             n_truncated=0,
             n_truncated_correct=0,
             n_tokens=0,
+            thoughts=known,
         )
+        unknown = replace(nothing, thoughts=None)
         first_five = replace(
-            nothing,
+            unknown,
             problem_id="p000",
             n_samples=5,
             n_correct=1,
@@ -102,10 +106,22 @@ class TestSamples:
         )
         assert (
             replace(
-                nothing, problem_id="p000", n_samples=1, n_correct=1, n_truncated=1, n_truncated_correct=1, n_tokens=1
+                unknown, problem_id="p000", n_samples=1, n_correct=1, n_truncated=1, n_truncated_correct=1, n_tokens=1
             )
             == (RunReader(store).tallies("smoke", k=1)[0])
         )
+
+    def test_thoughts_are_tallied_where_each_is_known(self, store: Store) -> None:
+        """Responses that are all thought are unfinished; one whose thought is unknown leaves the sum unknown."""
+        open_benchmark(store, "smoke", n_problems=1, rounds=(4,))
+        claimed = claim(store)
+        for index, n_thought in enumerate((7, 0, 10, None)):
+            response = Response(text="", n_tokens=10, finish_reason=FinishReason.STOP, n_thought_tokens=n_thought)
+            add_sample(store, claimed, replace(sample_of(claimed, index), response=response))
+
+        (three,), (four,) = (RunReader(store).tallies("smoke", k=k) for k in (3, 4))
+        assert (three.thoughts, four.thoughts) == (ThoughtCounts(n_tokens=17, n_unfinished=1), None)
+        assert [one.response.n_thought_tokens for one in RunReader(store).samples("smoke")] == [7, 0, 10, None]
 
     def test_reading_goes_on_while_another_writes(self, run: Path, store: Store) -> None:
         """A reader in the middle of the samples neither blocks a worker nor sees its new ones."""

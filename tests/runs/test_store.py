@@ -18,6 +18,7 @@ import pytest
 
 from pytest_r1eval.core.benchmarks import Exam, Problem, Sampling
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.runs.reading import Progress, RunReader
 from pytest_r1eval.runs.schema import SCHEMA_VERSION
@@ -259,6 +260,7 @@ class TestRoundTrip:
                 temperature=0.1 + 0.2, top_p=1.0, top_k=20, min_p=0.01, max_new_tokens=7, max_model_length=9
             ),
             system_prompt="Sei präzise.",
+            think_tags=ThinkTags(opening="◁think▷", closing="◁/think▷", special=("◁think▷",), is_open=True),
         )
         prompts = ((0, 2**31 - 1, 7), ())
         WorkQueue(store).select(("custom",))
@@ -281,7 +283,10 @@ class TestRoundTrip:
                     sample_of(claimed, index),
                     seed=2**48 - 1,
                     response=Response(
-                        text="<think>\0 🤔\r\n</think>" * 1000, n_tokens=32768, finish_reason=FinishReason.LENGTH
+                        text="<think>\0 🤔\r\n</think>" * 1000,
+                        n_tokens=32768,
+                        finish_reason=FinishReason.LENGTH,
+                        n_thought_tokens=32000,
                     ),
                     grade=Grade(outcome=Outcome.ERROR, answer="½", detail="the grader died"),
                 )

@@ -15,6 +15,7 @@ from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.attempts import Asked
 from pytest_r1eval.core.benchmarks import AnswerForm
 from pytest_r1eval.core.choices import CodeGrader, GateKind
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.errors import PlanError
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.work_queue import WorkQueue
@@ -90,7 +91,11 @@ def is_sequential(run: Path) -> bool:
             {"chat_template_kwargs": {"enable_thinking": False}},
             'the chat template\'s arguments of smoke was None, and {"enable_thinking": false} is asked for now',
         ),
-        ({"grader": CodeGrader.STRICT}, "the grader of smoke was lighteval, and strict-mathematics 1 is asked for now"),
+        (
+            {"think_tags": ThinkTags(opening="<a>", closing="</a>")},
+            "the tags of thoughts of smoke was None, and <a>,</a> is asked for now",
+        ),
+        ({"grader": CodeGrader.STRICT}, "the grader of smoke was lighteval, and strict-mathematics 2 is asked for now"),
         ({"subset": 5}, "the subset of smoke was None, and 5 is asked for now"),
         ({"seed": 3}, "the seed was 2, and 3 is asked for now"),
     ],

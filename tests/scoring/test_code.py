@@ -21,6 +21,7 @@ from pytest_r1eval.core import code_tests
 from pytest_r1eval.core.benchmarks import Problem
 from pytest_r1eval.core.code_tests import CodeTests
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.errors import ScoringError
 from pytest_r1eval.exams.code_test_cache import CodeTestCache
 from pytest_r1eval.sandbox import Limits
@@ -122,6 +123,20 @@ def test_the_strict_rule_finds_the_program_in_every_shape_of_answer(
     """Examples, drafts, stray and missing fences do not replace it."""
     found = grade(strict, cache, shape.text, tests=shape.tests)
     assert (found.outcome, found.answer) == (shape.outcome, shape.program), found
+
+
+def test_a_program_follows_the_models_own_tags(strict: ProgramScorer, cache: CodeTestCache) -> None:
+    """One in an unfinished thought is no answer; one behind it is."""
+    tags = ThinkTags(opening="◁think▷", closing="◁/think▷")
+    tests = cache.write(DOUBLE)
+    problem = Problem(id="p", query="", instruction=None, choices=("",), gold_index=0, tests=tests)
+    program = in_fences("print(2 * int(input()))").rpartition("</think>")[2]
+    found = [
+        strict.grade(problem, Response(text=text, n_tokens=9, finish_reason=FinishReason.STOP), think_tags=tags)
+        for text in (f"◁think▷{program}", f"◁think▷so◁/think▷{program}", f"so◁/think▷{program}")
+    ]
+    assert [grade.outcome for grade in found] == [Outcome.NO_ANSWER, Outcome.CORRECT, Outcome.CORRECT]
+    assert found[0].detail == "its thought does not end"
 
 
 def test_outputs_are_compared_as_they_come(strict: ProgramScorer, cache: CodeTestCache) -> None:
@@ -266,6 +281,6 @@ def test_limits_and_rule_are_one_value(tmp_path: Path) -> None:
     strict = CodeGrading(grader=CodeGrader.STRICT, limits=Limits(), tests=tmp_path)
     lighteval = CodeGrading(grader=CodeGrader.LIGHTEVAL, limits=Limits(), tests=tmp_path)
     named = BUILT_IN_BY_NAME
-    assert (strict.name_for(named["lcb"]), strict.name_for(named["gpqa"])) == ("strict 2", "strict-letters 1")
+    assert (strict.name_for(named["lcb"]), strict.name_for(named["gpqa"])) == ("strict 3", "strict-letters 2")
     assert (lighteval.name_for(named["lcb"]), lighteval.name_for(named["gpqa"])) == ("lighteval-run_test 0.13.0", None)
     assert asdict(strict)["limits"]["cpu_s"] == 6

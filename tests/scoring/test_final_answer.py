@@ -3,10 +3,14 @@ r"""Where a response's answer is looked for: after the thought, in the last box 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
+from pytest_r1eval.core.records import FinishReason
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.scoring.final_answer import FinalAnswer, after_thought, final_answer
+from tests.toys import said
 
 
 @pytest.mark.parametrize(
@@ -26,13 +30,42 @@ from pytest_r1eval.scoring.final_answer import FinalAnswer, after_thought, final
 )
 def test_what_follows_the_last_closing_tag_counts(text: str, rest: str | None) -> None:
     """A thought that is opened and not closed holds no answer."""
-    assert after_thought(text, is_truncated=False) == rest
+    assert after_thought(said(text), None) == rest
 
 
 @pytest.mark.parametrize(("text", "rest"), [("a</think> c", " c"), ("c", None), ("<think>a", None)])
 def test_a_truncated_response_without_a_closing_tag_was_still_thinking(text: str, rest: str | None) -> None:
     """Templates put the opening tag into the prompt, so that the response has none."""
-    assert after_thought(text, is_truncated=True) == rest
+    assert after_thought(said(text, finish_reason=FinishReason.LENGTH), None) == rest
+
+
+KIMI = ThinkTags(opening="◁think▷", closing="◁/think▷")
+HARMONY = ThinkTags(opening="<|channel|>analysis<|message|>", closing="<|channel|>final<|message|>")
+OWN = ThinkTags(opening="{{", closing="}}")
+
+
+@pytest.mark.parametrize("finish_reason", FinishReason)
+@pytest.mark.parametrize(
+    ("tags", "text", "rest"),
+    [
+        (KIMI, "◁think▷a◁/think▷c", "c"),
+        (KIMI, "a◁/think▷c", "c"),
+        (KIMI, "◁think▷a", None),
+        (KIMI, "c", "c"),
+        (HARMONY, "<|channel|>analysis<|message|>a<|channel|>final<|message|>c", "c"),
+        (HARMONY, "<|channel|>final<|message|>c", "c"),
+        (HARMONY, "<|channel|>analysis<|message|>a", None),
+        (OWN, "{{a}}c", "c"),
+        (OWN, "<think>a</think>c", "c"),
+        (replace(OWN, is_open=True), "a}}c", "c"),
+        (replace(OWN, is_open=True), "a \\boxed{1}", None),
+    ],
+)
+def test_the_models_own_tags_enclose_the_thought(
+    tags: ThinkTags, text: str, rest: str | None, finish_reason: FinishReason
+) -> None:
+    """A lone closing tag is as good as a pair; a thought without an end holds no answer, however it ended."""
+    assert after_thought(said(text, finish_reason=finish_reason), tags) == rest
 
 
 @pytest.mark.parametrize(
@@ -65,6 +98,7 @@ def test_a_long_repetition_is_searched_at_once(piece: str) -> None:
     """The time grows with the length of a response, and not with its square."""
     text = piece * (300_000 // len(piece))
     started = time.process_time()
-    after_thought(text, is_truncated=False)
+    after_thought(said(text), None)
+    after_thought(said(text), HARMONY)
     final_answer(text)
     assert time.process_time() - started < 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from pytest_r1eval.core.benchmarks import Problem
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.errors import ScoringError
 from pytest_r1eval.scoring.pool import GradingPool
 from tests.scoring.grades import SPIDERS, grade_of, grades_of
@@ -69,6 +71,27 @@ class TestReasoning:
     ) -> None:
         """LightEval removes pairs only, and "the final answer is" outranks a box; for equal scores, so do we."""
         assert grade_of(pool, "toy:pass", said(text)).outcome is outcome
+
+
+class TestSpecialTags:
+    """Tags that are special tokens are kept in a response's text, where LightEval's decoder leaves them out."""
+
+    TAGS = ThinkTags(opening="[THINK]", closing="[/THINK]", special=("[/THINK]", "[THINK]"))
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "[THINK]is it \\boxed{9}?[/THINK] No: \\boxed{16}",
+            "[THINK]is it \\boxed{16}?[/THINK] I do not know.",
+            "[THINK]\\boxed{16}",
+            "\\boxed{1[THINK]6}",
+        ],
+    )
+    def test_a_grade_is_that_of_the_text_without_them(self, pool: GradingPool, text: str) -> None:
+        """An unfinished thought is graded as LightEval grades it."""
+        kept = asyncio.run(pool.grade(toy("toy:pass"), SPIDERS, said(text), think_tags=self.TAGS))
+        plain = text.replace("[THINK]", "").replace("[/THINK]", "")
+        assert kept == grade_of(pool, "toy:pass", said(plain))
 
 
 class TestOutcomes:

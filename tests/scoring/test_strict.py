@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pytest_r1eval.core.benchmarks import AnswerForm, Benchmark, Problem
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.errors import ScoringError
 from pytest_r1eval.scoring import strict
 from tests.scoring.answer_corpus import LETTERS, MATHEMATICS, RESPONSES, TRUNCATED
@@ -131,6 +133,32 @@ class TestGrades:
     def test_a_problems_own_answer_is_its_control(self, gold: str) -> None:
         """It never fails, so that an answer over which the grader fails is the answer's fault."""
         assert strict.failure_at_control(MATH, asked(gold), cpu_s=CPU_S) is None
+
+
+class TestThoughts:
+    """What a model's own tags enclose is no answer."""
+
+    TAGS = ThinkTags(opening="<|channel|>analysis<|message|>", closing="<|channel|>final<|message|>")
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("<|channel|>analysis<|message|>\\boxed{9}<|channel|>final<|message|>\\boxed{16}", Outcome.CORRECT),
+            ("\\boxed{16}<|channel|>final<|message|>\\boxed{9}", Outcome.WRONG),
+            ("<|channel|>analysis<|message|>\\boxed{16}", Outcome.NO_ANSWER),
+        ],
+    )
+    def test_the_answer_follows_the_thought(self, text: str, expected: Outcome) -> None:
+        """A lone closing tag ends one, too; a thought without an end is an unfinished answer."""
+        assert strict.grade(MATH, asked("16"), said(text), cpu_s=CPU_S, think_tags=self.TAGS).outcome is expected
+
+    def test_a_prompt_may_have_opened_the_thought(self) -> None:
+        """A response that never left it has no answer, and one that needed none has its own."""
+        opened = replace(self.TAGS, is_open=True)
+        expected = Grade(outcome=Outcome.NO_ANSWER, detail="its thought does not end")
+        assert expected == strict.grade(MATH, asked("16"), said("\\boxed{16}"), cpu_s=CPU_S, think_tags=opened)
+        cut = said("\\boxed{16} and", finish_reason=FinishReason.LENGTH)
+        assert strict.grade(MATH, asked("16"), cut, cpu_s=CPU_S, think_tags=self.TAGS).outcome is Outcome.CORRECT
 
 
 class TestCost:

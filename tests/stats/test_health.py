@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pytest_r1eval.core.baselines import HealthCounts
-from pytest_r1eval.stats.health import NO_ANSWER, TRUNCATION, HealthLimit, judge_health, judge_rate
+from pytest_r1eval.core.thinking import ThoughtCounts
+from pytest_r1eval.stats.health import NO_ANSWER, TRUNCATION, HealthLimit, added_health, judge_health, judge_rate
 from pytest_r1eval.stats.multiplicity import family_wise_error
 from pytest_r1eval.stats.tests import Rate
 from pytest_r1eval.stats.verdicts import CHANGED_HARNESS_TAU, GateRule, Verdict
@@ -40,6 +43,19 @@ def test_a_baseline_without_tokens_is_a_warning() -> None:
 
     assert judged.passes
     assert judged.warnings == ("The baseline counts no tokens, so the lengths of responses are not compared.",)
+
+
+def test_thoughts_and_answers_have_means_of_their_own() -> None:
+    """Beside the mean of all tokens, for run and baseline; unknown where a part did not tell them apart."""
+    counts = replace(health_counts(0), thoughts=ThoughtCounts(n_tokens=9_600, n_unfinished=3))
+    judged = judge_health(counts, baseline=counts, rule=GateRule())
+    assert (judged.mean_tokens, judged.mean_thought_tokens, judged.baseline_mean_thought_tokens) == (10, 5, 5)
+    assert judged.n_unfinished_thoughts == 3
+
+    unknown = judge_health(added_health([counts, health_counts(0)]), baseline=health_counts(0), rule=GateRule())
+    assert (unknown.mean_tokens, unknown.mean_thought_tokens, unknown.n_unfinished_thoughts) == (10, None, None)
+    assert unknown.baseline_mean_thought_tokens is None
+    assert added_health([counts, counts]).thoughts == ThoughtCounts(n_tokens=19_200, n_unfinished=6)
 
 
 def test_only_tests_against_a_baseline_can_be_chance() -> None:

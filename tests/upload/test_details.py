@@ -64,7 +64,13 @@ class TestSamples:
         assert expected == found
         assert [row["doc"]["query"] for row in rows_of(files)] == ["1+1?", "0+0?", "2+2?"]
         (extra,) = {tuple(sample.items())[3:] for row in rows_of(files) for sample in row["samples"]}
-        assert extra == (("answer", "4"), ("detail", None), ("finish_reason", "stop"), ("n_tokens", 20))
+        assert extra == (
+            ("answer", "4"),
+            ("detail", None),
+            ("finish_reason", "stop"),
+            ("n_tokens", 20),
+            ("n_thought_tokens", None),
+        )
 
     def test_half_a_pair_is_replaced_everywhere(self, tmp_path: Path) -> None:
         """Text, answer and detail that UTF-8 cannot hold reach details and page as replacement characters."""

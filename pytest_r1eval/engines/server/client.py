@@ -27,12 +27,14 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import aiohttp
 
 from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.records import FinishReason, Response
+from pytest_r1eval.core.thinking import ThinkTags
+from pytest_r1eval.engines.decoding import response_of
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
 from pytest_r1eval.engines.pacing import Patience, Streak, Window
 from pytest_r1eval.engines.server.key import KEY_VARIABLES, ApiKey
@@ -47,6 +49,7 @@ from pytest_r1eval.engines.server.wire import (
     completion_in,
     extras_of,
     is_plausible,
+    keeping,
     message_in,
     models_in,
     object_in,
@@ -54,6 +57,9 @@ from pytest_r1eval.engines.server.wire import (
     text_or_none,
 )
 from pytest_r1eval.errors import EngineError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 T = TypeVar("T")
 
@@ -89,6 +95,11 @@ class Tokens(Protocol):
         """The beginning-of-sequence token that a server may add by itself."""
         ...
 
+    @property
+    def library(self) -> Tokenizer | None:
+        """The tokenizers library's own; None where it is another's."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
@@ -118,7 +129,7 @@ class ServerEngine:
 
     Args:
         options: Which server, and for what.
-        tokens: Loads the judged model's tokenizer; called only if the server refuses token ids.
+        tokens: Loads the judged model's tokenizer; called only if the server refuses token ids, or the model thinks.
     """
 
     def __init__(self, options: ServerOptions, *, tokens: Callable[[], Tokens]) -> None:
@@ -191,7 +202,7 @@ class ServerEngine:
                     "Compare the server's limits with what the run asks for"
                 ) from refusal
             else:
-                return Generation(response=self._checked(completion, request))
+                return Generation(response=await self._response(completion, request))
         raise AssertionError("counting does not end")
 
     async def close(self) -> None:
@@ -431,7 +442,7 @@ class ServerEngine:
 
     # Values
 
-    def _common(self, form: Form, sampling: Sampling) -> dict[str, object]:
+    def _common(self, form: Form, sampling: Sampling, tags: ThinkTags | None = None) -> dict[str, object]:
         if self._served is None:
             raise EngineError("the server engine is not started; start it before the first request")
         return {
@@ -440,12 +451,12 @@ class ServerEngine:
             "stream": False,
             "presence_penalty": sampling.presence_penalty,
             "frequency_penalty": 0.0,
-            **(extras_of(sampling) if form.has_extras else {}),
+            **({**extras_of(sampling), **keeping(tags)} if form.has_extras else {}),
         }
 
     def _body(self, request: Request) -> dict[str, object]:
         return {
-            **self._common(self._form, request.sampling),
+            **self._common(self._form, request.sampling, request.think_tags),
             "prompt": self._text(request) if self._form.is_text else list(request.prompt),
             "max_tokens": request.max_new_tokens,
             "temperature": request.sampling.temperature,
@@ -465,9 +476,19 @@ class ServerEngine:
             )
         return self._tokens.decode(request.prompt[1:])
 
-    def _checked(self, completion: Completion, request: Request) -> Response:
+    async def _response(self, completion: Completion, request: Request) -> Response:
+        """Decode the tokens of a model that thinks as our own engine does; where none came, take the server's text."""
+        finish_reason = self._checked(completion, request)
+        if request.think_tags is not None and completion.ids is not None:
+            if self._tokens is None:
+                self._tokens = await asyncio.to_thread(self._load_tokens)
+            if (tokenizer := self._tokens.library) is not None:
+                return response_of(tokenizer, request, completion.ids, finish_reason=finish_reason)
+        return Response(text=completion.text, n_tokens=completion.n_tokens, finish_reason=finish_reason)
+
+    def _checked(self, completion: Completion, request: Request) -> FinishReason:
         """
-        Take a completion only for what was asked.
+        Take a completion only for what was asked, and say why it ended.
 
         Raises:
             EngineError: If it ended otherwise, was cut short, or answers another prompt.
@@ -489,7 +510,7 @@ class ServerEngine:
                 f"{where} cut {_name(request)} off after {completion.n_tokens} tokens; expected room for "
                 f"{request.max_new_tokens}. Lift the server's limit, or ask for less with --r1-max-new-tokens"
             )
-        return Response(text=completion.text, n_tokens=completion.n_tokens, finish_reason=finish_reason)
+        return finish_reason
 
     def _streak(self, patience_s: float) -> Streak:
         return Streak(n_failures=self._patience.n_failures, patience_s=patience_s, clock=time.monotonic)

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from pytest_r1eval.core.benchmarks import Sampling
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.errors import EngineError
 
 
@@ -24,6 +25,14 @@ def extras_of(sampling: Sampling) -> dict[str, float]:
         "top_k": sampling.top_k or -1,
         "min_p": sampling.min_p,
         "repetition_penalty": sampling.repetition_penalty,
+    }
+
+
+def keeping(tags: ThinkTags | None) -> dict[str, bool]:
+    """Ask for what tells a thought from its answer: the tokens, and special ones in the text, as vLLM names them."""
+    return {
+        "return_token_ids": tags is not None,
+        "skip_special_tokens": tags is None or not tags.special,
     }
 
 
@@ -87,6 +96,7 @@ class Completion:
     finish_reason: str | None
     n_tokens: int
     n_prompt_tokens: int | None
+    ids: tuple[int, ...] | None = None
 
 
 class SetbackError(Exception):
@@ -191,7 +201,7 @@ def completion_in(body: bytes) -> Completion:
     content = object_in(body)
     match content.get("choices"):
         case [{"text": str(text), **choice}]:
-            reason = text_or_none(choice.get("finish_reason"))
+            reason, ids = text_or_none(choice.get("finish_reason")), choice.get("token_ids")
         case _:
             raise SetbackError("it answered JSON without exactly one choice with text")
     if reason == _GIVEN_UP:
@@ -209,6 +219,7 @@ def completion_in(body: bytes) -> Completion:
         finish_reason=reason,
         n_tokens=n_tokens,
         n_prompt_tokens=_count_or_none(counts.get("prompt_tokens")),
+        ids=_ids(ids, n_tokens=n_tokens),
     )
 
 
@@ -219,3 +230,11 @@ def text_or_none(value: object) -> str | None:
 
 def _count_or_none(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _ids(value: object, *, n_tokens: int) -> tuple[int, ...] | None:
+    """Take token ids that are as many as were counted; None for anything else."""
+    if not isinstance(value, list) or len(value) != n_tokens:
+        return None
+    ids = tuple(one for each in value if (one := _count_or_none(each)) is not None)
+    return ids if len(ids) == n_tokens else None

@@ -15,14 +15,17 @@ from email.utils import format_datetime
 
 import pytest
 from aiohttp import web
+from tokenizers import Tokenizer
 
 from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.records import FinishReason, Response
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
 from pytest_r1eval.engines.pacing import Patience
 from pytest_r1eval.engines.server.client import ServerEngine, ServerOptions
 from pytest_r1eval.engines.server.key import ApiKey
 from pytest_r1eval.errors import EngineError
+from tests.byte_tokenizer import byte_level
 
 KEY = "sk-do-not-show-0123456789"
 MODEL = "org/model"
@@ -145,7 +148,8 @@ async def listening(server: Misbehaving, *, port: int = 0) -> AsyncIterator[str]
 class Characters:
     """A tokenizer whose tokens are characters."""
 
-    first_id = ord("^")
+    first_id: int | None = ord("^")
+    library: Tokenizer | None = None
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Number the characters."""
@@ -154,6 +158,13 @@ class Characters:
     def decode(self, ids: tuple[int, ...]) -> str:
         """Put the characters together."""
         return "".join(map(chr, ids))
+
+
+class Known(Characters):
+    """The tokenizers library's own tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.library = tokenizer
 
 
 async def under_way(server: Misbehaving, n: int) -> None:
@@ -190,9 +201,11 @@ def request_for(index: int, *, prompt: str = "^ab") -> Request:
 
 
 @asynccontextmanager
-async def started(options: ServerOptions) -> AsyncIterator[ServerEngine]:
+async def started(
+    options: ServerOptions, *, tokens: Callable[[], Characters] = Characters
+) -> AsyncIterator[ServerEngine]:
     """Start an engine, and close it in any case."""
-    engine = ServerEngine(options, tokens=Characters)
+    engine = ServerEngine(options, tokens=tokens)
     try:
         await engine.start()
         yield engine
@@ -342,6 +355,8 @@ class TestRequest:
                 "top_k": -1,
                 "min_p": 0.0,
                 "repetition_penalty": 1.0,
+                "return_token_ids": False,
+                "skip_special_tokens": True,
             }
         ]
         assert (server.n_looks, server.n_probes) == (1, 1)
@@ -359,6 +374,27 @@ class TestRequest:
         (body,) = server.completions
         sent = {name: body[name] for name in ("top_k", "min_p", "repetition_penalty", "presence_penalty")}
         assert sent == {"top_k": 20, "min_p": 0.05, "repetition_penalty": 1.1, "presence_penalty": 1.5}
+
+    @pytest.mark.parametrize("gives_ids", [True, False])
+    def test_thoughts_are_told_apart_by_the_servers_tokens(self, *, gives_ids: bool) -> None:
+        """The text is made of them as our own engine makes it; a server that gives none leaves the count unknown."""
+        tokenizer = byte_level()
+        text = "so 4</think>7"
+        ids = tokenizer.encode(f"{text}<end>").ids
+        given: dict[str, object] = {"token_ids": ids} if gives_ids else {}
+        usage = {"prompt_tokens": 3, "completion_tokens": len(ids)}
+        server = Misbehaving(faults=(changed(text=text, usage=usage, **given),))
+        tags = ThinkTags(opening="<think>", closing="</think>", special=("</think>",), is_open=True)
+
+        async def ask() -> Generation:
+            async with listening(server) as url, started(options_for(url), tokens=lambda: Known(tokenizer)) as engine:
+                return await engine.generate(replace(request_for(0), think_tags=tags))
+
+        response = asyncio.run(ask()).response
+        (body,) = server.completions
+        assert (body["return_token_ids"], body["skip_special_tokens"]) == (True, False)
+        assert (response.text, response.n_tokens) == (text, len(ids))
+        assert response.n_thought_tokens == (len(ids) - 2 if gives_ids else None)
 
     def test_a_server_that_cannot_sample_so_is_refused(self) -> None:
         """At the start, in one line: without them it would answer another question."""
