@@ -39,6 +39,9 @@ from tests.requirements import MOUNTS, ROOT, lacking
 Record = Callable[..., Path]
 Pairs = frozenset[tuple[str, int]]
 
+FOR_MINUTES = ("--r1-engine-arg", "delay_s=1.0", "--r1-engine-arg", "n_concurrent=4")
+"""A minute for 240 samples: longer than a second run takes to start, however busy the machine."""
+
 EXIT_PASSED, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE = 0, 1, 2, 4
 
 
@@ -290,9 +293,9 @@ class TestDamagedFile:
 class TestTwoRuns:
     def test_second_is_refused_while_the_first_lives(self, pytester: pytest.Pytester) -> None:
         """Two processes never judge one folder; the second learns who has it, and may go on when that one died."""
-        with started(pytester.path, "same", *SLOW) as process:
+        with started(pytester.path, "same", *FOR_MINUTES) as process:
             run = run_of(pytester.path)
-            wait_for_samples(run, 20)
+            wait_for_samples(run, 4)
             second = judge(pytester, "same", "--r1-resume", str(run))
             assert second.ret == EXIT_USAGE
             second.stderr.fnmatch_lines([f"*the run {run} is in use by process {process.pid} on *"])
