@@ -57,6 +57,14 @@ _CLONE = f"git clone {REPOSITORY}"
 _SERVER = "python -m vllm.entrypoints.openai.api_server"
 _TRAINING = "tests/e2e/test_training.py::test_each_save_is_judged_and_the_fallen_one_stops_the_training"
 _SLURM = "tests/slurm/test_jobs.py::test_failing_gate_ends_as_the_exit_code_of_wait"
+_OF_ADAPTERS = (
+    "pytest --r1-model output/checkpoint-200 -m aime --r1-baseline Qwen/Qwen2.5-1.5B-Instruct",
+    "pytest --r1-model output/checkpoint-200 --r1-base-model /models/qwen -m aime",
+    "pytest --r1-model Qwen/Qwen2.5-1.5B-Instruct --r1-adapter output/checkpoint-200 -m aime",
+    "pytest --r1-model output/checkpoint-200 --r1-adapter-merge -m aime",
+    "python -m pytest_r1eval.checkpoints.merging output/checkpoint-200 Qwen/Qwen2.5-1.5B-Instruct merged",
+)
+"""A recorded run has no adapter to serve."""
 ELSEWHERE: Mapping[str, Elsewhere] = {
     _CLONE: Elsewhere(need=Need.NETWORK, shown_by=None),
     "cd pytest-r1eval": Elsewhere(need=Need.NETWORK, shown_by=None),
@@ -64,6 +72,7 @@ ELSEWHERE: Mapping[str, Elsewhere] = {
     "pip install pytest-r1eval[cpu]": Elsewhere(need=Need.NETWORK, shown_by="tests/wheel.py::check_extras"),
     "pip install pytest-r1eval[server]": Elsewhere(need=Need.NETWORK, shown_by=None),
     "pip install pytest-r1eval[hub]": Elsewhere(need=Need.NETWORK, shown_by=None),
+    "pip install pytest-r1eval[adapters]": Elsewhere(need=Need.NETWORK, shown_by=None),
     "pip uninstall -y torchvision torchaudio torchcodec": Elsewhere(need=Need.NETWORK, shown_by=None),
     "make demo": Elsewhere(need=Need.LANE, shown_by=".ci/run"),
     "make check": Elsewhere(need=Need.LANE, shown_by=".ci/run"),
@@ -98,6 +107,7 @@ ELSEWHERE: Mapping[str, Elsewhere] = {
         need=Need.LIGHTEVAL,
         shown_by="tests/exams/test_smoke_code.py::test_right_programs_pass_and_a_slow_one_turns_it_red",
     ),
+    **dict.fromkeys(_OF_ADAPTERS, Elsewhere(need=Need.VLLM, shown_by=None)),
 }
 """Each command of the documents that is not run here. A new command is run, or needs a row."""
 RED = {

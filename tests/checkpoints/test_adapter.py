@@ -276,7 +276,7 @@ class TestDamaged:
         assert f"{adapter}: {expected}" in refusal(adapter)
 
     def test_a_configuration_that_cannot_be_read(self, adapter: Path) -> None:
-        """As of config.json."""
+        """An adapter's settings that are no JSON are refused by their path."""
         (adapter / "adapter_config.json").write_text("{")
         assert refusal(adapter).startswith(f"{adapter}/adapter_config.json cannot be read: ")
 
@@ -326,7 +326,7 @@ class TestOptions:
         [({"base_model": "org/m"}, "--r1-base-model org/m"), ({"merges": True}, "--r1-adapter-merge")],
     )
     def test_options_of_an_adapter_with_a_whole_model(self, options: dict[str, object], named: str) -> None:
-        """They would do nothing."""
+        """An option of an adapter is refused beside a whole model, where it would do nothing."""
         assert refusal(SHIPPED, **options) == (
             f"{named} with --r1-model {SHIPPED}, which is a whole model; expected an adapter's folder as --r1-model: "
             "leave the option out"

@@ -230,7 +230,7 @@ class TestAdapters:
     def test_a_path_in_the_ini_file_starts_there(
         self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """As every other path."""
+        """An adapter's path in the ini file starts at that file, as every other path does."""
         write_adapter(pytester.path / "a")
         pytester.makeini("[pytest]\nr1_adapter = a\n")
         monkeypatch.chdir(pytester.mkdir("below"))
