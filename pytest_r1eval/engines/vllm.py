@@ -151,7 +151,7 @@ class VllmEngine:
             "gpu_memory_utilization": options.gpu_memory_utilization,
             "disable_log_stats": True,
             **_device_arguments(options),
-            **_adapter_arguments(options),
+            **adapter_arguments(options.adapter, tokenizer=options.tokenizer),
             **options.arguments,
         }
         try:
@@ -325,14 +325,19 @@ def _whole_model(options: VllmOptions) -> Iterator[dict[str, Any]]:
         yield {"model": str(folder), "revision": None, "tokenizer": str(folder)}
 
 
-def _adapter_arguments(options: VllmOptions) -> dict[str, Any]:
-    """Make room for one adapter of the given rank, and read the tokenizer that it was trained with."""
-    adapter = options.adapter
-    tokenizer = {} if options.tokenizer is None else {"tokenizer": options.tokenizer, "tokenizer_revision": None}
+def adapter_arguments(adapter: Adapter | None, *, tokenizer: str | None) -> dict[str, Any]:
+    """
+    Return the engine arguments that make room for one adapter, and name the tokenizer that it was trained with.
+
+    Args:
+        adapter: The adapter; None for none.
+        tokenizer: The folder of its own tokenizer; None for the model's.
+    """
+    named = {} if tokenizer is None else {"tokenizer": tokenizer, "tokenizer_revision": None}
     if adapter is None or adapter.is_merged:
-        return tokenizer
+        return named
     rank = next(rank for rank in LORA_RANKS if rank >= adapter.rank)
-    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank, **tokenizer}
+    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank, **named}
 
 
 def _version() -> str:

@@ -1,0 +1,29 @@
+"""An adapter is an argument of the engine; what the engine answers with it is in tests/e2e/test_adapters.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.checkpoints.inspect import inspect_checkpoint
+from pytest_r1eval.engines.vllm import adapter_arguments
+from tests.adapters import write_adapter
+
+
+class TestAdapters:
+    @pytest.mark.parametrize(("rank", "expected"), [(1, 1), (6, 8), (8, 8), (300, 320), (512, 512)])
+    def test_there_is_room_for_the_rank(self, tmp_path: Path, rank: int, expected: int) -> None:
+        """The engine takes a few ranks; the next higher one holds the adapter's."""
+        found = inspect_checkpoint(str(write_adapter(tmp_path / "a", rank=rank)), revision=None)
+        arguments = {"enable_lora": True, "max_loras": 1, "max_lora_rank": expected}
+        assert adapter_arguments(found.adapter, tokenizer=None) == arguments
+
+    def test_a_merged_adapter_needs_none(self, tmp_path: Path) -> None:
+        """A whole model is loaded, as where there is no adapter."""
+        found = inspect_checkpoint(str(write_adapter(tmp_path / "a", use_dora=True)), revision=None, merges=True)
+        assert adapter_arguments(found.adapter, tokenizer=None) == adapter_arguments(None, tokenizer=None) == {}
+
+    def test_its_own_tokenizer(self) -> None:
+        """It is read from the adapter's folder, where the base model's revision means nothing."""
+        assert adapter_arguments(None, tokenizer="/a") == {"tokenizer": "/a", "tokenizer_revision": None}
