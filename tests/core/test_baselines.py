@@ -583,7 +583,7 @@ def test_mistake_is_named(edit: Edit, expected: str) -> None:
     [
         ("", ": line 1 column 1: found no JSON (Expecting value); expected a JSON document"),
         (
-            '{"model": "a/b",\n}',
+            '{"model": "a/b",\n1}',
             (
                 ": line 2 column 1: found no JSON (Expecting property name enclosed in double quotes); "
                 "expected a JSON document"
