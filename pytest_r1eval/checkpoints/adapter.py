@@ -232,7 +232,7 @@ def refuse_other_base(
     """
     Refuse an adapter whose modules the base model lacks, or has in another size.
 
-    A library may name a model's parts otherwise in memory than they are stored, so a module is found by its whole name
+    A library may name a model's parts otherwise in memory than they are stored. So a module is found by its whole name
     or by the part from its layer on.
 
     Args:
