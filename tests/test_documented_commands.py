@@ -120,7 +120,7 @@ QUOTED = {
     "pytest --r1-judge-only data/evals/org/model/RUN --r1-grader strict": (
         ROOT / "docs" / "explanation" / "graders.md",
         (
-            "harness.grader: lighteval 0.13.0 in the baseline, strict-mathematics 1 here",
+            "harness.grader: lighteval 0.13.0 in the baseline, strict-mathematics 2 here",
             "graders differ on 37 of 2,000 responses: 31 are right by this one alone, 6 by lighteval 0.13.0 alone",
         ),
     ),
