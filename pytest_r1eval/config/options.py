@@ -337,6 +337,13 @@ OPTIONS: tuple[Option, ...] = (
         help="what encloses a thought (found in the chat template or the tokenizer, if they know such tags)",
     ),
     Option(
+        name="thinking-budget",
+        phase="draw",
+        parse=values.positive_int,
+        metavar="N",
+        help="tokens after which vLLM ends a thought, so that the answer follows (as many as the thought takes)",
+    ),
+    Option(
         name="template-date",
         phase="draw",
         parse=values.date,

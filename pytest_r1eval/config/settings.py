@@ -93,6 +93,7 @@ class Settings:
     system_prompt: str | None = None
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     think_tags: ThinkTags | None = None
+    thinking_budget: int | None = None
     template_date: dt.date = dt.date(2025, 1, 1)
     seed: int | None = None
     tasks: Path | None = None
@@ -204,7 +205,7 @@ def _refuse_contradictions(settings: Settings) -> None:
         raise pytest.UsageError(f"{flag} without --r1-upload: expected --r1-upload REPO, where the samples go")
 
 
-_CHOOSING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty")
+_CHOOSING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "thinking_budget")
 """What each option of that name sets, of what chooses a token."""
 
 
@@ -223,12 +224,19 @@ def chosen_sampling(settings: Settings, *, recommended: Sampling | None) -> Samp
 def sampling_for(
     benchmark: Benchmark, settings: Settings, *, max_position: int | None, recommended: Sampling | None = None
 ) -> Sampling:
-    """Return one benchmark's sampling: as asked for, else its own default, within the model's context."""
+    """
+    Return one benchmark's sampling: as asked for, else its own default, within the model's context.
+
+    A budget that no response can reach is none: it would be the same question under another name.
+    """
     chosen = chosen_sampling(settings, recommended=recommended)
     asked_length = settings.max_model_len or chosen.max_model_length
+    max_new_tokens = settings.max_new_tokens or benchmark.max_new_tokens or chosen.max_new_tokens
+    budget = chosen.thinking_budget
     return replace(
         chosen,
-        max_new_tokens=settings.max_new_tokens or benchmark.max_new_tokens or chosen.max_new_tokens,
+        thinking_budget=None if budget is None or budget >= max_new_tokens else budget,
+        max_new_tokens=max_new_tokens,
         max_model_length=min(asked_length, max_position or asked_length),
     )
 

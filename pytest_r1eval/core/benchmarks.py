@@ -58,6 +58,7 @@ class Sampling:
         min_p: The least probability of a token, as a fraction of the likeliest one's, in [0, 1].
         repetition_penalty: By what logits of tokens are divided that prompt or response hold already; 1 for none.
         presence_penalty: What is taken off the logits of tokens that the response holds already, from -2 to 2.
+        thinking_budget: Tokens after which a thought is ended; None for as many as it takes.
         max_new_tokens: Tokens asked for per response.
         max_model_length: Tokens of prompt and response together.
 
@@ -74,6 +75,7 @@ class Sampling:
     min_p: Fraction = 0.0
     repetition_penalty: Positive = 1.0
     presence_penalty: Penalty = 0.0
+    thinking_budget: AtLeastOne | None = None
     max_new_tokens: AtLeastOne = 32768
     max_model_length: AtLeastOne = 32768
 
@@ -81,7 +83,7 @@ class Sampling:
         require(self)
 
     @property
-    def parts(self) -> Mapping[str, float]:
+    def parts(self) -> Mapping[str, float | None]:
         """Its values, by what people call them."""
         return {name.replace("_", "-"): value for name, value in asdict(self).items()}
 
@@ -93,6 +95,7 @@ class Sampling:
         given += [f"min-p {self.min_p:g}"] if self.min_p else []
         given += [f"repetition penalty {self.repetition_penalty:g}"] if self.repetition_penalty != 1 else []
         given += [f"presence penalty {self.presence_penalty:g}"] if self.presence_penalty else []
+        given += [] if self.thinking_budget is None else [f"thinking budget {self.thinking_budget}"]
         return ", ".join(given)
 
 

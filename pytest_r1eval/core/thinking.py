@@ -43,6 +43,11 @@ class ThinkTags:
     def __str__(self) -> str:
         return f"{self.opening},{self.closing}"
 
+    @property
+    def is_message(self) -> bool:
+        """Whether a thought is a message of its own, as in harmony: its end is more than the closing tag."""
+        return self == replace(_KNOWN["<|channel|>"], special=self.special, is_open=self.is_open)
+
     def of_tokenizer(self, special: Collection[str]) -> ThinkTags:
         """Return the tags with those of a tokenizer's special tokens that they are made of."""
         found = sorted(token for token in special if token and (token in self.opening or token in self.closing))

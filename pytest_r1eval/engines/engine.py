@@ -154,6 +154,7 @@ class EngineFactory:
         packages: Distributions whose versions decide which answers come.
         answering_arguments: The ``--r1-engine-arg`` that decide which answers come, so that another value is another
             question to the ledger; None for all of them.
+        ends_thoughts: Whether it can end a thought after some tokens, for ``--r1-thinking-budget``.
         sizing_arguments: Those that change what memory holds, so that the engine alone knows whether it fits.
     """
 
@@ -166,6 +167,7 @@ class EngineFactory:
     keeps_ledger: Callable[[Settings], bool] = _yes
     packages: tuple[str, ...] = ()
     answering_arguments: frozenset[str] | None = None
+    ends_thoughts: bool = False
     sizing_arguments: frozenset[str] = frozenset()
 
     def decides(self, argument: str, value: object) -> bool:

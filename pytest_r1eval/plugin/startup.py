@@ -28,7 +28,13 @@ from pytest_r1eval.errors import R1EvalError
 from pytest_r1eval.exams.catalog import build_catalog, names_of
 from pytest_r1eval.plugin import items, rootdir
 from pytest_r1eval.plugin.session import RunSession, marks_hint
-from pytest_r1eval.plugin.wiring import check_references, check_template, checkpoint_of, placement_of, run_folder
+from pytest_r1eval.plugin.wiring import (
+    check_references,
+    check_thinking,
+    checkpoint_of,
+    placement_of,
+    run_folder,
+)
 from pytest_r1eval.runs.reading import RunReader
 
 if TYPE_CHECKING:
@@ -73,7 +79,7 @@ def rehearse(config: pytest.Config) -> None:
         _check_marks(config, catalog)
         _check_choice(config, settings, catalog)
         checkpoint = checkpoint_of(settings)
-        check_template(settings, checkpoint)
+        check_thinking(settings, checkpoint)
         named = _named_marks(config)
         chosen = [spec for spec in catalog.values() if spec.marks[-1] in named]
         run = run_folder(config, settings, checkpoint)
@@ -105,7 +111,7 @@ def register(config: pytest.Config) -> None:
         if is_worker:
             settings = replace(settings, in_full=frozenset(config.workerinput["r1eval_in_full"]))  # type: ignore[attr-defined]  # xdist is untyped
         elif not config.option.collectonly:
-            check_template(settings, checkpoint)
+            check_thinking(settings, checkpoint)
             settings, expected = _after_inquiry(config, settings, catalog=catalog, checkpoint=checkpoint)
         run = run_folder(config, settings, checkpoint)
         is_answered = bool(expected) and all(one.answer is not None for one in expected.values())

@@ -32,7 +32,7 @@ from pytest_r1eval.engines.devices import this_machine, usable_cpus, worker_devi
 from pytest_r1eval.engines.engine import EngineParts, engine_named, recording_of
 from pytest_r1eval.engines.placement import Demand, Machine, Placement
 from pytest_r1eval.engines.placement import placement as placed
-from pytest_r1eval.errors import EngineError
+from pytest_r1eval.errors import EngineError, PlanError
 from pytest_r1eval.exams.code_test_cache import cache_folder
 from pytest_r1eval.exams.template_arguments import check_template_arguments
 from pytest_r1eval.runs.reading import RunReader
@@ -92,13 +92,20 @@ def _inspected(settings: Settings) -> Checkpoint:
     return replace(found, recommended=recommended_sampling(found.folder, model=found.name))
 
 
-def check_template(settings: Settings, checkpoint: Checkpoint) -> None:
+def check_thinking(settings: Settings, checkpoint: Checkpoint) -> None:
     """
-    Refuse an argument of the chat template that does nothing; only where one is given, as it takes seconds.
+    Refuse what is asked of a model's thoughts and does nothing here, before an engine starts.
 
     Raises:
-        ModelError: If there is one.
+        PlanError: If nothing keeps a budget.
+        ModelError: If an argument of the chat template changes no prompt.
     """
+    _check_budget(settings, checkpoint)
+    _check_template(settings, checkpoint)
+
+
+def _check_template(settings: Settings, checkpoint: Checkpoint) -> None:
+    """Refuse an argument that does nothing; only where one is given, as it takes seconds."""
     folder = checkpoint.folder if checkpoint.tokenizer is None else Path(checkpoint.tokenizer)
     if settings.chat_template_kwargs and folder is not None:
         check_template_arguments(
@@ -106,6 +113,28 @@ def check_template(settings: Settings, checkpoint: Checkpoint) -> None:
             model=checkpoint.name,
             arguments=settings.chat_template_kwargs,
             system_prompt=settings.system_prompt,
+        )
+
+
+def _check_budget(settings: Settings, checkpoint: Checkpoint) -> None:
+    if settings.thinking_budget is None or settings.judge_only is not None:
+        return
+    what = f"--r1-thinking-budget {settings.thinking_budget}"
+    if not engine_named(settings.engine).ends_thoughts:
+        raise PlanError(
+            f"{what} with --r1-engine {settings.engine}: nothing tells whether it ends thoughts; expected --r1-engine "
+            "vllm. Drop the option"
+        )
+    tags = checkpoint.tags_for(settings.think_tags)
+    if tags is None:
+        raise PlanError(
+            f"{what}: neither the chat template nor the tokenizer of {checkpoint.name} has tags of thoughts that are "
+            "known; expected --r1-think-tags OPEN,CLOSE. Drop the option if the model does not think"
+        )
+    if tags.is_message:
+        raise PlanError(
+            f"{what}: thoughts of {checkpoint.name} are messages of their own ({tags}), which no one tag ends; "
+            "expected a model whose thought ends by a tag. Set --r1-chat-template-kwargs reasoning_effort=low instead"
         )
 
 

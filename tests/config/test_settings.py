@@ -87,6 +87,7 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("chat-template-kwargs", "a=1", "b=false", "c=x", ({"a": 1}, {"b": False}, {"c": "x"})),
     ("think-tags", "<a>,</a>", "[B], [/B]", "c,d",
      tuple(ThinkTags(opening=one, closing=two) for one, two in (("<a>", "</a>"), ("[B]", "[/B]"), ("c", "d")))),
+    ("thinking-budget", "1", "512", "4096", (1, 512, 4096)),
     ("template-date", "2024-12-31", "2025-02-28", "2026-01-01", DATES),
     ("seed", "0", "1", str(2**63 - 1), (0, 1, 2**63 - 1)),
     ("grader", "strict", "lighteval", "strict", tuple(map(CodeGrader, ("strict", "lighteval", "strict")))),
@@ -132,6 +133,7 @@ DEFAULTS: dict[str, object] = {
     "system_prompt": None,
     "chat_template_kwargs": {},
     "think_tags": None,
+    "thinking_budget": None,
     "template_date": dt.date(2025, 1, 1),
     "seed": None,
     "revision": None,
@@ -388,6 +390,7 @@ SERVER_URL = "an http or https URL of a host, as in http://localhost:8000"
 BAD_VALUES = [
     *((name, bad, f"--r1-{name} is {bad!r}; expected {expected}") for names, bads, expected in (
         (("template-date",), ("today", "20250101", "2025-02-30"), "a date, as in 2025-01-01"),
+        (("thinking-budget",), ("0", "-1", "1.5", "some"), "a whole number, 1 or more"),
         (("subset", "max-new-tokens", "max-model-len"), ("0", "-1", "1.5", "many"), "a whole number, 1 or more"),
         (("tp", "engines-per-gpu"), ("0", "-1", "1.5", "many"), "auto or a whole number, 1 or more"),
         (("seed",), ("-1", "0.5", "x", str(2**63)), "a whole number from 0 to 2**63 - 1"),
@@ -653,3 +656,10 @@ class TestSampling:
         expected = sampling_for(SMOKE, read(), max_position=4096)
         assert (found.max_new_tokens, found.max_model_length) == (expected.max_new_tokens, expected.max_model_length)
         assert found.top_k == 20
+
+    def test_a_budget_that_no_response_can_reach_is_none(self, read: Read) -> None:
+        """It changes nothing, so it is not another question; one within the room is."""
+        settings = read("--r1-max-new-tokens=100", "--r1-thinking-budget=100")
+        assert sampling_for(SMOKE, settings, max_position=None).thinking_budget is None
+        settings = read("--r1-max-new-tokens=100", "--r1-thinking-budget=99")
+        assert sampling_for(SMOKE, settings, max_position=None).thinking_budget == 99

@@ -257,6 +257,7 @@ FINGERPRINTS = st.builds(
             min_p=FRACTIONS,
             repetition_penalty=POSITIVE_FRACTIONS,
             presence_penalty=st.floats(-2, 2),
+            thinking_budget=st.none() | POSITIVE,
             max_new_tokens=POSITIVE,
             max_model_length=POSITIVE,
         ),

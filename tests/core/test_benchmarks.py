@@ -19,6 +19,7 @@ def test_sampling_is_deepseeks() -> None:
     """Without an option a number can be compared with the paper's."""
     expected = Sampling(
         temperature=0.6, top_p=0.95, top_k=0, min_p=0.0, repetition_penalty=1.0, presence_penalty=0.0,
+        thinking_budget=None,
         max_new_tokens=32768, max_model_length=32768,
     )  # fmt: skip
     assert expected == Sampling()
@@ -29,6 +30,7 @@ def test_sampling_is_deepseeks() -> None:
     [
         ({}, "temperature 0.6, top-p 0.95"),
         ({"temperature": 0.0, "top_p": 1.0}, "temperature 0, top-p 1"),
+        ({"thinking_budget": 512}, "temperature 0.6, top-p 0.95, thinking budget 512"),
         ({"top_k": 20, "min_p": 0.05}, "temperature 0.6, top-p 0.95, top-k 20, min-p 0.05"),
         (
             {"repetition_penalty": 1.05, "presence_penalty": -0.5},
@@ -110,6 +112,7 @@ def test_only_livecodebench_runs_code() -> None:
         ({"min_p": 1.5}, "min_p is 1.5; expected a number from 0 to 1"),
         ({"repetition_penalty": 0.0}, "repetition_penalty is 0.0; expected a number above 0"),
         ({"presence_penalty": 2.5}, "presence_penalty is 2.5; expected a number from -2 to 2"),
+        ({"thinking_budget": 0}, "thinking_budget is 0; expected a whole number of 1 or more"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0; expected a whole number of 1 or more"),
         ({"max_model_length": 0}, "max_model_length is 0; expected a whole number of 1 or more"),
     ],

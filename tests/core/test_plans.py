@@ -180,6 +180,7 @@ class TestPlan:
             {"sampling": Sampling(min_p=0.05)},
             {"sampling": Sampling(repetition_penalty=1.1)},
             {"sampling": Sampling(presence_penalty=1.5)},
+            {"sampling": Sampling(thinking_budget=512)},
             {"sampling": Sampling(max_new_tokens=1)},
             {"sampling": Sampling(max_model_length=1)},
             {"system_prompt": ""},

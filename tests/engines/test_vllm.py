@@ -1,4 +1,4 @@
-"""An adapter is an argument of the engine; what the engine answers with it is in tests/e2e/test_adapters.py."""
+"""Adapters and budgets are arguments of the engine; what it answers with them is in tests/e2e."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.checkpoints.inspect import inspect_checkpoint
-from pytest_r1eval.engines.vllm import adapter_arguments
+from pytest_r1eval.core.thinking import ThinkTags
+from pytest_r1eval.engines.vllm import adapter_arguments, reasoning_arguments
+from pytest_r1eval.errors import EngineError
 from tests.adapters import write_adapter
+from tests.requirements import VLLM
 
 
 class TestAdapters:
@@ -27,3 +30,19 @@ class TestAdapters:
     def test_its_own_tokenizer(self) -> None:
         """It is read from the adapter's folder, where the base model's revision means nothing."""
         assert adapter_arguments(None, tokenizer="/a") == {"tokenizer": "/a", "tokenizer_revision": None}
+
+
+class TestBudget:
+    TAGS = ThinkTags(opening="<think>", closing="</think>")
+
+    def test_vllm_is_told_what_ends_a_thought(self) -> None:
+        """Only where a budget is asked for: without it, vLLM needs to know nothing."""
+        expected = {"reasoning_config": {"reasoning_start_str": "<think>", "reasoning_end_str": "</think>"}}
+        assert expected == reasoning_arguments(self.TAGS, known={"model", "reasoning_config"})
+        assert reasoning_arguments(None, known={"model"}) == {}
+
+    @VLLM.mark
+    def test_a_vllm_without_budgets_is_refused(self) -> None:
+        """It says so in one line, before it loads the model."""
+        with pytest.raises(EngineError, match=r"^--r1-thinking-budget: vLLM .* cannot end a thought; expected one "):
+            reasoning_arguments(self.TAGS, known={"model"})

@@ -11,7 +11,7 @@ import pytest
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.errors import ModelError
 from pytest_r1eval.exams.template_arguments import check_template_arguments
-from pytest_r1eval.plugin.wiring import check_template, checkpoint_of
+from pytest_r1eval.plugin.wiring import check_thinking, checkpoint_of
 from tests.requirements import LIGHTEVAL
 from tests.toys import write_tokenizer
 
@@ -69,7 +69,7 @@ def test_a_run_checks_it_where_one_is_given(tmp_path: Path) -> None:
     """Without the option nothing is imported, which takes seconds."""
     good = Path(__file__).parents[2] / "examples" / "r1eval" / "tiny-arithmetic"
     plain = Settings(model=str(good), root=tmp_path, output_dir=tmp_path)
-    check_template(plain, checkpoint_of(plain))
+    check_thinking(plain, checkpoint_of(plain))
     asked = replace(plain, chat_template_kwargs={"enable_thinking": False})
     with pytest.raises(ModelError, match=r"enable_thinking=false does nothing: .*; expected none"):
-        check_template(asked, checkpoint_of(asked))
+        check_thinking(asked, checkpoint_of(asked))

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.choices import SamplingSource
-from pytest_r1eval.errors import ModelError
+from pytest_r1eval.core.fingerprints import ModelIdentity
+from pytest_r1eval.core.thinking import ThinkTags, tags_in
+from pytest_r1eval.errors import ModelError, PlanError
 from pytest_r1eval.exams.catalog import SMOKE
 from pytest_r1eval.ledger.question import asked_of
-from pytest_r1eval.plugin.wiring import checkpoint_of, run_name
+from pytest_r1eval.plugin.wiring import check_thinking, checkpoint_of, run_name
 
 GOOD = Path(__file__).parents[2] / "examples" / "r1eval" / "tiny-arithmetic"
 
@@ -59,3 +64,44 @@ class TestRecommendedSampling:
         (Path(settings.model) / "generation_config.json").unlink()
         with pytest.raises(ModelError, match=r"has no generation_config\.json"):
             checkpoint_of(settings)
+
+
+class TestBudget:
+    """Where `--r1-thinking-budget` cannot be kept it is refused before an engine starts."""
+
+    def refusal(self, tmp_path: Path, checkpoint: Checkpoint, **asked: Any) -> str:  # noqa: ANN401 - options
+        """Return what a user reads."""
+        settings = Settings(model="m", root=tmp_path, output_dir=tmp_path, thinking_budget=512, **asked)
+        with pytest.raises(PlanError) as caught:
+            check_thinking(settings, checkpoint)
+        return str(caught.value)
+
+    @pytest.fixture
+    def checkpoint(self) -> Checkpoint:
+        """Make up a checkpoint without known tags."""
+        identity = ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all")
+        return Checkpoint(model="m", revision=None, name="org/m", identity=identity, max_position=None)
+
+    def test_an_engine_that_ends_no_thought_is_named(self, tmp_path: Path, checkpoint: Checkpoint) -> None:
+        """A server may ignore what it does not know, and a recording is over."""
+        for engine in ("server", "replay"):
+            said = self.refusal(tmp_path, checkpoint, engine=engine)
+            assert said.startswith(f"--r1-thinking-budget 512 with --r1-engine {engine}: ")
+
+    def test_a_model_without_tags_is_named(self, tmp_path: Path, checkpoint: Checkpoint) -> None:
+        """Its tags can be given by an option, and the budget is kept then."""
+        assert "expected --r1-think-tags OPEN,CLOSE" in self.refusal(tmp_path, checkpoint)
+        given = ThinkTags(opening="<a>", closing="</a>")
+        settings = Settings(model="m", root=tmp_path, output_dir=tmp_path, thinking_budget=512, think_tags=given)
+        check_thinking(settings, checkpoint)
+
+    def test_a_thought_that_is_a_message_is_named(self, tmp_path: Path, checkpoint: Checkpoint) -> None:
+        """Harmony's ends by several tokens, which a closing tag alone does not replace."""
+        harmony = replace(
+            checkpoint, think_tags=tags_in("", ["<|channel|>"]), special_tokens=frozenset({"<|channel|>"})
+        )
+        assert "Set --r1-chat-template-kwargs reasoning_effort=low instead" in self.refusal(tmp_path, harmony)
+
+    def test_without_a_budget_nothing_is_refused(self, tmp_path: Path, checkpoint: Checkpoint) -> None:
+        """A model without tags is asked as before, by any engine."""
+        check_thinking(Settings(model="m", root=tmp_path, output_dir=tmp_path, engine="server"), checkpoint)
