@@ -14,7 +14,8 @@ from typing import Any
 import typer.main
 
 from pytest_r1eval.commands.cli import application
-from pytest_r1eval.config.options import OPTIONS, Option
+from pytest_r1eval.config.option import Option
+from pytest_r1eval.config.options import OPTIONS
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:  # noqa: ANN401 - what MkDocs hands to a hook

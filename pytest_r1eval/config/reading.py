@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from pytest_r1eval.config.options import NEWEST, OPTIONS, Option, Phase
+from pytest_r1eval.config.option import Option, Phase
+from pytest_r1eval.config.options import NEWEST, OPTIONS
 
 if TYPE_CHECKING:
     from _pytest.config.argparsing import OptionGroup

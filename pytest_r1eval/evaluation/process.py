@@ -21,7 +21,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from pytest_r1eval.config.options import OPTIONS, Option
+from pytest_r1eval.config.option import Option
+from pytest_r1eval.config.options import OPTIONS
 from pytest_r1eval.core.pytest_output import error_in
 from pytest_r1eval.errors import EvaluationError, EvaluationRefusedError
 from pytest_r1eval.evaluation.die_with_parent import tied

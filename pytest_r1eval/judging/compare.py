@@ -19,7 +19,8 @@ from pytest_r1eval.core.baselines import PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.errors import BaselineError, RunError
-from pytest_r1eval.judging.judge import decided, with_diagnostics, with_titles
+from pytest_r1eval.judging.decision import decided
+from pytest_r1eval.judging.diagnostics import with_diagnostics, with_titles
 from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.runs.finished import CompleteRun, StoredRun
 from pytest_r1eval.runs.reading import RunReader

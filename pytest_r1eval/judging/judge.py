@@ -7,16 +7,14 @@ plan lists what must be there, and what is missing makes the verdict INVALID.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pytest_r1eval.baselines.reference import own_noise, reference_for, unstated_sampling
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline, references
 from pytest_r1eval.config.baseline_choice import Previous
 from pytest_r1eval.core.attempts import Attempt, Attempts
-from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline
+from pytest_r1eval.core.baselines import MeasuredBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.choices import CodeGrader, grades_programs
 from pytest_r1eval.core.codec import to_json
@@ -25,13 +23,14 @@ from pytest_r1eval.core.fingerprints import Fingerprint
 from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, ProblemTally
-from pytest_r1eval.errors import BaselineError, LowerBaselineError, R1EvalError
+from pytest_r1eval.errors import LowerBaselineError, R1EvalError
+from pytest_r1eval.judging.decision import MATTERS, decided, is_own, is_same_question, weighed
+from pytest_r1eval.judging.diagnostics import with_diagnostics, with_titles
 from pytest_r1eval.judging.other_scores import with_other_scores
-from pytest_r1eval.judging.result import VERDICT, GateResult, ProblemTitle, ReferenceVerdict
+from pytest_r1eval.judging.result import VERDICT, GateResult, ReferenceVerdict
 from pytest_r1eval.runs.early_stopping import advance
 from pytest_r1eval.runs.finished import (
     CompleteRun,
-    Ungraded,
     baseline_from,
     complete_run,
     health_of,
@@ -45,9 +44,8 @@ from pytest_r1eval.runs.finished import (
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import BenchmarkState, Store
 from pytest_r1eval.sandbox.levels import NO_SANDBOX
-from pytest_r1eval.stats.health import added_health, judge_health
+from pytest_r1eval.stats.health import added_health
 from pytest_r1eval.stats.looks import SequentialGate
-from pytest_r1eval.stats.multiplicity import fallen_problems, rearrangement
 from pytest_r1eval.stats.pooling import added_counts
 from pytest_r1eval.stats.tests import pass_at_1
 from pytest_r1eval.stats.verdicts import (
@@ -55,8 +53,6 @@ from pytest_r1eval.stats.verdicts import (
     Judgement,
     Verdict,
     invalid,
-    judge_measured,
-    judge_published,
     under_holm,
 )
 
@@ -235,7 +231,7 @@ class Judge:
         judgement = unfit_run(self.run, plan, tallies)
         ungraded = ungraded_of(self.run, plan, tallies)
         if judgement is None and ungraded is not None and (found is None or found.judgement is None):
-            judgement = ungraded.refusal(_MATTERS)
+            judgement = ungraded.refusal(MATTERS)
         elif judgement is None and found is not None and found.judgement is not None:
             judgement = found.judgement
             if gate.evidence is not None:
@@ -394,47 +390,6 @@ def _as_family(results: Sequence[GateResult], *, rule: GateRule) -> tuple[GateRe
     )
 
 
-_MATTERS = "; counted all wrong or all right, they would change the verdict"
-_SICK = "Do not ship: pass@1 held, and the responses are not healthy; see below."
-_MATTERS_TO_HEALTH = "; counted as responses without an answer, they would change the verdict on health"
-
-
-def decided(
-    run: CompleteRun, found: FoundBaseline, *, benchmark: Benchmark | None, rule: GateRule, n_tests: int = 1
-) -> Judgement:
-    """
-    Judge a complete run against a baseline, by the fixed gate.
-
-    What the grader failed on is left out if the verdict is the same with all of it wrong or right, at each level that
-    Holm's procedure may ask for.
-
-    Args:
-        run: The run.
-        found: The baseline.
-        benchmark: The benchmark's definition, which a published number needs; None where it is unknown.
-        rule: How to decide.
-        n_tests: Tests that Holm's procedure corrects together afterwards; 1 where it does not.
-    """
-    if run.ungraded is None:
-        judgement = compared(run.measured, found, benchmark=benchmark, n_samples=run.samples_per_problem, rule=rule)
-        return _by_origin(judgement, run, found)
-    judgement = compared(run.measured, found, benchmark=benchmark, n_samples=None, rule=rule)
-    completions = [run.measured, *(replace(run.measured, counts=counts) for counts in run.extremes)]
-    for level in map(rule.shared_by, range(1, n_tests + 1)):
-        judged = (compared(each, found, benchmark=benchmark, n_samples=None, rule=level) for each in completions)
-        if len({each.verdict for each in judged}) > 1:
-            return run.ungraded.refusal(_MATTERS)
-    judgement = replace(judgement, warnings=(*judgement.warnings, run.ungraded.note))
-    return _by_origin(judgement, run, found)
-
-
-def _by_origin(judgement: Judgement, run: CompleteRun, found: FoundBaseline) -> Judgement:
-    """Change a judgement by the origin of both sides' samples."""
-    if not isinstance(found.baseline, MeasuredBaseline):
-        return judgement
-    return weighed(judgement, ours=run.evidence, theirs=found.baseline.evidence)
-
-
 def _with_samples(result: GateResult, plan: Plan, tallies: tuple[ProblemTally, ...]) -> GateResult:
     """Add what was planned and drawn."""
     return replace(
@@ -448,153 +403,3 @@ def _with_samples(result: GateResult, plan: Plan, tallies: tuple[ProblemTally, .
         n_no_answer=sum(tally.n_no_answer for tally in tallies),
         n_tokens=sum(tally.n_tokens for tally in tallies),
     )
-
-
-def is_same_question(measured: Measurement, found: FoundBaseline) -> bool:
-    """Whether a baseline answered the run's question; a published number counts as such."""
-    if isinstance(found.baseline, PublishedBaseline):
-        return True
-    return not measured.fingerprint.question.differences(found.baseline.fingerprint.question)
-
-
-def is_own(measured: Measurement, found: FoundBaseline | None) -> bool:
-    """Whether a baseline was recorded from these very samples, which are judged once more."""
-    baseline = None if found is None else found.baseline
-    return (
-        isinstance(baseline, MeasuredBaseline)
-        and baseline.evidence == measured.evidence
-        and baseline.counts == measured.counts
-    )
-
-
-def compared(
-    measured: Measurement,
-    found: FoundBaseline,
-    *,
-    benchmark: Benchmark | None,
-    n_samples: int | None,
-    rule: GateRule,
-) -> Judgement:
-    """
-    Judge a complete run against a baseline, by the fixed gate.
-
-    Args:
-        measured: The run.
-        found: The baseline.
-        benchmark: The benchmark's definition, which a published number needs; None where it is unknown.
-        n_samples: Samples per problem that were planned; any other number is INVALID. None accepts what is there.
-        rule: How to decide.
-    """
-    try:
-        reference = reference_for(benchmark, found, fingerprint=measured.fingerprint)
-    except BaselineError as error:
-        return invalid(str(error), "Ask the same, or judge against a baseline recorded this way (--r1-save-baseline).")
-    if isinstance(reference.side, Counts):
-        return judge_measured(measured.counts, reference.side, tau=reference.tau, rule=rule, n_samples=n_samples)
-    judgement = judge_published(
-        measured.counts,
-        reference.side,
-        tau=reference.tau,
-        rule=rule,
-        standard_samples=benchmark.samples_per_problem if benchmark else measured.counts.problems[0].n_samples,
-        n_samples=n_samples,
-    )
-    sampling, number = measured.fingerprint.question.sampling, found.baseline
-    caution = unstated_sampling(sampling, number) if isinstance(number, PublishedBaseline) else None
-    return judgement if caution is None else replace(judgement, warnings=(*judgement.warnings, caution))
-
-
-def weighed(judgement: Judgement, *, ours: Evidence, theirs: Evidence) -> Judgement:
-    """
-    Return a judgement, changed by the origin of the samples.
-
-    The same evidence twice decides nothing and never passes, whatever the rule lets through.
-
-    Args:
-        judgement: The verdict by the numbers.
-        ours: What the run's samples come from.
-        theirs: What the baseline's come from.
-    """
-    if judgement.verdict is Verdict.INVALID:
-        return judgement
-    if ours.overlaps(theirs):
-        return replace(
-            judgement,
-            verdict=Verdict.INCONCLUSIVE,
-            passes=False,
-            reason="The baseline holds the same weights drawn with the same seed: this is the same evidence twice.",
-            next_step="Compare with a baseline of another checkpoint (--r1-baseline), or draw these weights again with "
-            "--r1-fresh to check the harness.",
-        )
-    if not ours.shares_weights(theirs):
-        return judgement
-    if ours.shares_draws(theirs) and judgement.verdict is not Verdict.FAIL_REGRESSED:
-        return replace(
-            judgement,
-            verdict=Verdict.INCONCLUSIVE,
-            passes=False,
-            reason="The baseline holds the same weights drawn with the same seed, beside other files: equal samples "
-            "are the same evidence twice.",
-            next_step="Draw these weights with another --r1-seed to check the files that changed.",
-        )
-    note = "drawn with another seed: this verdict checks the harness, not a change of the model."
-    if ours.model != theirs.model:
-        note = "beside other files: this verdict checks those files, not a change of the weights."
-    return replace(judgement, warnings=(*judgement.warnings, f"The baseline holds the same weights, {note}"))
-
-
-def with_diagnostics(  # noqa: PLR0913  what was found, and by what it is judged
-    result: GateResult,
-    *,
-    observed: HealthCounts,
-    counts: Counts,
-    baseline: MeasuredBaseline | PublishedBaseline | None,
-    rule: GateRule,
-    ungraded: Ungraded | None,
-) -> GateResult:
-    """
-    Add what is judged and shown beside pass@1: health, the problems that fell, and rearrangement.
-
-    Args:
-        result: A result that has a pass@1.
-        observed: The run's health counts.
-        counts: The run's counts.
-        baseline: What it was compared with; only a measured one knows of problems and health.
-        rule: Whose alpha decides.
-        ungraded: Samples on which the grader failed; each may have held no answer. None where it failed on none.
-    """
-    measured = baseline if isinstance(baseline, MeasuredBaseline) else None
-    noise = 0.0 if measured is None or result.judgement.tau is None else result.judgement.tau.value
-    # What the runs of a checkpoint move by is of pass@1; rates take the harness's part alone.
-    harness = 0.0 if measured is None else math.sqrt(max(0.0, noise**2 - own_noise(measured) ** 2))
-    n_open = 0 if ungraded is None else ungraded.n_errors
-    health, worst = (
-        judge_health(each, baseline=None if measured is None else measured.health, rule=rule, tau=harness)
-        for each in (observed, replace(observed, n_no_answer=observed.n_no_answer + n_open))
-    )
-    if ungraded is not None and worst.passes is not health.passes:
-        return replace(result, judgement=ungraded.refusal(_MATTERS_TO_HEALTH))
-    result = replace(result, health=health)
-    if result.judgement.verdict is Verdict.PASS and not health.passes:
-        result = replace(result, judgement=replace(result.judgement, next_step=_SICK))
-    if measured is None:
-        return result
-    result = replace(result, reference=measured.counts.problems)
-    if set(counts.ids) != set(measured.counts.ids):
-        return result
-    has_failed = result.judgement.verdict is Verdict.FAIL_REGRESSED
-    return replace(
-        result,
-        rearrangement=rearrangement(counts, measured.counts),
-        fallen=fallen_problems(counts, measured.counts) if has_failed else None,
-    )
-
-
-def with_titles(result: GateResult, run: RunReader) -> GateResult:
-    """Add the titles of the problems that fell."""
-    if result.fallen is None or not result.fallen.problems:
-        return result
-    titles = {problem.id: problem.title for problem in run.exam(result.benchmark).problems}
-    fallen = [row.candidate.problem_id for row in result.fallen.problems]
-    named = tuple(ProblemTitle(problem_id=id_, title=titles[id_]) for id_ in fallen if id_ in titles)
-    return replace(result, titles=named)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from pytest_r1eval.config.options import OPTIONS, Option
+from pytest_r1eval.config.option import Option
+from pytest_r1eval.config.options import OPTIONS
 from pytest_r1eval.core.texts import hidden_argument, hidden_in
 from pytest_r1eval.errors import PlanError
 

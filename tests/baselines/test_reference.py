@@ -20,7 +20,7 @@ from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, Publish
 from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import BaselineError
-from pytest_r1eval.judging.judge import with_diagnostics
+from pytest_r1eval.judging.diagnostics import with_diagnostics
 from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.sampling.planning import check_comparable
 from pytest_r1eval.stats.tests import paired_test

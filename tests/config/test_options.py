@@ -8,7 +8,8 @@ from typing import get_args
 
 import pytest
 
-from pytest_r1eval.config.options import OPTIONS, Option, Phase, Subject
+from pytest_r1eval.config.option import Option, Phase, Subject
+from pytest_r1eval.config.options import OPTIONS
 from pytest_r1eval.config.settings import Settings
 
 NO_OPTIONS = {"in_full", "root", "n_workers", "goes_on", "regrades"}
@@ -62,7 +63,7 @@ def test_flags_and_choices_need_no_more(option: Option) -> None:
     assert option.is_flag == (option.metavar is None and option.choices is None)
 
 
-@pytest.mark.parametrize("name", {name for option in OPTIONS for name in option.flags})
+@pytest.mark.parametrize("name", sorted({name for option in OPTIONS for name in option.flags}))
 def test_a_name_is_one_options(name: str) -> None:
     """Every name, earlier ones included, belongs to one option."""
     assert [option.name for option in OPTIONS if name in option.flags] != []

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from pytest_r1eval.config.baseline_choice import File, Named, OnHub, Previous, Published
-from pytest_r1eval.config.options import MARKS, NEWEST, OPTIONS, Option
+from pytest_r1eval.config.option import Option
+from pytest_r1eval.config.options import MARKS, NEWEST, OPTIONS
 from pytest_r1eval.config.reading import is_asked
 from pytest_r1eval.config.settings import Settings, chosen_sampling, sampling_for, settings_from
 from pytest_r1eval.core.benchmarks import BUILT_IN, Sampling

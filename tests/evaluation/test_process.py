@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 import pytest_r1eval
-from pytest_r1eval.config.options import OPTIONS, Option
+from pytest_r1eval.config.option import Option
+from pytest_r1eval.config.options import OPTIONS
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.errors import EvaluationError, PlanError
 from pytest_r1eval.evaluation.process import arguments_of, evaluate

@@ -10,7 +10,7 @@ import pytest
 from pytest_r1eval.baselines.shelf import FoundBaseline
 from pytest_r1eval.commands.cli import main
 from pytest_r1eval.core.records import FinishReason
-from pytest_r1eval.judging.judge import decided
+from pytest_r1eval.judging.decision import decided
 from pytest_r1eval.runs.finished import CompleteRun, StoredRun
 from pytest_r1eval.stats.tests import alpha_of, sigmas_of
 from pytest_r1eval.stats.verdicts import GateRule, Verdict

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.config.options import OPTIONS, Option
+from pytest_r1eval.config.option import Option
+from pytest_r1eval.config.options import OPTIONS
 from pytest_r1eval.config.settings import settings_from
 from pytest_r1eval.core.benchmarks import Problem
 from pytest_r1eval.core.choices import CodeGrader

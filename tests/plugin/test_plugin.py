@@ -754,6 +754,7 @@ class TestSilence:
         assert "HEAVY []" in done.stdout
         ours = (
             "config",
+            "config.option",
             "config.options",
             "config.reading",
             "config.values",

@@ -27,7 +27,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TypeVar
 
 import aiohttp
 
@@ -38,6 +38,7 @@ from pytest_r1eval.engines.decoding import response_of
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
 from pytest_r1eval.engines.pacing import Patience, Streak, Window
 from pytest_r1eval.engines.server.key import KEY_VARIABLES, ApiKey
+from pytest_r1eval.engines.server.tokens import Tokens
 from pytest_r1eval.engines.server.wire import (
     FORMS,
     Completion,
@@ -58,9 +59,6 @@ from pytest_r1eval.engines.server.wire import (
 )
 from pytest_r1eval.errors import EngineError
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 10.0
@@ -77,28 +75,6 @@ _PROBE_TEXT = "1 + 1 ="
 _BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 _PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
 _SHOWN_CHARACTERS = 300
-
-
-class Tokens(Protocol):
-    """The judged model's tokenizer, for servers that take text alone."""
-
-    def encode(self, text: str) -> tuple[int, ...]:
-        """Return a text's token ids, without special tokens of the tokenizer's own."""
-        ...
-
-    def decode(self, ids: tuple[int, ...]) -> str:
-        """Return the text that has exactly these ids."""
-        ...
-
-    @property
-    def first_id(self) -> int | None:
-        """The beginning-of-sequence token that a server may add by itself."""
-        ...
-
-    @property
-    def library(self) -> Tokenizer | None:
-        """The tokenizers library's own; None where it is another's."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,81 @@
+"""What is judged and shown beside pass@1: health, problems that fell, and how problems moved."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from pytest_r1eval.baselines.reference import own_noise
+from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline
+from pytest_r1eval.core.records import Counts
+from pytest_r1eval.judging.result import GateResult, ProblemTitle
+from pytest_r1eval.runs.finished import (
+    Ungraded,
+)
+from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.stats.health import judge_health
+from pytest_r1eval.stats.multiplicity import fallen_problems, rearrangement
+from pytest_r1eval.stats.verdicts import (
+    GateRule,
+    Verdict,
+)
+
+_SICK = "Do not ship: pass@1 held, and the responses are not healthy; see below."
+_MATTERS_TO_HEALTH = "; counted as responses without an answer, they would change the verdict on health"
+
+
+def with_diagnostics(  # noqa: PLR0913  what was found, and by what it is judged
+    result: GateResult,
+    *,
+    observed: HealthCounts,
+    counts: Counts,
+    baseline: MeasuredBaseline | PublishedBaseline | None,
+    rule: GateRule,
+    ungraded: Ungraded | None,
+) -> GateResult:
+    """
+    Add what is judged and shown beside pass@1: health, the problems that fell, and rearrangement.
+
+    Args:
+        result: A result that has a pass@1.
+        observed: The run's health counts.
+        counts: The run's counts.
+        baseline: What it was compared with; only a measured one knows of problems and health.
+        rule: Whose alpha decides.
+        ungraded: Samples on which the grader failed; each may have held no answer. None where it failed on none.
+    """
+    measured = baseline if isinstance(baseline, MeasuredBaseline) else None
+    noise = 0.0 if measured is None or result.judgement.tau is None else result.judgement.tau.value
+    # What the runs of a checkpoint move by is of pass@1; rates take the harness's part alone.
+    harness = 0.0 if measured is None else math.sqrt(max(0.0, noise**2 - own_noise(measured) ** 2))
+    n_open = 0 if ungraded is None else ungraded.n_errors
+    health, worst = (
+        judge_health(each, baseline=None if measured is None else measured.health, rule=rule, tau=harness)
+        for each in (observed, replace(observed, n_no_answer=observed.n_no_answer + n_open))
+    )
+    if ungraded is not None and worst.passes is not health.passes:
+        return replace(result, judgement=ungraded.refusal(_MATTERS_TO_HEALTH))
+    result = replace(result, health=health)
+    if result.judgement.verdict is Verdict.PASS and not health.passes:
+        result = replace(result, judgement=replace(result.judgement, next_step=_SICK))
+    if measured is None:
+        return result
+    result = replace(result, reference=measured.counts.problems)
+    if set(counts.ids) != set(measured.counts.ids):
+        return result
+    has_failed = result.judgement.verdict is Verdict.FAIL_REGRESSED
+    return replace(
+        result,
+        rearrangement=rearrangement(counts, measured.counts),
+        fallen=fallen_problems(counts, measured.counts) if has_failed else None,
+    )
+
+
+def with_titles(result: GateResult, run: RunReader) -> GateResult:
+    """Add the titles of the problems that fell."""
+    if result.fallen is None or not result.fallen.problems:
+        return result
+    titles = {problem.id: problem.title for problem in run.exam(result.benchmark).problems}
+    fallen = [row.candidate.problem_id for row in result.fallen.problems]
+    named = tuple(ProblemTitle(problem_id=id_, title=titles[id_]) for id_ in fallen if id_ in titles)
+    return replace(result, titles=named)
