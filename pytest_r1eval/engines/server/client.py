@@ -112,6 +112,7 @@ class ServerEngine:
         self._options = options
         self._load_tokens = tokens
         self._tokens: Tokens | None = None
+        self._loading = asyncio.Lock()
         self._patience = options.patience
         self._session: aiohttp.ClientSession | None = None
         self._closed = asyncio.Event()
@@ -399,8 +400,8 @@ class ServerEngine:
         )
 
     async def _probed(self, form: Form) -> Form:
-        if form.is_text and self._tokens is None:
-            self._tokens = await asyncio.to_thread(self._load_tokens)
+        if form.is_text:
+            await self._loaded()
         prompt: object = _PROBE_TEXT if form.is_text else list(_PROBE_IDS)
         shape = self._common(form, Sampling())
         body = {**shape, "prompt": prompt, "max_tokens": 1, "temperature": 1.0, "top_p": 1.0, "seed": 0}
@@ -415,6 +416,13 @@ class ServerEngine:
                 "by the judged model's tokenizer. It serves another model, or puts prompts into a template of its own"
             )
         return replace(form, server_adds_first=counted == n_expected + 1)
+
+    async def _loaded(self) -> Tokens:
+        """Load the tokenizer once for all requests: of two threads that import its library, one finds half of it."""
+        async with self._loading:
+            if self._tokens is None:
+                self._tokens = await asyncio.to_thread(self._load_tokens)
+            return self._tokens
 
     # Values
 
@@ -456,9 +464,8 @@ class ServerEngine:
         """Decode the tokens of a model that thinks as our own engine does; where none came, take the server's text."""
         finish_reason = self._checked(completion, request)
         if request.think_tags is not None and completion.ids is not None:
-            if self._tokens is None:
-                self._tokens = await asyncio.to_thread(self._load_tokens)
-            if (tokenizer := self._tokens.library) is not None:
+            tokenizer = (await self._loaded()).library
+            if tokenizer is not None:
                 return response_of(tokenizer, request, completion.ids, finish_reason=finish_reason)
         return Response(text=completion.text, n_tokens=completion.n_tokens, finish_reason=finish_reason)
 

@@ -396,6 +396,27 @@ class TestRequest:
         assert (response.text, response.n_tokens) == (text, len(ids))
         assert response.n_thought_tokens == (len(ids) - 2 if gives_ids else None)
 
+    def test_the_tokenizer_is_loaded_once(self) -> None:
+        """Answers that arrive together wait for one: two threads that import its library break each other."""
+        tokenizer, loads = byte_level(), []
+        ids = tokenizer.encode("so</think>7<end>").ids
+        usage = {"prompt_tokens": 3, "completion_tokens": len(ids)}
+        server = Misbehaving(faults=(changed(token_ids=ids, usage=usage),))
+        tags = ThinkTags(opening="<think>", closing="</think>", is_open=True)
+
+        def load() -> Known:
+            loads.append(1)
+            time.sleep(0.1)
+            return Known(tokenizer)
+
+        async def ask() -> list[Generation]:
+            async with listening(server) as url, started(options_for(url), tokens=load) as engine:
+                requests = [replace(request_for(number), think_tags=tags) for number in range(8)]
+                return list(await asyncio.gather(*map(engine.generate, requests)))
+
+        assert {one.response.n_thought_tokens for one in asyncio.run(ask())} == {len(ids) - 2}
+        assert loads == [1]
+
     def test_a_server_that_cannot_sample_so_is_refused(self) -> None:
         """At the start, in one line: without them it would answer another question."""
         server = Misbehaving(takes_neutral=False)
