@@ -123,6 +123,14 @@ class TestMainJob:
             "r1eval::smoke::pass@1 PASSED", "PASSED r1eval::smoke::pass@1"
         )
 
+    def test_thoughts_are_told_from_answers(self, alone: Done) -> None:
+        """The tags are printed at the start, and both lengths with the health; the template opens each thought."""
+        assert "r1eval: its thoughts are in <think>,</think>" in alone.output
+        assert "  mean tokens of the thought: " in alone.output
+        responses = [sample.response for sample in alone.samples("smoke")]
+        assert all(one.n_thought_tokens is not None and 0 < one.n_thought_tokens <= one.n_tokens for one in responses)
+        assert any(one.n_thought_tokens != one.n_tokens for one in responses)
+
     def test_own_benchmark_runs_beside_them(self, alone: Done) -> None:
         """A task of a custom LightEval module is sampled and judged like any other."""
         n_problems = len({sample.problem_id for sample in alone.samples("toy_pass")})
