@@ -86,6 +86,9 @@ ELSEWHERE: Mapping[str, Elsewhere] = {
     "pytest --r1-model deepseek-ai/DeepSeek-R1 -m aime --r1-engine server --r1-server-url http://head:8000": Elsewhere(
         need=Need.VLLM, shown_by="tests/e2e/test_server.py::test_the_run_ends_with_its_verdict"
     ),
+    "pytest --r1-model org/model -m aime --r1-thinking-budget 4096": Elsewhere(
+        need=Need.VLLM, shown_by="tests/e2e/test_real.py::test_ten_seeds_of_ten_give_the_right_verdict"
+    ),
     "python examples/evaluate_checkpoint.py": Elsewhere(need=Need.VLLM, shown_by=None),
     "python examples/gate_training.py --out /tmp/fine-tuned": Elsewhere(need=Need.VLLM, shown_by=_TRAINING),
     "python examples/gate_training.py --out /tmp/fine-tuned --regress": Elsewhere(need=Need.VLLM, shown_by=_TRAINING),
