@@ -3,6 +3,7 @@ Fine-tune the shipped small checkpoint with the Trainer and gate each save, on a
 
     python examples/gate_training.py --out /tmp/fine-tuned
     python examples/gate_training.py --out /tmp/fine-tuned --regress    # the learning rate goes wrong: it stops
+    python examples/gate_training.py --out /tmp/fine-tuned --lora       # an adapter of PEFT's in place of the model
 
 A step takes a second here, so that a gate comes back while the training goes on, as it does where steps are slow
 because models are large.
@@ -62,10 +63,14 @@ def padded(rows: Sequence[dict[str, list[int]]], *, padding: int) -> dict[str, t
     }
 
 
-def trainer_for(out: Path, *, max_steps: int, is_regressing: bool) -> Trainer:
+def trainer_for(out: Path, *, max_steps: int, is_regressing: bool, is_adapter: bool = False) -> Trainer:
     """Make the trainer; a regressing one has a learning rate that ruins the model between the two saves."""
     tokenizer = AutoTokenizer.from_pretrained(BASE)
     model = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
+    if is_adapter:
+        from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - pip install "pytest-r1eval[adapters]"
+
+        model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=8, target_modules="all-linear"))
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     rates = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: RUINOUS if is_regressing and SAVES[0] <= step < SAVES[1] else GENTLE
@@ -96,9 +101,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--max-steps", type=int, default=SAVES[-1])
     parser.add_argument("--regress", action="store_true")
+    parser.add_argument("--lora", action="store_true")
     asked = parser.parse_args()
     max_steps = 600 if asked.regress else asked.max_steps
-    trainer = trainer_for(asked.out, max_steps=max_steps, is_regressing=asked.regress)
+    trainer = trainer_for(asked.out, max_steps=max_steps, is_regressing=asked.regress, is_adapter=asked.lora)
     trainer.add_callback(Pace())
     trainer.add_callback(
         R1EvalCallback(

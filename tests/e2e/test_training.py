@@ -17,6 +17,7 @@ import pytest
 
 from pytest_r1eval.reports.run_report import read_report
 from pytest_r1eval.runs.store import FILE_NAME
+from tests.requirements import PEFT
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -55,3 +56,18 @@ def test_runs_hold_their_lineage(said: tuple[Path, str]) -> None:
     lineage = read_report(run.parent).header.lineage
     assert lineage is not None
     assert (lineage.step, lineage.parent) == (6, "tuned/checkpoint-3")
+
+
+@PEFT.mark
+def test_the_saves_of_an_adapter_are_judged_on_the_base_model(tmp_path: Path) -> None:
+    """PEFT saves no whole model; a gentle training holds against the base model's baseline."""
+    command = [sys.executable, str(EXAMPLES / "gate_training.py"), "--out", str(tmp_path / "tuned"), "--lora"]
+    done = subprocess.run(
+        [*command, "--max-steps", "3"], cwd=EXAMPLES.parent, capture_output=True, text=True, check=False, timeout=900
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (entry,) = entries(done.stdout).values()
+    assert (entry["step"], entry["r1eval/smoke/verdict"]) == (3, "PASS")
+    (run,) = (tmp_path / "tuned" / "r1eval" / "tuned" / "checkpoint-3").glob(f"*/{FILE_NAME}")
+    files = {file.name for file in read_report(run.parent).header.identity.files}
+    assert {"model.safetensors", "adapter/adapter_model.safetensors", "adapter/adapter_config.json"} <= files
