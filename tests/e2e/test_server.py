@@ -193,6 +193,15 @@ def test_every_sample_is_there_once(ended: Ended) -> None:
     assert all(sample.response.n_tokens > 0 for sample in samples)
 
 
+def test_thoughts_are_told_from_answers(ended: Ended) -> None:
+    """By the token ids that vLLM's server returns: most thoughts end, and each answer has tokens of its own."""
+    responses = [sample.response for sample in ended.samples()]
+    assert all(one.n_thought_tokens is not None and 0 < one.n_thought_tokens <= one.n_tokens for one in responses)
+    finished = [one for one in responses if one.n_thought_tokens != one.n_tokens]
+    assert len(finished) > len(responses) / 2
+    assert all("</think>" in one.text for one in finished)
+
+
 def test_it_was_killed_in_mid_run(ended: Ended) -> None:
     """Both servers did a part, and what was stored was not asked for again."""
     assert N_STORED_AT_KILL <= ended.n_before < N_SAMPLES
