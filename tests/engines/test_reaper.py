@@ -23,8 +23,14 @@ engine = subprocess.Popen([sys.executable, "-c", {code!r}], start_new_session=Tr
 print(engine.pid, flush=True)
 time.sleep(600)
 """
-TITLED = "import time, setproctitle; time.sleep(1); setproctitle.setproctitle('engine ' + 'x' * 4000); time.sleep(600)"
-"""What vLLM's processes do after their imports: the title is written over the environment."""
+TITLED = """
+import sys, time, setproctitle
+sys.stdin.readline()
+time.sleep(1)
+setproctitle.setproctitle("engine " + "x" * 4000)
+time.sleep(600)
+"""
+"""What vLLM's processes do after their imports: the title is written over the environment, here after a word."""
 
 SHARING = """
 import time
@@ -56,15 +62,22 @@ def test_killed_parent_leaves_no_engine(number: signal.Signals) -> None:
     """SIGKILL runs no handler, and still nothing stays behind."""
     engine = f"test-{os.getpid()}-{number}"
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT.format(engine=engine, code=TITLED)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PARENT.format(engine=engine, code=TITLED)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
+    assert parent.stdin is not None
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
     assert comes_true(lambda: pid in pids_of(engine))
+    parent.stdin.write("\n")
+    parent.stdin.flush()
     assert comes_true(lambda: pid not in pids_of(engine))
     assert Path(f"/proc/{pid}").exists()
     parent.send_signal(number)
     parent.wait()
+    parent.stdin.close()
     parent.stdout.close()
     assert comes_true(lambda: not Path(f"/proc/{pid}").exists())
 

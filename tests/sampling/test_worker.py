@@ -172,7 +172,7 @@ class SwappingEngine(DyingEngine):
 
 def replace_file(path: Path) -> None:
     """Put another file of the same name and size in a file's place."""
-    other = path.with_name("draft")
+    other = path.parents[1] / "draft"  # not a file of the checkpoint for a moment
     other.write_bytes(bytes(reversed(path.read_bytes())))
     other.replace(path)
 
@@ -268,8 +268,7 @@ class TestNamedCheckpoint:
         path = Path(checkpoint.model) / "model.safetensors"
 
         def touch() -> None:
-            shutil.copy(path, path.with_name("draft"))
-            path.with_name("draft").replace(path)
+            Path(shutil.copy(path, path.parents[1] / "draft")).replace(path)
             (path.parent / "config.json").touch()
 
         worker = worker_of(
