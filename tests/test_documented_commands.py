@@ -264,7 +264,7 @@ class TestTable:
 
     @pytest.mark.parametrize("name", [name for name, row in ELSEWHERE.items() if row.need is Need.LANE])
     def test_a_lane_is_one(self, name: str) -> None:
-        """`.ci/run` runs the same command."""
+        """Each documented lane's command is in `.ci/run`."""
         assert re.search(rf"\b{name}\b", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
 
     def test_jobs_are_submitted_by_make_as_by_hand(self) -> None:

@@ -26,14 +26,14 @@ def filled(folder: Path, *names: str) -> Path:
 
 
 def test_the_callers_folder_comes_first(tmp_path: Path) -> None:
-    """R1_TEST_DATA is taken before what lies beside the checkout; nothing is fetched."""
+    """R1_TEST_DATA goes before the data beside the checkout, and nothing is fetched."""
     given, beside = filled(tmp_path / "given", *FILES), filled(tmp_path / "beside", *FILES)
     assert real_data_in(tmp_path, given=str(given), beside=beside, environ={}) == given
     assert real_data_in(tmp_path, given=None, beside=beside, environ={}) == beside
 
 
 def test_a_callers_folder_that_lacks_a_file_is_named(tmp_path: Path) -> None:
-    """It was asked for, so nothing else takes its place."""
+    """An R1_TEST_DATA that lacks a file is named, and no other folder takes its place."""
     given = filled(tmp_path / "given", "aime_2024/train.jsonl")
     found = real_data_in(tmp_path, given=str(given), beside=filled(tmp_path / "beside", *FILES), environ={})
     assert found == f"R1_TEST_DATA={given} holds no MATH-500/test.jsonl"

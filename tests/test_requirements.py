@@ -78,7 +78,7 @@ class TestBareMachine:
         ("variables", "code"), [({"CI": "true"}, 1), ({"CI": "true", "R1_INSTALL": "no"}, 0)], ids=["CI", "told"]
     )
     def test_ci_skips_in_silence_never(self, path: str, variables: dict[str, str], code: int) -> None:
-        """There a missing program is a failure, unless R1_INSTALL=no has said that it may be missing."""
+        """A missing program fails the suite in CI, unless R1_INSTALL=no allows it to be missing."""
         done = ended(path, PAGE, **variables)
         assert done.returncode == code, done.stdout
         assert CHROMIUM.reason in done.stdout
@@ -119,7 +119,7 @@ class TestInstalling:
         assert "slurm-wlm not installed" in said
 
     def test_it_says_so_before(self, bare: dict[str, str], tmp_path: Path) -> None:
-        """What apt-get is asked for is named first; its failure is no failure of the suite."""
+        """The script prints what it will install first, and a failing apt-get does not fail the suite."""
         for name, line in {"apt-get": "echo no network >&2; exit 100", "sudo": 'shift; exec "$@"'}.items():
             (tmp_path / name).write_text(f"#!/bin/bash\n{line}\n")
             (tmp_path / name).chmod(0o755)

@@ -90,7 +90,7 @@ def test_a_baseline_of_runs_that_do_not_move_adds_nothing(correlation: float | N
 
 
 def test_it_is_added_to_harness_noise_and_said() -> None:
-    """In squares, with both reasons."""
+    """Noise of the baseline's own runs adds to harness noise in squares, and tau's source names both reasons."""
     baseline = recorded(Counts.from_rows([("p", 32, 64)]), correlation=0.02)
     found = widened(Tau(value=0.006, source="the fingerprints differ in harness.device"), baseline)
     assert found.value == pytest.approx(np.hypot(0.006, own_noise(baseline)))
@@ -127,7 +127,7 @@ class TestSamplingOfAPublishedNumber:
         check_same_sampling(Sampling(max_new_tokens=1024), self.STATED, self.found(self.STATED))
 
     def test_an_unusual_one_beside_a_source_that_states_none(self) -> None:
-        """It is a warning, and the usual one is none."""
+        """An unusual sampling beside a source that states none is a warning; the usual sampling is not."""
         silent = replace(self.STATED, sampling=None)
 
         warning = unstated_sampling(Sampling(temperature=1.3), silent)

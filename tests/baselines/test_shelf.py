@@ -201,7 +201,7 @@ class TestMistakes:
         assert str(caught.value).startswith(f"{path}: ")
 
     def test_file_in_another_encoding_is_named(self, tmp_path: Path) -> None:
-        """A file that is no UTF-8 is named as well."""
+        """A baseline file that is not UTF-8 is refused by its path."""
         path = write(tmp_path, "org/name")
         path.write_bytes(b"\xff\xfe{")
 

@@ -58,7 +58,7 @@ class TestFound:
         assert inspected(base, adapter=str(adapter)).identity == alone.identity
 
     def test_its_sizes_are_the_base_models_and_its_own(self, adapter: Path) -> None:
-        """Memory is planned for both."""
+        """An adapter's number of parameters is the base model's plus its own."""
         n_base = inspected(SHIPPED).size.n_parameters
         n_own = 8 * (128 + 128) + 8 * (384 + 128)
         assert n_base is not None
@@ -111,7 +111,7 @@ class TestIdentity:
 
     @pytest.mark.parametrize("reread", [False, True])
     def test_files_that_change_while_a_run_goes_on(self, adapter: Path, base: Path, *, reread: bool) -> None:
-        """Both folders are looked at."""
+        """A file that changes in the adapter's or the base model's folder during a run is named."""
         found = inspected(adapter, base_model=str(base))
         assert found.changes(reread=reread) == ""
         (adapter / "adapter_config.json").write_text("{}")
@@ -229,22 +229,22 @@ class TestDamaged:
         )
 
     def test_half_a_pair(self, tmp_path: Path) -> None:
-        """One matrix without the other."""
+        """An adapter with one matrix of a LoRA pair and without the other is refused."""
         adapter = write_adapter(tmp_path / "a", modules={}, more={f"base_model.model.{QUERY}.lora_A.weight": (8, 128)})
         assert refusal(adapter).startswith(f"{adapter} holds lora_A of {QUERY} and not its other half; expected both")
 
     def test_no_tensor(self, tmp_path: Path) -> None:
-        """An empty file of weights."""
+        """An adapter whose file of weights holds no tensor is refused."""
         assert "its weights hold no tensor" in refusal(write_adapter(tmp_path / "a", modules={}))
 
     def test_cut_off(self, adapter: Path) -> None:
-        """By the length that its header needs."""
+        """An adapter's file that is shorter than its header demands is refused as cut off."""
         path = adapter / "adapter_model.safetensors"
         path.write_bytes(path.read_bytes()[:-1])
         assert f"{path} is cut off" in refusal(adapter)
 
     def test_a_pointer(self, adapter: Path) -> None:
-        """Git LFS left its pointer."""
+        """An adapter's weights that are a pointer of Git LFS are refused as one."""
         (adapter / "adapter_model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
         assert "is a Git-LFS pointer" in refusal(adapter)
 
@@ -283,7 +283,7 @@ class TestDamaged:
 
 class TestBaseModel:
     def test_none_is_named(self, tmp_path: Path) -> None:
-        """The option that names it."""
+        """An adapter that names no base model is refused, with the option that names one."""
         adapter = write_adapter(tmp_path / "a", base=None)
         expected = f"{adapter}: adapter_config.json names no base model; give it: --r1-base-model MODEL"
         assert refusal(adapter) == expected

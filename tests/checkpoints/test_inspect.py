@@ -61,7 +61,7 @@ class TestFolder:
     """What a complete folder says."""
 
     def test_tags_of_thoughts_are_found(self, folder: Path) -> None:
-        """In the template or among the tokens; an option goes before them and learns which of it are special."""
+        """Tags come from the template or the tokens; an option overrides them and learns which are special tokens."""
         assert inspected(folder).tags_for(None) is None
         tokens = [{"content": "[THINK]", "special": True}, {"content": "[/THINK]", "special": True}]
         (folder / "tokenizer.json").write_text(json.dumps({"added_tokens": tokens}))
@@ -74,7 +74,7 @@ class TestFolder:
         assert found.tags_for(asked) == replace(asked, special=("[/THINK]",))
 
     def test_complete_folder(self, folder: Path) -> None:
-        """It is named like a Hub model by its last two parts, and its digests are three different ones."""
+        """A complete folder is named by its last two parts and has three different digests."""
         found = inspected(folder)
 
         expected = "org/name"
@@ -317,7 +317,7 @@ class TestDigests:
 
     @pytest.mark.parametrize("name", ["pytorch_model.bin", "model-Q4_K_M.gguf"])
     def test_other_formats(self, folder: Path, name: str) -> None:
-        """Weights need not be safetensors; then there is no header to read."""
+        """The digest of weights covers formats other than safetensors, which have no header."""
         (folder / "model.safetensors").rename(folder / name)
         os.truncate(folder / name, 2**30)
         before = weights_digest(folder)
@@ -339,7 +339,7 @@ class TestDigests:
         assert first.chat_template == second.chat_template != third.chat_template
 
     def test_template_that_prints_the_date(self, folder: Path) -> None:
-        """It is known before anything is rendered, so that the date it sees is printed."""
+        """The plugin knows before rendering whether a template prints the date."""
         assert not inspected(folder).prints_date
 
         (folder / "chat_template.jinja").write_text("{{ strftime_now('%d %b %Y') }}")
@@ -367,7 +367,7 @@ class TestChanges:
 
     @pytest.mark.parametrize("reread", [False, True])
     def test_unchanged_folder(self, folder: Path, *, reread: bool) -> None:
-        """Nothing is said of files that are the same, whatever was written beside them."""
+        """A file that is written beside the checkpoint's unchanged files is not a change."""
         found = inspected(folder)
         (folder / "trainer_state.json").write_text("{}")
 
@@ -524,7 +524,7 @@ class TestIncomplete:
         ],
     )
     def test_unreadable_path(self, model: str, reason: str) -> None:
-        """What the system refuses to look up is no traceback either."""
+        """A path that the system refuses to look up is refused in one line, without a traceback."""
         expected = (
             f"--r1-model {model} cannot be read: {reason}; "
             "expected a readable checkpoint's folder or a Hub id (org/name)"

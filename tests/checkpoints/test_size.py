@@ -31,7 +31,7 @@ class TestParameters:
         assert expected == model_size(QWEN_1_5B, n_stored_parameters=7, n_stored_bytes=100).n_parameters
 
     def test_bytes_are_divided_by_the_stored_dtype(self) -> None:
-        """Old indexes say total_size alone."""
+        """Bytes divided by the dtype's size give the number of parameters where an index holds total_size alone."""
         expected = 50
         assert expected == model_size({"torch_dtype": "bfloat16"}, n_stored_bytes=100).n_parameters
         assert expected == model_size({"dtype": "float32"}, n_stored_bytes=200).n_parameters

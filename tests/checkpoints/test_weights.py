@@ -93,7 +93,7 @@ class TestWhole:
         accept(folder)
 
     def test_archive(self, folder: Path) -> None:
-        """A whole file of torch.save."""
+        """A complete file of torch.save is accepted."""
         write_archive(folder)
         accept(folder)
 

@@ -54,7 +54,7 @@ def test_record_then_bless_up_and_down(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_a_run_that_is_not_whole_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """With the judge's reason, and nothing is written."""
+    """`record` refuses an incomplete run with the judge's reason and writes nothing."""
     record_run(Path("holes"), skip=frozenset({("p003", 5)}))
     code, words = say(capsys, "record", "holes", "org/model")
     assert (code, "1 of 96 planned samples are missing" in words) == (2, True)
@@ -84,7 +84,7 @@ class TestOther:
         record_run(Path(name), seed=seed, weights="w7", n_samples=64, solve_rates=(first, last))
 
     def test_it_is_stored_and_widens_the_gate(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-        """A difference that two runs of one checkpoint show is no regression of a third."""
+        """A baseline of two runs of one checkpoint does not fail a third for a difference that the two show."""
         self.moving("one", seed=1, first=0.75, last=0.45)
         self.moving("two", seed=2, first=0.45, last=0.75)
         record_run(Path("fallen"), seed=3, weights="w8", n_samples=64, solve_rate=0.48)
@@ -120,7 +120,7 @@ def test_list_finds_ours_and_the_shipped(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_diff_says_what_moved(capsys: pytest.CaptureFixture[str]) -> None:
-    """From one file to another: numbers, z and problems; nothing where nothing changed."""
+    """`diff` prints numbers, z and problems that changed between two files, or `no change`."""
     say(capsys, "record", "base", "org/old")
     say(capsys, "record", "worse", "org/new")
     _, words = say(capsys, "diff", "org/old", "org/new")
@@ -155,7 +155,7 @@ def test_verify_finds_what_an_editor_did(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_verify_says_where_it_had_nothing_to_check(capsys: pytest.CaptureFixture[str]) -> None:
-    """A run that no file is said to be of verifies nothing."""
+    """`verify` exits with 2 for a run that no baseline file holds."""
     say(capsys, "record", "base", "org/model")
     code, words = say(capsys, "verify", "--run", "better")
     assert (code, "none of baselines/org/model.json holds the run better" in words) == (2, True)
@@ -268,7 +268,7 @@ class TestSaveBaseline:
     """`--r1-save-baseline NAME`: what a judged run puts in a baseline's place."""
 
     def test_a_fallen_run_lowers_nothing(self, tmp_path: Path) -> None:
-        """It fails, says that it was not recorded and how to lower a baseline on purpose, and leaves the file alone."""
+        """A failing run leaves the baseline alone, and a warning shows how to lower a baseline on purpose."""
         judged(Path("base"), root=tmp_path)
         path = tmp_path / "baselines/local/toy.json"
         before = path.read_bytes()
@@ -294,7 +294,7 @@ class TestSaveBaseline:
         assert [(blessing.replaced_run, blessing.run) for blessing in entry.history] == [("base", "better")]
 
     def test_a_sequential_run_to_its_last_look_is_recorded(self, tmp_path: Path) -> None:
-        """It holds every planned sample, as a fixed run does; record, bless and the option agree on it."""
+        """A sequential run that reaches its last look is recorded, because it holds every planned sample."""
         base = record_run(Path("wide"), seed=1, n_problems=20, n_samples=16)
         gate = sequential_gate(base, n_samples=16)
         size = {"n_problems": 20, "n_samples": 16, "gate": gate, "weights": "w2", "solve_rate": 0.5}

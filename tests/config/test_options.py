@@ -26,7 +26,7 @@ def option(request: pytest.FixtureRequest) -> Option:
 
 
 def test_a_row_is_one_field_of_the_settings() -> None:
-    """Every option has a field, and every field that is no option's is named here."""
+    """Each option sets one field of the settings, and this module lists the fields that no option sets."""
     known = [option.field or option.keyword for option in OPTIONS]
     assert len({*known}) == len(known)
     assert {*known} == {*FIELDS} - NO_OPTIONS

@@ -171,7 +171,7 @@ class TestPrecedence:
     def test_nearer_source_wins(
         self, read: Read, name: str, values: tuple[str, str, str], expected: tuple[object, ...]
     ) -> None:
-        """Each source hides the next."""
+        """The command line goes before the environment, and the environment before the ini file."""
         line, variable, key = values
         dest = f"r1_{name.replace('-', '_')}"
         arguments, environment, ini = (f"--r1-{name}={line}",), {dest.upper(): variable}, f"{dest} = {key}"
@@ -203,7 +203,7 @@ class TestPrecedence:
         assert {option.name for option in OPTIONS} == {*elsewhere, *(option for option, *_ in KINDS)}
 
     def test_a_further_attempt_is_drawn_in_full(self, read: Read) -> None:
-        """It is judged with earlier ones by the fixed rule, whatever gate was asked for."""
+        """`--r1-fresh` uses the fixed rule, whatever gate was asked for."""
         found = read("--r1-fresh", "--r1-gate", "sequential")
         assert (found.fresh, found.gate, found.asked_gate) == (True, GateKind.FIXED, GateKind.SEQUENTIAL)
         assert not read().fresh
@@ -519,7 +519,7 @@ class TestBadValues:
         assert ("r1eval", "smoke", "smoke_code", *(benchmark.mark for benchmark in BUILT_IN)) == MARKS
 
     def test_bad_value_reaches_the_user_as_one_line(self, pytester: pytest.Pytester) -> None:
-        """Exit code 4, no traceback."""
+        """A bad value ends pytest with exit code 4 and one line, without a traceback."""
         result = pytester.runpytest_inprocess("--r1-model", "x/y", "-m", "aime", "--r1-tp", "two")
 
         assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -632,7 +632,7 @@ class TestReports:
         assert found == (pytester.path / "a.html", pytester.path / "b" / "c.json")
 
     def test_another_suffix_is_refused(self, read: Read) -> None:
-        """With those that are known."""
+        """`--r1-report` refuses an unknown suffix and names the known ones."""
         assert "expected a file that ends in .html, .md, .json or .txt" in usage_error(read, "--r1-report", "a.pdf")
 
 
@@ -659,7 +659,7 @@ class TestSampling:
         assert found.top_k == 20
 
     def test_a_budget_that_no_response_can_reach_is_none(self, read: Read) -> None:
-        """It changes nothing, so it is not another question; one within the room is."""
+        """A thinking budget as large as the room changes nothing and is dropped; a smaller one is kept."""
         settings = read("--r1-max-new-tokens=100", "--r1-thinking-budget=100")
         assert sampling_for(SMOKE, settings, max_position=None).thinking_budget is None
         settings = read("--r1-max-new-tokens=100", "--r1-thinking-budget=99")

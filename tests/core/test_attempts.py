@@ -65,7 +65,7 @@ class TestLines:
         )
 
     def test_a_stored_verdict_says_that_nothing_was_drawn(self) -> None:
-        """With the run that holds it, and the way to another attempt."""
+        """A stored verdict names the run that holds it and the option for another attempt."""
         (line,) = Attempts(number=1, ledger="data/evals", stored=FIRST).lines
         assert line.startswith("stored: judged before, in run evals/a/b/r1 (2026-01-01T00:00:00+00:00); ")
         assert "--r1-fresh draws again" in line

@@ -219,7 +219,7 @@ def test_recording_adds_a_benchmark() -> None:
 
 
 def test_recording_replaces_in_place() -> None:
-    """A new baseline stands where the old one stood."""
+    """A new baseline takes the place of the old one in the file's order."""
     other, newer = replace(MEASURED, benchmark="gpqa"), replace(MEASURED, run="second")
     file = replace(FILE, measured=(MEASURED, other))
 

@@ -168,7 +168,7 @@ def test_exam_digest_covers_every_field_of_a_problem(changed: dict[str, object])
 
 
 def test_exam_digest_covers_order_and_number() -> None:
-    """The same problems in another order, or fewer of them, are another exam."""
+    """Another order of an exam's problems, or fewer of them, changes the exam's digest."""
     assert EXAM.digest != replace(EXAM, problems=EXAM.problems[::-1]).digest
     assert EXAM.digest != replace(EXAM, problems=EXAM.problems[:1]).digest
 

@@ -74,7 +74,7 @@ class TestKept:
             kept(FILE, another(10), when=WHEN)
 
     def test_the_same_run_again_changes_nothing(self) -> None:
-        """Judged once more, it is no replacement of itself; its history stays."""
+        """A run that is judged again does not replace itself, and its history stays."""
         file = kept(FILE, another(12), when=WHEN)
         assert kept(file, another(12), when=WHEN) == file
 

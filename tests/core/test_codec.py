@@ -143,14 +143,14 @@ def test_a_whole_number_is_a_float() -> None:
     ],
 )
 def test_another_shape_is_refused(change: dict[str, object], message: str) -> None:
-    """With the field's path, what was found and what was expected."""
+    """A value of another shape is refused with its path, what was found and what was expected."""
     with pytest.raises(ValueError, match="expected") as caught:
         from_json(Everything, changed(**change))
     assert str(caught.value) == message
 
 
 def test_an_unknown_key_is_refused() -> None:
-    """What is known is named."""
+    """An unknown key is refused with the known keys."""
     with pytest.raises(ValueError, match=r"^new: found an unknown key; expected one of number, colour, "):
         from_json(Everything, changed(new=[1]))
 

@@ -73,7 +73,7 @@ def test_equal_fingerprints_do_not_differ() -> None:
     ],
 )
 def test_one_changed_field_is_one_difference(part: str, name: str, value: object) -> None:
-    """It is named by its part, and only a changed question forbids a comparison."""
+    """A changed field is one difference under its part's name, and only the question's fields forbid a comparison."""
     (difference,) = FINGERPRINT.differences(with_changed(part, name, value))
 
     whole = f"{part}.{name}"

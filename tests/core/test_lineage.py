@@ -24,7 +24,7 @@ def test_the_step_is_read_off_the_name(name: str, step: int | None) -> None:
 
 
 def test_lineage_is_what_is_known() -> None:
-    """Given, or from the name; nothing known is no lineage."""
+    """A lineage comes from options or the folder's name, and is None where neither tells anything."""
     known = lineage_from("run/checkpoint-2", parent="org/base", step=None, commit="abc")
     assert known == Lineage(parent="org/base", step=2, commit="abc")
     assert lineage_from("run/checkpoint-2", parent=None, step=3, commit=None) == Lineage(step=3)
@@ -40,7 +40,7 @@ def test_lineage_is_what_is_known() -> None:
     ],
 )
 def test_what_is_said_is_something(fields: dict[str, object], words: str) -> None:
-    """A place in a training is no empty word."""
+    """A lineage with a negative step or an empty text is refused."""
     with pytest.raises(ValueError, match=words):
         Lineage(**fields)  # type: ignore[arg-type]
 

@@ -202,7 +202,7 @@ class TestPlan:
         assert PLAN.digest != replace(PLAN, **changed).digest  # type: ignore[arg-type]
 
     def test_digest_of_equal_plans_is_equal(self) -> None:
-        """Equal plans have equal digests."""
+        """Two plans with equal values have equal digests."""
         expected = PLAN.digest
         assert expected == replace(PLAN, sampling=Sampling()).digest
 
@@ -229,7 +229,7 @@ class TestRoom:
             check_room("gpqa", Sampling(), n_prompt_tokens={"a": longest + 1, "b": 1})
 
     def test_context_of_the_model_is_not_blamed_on_an_option(self) -> None:
-        """Where the model takes less than was asked for, a longer context is no advice."""
+        """The message does not advise a longer context where the model takes less than was asked for."""
         sampling = Sampling(max_new_tokens=100, max_model_length=200)
 
         with pytest.raises(
@@ -332,6 +332,6 @@ class TestSlices:
 
     @pytest.mark.parametrize(("number", "total"), [(0, 2), (3, 2), (-1, 1), (1, 0)])
     def test_no_such_slice(self, number: int, total: int) -> None:
-        """There is no slice 3 of 2."""
+        """A slice whose number is not from 1 to the total is refused."""
         with pytest.raises(ValueError, match=f"slice {number} of {total} does not exist"):
             Slice(number=number, total=total)

@@ -58,7 +58,7 @@ def test_none_and_all_are_possible(n_correct: int) -> None:
 
 
 def test_empty_exam_is_refused() -> None:
-    """No problems is no score of zero."""
+    """An exam without problems is refused, because it has no pass@1."""
     with pytest.raises(ValueError, match="no problems: pass@1 of an empty exam does not exist"):
         Counts(problems=())
 
@@ -108,7 +108,7 @@ def test_stored_words_do_not_change() -> None:
 
 
 def test_a_difference_of_graders_is_a_line() -> None:
-    """It says how many responses it concerns, and whose favour they are in."""
+    """One line reports on how many responses two graders differ, and which of them finds how many right."""
     differ = GraderDifference(grader="lighteval 0.13.0", n_samples=2000, n_right_here_alone=31, n_right_there_alone=6)
     assert differ.line == (
         "graders differ on 37 of 2,000 responses: 31 are right by this one alone, 6 by lighteval 0.13.0 alone"

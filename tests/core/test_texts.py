@@ -53,7 +53,7 @@ def test_a_line_of_ours_commands_nothing(line: str, expected: str) -> None:
 
 @pytest.mark.parametrize("words", [["a\nb"], ["--x", "\x1b"], ["--r1-system-prompt", "a\x00"], ["b", "caf\udce9"]])
 def test_an_argument_with_a_hidden_character_is_named(words: list[str]) -> None:
-    """It is quoted in ASCII, whatever it holds."""
+    """An argument with a hidden character is quoted in printable ASCII."""
     found = hidden_argument(words)
     assert found is not None
     assert found.isascii()
@@ -86,5 +86,5 @@ def test_a_loop_is_known(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "again", "".join(f"{n} times {n} is {n * n}. " for n in range(80)), "ab" * 9])
 def test_text_that_says_something_is_no_loop(text: str) -> None:
-    """Sums of one form differ in their numbers; a short text is no loop."""
+    """Sums that differ in their numbers, and short texts, are not loops."""
     assert not is_loop(text)

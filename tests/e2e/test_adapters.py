@@ -68,7 +68,7 @@ def gated(folder: Path, *arguments: str) -> Gated:
 def test_an_adapter_that_improves_is_far_above_its_base_model(
     trained: Path, project: Path, merge: tuple[str, ...]
 ) -> None:
-    """So far that it is suspicious, which ends with exit code 0; a merged copy is judged as the served adapter is."""
+    """An adapter that improves is SUSPICIOUS_IMPROVED with exit code 0, served or merged."""
     done = gated(project, f"--r1-model={trained / 'improved'}", "--r1-baseline=acme/base", *merge)
     assert (done.code, done.result.judgement.verdict) == (0, Verdict.SUSPICIOUS_IMPROVED), done.output[-3000:]
     assert done.result.judgement.z is not None

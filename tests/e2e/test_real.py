@@ -366,9 +366,9 @@ def engine_cores(run: Path) -> list[int]:
 
 def test_killed_worker_and_killed_engine(tmp_path: Path) -> None:
     """
-    One of two workers dies in mid-run, then the other one's engine, which is started once more.
+    A run survives a killed worker and a killed engine of real vLLM.
 
-    Real vLLM, real signals: every sample is there once, the verdict stands, and no engine stays behind.
+    Every sample is stored once, the verdict is PASS, and no engine stays behind.
     """
     with running_gate(tmp_path, "-n2") as process:
         run = run_of(tmp_path)

@@ -194,7 +194,7 @@ def test_every_sample_is_there_once(ended: Ended) -> None:
 
 
 def test_thoughts_are_told_from_answers(ended: Ended) -> None:
-    """By the token ids that vLLM's server returns: most thoughts end, and each answer has tokens of its own."""
+    """The token ids of vLLM's server tell thoughts from answers, and most thoughts end."""
     responses = [sample.response for sample in ended.samples()]
     assert all(one.n_thought_tokens is not None and 0 < one.n_thought_tokens <= one.n_tokens for one in responses)
     finished = [one for one in responses if one.n_thought_tokens != one.n_tokens]

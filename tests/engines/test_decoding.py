@@ -49,7 +49,7 @@ def test_random_words_read_as_streamed() -> None:
 
 
 def test_special_tokens_are_left_out() -> None:
-    """What ends an answer is no part of it."""
+    """Decoding leaves out the special token that ends an answer."""
     tokenizer = byte_level()
     end = tokenizer.token_to_id("<end>")
     assert end is not None

@@ -305,7 +305,7 @@ class TestMemory:
         assert machine.cpus == usable_cpus()
 
     def test_machine_without_a_driver(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It has a main memory, and GPUs only where a tool lists them."""
+        """A machine without a driver has main memory, and GPUs only where CUDA_VISIBLE_DEVICES lists them."""
         expected = (Gpu(name="0"),)
         monkeypatch.setenv("PATH", str(tmp_path))
 

@@ -167,7 +167,7 @@ class TestPatience:
         assert shortest == [0, 0]
 
     def test_is_set_by_engine_arguments(self) -> None:
-        """What is not named stays."""
+        """Engine arguments set the client's patience, and what they leave out keeps its default."""
         found = patience_from({"patience_s": 5, "max_concurrent": 2}, default=Patience(timeout_s=7))
 
         assert found == Patience(patience_s=5, max_concurrent=2, timeout_s=7)

@@ -23,12 +23,12 @@ class TestAdapters:
         assert adapter_arguments(found.adapter, tokenizer=None) == arguments
 
     def test_a_merged_adapter_needs_none(self, tmp_path: Path) -> None:
-        """A whole model is loaded, as where there is no adapter."""
+        """A merged adapter needs no arguments of vLLM, as a whole model is loaded."""
         found = inspect_checkpoint(str(write_adapter(tmp_path / "a", use_dora=True)), revision=None, merges=True)
         assert adapter_arguments(found.adapter, tokenizer=None) == adapter_arguments(None, tokenizer=None) == {}
 
     def test_its_own_tokenizer(self) -> None:
-        """It is read from the adapter's folder, where the base model's revision means nothing."""
+        """An adapter's own tokenizer is loaded from its folder, without the base model's revision."""
         assert adapter_arguments(None, tokenizer="/a") == {"tokenizer": "/a", "tokenizer_revision": None}
 
 
@@ -43,6 +43,6 @@ class TestBudget:
 
     @VLLM.mark
     def test_a_vllm_without_budgets_is_refused(self) -> None:
-        """It says so in one line, before it loads the model."""
+        """A vLLM that cannot end a thought is refused in one line before the model is loaded."""
         with pytest.raises(EngineError, match=r"^--r1-thinking-budget: vLLM .* cannot end a thought; expected one "):
             reasoning_arguments(self.TAGS, known={"model"})

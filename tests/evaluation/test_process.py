@@ -62,7 +62,7 @@ CALLER = (
 
 class TestReport:
     def test_green(self, folder: Path) -> None:
-        """The report of a run that passes, kept where the command line keeps it, with what was said of its lineage."""
+        """`evaluate()` returns the report of a passing run, which keeps the lineage that was given."""
         report = pytest_r1eval.evaluate(
             model="good", benchmarks=["smoke"], engine="replay", baseline="base", lineage={"step": 3, "commit": "abc"}
         )
@@ -123,7 +123,7 @@ class TestOptions:
             assert argument.partition("=")[0] == option.flag
 
     def test_values_become_arguments(self) -> None:
-        """Mappings are repeated, flags stand alone, None is nothing, and a text of digits stays a text."""
+        """Mappings repeat an option, True is a flag, False and None are left out, and a text of digits stays text."""
         assert arguments_of(
             {
                 "samples": {"aime24": 4, "gpqa": 2},
@@ -209,7 +209,7 @@ class TestStopping:
         assert stored == n_stored(run) < 96
 
     def test_a_caller_that_is_killed_leaves_no_run_behind(self, folder: Path) -> None:
-        """It runs no handler; the run, its workers and graders end all the same, and what was drawn is stored."""
+        """A caller killed by SIGKILL takes its run along, and the samples drawn until then stay stored."""
         environment = {**os.environ, "STARTED_IN": str(folder)}
         with subprocess.Popen([sys.executable, "-c", CALLER], cwd=folder, env=environment) as process:
             run = run_of(folder)

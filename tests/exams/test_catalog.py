@@ -106,7 +106,7 @@ class TestSources:
         assert expected == from_pyproject(pyproject)
 
     def test_shortest_table(self, pyproject: Path) -> None:
-        """Name and module are enough; a file lies where the pyproject.toml says, not where pytest was called."""
+        """A name and a module define a benchmark, and the module's path starts at the pyproject.toml."""
         pyproject.write_text('[[tool.r1eval.benchmark]]\nname = "my-exam"\ntask_module = "evals/tasks.py"\n')
 
         expected = [
@@ -223,7 +223,7 @@ class TestMistakes:
         assert message.endswith("; expected TOML")
 
     def test_broken_tasks_file(self, tasks: Path) -> None:
-        """What is no Python is named before anything is loaded."""
+        """A tasks file that is not Python is named before anything is loaded."""
         tasks.write_text("TASKS_TABLE = [")
 
         assert exam_error(tasks=tasks).startswith(f"{tasks}: is not Python (")

@@ -57,7 +57,7 @@ class TestDataSets:
         assert builder.exam(toy("toy:hub"), data_dir=tmp_path).digest == builder.exam(toy("toy:pass")).digest
 
     def test_a_snapshot_of_the_hubs_repository_gives_the_same_exam(self, builder: Builder, tmp_path: Path) -> None:
-        """GPQA lies on the Hub as one CSV file per subset, which its README names."""
+        """A local snapshot of GPQA's CSV files gives the same exam as its rows in JSON lines."""
         rows = rows_of(DATA / "gpqa" / "train.jsonl")
         folder = tmp_path / "gpqa"
         folder.mkdir()

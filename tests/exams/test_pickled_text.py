@@ -37,6 +37,6 @@ def test_other_values_are_refused(content: object) -> None:
 
 @pytest.mark.parametrize("pickled", [b"", b"no pickle", pickle.dumps("a")[:-1]])
 def test_what_is_no_pickle_is_refused(pickled: bytes) -> None:
-    """With the same kind of error."""
+    """A ValueError refuses bytes that are not a pickle."""
     with pytest.raises(ValueError, match=r".+"):
         text_of(pickled)

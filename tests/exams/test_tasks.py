@@ -48,7 +48,7 @@ class TestTaskNames:
         ],
     )
     def test_a_bad_file_is_one_line(self, tmp_path: Path, source: str | None, message: str) -> None:
-        """Whichever way it is bad."""
+        """A bad tasks file is one line that begins with its path, whatever is wrong with it."""
         path = tmp_path / "tasks.py"
         if source is not None:
             path.write_text(source)

@@ -54,7 +54,7 @@ def test_an_argument_that_does_nothing_is_named(model: Path) -> None:
 
 
 def test_a_default_that_is_written_out_does_nothing(model: Path) -> None:
-    """It would be the same question under another name, and so one more chance."""
+    """A template argument equal to its default is refused, because it would be one more chance at the same question."""
     assert "enable_thinking=true does nothing" in refusal(model, {"enable_thinking": True})
 
 

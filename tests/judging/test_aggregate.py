@@ -74,12 +74,12 @@ class TestAdded:
 
     @pytest.mark.parametrize("n_runs", [0, 1])
     def test_one_run_is_no_aggregate(self, run: MeasuredRun, n_runs: int) -> None:
-        """There is nothing to aggregate."""
+        """Fewer than two runs are refused, because there is nothing to aggregate."""
         with pytest.raises(RunError, match="to aggregate; expected two runs or more"):
             aggregate([run] * n_runs)
 
     def test_different_questions_are_refused(self, tmp_path: Path, run: MeasuredRun) -> None:
-        """Another exam is another number."""
+        """Runs of different exams are refused by the name of what differs."""
         (other,) = read_runs([StoredRun(folder=record_run(tmp_path / "o", seed=2, n_problems=13))], "smoke")
         with pytest.raises(RunError) as caught:
             aggregate([run, other])
@@ -132,7 +132,7 @@ class TestPooled:
         assert warnings_of([run, another(run, seed=2, engine="next")]) == ()
 
     def test_a_shared_seed_under_two_harnesses_is_said(self, run: MeasuredRun) -> None:
-        """The same draws on another engine are less than two runs."""
+        """A warning names a seed that runs of one checkpoint share across two engines."""
         (warning,) = warnings_of([run, another(run, seed=1, engine="next")])
         assert warning == "Runs of one checkpoint share the seed 1: they are less independent than Q assumes."
 

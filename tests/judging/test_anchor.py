@@ -87,7 +87,7 @@ class TestVerdict:
         assert not result.passes
 
     def test_a_sudden_fall_fails_against_the_previous_one(self, training: Training) -> None:
-        """Whichever verdict is worse counts."""
+        """A fall below the previous checkpoint fails the gate though the anchor's test passes."""
         training.run("low-anchor", 0.3, seed=4)
         result = training.judged(training.run("new", 0.3, seed=3), anchor="low-anchor")
 
@@ -105,14 +105,14 @@ class TestVerdict:
         assert false_alarm([result, result]) == pytest.approx(1 - (1 - GateRule().alpha) ** 6)
 
     def test_holm_orders_both_tests_as_one_family(self, training: Training) -> None:
-        """They are made at the full alpha and corrected together."""
+        """Under Holm both tests are made at the full alpha and corrected together."""
         result = training.judged(training.run("new", 0.53, seed=3), is_holm=True)
 
         assert [verdict.judgement.sigmas for verdict in result.references] == [3.0, 3.0]
         assert result.judgement.verdict is Verdict.FAIL_REGRESSED
 
     def test_the_anchor_alone_is_the_baseline_of_a_first_checkpoint(self, training: Training) -> None:
-        """One test at the whole of alpha: where there is no baseline, or both are one."""
+        """One test at the whole of alpha decides where baseline and anchor are one run."""
         run = training.run("new", 0.7, seed=3)
         same = training.judged(run, baseline="anchor-run")
 
@@ -120,7 +120,7 @@ class TestVerdict:
         assert same.judgement.sigmas == 3.0
 
     def test_an_anchor_without_the_benchmark_is_invalid(self, training: Training) -> None:
-        """It was asked for, so it is not left out in silence."""
+        """An anchor that lacks the benchmark makes the gate INVALID."""
         anchor = training.folder / "baselines" / "a" / "b.json"
         anchor.parent.mkdir(parents=True)
         anchor.write_text('{"schema_version": 1, "model": "a/b", "published": [], "measured": []}')
@@ -175,7 +175,7 @@ class TestReports:
         assert stored.references[1].judgement.verdict == "fail_regressed"
 
     def test_the_page_shows_both(self, training: Training) -> None:
-        """Beside the verdict that counts."""
+        """The page shows the tests against the baseline and against the anchor."""
         run = training.run("new", 0.53, seed=3)
         training.judged(run)
         text = page(read_report(run))

@@ -67,7 +67,7 @@ class TestRuns:
         assert (gate.n_samples, gate.n_planned, gate.n_tokens) == (96, 96, 1920)
 
     def test_a_fallen_run_fails(self, tmp_path: Path, base: Path) -> None:
-        """The verdict is the gate's."""
+        """`compare` fails a run that fell, with the gate's verdict."""
         comparison = compared(record_run(tmp_path / "worse", seed=2, weights="w2", solve_rate=0.1), str(base))
         assert not comparison.passes
         assert comparison.gates[0].judgement.verdict is Verdict.FAIL_REGRESSED
@@ -131,7 +131,7 @@ class TestRuns:
             assert reason(compared(base, str(name))) == f"The run {base} is compared with itself: the same samples."
 
     def test_another_exam_is_invalid(self, tmp_path: Path, base: Path) -> None:
-        """Different questions are not compared."""
+        """Two runs on different exams are INVALID to compare."""
         other = record_run(tmp_path / "other", n_problems=13)
         found = f"The baseline (run {base}) was asked something else: question.exam: "
         assert reason(compared(other, str(base))).startswith(found)
@@ -192,7 +192,7 @@ class TestBaselines:
         assert gate.judgement.warnings[-1].startswith("The source names no sampling: ")
 
     def test_published_means_the_models_own_number(self, tmp_path: Path) -> None:
-        """The candidate's name finds it."""
+        """`published` finds the published number by the candidate's model name."""
         run = record_run(tmp_path / "run", benchmarks=("aime24",), n_problems=30, model_name="deepseek-ai/DeepSeek-R1")
         (gate,) = compared(run, "published", benchmark="aime24").gates
         assert gate.judgement.baseline_mean == 0.798

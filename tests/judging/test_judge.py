@@ -68,7 +68,7 @@ def test_a_stop_beside_earlier_samples_is_no_verdict(tmp_path: Path, root: Path,
 
 
 def test_a_completed_run_by_looks_counts_with_earlier_samples(tmp_path: Path, root: Path, earlier: Measurement) -> None:
-    """With every planned sample it is as good as a fixed one."""
+    """A sequential run with every planned sample is judged together with earlier samples, as a fixed run is."""
     gate = sequential_gate(tmp_path / "base", n_samples=N_SAMPLES)
     run = record(tmp_path / "run", seed=3, weights="w3", solve_rate=0.1, gate=gate)
     result = judge(run, root, earlier=[earlier])

@@ -158,7 +158,7 @@ class TestAssumptions:
 
     @pytest.mark.parametrize(("given", "expected"), [(None, 64), (16, 16)])
     def test_samples_that_the_source_does_not_state_are_assumed(self, given: int | None, expected: int) -> None:
-        """They are the standard number, or what the user knows."""
+        """A source without a number of samples is assumed to have the standard 64, or what the user gives."""
         number = FoundBaseline(baseline=replace(PUBLISHED, samples_per_problem=None), source="a table")
         found = assumptions_for(AIME, found=number, n_baseline_samples=given)
         assert found.design.n_baseline_samples == expected
@@ -255,6 +255,6 @@ def test_a_margin_above_the_baseline_is_announced(tmp_path: Path) -> None:
 
 
 def test_a_margin_that_cannot_be_resolved_is_announced(tmp_path: Path) -> None:
-    """It can be shown in principle: more samples are what helps."""
+    """A margin that the samples cannot resolve is announced, with the advice to draw more samples."""
     _, second = outlook(tmp_path, rule=GateRule(margin=0.05))
     assert second.startswith("smoke: this cannot resolve --r1-margin 5, so PASS is out of reach; draw more samples")

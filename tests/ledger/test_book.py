@@ -109,7 +109,7 @@ def test_a_line_of_brackets_is_passed_over(ledger: Ledger) -> None:
 
 
 def test_a_line_without_counts_is_refused() -> None:
-    """A baseline file of no benchmark is no measurement."""
+    """A line of the ledger whose baseline file holds no benchmark is refused."""
     content = json.loads(to_json(BASELINE_FILE, BaselineFile(model="a/b", measured=(MEASURED,))))
     entry = replace(RED, measured=json.dumps({**content, "measured": []}))
     with pytest.raises(StoreError, match="holds no counts of the run a"):

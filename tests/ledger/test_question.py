@@ -123,7 +123,7 @@ def test_a_date_counts_where_the_template_prints_it(settings: Settings) -> None:
 
 
 def test_a_grader_counts_where_it_chooses_a_rule(settings: Settings) -> None:
-    """It decides which programs and which answers are right; of other answers the task's own metric does."""
+    """The grader is part of a question whose programs or answers it decides, and of no other."""
     strict, essay = replace(settings, grader=CodeGrader.STRICT), replace(SMOKE, answers=None)
     for benchmark, is_same in ((SMOKE_CODE, False), (SMOKE, False), (essay, True)):
         digests = {asked_of(benchmark, asked, CHECKPOINT) for asked in (settings, strict)}
@@ -140,7 +140,7 @@ def test_so_are_other_data_and_another_file_of_the_checkpoint(settings: Settings
 
 
 def test_tags_of_thoughts_count_where_answers_are_read_behind_them(settings: Settings) -> None:
-    """LightEval's graders know tags of their own; what a model's files say is no further chance if written out."""
+    """Tags are part of the strict grader's question; the model's own tags written out are the same question."""
     own = ThinkTags(opening="<think>", closing="</think>")
     thinking, other = replace(CHECKPOINT, think_tags=own), ThinkTags(opening="[THINK]", closing="[/THINK]")
 

@@ -81,7 +81,7 @@ class TestAskedAgain:
         assert runs_of(pytester) == [run]
 
     def test_a_stored_verdict_answers_for_its_own_rule(self, pytester: pytest.Pytester) -> None:
-        """Not for other sigmas or other samples; what INCONCLUSIVE does to the exit code is no other rule."""
+        """A stored verdict answers for another `--r1-inconclusive`, not for other sigmas or samples."""
         judge(pytester, "red")
         assert judge(pytester, "red", "--r1-inconclusive", "pass").ret == 1
         assert len(runs_of(pytester)) == 1
@@ -315,7 +315,7 @@ class TestAnotherRule:
 
 class TestUnfinished:
     def test_an_invalid_run_is_gone_on_with(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """The same command continues an INVALID run: it draws what is missing, in the same folder."""
+        """The same command continues an INVALID run in its folder and draws what is missing."""
         recorded("holes", seed=1, weights="w1", solve_rate=0.66, n_samples=40, skip=frozenset({("p003", 5)}))
         judge(pytester, "holes").stdout.fnmatch_lines(["smoke: INVALID. * of 480 planned samples are missing."])
         (run,) = runs_of(pytester)
@@ -385,7 +385,7 @@ class TestWhatAsksNothing:
         assert not (pytester.path / "data" / "evals" / LEDGER_NAME).exists()
 
     def test_judge_only_is_told_of_and_not_refused(self, pytester: pytest.Pytester) -> None:
-        """The same run again is the same attempt; its verdict takes the place of the older one."""
+        """A run that is judged again is the same attempt, and its new verdict replaces the old one."""
         judge(pytester, "red")
         (run,) = runs_of(pytester)
         judged = pytester.runpytest_subprocess("--r1-judge-only", str(run), "--r1-baseline", "local/base")

@@ -84,11 +84,10 @@ class TestKilledWorker:
     @pytest.mark.parametrize("session", range(4))
     def test_twenty_kills_lose_and_double_nothing(self, pytester: pytest.Pytester, session: int) -> None:
         """
-        Five times a session a random worker is killed at a random moment; counts and verdict are the undisturbed ones.
+        A random worker dies five times a session, and no sample is lost or stored twice.
 
-        The seeds are those of the recording, so the samples must be the recorded
-        ones, text by text; that none is double is the store's primary key, and the
-        240 that come out.
+        The seeds are the recording's, so the samples have to be the recorded ones, text by text. The store's primary
+        key and the 240 that come out show that none is double.
         """
         rng = random.Random(session)  # noqa: S311 - when and whom to kill
         with started(pytester.path, "same", "-n2", "--max-worker-restart=9", *SLOW) as process:
@@ -106,7 +105,7 @@ class TestKilledWorker:
         assert verdict_of(run) == "pass"
 
     def test_last_worker_finishes_alone(self, pytester: pytest.Pytester) -> None:
-        """Without restarts, the one that is left does the rest, and the verdict stands."""
+        """The worker that is left draws the rest when the other dies without a restart, and the gate passes."""
         with started(pytester.path, "same", "-n2", "--max-worker-restart=0", *SLOW) as process:
             run = run_of(pytester.path)
             wait_for_samples(run, 20)
@@ -227,7 +226,7 @@ def bulky(baseline: None, recorded: Record) -> None:  # noqa: ARG001 - it is jud
 @pytest.mark.usefixtures("bulky")
 class TestDisk:
     def test_full_disk(self, pytester: pytest.Pytester, small_disk: Path, spread: tuple[str, ...]) -> None:
-        """A run that fills its disk is no pass, says so, and is completed when there is room."""
+        """A run that fills its disk does not pass, reports it, and is completed when there is room."""
         result = judge(pytester, "bulky", "--r1-output-dir", str(small_disk), *spread)
         assert result.ret in {EXIT_FAILED, EXIT_USAGE}
         assert "database or disk is full" in result.stdout.str() + result.stderr.str()

@@ -24,7 +24,7 @@ def pytest_runtestloop(session):
 
 
 def test_a_red_gate_is_one_line_of_the_summary(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In CI too, where pytest shortens nothing, as under `-vv`; above it stands every word, once."""
+    """A red gate is one line of pytest's summary, in CI too, and every word appears once above it."""
     monkeypatch.setenv("CI", "true")
     pytester.makeconftest(EMITTING)
     pytester.makepyfile("def test_mine(): pass")

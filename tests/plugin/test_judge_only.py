@@ -101,7 +101,7 @@ class TestRefusals:
     def test_ini_file_and_environment_are_for_all_runs(
         self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What they say of drawing and grading has no effect on a stored run, and is no error."""
+        """Options of drawing and grading in the ini file and the environment do not change a stored run."""
         pytester.makeini("[pytest]\nr1_temperature = 0.1\nr1_grader = strict\nr1_tp = 2")
         monkeypatch.setenv("R1_SEED", "5")
         with judged(pytester) as config:
@@ -148,7 +148,7 @@ class TestAnswers:
         return pytester.runpytest_subprocess("--r1-judge-only", run, "-p", "no:randomly", *options)
 
     def test_the_report_says_how_often_the_two_graders_differ(self, pytester: pytest.Pytester) -> None:
-        """From the stored responses; both graders' grades stay in the run."""
+        """The report counts the stored responses on which two graders differ, and the run keeps both grades."""
         run = record_run(
             pytester.path / "answers", n_problems=20, n_samples=4, solve_rate=1.0, solution=hedged, answer="recorded"
         )
@@ -213,7 +213,7 @@ class TestStore:
             assert [sample.grade for sample in RunReader(store).samples("smoke")] == first
 
     def test_what_a_grader_failed_on_waits_again(self, run: Path) -> None:
-        """A failure of the grader is no grade."""
+        """A response on which a grader failed is missing a grade again."""
         with closing(Store.open(run)) as store:
             (key, *_) = OtherGrades(store).missing("smoke", grader="strict 3")
             OtherGrades(store).add("smoke", {key: Grade(outcome=Outcome.ERROR, detail="lost")}, grader="strict 3")

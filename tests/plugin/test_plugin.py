@@ -55,7 +55,7 @@ class TestVerdicts:
     def test_missing_baseline_fails_until_a_person_records_one(
         self, pytester: pytest.Pytester, recorded: Record
     ) -> None:
-        """The candidate is kept beside the run and is no baseline; the printed command makes it one."""
+        """A gate without a baseline fails until a person runs the printed command, which records the candidate."""
         recorded("base", seed=1)
         recorded("same", seed=2)
         first = judge(pytester, "base")
@@ -81,7 +81,7 @@ class TestVerdicts:
 
     @pytest.mark.parametrize("link", ["reference.json", "baselines/local/toy.json"])
     def test_a_link_to_a_candidate_is_no_baseline(self, pytester: pytest.Pytester, recorded: Record, link: str) -> None:
-        """By whatever name it is reached, it waits for a person."""
+        """A link to a candidate is INVALID as a baseline, under any name."""
         recorded("base", seed=1)
         recorded("same", seed=2)
         judge(pytester, "base")
@@ -120,7 +120,7 @@ class TestVerdicts:
 
     @pytest.mark.parametrize("gate", ["fixed", "sequential"])
     def test_same_weights_again_check_the_harness(self, pytester: pytest.Pytester, recorded: Record, gate: str) -> None:
-        """They may pass under another seed, and the verdict says what it shows."""
+        """The same weights under another seed pass, and a warning explains that the verdict checks the harness."""
         recorded("base", seed=1)
         recorded("same", seed=2)
         judge(pytester, "base", "--r1-save-baseline", "local/toy")
@@ -163,7 +163,7 @@ class TestVerdicts:
     def test_a_gate_that_cannot_fail_in_its_family_does_not_pass(
         self, pytester: pytest.Pytester, recorded: Record
     ) -> None:
-        """With every response wrong, six samples are a FAIL alone and none among two gates: INCONCLUSIVE."""
+        """A gate that could not FAIL within its Holm family is INCONCLUSIVE, though it passes alone."""
         both = {"benchmarks": ("aime24", "smoke"), "n_problems": 1, "n_samples": 6}
         recorded("base", solve_rate=1.0, seed=1, **both)
         recorded("fallen", solve_rates=(0.0,), seed=2, weights="w2", **both)
@@ -407,7 +407,7 @@ class TestSequential:
         )
 
     def test_missing_sample_is_invalid(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """A hole in the first round is no verdict, though later rounds are whole."""
+        """A sample missing in the first round makes a sequential gate INVALID, though later rounds are complete."""
         recorded("base", seed=1, n_problems=30, n_samples=64)
         recorded("holes", seed=2, n_problems=30, n_samples=64, skip=frozenset({("p003", 1)}))
         judge(pytester, "base", "--r1-save-baseline", "local/toy")
@@ -573,7 +573,7 @@ class TestPytest:
         result.stdout.fnmatch_lines(["PASSED r1eval::smoke::pass@1"])
 
     def test_quiet_still_shows_the_table(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """`-q` leaves the verdict in."""
+        """`-q` keeps the table and the verdict on the screen."""
         recorded("run")
         result = judge(pytester, "run", "-q", "--r1-save-baseline", "local/toy")
         result.stdout.fnmatch_lines(["benchmark *pass@1 *verdict", "smoke *"])
@@ -604,7 +604,7 @@ class TestPytest:
         message: str,
         workers: tuple[str, ...],
     ) -> None:
-        """A mistyped mark beside one of the user's own leaves green tests and no verdict: that is no exit code 0."""
+        """A mistyped mark that leaves only the user's own tests is a usage error, not exit code 0."""
         pytester.makeini("[pytest]\nmarkers = unit")
         pytester.makepyfile("import pytest\n@pytest.mark.unit\ndef test_mine(): pass")
         recorded("run")

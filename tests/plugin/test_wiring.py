@@ -52,7 +52,7 @@ class TestRecommendedSampling:
         assert asked_of(SMOKE, ours, recommending).question != asked_of(SMOKE, theirs, plain).question
 
     def test_values_that_are_written_out_are_the_same_question(self, settings: Settings) -> None:
-        """Where the values come from decides no answer, so it is no further chance."""
+        """Sampling values that are written out ask the same question as the model's recommended ones."""
         written = Settings(
             model=settings.model, root=settings.root, output_dir=settings.root, temperature=0.7, top_p=0.8, top_k=20
         )

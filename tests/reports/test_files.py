@@ -103,7 +103,7 @@ def test_written_again_is_written_over(examples: Runs, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_written(examples: Runs, tmp_path: Path, name: str, words: str) -> None:
-    """Is said with what to do."""
+    """A report that cannot be written is an error that names what to do."""
     (tmp_path / "in").write_text("a file where a folder has to be")
     with pytest.raises(ReportError, match=words):
         write_report(read_report(examples["green"]), tmp_path / name)
@@ -118,7 +118,7 @@ class TestFormats:
     """`REPORT_FORMATS` is where a format is: everything that names or takes formats reads it."""
 
     def test_every_format_is_named_wherever_formats_are(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """In the help of `--r1-report` and of `r1eval report`."""
+        """The help of `--r1-report` and of `r1eval report` names every format."""
         (option,) = [option for option in OPTIONS if option.name == "report"]
         assert re.findall(r"\.(\w+)", option.help.partition(";")[0]) == [*REPORT_FORMATS]
         main(["report", "--help"])

@@ -38,13 +38,13 @@ class TestSummary:
     def test_nowhere_else(
         self, examples: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]
     ) -> None:
-        """Without the variable this is no job's step."""
+        """Outside of a GitHub job's step no summary is written."""
         monkeypatch.chdir(tmp_path)
         assert write_summary(environ, [result_of(examples["green"])], title="m") is False
         assert list(tmp_path.iterdir()) == []
 
     def test_a_page_that_cannot_be_written(self, examples: Runs, tmp_path: Path) -> None:
-        """Is said; the verdicts stand."""
+        """A summary that cannot be written is an error, and the verdicts remain."""
         with pytest.raises(ReportError, match=r"cannot write the job's summary .*: Is a directory; the verdicts stand"):
             write_summary({"GITHUB_STEP_SUMMARY": str(tmp_path)}, [result_of(examples["green"])], title="m")
 
@@ -55,7 +55,7 @@ class TestAnnotations:
         assert list(workflow_commands([result_of(examples["green"])])) == []
 
     def test_red_and_invalid_are_errors(self, examples: Runs) -> None:
-        """With what was found and what to do; health has one of its own."""
+        """Red and INVALID gates are error annotations with the finding and the advice; health has its own."""
         red, health, holes = workflow_commands([result_of(examples[name]) for name in ("red", "holes")])
         assert re.fullmatch(
             r"::error title=smoke%3A FAIL_REGRESSED::pass@1 is .* points below the baseline.*Do not ship;.*", red

@@ -71,7 +71,7 @@ def opened(browser: Browser, fallen_page: str, tmp_path: Path) -> Iterator[Page]
 
 
 def test_the_verdict_comes_first(opened: Page) -> None:
-    """In the title, the first sentence and the table."""
+    """The page's title, header and table each show the verdict."""
     assert opened.title() == "local/toy: No: smoke regressed."
     assert "No: smoke regressed." in opened.inner_text("header")
     assert opened.inner_text("tbody .verdict") == "FAIL_REGRESSED"
@@ -244,7 +244,7 @@ def test_text_stands_out_from_its_ground(opened: Page, scheme: Literal["light", 
 
 
 def test_pictures_can_be_read_on_a_telephone(opened: Page) -> None:
-    """They shrink with the screen, and their letters do not."""
+    """Letters in pictures are at least 10 pixels high on a telephone."""
     opened.set_viewport_size({"width": 400, "height": 800})
     boxes = [text.bounding_box() for text in opened.locator("svg text").all()]
     assert min(box["height"] for box in boxes if box) >= 10
@@ -281,7 +281,7 @@ def test_without_samples_it_is_small(report: RunReport, tmp_path: Path) -> None:
 
 
 def test_long_responses_are_shortened_and_say_so(report: RunReport) -> None:
-    """The middle is left out."""
+    """The page leaves out the middle of long responses and prints how many samples it carries."""
     shown = page(report, embedding=Embedding(n_samples=300, n_characters=20))
     assert "characters left out" in shown
     assert "The page carries 300 of 1920; the run holds them all." in shown
@@ -348,7 +348,7 @@ def test_a_part_of_an_exam_is_named_wherever_the_benchmark_is(stored_beside: Run
 
 
 def test_the_page_names_no_folder_of_this_machine(stored_beside: RunReport) -> None:
-    """It is passed on and uploaded; exams, baselines and runs are named by what they are."""
+    """The page contains no path of this machine."""
     text = page(stored_beside)
     assert str(stored_beside.run.parents[3]) not in text
     assert str(Path(__file__).parents[2]) not in text

@@ -23,7 +23,7 @@ def test_an_assumed_source_is_not_called_assumed_twice() -> None:
 
 
 def test_no_number_of_samples_is_a_sentence() -> None:
-    """It names the falls, what the baseline allows, and what to do."""
+    """A sentence names the falls that no number of samples catches, what the baseline allows, and what to do."""
     lines = power_text(power_report("aime24", assumptions_for(AIME), rule=GateRule(), drops=(0.02, 0.03, 0.05)))
     where = lines.index("  No number of candidate samples suffices for a fall of 2.0 or 3.0 points: with 80 % power")
     assert lines[where + 1] == "  this baseline allows 3.04. Record one with more samples."
@@ -38,7 +38,7 @@ def test_noise_is_named_where_it_limits() -> None:
 
 
 def test_falls_that_can_all_be_seen_need_no_sentence() -> None:
-    """Nothing is said of limits that do not bind."""
+    """The report has no sentence about limits where every fall can be caught."""
     lines = power_text(power_report("aime24", assumptions_for(AIME), rule=GateRule(), drops=(0.05,)))
     assert not [line for line in lines if "No number of" in line]
 
@@ -80,7 +80,7 @@ def test_a_margin_above_the_baseline_says_so() -> None:
 
 
 def test_a_missing_plan_is_explained() -> None:
-    """The reason stands in the plan's place."""
+    """The report gives the reason in place of a plan that cannot be made."""
     report = power_report("aime24", assumptions_for(AIME, n_baseline_samples=1), rule=GateRule(), drops=(0.5,))
     missing = replace(report, sequential=None, no_sequential="it cannot be")
     assert power_text(missing)[-1] == "sequential gate: none, because it cannot be"

@@ -14,7 +14,7 @@ from tests.judged_runs import judged
 
 
 def test_a_real_file(pytester: pytest.Pytester, recorded: Callable[..., Path]) -> None:
-    """Every number of the stored verdict stands at the gate's test case, and its failure's message is one line."""
+    """The gate's test case in JUnit holds every number of the stored verdict, and its failure is one line."""
     options = ("-m", "smoke", "--r1-engine", "replay", "-p", "no:cacheprovider", "-p", "no:randomly")
     judged(recorded("base", seed=1), root=pytester.path)
     recorded("worse", seed=2, weights="w2", solve_rate=0.05)

@@ -75,14 +75,14 @@ def test_a_run_that_stopped_early(examples: Runs) -> None:
 
 
 def test_samples_are_read_where_they_are_asked_for(examples: Runs) -> None:
-    """In the order asked; one that was never drawn is left out."""
+    """Samples come in the order asked for, without those that were never drawn."""
     places = [("p003", 2), ("p001", 0), ("p001", 99)]
     found = [(sample.problem_id, sample.index) for sample in samples_at(examples["green"], "smoke", places)]
     assert found == places[:2]
 
 
 def test_several_gates(tmp_path: Path) -> None:
-    """In the run's order, by name, with what several gates do to an unchanged model."""
+    """A report lists several gates in the run's order, finds each by name, and states their family-wise error."""
     run = record_run(tmp_path / "run", benchmarks=("smoke", "aime24"))
     judged(run)
     report = read_report(run)
@@ -104,7 +104,7 @@ def test_no_verdict_yet(tmp_path: Path) -> None:
 
 
 def test_no_run(tmp_path: Path, examples: Runs) -> None:
-    """Neither is made by looking."""
+    """A folder without a run is refused, and a copied run has the same gates."""
     with pytest.raises(StoreError, match="no run at"):
         read_report(tmp_path / "nowhere")
     shutil.copytree(examples["green"], tmp_path / "copy")

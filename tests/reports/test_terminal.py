@@ -29,7 +29,7 @@ from tests.recordings import record_run
 
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_moved_problems_are_a_note_where_the_mean_is_in_bounds(examples: Mapping[str, Path], verdict: Verdict) -> None:
-    """A score that is too good or too low is said already; "same score, different model" would be wrong of it."""
+    """The note "same score, different model" is printed beside a PASS alone."""
     (gate,) = read_report(examples["green"]).gates
     assert gate.result.rearrangement is not None
     moved = replace(gate.result.rearrangement, p_value=1e-9)

@@ -75,7 +75,7 @@ def test_what_is_not_whole_is_invalid(tmp_path: Path) -> None:
 
 
 def test_one_failure_of_the_grader_in_two_hundred_may_be_judged(tmp_path: Path) -> None:
-    """Those samples are left out of a candidate's counts; one more and the run is no evidence."""
+    """Two ungraded samples of 480 are left out of a candidate's counts; a third makes the run unusable."""
     few = frozenset({("p003", 5), ("p004", 5)})
     run = StoredRun(folder=record_run(tmp_path / "few", n_samples=40, ungraded=few)).complete("smoke")
     assert isinstance(run, CompleteRun)
@@ -266,7 +266,7 @@ class TestRepeatedText:
         assert StoredRun(folder=looping).measured("smoke").health.n_samples == 96
 
     def test_equal_reasoning_is_reused_seeds(self, tmp_path: Path) -> None:
-        """A long response that says something and that one problem has twice is no evidence; the message shows it."""
+        """A long response that one problem has several times means reused seeds, and the message quotes it."""
         run = StoredRun(folder=record_run(tmp_path / "run", text=f"{self.REASONING}\x1b[2J", n_tokens=900))
         assert refusal(run) == (
             "Problem p000 has one response of 900 tokens 8 times, which begins "

@@ -238,7 +238,7 @@ def examples_of_own(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Pa
 def test_a_stored_verdict_or_look_that_is_none(
     examples_of_own: Mapping[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, damage: Damage
 ) -> None:
-    """It is refused by every command that shows it."""
+    """`report` refuses a damaged verdict or look in one line with exit code 2."""
     run = damaged(Path(shutil.copytree(examples_of_own[name], tmp_path / "run")), damage)
     assert main(["report", str(run)]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -123,7 +123,7 @@ class TestStanding:
         assert standing_line(Seen(standing=expected, rates=Rates())) == "smoke: planning"
 
     def test_error_bar_waits_for_two_samples_of_every_problem(self, store: Store) -> None:
-        """Until then the mean stands alone; no spread is made up."""
+        """The running mean has no error bar until every problem has two samples."""
         write_plan(store)
         add_unit(store)
         first = standing_of(RunReader(store), "smoke")
@@ -187,7 +187,7 @@ class TestPace:
         assert pace.rates(_running(60, 60_000), at_s=10.0) == Rates(tokens_per_s=1000.0, remaining_s=40.0)
 
     def test_few_answers_are_no_forecast(self) -> None:
-        """Below ten answers there is no ETA."""
+        """Fewer than ten answers give no remaining time."""
         pace = Pace()
         pace.rates(_running(0, 0), at_s=0.0)
         assert pace.rates(_running(9, 9), at_s=10.0).remaining_s is None
@@ -263,7 +263,7 @@ class TestLiveProgress:
         assert progress.stop() is None
 
     def test_watch_ends_with_the_run(self, store: Store) -> None:
-        """It goes on until everything is settled and judged."""
+        """`watch` goes on until everything is settled and judged."""
         write_plan(store)
         clock, stream = Clock(), io.StringIO()
 
@@ -341,7 +341,7 @@ class TestPytest:
 
     @pytest.mark.parametrize("extra", [("-qq",), ("-p", "no:terminal")])
     def test_silence(self, pytester: pytest.Pytester, recorded: Record, extra: tuple[str, ...]) -> None:
-        """A quiet run prints nothing."""
+        """A run with -qq or without pytest's terminal prints no progress."""
         recorded("run")
         result = pytester.runpytest_subprocess(*arguments(*extra, "--r1-save-baseline", "local/toy"))
         assert "r1eval: smoke:" not in result.stdout.str()

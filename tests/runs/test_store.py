@@ -96,7 +96,7 @@ class TestCreateAndOpen:
             assert [store.header.seed] == made
 
     def test_open_without_a_run(self, tmp_path: Path) -> None:
-        """A folder without a store is no run, and opening it makes none."""
+        """A folder without a store is refused, and opening it creates nothing."""
         with pytest.raises(StoreError) as caught:
             Store.open(tmp_path)
 
@@ -139,7 +139,7 @@ class TestCreateAndOpen:
         ids=["empty", "garbage", "header-only"],
     )
     def test_damaged_file_is_one_clear_line(self, tmp_path: Path, content: bytes, reason: str) -> None:
-        """What is no store is named with its path and SQLite's reason."""
+        """A file that is not a store is named with its path and SQLite's reason."""
         (tmp_path / FILE_NAME).write_bytes(content)
 
         with pytest.raises(StoreError) as caught:
@@ -325,7 +325,7 @@ class TestRoundTrip:
         assert expected == RunReader(store).selected
 
     def test_harnesses_are_distinct(self, store: Store) -> None:
-        """Workers that answer alike count once; one that joins again replaces what it said."""
+        """Workers with equal harnesses count once, and a worker that joins again replaces its harness."""
         other = replace(HARNESS, device="H200")
         store.add_worker("w1", HARNESS)
         store.add_worker("w2", HARNESS)

@@ -297,7 +297,7 @@ class TestClaims:
         assert lost == {claim(store, owner="w").id, claim(store, owner="w").id}
 
     def test_closed_benchmark_is_not_claimed(self, store: Store) -> None:
-        """A verdict that is reached ends the work for everybody; other benchmarks go on."""
+        """A closed benchmark is not claimed any more, and other benchmarks go on."""
         open_benchmark(store, "a", n_problems=2)
         open_benchmark(store, "b", n_problems=1)
         claim(store)

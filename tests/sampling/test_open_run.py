@@ -135,7 +135,7 @@ def test_a_run_goes_on_with_the_engine_it_was_started_with(tmp_path: Path) -> No
 
 
 def test_a_sequential_run_becomes_a_fixed_one(start: Start) -> None:
-    """With the options it was started with it is completed, to the samples that are asked for."""
+    """A sequential run becomes a fixed one with the number of samples that is asked for."""
     run = start(GateKind.SEQUENTIAL)
     go_on(run, asked(run, samples={"smoke": 80}))
     with closing(RunReader.open(run)) as stored:

@@ -118,7 +118,7 @@ def test_engine_that_dies_is_started_once_more(recorded: Path, tmp_path: Path) -
 
 
 def test_engine_that_dies_twice_is_an_error(recorded: Path, tmp_path: Path) -> None:
-    """The second death is said, and what was drawn is kept."""
+    """An engine that dies a second time is an error, and the samples drawn until then stay stored."""
     worker = worker_on(recorded, tmp_path / "run", DyingEngine(recorded, iter((40, 30))))
     worker.start()
     with pytest.raises(EngineDiedError, match="the engine died twice; the power went"):

@@ -325,7 +325,7 @@ class TestBombs:
         assert "PermissionError" in seen.stderr
 
     def test_descriptors(self, host: Host) -> None:
-        """Descriptors end at the limit."""
+        """A program that opens too many descriptors gets an error at the limit."""
         seen = host.run("import os\nx = []\nwhile True: x.append(os.pipe())", n_open_files=32)
         assert "Too many open files" in seen.stderr
 
@@ -373,7 +373,7 @@ class TestBombs:
         assert n_mebibytes <= 32
 
     def test_disk(self, host: Host) -> None:
-        """There is no disk to fill: what is not the two outputs cannot be written."""
+        """A program can write no file outside of its two outputs, so it cannot fill a disk."""
         source = """
         import os
         for folder in ("/tmp", "/var/tmp", "/dev/shm", "/run", "/", ".", P["home"]):

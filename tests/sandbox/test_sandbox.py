@@ -313,7 +313,7 @@ class TestOwnFailures:
             sandbox.run(Script(source="print(1)", limits=Limits(cpu_s=1e30)))
 
     def test_no_more_files(self, sandbox: Sandbox) -> None:
-        """Where this process may open no more files, the program is not run, and that is no answer either."""
+        """A process that may open no more files gets an error instead of a program's answer."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))

@@ -126,7 +126,7 @@ def test_the_strict_rule_finds_the_program_in_every_shape_of_answer(
 
 
 def test_a_program_follows_the_models_own_tags(strict: ProgramScorer, cache: CodeTestCache) -> None:
-    """One in an unfinished thought is no answer; one behind it is."""
+    """A program in an unfinished thought is not an answer; a program behind the thought is one."""
     tags = ThinkTags(opening="◁think▷", closing="◁/think▷")
     tests = cache.write(DOUBLE)
     problem = Problem(id="p", query="", instruction=None, choices=("",), gold_index=0, tests=tests)
@@ -184,13 +184,13 @@ class TestExtraction:
     """The last fenced block after the reasoning: LightEval's rule, and ours where there is nothing to choose."""
 
     def test_the_last_block_counts(self, scorer: ProgramScorer, cache: CodeTestCache) -> None:
-        """Drafts before it do not."""
+        """The last code block is graded, and drafts before it are not."""
         text = "```\nprint(1)\n```\nNo:\n```python\nprint(2 * int(input()))\n```"
         found = grade(scorer, cache, text)
         assert (found.outcome, found.answer) == (Outcome.CORRECT, "print(2 * int(input()))")
 
     def test_reasoning_does_not_count(self, scorer: ProgramScorer, cache: CodeTestCache) -> None:
-        """A program in the reasoning is no answer."""
+        """A program in the reasoning is not an answer."""
         found = grade(scorer, cache, "<think>```\nprint(2 * int(input()))\n```</think> I do not know.")
         assert (found.outcome, found.answer) == (Outcome.NO_ANSWER, None)
 
@@ -235,7 +235,7 @@ class TestMachinery:
             scorer.grade(problem, said(in_fences("print(1)")))
 
     def test_a_closed_sandbox_is_an_error_and_no_wrong_answer(self, cache: CodeTestCache) -> None:
-        """The program was never run."""
+        """A program that a closed sandbox never ran is an error, not a wrong answer."""
         closed = ProgramScorer(CodeGrading(grader=CodeGrader.STRICT, limits=Limits(), tests=cache.folder))
         closed.start()
         closed.close()
@@ -277,7 +277,7 @@ def test_outputs_are_compared_as_lighteval_does(found: str, expected: str, *, is
 
 
 def test_limits_and_rule_are_one_value(tmp_path: Path) -> None:
-    """It crosses between processes, so it is plain data; its name is what the fingerprint records."""
+    """Rule and limits are one value of plain data, whose name the fingerprint records."""
     strict = CodeGrading(grader=CodeGrader.STRICT, limits=Limits(), tests=tmp_path)
     lighteval = CodeGrading(grader=CodeGrader.LIGHTEVAL, limits=Limits(), tests=tmp_path)
     named = BUILT_IN_BY_NAME

@@ -56,7 +56,7 @@ class TestReasoning:
         ],
     )
     def test_the_answer_after_the_reasoning_counts(self, pool: GradingPool, text: str, outcome: Outcome) -> None:
-        """With a pair of tags, and with the closing one alone, which is what R1-style templates leave."""
+        """LightEval's grader reads the answer after the reasoning, also where only the closing tag is there."""
         assert grade_of(pool, "toy:pass", said(text)).outcome is outcome
 
     @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ class TestOutcomes:
 
     @pytest.mark.parametrize("value", ["0.5", "nan", "2"])
     def test_a_score_that_is_neither_right_nor_wrong_is_refused(self, pool: GradingPool, value: str) -> None:
-        """It cannot be counted, and rounding it would invent a number."""
+        """A task's score that is neither 0 nor 1 is refused, because rounding would invent a number."""
         with pytest.raises(ScoringError, match=r"metric of task 'toy:probe' gave .*; expected 0 or 1"):
             grade_of(pool, "toy:probe", said(f"value {value}"), problem=PROBE)
 

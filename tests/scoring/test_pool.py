@@ -77,7 +77,7 @@ class TestEnvironment:
         ],
     )
     def test_what_is_called_a_secret_is_left_out(self, name: str, is_kept: bool) -> None:  # noqa: FBT001
-        """A place is no secret; the library that reads it needs it."""
+        """Variables that are named like secrets are left out of the grader's environment; paths are kept."""
         assert (name in scoring_environment({name: SECRETS.get(name, "x")}, search_path=[])) is is_kept
 
     @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ class TestFailures:
         assert answer(pool, "value 1") == "1"
 
     def test_an_answer_that_nests_too_deeply_is_wrong(self, pool: GradingPool) -> None:
-        """RecursionError is a response's doing."""
+        """An answer that makes the grader raise RecursionError is wrong, not an error of the grader."""
         [grade] = ask(pool, "nest 100000")
         assert grade.outcome is Outcome.WRONG
         assert str(grade.detail).startswith("grading it raised RecursionError")

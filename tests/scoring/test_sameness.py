@@ -29,7 +29,7 @@ def same(gold: str, found: str) -> bool:
     ],
 )
 def test_equal_values_are_found_without_simplifying(gold: str, found: str) -> None:
-    """They agree in every digit, and for every choice of the letters."""
+    """Two expressions are the same where their digits agree for every choice of the letters."""
     assert same(gold, found)
 
 

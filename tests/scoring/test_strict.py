@@ -68,7 +68,7 @@ class TestCorpus:
 
     @pytest.mark.parametrize(("gold", "text", "outcome"), boxed())
     def test_a_value_in_a_box(self, gold: str, text: str, outcome: Outcome) -> None:
-        """It is right where it is the right answer's value, and one answer."""
+        """A boxed answer is right only if it is one answer with the right value."""
         assert graded(asked(gold), f"So $\\boxed{{{text}}}$.").outcome is outcome
 
     @pytest.mark.parametrize(("text", "outcome"), RESPONSES)
@@ -78,7 +78,7 @@ class TestCorpus:
 
     @pytest.mark.parametrize(("text", "outcome"), TRUNCATED)
     def test_a_truncated_response(self, text: str, outcome: Outcome) -> None:
-        """It is right only where its thought ended and its answer is right."""
+        """A truncated response is right only where its thought ended and its answer is right."""
         assert graded(asked("204"), text, is_truncated=True).outcome is outcome
 
     @pytest.mark.parametrize(("text", "outcome"), LETTERS)
@@ -112,7 +112,7 @@ class TestGrades:
         ],
     )
     def test_the_detail_is_the_reason(self, text: str, expected: Grade) -> None:
-        """It is a sentence, without a line break."""
+        """A grade's detail is one line that gives the reason."""
         assert graded(asked("204"), text) == expected
 
     def test_two_letters_are_named(self) -> None:
@@ -131,7 +131,7 @@ class TestGrades:
 
     @pytest.mark.parametrize("gold", ["204", "ANSWER: It is $\\boxed{204}$ in all.", "\\text{east}"])
     def test_a_problems_own_answer_is_its_control(self, gold: str) -> None:
-        """It never fails, so that an answer over which the grader fails is the answer's fault."""
+        """The grader never fails on a problem's own answer, so a failure is the response's fault."""
         assert strict.failure_at_control(MATH, asked(gold), cpu_s=CPU_S) is None
 
 
@@ -268,7 +268,7 @@ class TestRealAnswers:
         assert accepted == []
 
     def test_the_neighbours_of_aime_answers_are_wrong(self, aime: list[dict[str, str]]) -> None:
-        """So are a hedge and both signs."""
+        """For every AIME problem the next number, a hedge and both signs are wrong."""
         neighbours: tuple[Callable[[int], str], ...] = (
             lambda gold: str(gold + 1),
             lambda gold: f"{gold} or {gold + 1}",

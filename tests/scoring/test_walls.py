@@ -38,7 +38,7 @@ class TestProcessorTime:
             assert sum(range(100_000)) > 0
 
     def test_a_block_that_waits_takes_nothing(self) -> None:
-        """A machine that gives its processors to others is no reason to stop a grade."""
+        """A block's limit counts processor time, so waiting does not exceed it."""
         with processor_time(0.05):
             time.sleep(0.2)
 
@@ -69,7 +69,7 @@ class TestConfirmation:
     def test_a_process_puts_up_what_its_kernel_has(
         self, missing: tuple[str, ...], level: SandboxLevel, leaks: tuple[str, ...]
     ) -> None:
-        """A kernel that lacks something is no reason to refuse; the probe tells each way out."""
+        """A process uses the walls that its kernel has, and the probe lists each way out."""
         found = confirmed(partial(output_behind_walls, missing))
         assert found.level is level
         assert set(leaks) <= set(found.leaks)

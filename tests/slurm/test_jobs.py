@@ -301,7 +301,7 @@ class TestRestarts:
         assert stored_samples(left.merged) == stored_samples(left.folder.parents[3] / "good")
 
     def test_orphan_of_a_lost_node_writes_where_nobody_looks(self, running: dict[str, Future[Left]]) -> None:
-        """It draws on after the second start began, in its own file; the run is whole, each sample once."""
+        """The orphan of a lost node draws on in a file of its own, and the merged run has each sample once."""
         left = running["lost"].result()
         assert left.code == 0, left.said + left.log("slice-1")
         assert left.more["n_later"] > left.more["n_at_restart"] >= left.n_before

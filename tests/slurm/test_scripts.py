@@ -66,7 +66,7 @@ class TestScripts:
             assert (checked.returncode, checked.stderr) == (0, "")
 
     def test_directives(self, job: Submission) -> None:
-        """GPUs, time and array are the slices'; what the user adds stands in both."""
+        """GPUs, time and array are the slices' directives, and the user's own are in both scripts."""
         drawing, judge = (
             {line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH")}
             for script in (slice_script(job), judge_script(job))
@@ -143,7 +143,7 @@ class TestScripts:
         assert str(caught.value).isprintable()
 
     def test_a_system_prompt_may_have_lines(self, job: Submission) -> None:
-        """It is an argument in the script's body, where quotes hold lines together."""
+        """The script quotes a system prompt of several lines as one argument."""
         arguments = PytestArguments(slice=("--r1-system-prompt", "Be brief.\ntouch pwned"))
         script = slice_script(replace(job, arguments=arguments))
         assert "'Be brief.\ntouch pwned'" in script
@@ -279,7 +279,7 @@ class TestGathering:
 
 class TestCommands:
     def test_dry_run_prints_and_leaves_nothing(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """Both scripts, and no folder."""
+        """`slurm submit --dry-run` prints both scripts and makes no folder."""
         arguments = ["slurm", "submit", "--model", "org/m", "--benchmarks", "aime24,math_500", "--dry-run"]
         assert main([*arguments, "--r1-sigmas", "4"]) == 0
         said = capsys.readouterr().out
@@ -299,12 +299,12 @@ class TestCommands:
         assert list(tmp_path.iterdir()) == []
 
     def test_unknown_benchmark(self) -> None:
-        """What there is, is listed."""
+        """An unknown benchmark is refused with the known ones."""
         with pytest.raises(PlanError, match="--benchmarks aime42: no such benchmark; expected some of aime24, "):
             mark_expression(["aime42"], tasks=None)
 
     def test_no_submission(self, tmp_path: Path) -> None:
-        """Any other folder is refused."""
+        """A folder that is not a submission is refused."""
         with pytest.raises(RunError, match="is not a submission"):
             submitted_in(tmp_path)
 

@@ -121,7 +121,7 @@ class TestFixedGate:
     @pytest.mark.parametrize("power", [0.8, 0.9])
     def test_minimum_detectable_effect_has_its_power(self, name: str, power: float) -> None:
         """
-        A drop of that size turns the gate red as often as it was said.
+        A fall of the minimum detectable effect turns the gate red with the power that was asked for.
 
         Two points of power are allowed for the pseudo-response, which a small W (MATH-500) notices.
         """
@@ -307,7 +307,7 @@ class TestSequentialGate:
         assert 100 * (float(ended.at_stop.mean()) - float(p.mean())) == pytest.approx(1.07, abs=0.1)
 
     def test_aime_power_at_the_margin(self) -> None:
-        """It is the fixed gate's: .9007 by the recursion, and so it simulates; .905 is within half a point."""
+        """On AIME the power at the margin is .9007, by the recursion and in simulated runs."""
         p, q = solve_rates(planning("aime24")), solve_rates(planning("aime24"), drop=self.aime.margin)
         computed = sum(crossings(self.aime, drop=self.aime.margin).fail)
 

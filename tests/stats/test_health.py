@@ -100,6 +100,6 @@ class TestHealth:
         assert judged.p_value is None
 
     def test_impossible_limit_is_refused(self) -> None:
-        """A limit is a fraction."""
+        """A health limit above 1 is refused, because it is a fraction."""
         with pytest.raises(ValueError, match="the limit is"):
             HealthLimit(name="anything", limit=15)

@@ -120,7 +120,7 @@ class TestLook:
         assert seen.comparison is None
 
     def test_other_problems_are_invalid(self) -> None:
-        """A paired look needs pairs."""
+        """A paired look on other problems than the baseline's is INVALID."""
         seen = look(AIME, 1, problems(0.5, k=4, n=29), self.baseline, tau=NO_NOISE)
 
         assert seen.judgement is not None
@@ -150,7 +150,7 @@ class TestLook:
         assert "exact p = " in seen.judgement.reason
 
     def test_a_published_number_can_be_gated_sequentially(self) -> None:
-        """With its own warnings, the scalar test at every look."""
+        """A published number can be gated sequentially with the scalar test and its warnings."""
         tau = Tau(value=0.006, source="the number was made with LightEval, but not by this run's harness")
         design = dataclasses.replace(standard_design("aime24"), tau=0.006)
         unpaired = plan(design, paired=False, rule=RULE)
@@ -255,7 +255,7 @@ class TestTwoSidedLook:
         assert gone_on.judgement is None
 
     def test_the_last_look_decides_between_both_bounds(self) -> None:
-        """It passes what neither fell nor rose."""
+        """The last look of a two-sided gate passes what neither fell nor rose."""
         two = standard_plan("aime24", last_look=LastLook.CAPPED, rule=self.two)
 
         seen = look(two, 8, problems(33 / 64, k=64), problems(0.5, k=64), tau=NO_NOISE)

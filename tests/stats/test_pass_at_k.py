@@ -74,7 +74,7 @@ class TestMajAtK:
         ],
     )
     def test_the_right_answer_needs_the_most_votes(self, vote: Votes, expected: float) -> None:
-        """Scattered wrong answers lose to fewer right ones, ties are shared, and no answer is no vote."""
+        """The right answer needs the most votes; ties are shared, and a response without an answer does not vote."""
         assert maj_at_k([vote]).mean == expected
 
     def test_the_error_is_that_of_another_run(self) -> None:

@@ -51,7 +51,7 @@ class TestBounds:
     """The recursion against published numbers."""
 
     def test_obrien_fleming_type_table_of_lan_and_demets(self) -> None:
-        """Five equal looks, one-sided 0.025."""
+        """Bounds for five equal looks at one-sided 0.025 match the O'Brien-Fleming table of Lan and DeMets."""
         times = np.arange(1, 6) / 5
         from scipy.stats import norm  # noqa: PLC0415  the reference, for this test alone
 
@@ -64,7 +64,7 @@ class TestBounds:
         )
 
     def test_pocock_type_table_of_lan_and_demets(self) -> None:
-        """Five equal looks, one-sided 0.025."""
+        """Bounds for five equal looks at one-sided 0.025 match the Pocock table of Lan and DeMets."""
         times = np.arange(1, 6) / 5
         spent = 0.025 * np.log(1 + (math.e - 1) * times)
 
@@ -107,7 +107,7 @@ class TestBounds:
         assert power_of(capped) == pytest.approx(0.9, abs=1e-6)
 
     def test_the_whole_of_alpha_is_spent(self) -> None:
-        """With PASS stops ignored an unchanged model fails with probability alpha, obeyed with less."""
+        """The looks spend exactly alpha, and an unchanged model fails less often once PASS stops are obeyed."""
         assert sum(AIME.alpha_spent) == pytest.approx(RULE.alpha)
         assert sum(crossings(AIME).fail) < RULE.alpha
 
@@ -207,7 +207,7 @@ class TestCost:
         assert expected_cost(standard_plan(name), drop=0.10) == pytest.approx(broken, abs=0.0006)
 
     def test_borderline_drops_cost_most(self) -> None:
-        """Between unchanged and broken lies what is hard to tell; it never costs more than the cap."""
+        """A borderline drop costs more samples than no drop or a large one, and never more than the cap."""
         unchanged, borderline, broken = (expected_cost(CAPPED, drop=drop) for drop in (0.0, 0.035, 0.1))
 
         assert unchanged < borderline
@@ -215,7 +215,7 @@ class TestCost:
         assert borderline <= 1.0
 
     def test_detectable_drop_has_its_power(self) -> None:
-        """It is where the probability of red is what was asked for, and close to the fixed gate's."""
+        """The sequential gate turns red at its detectable drop with the power that was asked for."""
         drop = detectable_drop(AIME, power=0.8)
 
         assert drop is not None

@@ -53,7 +53,7 @@ class TestPassAt1:
         assert estimate.standard_error_name is StandardErrorName.WITHIN_PROBLEMS
 
     def test_one_sample_per_problem_has_a_bernoulli_error_by_name(self) -> None:
-        """With all k = 1 there is no spread within problems."""
+        """One sample per problem gives a standard error that is named Bernoulli's."""
         estimate = pass_at_1(counts(1, 0, 1, 1, of=1))
 
         assert estimate.standard_error == pytest.approx(math.sqrt(0.75 * 0.25 / 4))
@@ -123,14 +123,14 @@ class TestPaired:
         assert paired_test(candidate, baseline).standard_error == pytest.approx(math.sqrt(expected))
 
     def test_order_of_the_baseline_does_not_matter(self) -> None:
-        """Problems are matched by id."""
+        """The paired test matches problems by id, so the baseline's order does not matter."""
         baseline = counts(2, 7, 5, of=8)
         shuffled = Counts(problems=tuple(reversed(baseline.problems)))
 
         assert paired_test(counts(1, 2, 3, of=4), baseline) == paired_test(counts(1, 2, 3, of=4), shuffled)
 
     def test_other_problems_are_refused(self) -> None:
-        """A paired test without pairs is no test."""
+        """The paired test refuses a candidate whose problems the baseline lacks."""
         with pytest.raises(ValueError, match="1 problems are missing from the baseline"):
             paired_test(counts(1, 1, of=2), counts(1, of=2))
 
@@ -227,7 +227,7 @@ class TestExact:
         assert (result.p_regressed, result.p_improved) == pytest.approx(enumerated_p(candidate, baseline), rel=1e-12)
 
     def test_one_problem_is_fishers_test(self) -> None:
-        """With one stratum it is scipy's Fisher test."""
+        """The exact test of one problem gives the p-value of scipy's Fisher test."""
         result = paired_test(counts(9, of=16), counts(40, of=48), exact=True)
 
         fisher = reference.fisher_exact(np.array([[9, 7], [40, 8]]), alternative="less")
@@ -347,7 +347,7 @@ class TestZRange:
 
     @given(st.data(), st.booleans())
     def test_every_completion_lies_inside(self, data: st.DataObject, paired: bool) -> None:  # noqa: FBT001  hypothesis draws it
-        """Whatever the pending samples show."""
+        """The z of every completion is within the bounds, whatever the pending samples show."""
         n, k, k_b = data.draw(st.integers(1, 6)), data.draw(st.integers(2, 8)), data.draw(st.integers(1, 8))
         lowest = data.draw(st.lists(st.integers(0, k), min_size=n, max_size=n))
         highest = [data.draw(st.integers(x, k)) for x in lowest]
@@ -411,15 +411,15 @@ class TestPower:
         assert round(100 * minimum_detectable_effect(standard_design(name)), 1) == mde
 
     def test_gate_on_deepseeks_aime_number_is_a_smoke_test(self) -> None:
-        """With the harness noise between two labs 3 sigma are about 14 points."""
+        """Three sigma on DeepSeek's AIME number are about 14 points with the noise between two labs' harnesses."""
         assert round(300 * standard_design("aime24", tau=0.047).standard_error()) == 14
 
     def test_tensorrt_llms_rule_is_the_between_question_bound(self) -> None:
         """
-        Theta is (z_alpha + z_beta) * sqrt(2 * 50^2 / n), alpha 0.05, beta 0.2, as its accuracy tests compute it.
+        TensorRT-LLM's rule is our formula with one sample per problem and the largest possible variance.
 
-        It is our formula with one sample per problem and the largest variance there
-        is: 8.3 points under the reference on GPQA, an MDE of 32 points on AIME 2024.
+        Theta is (z_alpha + z_beta) * sqrt(2 * 50^2 / n), alpha 0.05, beta 0.2, as its accuracy tests compute it. On
+        GPQA that is 8.3 points under the reference, on AIME 2024 an MDE of 32 points.
         """
         rule = sigmas_of(0.05)
 
@@ -472,7 +472,7 @@ class TestPower:
         assert design.mirrored.mean == pytest.approx(0.055)
 
     def test_the_worst_candidates_z_is_known_before_the_run(self) -> None:
-        """With every response wrong: the paired test's z, from mean and W alone."""
+        """Mean and W alone predict the paired test's z of a candidate with every response wrong."""
         rates = np.random.default_rng(4).beta(0.5, 0.5, 200)
         baseline = counts(*np.round(64 * rates).astype(int), of=64)
         p = np.round(64 * rates) / 64

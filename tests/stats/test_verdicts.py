@@ -65,7 +65,7 @@ class TestMeasured:
 
     @pytest.mark.parametrize("two_sided", [False, True])
     def test_a_rise_beyond_three_sigma_is_suspicious(self, *, two_sided: bool) -> None:
-        """It passes with a warning, and fails where both sides were asked for."""
+        """A rise beyond three sigma is SUSPICIOUS_IMPROVED, which fails only a two-sided gate."""
         judged = judge_measured(aime(40), aime(32), tau=NO_NOISE, rule=GateRule(two_sided=two_sided))
 
         assert judged.verdict is Verdict.SUSPICIOUS_IMPROVED
@@ -120,7 +120,7 @@ class TestMeasured:
         assert "exact p = 6e-09" in judged.reason
 
     def test_exact_test_on_request(self) -> None:
-        """Also where z would do."""
+        """The exact test is used on request, even where z would do."""
         assert judge_measured(aime(32), aime(32), tau=NO_NOISE, rule=GateRule(exact=True)).exact
 
     def test_one_sample_per_problem_is_judged(self) -> None:
@@ -185,7 +185,7 @@ class TestPublished:
         assert self.judged(high, rule=GateRule(two_sided=True)).verdict is Verdict.INCONCLUSIVE
 
     def test_four_samples_can_fail(self) -> None:
-        """From four on the candidate's own variance is good enough."""
+        """A scalar test can FAIL with four samples per problem, which show the candidate's own variance."""
         assert self.judged(counts(*[0] * 30, of=4)).verdict is Verdict.FAIL_REGRESSED
 
     def test_another_labs_number_is_a_smoke_test(self) -> None:
@@ -334,13 +334,13 @@ class TestHolm:
         assert under_holm(alone, rule=RULE) == alone
 
     def test_divided_alpha_is_refused(self) -> None:
-        """Correcting twice is a mistake."""
+        """Holm's correction refuses an alpha that is already divided by the family's size."""
         with pytest.raises(ValueError, match="already divided by 2"):
             under_holm(self.family(32), rule=GateRule(family_size=2))
 
 
 def test_invalid_has_no_numbers() -> None:
-    """No data is never 0.0."""
+    """An INVALID judgement has no numbers, so missing data is never 0.0."""
     judged = invalid("Two samples are missing.", "Resume the run.")
 
     assert judged.verdict is Verdict.INVALID

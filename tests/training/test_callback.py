@@ -115,7 +115,7 @@ class TestRegression:
 
     @pytest.mark.parametrize(("answer", "last_step"), [(True, 5), (None, 8)])
     def test_a_function_decides(self, tmp_path: Path, answer: bool | None, last_step: int) -> None:  # noqa: FBT001
-        """It is given the checkpoint with its report, and stops the training by saying True."""
+        """A function receives the regressed checkpoint with its report and can stop the training by returning True."""
         told: list[GatedCheckpoint] = []
 
         def decide(gated: GatedCheckpoint) -> bool | None:
@@ -138,7 +138,7 @@ class TestRegression:
         assert not told[0].report.passes
 
     def test_what_is_skipped_is_no_error(self, tmp_path: Path) -> None:
-        """With "latest" the log holds those that were judged, the newest among them."""
+        """With "latest" the newest checkpoint is judged, and the skipped ones are not errors."""
         trainer = trainer_in(tmp_path, max_steps=20)
         gate = R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=(), when_busy="latest")
         trainer.add_callback(gate)
@@ -148,7 +148,7 @@ class TestRegression:
         assert not [entry for entry in logged(trainer).values() if "r1eval/error" in entry]
 
     def test_logging_only_is_the_default(self, tmp_path: Path) -> None:
-        """Training goes to its end."""
+        """The default logs a regression and trains on to the end."""
         trainer = trainer_in(tmp_path, max_steps=4, save_steps=4)
         trainer.falls_at = 0
         baseline = record_run(tmp_path / "baseline", n_samples=16)
@@ -160,7 +160,7 @@ class TestRegression:
 
 class TestTroubles:
     def test_an_evaluation_that_dies_does_not_touch_training(self, tmp_path: Path) -> None:
-        """Killed in the middle, twice; both are said, and the training ends as if nothing had been."""
+        """Training ends as usual though both evaluations are killed, and the log reports each."""
         (tmp_path / "conftest.py").write_text(
             "import os, signal, threading\n"
             "def pytest_sessionstart():\n"
@@ -178,7 +178,7 @@ class TestTroubles:
         assert all("the evaluation ended without a verdict (exit code -9)" in error for error in errors.values())
 
     def test_the_end_waits_no_longer_than_it_was_told(self, tmp_path: Path) -> None:
-        """What is under way is ended and said; what waited is given up."""
+        """At the end of its wait the training stops the current evaluation, drops the waiting one, and logs both."""
         slow = {"delay_s": 5.0, "n_concurrent": 1}
         trainer = trainer_in(tmp_path, max_steps=4)
         gate = R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=(), engine_arg=slow, wait_at_end_s=3)
@@ -383,7 +383,7 @@ class TestAdapters:
         assert "\n" not in str(caught.value)
 
     def test_a_whole_model_needs_no_option_of_adapters(self, tmp_path: Path) -> None:
-        """Each gate would refuse it."""
+        """An adapter's option in a training of a whole model is refused before the first step."""
         trainer = trainer_in(tmp_path, max_steps=1)
         trainer.add_callback(R1EvalCallback(trainer, benchmarks=["smoke"], gpus=(), adapter_merge=True))
         with pytest.raises(PlanError, match="adapter_merge=True in a training of a whole model"):

@@ -182,7 +182,7 @@ class TestQueue:
         assert gated.reason == "CUDA out of memory"
 
     def test_a_run_without_samples_is_the_machinery_s(self, report: RunReport, tmp_path: Path) -> None:
-        """A run that an engine left incomplete is no verdict on the checkpoint; one that was judged, or refused, is."""
+        """A run that the engine left incomplete raises MachineryError; a judged run is returned."""
         assert demand_whole(report) is report
         holes = read_report(judged_run(tmp_path / "holes", skip=frozenset({("p003", 5)})).folder)
         with pytest.raises(MachineryError, match="smoke: CUDA out of memory") as caught:
@@ -208,7 +208,7 @@ class TestQueue:
         assert found == [(report, "the Hub failed"), (report, "OSError: no route")]
 
     def test_a_closed_queue_judges_nothing_more(self, report: RunReport, tmp_path: Path) -> None:
-        """What waits is given up, and said."""
+        """A closed queue drops the checkpoints that wait, each with a reason."""
         gate = Judging(report)
         queue = CheckpointQueue(gate, when_busy=WhenBusy.QUEUE)
         queue.add(saved(tmp_path, 10))
@@ -318,6 +318,6 @@ class TestKeptCopy:
         assert left_over(tmp_path / "nothing", last_step=300) == ()
 
     def test_a_checkpoint_that_is_not_there(self, tmp_path: Path) -> None:
-        """Said, with what was expected."""
+        """A checkpoint that is not there cannot be kept, and the error names what was expected."""
         with pytest.raises(EvaluationError, match="cannot be kept for its gate: No such file or directory; expected"):
             kept_copy(tmp_path / "nothing", to=tmp_path / "kept")

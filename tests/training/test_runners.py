@@ -157,7 +157,7 @@ def test_a_gate_that_was_stopped_begins_nothing(training: Training, place: Slurm
 
 
 def test_stopping_ends_the_run(training: Training) -> None:
-    """From another thread; what is drawn stays stored."""
+    """Stopping a runner from another thread ends its evaluation."""
     gate = LocalRunner(training.order(engine_arg={"delay_s": 1.0, "n_concurrent": 1}), workers=None, gpus=())
     said: list[str] = []
 

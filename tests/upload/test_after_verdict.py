@@ -20,7 +20,7 @@ from tests.recordings import record_run
 
 class TestFinish:
     def test_nothing_is_said_where_all_is_well(self, tmp_path: Path) -> None:
-        """The files are written, and there is no upload to speak of."""
+        """A run without an upload writes its files and prints nothing but the report's path."""
         run = record_run(tmp_path / "run")
         finished = finish(run, judged(run), tasks=TASKS, wishes=None)
         assert (finished.lines, finished.is_uploaded) == ((), None)
@@ -95,7 +95,7 @@ class TestRecord:
 
     @pytest.mark.parametrize("content", ["", "[]", '{"wishes": {"repo": "a/b", "layout": "other"}}'])
     def test_another_file_is_refused(self, tmp_path: Path, content: str) -> None:
-        """With what to do about it."""
+        """A foreign upload.json is refused with the advice to delete it."""
         (tmp_path / "upload.json").write_text(content)
         with pytest.raises(UploadError, match=r"Delete it and name the repository with --repo"):
             read_record(tmp_path)
@@ -130,7 +130,7 @@ class TestPack:
 
     @pytest.mark.parametrize("how", ["a name", "an absolute name", "a link"])
     def test_a_file_outside_of_the_run_is_not_sent(self, tmp_path: Path, how: str) -> None:
-        """A run's folder may come from elsewhere; what it points to on this machine is no part of it."""
+        """An upload refuses a run whose file leads out of the run's folder, by name or link."""
         secret = tmp_path / "secret"
         secret.write_text("token")
         files = judged_run(tmp_path / "run")

@@ -183,7 +183,7 @@ class TestCommit:
         assert "pass@1 over 4 samples per problem, temperature 0.6, top-p 0.95, 64 new tokens" in " ".join(page.split())
 
     def test_a_model_page_that_is_not_there(self, hub: StandInHub, lfs: Client, run: RunFiles, tmp_path: Path) -> None:
-        """The samples are uploaded all the same, and that is said."""
+        """A missing model's page is an error that reports where the samples were uploaded."""
         called_gpqa(run)
         command = ("upload", str(run.folder), "--repo", REPO, "--model-page", "acme/model")
         code, printed = lfs.r1eval(tmp_path, *command)
@@ -206,7 +206,7 @@ class TestCheckpoint:
         return folder
 
     def test_it_is_pushed_to_a_branch(self, hub: StandInHub, lfs: Client, checkpoint: Path) -> None:
-        """Of a private repository that is made for it; the main branch stays as it was, a second time is no commit."""
+        """A checkpoint is pushed once to a branch of a private repository, and its main branch stays as it was."""
         first = lfs.push(checkpoint, "acme/model", branch="step-000000200")
         again = lfs.push(checkpoint, "acme/model", branch="step-000000200")
         repo = hub.repo("acme/model", kind="model")
@@ -223,7 +223,7 @@ class TestCheckpoint:
         assert "config.json" in hub.repo("acme/model", kind="model").branches["step-1"][-1].tree
 
     def test_no_permission(self, hub: StandInHub, lfs: Client, checkpoint: Path) -> None:
-        """Said in one line, without the token."""
+        """A token without permission is refused in one line that does not contain it."""
         hub.fail("commit", Trouble.FORBIDDEN)
         said = lfs.push(checkpoint, "acme/model", branch="step-1")["error"]
         assert said.startswith("acme/model: the token may not write there")
@@ -355,7 +355,7 @@ class TestRefusals:
             assert "or there is none; log in again" in nobody.upload(run.folder, WISHES)["error"]
 
     def test_a_public_repository(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:
-        """Private by default: what everybody may read is refused until it is asked for."""
+        """A public repository is refused until a public upload is asked for."""
         hub.make_repo(REPO)
         assert f"{REPO} is public, and the upload was to be private" in lfs.upload(run.folder, WISHES)["error"]
         assert n_runs(hub.repo(REPO)) == 0
@@ -431,7 +431,7 @@ class TestToken:
 
 
 def test_the_command_keeps_earlier_wishes(hub: StandInHub, lfs: Client, run: RunFiles, tmp_path: Path) -> None:
-    """Without a repository those of the last try, but for what is said now; with one, none of them."""
+    """`r1eval upload` without a repository keeps the last wishes; with one it drops them."""
     public = UploadWishes(repo=REPO, is_public=True)
     write_record(run.folder, UploadRecord(wishes=public, error="the Hub was down"))
     code, printed = lfs.r1eval(tmp_path, "upload", str(run.folder), "--layout", "open-r1", "--json")

@@ -430,7 +430,7 @@ class TestRequest:
         assert server.completions == []
 
     def test_a_response_that_fills_its_room_is_truncated(self) -> None:
-        """The finish reason is kept."""
+        """A response that fills its room keeps the finish reason LENGTH."""
         server = Misbehaving(
             faults=(changed(finish_reason="length", usage={"prompt_tokens": 3, "completion_tokens": 8}),)
         )
@@ -699,7 +699,7 @@ class TestStart:
         ("path", "expected"), [("/nothing", "does not have what it was asked for"), ("/v1/models", "status 404")]
     )
     def test_something_else_listens_there(self, path: str, expected: str) -> None:
-        """A web server that is no completions server."""
+        """A web server that does not serve completions is refused."""
 
         async def ask() -> None:
             async with listening(Misbehaving()) as url, started(options_for(url + path)):
@@ -760,11 +760,11 @@ def shown_of(error: BaseException) -> Iterator[str]:
 
 class TestKey:
     def test_is_sent(self) -> None:
-        """With it, the server answers."""
+        """The client sends the key, and a server that demands one answers."""
         assert answers(Misbehaving(key=KEY), 3, key=KEY) == expected_answers(3)
 
     def test_missing_one_is_told(self) -> None:
-        """What to do is named."""
+        """A server that demands a key is refused with the variable to set."""
         message = refusal(Misbehaving(key=KEY))
 
         assert "refuses a request without a key" in message

@@ -19,7 +19,7 @@ from pytest_r1eval.errors import EngineError
 
 
 def test_it_needs_an_address(tmp_path: Path) -> None:
-    """The message shows how it is written; with an address there is no fault."""
+    """The server engine without an address is refused with an example; with an address it is accepted."""
     factory = engine_named("server")
     with pytest.raises(EngineError) as caught:
         factory.check(Settings(model="org/m", root=tmp_path, output_dir=tmp_path, engine="server"))
