@@ -51,7 +51,7 @@ def defined_in(path: Path) -> set[str]:
 
 @pytest.mark.parametrize(("question", "file", "name"), rows(section("Where is it?")))
 def test_an_answer_is_one_hop_away(question: str, file: str, name: str) -> None:
-    """The file is there and defines the name."""
+    """Each question's file exists and defines the name that the table gives."""
     assert name.strip("`") in defined_in(PACKAGE / file.strip("`")), question
 
 
@@ -73,7 +73,7 @@ def test_the_folders_are_the_layers() -> None:
 
 
 def test_every_path_is_there() -> None:
-    """Files and folders that the text names exist."""
+    """Every file and folder that the page names exists."""
     named = re.findall(r"`([a-z_]+/[a-z_/.]*)`", PAGE)
     assert len(named) > 30
     assert [path for path in named if not (PACKAGE / path).exists() and not (ROOT / path).exists()] == []

@@ -20,7 +20,7 @@ def test_a_file_takes_its_place_when_it_is_whole(tmp_path: Path) -> None:
 
 
 def test_a_folder_takes_its_place_when_it_is_full(tmp_path: Path) -> None:
-    """While it is filled it has another name."""
+    """A folder gets its name only once it is full."""
     folder = tmp_path / "deep" / "copy"
     with making(folder) as part:
         (part / "a").write_text("1")
@@ -30,7 +30,7 @@ def test_a_folder_takes_its_place_when_it_is_full(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_of_a_folder_that_fails(tmp_path: Path) -> None:
-    """Neither under its name nor under the other."""
+    """A folder whose filling fails leaves nothing behind."""
 
     def fail() -> None:
         with making(tmp_path / "copy") as part:

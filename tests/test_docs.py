@@ -87,7 +87,7 @@ class TestCommands:
     """Each command line is one that its program takes."""
 
     def test_each_program_is_known(self) -> None:
-        """A command of another program has a test of its own, or is plain."""
+        """Each program in the documents' commands has a test, or is listed as plain."""
         assert {command.program for command in commands()} <= CHECKED | PLAIN
 
     @pytest.mark.parametrize("command", commands("pytest"), ids=by_name)
@@ -104,12 +104,12 @@ class TestCommands:
 
     @pytest.mark.parametrize("command", commands("r1eval"), ids=by_name)
     def test_r1eval_takes_it(self, command: Command) -> None:
-        """Its own parser reads the subcommand, the options and their values."""
+        """The parser of `r1eval` accepts every documented command."""
         parse(typer.main.get_command(application()), command.words[1:])
 
     @pytest.mark.parametrize("command", commands("make"), ids=by_name)
     def test_make_has_it(self, command: Command) -> None:
-        """The target has its help, and the Makefile reads every variable."""
+        """Each documented make target has its help, and the Makefile reads its variables."""
         makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
         target, *assigned = command.words[1:]
         assert re.search(rf"^{target}:.*## ", makefile, re.MULTILINE)
@@ -272,7 +272,7 @@ class TestPastedOutputs:
         assert f'"No: aime24 {appearance_of(Verdict.FAIL_REGRESSED).finding} and is unhealthy."' in page
 
     def test_falls_are_those_that_power_computes(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """The falls that a gate catches, in README's sentence and in the table of the decision's page."""
+        """The falls in README's sentence and in the decision's table are those that `r1eval power` computes."""
         falls = {}
         for name in ("aime24", "math500", "gpqa", "lcb"):
             typer.main.get_command(application())(args=["power", "--benchmark", name, "--json"], standalone_mode=False)
@@ -333,7 +333,7 @@ class TestReference:
 
     @pytest.mark.parametrize("verdict", Verdict)
     def test_each_verdict_has_a_page(self, verdict: Verdict) -> None:
-        """Its page answers what to do now, and the overview links to it."""
+        """Each verdict has a page, to which the overview links."""
         page = ROOT / "docs" / "verdicts" / f"{verdict.value}.md"
         assert page.read_text(encoding="utf-8").startswith(f"# {verdict.name}\n")
         assert "## What do I do now?" in page.read_text(encoding="utf-8") or verdict is Verdict.INCONCLUSIVE

@@ -50,13 +50,13 @@ def test_aime_is_balanced(n_running: int) -> None:
 
 
 def test_slices_are_what_balances() -> None:
-    """Without them the first engine that is ready takes most of the run."""
+    """Without shares for the engines a run takes more than twice the time of perfect balance."""
     setting = Setting(benchmark="aime24", is_shared=False)
     assert efficiency(setting, seed=0) < 0.5
 
 
 def test_store_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    """Two writers store every sample without an error, and the run they wrote is judged."""
+    """Two writers store every sample without an error."""
     store.main(["--samples", "256", "--chars", "2000", "--writers", "2", "--dry"])
     printed = capsys.readouterr().out
     assert "256 of 256 samples of 2,000 characters, 2 writers" in printed
@@ -101,7 +101,7 @@ def test_made_up_text_differs_and_compresses_like_prose() -> None:
 
 @TORCH.mark
 def test_random_checkpoint_is_a_checkpoint(tmp_path: Path) -> None:
-    """The plugin takes it for one of its true size, and its prompts are one token a digit."""
+    """A random checkpoint has its true size, and its prompts have one token a digit."""
     folder = write_checkpoint(tmp_path / "random" / "tiny", SHAPES["tiny"])
     found = inspect_checkpoint(str(folder), revision=None)
     assert isinstance(found.size, ModelSize)
@@ -142,14 +142,14 @@ def test_roofline_is_memory_traffic() -> None:
 
 
 def test_lognormal_lengths_have_the_mean_asked_for() -> None:
-    """Within two per cent, over 1,920 answers."""
+    """The lengths of 1,920 lognormal answers have the mean asked for, within two per cent."""
     lengths = Load(n_tokens=2048, is_lognormal=True).lengths()
     assert statistics.mean(lengths) == pytest.approx(2048, rel=0.02)
     assert len(set(lengths)) > 1000
 
 
 def test_table_sets_rows_beside_lighteval() -> None:
-    """The ratio is to LightEval's row of the same model and lengths, and missing where there is none."""
+    """A row's ratio is to LightEval's row of the same model and lengths."""
     base = Row(
         what="LightEval", model="1.5B", load="256", n_answers=1, n_engines=1, n_in_flight=128, n_tokens=1, wall_s=1.0,
         tokens_per_s=1000, roofline_tokens_per_s=10_000, machine="m",
@@ -162,7 +162,7 @@ def test_table_sets_rows_beside_lighteval() -> None:
 
 
 def test_bare_engines_get_the_plugins_arguments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Else the ratio to them would compare settings."""
+    """Bare engines are given the plugin's own arguments, so that the ratio does not compare settings."""
     monkeypatch.setattr(vllm, "_device", lambda: ("NVIDIA H100", False))
     options = vllm.VllmOptions(
         model="m", revision=None, dtype="bfloat16", max_model_length=32768, gpu_memory_utilization=0.8,
@@ -172,7 +172,7 @@ def test_bare_engines_get_the_plugins_arguments(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_equal_measurements_are_one_line() -> None:
-    """The median, how many there were and how far apart."""
+    """Equal measurements become one line with their median, number and spread."""
     first = Row(
         what="plugin", model="1.5B", load="256", n_answers=1, n_engines=2, n_in_flight=2, n_tokens=100, wall_s=10.0,
         tokens_per_s=10, roofline_tokens_per_s=None, machine="m",
@@ -183,7 +183,7 @@ def test_equal_measurements_are_one_line() -> None:
 
 
 def test_benchmarks_of_a_measurement_follow_each_other(tmp_path: Path) -> None:
-    """The first begins when every engine is warm, the next when all units of the one in front are done."""
+    """A measurement's first benchmark begins when every engine is warm, and the next when that one is done."""
     run = record_run(tmp_path / "evals" / "run", benchmarks=("smoke", "aime24"), n_problems=2, n_samples=2)
     go, after = tmp_path / "go", tmp_path / "after"
     conductor = Conductor(tmp_path / "evals", ["smoke", "aime24"], go=go, n_engines=2, after=after)
@@ -214,7 +214,7 @@ def test_benchmarks_of_a_measurement_follow_each_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [path.name for path in sorted(HERE.glob("*.txt"))])
 def test_readme_quotes_the_tables(name: str) -> None:
-    """Word for word, or links to the file."""
+    """The README of perf/ quotes each table word for word, or links to its file."""
     readme = (HERE / "README.md").read_text(encoding="utf-8")
     table = (HERE / name).read_text(encoding="utf-8")
     assert f"<!-- {name} -->\n```\n{table}```\n" in readme or f"]({name})" in readme

@@ -97,7 +97,7 @@ MIN_WORDS = 5
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_tests_docstring_reads_alone(path: Path) -> None:
-    """Each test has one, and it is a sentence of its own."""
+    """Each test has a docstring of at least five words."""
     tests = [
         node
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))

@@ -33,7 +33,7 @@ class TestDemo:
     """The block of `make demo`, on any machine."""
 
     def test_it_is_what_the_last_demo_printed(self) -> None:
-        """Compared with data/demo.txt, where `make demo | tee data/demo.txt` ran after the last change of the code."""
+        """The tutorial's demo is what `make demo | tee data/demo.txt` printed after the last change of the code."""
         printed = ROOT / "data" / "demo.txt"
         code = chain((ROOT / "pytest_r1eval").rglob("*.py"), [ROOT / "Makefile"])
         if not printed.exists() or printed.stat().st_mtime < max(path.stat().st_mtime for path in code):

@@ -34,12 +34,12 @@ class TestClosingLine:
         assert closing_line(["this platform has no such call"]) is None
 
     def test_no_reason_begins_like_another(self) -> None:
-        """A reason finds its own requirement."""
+        """No requirement's reason begins like another's, so that a reason finds its own."""
         for one in ALL:
             assert [each for each in ALL if one.reason.startswith(each.reason)] == [one]
 
     def test_bubblewrap_that_may_not_is_another_machines(self) -> None:
-        """No package helps where the kernel refuses namespaces."""
+        """The closing line offers no package where the kernel refuses namespaces."""
         assert (
             closing_line([NAMESPACES.reason])
             == "not run: 1 for want of user namespaces for bubblewrap (another machine)"
@@ -64,7 +64,7 @@ class TestBareMachine:
     """The PATH holds neither bubblewrap nor Chromium nor Slurm."""
 
     def test_what_can_run_does_and_the_last_line_lists_the_rest(self, path: str) -> None:
-        """Nothing fails; what is skipped is counted beside the command that gets it."""
+        """What can run passes, and the last line counts the skipped tests beside the command that enables them."""
         done = ended(path, LEVELS, PAGE, CLUSTER)
         assert done.returncode == 0, done.stdout
         assert re.search(r"^\d+ passed, \d+ skipped", done.stdout, re.MULTILINE)

@@ -42,7 +42,7 @@ class TestWorkflows:
     """What GitHub would let slip."""
 
     def test_nobody_elses_code_meets_a_writing_token(self, path: Path) -> None:
-        """No pull_request_target, permissions to read, and one run at a time."""
+        """Workflows have no pull_request_target, only read contents, and run once at a time."""
         content = loaded(path)
         events = content[True]
         assert "pull_request_target" not in events
@@ -50,18 +50,18 @@ class TestWorkflows:
         assert content["concurrency"]["group"]
 
     def test_a_pull_request_gets_no_secret(self, path: Path) -> None:
-        """Not even one that is labelled."""
+        """A workflow that pull requests start uses no secrets."""
         if "pull_request" in loaded(path)[True]:
             assert "secrets." not in path.read_text(encoding="utf-8")
 
     def test_checkouts_leave_no_token_behind(self, path: Path) -> None:
-        """The steps after it run a model's programs."""
+        """A checkout keeps no token for the steps after it, which run a model's programs."""
         for step in steps_of(path):
             if str(step.get("uses", "")).startswith("actions/checkout@"):
                 assert step["with"]["persist-credentials"] is False
 
     def test_a_red_gates_run_is_kept(self, path: Path) -> None:
-        """Whatever was drawn cost GPU hours."""
+        """A workflow keeps the run of a red gate, whose samples cost GPU hours."""
         kept = [step for step in steps_of(path) if "upload-artifact" in str(step.get("uses", ""))]
         if path.name not in {"ci.yml", "release.yml"}:
             assert kept
@@ -85,7 +85,7 @@ def test_ci_runs_what_a_reader_is_told_of() -> None:
 
 
 def test_ci_runs_on_every_python_that_the_package_names() -> None:
-    """The light lane on each of the classifiers, the whole suite on the two that the engine's wheels cover."""
+    """CI checks every Python of the classifiers, and runs the whole suite on 3.11 and 3.12."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     versions = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
     jobs = loaded(ROOT / ".github/workflows/ci.yml")["jobs"]
@@ -113,7 +113,7 @@ class TestRelease:
             assert (name == "documentation") == bool(commands)
 
     def test_what_is_published_was_checked_and_attested(self) -> None:
-        """One job after the other, each on the files of the first."""
+        """A release is built and checked, then attested, then published."""
         assert [self.JOBS[name].get("needs") for name in ("build", "attest", "publish")] == [None, "build", "attest"]
         assert [step["run"] for step in self.JOBS["build"]["steps"] if "run" in step][:2] == [
             "make check",
@@ -126,7 +126,7 @@ class TestRelease:
         assert self.JOBS["publish"]["environment"] == "pypi"
 
     def test_the_version_is_written_once(self) -> None:
-        """pyproject.toml has it; the citation and the newest section of the changelog repeat it."""
+        """The version is written in pyproject.toml and not in the code; citation and changelog repeat it."""
         version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
         assert loaded(ROOT / "CITATION.cff")["version"] == version
         headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
@@ -136,7 +136,7 @@ class TestRelease:
         assert f'"{version}"' not in sources
 
     def test_the_changelog_keeps_its_headings(self) -> None:
-        """Those of Keep a Changelog, and nothing else."""
+        """The changelog has only the headings of Keep a Changelog."""
         kinds = re.findall(r"^### (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
         assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
@@ -158,7 +158,7 @@ def test_another_label_cancels_no_gate() -> None:
 
 
 def test_a_slice_is_of_this_run_alone() -> None:
-    """A runner of one's own keeps its folders: an older slice beside the new one would be merged with it."""
+    """A slice is written to the runner's temporary folder, so that an older one is not merged with it."""
     steps = loaded(ROOT / "examples/github/slices.yml")["jobs"]["draw"]["steps"]
     assert steps[0]["env"]["R1_OUTPUT_DIR"] == steps[1]["with"]["path"] == "${{ runner.temp }}/slice"
 
@@ -174,14 +174,14 @@ def test_others_actions_are_pinned_to_a_commit(path: Path) -> None:
 
 @pytest.mark.parametrize("path", EVERYTHING, ids=lambda path: path.name)
 def test_no_input_is_pasted_into_a_script(path: Path) -> None:
-    """Inputs reach a shell through the environment, where they are data."""
+    """No workflow or action pastes an expression into a script."""
     for step in steps_of(path):
         assert "${{" not in str(step.get("run", "")), step
 
 
 @pytest.mark.parametrize("path", EVERYTHING, ids=lambda path: path.name)
 def test_no_step_that_draws_or_grades_sees_a_token(path: Path) -> None:
-    """A step that runs pytest with a model has it emptied, or never had it."""
+    """A step that runs pytest or merges slices has no token in its environment."""
     for step in steps_of(path):
         if re.search(r"^\s*(pytest|r1eval merge)", str(step.get("run", "")), re.MULTILINE):
             assert "secrets." not in str(step.get("env", {}))
@@ -214,7 +214,7 @@ class TestAction:
         return done.returncode, done.stdout + done.stderr, outputs.read_text()
 
     def test_the_exit_code_is_the_gates_and_the_run_is_handed_on(self, tmp_path: Path) -> None:
-        """Green for a run that is recorded, red for one that fell."""
+        """The action ends with the gate's exit code and hands the run on."""
         base = record_run(tmp_path / "base", seed=1)
         code, printed, outputs = self.run(tmp_path, base, "--r1-save-baseline local/base")
         assert code == 0, printed
@@ -226,13 +226,13 @@ class TestAction:
         assert outputs.count("run=data/evals/local/toy/") == 2
 
     def test_arguments_may_stand_on_several_lines(self, tmp_path: Path) -> None:
-        """None is dropped: the second could be what makes the gate strict."""
+        """The action passes arguments on from every line."""
         base = record_run(tmp_path / "base", seed=1)
         code, printed, _ = self.run(tmp_path, base, "--r1-save-baseline\n  local/base\n--no-such-option\n")
         assert (code, "--no-such-option" in printed) == (4, True), printed
 
     def test_a_run_from_before_is_not_this_ones(self, tmp_path: Path) -> None:
-        """A runner of one's own keeps its folders; where nothing was drawn nothing is handed on."""
+        """The action hands on no earlier run where nothing was drawn."""
         self.run(tmp_path, record_run(tmp_path / "base", seed=1), "--r1-save-baseline local/base")
         (tmp_path / "outputs").unlink()
         code, _, outputs = self.run(tmp_path, tmp_path / "nowhere")

@@ -85,7 +85,7 @@ class TestFetch:
         ids=["repository", "file", "revision"],
     )
     def test_what_is_not_there(self, hub: StandInHub, online: Client, place: str, words: str) -> None:
-        """Is named, with what to do."""
+        """A missing data set, file or revision is named with what to do."""
         assert hub.repos
         assert online.fetch(place)["error"] == f"{place}: {words}"
 
@@ -98,7 +98,7 @@ class TestFetch:
         ],
     )
     def test_no_permission(self, hub: StandInHub, online: Client, trouble: Trouble, words: str) -> None:
-        """One line each, without the token, even where the Hub repeats it, and without a cause that could hold it."""
+        """A refused token is reported in one line, which does not contain the token and has no cause that could."""
         place = f"hf://datasets/{REPO}/{trouble.name}.json"  # nothing is in the cache under this name
         hub.fail("resolve", trouble, times=9)
         answer = online.fetch(place)
@@ -129,13 +129,13 @@ class TestFetch:
 
     @pytest.mark.parametrize("place", ["hf://acme/baselines/toy.json", "hf://datasets/acme/toy.json", f"{PLACE}l"])
     def test_a_place_that_is_none(self, place: str) -> None:
-        """Is refused before anybody is asked."""
+        """A malformed place is refused before the Hub is asked."""
         with pytest.raises(Exception, match=r"expected hf://datasets/ORG/REPO/PATH\.json, with @REVISION after REPO"):
             fetch(place)
 
 
 def test_an_address_that_has_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Large files come from storage, by an address that the Hub signs; when it refuses, the token is not to blame."""
+    """A storage that refuses a signed address is reported as such, and the token is not blamed."""
 
     def refused(*_: object, **__: object) -> None:
         request = httpx.Request("GET", "https://storage/toy.json?Expires=1&Signature=ab")

@@ -61,7 +61,7 @@ def test_a_model_that_moves_from_run_to_run_keeps_its_error_rate_where_that_was_
 
 
 def test_rates_take_the_harnesss_noise_alone() -> None:
-    """What a checkpoint's pass@1 moves by from run to run forgives no truncation."""
+    """Noise of the baseline's own runs widens the gate of pass@1, not the health test of truncation."""
     baseline = replace(
         recorded(Counts.from_rows((f"p{i}", 32, 64) for i in range(30)), correlation=CORRELATION),
         health=HealthCounts(n_samples=1920, n_truncated=0, n_no_answer=0, n_tokens=1920),
@@ -111,7 +111,7 @@ class TestSamplingOfAPublishedNumber:
 
     @pytest.mark.parametrize("sampling", [Sampling(temperature=1.3), Sampling(top_p=0.8)])
     def test_another_one_is_refused(self, sampling: Sampling) -> None:
-        """Before the first token and at the verdict, with both values."""
+        """A sampling other than the source's is refused before the first token and at the verdict, with both values."""
         question = replace(MEASURED.fingerprint.question, sampling=sampling)
         fingerprint = replace(MEASURED.fingerprint, question=question)
         here = f"{sampling.temperature:g} and {sampling.top_p:g} here"

@@ -113,7 +113,7 @@ class TestFind:
         assert shelf(tmp_path, model_name=SHIPPED).find("no such benchmark") is None
 
     def test_published_passes_over_measured(self, tmp_path: Path) -> None:
-        """`--r1-baseline published` asks for the number, whatever was recorded."""
+        """`--r1-baseline published` takes the published number, though a measured baseline is recorded."""
         write(tmp_path, SHIPPED, measured=MEASURED)
 
         assert shelf(tmp_path, model_name=SHIPPED, choice="published").find("aime24") == FoundBaseline(
@@ -127,7 +127,7 @@ class TestFind:
         assert shelf(tmp_path, choice="published").find("aime24") is None
 
     def test_by_name(self, tmp_path: Path) -> None:
-        """Another model's baselines, the user's or the shipped."""
+        """A name chooses another model's baselines, the user's or the shipped ones."""
         write(tmp_path, "org/parent", measured=MEASURED)
 
         assert source_of(shelf(tmp_path, choice="org/parent").find("aime24")) == "baselines/org/parent.json, run first"
@@ -142,7 +142,7 @@ class TestFind:
 
     @pytest.mark.parametrize("is_absolute", [True, False])
     def test_by_path(self, tmp_path: Path, *, is_absolute: bool) -> None:
-        """A file anywhere, seen from the root."""
+        """A path chooses a baseline file anywhere, and the source shows it relative to the root."""
         path = write(tmp_path / "elsewhere", "org/parent", measured=MEASURED)
         choice = str(path if is_absolute else path.relative_to(tmp_path))
 
@@ -151,7 +151,7 @@ class TestFind:
         assert source_of(found) == "elsewhere/baselines/org/parent.json, run first"
 
     def test_file_outside_the_root_is_shown_by_its_name(self, tmp_path: Path) -> None:
-        """A table has no place for a long path."""
+        """A baseline file outside of the root is shown by its name, as a table has no place for a long path."""
         path = write(tmp_path / "elsewhere", "org/parent", measured=MEASURED)
         (tmp_path / "root").mkdir()
 
@@ -174,7 +174,7 @@ class TestMistakes:
 
     @pytest.mark.parametrize("choice", ["missing.json", "baselines/org/missing.json", "."])
     def test_missing_path(self, tmp_path: Path, choice: str) -> None:
-        """A path that leads nowhere is not taken for a name."""
+        """A path that leads nowhere is refused and not taken for a name."""
         (tmp_path / "baselines").mkdir()
         with pytest.raises(BaselineError) as caught:
             shelf(tmp_path, choice=choice).find("aime24")
@@ -242,7 +242,7 @@ class TestRecord:
         assert [(blessing.replaced_run, blessing.run) for blessing in entry.history] == [("first", "newer")]
 
     def test_a_lower_number_is_not_recorded(self, tmp_path: Path) -> None:
-        """The file stays as it was."""
+        """Recording a lower number is refused, and the file stays as it was."""
         path = shelf(tmp_path).record(MEASURED, name="org/name")
         before = path.read_bytes()
         lower = replace(MEASURED, run="lower", counts=Counts.from_mapping({"b": (1, 8), "a": (8, 8)}))
@@ -271,7 +271,7 @@ class TestRecord:
         assert list(tmp_path.rglob("*.json")) == []
 
     def test_malformed_file_is_not_written_over(self, tmp_path: Path) -> None:
-        """A file that cannot be read may hold reviewed counts."""
+        """A malformed baseline file is not written over, because it may hold reviewed counts."""
         path = write(tmp_path, "org/name")
         path.write_text("{")
 

@@ -52,7 +52,7 @@ class TestFound:
         assert inspected(adapter, base_model=str(base)).model == str(base)
 
     def test_an_adapter_beside_the_model(self, adapter: Path, base: Path) -> None:
-        """--r1-adapter is the same question as the adapter alone; a copy of the base model will do."""
+        """--r1-adapter beside the base model, or a copy of it, asks the same question as the adapter alone."""
         alone, beside = inspected(adapter), inspected(SHIPPED, adapter=str(adapter))
         assert alone == beside
         assert inspected(base, adapter=str(adapter)).identity == alone.identity
@@ -77,7 +77,7 @@ class TestFound:
         assert inspected(adapter).identity.chat_template != base.identity.chat_template
 
     def test_a_base_model_without_a_chat_template(self, adapter: Path, base: Path) -> None:
-        """The adapter's own is enough: instruction tuning begins with a model that has none."""
+        """An adapter with a chat template of its own is asked through it, though the base model has none."""
         shutil.copy(SHIPPED / "tokenizer.json", adapter)
         shutil.copy(SHIPPED / "tokenizer_config.json", adapter)
         (base / "tokenizer_config.json").unlink()
@@ -93,7 +93,7 @@ class TestIdentity:
         assert inspected(adapter).identity.weights != inspected(SHIPPED).identity.weights
 
     def test_a_byte_of_the_base_model_counts(self, adapter: Path, base: Path) -> None:
-        """An adapter on another base model is another checkpoint."""
+        """A changed byte of the base model's weights changes the adapter's identity."""
         before = inspected(adapter, base_model=str(base)).identity
         path = base / "model.safetensors"
         path.write_bytes(path.read_bytes()[:-1] + b"\x01")
@@ -102,7 +102,7 @@ class TestIdentity:
         assert after.changes_since(before) == "model.safetensors changed"
 
     def test_a_byte_of_the_adapter_counts(self, adapter: Path) -> None:
-        """Its weights and its scaling, by the file's name."""
+        """A changed byte of the adapter's weights changes its digest, and the file is named."""
         before = inspected(adapter).identity
         path = adapter / "adapter_model.safetensors"
         path.write_bytes(path.read_bytes()[:-1] + b"\x01")
@@ -119,7 +119,7 @@ class TestIdentity:
         assert found.changes(reread=reread) == "adapter/adapter_config.json changed, generation_config.json is gone"
 
     def test_what_a_trainer_leaves_beside_it_does_not_count(self, adapter: Path) -> None:
-        """Optimizer, README and logs change no answer."""
+        """Optimizer, README and logs beside an adapter do not change its identity."""
         before = inspected(adapter).identity
         for name in ("README.md", "optimizer.pt", "training_args.bin", "trainer_state.json"):
             (adapter / name).write_text("x")
@@ -161,7 +161,7 @@ class TestUnserved:
         assert merged.is_merged
 
     def test_a_tensor_that_is_not_lora_is_refused(self, tmp_path: Path) -> None:
-        """The weights decide where the settings say nothing."""
+        """An adapter with a tensor that is not LoRA is refused, even where its settings do not mention it."""
         adapter = write_adapter(tmp_path / "a", more={"base_model.model.lm_head.weight": (265, 128)})
         assert "does not serve: base_model.model.lm_head.weight; expected plain LoRA" in refusal(adapter)
         (tmp_path / "b").mkdir()
@@ -169,7 +169,7 @@ class TestUnserved:
         assert "base_model.model.lm_head.lora_A.weight and 1 more; expected" in refusal(both)
 
     def test_a_rank_above_the_highest(self, tmp_path: Path) -> None:
-        """512 is served, 513 is not."""
+        """An adapter of rank 512 is accepted, and one of rank 513 is refused."""
         assert inspected(write_adapter(tmp_path / "a", rank=512)).adapter is not None
         assert "does not serve: r=513, above 512; expected" in refusal(write_adapter(tmp_path / "b", rank=513))
 
@@ -177,13 +177,13 @@ class TestUnserved:
         "settings", [{"use_rslora": True}, {"init_lora_weights": "gaussian"}, {"lora_alpha": 3.5}, {"lora_dropout": 0}]
     )
     def test_what_vllm_does_as_peft_does_is_served(self, tmp_path: Path, settings: dict[str, object]) -> None:
-        """The scaling of rsLoRA, alpha / sqrt(r), is the same in both."""
+        """Adapters whose settings vLLM applies as PEFT does, rsLoRA among them, are accepted."""
         assert inspected(write_adapter(tmp_path / "a", **settings)).adapter is not None  # type: ignore[arg-type]
 
 
 class TestAnotherBase:
     def test_a_module_of_another_size(self, tmp_path: Path) -> None:
-        """Sizes are read from the headers of both."""
+        """An adapter whose module has another size than the base model's is refused, with both sizes."""
         adapter = write_adapter(tmp_path / "a", modules={QUERY: (1536, 1536)}, base="Qwen/Qwen2.5-1.5B")
         assert refusal(adapter, base_model=str(SHIPPED)) == (
             f"{adapter} is an adapter of another model than {SHIPPED}: {QUERY} is 128 x 128 in it, and the adapter's "
@@ -193,12 +193,12 @@ class TestAnotherBase:
 
     @pytest.mark.parametrize("merges", [False, True])
     def test_a_module_that_is_missing(self, tmp_path: Path, *, merges: bool) -> None:
-        """A fifth layer of a model that has four; merging would drop it without a word."""
+        """An adapter of a layer that the base model lacks is refused, also where it would be merged."""
         adapter = write_adapter(tmp_path / "a", modules={DOWN.replace(".3.", ".4."): (384, 128)})
         assert "model.layers.4.mlp.down_proj is missing in it" in refusal(adapter, merges=merges)
 
     def test_a_prefix_of_another_release_is_the_same_module(self, tmp_path: Path) -> None:
-        """Libraries name the text model's place otherwise than its files do."""
+        """A module is recognised under the prefix that another release of the library gives it."""
         adapter = write_adapter(tmp_path / "a", modules={f"model.language_{QUERY}": (128, 128)})
         assert inspected(adapter).adapter is not None
 
@@ -211,7 +211,7 @@ class TestAnotherBase:
         )
 
     def test_an_equal_folder_of_another_name(self, tmp_path: Path, base: Path) -> None:
-        """The weights of both say that they are one model."""
+        """A base model in a folder of another name is accepted where its weights are equal."""
         moved = base.rename(base.with_name("moved"))
         adapter = write_adapter(tmp_path / "a", base=moved)
         assert inspected(SHIPPED, adapter=str(adapter)).adapter is not None
@@ -219,7 +219,7 @@ class TestAnotherBase:
 
 class TestDamaged:
     def test_ranks_of_two_saves(self, tmp_path: Path) -> None:
-        """The engine would scale by the wrong rank."""
+        """An adapter whose matrices have another rank than its settings is refused, as the scaling would be wrong."""
         adapter = write_adapter(tmp_path / "a")
         config = json.loads((adapter / "adapter_config.json").read_text())
         (adapter / "adapter_config.json").write_text(json.dumps(config | {"r": 16}))
@@ -253,7 +253,7 @@ class TestDamaged:
         [("adapter_model.bin", "adapter_model.bin, whose content is a program"), ("x", "no weights")],
     )
     def test_weights_without_a_header(self, adapter: Path, name: str, expected: str) -> None:
-        """PEFT writes safetensors; what it wrote before can be saved again."""
+        """An adapter's weights that are not safetensors are refused with the way to save them again."""
         (adapter / "adapter_model.safetensors").rename(adapter / name)
         assert refusal(adapter) == (
             f"{adapter} is an adapter with {expected}; expected adapter_model.safetensors: save it again "
@@ -270,7 +270,7 @@ class TestDamaged:
         ],
     )
     def test_a_configuration_that_cannot_be(self, adapter: Path, settings: dict[str, object], expected: str) -> None:
-        """What is found and what is expected."""
+        """An adapter's impossible setting is refused with what was found and what was expected."""
         config = json.loads((adapter / "adapter_config.json").read_text())
         (adapter / "adapter_config.json").write_text(json.dumps(config | settings))
         assert f"{adapter}: {expected}" in refusal(adapter)
@@ -289,7 +289,7 @@ class TestBaseModel:
         assert refusal(adapter) == expected
 
     def test_it_is_not_here(self, tmp_path: Path) -> None:
-        """A folder of the machine that trained it."""
+        """A base model in a folder that is not on this machine is refused, with the option that names its place."""
         adapter = write_adapter(tmp_path / "a", base="/scratch/models/base")
         assert refusal(adapter) == (
             f"{adapter} is an adapter, and its base model /scratch/models/base: no such folder, and a Hub id would "
@@ -297,7 +297,7 @@ class TestBaseModel:
         )
 
     def test_it_is_an_adapter_itself(self, adapter: Path, tmp_path: Path) -> None:
-        """One on another is not served."""
+        """An adapter whose base model is an adapter itself is refused."""
         second = write_adapter(tmp_path / "second", base=adapter)
         assert refusal(second) == (
             f"{adapter}, the base model of {second}, is an adapter itself; expected a whole model: merge it first "
@@ -307,7 +307,7 @@ class TestBaseModel:
 
 class TestOptions:
     def test_an_adapter_on_an_adapter(self, adapter: Path) -> None:
-        """One of the two options is too many."""
+        """--r1-adapter beside a model that is an adapter itself is refused."""
         assert refusal(adapter, adapter=str(adapter)) == (
             f"--r1-adapter {adapter} with --r1-model {adapter}, which is an adapter itself; expected one adapter on a "
             "whole model: leave one of them out"

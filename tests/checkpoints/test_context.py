@@ -35,7 +35,7 @@ def test_positions_that_rope_stretches(name: str, parameters: object, expected: 
 
 
 def test_scaling_belongs_to_the_part_that_has_the_length() -> None:
-    """The text model's own in a model of several parts; Gemma 3 stores its length scaled."""
+    """Scaling is read from the text model where there are several parts; Gemma 3 stores its length scaled."""
     text = {"max_position_embeddings": LENGTH, "rope_scaling": {"rope_type": "linear", "factor": 8.0}}
 
     assert longest_context({"text_config": text}) == 8 * LENGTH

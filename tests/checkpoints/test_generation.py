@@ -36,7 +36,7 @@ def recommended(folder: Path, content: object) -> Sampling:
     ids=str,
 )
 def test_the_files_values_count_and_nothing_is_added(tmp_path: Path, content: object, expected: Sampling) -> None:
-    """What the file leaves out changes nothing; greedy decoding is temperature 0; its lengths are left alone."""
+    """Only values in the file change the sampling, greedy decoding is temperature 0, and lengths are ignored."""
     assert expected == recommended(tmp_path, content)
 
 
@@ -70,6 +70,6 @@ def test_a_file_without_a_sampling_is_refused(tmp_path: Path, content: object, m
 
 
 def test_a_checkpoint_without_the_file_is_refused(tmp_path: Path) -> None:
-    """The values are given as options then."""
+    """--r1-sampling model is refused for a checkpoint without generation_config.json."""
     with pytest.raises(ModelError, match=r"^--r1-sampling model: org/m has no generation_config\.json; expected "):
         recommended_sampling(tmp_path, model="org/m")

@@ -85,7 +85,7 @@ class TestFolder:
         assert len({found.identity.weights, found.identity.tokenizer, found.identity.chat_template}) == 3
 
     def test_the_path_does_not_matter(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Relative, absolute or through a link: the same checkpoint under the same name."""
+        """A relative path, an absolute path and a link find the same checkpoint under the same name."""
         expected = inspected(folder)
         (folder.parents[1] / "link").symlink_to(folder)
         monkeypatch.chdir(folder.parent)
@@ -146,7 +146,7 @@ class TestSize:
     """Parameters are counted without a weight being read."""
 
     def test_headers(self, folder: Path) -> None:
-        """Shapes of all files; a second copy beside them under Mistral's name is not counted."""
+        """The headers of all files give the number of parameters, without a second copy under Mistral's name."""
         (folder / "model.safetensors").unlink()
         for name, shapes in (
             ("model-1", {"a": [10, 20]}),
@@ -171,7 +171,7 @@ class TestSize:
         ],
     )
     def test_the_index_first(self, folder: Path, metadata: object, expected: int) -> None:
-        """Its bytes are divided by the stored dtype; an index that says nothing leaves it to the headers."""
+        """The index gives the number of parameters, and the headers do where it holds no usable size."""
         (folder / "config.json").write_text('{"torch_dtype": "bfloat16", "num_attention_heads": 4}')
         (folder / "model.safetensors").write_bytes(safetensors(bytes(412), header=header(a=[206])))
         (folder / "model.safetensors.index.json").write_text(
@@ -187,7 +187,7 @@ class TestSize:
         assert inspected(folder).size.n_parameters is None
 
     def test_shipped_checkpoint(self) -> None:
-        """Headers and config agree on a real one."""
+        """Headers and config of the shipped checkpoint agree on its size to 1 %."""
         shipped = Path(__file__).parents[2] / "examples/r1eval/tiny-arithmetic"
         by_headers = inspected(shipped).size.n_parameters
         by_config = model_size(json.loads((shipped / "config.json").read_text())).n_parameters
@@ -225,7 +225,7 @@ class TestDigests:
         assert [file.name for file in after.files if file not in before.files] == ["model.safetensors"]
 
     def test_last_byte_of_the_largest_whole_file(self, folder: Path) -> None:
-        """Exactly 64 MiB is still read whole."""
+        """A file of exactly 64 MiB is read to its last byte."""
         path = folder / "model.safetensors"
         os.truncate(path, WHOLE_FILE_BYTES)
         before = weights_digest(folder)
@@ -250,7 +250,7 @@ class TestDigests:
         assert before != weights_digest(folder)
 
     def test_large_file_is_read_to_its_end(self, folder: Path) -> None:
-        """The last block ends where the file does, up to rounding."""
+        """The last block of a large file ends at its end, up to rounding."""
         path = folder / "model.safetensors"
         os.truncate(path, 2**30)
         before = weights_digest(folder)
@@ -273,7 +273,7 @@ class TestDigests:
         assert before != weights_digest(folder)
 
     def test_names_and_sizes_count(self, folder: Path) -> None:
-        """A shard that is renamed, added or cut off is another checkpoint."""
+        """A shard that is renamed, added or cut off changes the digest of the weights."""
         found = {weights_digest(folder)}
         (folder / "model.safetensors").rename(folder / "other.safetensors")
         found.add(weights_digest(folder))
@@ -287,7 +287,7 @@ class TestDigests:
         assert len(found) == 5
 
     def test_what_a_trainer_leaves_behind_does_not_count(self, folder: Path) -> None:
-        """Optimizer states and training arguments beside the weights are no weights."""
+        """Optimizer states and training arguments beside the weights do not change the checkpoint."""
         before = inspected(folder)
 
         names = ("training_args.bin", "optimizer.pt", "optimizer.bin", "trainer_state.json", "README.md")
@@ -308,7 +308,7 @@ class TestDigests:
         assert after.changes_since(before) == "config.json changed"
 
     def test_shipped_baseline_names_the_shipped_checkpoint(self) -> None:
-        """The digests in the small checkpoint's baseline are those of its files."""
+        """The shipped baseline holds the digests of the shipped checkpoint's files."""
         root = Path(__file__).parents[2]
         path = root / "baselines/r1eval/tiny-arithmetic.json"
         (measured,) = from_json(baselines.BASELINE_FILE, path.read_text(), name=path.name).measured
@@ -355,7 +355,7 @@ class TestDigests:
         ],
     )
     def test_places_of_a_chat_template(self, folder: Path, name: str, content: str) -> None:
-        """Old and new checkpoints keep it in different files."""
+        """A chat template is found in each of the files where checkpoints keep it."""
         (folder / "tokenizer_config.json").write_text("{}")
         (folder / name).write_text(content)
 
@@ -498,13 +498,13 @@ class TestIncomplete:
         ],
     )  # fmt: skip
     def test_incomplete_folder(self, folder: Path, damage: Callable[[Path], object], expected: str) -> None:
-        """What was found, what was expected, what to do."""
+        """An incomplete folder is refused with what was found, what was expected and what to do."""
         damage(folder)
 
         assert expected.format(folder=folder) == model_error(folder)
 
     def test_file(self, folder: Path) -> None:
-        """A weights file is not a checkpoint."""
+        """A file given as --r1-model is refused, as a weights file is not a checkpoint."""
         path = folder / "model.safetensors"
 
         expected = f"--r1-model {path} is a file; expected a checkpoint's folder or a Hub id (org/name)"
@@ -512,7 +512,7 @@ class TestIncomplete:
 
     @pytest.mark.parametrize("model", ["./missing", "../missing/x", "/missing/x", "~/missing", "missing", "a/b/c"])
     def test_missing_folder(self, model: str) -> None:
-        """What cannot be a Hub id is not asked for on the Hub."""
+        """A missing folder whose name cannot be a Hub id is refused without asking the Hub."""
         expected = f"--r1-model {model}: no such folder, and a Hub id would read org/name; check the path"
         assert expected == model_error(model)
 
@@ -560,7 +560,7 @@ class TestHub:
         "environment", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}], ids=["offline", "unreachable"]
     )
     def test_no_network(self, tmp_path: Path, environment: dict[str, str]) -> None:
-        """Nothing is retried for minutes, and nothing of ours is on the screen but the sentence."""
+        """Without a network a Hub id is refused in one line."""
         said = said_of("made-up/model", {"HF_HOME": str(tmp_path), **environment})
 
         assert said.startswith("--r1-model made-up/model: no such folder, and the Hub did not give it (")
@@ -569,7 +569,7 @@ class TestHub:
 
     @pytest.mark.parametrize(("n_out", "expected"), [(128, ""), (256, "256 x 128")])
     def test_an_adapter(self, served: StandInHub, tmp_path: Path, n_out: int, expected: str) -> None:
-        """Its weights are fetched, its base model's are not: their headers are read where they are."""
+        """The Hub's headers show whether an adapter fits its base model, whose weights are not downloaded."""
         adapter = write_adapter(tmp_path / "a", modules={QUERY: (128, n_out)}, base="acme/base")
         served.reset()
         for name, folder in (("acme/lora", adapter), ("acme/base", SHIPPED)):

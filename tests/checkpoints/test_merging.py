@@ -60,7 +60,11 @@ def logits(model: Any) -> torch.Tensor:  # noqa: ANN401 - as above
     ids=["DoRA", "a head of its own", "ranks of their own", "single tokens"],
 )
 def test_the_merged_checkpoint_answers_as_the_adapted_model(tmp_path: Path, settings: dict[str, object]) -> None:
-    """Up to bfloat16; each kind is refused without the merge, and the merged folder is a whole checkpoint."""
+    """
+    A merged checkpoint answers as the adapted model does, up to bfloat16.
+
+    Each kind of adapter is refused without the merge, and the merged folder is a whole checkpoint.
+    """
     adapter = trained(tmp_path / "adapter", **settings)
     with pytest.raises(ModelError, match="is an adapter that vLLM does not serve"):
         inspect_checkpoint(str(adapter), revision=None)
@@ -72,7 +76,11 @@ def test_the_merged_checkpoint_answers_as_the_adapted_model(tmp_path: Path, sett
 
 
 def test_a_merge_that_loses_something_is_refused(tmp_path: Path) -> None:
-    """PEFT adds an adapter of the embeddings to both of a tied pair; the written model is probed before it counts."""
+    """
+    A merge whose logits differ from the adapted model's is refused.
+
+    PEFT, for example, adds an adapter of the embeddings to both of a tied pair.
+    """
     adapter = trained(tmp_path / "adapter", target_modules=["embed_tokens", "q_proj"])
     with pytest.raises(ModelError, match=r"the merged model's logits differ from the adapted model's by \d+\.\d%"):
         write_merged(str(adapter), str(SHIPPED), tmp_path / "merged")
@@ -80,7 +88,7 @@ def test_a_merge_that_loses_something_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_merged_folder_lasts_as_long_as_it_is_loaded(tmp_path: Path) -> None:
-    """The engine loads it inside the block, and the disk is free again after it."""
+    """A merged folder exists inside the block and is deleted after it."""
     adapter = trained(tmp_path / "adapter", use_dora=True)
     found = inspect_checkpoint(str(adapter), revision=None, merges=True)
     assert found.adapter is not None
@@ -90,7 +98,7 @@ def test_a_merged_folder_lasts_as_long_as_it_is_loaded(tmp_path: Path) -> None:
 
 
 def test_what_peft_cannot_merge_is_one_line(tmp_path: Path) -> None:
-    """Its own reason is part of it."""
+    """An adapter that PEFT cannot merge is refused in one line with PEFT's reason."""
     adapter = write_adapter(tmp_path / "adapter", peft_type="PREFIX_TUNING")
     found = inspect_checkpoint(str(adapter), revision=None, merges=True)
     assert found.adapter is not None
@@ -106,7 +114,7 @@ def test_what_peft_cannot_merge_is_one_line(tmp_path: Path) -> None:
 
 
 def test_the_program_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder that is there, a whole model, and too few arguments."""
+    """The program refuses an existing folder, a whole model and missing arguments, each in one line."""
     assert main([str(SHIPPED), str(SHIPPED), str(tmp_path)]) == 1
     assert main([str(SHIPPED), str(SHIPPED), str(tmp_path / "new")]) == 1
     assert main([]) == 2

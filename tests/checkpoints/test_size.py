@@ -22,7 +22,7 @@ class TestParameters:
         ],
     )
     def test_published_models_by_their_config(self, config: dict[str, object], expected: int, tolerance: float) -> None:
-        """Dense models to 1 %, a mixture of experts with latent attention to 5 %."""
+        """The config gives the size of published models to 1 %, and to 5 % with latent attention."""
         assert model_size(config).n_parameters == pytest.approx(expected, rel=tolerance)
 
     def test_the_index_is_believed_before_the_config(self) -> None:
@@ -51,7 +51,7 @@ class TestMemory:
     """What weights and cache take."""
 
     def test_weights_by_dtype(self) -> None:
-        """A checkpoint in bfloat16 doubles in float32; auto is its own."""
+        """The weights' bytes follow from the dtype, and auto is the stored one."""
         size = model_size({**QWEN_1_5B, "torch_dtype": "float32"}, n_stored_parameters=10)
 
         assert [size.n_weight_bytes(dtype) for dtype in ("bfloat16", "half", "float32", "auto")] == [20, 20, 40, 40]
@@ -75,5 +75,5 @@ class TestMemory:
         ],
     )
     def test_cache_per_token(self, config: dict[str, object], expected: int) -> None:
-        """Grouped heads, a latent vector, and only the layers that keep every token."""
+        """The cache of a token counts grouped heads, a latent vector, and only layers with full attention."""
         assert expected == model_size(config).n_kv_numbers

@@ -40,6 +40,6 @@ def test_each_files_form_is_known(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"added_tokens": 1}', '{"added_tokens": [1, {"content": 2}]}'])
 def test_a_file_that_lists_nothing_adds_nothing(tmp_path: Path, text: str) -> None:
-    """What loads the tokenizer says what is wrong with it."""
+    """A tokenizer.json that lists no tokens adds none, and reading it raises no error."""
     (tmp_path / "tokenizer.json").write_text(text)
     assert added_tokens(tmp_path) == {}

@@ -63,11 +63,11 @@ class TestWhole:
     """What an engine can load is accepted."""
 
     def test_shards_without_an_index(self, folder: Path) -> None:
-        """All numbers of the names are there."""
+        """Shards without an index are complete where every number of their names is there."""
         accept(folder)
 
     def test_shards_with_an_index(self, folder: Path) -> None:
-        """Every file and tensor that it names is there; files that it does not name do not matter."""
+        """Shards are complete where every file and tensor that the index names is there; other files do not matter."""
         write_index(folder, a="model-00001-of-00002", b="model-00002-of-00002")
         write_shard(folder / "model-00001-of-00003.safetensors")
         accept(folder)
@@ -78,7 +78,7 @@ class TestWhole:
         accept(folder)
 
     def test_older_format_beside_safetensors(self, folder: Path) -> None:
-        """Where safetensors are, no engine looks at what is left of an older save."""
+        """An index that an older save left beside safetensors is ignored."""
         (folder / "pytorch_model.bin.index.json").write_text(
             '{"weight_map": {"a": "pytorch_model-00001-of-00002.bin"}}'
         )
@@ -130,7 +130,7 @@ class TestLayers:
         assert refusal(folder).startswith(f"{expected}{first}; copy the whole checkpoint")
 
     def test_an_index_of_one_shard(self, folder: Path) -> None:
-        """What the index leaves out is not loaded, whatever other files hold."""
+        """A layer that the index leaves out is missing, whatever other files hold."""
         only(folder, layers(0, 1), num_hidden_layers=4)
         write_shard(folder / "other.safetensors", layers(2, 3))
         write_index(folder, **dict.fromkeys(layers(0, 1), "model"))
@@ -148,12 +148,12 @@ class TestLayers:
         ],
     )
     def test_whole_stacks(self, folder: Path, tensors: list[str]) -> None:
-        """A layer that predicts further tokens, a second stack for images, and names without layers are no gap."""
+        """Additional layers, a second stack for images, and names without layers leave a checkpoint complete."""
         only(folder, tensors, num_hidden_layers=4)
         accept(folder)
 
     def test_blocks_that_a_config_leaves_empty(self, folder: Path) -> None:
-        """A searched architecture describes each block, and some hold nothing."""
+        """Layers that the config's block_configs describe may be without weights."""
         only(folder, layers(0, 3), num_hidden_layers=4, block_configs=[{}, {}, {}, {}])
         accept(folder)
 
@@ -166,7 +166,7 @@ class TestHalf:
         [("00001", ".safetensors"), ("00002", ".safetensors"), ("00002", ".bin"), ("00001", ".gguf")],
     )
     def test_shard_that_is_missing_without_an_index(self, folder: Path, number: str, suffix: str) -> None:
-        """The names of the others promise it, in every format."""
+        """A shard that the others' names promise is reported missing, in every format."""
         for path in folder.glob("*.safetensors"):
             path.rename(path.with_suffix(suffix))
         (folder / f"model-{number}-of-00002{suffix}").unlink()
@@ -175,14 +175,14 @@ class TestHalf:
         assert refusal(folder).startswith(expected)
 
     def test_shard_that_the_index_names(self, folder: Path) -> None:
-        """The index counts, whatever the names say."""
+        """A file that the index names is reported missing, whatever the shards' names promise."""
         write_index(folder, a="model-00001-of-00002", b="model-00002-of-00002", c="more", d="most")
 
         expected = f"{folder} lacks more.safetensors, one of 2 missing of the 4 files that {INDEX} names; "
         assert refusal(folder).startswith(expected)
 
     def test_index_that_is_left_over(self, folder: Path) -> None:
-        """One whole file beside the index of an earlier save: vLLM would find no weights."""
+        """A whole file beside the index of an earlier save is refused, because vLLM would find no weights."""
         for path in folder.glob("*.safetensors"):
             path.unlink()
         write_shard(folder / "model.safetensors")
@@ -191,7 +191,7 @@ class TestHalf:
         assert refusal(folder).endswith("or remove the index if it is left over")
 
     def test_tensor_that_is_not_in_its_shard(self, folder: Path) -> None:
-        """Shards of two saves under one index."""
+        """A tensor that is not in the shard named by the index is reported with both."""
         write_index(folder, a="model-00001-of-00002", c="model-00002-of-00002")
 
         expected = f"{folder}/model-00002-of-00002.safetensors lacks the tensor c, which {INDEX} says is in it; "
@@ -199,7 +199,7 @@ class TestHalf:
 
     @pytest.mark.parametrize("content", ["[]", "{", '{"weight_map": []}', "{}"])
     def test_index_without_a_map(self, folder: Path, content: str) -> None:
-        """An index that was not written to its end."""
+        """An index without a weight_map, as a save that was cut off leaves it, is refused."""
         (folder / INDEX).write_text(content)
 
         assert refusal(folder).startswith(f"{folder / INDEX} has no weight_map; ")
@@ -212,7 +212,7 @@ class TestHalf:
 
     @pytest.mark.parametrize("name", ["model-00001-of-00002.safetensors", "tokenizer.json"])
     def test_git_lfs_pointer(self, folder: Path, name: str) -> None:
-        """A clone without git lfs leaves three lines in place of each large file."""
+        """A Git-LFS pointer in place of a file is refused with the command that fetches the content."""
         (folder / name).write_text(POINTER)
 
         expected = (
@@ -221,14 +221,14 @@ class TestHalf:
         assert expected == refusal(folder)
 
     def test_empty_file(self, folder: Path) -> None:
-        """A save that was interrupted, or a full disk."""
+        """An empty shard, as an interrupted save or a full disk leaves it, is refused."""
         os.truncate(folder / "model-00002-of-00002.safetensors", 0)
 
         assert refusal(folder).startswith(f"{folder}/model-00002-of-00002.safetensors is empty; ")
 
     @pytest.mark.parametrize("n_missing", [1, 3])
     def test_tensor_beyond_the_end(self, folder: Path, n_missing: int) -> None:
-        """The header says where each tensor ends."""
+        """A shard that is shorter than its header demands is refused as cut off."""
         path = folder / "model-00002-of-00002.safetensors"
         size = path.stat().st_size
         os.truncate(path, size - n_missing)
@@ -238,7 +238,7 @@ class TestHalf:
 
     @pytest.mark.parametrize("n_bytes", [1, 8, 20])
     def test_header_beyond_the_end(self, folder: Path, n_bytes: int) -> None:
-        """Not even the header is whole."""
+        """A shard that ends within its header is refused as cut off."""
         os.truncate(folder / "model-00002-of-00002.safetensors", n_bytes)
 
         assert f"is cut off: it has {n_bytes} bytes" in refusal(folder)
@@ -252,7 +252,7 @@ class TestHalf:
         assert refusal(folder).startswith((f"{path} has no safetensors header; ", f"{path} is cut off: "))
 
     def test_archive_that_is_cut_off(self, folder: Path) -> None:
-        """torch.save writes an archive, whose directory is at its end."""
+        """An archive of torch.save without its end is refused as cut off."""
         write_archive(folder)
         path = folder / "pytorch_model.bin"
         os.truncate(path, path.stat().st_size - 30)
@@ -260,7 +260,7 @@ class TestHalf:
         assert refusal(folder).startswith(f"{path} is cut off: its archive has no end ")
 
     def test_link_to_nothing(self, folder: Path) -> None:
-        """A folder of links whose files were removed, as a cleaned cache of the Hub's client leaves it."""
+        """A link to a file that was removed is refused, as in a cleaned cache of the Hub's client."""
         path = folder / "model-00002-of-00002.safetensors"
         path.unlink()
         path.symlink_to("../blobs/abc")
@@ -269,14 +269,14 @@ class TestHalf:
 
     @pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_model.bin", "adapter_config.json"])
     def test_adapter_beside_a_whole_model(self, folder: Path, name: str) -> None:
-        """One library adds it to the model and the other does not, so the name says nothing of what is judged."""
+        """An adapter beside a whole model is refused, because some libraries would add it and others would not."""
         write_shard(folder / name)
 
         expected = f"{folder} holds a whole model and an adapter (LoRA) beside it, {name}; expected one of them: move "
         assert refusal(folder).startswith(expected)
 
     def test_many_large_shards_take_under_a_second(self, folder: Path) -> None:
-        """160 shards of 5 GB with 500 tensors each, of which the last is not there."""
+        """The last of 160 shards of 500 tensors each is found missing."""
         for path in folder.glob("*.safetensors"):
             path.unlink()
         names = dict[str, str]()

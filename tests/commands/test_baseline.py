@@ -39,7 +39,7 @@ def say(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
 
 
 def test_record_then_bless_up_and_down(capsys: pytest.CaptureFixture[str]) -> None:
-    """The life of a baseline; the file tells it."""
+    """A baseline is recorded once; `bless` replaces it, needs a reason for a lower number, and keeps the history."""
     assert say(capsys, "record", "base", "org/model", "--step", "100", "--parent", "org/base")[0] == 0
     code, words = say(capsys, "record", "better", "org/model")
     assert (code, "has a baseline for smoke already" in words) == (2, True)
@@ -62,7 +62,7 @@ def test_a_run_that_is_not_whole_is_refused(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_sick_run_needs_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    """Record and bless refuse it by one rule; the reason is in the file and in `show`."""
+    """`record` and `bless` refuse an unhealthy run without a reason; `show` prints the reason."""
     record_run(Path("sick"), seed=9, weights="w9", finish_reason=FinishReason.LENGTH, solve_rate=0.9)
     for command in ("record", "bless"):
         code, words = say(capsys, command, "sick", "org/model")
@@ -102,7 +102,7 @@ class TestOther:
         assert wide.judgement.tau.source.startswith("runs of the baseline's checkpoint move beyond sampling (rho = 0.")
 
     def test_other_seeds_of_one_checkpoint_are_asked_for(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """Neither another checkpoint nor the same samples say how far a checkpoint moves by itself."""
+        """`record --other` refuses a run of another checkpoint and a run with the same samples."""
         code, words = say(capsys, "record", "base", "org/model", "--other", "better")
         assert (code, "the runs differ in model.weights" in words) == (2, True), words
         code, words = say(capsys, "record", "base", "org/model", "--other", "base")
@@ -134,7 +134,7 @@ def test_diff_says_what_moved(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_verify_finds_what_an_editor_did(capsys: pytest.CaptureFixture[str]) -> None:
-    """A number that is not the run's, a form that diffs badly, a file that is none."""
+    """`verify` finds counts and settings that differ from the run's, another form, and a broken file."""
     say(capsys, "record", "base", "org/model")
     path = Path("baselines/org/model.json")
     assert say(capsys, "verify", "--run", "base") == (0, "1 files checked\n")
@@ -162,7 +162,7 @@ def test_verify_says_where_it_had_nothing_to_check(capsys: pytest.CaptureFixture
 
 
 def test_verify_reads_the_history(capsys: pytest.CaptureFixture[str]) -> None:
-    """A number that was lowered by an editor, past bless, is not the one that the history ends with."""
+    """`verify` finds a number or a run that is not the one with which the history ends."""
     say(capsys, "record", "base", "org/model")
     say(capsys, "bless", "better", "org/model")
     assert say(capsys, "verify") == (0, "1 files checked\n")
@@ -179,7 +179,7 @@ def test_verify_reads_the_history(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_diff_says_what_else_was_edited(capsys: pytest.CaptureFixture[str]) -> None:
-    """Published numbers, a place in a training, or a seed of the same run: no edit is `no change`."""
+    """`diff` reports changed published numbers, lineages and seeds."""
     say(capsys, "record", "base", "org/old", "--step", "1")
     old = Path("baselines/org/old.json")
     file = from_json(BASELINE_FILE, old.read_text(), name="f")
@@ -240,7 +240,7 @@ class TestLineage:
         return None if found is None else found.source
 
     def test_the_highest_step_below_its_own(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-        """Neither a later one, nor one of another training."""
+        """The baseline of a checkpoint is the highest step below its own, of the same training."""
         for step, run in ((100, "base"), (200, "better"), (400, "worse")):
             say(capsys, "record", run, f"train/checkpoint-{step}", "--step", str(step))
         say(capsys, "record", "base", "other/checkpoint-250", "--step", "250")
@@ -280,14 +280,14 @@ class TestSaveBaseline:
         assert path.read_bytes() == before
 
     def test_all_is_judged_against_what_was_there(self, tmp_path: Path) -> None:
-        """Health and problems too; not against the run itself, which is in the file by then."""
+        """A run that is recorded is judged against the previous baseline, not against itself."""
         judged(Path("base"), root=tmp_path)
         (result,) = judged(Path("better"), root=tmp_path)
         assert result.recorded is not None
         assert result.reference == StoredRun(folder=Path("base")).measured("smoke").counts.problems
 
     def test_a_higher_run_leaves_a_history(self, tmp_path: Path) -> None:
-        """Judged twice it is replaced once."""
+        """A higher run replaces the baseline with one entry in the history, even if it is judged twice."""
         for run in ("base", "better", "better"):
             judged(Path(run), root=tmp_path)
         (entry,) = from_json(BASELINE_FILE, (tmp_path / "baselines/local/toy.json").read_text(), name="f").measured
@@ -303,7 +303,7 @@ class TestSaveBaseline:
         assert whole.recorded == str(tmp_path / "baselines/local/toy.json")
 
     def test_one_that_stopped_is_not(self, tmp_path: Path) -> None:
-        """The verdict stays, and the message says how the run becomes a baseline."""
+        """A run that stopped early is not recorded, and a warning shows how to complete it."""
         base = record_run(Path("wide"), seed=1, n_problems=20, n_samples=16)
         gate = sequential_gate(base, n_samples=16)
         run = record_run(

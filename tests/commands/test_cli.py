@@ -53,7 +53,7 @@ class Said:
 
 class TestPower:
     def test_aime(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """MDE, samples needed, plan and cost, each with what it assumes."""
+        """`power` prints MDE, samples needed, plan and cost for AIME, each with what it assumes."""
         said = Said(capsys, "power", "--benchmark", "aime24", "--max-samples", "auto")
         assert said.code == 0
         assert said.out.splitlines()[:8] == [
@@ -85,14 +85,14 @@ class TestPower:
             assert line in said.out.splitlines()
 
     def test_json_is_the_same_report(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """The defaults are capped at k, with standard baseline samples."""
+        """The JSON of `power` is the printed report, with the default plan capped at 64 samples."""
         content = Said(capsys, "power", "--benchmark", "aime24", "--json").json()
         assert content["mde_80"] == pytest.approx(0.043, abs=5e-4)
         assert content["sequential"]["plan"]["last_look"] == "k"
         assert content["sequential"]["plan"]["ks"][-1] == 64
 
     def test_options_reach_the_report(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """Points on the command line are fractions inside."""
+        """`power` hands its options to the report, with points converted to fractions."""
         options = ("--samples", "32", "--baseline-samples", "256", "--sigmas", "2", "--tau", "0.6", "--drop", "3")
         content = Said(capsys, "power", "--benchmark", "aime24", *options, "--drop", "4.5", "--json").json()
         assumptions = content["assumptions"]
@@ -102,7 +102,7 @@ class TestPower:
         assert [needed["drop"] for needed in content["needed"]] == [0.03, 0.045]
 
     def test_a_measured_baseline_is_planned_with(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-        """The shipped baseline of the small checkpoint gives everything that smoke has no constants for."""
+        """`power --baseline` takes its numbers from the shipped baseline of the small checkpoint."""
         said = Said(capsys, "power", "--benchmark", "smoke", "--baseline", "r1eval/tiny-arithmetic")
         assert said.code == 0
         assert "  baseline: tiny-arithmetic.json, run " in said.out
@@ -135,7 +135,7 @@ class TestPower:
         ],
     )
     def test_bad_input_is_refused(self, capsys: pytest.CaptureFixture[str], arguments: str, message: str) -> None:
-        """Usage errors exit with 2, and say what was found and expected."""
+        """`power` refuses bad input with exit code 2, what was found and what was expected."""
         said = Said(capsys, "power", *arguments.split())
         assert said.code == 2
         assert message in said.err
@@ -151,7 +151,7 @@ class TestCompare:
         record_run(Path("worse"), seed=3, weights="w2", solve_rate=0.1)
 
     def test_a_pass(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """The gate's table and words, and exit code 0."""
+        """`compare` prints the gate's table and words, and exits with 0 for a PASS."""
         said = Said(capsys, "compare", "same", "base")
         assert said.code == 0
         lines = said.out.splitlines()
@@ -163,7 +163,7 @@ class TestCompare:
         assert [line for line in lines if line.startswith("smoke: health PASS. ")]
 
     def test_a_failure(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """Exit code 1, in JSON too."""
+        """`compare` exits with 1 for a run that fell, with --json too."""
         assert Said(capsys, "compare", "worse", "base").code == 1
         said = Said(capsys, "compare", "worse", "base", "--json")
         assert said.code == 1
@@ -181,7 +181,7 @@ class TestCompare:
         assert gate["judgement"]["exact"] is True
 
     def test_an_incomplete_run_is_invalid(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """INVALID is exit code 1, and its JSON has no number that is none."""
+        """`compare` exits with 1 for an incomplete run, and its JSON has null for a missing number."""
         record_run(Path("holes"), skip=frozenset({("p003", 5)}))
         said = Said(capsys, "compare", "holes", "base")
         assert said.code == 1
@@ -190,13 +190,13 @@ class TestCompare:
         assert gate["judgement"]["z"] is None
 
     def test_one_benchmark_of_several(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """What the baseline lacks is INVALID unless it is left out."""
+        """`compare` is INVALID for a benchmark that the baseline lacks, unless --benchmark leaves it out."""
         record_run(Path("both"), seed=4, benchmarks=("smoke", "aime24"))
         assert Said(capsys, "compare", "both", "base").code == 1
         assert Said(capsys, "compare", "both", "base", "--benchmark", "smoke").code == 0
 
     def test_nothing_is_written_to_either_run(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-        """No verdict is stored and no baseline recorded."""
+        """`compare` stores no verdict and records no baseline."""
         Said(capsys, "compare", "same", "base")
         for folder in ("same", "base"):
             assert StoredRun(folder=Path(folder)).verdict("smoke") is None

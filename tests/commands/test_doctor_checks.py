@@ -57,7 +57,7 @@ def test_known_versions_are_those_that_run_here() -> None:
 
 @LIGHTEVAL.mark
 def test_data_sets_are_those_that_lighteval_reads() -> None:
-    """Every benchmark's, as its task's source names it."""
+    """`r1eval doctor` asks for the data set that each benchmark's task in LightEval names."""
     sources = {str(path): path for path in files("lighteval") or ()}
     assert {benchmark.name for benchmark in BUILT_IN} == {*DATA_SETS}
     for benchmark in BUILT_IN:
@@ -74,7 +74,7 @@ def test_what_is_missing_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_folder_that_is_not_there_yet_is_judged_by_its_parent(tmp_path: Path) -> None:
-    """The disk of an output folder that does not exist is that of its parent."""
+    """The disk of an output folder that does not exist yet is its parent's."""
     found = {finding.what: finding for finding in findings({"HF_HUB_OFFLINE": "1"}, folder=tmp_path / "a" / "b")}
     assert found["disk"].found.endswith(f"free at {tmp_path}")
 
@@ -98,7 +98,7 @@ def test_only_what_no_run_can_do_without_makes_it_unfit() -> None:
 def test_gpus_that_are_hidden_are_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, standing: Standing, words: str
 ) -> None:
-    """The driver sees them all; a run sees what the caller lets it."""
+    """GPUs that CUDA_VISIBLE_DEVICES hides from a run are reported as missing."""
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\nyes 'NVIDIA H100, 81559 MiB' | head -n 2\n")
     program.chmod(0o755)
@@ -139,7 +139,7 @@ class TestHub:
         return {finding["what"]: finding for finding in content["findings"]}
 
     def test_login_and_data(self, hub: StandInHub, member: Client, tmp_path: Path) -> None:
-        """Who is logged in, what can be read, and what to do about the rest."""
+        """`r1eval doctor` reports who is logged in, which data can be read, and what to do about the rest."""
         assert hub.repos
         found = self.asked(member, tmp_path)
         assert (found["Hub"]["standing"], found["Hub"]["found"]) == ("good", f"logged in as {USER}")
@@ -149,21 +149,21 @@ class TestHub:
         assert gpqa["advice"].startswith("see https://huggingface.co/datasets/Idavidrein/gpqa: accept its terms")
 
     def test_expired(self, hub: StandInHub, member: Client, tmp_path: Path) -> None:
-        """Is not taken for a missing network."""
+        """An expired token is reported as expired, not as a missing network."""
         hub.fail("other", Trouble.EXPIRED)
         found = self.asked(member, tmp_path)["Hub"]
         assert found["found"] == "the Hub does not take the token: expired or revoked"
         assert found["advice"] == "set HF_TOKEN again, or hf auth login"
 
     def test_silence_ends(self, hub: StandInHub, member: Client, tmp_path: Path) -> None:
-        """The client alone would wait for ever."""
+        """`r1eval doctor` ends in bounded time when the Hub does not answer."""
         hub.fail("other", Trouble.SILENT)
         started = time.monotonic()
         assert self.asked(member, tmp_path)["Hub"]["found"] == "no answer (ReadTimeout)"
         assert time.monotonic() - started < HUB_TIMEOUT_S + 20
 
     def test_not_logged_in(self, hub: StandInHub, tmp_path: Path) -> None:
-        """Says how to, and what for."""
+        """`r1eval doctor` tells a user who is not logged in how to log in, and what for."""
         with client(hub.environment(tmp_path, token=None)) as stranger:
             found = self.asked(stranger, tmp_path)["Hub"]
         assert (found["found"], found["standing"]) == ("not logged in", "missing")

@@ -140,13 +140,13 @@ def test_one_document(case: Case, examples: Runs, capsys: pytest.CaptureFixture[
 
 
 def test_no_command_is_left_out() -> None:
-    """A new command needs a line above."""
+    """Every command has a case of --json in this module, or is listed as tested elsewhere."""
     asked = {name for name in commands() for case in CASES if f"{case.line} ".startswith(f"{name} ")}
     assert asked | ELSEWHERE.keys() == set(commands())
 
 
 def test_the_numbers_of_a_job(capsys: pytest.CaptureFixture[str]) -> None:
-    """What is not known is null, not text."""
+    """An unknown value in `slurm status --json` is null, not text."""
     main(["slurm", "status", "submitted", "--json"])
     _, _, judge = parsed(capsys.readouterr().out)["jobs"]
     assert judge == {"name": "judge", "state": None, "restarts": 0, "where": "", "samples": [], "exit_code": 1}

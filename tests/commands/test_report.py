@@ -38,7 +38,7 @@ def test_as_text(examples: Runs, capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_format(
     examples: Runs, capsys: pytest.CaptureFixture[str], tmp_path: Path, form: str, start: str
 ) -> None:
-    """On standard output by `--format`, into a file by its suffix, and both are the same."""
+    """`report` writes the same text to standard output by `--format` and to a file by its suffix."""
     code, said = say(capsys, examples["stopped"], "--format", form)
     assert (code, said.startswith(start)) == (0, True)
     path = tmp_path / f"report.{form}"
@@ -78,7 +78,7 @@ def test_refusals(
     arguments: tuple[str, ...],
     words: str,
 ) -> None:
-    """One line and exit code 2."""
+    """`report` refuses bad input in one line with exit code 2."""
     monkeypatch.chdir(tmp_path)
     record_run(Path("running"), n_samples=2, n_problems=2)
     code, said = say(capsys, *arguments)

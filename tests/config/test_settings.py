@@ -185,7 +185,7 @@ class TestPrecedence:
         assert expected == actual
 
     def test_every_option_with_a_value_is_above_or_below(self) -> None:
-        """An option that is added is added to these tests."""
+        """Each option with a value is covered by the tests of this module."""
         elsewhere = {
             "tasks",
             "data",
@@ -253,7 +253,7 @@ class TestPrecedence:
     @pytest.mark.parametrize("character", ["\n", "\x1b[2J", "\u202e", "\udcff"])
     @pytest.mark.parametrize("option", [option for option in OPTIONS if not (option.is_flag or option.choices)])
     def test_a_control_character_is_refused(self, read: Read, option: Option, character: str) -> None:
-        """A newline is a line of a script or a log, an escape commands a terminal; a system prompt may have lines."""
+        """An option with a control character is refused in printable ASCII; a system prompt may have line breaks."""
         if option.name == "system-prompt" and character == "\n":
             assert read(option.flag, "two\nlines").system_prompt == "two\nlines"
             return
@@ -288,7 +288,7 @@ class TestPrecedence:
         assert found.samples == {"aime24": 2}
 
     def test_repeated_options(self, read: Read) -> None:
-        """Repeated on the command line, separated by blanks in the environment, a line each in the ini file."""
+        """A repeated option is given several times, separated by blanks in the environment, or by lines in the ini."""
         pairs = ("aime24=8", "gpqa=2", "aime24=16")
         expected = {"aime24": 16, "gpqa": 2}
 
@@ -383,7 +383,7 @@ class TestWorkers:
         ],
     )
     def test_workers_are_counted(self, read: Read, arguments: tuple[str, ...], expected: int) -> None:
-        """`--tx 3*popen` is three of them."""
+        """Workers are counted from `--tx`, where `3*popen` is three of them."""
         assert expected == read(*arguments).n_workers
 
 
@@ -482,7 +482,7 @@ class TestBadValues:
         "arguments", [("--r1-model", ""), ("--r1-judge-only=",), ("--r1-model=x/y", "--r1-anchor=")]
     )
     def test_empty_is_an_error_of_the_run(self, pytester: pytest.Pytester, arguments: tuple[str, ...]) -> None:
-        """A job whose variable is unset does not end green without a gate."""
+        """An empty model, run or anchor is a usage error, so that an unset variable does not end green."""
         pytester.makepyfile("def test_mine(): pass")
         result = pytester.runpytest_inprocess(*arguments)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -532,14 +532,14 @@ class TestServer:
 
     @pytest.mark.parametrize("url", ["http://me:hush@a", "https://a/v1?key=hush", "https://a/#hush", "http://a:hush"])
     def test_what_may_be_secret_is_not_repeated(self, read: Read, url: str) -> None:
-        """A key belongs into the environment, and a message into a log that others read."""
+        """A refused server address is not repeated in the message, because it may contain a key."""
         message = usage_error(read, f"--r1-server-url={url}")
 
         assert message.startswith("--r1-server-url ")
         assert "hush" not in message
 
     def test_other_engines_may_have_one_in_their_ini_file(self, read: Read) -> None:
-        """One ini file serves runs with and without the server."""
+        """An ini file with a server's address serves runs with another engine."""
         found = read("--r1-engine", "vllm", ini="r1_server_url = http://a")
 
         assert (found.engine, found.server_url) == ("vllm", "http://a")
@@ -573,12 +573,12 @@ class TestUpload:
 
     @pytest.mark.parametrize("bad", ["a/b/c", "https://huggingface.co/a/b", "-a/b", "a b"])
     def test_a_repository_has_a_name(self, read: Read, bad: str) -> None:
-        """A path or an address is none."""
+        """--r1-upload refuses what is neither org/name nor an organisation."""
         assert "expected org/name, or org alone" in usage_error(read, f"--r1-upload={bad}")
 
     @pytest.mark.parametrize("flag", ["--r1-upload-required", "--r1-upload-model-page=acme/model"])
     def test_what_needs_an_upload(self, read: Read, flag: str) -> None:
-        """A requirement without a place to go is a mistake."""
+        """An option that needs --r1-upload is refused without it."""
         assert "without --r1-upload: expected --r1-upload REPO" in usage_error(read, flag)
 
 
@@ -604,7 +604,7 @@ class TestModel:
         *,
         expected: bool,
     ) -> None:
-        """No other option is looked at."""
+        """A gate is asked for by a model or a stored run, and no other option is looked at."""
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
 
@@ -612,7 +612,7 @@ class TestModel:
 
 
 def test_help_lists_every_option(pytester: pytest.Pytester) -> None:
-    """Option, choices, ini key and default are all in `--help`."""
+    """`--help` lists each option with its choices, ini key and default."""
     text = " ".join(pytester.runpytest_inprocess("--help").stdout.str().split())
 
     for option in OPTIONS:
@@ -642,17 +642,17 @@ class TestSampling:
     RECOMMENDED = Sampling(temperature=0.7, top_p=0.8, top_k=20)
 
     def test_without_an_option_it_is_deepseeks(self, read: Read) -> None:
-        """Published numbers of R1 models were drawn so."""
+        """Without an option the sampling is DeepSeek's, which published numbers of R1 models use."""
         assert Sampling() == chosen_sampling(read(), recommended=None)
 
     def test_an_option_goes_before_the_recommendation(self, read: Read) -> None:
-        """The others stay as the model recommends them, 0 and 1 included."""
+        """An option overrides the model's recommendation for its own value alone, 0 and 1 included."""
         found = read("--r1-sampling=model", "--r1-top-k=0", "--r1-temperature=0", "--r1-presence-penalty=1")
         expected = Sampling(temperature=0.0, top_p=0.8, top_k=0, presence_penalty=1.0)
         assert expected == chosen_sampling(found, recommended=self.RECOMMENDED)
 
     def test_a_recommendation_leaves_lengths_alone(self, read: Read) -> None:
-        """How long a response may be is the benchmark's matter."""
+        """A model's recommended sampling does not change the lengths, which are the benchmark's."""
         found = sampling_for(SMOKE, read(), max_position=4096, recommended=self.RECOMMENDED)
         expected = sampling_for(SMOKE, read(), max_position=4096)
         assert (found.max_new_tokens, found.max_model_length) == (expected.max_new_tokens, expected.max_model_length)

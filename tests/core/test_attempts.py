@@ -36,7 +36,11 @@ def test_a_second_chance_is_worth_nothing_where_all_samples_count(
     all_samples: bool,
     expected: list[float],
 ) -> None:
-    """A fall that one gate passes once in ten, three attempts pass as often; judged alone, one of them passes .22."""
+    """
+    Three attempts judged on all samples pass a fall as often as one gate does.
+
+    Judged alone, one of the three passes it with .22 instead of .10.
+    """
     fall = (3 + 1.2815515655446004) * np.sqrt(2)
     found = passes_within(z_of_attempts(fall, n_attempts=3, all_samples=all_samples))
     assert found == pytest.approx(expected, abs=0.0015)
@@ -51,7 +55,7 @@ def test_a_false_alarm_is_lifted_by_a_second_attempt_in_most_cases() -> None:
 
 class TestLines:
     def test_a_first_attempt_says_where_it_looked(self) -> None:
-        """A fresh machine sees no earlier run."""
+        """A first attempt names the folder in which it looked for earlier verdicts."""
         assert Attempts(number=1, ledger="data/evals").lines == (
             "attempt 1; no earlier verdict on this checkpoint and question is visible in data/evals",
         )

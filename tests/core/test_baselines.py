@@ -77,7 +77,7 @@ def shipped(model: str) -> BaselineFile:
 
 
 def test_something_ships() -> None:
-    """The parametrised tests below are not vacuous."""
+    """At least eight files of baselines ship with the package."""
     assert len(SHIPPED) >= 8
 
 
@@ -93,7 +93,7 @@ def test_shipped_file_is_written_as_it_was_read(path: Path) -> None:
 
 
 def test_shipped_numbers_are_the_published_ones() -> None:
-    """Every number of every source is there, and none besides."""
+    """The shipped baselines hold each number of each source, and no others."""
     for model, by_source in facts()["values"].items():
         expected = sorted(
             (TASKS[task], SOURCES[source], round(percent / 100, 3))
@@ -119,7 +119,7 @@ def stated_sampling(source: dict[str, Any], task: str) -> tuple[PublishedSamplin
 
 
 def test_shipped_sampling_is_the_published_one() -> None:
-    """Sampling and samples per problem are the source's, or null where it states none."""
+    """Shipped sampling and samples per problem are the source's, or null where it states none."""
     known = facts()
     for model in known["values"]:
         for entry in shipped(model).published:
@@ -132,7 +132,7 @@ def test_shipped_sampling_is_the_published_one() -> None:
 
 
 def test_only_lighteval_numbers_are_called_so() -> None:
-    """The harness decides how wide the gate is: DeepSeek's numbers are not LightEval's."""
+    """Only numbers from open-r1's README are marked as LightEval's, which decides the gate's width."""
     for path in SHIPPED:
         for entry in from_json(BASELINE_FILE, path.read_text(encoding="utf-8"), name=path.name).published:
             assert ("open-r1 README" in entry.source) == (entry.harness is PublishedHarness.LIGHTEVAL)
@@ -149,7 +149,7 @@ def test_only_lighteval_numbers_are_called_so() -> None:
     ],
 )
 def test_the_gate_gets_the_latest_lighteval_number(model: str, expected: float) -> None:
-    """LightEval's own before the lab's; the later of LightEval's two for the 7B model."""
+    """The gate takes the latest LightEval number of a model before the lab's own."""
     baseline = shipped(model).published_for("aime24")
 
     assert baseline is not None
@@ -169,7 +169,7 @@ def test_readme_examples_are_files(example: str) -> None:
 
 @pytest.mark.parametrize("key", sorted(set(re.findall(r'"(\w+)":', to_json(BASELINE_FILE, FILE))) - {"a", "b"}))
 def test_readme_documents_every_key(key: str) -> None:
-    """No key of the format is left unexplained."""
+    """The documentation explains every key of the baseline's format."""
     assert re.search(rf"`(?:[\w.]+\.)?{key}(?:\.\w+)?`", README)
 
 
@@ -199,7 +199,7 @@ OLD, NEW = dt.date(2025, 2, 1), dt.date(2025, 6, 1)
     ],
 )
 def test_preference(published: tuple[PublishedBaseline, ...], expected: str | None) -> None:
-    """LightEval's over the lab's own, then the later date, then the later entry; nothing is None."""
+    """LightEval's number goes before the lab's, then the later date, then the later entry."""
     found = BaselineFile(model="org/name", published=published).published_for("aime24")
 
     assert expected == (None if found is None else found.source)
@@ -212,7 +212,7 @@ def test_measured_is_found_by_benchmark() -> None:
 
 
 def test_recording_adds_a_benchmark() -> None:
-    """The first baseline of a benchmark comes last, and leaves the rest alone."""
+    """Recording a new benchmark appends it and leaves the other entries alone."""
     added = replace(MEASURED, benchmark="gpqa")
 
     assert replace(FILE, measured=(MEASURED, added)) == with_measured(FILE, added)
@@ -342,7 +342,7 @@ def test_order_of_problems_is_kept() -> None:
 
 
 def test_one_line_per_problem() -> None:
-    """A review shows which problem's counts changed."""
+    """The file has one line per problem, so that a review shows whose counts changed."""
     assert '      "counts": {\n        "b": [3, 8],\n        "a": [8, 8]\n      },\n' in to_json(BASELINE_FILE, FILE)
 
 
@@ -633,7 +633,7 @@ def test_hostile_text_is_an_error_like_any_other(text: str) -> None:
 
 
 def test_newer_file_is_refused_before_its_keys_are_looked_at() -> None:
-    """A newer version's unknown keys are no mistakes of its author."""
+    """A newer schema version is refused before its unknown keys are."""
     with pytest.raises(BaselineError, match="update pytest-r1eval"):
         from_json(BASELINE_FILE, '{"schema_version": 2, "novelty": 1}', name="org/name.json")
 

@@ -16,7 +16,7 @@ EXAM = Exam(benchmark="sums", problems=(PROBLEM, replace(PROBLEM, id="p2")), dat
 
 
 def test_sampling_is_deepseeks() -> None:
-    """Without an option a number can be compared with the paper's."""
+    """The default sampling is DeepSeek's, so that a number can be compared with the paper's."""
     expected = Sampling(
         temperature=0.6, top_p=0.95, top_k=0, min_p=0.0, repetition_penalty=1.0, presence_penalty=0.0,
         thinking_budget=None,
@@ -39,12 +39,12 @@ def test_sampling_is_deepseeks() -> None:
     ],
 )
 def test_a_sampling_is_summarised_by_what_it_changes(changed: dict[str, Any], expected: str) -> None:
-    """Reports print temperature and top-p always, and the rest where it chooses another token."""
+    """A sampling's summary has temperature and top-p, and the other values where they change something."""
     assert expected == replace(Sampling(), **changed).summary
 
 
 def test_samples_per_problem_are_the_fields() -> None:
-    """AIME 64, MATH-500 4, GPQA 8, LiveCodeBench 16."""
+    """AIME has 64 samples per problem, MATH-500 4, GPQA 8 and LiveCodeBench 16."""
     expected = {"aime24": 64, "aime25": 64, "math500": 4, "gpqa": 8, "lcb": 16}
     assert expected == {benchmark.name: benchmark.samples_per_problem for benchmark in BUILT_IN}
 
@@ -73,7 +73,7 @@ def test_built_in_is_pinned_and_plannable(benchmark: Benchmark) -> None:
 
 
 def test_livecodebenchs_windows_are_exams_of_their_own() -> None:
-    """Same data set and commit; nothing is known of their spread, so nothing is planned for them in advance."""
+    """LiveCodeBench's windows are separate exams of one commit, without numbers for planning."""
     lcb = next(benchmark for benchmark in BUILT_IN if benchmark.name == "lcb")
     windows = {window.name: window for window in LIVECODEBENCH_WINDOWS}
     assert {"lcb_v4", "lcb_v5", "lcb_v6", *(f"lcb_release_v{number}" for number in range(1, 7))} <= set(windows)
@@ -84,7 +84,7 @@ def test_livecodebenchs_windows_are_exams_of_their_own() -> None:
 
 
 def test_exams_without_programs_keep_their_digest() -> None:
-    """Stored baselines name it; only a problem that has tests says so in it."""
+    """Exams without programs keep the digest that stored baselines hold."""
     problem = Problem(id="p", query="q", instruction=None, choices=("1",), gold_index=0)
     digests = {
         Exam(benchmark="b", problems=(each,), dataset="d").digest
@@ -95,7 +95,7 @@ def test_exams_without_programs_keep_their_digest() -> None:
 
 
 def test_only_livecodebench_runs_code() -> None:
-    """Everything else is graded by the task's own metric."""
+    """Only LiveCodeBench is graded by running code."""
     assert [benchmark.name for benchmark in BUILT_IN if benchmark.grader is Grader.CODE] == ["lcb"]
 
 
@@ -180,7 +180,7 @@ def test_exam_digest_leaves_out_where_the_problems_lay() -> None:
 
 
 def test_exam_digest_is_what_it_was() -> None:
-    """Stored baselines hold digests; a change of the format would make all of them INVALID."""
+    """The exam's digest does not change, because stored baselines would become INVALID."""
     expected = "cd081e70"
     assert expected == EXAM.digest[:8]
 
@@ -193,7 +193,7 @@ class TestTitle:
         assert problem.title == r'2024-II-4\n "Let \x1b[2J $ABC$ be a triangle with sides 3,..." (0c31)'
 
     def test_a_label_is_no_part_of_the_exam(self) -> None:
-        """Exams keep the digest that baselines were recorded with."""
+        """A problem's label is not part of the exam's digest."""
         problems = [
             Problem(id="a", query="1+1?", instruction=None, choices=("2",), gold_index=0, label=label)
             for label in (None, "row 1")

@@ -37,7 +37,7 @@ def test_a_higher_number_needs_no_reason() -> None:
 
 
 def test_a_lower_number_needs_a_reason() -> None:
-    """The message has both numbers; the reason stays in the file."""
+    """Blessing a lower number needs a reason, which the file keeps."""
     with pytest.raises(BaselineError, match=r"has 62\.5, the baseline 68\.8; expected a number that is not lower, or"):
         blessed(FILE, another(10), when=WHEN, reason=None)
     (entry,) = blessed(FILE, another(10), when=WHEN, reason="the tokenizer was fixed").measured
@@ -45,7 +45,7 @@ def test_a_lower_number_needs_a_reason() -> None:
 
 
 def test_an_older_run_is_no_new_evidence_for_a_lower_number() -> None:
-    """A long search finds an unlucky run; a higher number may be of any day."""
+    """An older run may raise a baseline but not lower it, as a long search finds an unlucky run."""
     older = MEASURED.recorded - dt.timedelta(seconds=1)
     with pytest.raises(BaselineError, match=r"older than the baseline .* expected a new run for a lower number"):
         blessed(FILE, replace(another(10), recorded=older), when=WHEN, reason="flaky")
@@ -54,7 +54,7 @@ def test_an_older_run_is_no_new_evidence_for_a_lower_number() -> None:
 
 @pytest.mark.parametrize("reason", ["", " \n"])
 def test_an_empty_reason_is_none(reason: str) -> None:
-    """Neither in a command nor in a file, which could not be read again."""
+    """An empty reason is refused by the command and by the file's decoder."""
     with pytest.raises(BaselineError, match="expected some text: why the baseline changes"):
         blessed(FILE, another(10), when=WHEN, reason=reason)
     with pytest.raises(ValueError, match="reason is"):
@@ -89,7 +89,7 @@ class TestKept:
 
 @pytest.mark.parametrize("reason", [None, "flaky"])
 def test_the_same_samples_are_no_new_evidence(reason: str | None) -> None:
-    """Weights and seed decide them; judged again they are the same run, whatever it is called."""
+    """A run with the same weights and seed cannot replace the baseline, under whatever name."""
     with pytest.raises(BaselineError, match="expected a new run"):
         blessed(FILE, another(10, seed=MEASURED.seed), when=WHEN, reason=reason)
 

@@ -24,7 +24,7 @@ def test_what_is_written_is_read_back() -> None:
     ids=["order", "output", "function"],
 )
 def test_the_digest_tells_tests_apart(other: CodeTests) -> None:
-    """Another order is another exam too: the first failure ends a program."""
+    """Tests in another order, with another output or without their function, have another digest."""
     assert TESTS.digest != other.digest
 
 

@@ -76,20 +76,20 @@ def changed(**change: object) -> str:
 
 @pytest.mark.parametrize("layout", Layout)
 def test_round_trip(layout: Layout) -> None:
-    """Nested values, enums, dates, counts, tuples of both kinds, and what may be None, in every layout."""
+    """Every kind of value is read back as it was written, in every layout."""
     kind = Kind(of=Everything, version=None if layout is Layout.CANONICAL else 3, layout=layout)
     assert from_json(kind, to_json(kind, EVERYTHING)) == EVERYTHING
 
 
 def test_what_other_programs_read_has_its_version_first() -> None:
-    """Values of ours may be anywhere in it."""
+    """A document for other programs begins with its schema version."""
     assert document({"point": Point(x=1.0)}, layout=Layout.LINE) == (
         '{"schema_version": 1, "point": {"x": 1.0, "y": 0.0}}'
     )
 
 
 def test_a_field_that_is_left_out_if_empty() -> None:
-    """A file has it only where it holds something."""
+    """A field that is left out when empty is written only where it holds something."""
     assert "files" not in json.loads(to_json(Everything, EVERYTHING))
     assert from_json(Everything, changed(files=["a"])).files == ("a",)
 
@@ -101,14 +101,14 @@ def test_a_digest_is_of_the_values() -> None:
 
 
 def test_only_the_canonical_form_is_read_of_a_canonical_kind() -> None:
-    """What is stored before the first token is read to the letter."""
+    """A canonical kind refuses JSON in any other form."""
     kind = Kind(of=Point, layout=Layout.CANONICAL)
     with pytest.raises(ValueError, match="expected canonical JSON"):
         from_json(kind, '{"y": 0.0, "x": 1.0}')
 
 
 def test_a_whole_number_is_a_float() -> None:
-    """JSON of other programs writes 1 for 1.0."""
+    """A whole number in JSON is read as a float where the field is one."""
     found = from_json(Point, '{"x": 1, "y": 2}')
     assert (found, type(found.x)) == (Point(x=1.0, y=2.0), float)
 
@@ -157,13 +157,13 @@ def test_an_unknown_key_is_refused() -> None:
 
 @pytest.mark.parametrize("text", ["null", "[]", '"text"', "1"])
 def test_no_object_at_all(text: str) -> None:
-    """A file that holds something else."""
+    """JSON that is not an object is refused."""
     with pytest.raises(ValueError, match="expected an object"):
         from_json(Point, text)
 
 
 def test_a_kind_names_its_file_and_raises_its_error() -> None:
-    """What the reader of the message has to look at, and the error that the caller handles."""
+    """A kind's error names the file, the field and the advice, and has the type that the caller handles."""
     kind = Kind(of=Named, version=1, error=StoreError, advice="; restore it")
     with pytest.raises(StoreError) as caught:
         from_json(kind, '{"schema_version": 1}', name="file.json")
@@ -171,7 +171,7 @@ def test_a_kind_names_its_file_and_raises_its_error() -> None:
 
 
 def test_an_excerpt_leaves_alone_what_it_does_not_ask_for() -> None:
-    """At every depth; what it asks for is checked as ever."""
+    """An excerpt ignores unknown keys at every depth and checks the known ones."""
     kind = Kind(of=Named, is_excerpt=True)
     assert from_json(kind, '{"name": "n", "more": {"a": 1}}') == Named(name="n")
     with pytest.raises(ValueError, match="name: found 1; expected a string"):

@@ -29,7 +29,7 @@ OTHER = replace(MODEL, weights="v", checkpoint="other weights")
 def test_the_checkpoint_and_the_seeds_decide(
     other: Evidence, *, overlaps: bool, shares_draws: bool, shares_weights: bool
 ) -> None:
-    """Samples are drawn twice where checkpoint and seed are common; beside another file, weights and seed are."""
+    """Two runs overlap where checkpoint and a seed are equal, and share draws where weights and a seed are."""
     assert (ONE.overlaps(other), other.overlaps(ONE)) == (overlaps, overlaps)
     assert ONE.shares_draws(other) == shares_draws
     assert ONE.shares_weights(other) == shares_weights

@@ -59,7 +59,7 @@ def test_changes_below_cover_every_field() -> None:
 
 
 def test_equal_fingerprints_do_not_differ() -> None:
-    """Equal values in other objects are no difference."""
+    """Fingerprints with equal values in different objects do not differ."""
     copy = replace(FINGERPRINT, question=replace(FINGERPRINT.question, sampling=Sampling()))
     assert FINGERPRINT.differences(copy) == ()
 
@@ -83,7 +83,7 @@ def test_one_changed_field_is_one_difference(part: str, name: str, value: object
 
 @pytest.mark.parametrize(("name", "value"), JUDGED.items())
 def test_the_checkpoint_is_what_is_judged(name: str, value: object) -> None:
-    """New weights or another file of the checkpoint are the reason for the comparison, not an obstacle to it."""
+    """Another checkpoint is not a difference of fingerprints, because it is what is judged."""
     assert FINGERPRINT.differences(with_changed("model", name, value)) == ()
 
 
@@ -129,14 +129,14 @@ def test_order_of_files_does_not_matter() -> None:
     ],
 )
 def test_a_model_on_the_hub_has_no_files_to_name(changed: dict[str, str], expected: str) -> None:
-    """Of a commit and of a baseline only digests are known; the part that differs is named."""
+    """A change of a Hub model names the part whose digest differs, as there are no files to name."""
     before = ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="hub:a")
 
     assert expected == replace(before, **changed).changes_since(before)  # type: ignore[arg-type]  # digests alone
 
 
 def test_differences_come_in_the_fingerprints_order() -> None:
-    """Model, question, harness: a report reads the same each time."""
+    """Differences come in the order model, question, harness."""
     other = Fingerprint(
         model=ModelIdentity(weights="w2", tokenizer="t2", chat_template="c", checkpoint="all2"),
         question=replace(FINGERPRINT.question, exam="e2"),
@@ -148,7 +148,7 @@ def test_differences_come_in_the_fingerprints_order() -> None:
 
 
 def test_question_alone_can_be_compared() -> None:
-    """Before a token is spent, what will be asked is compared with what was."""
+    """Two questions can be compared without the rest of their fingerprints."""
     ours = FINGERPRINT.question
     theirs = replace(ours, system_prompt="Be brief.")
 
@@ -203,7 +203,7 @@ def test_prompts_digest_covers_every_token_of_every_problem() -> None:
 
 
 def test_difference_says_which_side_is_which() -> None:
-    """The baseline's value first, this run's second."""
+    """A difference shows the baseline's value first and this run's second."""
     (difference,) = FINGERPRINT.differences(with_changed("harness", "device", "H200"))
 
     expected = "harness.device: H200 in the baseline, H100 here"

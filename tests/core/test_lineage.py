@@ -19,7 +19,7 @@ from pytest_r1eval.core.lineage import Lineage, is_one_training, lineage_from, s
     ],
 )
 def test_the_step_is_read_off_the_name(name: str, step: int | None) -> None:
-    """Where trainers write it; a model's size is none."""
+    """The step is read from a checkpoint's name where trainers write it, and a model's size is not one."""
     assert step_of(name) == step
 
 
@@ -59,6 +59,6 @@ def test_what_is_said_is_something(fields: dict[str, object], words: str) -> Non
 def test_trainings_of_one_organisation(
     name: str, parent: str | None, earlier: str, earlier_parent: str | None, *, expected: bool
 ) -> None:
-    """Are told apart by what they say that they were trained from."""
+    """Checkpoints of one organisation belong to one training unless their parents tell them apart."""
     one, other = (name, Lineage(parent=parent, step=2)), (earlier, Lineage(parent=earlier_parent, step=1))
     assert is_one_training(one, other) == expected

@@ -52,7 +52,7 @@ class TestSeeds:
         assert len(IDS) * 64 == len(seeds)
 
     def test_runs_do_not_slice_seeds(self) -> None:
-        """Another run's seed changes every sample's."""
+        """Two runs with different seeds have no sample's seed in common."""
         pairs = [(sample_seed(1, id_, index), sample_seed(2, id_, index)) for id_ in IDS[:50] for index in range(8)]
 
         assert all(one != other for one, other in pairs)
@@ -65,7 +65,7 @@ class TestSeeds:
         assert len(seeds) == 4
 
     def test_seeds_are_equal_in_every_process(self) -> None:
-        """Python's randomised hash has no part in them, so shards agree without a word."""
+        """Seeds and subsets are equal in every process, whatever Python's hash seed is."""
         script = (
             "import json; from pytest_r1eval.core.plans import sample_seed, subset_ids\n"
             "ids = [f'problem {number}' for number in range(20)]\n"
@@ -94,7 +94,7 @@ class TestSeeds:
 
     @given(st.integers(0, 2**63 - 1), st.text("0123456789abcdef"), st.integers(0, 2**31))
     def test_seeds_fit_everywhere(self, run_seed: int, problem_id: str, index: int) -> None:
-        """48 bits are exact in a double, so JSON does not round them."""
+        """Every seed fits into 48 bits, so a JSON double holds it exactly."""
         seed = sample_seed(run_seed, problem_id, index)
 
         assert 0 <= seed < 2**48
@@ -106,7 +106,7 @@ class TestUnits:
 
     @given(st.integers(1, 6), ROUNDS)
     def test_every_sample_is_in_exactly_one_unit(self, n_problems: int, rounds: tuple[int, ...]) -> None:
-        """None is drawn twice, none is left out."""
+        """Every sample of a plan is in exactly one unit."""
         plan = replace(PLAN, problem_ids=IDS[:n_problems], rounds=rounds)
 
         samples = [(unit.problem_id, index) for unit in plan.units() for index in unit.indices]
@@ -154,7 +154,7 @@ class TestPlan:
 
     @pytest.mark.parametrize("rounds", [(), (0,), (-1,), (0, 4), (4, 4), (8, 4), (1, 3, 2)])
     def test_rounds_must_ascend(self, rounds: tuple[int, ...]) -> None:
-        """An empty or shrinking round is a mistake of the planner."""
+        """Rounds that do not ascend from one sample per problem are refused."""
         with pytest.raises(ValueError, match="aime24") as caught:
             replace(PLAN, rounds=rounds)
 
@@ -162,7 +162,7 @@ class TestPlan:
         assert expected == str(caught.value)
 
     def test_no_problems_is_no_plan(self) -> None:
-        """There would be nothing to judge."""
+        """A plan without problems is refused, because there is nothing to judge."""
         with pytest.raises(ValueError, match=r"^aime24: no problems to plan for$"):
             replace(PLAN, problem_ids=())
 
@@ -194,7 +194,7 @@ class TestPlan:
         ids=str,
     )
     def test_digest_covers_every_field(self, changed: dict[str, object]) -> None:
-        """Whatever is changed after the fact shows."""
+        """Every field of a plan changes its digest."""
         assert {field.name for field in fields(Plan)} == {
             "benchmark", "exam", "problem_ids", "rounds", "seed", "sampling", "system_prompt", "grader",
             "template_date", "prompts", "subset", "n_exam", "chat_template_kwargs", "think_tags",
@@ -215,13 +215,13 @@ class TestRoom:
         [(0, 100), (50, 100), (100, 100), (101, 99), (199, 1), (200, 0), (250, -50)],
     )
     def test_room_is_what_is_asked_for_or_what_is_left(self, n_prompt_tokens: int, expected: int) -> None:
-        """Never more than was asked for; negative where the prompt alone is too long."""
+        """A prompt's room is what was asked for or what is left, and negative where the prompt alone is too long."""
         sampling = Sampling(max_new_tokens=100, max_model_length=200)
 
         assert expected == room(sampling, n_prompt_tokens=n_prompt_tokens)
 
     def test_papers_recipe_has_room(self) -> None:
-        """32,768 tokens asked for in a context of 32,768: a prompt of a tenth is the longest that goes."""
+        """The paper's recipe takes prompts of up to a tenth of its context."""
         longest = 32768 - 29492  # 90 % of 32,768 is 29,491.2
 
         check_room("gpqa", Sampling(), n_prompt_tokens={"a": longest, "b": 1})
@@ -241,7 +241,7 @@ class TestRoom:
 
     @pytest.mark.parametrize(("n_prompt_tokens", "left"), [(111, 89), (200, 0), (300, 0)])
     def test_too_long_a_prompt_is_named(self, n_prompt_tokens: int, left: int) -> None:
-        """The problem, its length, what is left and what to change; nothing negative is shown."""
+        """A prompt that is too long is refused with its problem, its length, what is left and what to change."""
         sampling = Sampling(max_new_tokens=100, max_model_length=200)
         lengths = {"short": 1, "long": n_prompt_tokens, "other": 2}
 
@@ -267,7 +267,7 @@ class TestSubset:
         assert [id_ for id_ in IDS if id_ in set(drawn)] == list(drawn)
 
     def test_it_is_not_the_first_ones(self) -> None:
-        """The first N of most exams are the easy ones; a fair draw takes about half from each half."""
+        """A subset is drawn from the whole exam and is not its first problems."""
         drawn = subset_ids(IDS, n_problems=50)
 
         n_first_half = sum(IDS.index(id_) < 250 for id_ in drawn)

@@ -44,7 +44,7 @@ def test_order_is_part_of_the_counts() -> None:
     ],
 )
 def test_impossible_counts_are_refused(n_correct: int, n_samples: int, expected: str) -> None:
-    """A count that cannot be is a mistake of ours, not a number."""
+    """Impossible counts are refused with the problem's id."""
     with pytest.raises(ValueError, match="problem 'p'") as caught:
         ProblemCounts(problem_id="p", n_correct=n_correct, n_samples=n_samples)
 
@@ -75,7 +75,7 @@ def test_problem_counted_twice_is_named() -> None:
 
 
 def test_samples_that_the_grader_failed_on_do_not_count() -> None:
-    """Neither as wrong answers, nor as a problem where it failed on all of them."""
+    """Samples on which the grader failed are not counted, and neither is a problem without other samples."""
 
     def tally(problem_id: str, *, n_samples: int, n_error: int) -> ProblemTally:
         return ProblemTally(
@@ -94,7 +94,7 @@ def test_samples_that_the_grader_failed_on_do_not_count() -> None:
 
 
 def test_counts_are_frozen() -> None:
-    """What was observed does not change."""
+    """Counts cannot be changed once they are made."""
     counts = ProblemCounts(problem_id="p", n_correct=1, n_samples=2)
 
     with pytest.raises(FrozenInstanceError):
@@ -102,7 +102,7 @@ def test_counts_are_frozen() -> None:
 
 
 def test_stored_words_do_not_change() -> None:
-    """These are in run stores and baselines that exist: new ones may be added, none renamed."""
+    """Stored words of outcomes and finish reasons keep their names, because existing runs hold them."""
     assert {"correct", "wrong", "no_answer", "truncated", "error"} == {str(outcome) for outcome in Outcome}
     assert {"stop", "length"} == {str(reason) for reason in FinishReason}
 

@@ -49,7 +49,7 @@ def test_special_tokens_of_the_tags_are_kept_apart() -> None:
     [("1+1?", False), ("1+1?<think>\n", True), ("1+1?<think>\n\n</think>\n\n", False), ("a</think>b<think>", True)],
 )
 def test_a_prompt_may_end_within_a_thought(prompt: str, is_open: bool) -> None:  # noqa: FBT001 - a table
-    """A response begins where its prompt ends; a switched-off thought is an empty one."""
+    """A prompt that ends within a thought leaves it open, and a switched-off thought is closed."""
     assert THINK.of_prompt(prompt).is_open is is_open
 
 
@@ -94,7 +94,7 @@ def test_tokens_of_thought_and_answer_are_counted_apart(text: str, n_thought: in
 
 
 def test_a_prompt_that_opened_the_thought_makes_all_of_it_thought() -> None:
-    """Without a closing tag the response never left it."""
+    """A prompt that opens the thought makes a response without a closing tag all thought."""
     is_open = THINK.of_prompt("<think>")
     assert n_thought_tokens([97, 98], "ab", is_open, text_of=characters) == 2
     assert n_thought_tokens([97, 98], "ab", THINK, text_of=characters) == 0

@@ -40,13 +40,13 @@ class TestNames:
         assert expected == wishes.repo_of("org/model")
 
     def test_lighteval(self) -> None:
-        """One folder a run, results at the top."""
+        """LightEval's layout has one folder a run and the results at the top."""
         expected = "2025-01-20T10-00-00.000001/details_aime24|0_2025-01-20T10-00-00.000001.parquet"
         assert expected == details_path("aime24|0", OLD, LIGHTEVAL)
         assert results_paths(["aime24|0"], OLD, LIGHTEVAL) == ("results_2025-01-20T10-00-00.000001.json",)
 
     def test_open_r1(self) -> None:
-        """One folder a revision, task and time; results below eval_results, once a task."""
+        """open-r1's layout has a folder for each revision, task and time, and the results below eval_results."""
         expected = "main.gpqa_diamond.2025-01-20T10-00-00.000001/train-00000-of-00001.parquet"
         assert expected == details_path("gpqa:diamond|0", OLD, OPEN_R1)
         assert results_paths(["aime24|0", "gpqa:diamond|0"], OLD, OPEN_R1) == (
@@ -100,7 +100,7 @@ class TestConfigs:
         assert theirs in with_run([theirs], ["aime24|0"], OLD, LIGHTEVAL)
 
     def test_open_r1_has_both(self) -> None:
-        """A config a run for open-r1's readers, and LightEval's with latest, over the same file."""
+        """open-r1's layout has a config for the run and LightEval's config with latest, over the same file."""
         configs = with_run([], ["aime24|0"], OLD, OPEN_R1)
         path = details_path("aime24|0", OLD, OPEN_R1)
         assert files_of(configs, "main.aime24.2025-01-20T10-00-00.000001") == {"train": path}
@@ -166,7 +166,7 @@ class TestCard:
 
 
 def test_details_of_another_program_are_found() -> None:
-    """LightEval's own details have no verdicts beside them."""
+    """Details of another program are found by the lack of verdicts beside them."""
     ours = [details_path("aime24|0", OLD, LIGHTEVAL), verdicts_path(OLD), "README.md"]
     theirs = details_path("aime24|0", NEW, LIGHTEVAL)
     assert foreign_details(ours) is None

@@ -77,7 +77,7 @@ def test_an_adapter_that_improves_is_far_above_its_base_model(
 
 
 def test_an_adapter_that_ruins_fails(trained: Path, project: Path) -> None:
-    """Beside its base model; the process ends with exit code 1."""
+    """An adapter that ruins its base model is FAIL_REGRESSED beside it, with exit code 1."""
     model = (f"--r1-model={trained / 'base'}", f"--r1-adapter={trained / 'ruined'}")
     done = gated(project, *model, "--r1-baseline=acme/base")
     assert (done.code, done.result.judgement.verdict) == (1, Verdict.FAIL_REGRESSED), done.output[-3000:]

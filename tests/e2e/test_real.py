@@ -105,7 +105,7 @@ def spread(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Done:
 
 class TestMainJob:
     def test_all_real_aime_problems_are_judged_honestly(self, alone: Done) -> None:
-        """30 problems, 2 samples each, about none right, and a gate that fails for want of a baseline."""
+        """All 30 real AIME problems are drawn and graded, and the gate is INCONCLUSIVE for want of a baseline."""
         samples = alone.samples("aime24")
         assert len(samples) == 60
         assert len({sample.problem_id for sample in samples}) == 30
@@ -115,7 +115,7 @@ class TestMainJob:
         assert "There is no baseline yet" in alone.output
 
     def test_smoke_passes_beside_it(self, alone: Done) -> None:
-        """The good checkpoint passes against its shipped baseline; the process fails for AIME alone."""
+        """The good checkpoint passes smoke against its shipped baseline, and the process fails for AIME alone."""
         assert alone.code == 1
         assert alone.verdict("smoke")["verdict"] == Verdict.PASS
         assert len(alone.samples("smoke")) == 40 * 16
@@ -144,7 +144,7 @@ class TestMainJob:
         assert Outcome.ERROR not in kinds
 
     def test_no_two_samples_of_a_problem_slice_a_seed(self, alone: Done) -> None:
-        """Every sample is its own draw."""
+        """Every sample of a run has a seed of its own."""
         samples = alone.samples("smoke")
         assert len({sample.seed for sample in samples}) == len(samples)
 
@@ -407,7 +407,7 @@ def pytest_runtest_logreport(report):
 
 @pytest.mark.parametrize(("plugin", "n_samples"), [(WHILE_LOADING, 0), (BEFORE_THE_VERDICT, 16)])
 def test_weights_that_are_swapped_under_a_name(tmp_path: Path, plugin: str, n_samples: int) -> None:
-    """The regressed checkpoint is named and gets the good one's weights: INVALID, by the name of the file."""
+    """A checkpoint whose weights are swapped during the run is INVALID by the name of the file."""
     shutil.copytree(REGRESSED, tmp_path / "org" / "named")
     shutil.copy(GOOD / "model.safetensors", tmp_path / "good.safetensors")
     (tmp_path / "swap.py").write_text(plugin)
@@ -470,7 +470,7 @@ class TestRefusals:
     def test_what_cannot_be_planned_is_one_line(
         self, refused: subprocess.CompletedProcess[str], benchmark: str, message: str
     ) -> None:
-        """A context too short, and a data set that neither the network nor the disk has, are INVALID, each its own."""
+        """A context that is too short and a data set that cannot be found are INVALID, each with its own line."""
         assert refused.returncode == 1
         lines = [line for line in refused.stdout.splitlines() if line.startswith(f"{benchmark}: INVALID")]
         assert lines

@@ -184,7 +184,7 @@ def test_the_run_ends_with_its_verdict(ended: Ended) -> None:
 
 
 def test_every_sample_is_there_once(ended: Ended) -> None:
-    """None lost, none doubled, none graded from an answer that was cut off by the kill."""
+    """After the server's kill each sample is stored once, and none is graded from an answer that was cut off."""
     samples = ended.samples()
     assert len(samples) == N_SAMPLES
     assert len({(sample.problem_id, sample.index) for sample in samples}) == N_SAMPLES
@@ -203,13 +203,13 @@ def test_thoughts_are_told_from_answers(ended: Ended) -> None:
 
 
 def test_it_was_killed_in_mid_run(ended: Ended) -> None:
-    """Both servers did a part, and what was stored was not asked for again."""
+    """The server is killed in mid-run, and the samples stored by then are not asked for again."""
     assert N_STORED_AT_KILL <= ended.n_before < N_SAMPLES
     assert 0 < ended.n_answered_after <= N_SAMPLES - ended.n_before
 
 
 def test_the_fingerprint_names_the_server(ended: Ended) -> None:
-    """One harness for both halves: the same version, and what only the server knows."""
+    """Both halves of the run have one harness, which names the server's version and what only the server knows."""
     with closing(Store.open(ended.run)) as store:
         (harness,) = RunReader(store).harnesses
     assert re.fullmatch(r"vllm [0-9.]+\S*", harness.engine)
@@ -224,7 +224,7 @@ def test_another_model_is_refused_before_any_sample(ended: Ended) -> None:
 
 
 def test_the_key_is_nowhere(ended: Ended) -> None:
-    """Neither printed, with all locals shown, nor stored."""
+    """The server's key is neither printed, even with all locals shown, nor stored."""
     assert KEY not in ended.output + ended.other_output
     files = [path for path in ended.run.rglob("*") if path.is_file()]
     assert files

@@ -39,7 +39,7 @@ def entries(text: str) -> dict[int, dict[str, Any]]:
 
 
 def test_each_save_is_judged_and_the_fallen_one_stops_the_training(said: tuple[Path, str]) -> None:
-    """The first holds against the shipped baseline; the second falls against the first."""
+    """The first save passes against the shipped baseline; the second falls against the first and ends the training."""
     first, second = entries(said[1]).values()
     assert (first["step"], first["r1eval/smoke/verdict"]) == (3, "PASS")
     assert 0.55 < first["r1eval/smoke/pass_at_1"] < 0.75
@@ -51,7 +51,7 @@ def test_each_save_is_judged_and_the_fallen_one_stops_the_training(said: tuple[P
 
 
 def test_runs_hold_their_lineage(said: tuple[Path, str]) -> None:
-    """Step, parent and the commit of the training code, in the run itself."""
+    """A training's run holds its step and its parent."""
     (run,) = (said[0] / "r1eval" / "tuned" / "checkpoint-6").glob(f"*/{FILE_NAME}")
     lineage = read_report(run.parent).header.lineage
     assert lineage is not None
@@ -60,7 +60,7 @@ def test_runs_hold_their_lineage(said: tuple[Path, str]) -> None:
 
 @PEFT.mark
 def test_the_saves_of_an_adapter_are_judged_on_the_base_model(tmp_path: Path) -> None:
-    """PEFT saves no whole model; a gentle training holds against the base model's baseline."""
+    """A gentle training's adapter passes against the base model's baseline."""
     command = [sys.executable, str(EXAMPLES / "gate_training.py"), "--out", str(tmp_path / "tuned"), "--lora"]
     done = subprocess.run(
         [*command, "--max-steps", "3"], cwd=EXAMPLES.parent, capture_output=True, text=True, check=False, timeout=900

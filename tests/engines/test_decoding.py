@@ -41,7 +41,7 @@ def test_bytes_read_as_streamed(text: str) -> None:
 
 
 def test_random_words_read_as_streamed() -> None:
-    """The space in front of the first word of an answer is kept, though a whole text drops it."""
+    """Decoding behind a prompt gives the text that streaming gives, with the space before its first word."""
     tokenizer, chance = sentence_pieces(), random.Random(0)  # noqa: S311 - a test
     for _ in range(50):
         prompt, ids = [0, 1, 2], [chance.randrange(6) for _ in range(12)]
@@ -101,7 +101,7 @@ def test_special_tokens_that_tell_the_answer_are_kept() -> None:
 
 
 def test_tags_that_are_no_special_tokens_stay_as_they_are() -> None:
-    """DeepSeek's and Qwen's tags are added tokens like any word."""
+    """Tags that are added tokens, as DeepSeek's and Qwen's, stay in the text and are counted."""
     tokenizer, tags = byte_level(), ThinkTags(opening="<think>", closing="</think>", is_open=True)
     for text, finish_reason, n_answer in (
         ("so</think>\n7", FinishReason.LENGTH, 2),

@@ -80,7 +80,7 @@ class TestGpus:
     def test_more_workers_than_places_share(
         self, n_workers: int, n_gpus: int, tensor_parallel_size: int, expected: list[int]
     ) -> None:
-        """Each knows with how many it divides the memory."""
+        """Workers that share a GPU know by how many to divide its memory."""
         found = shares(n_workers, gpus=EIGHT[:n_gpus], tensor_parallel_size=tensor_parallel_size)
 
         assert expected == [share.n_sharing for share in found]
@@ -116,7 +116,7 @@ class TestPlaces:
     """A worker that replaces a dead one takes its devices over."""
 
     def test_replaced_worker(self) -> None:
-        """The ninth worker of eight does not go to the first one's GPU."""
+        """A worker that replaces a crashed one takes its place, not the first GPU."""
         places = Places()
         assert [places.take(f"gw{number}") for number in range(8)] == list(range(8))
 
@@ -126,7 +126,7 @@ class TestPlaces:
         assert expected == places.take("gw8")
 
     def test_leaving_twice(self) -> None:
-        """A worker is reported down once more at the end."""
+        """A worker that leaves a second time changes nothing."""
         places = Places()
         places.leave("gw0")
 
@@ -163,7 +163,7 @@ class TestEnvironment:
     """What is set before torch is imported."""
 
     def test_gpu_worker(self) -> None:
-        """The GPUs in their order, and a start method that tensor parallelism survives."""
+        """A GPU's worker gets its GPUs in their order and the start method `spawn`."""
         (share,) = shares(1, gpus=MIG, tensor_parallel_size=2, cpus=(0, 1))
 
         assert share.environment() == {
@@ -272,7 +272,7 @@ class TestMemory:
 
     @pytest.mark.parametrize("table", ["", "0, GPU-1, [N/A]\n", "Failed to initialize NVML\n"])
     def test_what_is_not_said_is_not_known(self, table: str) -> None:
-        """Some GPUs share the machine's memory, and some drivers are broken."""
+        """A GPU whose memory nvidia-smi does not report has an unknown memory."""
         assert gpu_memory("GPU 0: NVIDIA GB10 (UUID: GPU-1)\n", table) == {}
 
     @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ class TestMemory:
     def test_this_machine(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: str | None, expected: list[int | None]
     ) -> None:
-        """The caller's entries, each with its memory where one device is meant."""
+        """The GPUs are those that CUDA_VISIBLE_DEVICES lists, each with its memory where one device is meant."""
         (tmp_path / "listing").write_text(LISTING)
         (tmp_path / "table").write_text(TABLE)
         install_nvidia_smi(

@@ -79,7 +79,7 @@ class TestRegistry:
     """An engine is what an entry point names."""
 
     def test_ours_are_registered_like_any_other(self) -> None:
-        """Each of the three is an entry point of this package, and nothing else knows its name."""
+        """The three engines of this package are entry points, like those of other packages."""
         ours = {point.name: point.load() for point in entry_points(group=GROUP)}
 
         assert all(isinstance(factory, EngineFactory) for factory in ours.values())
@@ -92,7 +92,7 @@ class TestRegistry:
     @LIGHTEVAL.mark
     @pytest.mark.usefixtures("checkpoint", "all_plugins")  # in fresh processes, which read the entry points
     def test_a_stranger_adds_one_and_gets_a_verdict(self, pytester: pytest.Pytester, site: Path) -> None:
-        """A module and an entry point are enough: exam, grades, baseline and verdict come from here."""
+        """A module and an entry point make an engine, whose run gets a baseline and a verdict."""
         (site / "calculator.py").write_text(CALCULATOR)
         install(site, {"calculator": "calculator:FACTORY"})
 
@@ -122,7 +122,7 @@ class TestArguments:
     def test_every_argument_is_part_of_the_question_unless_the_factory_knows_better(
         self, *, answering: frozenset[str] | None, argument: str, value: object, expected: bool
     ) -> None:
-        """A stranger's argument may change the answers, so a stored verdict would be another question's."""
+        """Each argument of an engine is part of the question, unless its factory lists those that are."""
         factory = EngineFactory(build=engine_named("replay").build, answering_arguments=answering)
 
         assert factory.decides(argument, value) is expected
@@ -133,7 +133,7 @@ class TestRefusals:
 
     @pytest.mark.usefixtures("checkpoint")
     def test_an_unknown_one_lists_the_known(self, pytester: pytest.Pytester, site: Path) -> None:
-        """A stranger's engine is in the list."""
+        """An unknown engine is refused with a list that holds those of other packages."""
         install(site, {"calculator": "calculator:FACTORY"})
 
         expected = "--r1-engine is 'sglang'; expected one of calculator, replay, server, vllm"
@@ -151,7 +151,7 @@ class TestRefusals:
     def test_what_is_no_factory_is_named(
         self, pytester: pytest.Pytester, site: Path, module: str | None, value: str, expected: str
     ) -> None:
-        """A package that registers something else is the one to repair."""
+        """An entry point that is not a factory is refused, and the message names what to repair."""
         if module is not None:
             (site / "calculator.py").write_text(module)
         install(site, {"calculator": value})
@@ -163,7 +163,7 @@ class TestRefusals:
 
     @pytest.mark.usefixtures("checkpoint")
     def test_a_name_belongs_to_one_package(self, pytester: pytest.Pytester, site: Path) -> None:
-        """What calls itself vllm beside ours would sign its verdicts as vLLM's."""
+        """An engine's name that two packages register is refused, as one would sign its verdicts as the other's."""
         install(site, {"vllm": "calculator:FACTORY"})
 
         line = refusal(judge(pytester, "vllm"))

@@ -30,7 +30,7 @@ async def epoch_of(window: Window) -> int:
 
 class TestWindow:
     def test_doubles_with_every_window_of_answers_until_a_setback(self) -> None:
-        """One more for each answer, up to the maximum."""
+        """Before a setback the window grows by one with each answer, up to its maximum."""
         window = Window(maximum=10, first=4)
         limits = []
         for _ in range(8):
@@ -40,7 +40,7 @@ class TestWindow:
         assert limits == [5, 6, 7, 8, 9, 10, 10, 10]
 
     def test_is_halved_once_for_all_that_were_under_way(self) -> None:
-        """A thousand requests that fail together are one setback."""
+        """Requests that were under way together halve the window once when they fail."""
 
         async def narrowed() -> list[int]:
             window, limits = Window(maximum=64, first=64), []
@@ -54,7 +54,7 @@ class TestWindow:
         assert asyncio.run(narrowed()) == [32, 32, 32, 32, 32, 16]
 
     def test_grows_by_one_for_a_window_of_answers_after_a_setback(self) -> None:
-        """Additive increase: near what the server could take, it gropes."""
+        """After a setback the window grows by one for each window of answers."""
 
         async def limits() -> tuple[int, int]:
             window = Window(maximum=64, first=20)
@@ -69,7 +69,7 @@ class TestWindow:
         assert asyncio.run(limits()) == (10, 11)
 
     def test_comes_back_quickly_after_an_outage(self) -> None:
-        """Setbacks in a row close it to one, and half of what went before is reached with as many answers."""
+        """Repeated setbacks close the window to one, and 31 answers reopen half of its former size."""
 
         async def limits() -> tuple[int, int]:
             window = Window(maximum=64, first=64)
@@ -83,7 +83,7 @@ class TestWindow:
         assert asyncio.run(limits()) == (1, 32)
 
     def test_never_lets_more_in(self) -> None:
-        """Twenty tasks and a window of three: three at a time, and all get their turn."""
+        """A window of three lets at most three tasks in at a time, and all twenty finish."""
 
         async def busiest() -> tuple[int, int]:
             window, n_busy, n_most, n_done = Window(maximum=3), 0, 0, 0
@@ -103,7 +103,7 @@ class TestWindow:
         assert asyncio.run(busiest()) == (3, 20)
 
     def test_a_cancelled_waiter_passes_its_turn_on(self) -> None:
-        """Cancelled in the moment it is woken, it does not take the place with it."""
+        """A waiting task that is cancelled as its turn comes passes the place to the next one."""
 
         async def last_gets_in() -> bool:
             window = Window(maximum=1)
@@ -124,14 +124,14 @@ class TestWindow:
         assert asyncio.run(last_gets_in())
 
     def test_starts_within_its_maximum(self) -> None:
-        """A worker's share of the requests may be smaller than where others begin."""
+        """A window starts at its maximum where that is below the usual start."""
         assert Window(maximum=8).limit == 8
         assert Window(maximum=10_000).limit == FIRST_WINDOW
 
 
 class TestStreak:
     def test_is_too_long_only_after_both_many_and_long(self) -> None:
-        """A thousand failures in a second are one hiccup; two in an hour are two."""
+        """A streak of failures is too long only after both the number and the time are reached."""
         clock = Clock()
         many, few = (Streak(n_failures=3, patience_s=10, clock=clock) for _ in range(2))
         for _ in range(1000):
@@ -143,7 +143,7 @@ class TestStreak:
         assert (many.is_too_long, few.is_too_long) == (True, False)
 
     def test_an_answer_ends_it(self) -> None:
-        """Time and number are those since the last answer."""
+        """An answer resets a streak's number of failures and its time."""
         clock = Clock()
         streak = Streak(n_failures=1, patience_s=10, clock=clock)
         streak.fail()
@@ -157,7 +157,7 @@ class TestStreak:
 
 class TestPatience:
     def test_pauses_grow_up_to_a_limit(self) -> None:
-        """Drawn from zero to twice as much each time, however often it fails."""
+        """A pause is drawn from zero to a bound, which doubles with each failure up to a limit."""
         patience = Patience(first_pause_s=0.5, longest_pause_s=3)
 
         longest = [patience.pause_s(n, uniform=lambda _, high: high) for n in (1, 2, 3, 4, 5, 10_000)]

@@ -84,7 +84,7 @@ class TestTensorParallelSize:
         assert placement(demand(ModelSize(), tp=1), EIGHT_80).remarks == ()
 
     def test_given_size_is_taken(self) -> None:
-        """Any divisor of the heads, whatever the rule says."""
+        """A given tensor-parallel size is taken where it divides the heads."""
         assert placement(demand(SMALL, tp=3), EIGHT_80) == Placement(tensor_parallel_size=3, n_engines=2)
 
     def test_given_size_that_does_not_divide_the_heads(self) -> None:
@@ -105,7 +105,7 @@ class TestTensorParallelSize:
 
     @given(st.integers(1, 16), st.integers(1, 128), st.integers(10**6, 10**12))
     def test_always_a_divisor_and_never_more_than_there_are(self, n_gpus: int, n_heads: int, n_parameters: int) -> None:
-        """Whatever the machine and the model, on memory of unknown size."""
+        """The tensor-parallel size is a power of two that divides the heads and is not above the number of GPUs."""
         size = ModelSize(n_parameters=n_parameters, n_heads=n_heads)
         found = placement(demand(size), gpus(n_gpus, None)).tensor_parallel_size
 
@@ -136,7 +136,7 @@ class TestNumberOfEngines:
         ],
     )
     def test_on_gpus(self, asked: Demand, machine: Machine, expected: int) -> None:
-        """One per place, unless more are asked for."""
+        """One engine starts for each place on the GPUs, unless more are asked for."""
         assert expected == placement(asked, machine).n_engines
 
     @pytest.mark.parametrize(
@@ -144,13 +144,13 @@ class TestNumberOfEngines:
         [(1, 64, None, 1), (2, 64, None, 1), (5, 64, None, 2), (64, 64, None, 4), (64, 12, None, 2), (2, 64, 3, 3)],
     )
     def test_on_a_cpu(self, n_cpus: int, gib: int, per_gpu: int | None, expected: int) -> None:
-        """One per two cores, four at most, and no more than main memory holds."""
+        """On a CPU one engine starts for every two cores, up to four and to what main memory holds."""
         machine = Machine(cpus=tuple(range(n_cpus)), n_bytes=gib * GIB)
 
         assert expected == placement(demand(SMALL, per_gpu=per_gpu), machine).n_engines
 
     def test_given_workers_are_taken(self) -> None:
-        """-n 3 on one GPU shares it among three."""
+        """Three workers share one GPU where -n 3 asks for them."""
         expected = 3
         assert expected == placement(demand(SMALL), ONE_80, n_workers=3).n_engines
 
@@ -168,7 +168,7 @@ class TestFit:
     """A plan that cannot fit is refused before anything loads, with the arithmetic."""
 
     def test_one_gpu_is_too_small(self) -> None:
-        """Weights and one sequence's cache against memory x utilisation; what would do is named."""
+        """A model that does not fit on one GPU is refused with the sum and with the number of GPUs that would do."""
         expected = (
             "org/m cannot fit: weights 131.4 GiB (70,553,706,496 parameters x 2 bytes) + KV cache of one sequence "
             "10.0 GiB (32,768 tokens) = 141.4 GiB, and one engine has 64.0 GiB (GPU 0 80.0 GiB x 0.8 / 1 engine); "
@@ -177,14 +177,14 @@ class TestFit:
         assert expected == refusal(demand(LARGE), ONE_80)
 
     def test_too_many_engines_on_one_gpu(self) -> None:
-        """The number that fits is named."""
+        """Too many engines on one GPU are refused with the number that fits."""
         text = refusal(demand(SEVEN), ONE_80, n_workers=8)
 
         assert "one engine has 8.0 GiB (GPU 0 80.0 GiB x 0.8 / 8 engines)" in text
         assert text.endswith("at most 4 fit on a GPU (-n 4)")
 
     def test_tensor_parallel_part(self) -> None:
-        """Each GPU holds its part of weights and cache."""
+        """Under tensor parallelism each GPU needs memory for its part of weights and cache."""
         text = refusal(demand(LARGE, tp=4), FOUR_24)
 
         assert "weights 32.9 GiB (70,553,706,496 parameters x 2 bytes / tensor parallel 4)" in text
@@ -199,7 +199,7 @@ class TestFit:
         assert placement(demand(SEVEN, length=32768), machine).n_engines == 1
 
     def test_main_memory(self) -> None:
-        """A CPU's is shared by all workers."""
+        """All workers on a CPU share its main memory."""
         machine = Machine(cpus=(0, 1, 2, 3), n_bytes=16 * GIB)
 
         text = refusal(demand(SEVEN), machine, n_workers=2)
@@ -207,26 +207,26 @@ class TestFit:
         assert text.endswith("or a larger machine")
 
     def test_mig_slice(self) -> None:
-        """A slice is a small GPU."""
+        """A MIG slice counts as a GPU with its own memory."""
         assert "GPU MIG-1c1a 9.5 GiB" in refusal(demand(SEVEN), MIG)
 
     def test_the_smallest_gpu_decides(self) -> None:
-        """Engines are alike, GPUs need not be."""
+        """The GPU with the least memory decides whether engines fit."""
         machine = Machine(gpus=(*ONE_80.gpus, Gpu(name="1", n_bytes=8 * GIB)))
 
         assert "GPU 1 8.0 GiB" in refusal(demand(SEVEN), machine)
 
     @pytest.mark.parametrize("machine", [UNKNOWN, Machine(n_bytes=None)])
     def test_unknown_memory_refuses_nothing(self, machine: Machine) -> None:
-        """The engine says itself what it lacks."""
+        """A machine of unknown memory refuses no number of engines."""
         assert placement(demand(SEVEN), machine, n_workers=64).n_engines == 64
 
     def test_unknown_size_refuses_nothing(self) -> None:
-        """Neither does a model that says nothing."""
+        """A model of unknown size refuses no number of engines."""
         assert placement(demand(ModelSize()), FOUR_24, n_workers=4).n_engines == 4
 
     def test_arguments_that_size_memory_leave_it_to_the_engine(self) -> None:
-        """Weights on the way to four bits are not 131 GiB."""
+        """Engine arguments that size the memory leave the check to the engine."""
         asked = Demand(model="org/m", size=LARGE, tensor_parallel_size=1, is_sized_by_user=True)
 
         assert placement(asked, ONE_80, n_workers=1) == Placement(tensor_parallel_size=1, n_engines=1)
@@ -247,7 +247,7 @@ class TestCacheOfSharingEngines:
     """Engines that start side by side are told their cache, for each would count its neighbours' memory as its own."""
 
     def test_shared(self) -> None:
-        """What is left of the share after weights and what an engine takes besides."""
+        """A shared GPU's cache gets what is left of the share after the weights and the engine's own needs."""
         found = placement(demand(SMALL, per_gpu=2), ONE_80)
 
         expected = int(80 * GIB * 0.8 / 2 - (SMALL.n_weight_bytes("bfloat16") or 0) - ENGINE_BYTES)
@@ -258,5 +258,5 @@ class TestCacheOfSharingEngines:
         [(demand(SMALL), ONE_80, 1), (demand(SMALL), EIGHT_80, 8), (demand(SMALL), UNKNOWN, 8)],
     )
     def test_alone_or_unknown(self, asked: Demand, machine: Machine, n_workers: int) -> None:
-        """Elsewhere the engine measures better than we can tell."""
+        """An engine alone on its GPU, or one with unknown memory, sizes its cache itself."""
         assert placement(asked, machine, n_workers=n_workers).kv_cache_bytes is None

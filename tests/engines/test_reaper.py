@@ -59,7 +59,7 @@ def pids_of(engine: str) -> set[int]:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_parent_leaves_no_engine(number: signal.Signals) -> None:
-    """SIGKILL runs no handler, and still nothing stays behind."""
+    """A parent that is killed, even by SIGKILL, leaves no engine behind."""
     engine = f"test-{os.getpid()}-{number}"
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT.format(engine=engine, code=TITLED)],
@@ -101,7 +101,7 @@ def test_killed_parent_leaves_no_shared_memory() -> None:
 
 
 def test_stopping_ends_what_is_left_and_only_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process without the marker is none of its business."""
+    """Stopping a reaper kills the processes with its marker and no others."""
     monkeypatch.delenv("R1EVAL_ENGINE", raising=False)
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     reaper = Reaper(f"test-{os.getpid()}")

@@ -55,7 +55,7 @@ def samples_of(run: Path, benchmark: str) -> list[Sample]:
 
 
 def test_every_sample_is_the_recorded_one(run: Path) -> None:
-    """Benchmark, problem and index choose it, in whatever order and under whatever seed it is asked for."""
+    """A replay chooses the recorded sample by benchmark, problem and index, whatever order it is asked in."""
     recorded = [(name, sample) for name in ("aime24", "smoke") for sample in reversed(samples_of(run, name))]
 
     _, generations = asyncio.run(
@@ -108,7 +108,7 @@ def test_missing_sample_of_an_interrupted_run_is_refused(tmp_path: Path) -> None
 
 
 def test_several_harnesses_are_refused(run: Path) -> None:
-    """A run on two kinds of GPU has no one name to be compared under."""
+    """A recorded run with several harnesses is refused, because a replay is compared under one name."""
     with closing(Store.open(run)) as store:
         store.add_worker("second", replace(HARNESS, device="H200"))
 
@@ -133,13 +133,13 @@ def test_several_workers_of_one_harness_are_one(run: Path) -> None:
 
 
 def test_no_recorded_run(tmp_path: Path) -> None:
-    """A folder without a run says so."""
+    """A replay of a folder without a run is refused."""
     with pytest.raises(StoreError, match="no run at"):
         asyncio.run(replay(tmp_path))
 
 
 def test_close_is_always_safe(run: Path) -> None:
-    """Before the start, twice, and then nothing is held any more."""
+    """Closing a replay is safe before its start and twice, and a closed one holds no sample."""
 
     async def use() -> None:
         engine = ReplayEngine(run)
@@ -154,7 +154,7 @@ def test_close_is_always_safe(run: Path) -> None:
 
 
 def test_delay_holds_every_answer(run: Path) -> None:
-    """A slow replay is a run long enough to be watched, or killed."""
+    """A delay holds back every answer, so that tests can watch or kill a running replay."""
     engine = ReplayEngine(run, options=ReplayOptions.parse({"delay_s": 0.05, "n_concurrent": 3}))
 
     async def answer() -> float:

@@ -36,7 +36,7 @@ class TestBudget:
     TAGS = ThinkTags(opening="<think>", closing="</think>")
 
     def test_vllm_is_told_what_ends_a_thought(self) -> None:
-        """Only where a budget is asked for: without it, vLLM needs to know nothing."""
+        """The engine tells vLLM the tags of a thought only where a budget is asked for."""
         expected = {"reasoning_config": {"reasoning_start_str": "<think>", "reasoning_end_str": "</think>"}}
         assert expected == reasoning_arguments(self.TAGS, known={"model", "reasoning_config"})
         assert reasoning_arguments(None, known={"model"}) == {}

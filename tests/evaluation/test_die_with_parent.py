@@ -13,7 +13,7 @@ from tests.processes import wait_until_gone, waited
 
 
 def test_it_becomes_the_program() -> None:
-    """Same process, same exit code, arguments as they were."""
+    """The tied process becomes the program, with its process id, arguments and exit code."""
     command = die_with_parent.tied(
         [sys.executable, "-c", "import os, sys; print(os.getpid(), *sys.argv[1:]); sys.exit(3)", "a b"]
     )
@@ -24,7 +24,7 @@ def test_it_becomes_the_program() -> None:
 
 
 def test_it_ends_with_its_starter(tmp_path: Path) -> None:
-    """Even one that is killed, and even where the program is deaf to signals that ask."""
+    """A program that ignores SIGTERM ends when its starter is killed."""
     program = (
         "import os, signal, time; from pathlib import Path; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         f" Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid())); time.sleep(600)"
@@ -40,7 +40,7 @@ def test_it_ends_with_its_starter(tmp_path: Path) -> None:
 
 
 def test_a_starter_that_is_gone_already(tmp_path: Path) -> None:
-    """Nothing is begun: the kernel only tells of an end that is still to come."""
+    """A program whose starter has already ended is not begun."""
     tied = [sys.executable, "-m", "pytest_r1eval.evaluation.die_with_parent", str(os.getppid()), sys.executable]
     done = subprocess.run(
         [*tied, "-c", f"open({str(tmp_path / 'begun')!r}, 'w')"], capture_output=True, text=True, check=False

@@ -27,12 +27,12 @@ from pytest_r1eval.evaluation.environment import without_training
     ],
 )
 def test_what_says_that_it_is_a_rank_is_left_out(name: str) -> None:
-    """Launchers' variables, the job's, and those of a pytest around it."""
+    """Variables of launchers, of the job and of a surrounding pytest are left out."""
     assert without_training({name: "1", "PATH": "/bin"}) == {"PATH": "/bin"}
 
 
 def test_everything_else_stays() -> None:
-    """Tokens, caches and options are the user's to give; Slurm's commands need their configuration."""
+    """Caches, options, GPUs and Slurm's configuration stay in the environment."""
     kept = {"HF_HOME": "/cache", "R1_DTYPE": "float16", "CUDA_VISIBLE_DEVICES": "3", "SLURM_CONF": "/etc/slurm.conf"}
     assert without_training(kept) == kept
 

@@ -74,19 +74,19 @@ class TestReport:
         assert report.header.lineage == Lineage(step=3, commit="abc")
 
     def test_red_is_a_report_and_no_error(self, folder: Path) -> None:
-        """Over two workers, with the checkpoint as a path."""
+        """`evaluate()` returns a report for a run that fails, and raises nothing."""
         report = evaluate(folder / "worse", ["smoke"], workers=2, engine="replay", baseline="base")
         assert not report.passes
         assert report.exit_code == 1
         assert report["smoke"].verdict is Verdict.FAIL_REGRESSED
 
     def test_reports_that_were_asked_for_are_written(self, folder: Path) -> None:
-        """Beside the one that carries the answer."""
+        """`evaluate()` writes the reports that it is asked for."""
         evaluate("good", ["smoke"], engine="replay", baseline="base", report=[folder / "gate.md"])
         assert (folder / "gate.md").read_text().startswith("#")
 
     def test_nothing_is_printed(self, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-        """A notebook shows the report, not pytest."""
+        """`evaluate()` prints nothing, so that a notebook shows the report alone."""
         assert folder == Path.cwd()
         judged("good")
         assert capfd.readouterr() == ("", "")
@@ -105,7 +105,7 @@ class TestSurroundings:
         assert seen["CUDA_VISIBLE_DEVICES"] == "6,7"
 
     def test_own_options_of_pytest_in_an_ini_file_stay_out(self, folder: Path) -> None:
-        """What a project adds to its tests is not for the gate."""
+        """A project's own addopts do not reach the gate."""
         (folder / "pytest.ini").write_text("[pytest]\naddopts = --maxfail=1 --no-such-option\n")
         assert judged("good").passes
 
@@ -169,13 +169,13 @@ class TestRefusals:
         ],
     )
     def test_pytests_reason_is_the_errors(self, folder: Path, model: str, option: dict[str, str], words: str) -> None:
-        """One line that says what was found."""
+        """An error of `evaluate()` gives pytest's exit code and its reason."""
         assert folder == Path.cwd()
         with pytest.raises(EvaluationError, match=words):
             evaluate(model, ["smoke"], **option)  # type: ignore[arg-type]
 
     def test_a_run_that_dies_has_no_verdict(self, folder: Path) -> None:
-        """Killed, as by a kernel that is out of memory: no report, but an error with pytest's last words."""
+        """A run that is killed raises an error with pytest's last words, and gives no report."""
         (folder / "conftest.py").write_text(
             "import os, signal, threading\n"
             "def pytest_sessionstart():\n"
@@ -187,7 +187,7 @@ class TestRefusals:
 
 class TestStopping:
     def test_a_run_that_takes_too_long_is_stopped_and_resumed(self, folder: Path) -> None:
-        """What was drawn is stored; going on with it gives the verdict."""
+        """A run beyond its time limit is stopped, keeps its samples, and gives its verdict when it is resumed."""
         with pytest.raises(EvaluationError, match=r"stopped after 6 s without a verdict; what was drawn is stored"):
             evaluate("good", ["smoke"], timeout_s=6, engine="replay", baseline="base", engine_arg=SLOW)
         run = run_of(folder)

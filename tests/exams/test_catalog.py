@@ -128,7 +128,7 @@ class TestSources:
         assert from_pyproject(pyproject) == []
 
     def test_sources_come_in_order(self, tasks: Path, pyproject: Path) -> None:
-        """Built in, the tasks file, pyproject.toml, other plugins: the order of the table at the end of a run."""
+        """Benchmarks come in the order built in, tasks file, pyproject.toml, other plugins."""
         tasks.write_text(task_file("b"))
         pyproject.write_text('[[tool.r1eval.benchmark]]\nname = "a"\ntask_module = "x"\n')
 
@@ -208,7 +208,7 @@ class TestMistakes:
         ],
     )
     def test_pyproject(self, pyproject: Path, content: str, expected: str) -> None:
-        """Found and expected, with nothing guessed."""
+        """A malformed table in pyproject.toml is refused with what was found and what was expected."""
         pyproject.write_text(content)
 
         assert expected.format(path=pyproject) == exam_error(pyproject=pyproject)
@@ -253,7 +253,7 @@ class TestMistakes:
 
     @pytest.mark.parametrize("field", ["name", "task", "task_module", "revision"])
     def test_a_control_character_is_refused(self, field: str) -> None:
-        """What another plugin names is printed and stored."""
+        """A benchmark of another plugin with a control character is refused in a printable message."""
         message = exam_error(contributed=(replace(CONTRIBUTED, **{field: "a\n::error::b"}),))  # type: ignore[arg-type]  # a text field
 
         assert message.startswith(f"a benchmark has the {field.replace('_', ' ')} 'a\\n::error::b', with the character")
@@ -280,7 +280,7 @@ def test_nothing_heavy_is_imported(tasks: Path, pyproject: Path) -> None:
 
 
 def test_names_become_marks() -> None:
-    """One mark each, and each once; open-r1's spelling is understood."""
+    """Each name becomes one mark, once, and open-r1's spelling is understood."""
     assert mark_expression(["aime24", " math_500", "aime24"], tasks=None) == "aime24 or math500"
 
 

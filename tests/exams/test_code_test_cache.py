@@ -15,7 +15,7 @@ TESTS = CodeTests(inputs=("1\n" * 10_000,), outputs=("1\n",))
 
 
 def test_tests_come_back_by_their_digest(tmp_path: Path) -> None:
-    """Compressed, and once however often they are written."""
+    """Tests are read back by their digest, and stored once and compressed."""
     cache = CodeTestCache(folder=tmp_path)
     assert [cache.write(TESTS), cache.write(TESTS)] == [TESTS.digest] * 2
     assert cache.read(TESTS.digest) == TESTS
@@ -33,7 +33,7 @@ def test_tests_come_back_by_their_digest(tmp_path: Path) -> None:
     ids=["missing", "damaged", "exchanged"],
 )
 def test_what_is_not_what_was_written_is_an_error(tmp_path: Path, content: bytes | None, words: str) -> None:
-    """Never a wrong answer: the program is not to blame."""
+    """Missing, damaged or exchanged tests are an error, never a wrong answer."""
     cache = CodeTestCache(folder=tmp_path)
     cache.write(TESTS)
     (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
@@ -50,6 +50,6 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_the_folder_is_the_users_cache() -> None:
-    """Where the desktop's convention puts it."""
+    """The cache of tests is in XDG_CACHE_HOME, or else in ~/.cache."""
     assert cache_folder({"XDG_CACHE_HOME": "/c"}) == Path("/c/pytest-r1eval/code-tests")
     assert cache_folder({}) == Path.home() / ".cache/pytest-r1eval/code-tests"

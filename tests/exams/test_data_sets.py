@@ -23,12 +23,12 @@ class TestDataSets:
     def test_a_real_exam_is_whole_and_its_digest_is_the_one_baselines_were_made_with(
         self, builder: Builder, real_data: Path, name: str, n_problems: int, digest: str
     ) -> None:
-        """A digest that changes makes every stored baseline INVALID; change it knowingly."""
+        """AIME and MATH-500 have all problems and the digest that stored baselines hold."""
         exam = builder.exam(BUILT_IN_BY_NAME[name], data_dir=real_data)
         assert (len(exam.problems), exam.digest[:12]) == (n_problems, digest)
 
     def test_the_order_is_the_data_sets(self, builder: Builder, real_data: Path) -> None:
-        """LightEval shuffles with a seed; a position in the exam means something here."""
+        """An exam's problems keep the order of the data set, without LightEval's shuffle."""
         exam = builder.exam(BUILT_IN_BY_NAME["aime24"], data_dir=real_data)
         answers = [row["answer"] for row in rows_of(real_data / "aime_2024" / "train.jsonl")]
         assert [problem.choices for problem in exam.problems] == [(answer,) for answer in answers]
@@ -41,7 +41,7 @@ class TestDataSets:
         ]
 
     def test_rows_that_are_equal_get_different_ids(self, builder: Builder) -> None:
-        """An id names one problem of the exam."""
+        """Rows with equal content get ids of their own."""
         ids = [problem.id for problem in builder.exam(toy("toy:pass")).problems]
         assert len(set(ids)) == len(ids)
         assert ids[3] == f"{ids[1]}-2"
@@ -52,7 +52,7 @@ class TestDataSets:
 
     @pytest.mark.parametrize("folder", ["hub", "made-up__hub", "hub/default"])
     def test_a_local_copy_is_found_under_each_of_its_names(self, builder: Builder, tmp_path: Path, folder: str) -> None:
-        """The Hub's last name, the whole name with two underscores, or a folder per subset."""
+        """A local copy is found under the Hub's last name, the whole name, or a folder per subset."""
         shutil.copytree(DATA / "toy", tmp_path / folder)
         assert builder.exam(toy("toy:hub"), data_dir=tmp_path).digest == builder.exam(toy("toy:pass")).digest
 
@@ -108,7 +108,7 @@ class TestErrors:
         assert "\n" not in str(caught.value)
 
     def test_a_pinned_revision_that_nobody_can_give_is_an_error_at_once(self, builder: Builder) -> None:
-        """The client would try six times, for half a minute; and offline, datasets would take another revision."""
+        """A pinned revision that the Hub does not give is an error without retries."""
         with pytest.raises(ExamError, match="cannot be had from the Hub"):
             builder.build(toy("toy:unreachable", revision=HUB_COMMIT))
 
@@ -125,7 +125,7 @@ class TestErrors:
     def test_a_file_that_does_not_fit_is_named_with_its_line(
         self, builder: Builder, tmp_path: Path, content: str, fragments: list[str]
     ) -> None:
-        """The user repairs the file, so the message says where."""
+        """A file that does not fit is refused with its line or row and what is wrong there."""
         (tmp_path / "toy").mkdir()
         (tmp_path / "toy" / "test.jsonl").write_text(content, encoding="latin-1")
         with pytest.raises(ExamError) as caught:
@@ -133,6 +133,6 @@ class TestErrors:
         assert [fragment for fragment in fragments if fragment not in str(caught.value)] == []
 
     def test_a_folder_of_copies_that_does_not_exist_is_an_error(self, builder: Builder, tmp_path: Path) -> None:
-        """Falling back to the Hub would hide a typing error."""
+        """A folder of copies that does not exist is an error, not a reason to ask the Hub."""
         with pytest.raises(ExamError, match=r"no such folder.*--r1-data"):
             builder.build(toy("toy:pass"), data_dir=tmp_path / "typo")

@@ -30,7 +30,7 @@ def test_a_program_is_refused_and_not_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [1, ["a"], ("a", "b"), {"a": "b"}, b"bytes", None])
 def test_other_values_are_refused(content: object) -> None:
-    """One string is all there can be."""
+    """A pickle of anything but one string is refused."""
     with pytest.raises(ValueError, match="expected one string"):
         text_of(pickle.dumps(content))
 

@@ -29,7 +29,11 @@ class TestRandomOrder:
     def test_gpqas_options_stand_in_the_same_order_in_every_part_of_the_exam(
         self, builder: Builder, tmp_path: Path
     ) -> None:
-        """Seen with LightEval's own loading: the second half alone had 27 of 99 gold letters right."""
+        """
+        GPQA's options keep their order in each part of the exam.
+
+        With LightEval's own loading the second half alone had 27 of 99 gold letters right.
+        """
         rows = rows_of(DATA / "gpqa" / "train.jsonl")
         parts = {"half": rows[5:], "reversed": rows[::-1]}
         for name, part in parts.items():
@@ -72,7 +76,7 @@ class TestLiveCodeBench:
         write_rows(folder / "code_generation_lite" / window / "test.jsonl", rows)
 
     def test_prompt_tests_and_windows_are_lightevals(self, builder: Builder, tmp_path: Path, code_tests: Path) -> None:
-        """What its own prompt function, which unpickles, makes of the row; and its table of windows."""
+        """LiveCodeBench's prompts, tests and windows equal those of LightEval's own prompt function and table."""
         private = [{"input": "2\n", "output": "4\n", "testtype": "stdin"}]
         self.write(tmp_path, "v4_v5", self.encoded(json.dumps(private)))
         (problem,) = builder.exam(BUILT_IN_BY_NAME["lcb"], data_dir=tmp_path).problems
@@ -94,7 +98,7 @@ class TestLiveCodeBench:
         assert windows == {"lcb:codegeneration": "v4_v5", **ours}
 
     def test_a_window_reads_its_own_folder(self, builder: Builder, tmp_path: Path) -> None:
-        """One data set holds them all."""
+        """A window of LiveCodeBench reads its own folder of the data set."""
         self.write(tmp_path, "v6", self.encoded("[]"))
         (window,) = (window for window in LIVECODEBENCH_WINDOWS if window.name == "lcb_v6")
         assert len(builder.exam(window, data_dir=tmp_path).problems) == 1
@@ -102,7 +106,7 @@ class TestLiveCodeBench:
             builder.exam(BUILT_IN_BY_NAME["lcb"], data_dir=tmp_path)
 
     def test_a_pickle_that_is_a_program_is_refused_and_not_run(self, builder: Builder, tmp_path: Path) -> None:
-        """LightEval would run it in the process that holds the token."""
+        """A pickle in the data that is a program is refused and not run."""
         self.write(tmp_path, "v4_v5", self.encoded(Attack(tmp_path / "run")))
         with pytest.raises(ExamError, match="expected one string"):
             builder.exam(BUILT_IN_BY_NAME["lcb"], data_dir=tmp_path)

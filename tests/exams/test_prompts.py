@@ -26,7 +26,11 @@ class TestPrompts:
         return "".join(["<unk>", "<bos>", *string.printable][id_] for id_ in ids)
 
     def test_the_template_is_rendered_once_with_one_bos(self, builder: Builder) -> None:
-        """The tokenizer would put a second one in front; seen to cost points, and silently."""
+        """
+        A prompt begins with one token for the beginning of text, which the tokenizer would repeat.
+
+        A second one was seen to cost points without a message.
+        """
         built = builder.build(toy("toy:pass"))
         assert self.text(built.prompts[0]) == "<bos>[user]How many legs have two spiders?[assistant]"
         assert len(built.prompts) == len(built.exam.problems)
@@ -62,20 +66,20 @@ class TestPrompts:
         assert self.text(quiet) == "What is 3 times 7?<think></think>"
 
     def test_an_instruction_that_the_query_repeats_appears_once(self, builder: Builder) -> None:
-        """GPQA's documents hold it twice; LightEval's prompt manager takes it out."""
+        """GPQA's instruction, which its documents hold twice, appears once in the prompt."""
         built = builder.build(BUILT_IN_BY_NAME["gpqa"], data_dir=DATA)
         instruction = built.exam.problems[0].instruction
         assert instruction is not None
         assert self.text(built.prompts[0]).count(instruction) == 1
 
     def test_a_model_without_a_chat_template_is_refused(self, builder: Builder, tmp_path: Path) -> None:
-        """A base model would answer something, and its score would mean nothing."""
+        """A model without a chat template is refused, because its score would mean nothing."""
         write_tokenizer(tmp_path, chat_template=None)
         with pytest.raises(ModelError, match=r"has no chat template; expected chat_template\.jinja"):
             builder.build(toy("toy:pass"), model=str(tmp_path))
 
     def test_a_template_that_refuses_a_system_prompt_says_so(self, builder: Builder, tmp_path: Path) -> None:
-        """Some models' templates know no system role."""
+        """A template that refuses a system prompt is an error that advises to leave it out."""
         template = (
             "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}{% endfor %}"
         )
@@ -84,13 +88,13 @@ class TestPrompts:
             builder.build(toy("toy:pass"), model=str(tmp_path), system_prompt="Be brief.")
 
     def test_a_folder_without_a_tokenizer_is_named(self, builder: Builder, tmp_path: Path) -> None:
-        """Weights alone cannot be asked anything."""
+        """A folder without a tokenizer is refused."""
         with pytest.raises(ModelError, match="its tokenizer cannot be loaded"):
             builder.build(toy("toy:pass"), model=str(tmp_path))
 
 
 def test_importing_the_modules_imports_nothing_heavy() -> None:
-    """The pytest process holds them, and never LightEval."""
+    """The modules of prompts and grading import neither LightEval nor torch."""
     program = (
         "import sys, pytest_r1eval.exams.prompts, pytest_r1eval.scoring.pool\n"
         "heavy = {'lighteval', 'datasets', 'transformers', 'huggingface_hub', 'torch', 'numpy', 'pebble'}\n"

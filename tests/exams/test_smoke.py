@@ -69,7 +69,7 @@ def test_levels_are_graded(rows: list[dict[str, str]]) -> None:
 
 
 def test_checkpoint_is_complete_and_small(checkpoint: Path) -> None:
-    """What vLLM needs is there, and the repository stays small."""
+    """The shipped checkpoint holds the five files that vLLM needs, in less than 3 MB."""
     files = {path.name: path.stat().st_size for path in checkpoint.iterdir()}
     expected = {
         "config.json",
@@ -83,7 +83,7 @@ def test_checkpoint_is_complete_and_small(checkpoint: Path) -> None:
 
 
 def test_checkpoint_is_a_qwen2_that_two_gpus_can_slice(checkpoint: Path) -> None:
-    """Tensor parallelism divides attention and key-value heads; the weights are bfloat16."""
+    """The shipped checkpoint is a Qwen2 in bfloat16 whose heads two GPUs can divide."""
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     assert config["architectures"] == ["Qwen2ForCausalLM"]
     assert config["dtype"] == "bfloat16"
@@ -95,7 +95,7 @@ def test_checkpoint_is_a_qwen2_that_two_gpus_can_slice(checkpoint: Path) -> None
 
 
 def test_checkpoints_differ_in_weights_alone() -> None:
-    """The regression is in the weights; all else is byte for byte the same."""
+    """The good and the regressed checkpoint differ in their weights alone."""
     good, regressed = CHECKPOINTS
     differing = [
         path.name for path in sorted(good.iterdir()) if path.read_bytes() != (regressed / path.name).read_bytes()

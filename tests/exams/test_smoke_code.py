@@ -130,7 +130,7 @@ class TestVerdict:
         pytester: pytest.Pytester,
         grader: str,
     ) -> None:
-        """All right first, which becomes the baseline; then wrong answers and a method that is too slow."""
+        """Right programs pass and become the baseline; wrong and slow ones turn the gate red, with either grader."""
         options = ("--r1-grader", grader, "--r1-sandbox-limit", "cpu_s=2")
         first = judge(record("good"), *options, "--r1-save-baseline", "local/code")
         assert first.ret == 0, first.stdout.str()
@@ -156,7 +156,7 @@ class TestVerdict:
     def test_baselines_of_the_two_graders_are_never_mixed(
         self, record: Callable[..., Path], judge: Callable[..., pytest.RunResult]
     ) -> None:
-        """What is right for one is wrong for the other: INVALID, and what to do."""
+        """A baseline of one grader makes a run of the other INVALID, with what to do."""
         run = record("good")
         assert judge(run, "--r1-grader", "strict", "--r1-save-baseline", "local/code").ret == 0
         mixed = judge(run, "--r1-baseline", "local/code")
@@ -170,9 +170,9 @@ def test_resuming_grades_again_what_the_grader_failed_on(
     record: Callable[..., Path], judge: Callable[..., pytest.RunResult], pytester: pytest.Pytester
 ) -> None:
     """
-    The stored responses are graded; the engine, whose recording is empty by then, is asked for nothing.
+    Resuming grades the stored responses on which the grader failed and asks the engine for nothing.
 
-    What the programs run in is noted, although the run was planned where none ran.
+    The run then records what programs run in, although it was planned where none ran.
     """
     broken = record("broken", grade=Outcome.ERROR)
     first = judge(broken, "--r1-engine-arg", "regrade=false")
@@ -224,7 +224,7 @@ def test_limits_that_no_program_fits_in_are_refused(
     judge: Callable[..., pytest.RunResult],
     pytester: pytest.Pytester,
 ) -> None:
-    """Before the first token, in one line."""
+    """Limits in which no program fits are refused in one line before the first token."""
     refused = judge(record("good"), "--r1-sandbox-limit", "memory_mib=1")
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
     refused.stderr.fnmatch_lines([f"*--r1-sandbox-limit: memory_bytes is {1 << 20}; a program needs at least*"])

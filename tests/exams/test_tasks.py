@@ -19,7 +19,7 @@ class TestTaskNames:
     """The names in a custom-task file, for marks and node ids."""
 
     def test_literal_names_are_read_without_importing_anything(self, tmp_path: Path) -> None:
-        """Collection may not cost LightEval's ten seconds."""
+        """Literal names of tasks are read without importing the file."""
         path = tmp_path / "tasks.py"
         path.write_text(
             "from no_such_module import LightevalTaskConfig\n"
@@ -29,7 +29,7 @@ class TestTaskNames:
         assert task_names(path) == ("one", "two")
 
     def test_computed_names_are_found_by_a_process_that_imports_the_file(self, tmp_path: Path) -> None:
-        """What the file prints meanwhile does not matter."""
+        """Computed names of tasks are found by a process that imports the file, whatever it prints."""
         path = tmp_path / "tasks.py"
         path.write_text(
             "from types import SimpleNamespace\nprint('hello')\n"
@@ -72,7 +72,7 @@ class TestModules:
     def test_a_task_file_that_cannot_be_imported_is_named(
         self, builder: Builder, tmp_path: Path, source: str | None, message: str
     ) -> None:
-        """A traceback of the file's own would be longer than its cause."""
+        """A task file that cannot be imported is refused with its path and the cause."""
         path = tmp_path / "tasks.py"
         if source is not None:
             path.write_text(source)
@@ -81,16 +81,16 @@ class TestModules:
         assert str(path) in str(caught.value)
 
     def test_a_module_that_does_not_exist_is_named(self, builder: Builder) -> None:
-        """Dotted names come from pyproject.toml, where typing errors live."""
+        """A module of tasks that does not exist is refused by its name."""
         with pytest.raises(ExamError, match=r"no_such_package\.tasks: cannot be imported, no module named"):
             builder.build(toy("any", module="no_such_package.tasks"))
 
 
 def test_only_the_one_task_module_is_imported_and_only_the_builder_holds_the_token(builder: Builder) -> None:
     """
-    LightEval's Registry would import every task, and one of those downloads a file.
+    The builder imports the one task module, while LightEval's Registry would import all and download a file.
 
-    The token, and a proxy's password, are for reading data sets; other secrets are passed to no process.
+    It alone holds the Hub's token and a proxy's password; no process gets other secrets.
     """
     exam = builder.exam(dataclasses.replace(toy("toy:circumstances"), name="circumstances"))
     access = f"{SECRETS['HF_TOKEN']} {SECRETS['HTTPS_PROXY']} None"

@@ -38,13 +38,13 @@ def refusal(model: Path, arguments: dict[str, Any]) -> str:
 
 
 def test_arguments_that_change_the_prompts_are_taken(model: Path) -> None:
-    """Each of several has to change them."""
+    """Several template arguments that each change the prompts are accepted."""
     arguments = {"enable_thinking": False, "effort": "high"}
     check_template_arguments(model, model="org/m", arguments=arguments, system_prompt="Be brief.")
 
 
 def test_an_argument_that_does_nothing_is_named(model: Path) -> None:
-    """Beside one that does something, with what the template reads instead."""
+    """A template argument that does nothing is refused, with those that the template reads."""
     expected = (
         "--r1-chat-template-kwargs enable_thinkin=false does nothing: the prompts of org/m are the same with and "
         "without it; expected one that its chat template reads (effort, enable_thinking). Check its spelling, or "
@@ -59,14 +59,14 @@ def test_a_default_that_is_written_out_does_nothing(model: Path) -> None:
 
 
 def test_a_value_that_the_template_cannot_take_is_named(model: Path) -> None:
-    """What the template raises is part of the line."""
+    """A value that the template cannot take is refused in one line with the template's error."""
     said = refusal(model, {"effort": 3})
     assert 'cannot be rendered with {"effort": 3}' in said
     assert "\n" not in said
 
 
 def test_a_run_checks_it_where_one_is_given(tmp_path: Path) -> None:
-    """Without the option nothing is imported, which takes seconds."""
+    """A run checks the template's arguments only where some are given."""
     good = Path(__file__).parents[2] / "examples" / "r1eval" / "tiny-arithmetic"
     plain = Settings(model=str(good), root=tmp_path, output_dir=tmp_path)
     check_thinking(plain, checkpoint_of(plain))

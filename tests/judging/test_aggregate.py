@@ -64,7 +64,7 @@ class TestAdded:
         assert found.warnings == found.differing == ()
 
     def test_the_same_samples_twice_are_refused(self, run: MeasuredRun) -> None:
-        """Equal seeds under one fingerprint are no new evidence."""
+        """Two runs with one fingerprint and one seed are refused as the same samples."""
         with pytest.raises(RunError) as caught:
             aggregate([run, another(run, seed=2), replace(run, folder="copy")])
         assert str(caught.value) == (
@@ -87,7 +87,7 @@ class TestAdded:
         assert str(caught.value).startswith(message)
 
     def test_other_sampling_and_prompts_are_refused(self, run: MeasuredRun) -> None:
-        """Every field of the question counts."""
+        """Runs with another sampling or system prompt are refused, with both values."""
         question = run.measured.fingerprint.question
         asked = replace(question, sampling=replace(question.sampling, temperature=1.0), system_prompt="Think.")
         fingerprint = replace(run.measured.fingerprint, question=asked)
@@ -111,7 +111,7 @@ class TestPooled:
         assert found.n_samples == 288
 
     def test_runs_far_apart_are_warned_of(self, run: MeasuredRun) -> None:
-        """A Q far too large says that the harness matters."""
+        """Runs too far apart get a warning that Cochran's Q is too large."""
         low, high = another(run, seed=2, n_correct=2), another(run, seed=3, engine="next", n_correct=7)
         found = aggregate([low, high])
         assert found.pooled is not None
@@ -121,7 +121,7 @@ class TestPooled:
         assert "too large (p = " in warning
 
     def test_runs_too_alike_are_warned_of(self, run: MeasuredRun) -> None:
-        """A Q far too small says that the runs were not independent."""
+        """Runs too alike get a warning that Cochran's Q is too small."""
         (warning,) = warnings_of([another(run, seed=seed, engine=f"vllm {seed}") for seed in range(6)])
         assert warning.startswith("Cochran's Q is ")
         assert ", too small (p = " in warning
@@ -137,7 +137,7 @@ class TestPooled:
         assert warning == "Runs of one checkpoint share the seed 1: they are less independent than Q assumes."
 
     def test_several_checkpoints_are_said(self, tmp_path: Path, run: MeasuredRun) -> None:
-        """Their mean describes none of them."""
+        """A warning reports that the runs are of several checkpoints, none of which the mean describes."""
         (other,) = read_runs([StoredRun(folder=record_run(tmp_path / "o", seed=2, weights="w2"))], "smoke")
         found = aggregate([run, other])
         assert found.differing == ("model.weights",)
@@ -165,7 +165,11 @@ class TestDisagreement:
         return found
 
     def test_runs_of_one_fingerprint_that_disagree_widen_the_error(self) -> None:
-        """Six runs from 41.7 to 60.8 were printed as 50.5 with an error of 0.9, and not a word."""
+        """
+        Runs of one fingerprint that disagree widen the error and are reported first.
+
+        Six runs from 41.7 to 60.8 used to be printed as 50.5 with an error of 0.9.
+        """
         runs = self.runs_at(0.417, 0.46, 0.49, 0.52, 0.56, 0.608)
         found = aggregate(runs)
         assert found.method is Method.WIDENED
@@ -238,7 +242,7 @@ def test_a_run_that_is_not_whole_is_refused(tmp_path: Path) -> None:
 
 
 def test_json_holds_every_number(run: MeasuredRun) -> None:
-    """Other programs get groups, Q and warnings by the names of the attributes."""
+    """The JSON of an aggregate holds its groups, Q and method under the names of the attributes."""
     found: Aggregate = aggregate([run, another(run, seed=2, engine="next")])
     content = json.loads(document({"aggregates": [found]}))
     assert content["schema_version"] == 1

@@ -74,7 +74,7 @@ def training(tmp_path: Path) -> Training:
 
 class TestVerdict:
     def test_a_slow_decline_fails_against_the_anchor(self, training: Training) -> None:
-        """Five points below the previous checkpoint are nothing; fifteen below the anchor are."""
+        """A slow decline passes against the previous checkpoint and fails against the anchor."""
         result = training.judged(training.run("new", 0.53, seed=3))
 
         assert [(verdict.role, verdict.judgement.verdict) for verdict in result.references] == [
@@ -95,7 +95,7 @@ class TestVerdict:
         assert result.judgement.verdict is Verdict.FAIL_REGRESSED
 
     def test_each_test_has_half_of_alpha(self, training: Training) -> None:
-        """Together they have the gate's, and the error rate that is printed is that of the gate."""
+        """The tests against baseline and anchor have half of alpha each, so the gate keeps its alpha."""
         result = training.judged(training.run("new", 0.6, seed=3))
 
         for verdict in result.references:
@@ -150,7 +150,7 @@ class TestVerdict:
 
 class TestReports:
     def test_both_verdicts_are_shown(self, training: Training) -> None:
-        """The table shows the worse one, the words both, with what a whole training risks."""
+        """The table shows the worse verdict, the words show both, and the risk over a training is printed."""
         result = training.judged(training.run("new", 0.53, seed=3))
         words = gate_lines(result)
 
@@ -164,7 +164,7 @@ class TestReports:
         ) in words
 
     def test_the_stored_verdict_holds_both(self, training: Training) -> None:
-        """Other programs read each with its numbers."""
+        """The stored verdict holds the judgements against the baseline and the anchor."""
         run = training.run("new", 0.53, seed=3)
         training.judged(run)
         with closing(RunReader.open(run)) as store:
@@ -184,14 +184,14 @@ class TestReports:
         assert "against the anchor (run " in text
 
     def test_junit_carries_both(self, training: Training) -> None:
-        """A reader of XML sees which of the two was red."""
+        """JUnit holds the verdicts against the baseline and against the anchor."""
         found = dict(properties_of(training.judged(training.run("new", 0.53, seed=3)), run="here"))
 
         assert found["r1eval.verdict_against_baseline"] == "PASS"
         assert found["r1eval.verdict_against_anchor"] == "FAIL_REGRESSED"
 
     def test_the_header_promises_both(self, training: Training) -> None:
-        """Before the first token, at the level each will have."""
+        """The header prints before the first token which fall each test catches at half of alpha."""
         anchor = RunFolder(text="anchor-run", path=training.folder / "anchor-run")
         settings = Settings(
             model="toy", root=training.folder, output_dir=training.folder, samples={"smoke": 32}, anchor=anchor
@@ -270,7 +270,7 @@ class TestTraining:
     """Section 9's numbers: twenty checkpoints that lose half a point each."""
 
     def test_an_anchor_stops_a_slow_decline(self) -> None:
-        """AIME: by checkpoint 5, 10, 20 with .48, 1.00, 1.00, at checkpoint 5.5 on average."""
+        """An anchor stops a slow decline on AIME at checkpoint 5.5 on average, and always by checkpoint 10."""
         stopped = stopped_at("aime24", n_samples=64, decline=0.005, anchored=True)
 
         assert [float((stopped <= n).mean()) for n in (5, 10, 20)] == pytest.approx([0.48, 1.00, 1.00], abs=0.015)
@@ -281,7 +281,7 @@ class TestTraining:
         [("aime24", 64, 0.10), ("lcb", 16, 0.25), ("gpqa", 8, 0.085), ("math500", 4, 0.36)],
     )
     def test_the_previous_checkpoint_alone_does_not_see_it(self, name: str, n_samples: int, seen: float) -> None:
-        """Ten points in all pass in most trainings."""
+        """Without an anchor most trainings decline by ten points in all without being stopped."""
         stopped = stopped_at(name, n_samples=n_samples, decline=0.005, anchored=False)
 
         assert float((stopped <= 20).mean()) == pytest.approx(seen, abs=0.03)

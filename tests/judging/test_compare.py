@@ -56,7 +56,7 @@ def in_next_engine(folder: Path, *, weights: str = "w1") -> Path:
 
 class TestRuns:
     def test_an_unchanged_run_passes(self, tmp_path: Path, base: Path) -> None:
-        """Equal fingerprints have no harness noise between them."""
+        """A run with the baseline's fingerprint passes without harness noise."""
         comparison = compared(record_run(tmp_path / "same", seed=2), str(base))
         (gate,) = comparison.gates
         assert comparison.passes
@@ -73,7 +73,7 @@ class TestRuns:
         assert comparison.gates[0].judgement.verdict is Verdict.FAIL_REGRESSED
 
     def test_what_stands_beside_a_verdict_is_there(self, tmp_path: Path, base: Path) -> None:
-        """Health always, rearrangement where problems are paired, and after a FAIL the problems that fell."""
+        """A comparison has health and rearrangement, and after a FAIL the problems that fell."""
         same, worse = record_run(tmp_path / "same", seed=2), record_run(tmp_path / "worse", seed=3, solve_rate=0.05)
         (passed,), (failed,) = compared(same, str(base)).gates, compared(worse, str(base)).gates
         assert passed.health is not None
@@ -100,7 +100,7 @@ class TestRuns:
         assert tau.source == "the fingerprints differ in harness.engine"
 
     def test_one_checkpoint_in_two_harnesses_is_forgiven_nothing(self, tmp_path: Path, base: Path) -> None:
-        """Whether the harness changed the answers is what is asked, so its noise is not taken off."""
+        """One checkpoint in two harnesses is compared without harness noise, because the harness is what is tested."""
         (gate,) = compared(in_next_engine(tmp_path / "same"), str(base)).gates
         assert gate.judgement.tau is not None
         assert gate.judgement.tau.value == 0
@@ -137,7 +137,7 @@ class TestRuns:
         assert reason(compared(other, str(base))).startswith(found)
 
     def test_an_incomplete_side_is_invalid(self, tmp_path: Path, base: Path) -> None:
-        """Whichever side it is, and the reason tells which."""
+        """An incomplete run is INVALID on either side, and the reason tells which."""
         holes = record_run(tmp_path / "holes", seed=3, skip=frozenset({("p003", 5)}))
         assert reason(compared(holes, str(base))) == "1 of 96 planned samples are missing."
         assert reason(compared(base, str(holes))) == "The baseline cannot be used. 1 of 96 planned samples are missing."
@@ -157,7 +157,7 @@ class TestRuns:
         ],
     )
     def test_the_rule_decides(self, tmp_path: Path, base: Path, rule: GateRule, expected: tuple[Verdict, bool]) -> None:
-        """What the user asked for is what is judged by."""
+        """The user's rule decides about verdict and passing."""
         better = record_run(tmp_path / "better", seed=2, weights="w2", solve_rate=1.0)
         comparison = compared(better, str(base), rule=rule)
         assert (comparison.gates[0].judgement.verdict, comparison.passes) == expected
@@ -185,7 +185,7 @@ class TestBaselines:
         assert gate.rearrangement is None
 
     def test_an_unusual_sampling_beside_a_published_number(self, tmp_path: Path) -> None:
-        """The source of the number that is used states none, so the reader is told."""
+        """A run with an unusual sampling gets a warning where the published source states none."""
         name = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
         run = record_run(tmp_path / "hot", benchmarks=("aime24",), n_problems=30, model_name=name, temperature=1.3)
         (gate,) = compared(run, name, benchmark="aime24").gates
@@ -205,7 +205,7 @@ class TestBaselines:
         )
 
     def test_a_file_without_the_benchmark_is_invalid(self, base: Path) -> None:
-        """Nothing is recorded in its place."""
+        """A baseline without the benchmark is INVALID, and nothing is recorded in its place."""
         assert reason(compared(base, "deepseek-ai/DeepSeek-R1")) == (
             "The baseline deepseek-ai/DeepSeek-R1 has nothing for smoke."
         )
@@ -229,7 +229,7 @@ class TestSource:
         assert found.name == "deepseek-ai/DeepSeek-R1"
 
     def test_neither_is_refused(self, tmp_path: Path) -> None:
-        """Both readings are named, with what was looked for."""
+        """A name that is neither a run nor a baseline is refused, with where it was looked for."""
         with pytest.raises(RunError) as caught:
             source_of("nobody/nothing", root=tmp_path, model_name="local/toy")
         message = "nobody/nothing is neither a run (it holds no run.sqlite) nor a baseline: "
@@ -238,7 +238,7 @@ class TestSource:
 
 
 def test_json_says_what_the_exit_code_says(tmp_path: Path, base: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Other programs get every gate, INVALID ones with null for numbers."""
+    """The JSON of `compare` agrees with the exit code and has null for the numbers of an INVALID gate."""
     holes = record_run(tmp_path / "holes", skip=frozenset({("p003", 5)}))
     assert main(["compare", str(holes), str(base), "--json"]) == 1
     content = json.loads(capsys.readouterr().out)

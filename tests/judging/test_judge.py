@@ -57,7 +57,7 @@ def earlier(tmp_path: Path) -> Measurement:
 
 
 def test_a_stop_beside_earlier_samples_is_no_verdict(tmp_path: Path, root: Path, earlier: Measurement) -> None:
-    """A few samples that pass at a look would otherwise be a second chance; the rest is drawn, and nothing twice."""
+    """A run that stopped at a look is INVALID beside earlier samples, until the rest is drawn."""
     gate = sequential_gate(tmp_path / "base", n_samples=N_SAMPLES)
     run = record(tmp_path / "run", k=4, seed=3, weights="w3", solve_rate=0.1, gate=gate)
     alone, together = judge(run, root, earlier=()), judge(run, root, earlier=[earlier])
@@ -96,7 +96,7 @@ class TestOtherScores:
         assert "maj@8" in line
 
     def test_a_stopped_run_has_none(self, examples: Mapping[str, Path]) -> None:
-        """Looks that end a run early bias them as they bias pass@1."""
+        """A run that stopped early has neither pass@k nor maj@k, which its looks bias."""
         stopped = read_report(examples["stopped"])["smoke"].result
         assert stopped.is_at_stop
         assert (stopped.pass_at_k, stopped.maj_at_k) == ((), None)

@@ -75,7 +75,7 @@ class TestNumbers:
     def test_sequential_plans_and_costs_come_out(
         self, name: str, last_look: LastLook, last: int, unchanged: float, broken: float | None
     ) -> None:
-        """Last looks and expected costs, of twelve looks that spend beta as t^0.7."""
+        """Sequential plans end at their known last looks with their known expected costs."""
         outlook = report_of(BENCHMARKS[name], last_look=last_look).sequential
         assert outlook is not None
         assert outlook.plan.ks[-1] == last
@@ -97,7 +97,7 @@ class TestNumbers:
         assert outlook.mde_80 < outlook.plan.margin
 
     def test_given_falls_replace_the_usual_ones(self) -> None:
-        """Both lists are about the falls that were asked for."""
+        """Given falls replace the usual ones in the samples needed and in the plan's costs."""
         report = power_report("aime24", assumptions_for(AIME), rule=GateRule(), drops=(0.04,))
         assert [needed.drop for needed in report.needed] == [0.04]
         assert report.sequential is not None
@@ -116,7 +116,7 @@ class TestNoPlan:
         )
 
     def test_power_that_no_number_of_samples_reaches(self) -> None:
-        """What the planner cannot do is a sentence in the report, beside the fixed gate's numbers."""
+        """A plan that no number of samples allows is a sentence beside the fixed gate's numbers."""
         assumptions = assumptions_for(AIME, n_baseline_samples=1)
         report = power_report("aime24", assumptions, rule=GateRule(), last_look=LastLook.AUTO)
         assert report.sequential is None
@@ -165,7 +165,7 @@ class TestAssumptions:
         assert found.n_baseline_samples_is_assumed
 
     def test_asked_noise_is_taken(self) -> None:
-        """--tau overrides what the baseline implies, even where nothing is known of it."""
+        """--tau replaces the noise that the baseline implies, even where none is known."""
         number = FoundBaseline(baseline=PUBLISHED, source="a table")
         found = assumptions_for(replace(AIME, published_tau=None), found=number, tau=0.01)
         assert found.tau.value == 0.01
@@ -189,14 +189,14 @@ class TestAssumptions:
     def test_what_is_not_known_is_refused(
         self, benchmark: Benchmark, found: FoundBaseline | None, k_b: int | None, message: str
     ) -> None:
-        """Each refusal says what is missing or given twice."""
+        """Missing or contradictory assumptions are refused, and the message names them."""
         with pytest.raises((PlanError, BaselineError)) as caught:
             assumptions_for(benchmark, found=found, n_baseline_samples=k_b)
         assert str(caught.value).startswith(message)
 
 
 def test_json_holds_every_number() -> None:
-    """Other programs get the report by the names of its attributes."""
+    """The JSON of the power report holds its numbers under the names of the attributes."""
     report = report_of(last_look=LastLook.AUTO)
     content = json.loads(to_json(POWER_REPORT, report))
     assert content["schema_version"] == 1
@@ -221,13 +221,13 @@ def outlook(
 
 
 def test_the_fall_that_is_caught(tmp_path: Path) -> None:
-    """One line, and none about what cannot be shown."""
+    """One line before the run names the fall that the gate catches."""
     (line,) = outlook(tmp_path)
     assert line.startswith("smoke: 32 samples a problem catch a fall of 10.7 points with 80 % power")
 
 
 def test_the_sequential_gates_own_fall_is_shown(tmp_path: Path) -> None:
-    """Looks cost a little power, and the header is honest about it."""
+    """The line before a sequential run names the sequential gate's own, larger fall."""
     (line,) = outlook(tmp_path, gate=GateKind.SEQUENTIAL)
     assert line.startswith("smoke: 32 samples a problem catch a fall of 12.0 points with 80 % power")
 
@@ -240,7 +240,7 @@ def test_a_two_sided_gates_rise_is_shown(tmp_path: Path) -> None:
 
 
 def test_a_gate_that_cannot_turn_red_is_announced(tmp_path: Path) -> None:
-    """A baseline with every response wrong: no fall is caught, and PASS is out of reach."""
+    """A gate that cannot turn red is announced, as no fall below a baseline of 0 can be caught."""
     for gate in GateKind:
         first, second = outlook(tmp_path / gate.value, outcome=Outcome.WRONG, gate=gate)
         assert first.startswith("smoke: 32 samples a problem catch no fall, not even to 0 with 80 % power")
@@ -249,7 +249,7 @@ def test_a_gate_that_cannot_turn_red_is_announced(tmp_path: Path) -> None:
 
 
 def test_a_margin_above_the_baseline_is_announced(tmp_path: Path) -> None:
-    """Nothing falls by 90 points from 60."""
+    """A margin above the baseline's pass@1 is announced, because no model can fall that far."""
     _, second = outlook(tmp_path, rule=GateRule(margin=0.9))
     assert second.startswith(f"{DOUBT} by the margin of 90.0 points that was asked for")
 

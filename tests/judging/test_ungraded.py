@@ -38,7 +38,7 @@ def baseline(recorded: Callable[..., Path], pytester: pytest.Pytester) -> str:
 def test_few_are_left_out_where_they_could_change_nothing(
     recorded: Callable[..., Path], pytester: pytest.Pytester, baseline: str, gate: str, words: str
 ) -> None:
-    """Two of 480 in a run that passes either way."""
+    """Two ungraded samples of 480 are left out where they could not change the verdict."""
     run = recorded("few", n_samples=40, weights="new", ungraded=FAILED)
     result = judge(pytester, run, "--r1-baseline", baseline, "--r1-gate", gate)
     assert result.ret == 0, result.stdout.str()
@@ -50,7 +50,7 @@ def test_few_are_left_out_where_they_could_change_nothing(
 def test_few_that_could_tip_the_gate_are_invalid(
     recorded: Callable[..., Path], pytester: pytest.Pytester, baseline: str
 ) -> None:
-    """At the very sigma of the run the verdict hangs on them."""
+    """Two ungraded samples that could change the verdict make the gate INVALID."""
     run = recorded("few", n_samples=40, weights="new", solve_rate=0.5, ungraded=FAILED)
     found = judge(pytester, run, "--r1-baseline", baseline, "--r1-sigmas", "3").stdout.str()
     z = abs(float(next(line for line in found.splitlines() if line.startswith("smoke  ")).split()[6]))
@@ -62,7 +62,7 @@ def test_few_that_could_tip_the_gate_are_invalid(
 def test_too_many_are_invalid_and_none_makes_a_baseline(
     recorded: Callable[..., Path], pytester: pytest.Pytester, baseline: str
 ) -> None:
-    """Three of 480 are more than one in two hundred; and two are too many for a baseline."""
+    """Three ungraded samples of 480 make a gate INVALID, and two already prevent a baseline."""
     many = recorded("many", n_samples=40, weights="new", ungraded=FAILED | {("p005", 1)})
     judge(pytester, many, "--r1-baseline", baseline).stdout.fnmatch_lines(["smoke: INVALID*failed on 3 of 480*"])
     few = recorded("few", n_samples=40, weights="new", ungraded=FAILED)
@@ -75,7 +75,7 @@ def test_one_rule_for_all(
     recorded: Callable[..., Path], pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """
-    One of 320: gate and compare leave it out and pass; record, bless and aggregate refuse it in one wording.
+    One ungraded sample of 320 passes gate and compare, and is refused by record, bless and aggregate.
 
     Compare used to ask for 15 samples a problem (319 // 20), and record took the run.
     """
@@ -123,7 +123,7 @@ def test_few_that_could_tip_a_family_are_invalid(recorded: Callable[..., Path]) 
 def test_few_that_could_tip_health_are_invalid(
     recorded: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nine of 1,920 may all be responses without an answer, which is red against none of 7,680."""
+    """Nine ungraded samples of 1,920 make a gate INVALID where they could fail its health test."""
     recorded("base", n_problems=30, n_samples=256, weights="base")
     nine = frozenset((f"p{number:03d}", 5) for number in range(9))
     recorded("nine", n_problems=30, n_samples=64, seed=2, weights="new", ungraded=nine)

@@ -54,7 +54,7 @@ def test_what_is_appended_is_read(ledger: Ledger) -> None:
 
 
 def test_a_line_that_a_crash_cut_off_is_passed_over(ledger: Ledger) -> None:
-    """The next one is not glued to it."""
+    """A line that a crash cut off is skipped, and the next one is not glued to it."""
     ledger.append([BEGUN])
     with ledger.path.open("a") as file:
         file.write(json.dumps({"schema_version": 1, "question": "q"})[:-3])
@@ -91,7 +91,7 @@ def test_a_newer_version_is_refused(ledger: Ledger) -> None:
     ],
 )
 def test_a_damaged_line_is_refused(ledger: Ledger, found: str, damaged: str) -> None:
-    """A verdict that cannot be read is never taken for none, and is one line, not a traceback."""
+    """A damaged line about a question is refused in one line, so that its verdict is not lost."""
     ledger.append([RED])
     text = ledger.path.read_text()
     assert found in text
@@ -101,7 +101,7 @@ def test_a_damaged_line_is_refused(ledger: Ledger, found: str, damaged: str) -> 
 
 
 def test_a_line_of_brackets_is_passed_over(ledger: Ledger) -> None:
-    """One that is nested more deeply than a parser goes."""
+    """A line that is nested too deeply for the parser is skipped."""
     ledger.append([RED])
     with ledger.path.open("a") as file:
         file.write("[" * 100_000 + '"q"\n')
@@ -117,7 +117,7 @@ def test_a_line_without_counts_is_refused() -> None:
 
 
 def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
-    """A file in the folder's place."""
+    """A ledger in a folder that cannot be written is refused in one line."""
     (tmp_path / "evals").write_text("")
     with pytest.raises(StoreError, match="expected a writable --r1-output-dir"):
         Ledger(folder=tmp_path / "evals").append([RED])
@@ -125,7 +125,7 @@ def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
 
 class TestKnown:
     def test_an_attempt_counts_whatever_the_rule(self, ledger: Ledger) -> None:
-        """Another key has no verdict yet, and its attempt is the third."""
+        """Attempts under another rule count and their seeds are taken, but their verdicts do not answer."""
         ledger.append([RED, replace(RED, key="other rule", run="b", attempt=2, seed=8)])
         found = known(ledger, "q", key="third rule")
         assert [entry.run for entry in found.attempts] == ["a", "b"]
@@ -133,7 +133,7 @@ class TestKnown:
         assert known(ledger, "q", key="k").verdicts == (RED,)
 
     def test_a_run_that_is_judged_by_two_rules_is_one_attempt(self, ledger: Ledger) -> None:
-        """Its samples count once; INVALID by one rule takes nothing from the other's verdict."""
+        """A run that is judged by two rules is one attempt, and an INVALID under a third keeps the verdict."""
         ledger.append([RED, replace(RED, key="other rule", verdict="PASS"), replace(INVALID, key="third rule")])
         assert [entry.verdict for entry in known(ledger, "q", key="k").attempts] == ["PASS"]
 
@@ -164,7 +164,7 @@ class TestKnown:
 
 class TestKey:
     def test_rule_and_baseline_are_in_it(self) -> None:
-        """Not what INCONCLUSIVE does to the exit code, nor what was written about a baseline."""
+        """Rule, baseline and design are in the key; the exit code of INCONCLUSIVE and notes on a baseline are not."""
         found = FoundBaseline(baseline=MEASURED, source="x")
         key = key_of(ASKED, rule=GateRule(), family="none", found=found)
         noted = FoundBaseline(baseline=replace(MEASURED, lineage=Lineage(step=3), reason="why"), source="y")

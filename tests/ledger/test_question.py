@@ -45,7 +45,7 @@ def settings(tmp_path: Path) -> Settings:
     ],
 )
 def test_what_changes_no_answer_is_the_same_question(settings: Settings, change: dict[str, object]) -> None:
-    """Speed, places and seeds: another batch on a GPU would otherwise be another chance."""
+    """Speed, places and seeds do not change the question, as each would otherwise be another chance."""
     assert asked_of(SMOKE, settings, CHECKPOINT) == asked_of(SMOKE, replace(settings, **change), CHECKPOINT)  # type: ignore[arg-type]
 
 
@@ -84,7 +84,7 @@ def test_what_changes_answers_is_another_question(settings: Settings, change: di
     ],
 )
 def test_how_much_is_drawn_is_another_design_of_one_question(settings: Settings, change: dict[str, object]) -> None:
-    """The stored verdict is not the answer, and its samples count."""
+    """Another number of samples, problems or looks is another design of the same question."""
     found, other = (asked_of(SMOKE, one, CHECKPOINT) for one in (settings, replace(settings, **change)))  # type: ignore[arg-type]
     assert found.question == other.question
     assert found.design != other.design
@@ -94,7 +94,7 @@ def test_how_much_is_drawn_is_another_design_of_one_question(settings: Settings,
     "change", [{"samples_per_problem": 5}, {"planning": None}, {"published_tau": 0.1}, {"mark": "other"}]
 )
 def test_a_benchmarks_planning_is_no_part_of_its_question(settings: Settings, change: dict[str, object]) -> None:
-    """A definition that is edited in pyproject.toml gives the same answers."""
+    """A benchmark's planning values and mark are not part of its question."""
     edited = replace(SMOKE, **change)  # type: ignore[arg-type]
     assert asked_of(edited, settings, CHECKPOINT).question == asked_of(SMOKE, settings, CHECKPOINT).question
 
@@ -112,12 +112,12 @@ def test_a_benchmarks_planning_is_no_part_of_its_question(settings: Settings, ch
     ],
 )
 def test_an_option_without_effect_is_no_further_chance(settings: Settings, change: dict[str, object]) -> None:
-    """A default that is written out, and what concerns another benchmark or another gate, ask the same."""
+    """An option that is written out without an effect asks the same question."""
     assert asked_of(SMOKE, settings, CHECKPOINT) == asked_of(SMOKE, replace(settings, **change), CHECKPOINT)  # type: ignore[arg-type]
 
 
 def test_a_date_counts_where_the_template_prints_it(settings: Settings) -> None:
-    """Other templates make the same prompts on each date."""
+    """The date is part of the question only where the template prints it."""
     dateless, later = replace(CHECKPOINT, prints_date=False), replace(settings, template_date=dt.date(2026, 1, 1))
     assert asked_of(SMOKE, settings, dateless) == asked_of(SMOKE, later, dateless)
 
@@ -131,7 +131,7 @@ def test_a_grader_counts_where_it_chooses_a_rule(settings: Settings) -> None:
 
 
 def test_so_are_other_data_and_another_file_of_the_checkpoint(settings: Settings) -> None:
-    """A row that was edited, or config.json beside equal weights."""
+    """Edited data and another file of the checkpoint change the question."""
     asked = asked_of(SMOKE, settings, CHECKPOINT)
     edited = replace(CHECKPOINT, identity=replace(IDENTITY, checkpoint="another"))
     assert asked != asked_of(SMOKE, settings, edited)

@@ -72,7 +72,7 @@ class TestAskedAgain:
         assert [judge(pytester, "good").ret for _ in range(2)] == [0, 0]
 
     def test_workers_start_no_engine_either(self, pytester: pytest.Pytester) -> None:
-        """Under xdist, in which each worker is a process of its own."""
+        """A stored verdict also answers under xdist, where no worker starts an engine."""
         judge(pytester, "red", "-n2")
         (run,) = runs_of(pytester)
         again = judge(pytester, "again", "-n2")
@@ -90,7 +90,7 @@ class TestAskedAgain:
         assert len(runs_of(pytester)) == 3
 
     def test_a_deleted_run_hides_no_verdict(self, pytester: pytest.Pytester) -> None:
-        """Its verdict and its counts are in the ledger, so that deleting it gives no second chance."""
+        """A deleted run's verdict stays in the ledger, so deleting it gives no second chance."""
         judge(pytester, "red")
         shutil.rmtree(runs_of(pytester)[0])
         again = judge(pytester, "again")
@@ -108,7 +108,7 @@ class TestAskedAgain:
         assert json.loads((pytester.path / "report.json").read_text())["run"] == str(run)
 
     def test_a_baseline_is_recorded_from_the_stored_run(self, pytester: pytest.Pytester) -> None:
-        """Nothing is drawn for it; the command is printed."""
+        """--r1-save-baseline draws nothing for a stored verdict and prints the command that records the run."""
         judge(pytester, "red")
         (run,) = runs_of(pytester)
         again = judge(pytester, "again", "--r1-save-baseline", "local/new")
@@ -190,7 +190,7 @@ class TestFresh:
         third.stdout.fnmatch_lines([f"  ledger: stored: judged before, in run {run} (*", "  ledger: attempt 2 on *"])
 
     def test_the_same_evidence_twice_is_not_added_up(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """Samples that are in the baseline are in no later verdict, so that fresh ones may check the harness."""
+        """Samples that the baseline holds count in no later verdict, so that fresh ones may check the harness."""
         recorded("same", seed=5, weights="w0", solve_rate=0.8, n_samples=40)
         first = judge(pytester, "base")
         first.stdout.fnmatch_lines(["smoke: INCONCLUSIVE. *the same evidence twice*", "  next: *--r1-fresh*"])
@@ -223,7 +223,7 @@ class TestFresh:
         again.stdout.fnmatch_lines(["smoke: INVALID. The 2 attempts on these weights disagree by more than sampling*"])
 
     def test_after_a_sequential_run_it_is_drawn_in_full(self, pytester: pytest.Pytester) -> None:
-        """What the first had drawn at its stop counts too."""
+        """A second attempt after a sequential run is drawn in full and judged with the samples of the first."""
         judge(pytester, "red", "--r1-gate", "sequential")
         at_stop = gate_of(runs_of(pytester)[0])
         assert at_stop["is_at_stop"]
@@ -378,7 +378,7 @@ class TestUnfinished:
 
 class TestWhatAsksNothing:
     def test_a_plain_replay(self, pytester: pytest.Pytester) -> None:
-        """A recording gives the same verdict each time, and no luck is in it."""
+        """A plain replay is judged each time by itself, without the ledger."""
         for _ in range(2):
             pytester.runpytest_subprocess("--r1-engine", "replay", "-m", "smoke", "--r1-model", "red")
         assert len(runs_of(pytester)) == 2
@@ -393,7 +393,7 @@ class TestWhatAsksNothing:
         judged.stdout.fnmatch_lines(["smoke: FAIL_REGRESSED. *", "  ledger: attempt 1; no earlier verdict *"])
 
     def test_slices_are_judged_where_they_are_merged(self, pytester: pytest.Pytester) -> None:
-        """A slice asks nothing; the merged run is in the ledger, and a whole run of the weights is then answered."""
+        """Slices are judged where they are merged, and the merged run answers for a whole run of its weights."""
         for number in (1, 2):
             assert judge(pytester, "red", "--r1-slice", f"{number}/2").ret == 0
         assert (
@@ -407,7 +407,7 @@ class TestWhatAsksNothing:
         again.stdout.fnmatch_lines(["  ledger: stored: judged before, in run */local/toy/m (*"])
 
     def test_fresh_slices_are_refused(self, pytester: pytest.Pytester) -> None:
-        """Machines would not agree on the attempt's seed."""
+        """--r1-fresh is refused for a slice, because machines would not agree on the seed."""
         refused = judge(pytester, "again", "--r1-slice", "1/2", "--r1-fresh")
         assert refused.ret == pytest.ExitCode.USAGE_ERROR
         refused.stderr.fnmatch_lines(["*--r1-slice 1/2 with --r1-fresh: *draw all slices with one new --r1-seed*"])

@@ -91,7 +91,7 @@ class TestRefusals:
         "option", [option for option in OPTIONS if option.phase in {"judge", "both"}], ids=lambda option: option.name
     )
     def test_what_judging_needs_is_taken(self, pytester: pytest.Pytester, option: Option) -> None:
-        """Gates, reports and places are the judge's."""
+        """Options about gates, reports and places are accepted beside a stored run."""
         (pytester.path / "tasks.py").write_text("TASKS_TABLE = []", encoding="utf-8")
         values = {"judge-only": "run", "tasks": "tasks.py", "report": "report.md", "save-baseline": "a/b"}
         word = f"{option.flag}={values[option.name]}" if option.name in values else given(option)
@@ -115,7 +115,7 @@ class TestRefusals:
             assert settings_from(config).regrades
 
     def test_limits_of_programs_belong_to_programs(self, pytester: pytest.Pytester) -> None:
-        """A run of answers has nothing that they limit."""
+        """Limits of programs are refused for a stored run of answers."""
         with (
             pytest.raises(pytest.UsageError, match=r"--r1-sandbox-limit.*: the run holds smoke, and no programs; drop"),
             judged(pytester, "--r1-grader=strict", "--r1-sandbox-limit=cpu_s=2"),
@@ -169,7 +169,7 @@ class TestAnswers:
         second.stdout.fnmatch_lines(["smoke: the answers had been graded by strict-mathematics 2 already; *"])
 
     def test_a_baseline_of_another_grader_is_refused(self, pytester: pytest.Pytester) -> None:
-        """What is right for one is wrong for the other: a comparison would measure the graders."""
+        """A baseline of another grader is refused, because the comparison would measure the graders."""
         record_run(pytester.path / "answers", n_problems=20, n_samples=4, solve_rate=1.0, solution=hedged)
         record_run(pytester.path / "others", n_problems=20, n_samples=4, solve_rate=1.0, solution=hedged, weights="w2")
         self.again(pytester, "answers", "--r1-grader", "strict", "--r1-save-baseline", "local/strict")
@@ -220,7 +220,7 @@ class TestStore:
             assert len(OtherGrades(store).missing("smoke", grader="strict 3")) == 4
 
     def test_looks_are_not_graded_again(self, run: Path) -> None:
-        """The first grades decided where sampling ended."""
+        """A run that stopped at a look is not graded again, because the first grades decided where it ended."""
         with closing(Store.open(run)) as store:
             WorkQueue(store).add_look("smoke", _LOOK)
             with pytest.raises(PlanError, match="smoke was sampled until a look decided by the first grades"):

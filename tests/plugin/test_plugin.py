@@ -71,7 +71,7 @@ class TestVerdicts:
         assert entry == from_json(BASELINE_FILE, (run / "candidate.json").read_text(), name="f").measured[0]
 
     def test_a_candidate_is_no_baseline_by_its_path_either(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """A person makes it one first."""
+        """A candidate is INVALID as a baseline by its path."""
         recorded("base", seed=1)
         recorded("same", seed=2)
         judge(pytester, "base")
@@ -94,7 +94,7 @@ class TestVerdicts:
         result.stdout.fnmatch_lines(["*INVALID. *is the candidate of a run, not a baseline*"])
 
     def test_two_benchmarks_have_a_command_each(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """Both candidates are in one file, and each command records one of them."""
+        """Two benchmarks without a baseline get one file of candidates and a command each to record them."""
         recorded("base", benchmarks=("aime24", "smoke"))
         result = judge(pytester, "base", mark="smoke or aime")
         (run,) = runs_of(pytester)
@@ -323,7 +323,7 @@ class TestFilesThatFail:
     def test_a_github_summary_that_cannot_be_written(
         self, pytester: pytest.Pytester, recorded: Record, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The annotations are printed all the same."""
+        """A GitHub summary that cannot be written is reported, and the annotations are printed all the same."""
         recorded("holes", skip=frozenset({("p003", 5)}))
         monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path))
         result = judge(pytester, "holes")
@@ -333,7 +333,7 @@ class TestFilesThatFail:
 
 class TestSequential:
     def test_stops_early_and_says_so(self, pytester: pytest.Pytester, recorded: Record, mode: tuple[str, ...]) -> None:
-        """An unchanged model passes at an early look, marked at stop, in every mode with the same counts."""
+        """An unchanged model passes at an early look, marked at stop, with equal counts in every mode."""
         recorded("base", seed=1, n_problems=30, n_samples=64)
         recorded("same", seed=4, n_problems=30, n_samples=64)
         judge(pytester, "base", "--r1-save-baseline", "local/toy")
@@ -376,7 +376,7 @@ class TestSequential:
         assert before == after & before
 
     def test_without_a_baseline_all_samples_are_drawn(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """There is nothing to stop for: the candidate baseline needs every sample."""
+        """A sequential gate without a baseline draws all samples, which the candidate needs."""
         recorded("base")
         result = judge(pytester, "base", "--r1-gate", "sequential")
         assert result.ret == 1
@@ -471,7 +471,7 @@ class TestResume:
             result.stderr.fnmatch_lines([f"*the run judged another checkpoint*: {file} changed; *start a new run*"])
 
     def test_another_plan_is_refused(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """A plan that changed is named, with both values."""
+        """Resuming with another plan is refused with both values."""
         recorded("base", seed=1)
         judge(pytester, "base")
         result = judge(pytester, "base", "--r1-resume", "--r1-samples", "smoke=4")
@@ -479,7 +479,7 @@ class TestResume:
         result.stderr.fnmatch_lines(["*the samples per problem of smoke was 8, and 4 is asked for now*"])
 
     def test_no_run_to_resume_is_said(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """There has to be a run."""
+        """--r1-resume is refused where the model has no run."""
         recorded("base", seed=1)
         result = judge(pytester, "base", "--r1-resume")
         assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -520,7 +520,7 @@ class TestModes:
         assert all(min(n_units) >= 0.3 * sum(n_units) for n_units in slices.values()), slices
 
     def test_engine_without_a_shard_says_why_it_gave_up(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """Under loadfile the second worker has none, so no item can fail of it."""
+        """A worker that fails without an item of its own reports why it gave up."""
         recorded("run", skip=frozenset({("p000", 0)}))
         result = judge(pytester, "run", "-n2", "--dist=loadfile")
         assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -528,7 +528,7 @@ class TestModes:
         assert "INTERNALERROR" not in result.stdout.str()
 
     def test_deselected_shards_do_not_lose_samples(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """One shard is enough: it works until its benchmark has no unit left."""
+        """One selected shard draws all samples of its benchmark."""
         recorded("run")
         result = judge(pytester, "run", "-n2", "-k", "smoke and 1/2", "--r1-save-baseline", "local/toy")
         assert result.ret == 0

@@ -61,7 +61,7 @@ def submit(*arguments: str, model: str = "models/good", engine: tuple[str, ...] 
 def test_an_option_that_cannot_work_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], reason: str
 ) -> None:
-    """Slices' and judge's options alike: exit code 4 and one line, before sbatch is called or a file is written."""
+    """A wrong option of slices or judge is refused in one line before sbatch is called or a file is written."""
     before = sorted(tmp_path.rglob("*"))
     assert submit(*arguments) == 4
     error = capsys.readouterr().err
@@ -75,7 +75,7 @@ def test_an_option_that_cannot_work_is_refused(
 def test_a_checkpoint_that_is_not_there_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str
 ) -> None:
-    """A mistyped folder, and a folder that holds none, are found before any node is."""
+    """A checkpoint that is not there is refused before sbatch is called."""
     assert submit(model=model, engine=()) == 4
     assert model in capsys.readouterr().err
     assert not (tmp_path / "sbatch.log").exists()
@@ -92,7 +92,7 @@ def test_a_data_set_that_cannot_be_read_is_refused(tmp_path: Path, capsys: pytes
 
 
 def test_what_will_work_is_submitted(tmp_path: Path) -> None:
-    """Both jobs; the look before leaves nothing behind, and nothing of it runs where it is not wanted."""
+    """A submission that will work calls sbatch twice, and its check leaves no file behind."""
     assert submit("--r1-baseline", "local/toy", "--junitxml=gate.xml", "--r1-sigmas=4") == 0
     assert (tmp_path / "sbatch.log").read_text(encoding="utf-8").count("called") == 2
     assert not (tmp_path / "gate.xml").exists()

@@ -58,7 +58,7 @@ class TestIniFile:
     def test_repository_is_read_in_both_spellings(
         self, pytester: pytest.Pytester, repo: Path, model: tuple[str, ...], workers: tuple[str, ...]
     ) -> None:
-        """The user's baseline decides, the 30 standard errors above the model do not, and ids name no folder."""
+        """The user's repository decides about baseline and ids, in both spellings of --r1-model."""
         result = _judge(pytester, *model, *workers, "--junitxml=gate.xml", "-rA")
         assert result.ret == 1
         result.stdout.fnmatch_lines(["smoke * FAIL_REGRESSED", "FAILED r1eval::smoke::pass@1 *"])
@@ -83,7 +83,7 @@ class TestIniFile:
         result.stdout.fnmatch_lines(["the right conftest"])
 
     def test_addopts_and_plugins_are_those_of_the_repository(self, pytester: pytest.Pytester, repo: Path) -> None:
-        """Its addopts, its plugins, its python path and its conftest count; the stranger's addopts do not."""
+        """The repository's addopts, plugins, python path and conftest are used, and another folder's are not."""
         _write(
             repo / "pytest.ini",
             "[pytest]\npythonpath = lib\naddopts = --r1-model ../models/cand -n2 -p the_plugin -rA\n"
@@ -115,13 +115,13 @@ class TestIniFile:
         result.stdout.fnmatch_lines(["smoke * FAIL_REGRESSED", "FAILED r1eval::smoke::pass@1 *"])
 
     def test_a_run_that_judges_nothing_is_left_to_pytest(self, pytester: pytest.Pytester, repo: Path) -> None:
-        """Rootdir and ini file of others' runs are none of our business."""
+        """A pytest run that judges nothing keeps the rootdir that pytest finds."""
         result = pytester.runpytest_subprocess("--collect-only", "-p", "pytest_cov", "--cov", "../other/data")
         result.stdout.fnmatch_lines([f"rootdir: {repo.parent}/other"])
 
     @pytest.mark.usefixtures("repo")
     def test_plugin_of_a_stranger_takes_no_part(self, pytester: pytest.Pytester) -> None:
-        """What the wrong ini file loaded before ours was read is let go before it does anything."""
+        """A plugin that another folder's ini file loads takes no part in the run."""
         _write(
             pytester.path / "models/theirs.py",
             "def pytest_report_header(): raise RuntimeError('theirs')\n",
@@ -132,7 +132,7 @@ class TestIniFile:
         result.stdout.fnmatch_lines(["configfile: pytest.ini", "*ShardItem smoke*"])
 
     def test_repository_without_an_ini_file_has_none(self, pytester: pytest.Pytester, repo: Path) -> None:
-        """No ini file is better than a stranger's."""
+        """A repository without an ini file does not use another folder's."""
         (repo / "pytest.ini").unlink()
         result = _judge(pytester, "--r1-model", "../models/cand", "--r1-baseline", "local/toy")
         result.stdout.fnmatch_lines([f"rootdir: {repo}", "smoke * FAIL_REGRESSED"])

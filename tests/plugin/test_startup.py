@@ -74,19 +74,19 @@ class TestAutoWorkers:
         ],
     )
     def test_engines_that_fit(self, pytester: pytest.Pytester, arguments: tuple[str, ...], expected: int) -> None:
-        """One on each GPU, unless something else is asked for; a server needs one worker."""
+        """`-n auto` starts a worker for each GPU, unless options ask otherwise; a server needs one."""
         assert expected == auto(pytester, "--r1-model", MODEL, *arguments)
 
     @pytest.mark.usefixtures("checkpoint", "eight_gpus")
     def test_the_callers_gpus(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A job that was given two GPUs fills two."""
+        """`-n auto` fills the GPUs that CUDA_VISIBLE_DEVICES gives the job."""
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,7")
 
         assert auto(pytester, "--r1-model", MODEL) == 2
 
     @pytest.mark.usefixtures("checkpoint")
     def test_cpu(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-        """One engine per two cores, four at most."""
+        """`-n auto` on a CPU starts a worker for every two cores, up to four."""
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
         found = auto(pytester, "--r1-model", MODEL, "--r1-max-model-len", "1024", "--r1-gpu-memory-utilization", "1")
@@ -95,14 +95,14 @@ class TestAutoWorkers:
 
     @pytest.mark.usefixtures("checkpoint", "eight_gpus")
     def test_left_to_xdist(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Without a model, and where xdist's own variable says a number."""
+        """Pytest-xdist decides about `-n auto` without a model, and where its own variable gives a number."""
         assert auto(pytester, "--r1-engines-per-gpu", "50") != 400
         monkeypatch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", "3")
 
         assert auto(pytester, "--r1-model", MODEL) == 3
 
     def test_replay_needs_one(self, pytester: pytest.Pytester, recorded: Callable[..., Path]) -> None:
-        """Nothing is loaded, so one worker keeps up."""
+        """`-n auto` starts one worker for a replay."""
         config = pytester.parseconfig("--r1-engine", "replay", "--r1-model", str(recorded("run")))
 
         assert auto_workers(config) == 1
@@ -116,7 +116,7 @@ class TestRefusals:
     def test_model_too_large(
         self, pytester: pytest.Pytester, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, mode: tuple[str, ...]
     ) -> None:
-        """70B on one GPU of 80 GB, alone and under xdist alike."""
+        """A model that does not fit on the visible GPU is refused in one line, with and without xdist."""
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
         (checkpoint / "config.json").write_text(json.dumps(LLAMA_70B))
         write_index(checkpoint, n_bytes=141107412992)
@@ -145,7 +145,7 @@ class TestRefusals:
         ],
     )
     def test_bad_numbers(self, pytester: pytest.Pytester, arguments: tuple[str, ...], expected: str) -> None:
-        """Each names the option and what would do."""
+        """A wrong number of engines or GPUs is refused with its option and what is possible."""
         result = pytester.runpytest("--r1-model", MODEL, "-m", "aime", *arguments)
 
         assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -191,7 +191,7 @@ class TestRefusals:
     def test_a_reference_without_the_benchmark(
         self, pytester: pytest.Pytester, recorded: Callable[..., Path], arguments: tuple[str, ...], option: str
     ) -> None:
-        """Of two that were named neither is passed over: that is one line, before anything is drawn."""
+        """A named baseline or anchor without the benchmark is refused in one line before anything is drawn."""
         run, shelf = recorded("run"), BaselineShelf(root=pytester.path, choice=None, model_name="local/toy")
         measured = StoredRun(folder=recorded("base", seed=5)).measured("smoke").as_baseline()
         shelf.record(measured, name="org/held")
@@ -217,7 +217,7 @@ class TestAdapters:
 
     @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside"])
     def test_the_header_names_both(self, pytester: pytest.Pytester, *, beside: bool) -> None:
-        """The adapter's name and place, its rank and its base model."""
+        """The header names the adapter's name, place, rank and base model."""
         adapter = write_adapter(pytester.path / "tuned" / "step-3")
         arguments = ("--r1-model", SHIPPED, "--r1-adapter", "tuned/step-3") if beside else ("--r1-model", adapter)
 
@@ -240,7 +240,7 @@ class TestAdapters:
         assert f"r1eval: an adapter of rank 8 on {SHIPPED}" in result.outlines
 
     def test_what_vllm_does_not_serve_is_one_line(self, pytester: pytest.Pytester) -> None:
-        """Exit code 4 and no traceback; with --r1-adapter-merge it is taken."""
+        """An adapter that vLLM does not serve is refused in one line, and accepted with --r1-adapter-merge."""
         adapter = write_adapter(pytester.path / "a", use_dora=True)
 
         refused = pytester.runpytest("--r1-model", adapter, "-m", "smoke")
@@ -253,7 +253,7 @@ class TestAdapters:
         assert f"r1eval: an adapter merged into a copy of {SHIPPED}" in taken.outlines
 
     def test_an_engine_that_does_not_serve_them(self, pytester: pytest.Pytester) -> None:
-        """A server has its own names for adapters; the base model alone would answer."""
+        """The server engine refuses an adapter, because the base model alone would answer."""
         adapter = write_adapter(pytester.path / "a")
 
         result = pytester.runpytest(
@@ -268,7 +268,7 @@ class TestAdapters:
         )
 
     def test_a_recorded_run(self, pytester: pytest.Pytester, recorded: Callable[..., Path]) -> None:
-        """What it judged is in it."""
+        """A replay refuses --r1-adapter, because the recorded run already decides what is judged."""
         adapter = write_adapter(pytester.path / "a")
         run = recorded(pytester.path / "run")
 

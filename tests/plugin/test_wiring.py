@@ -60,7 +60,7 @@ class TestRecommendedSampling:
         assert expected == asked_of(SMOKE, written, checkpoint_of(written))
 
     def test_a_model_that_recommends_nothing_is_refused(self, settings: Settings) -> None:
-        """Before anything is planned or loaded."""
+        """--r1-sampling model is refused for a model that recommends nothing."""
         (Path(settings.model) / "generation_config.json").unlink()
         with pytest.raises(ModelError, match=r"has no generation_config\.json"):
             checkpoint_of(settings)
@@ -83,20 +83,20 @@ class TestBudget:
         return Checkpoint(model="m", revision=None, name="org/m", identity=identity, max_position=None)
 
     def test_an_engine_that_ends_no_thought_is_named(self, tmp_path: Path, checkpoint: Checkpoint) -> None:
-        """A server may ignore what it does not know, and a recording is over."""
+        """A thinking budget is refused for a server and for a replay, which cannot end a thought."""
         for engine in ("server", "replay"):
             said = self.refusal(tmp_path, checkpoint, engine=engine)
             assert said.startswith(f"--r1-thinking-budget 512 with --r1-engine {engine}: ")
 
     def test_a_model_without_tags_is_named(self, tmp_path: Path, checkpoint: Checkpoint) -> None:
-        """Its tags can be given by an option, and the budget is kept then."""
+        """A thinking budget is refused for a model without tags, until an option gives them."""
         assert "expected --r1-think-tags OPEN,CLOSE" in self.refusal(tmp_path, checkpoint)
         given = ThinkTags(opening="<a>", closing="</a>")
         settings = Settings(model="m", root=tmp_path, output_dir=tmp_path, thinking_budget=512, think_tags=given)
         check_thinking(settings, checkpoint)
 
     def test_a_thought_that_is_a_message_is_named(self, tmp_path: Path, checkpoint: Checkpoint) -> None:
-        """Harmony's ends by several tokens, which a closing tag alone does not replace."""
+        """A thinking budget is refused for Harmony's thoughts, which end by several tokens."""
         harmony = replace(
             checkpoint, think_tags=tags_in("", ["<|channel|>"]), special_tokens=frozenset({"<|channel|>"})
         )

@@ -10,7 +10,7 @@ from pytest_r1eval.stats.tests import pass_at_1
 
 
 def test_groups_q_and_warnings_are_shown() -> None:
-    """Everything that the number rests on is beside it."""
+    """The text of an aggregate shows the groups, Q, tau and the warnings."""
     estimates = [pass_at_1(Counts.from_rows([("p", 8, 16), ("q", correct, 16)])) for correct in (8, 12)]
     total = pooled(estimates)
     groups = (

@@ -36,7 +36,7 @@ def judged(report: RunReport, verdict: Verdict, *, passes: bool) -> GateResult:
 
 
 def test_every_verdict_has_a_row_and_no_row_is_left_over() -> None:
-    """A verdict without a row fails here, before a report meets it."""
+    """Each verdict has a row in the table of appearances, and each row a verdict."""
     assert {*APPEARANCES} == {*Verdict}
 
 
@@ -52,7 +52,7 @@ class TestRow:
     """What reports make of each row."""
 
     def test_its_style_is_in_the_style_sheet(self, verdict: Verdict) -> None:
-        """A class that the sheet does not know has no colour."""
+        """The style sheet has a class for each verdict's style."""
         assert re.search(rf"\.{appearance_of(verdict).style}\b", STYLE_SHEET)
 
     def test_every_report_shows_its_word(self, report: RunReport, verdict: Verdict) -> None:

@@ -59,7 +59,7 @@ def test_every_verdict_leads_to_a_page_of_the_site() -> None:
 def test_terminal_and_page_link_below_the_next_step(
     published: Callable[[str], None], examples: Mapping[str, Path]
 ) -> None:
-    """The line behind `next:` is the page's address in the terminal, and a link in the HTML report."""
+    """The terminal prints the verdict's page below the next step, and the HTML report links to it."""
     published(f"Project-URL: {LABEL}, {BASE}\n")
     report = read_report(examples["red"])
     (result,) = (gate.result for gate in report.gates)

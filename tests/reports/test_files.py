@@ -34,7 +34,7 @@ def loaded(text: str) -> dict[str, Any]:
 
 
 def test_from_the_command_line(pytester: pytest.Pytester, recorded: Callable[..., Path]) -> None:
-    """`--r1-report`, once for each format, into folders that are made; pytest says where they are."""
+    """`--r1-report` writes every format into folders that it makes, and pytest prints where they are."""
     recorded("run")
     names = ("page.html", "words.md", "deep/er/numbers.json", "plain.txt")
     options = ("-m", "smoke", "--r1-engine", "replay", "-p", "no:cacheprovider", "-p", "no:randomly")
@@ -74,7 +74,7 @@ def test_json_is_everything(examples: Runs, name: str) -> None:
 
 
 def test_a_number_that_is_none_is_never_written(examples: Runs) -> None:
-    """A verdict with one is a mistake of ours, found where it is written."""
+    """A verdict with a NaN is refused where its JSON is written."""
     from dataclasses import replace  # noqa: PLC0415 - only here
 
     report = read_report(examples["green"])
@@ -86,7 +86,7 @@ def test_a_number_that_is_none_is_never_written(examples: Runs) -> None:
 
 
 def test_written_again_is_written_over(examples: Runs, tmp_path: Path) -> None:
-    """Whole, with nothing beside it, and as small as was asked for."""
+    """Writing a report again replaces it and leaves no other file."""
     report, path = read_report(examples["red"]), tmp_path / "report.html"
     path.write_text("old")
     full = write_report(report, path).stat().st_size
@@ -126,7 +126,7 @@ class TestFormats:
 
     @pytest.mark.parametrize("form", REPORT_FORMATS)
     def test_every_format_is_written(self, examples: Runs, tmp_path: Path, form: str) -> None:
-        """Into a file by its suffix, and the same by `--format`."""
+        """Every format is written by its suffix, with the text that `--format` prints."""
         report = read_report(examples["green"])
         written = write_report(report, tmp_path / f"report.{form}").read_text("utf-8")
         assert written == report_in(form, report)
@@ -139,7 +139,7 @@ class TestFormats:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """One more in the table is taken by the option, written by its suffix, and shown by the command."""
+        """A format that is added to the table is available to the option, the file's suffix and the command."""
         monkeypatch.setitem(REPORT_FORMATS, "line", f"{__name__}:one_line")
         report = read_report(examples["green"])
         expected = f"{report.header.model_name}: 300\n"

@@ -27,7 +27,7 @@ def result_of(run: Path) -> GateResult:
 
 class TestSummary:
     def test_the_table_is_appended(self, examples: Runs, tmp_path: Path) -> None:
-        """Other steps of the job wrote before."""
+        """The job's summary keeps what other steps wrote before."""
         page = tmp_path / "summary.md"
         page.write_text("before\n", encoding="utf-8")
         results = [result_of(examples["green"])]
@@ -51,7 +51,7 @@ class TestSummary:
 
 class TestAnnotations:
     def test_green_needs_none(self, examples: Runs) -> None:
-        """A green gate needs no annotation."""
+        """A green gate prints no annotation for GitHub."""
         assert list(workflow_commands([result_of(examples["green"])])) == []
 
     def test_red_and_invalid_are_errors(self, examples: Runs) -> None:
@@ -71,7 +71,7 @@ class TestAnnotations:
         assert command.startswith("::warning title=smoke%3A INCONCLUSIVE::")
 
     def test_a_command_is_one_line(self, examples: Runs) -> None:
-        """Whatever is quoted in it: a line of its own would be another command."""
+        """A line break in a quoted reason is escaped, so that no second command begins."""
         result = result_of(examples["red"])
         judgement = replace(result.judgement, reason="100 %\r\n::error::mine", next_step="")
         command, _ = workflow_commands([replace(result, benchmark="a,b:c", judgement=judgement)])

@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_steps_ascend_and_the_newest_run_of_a_step_counts(folder: Path) -> None:
-    """Steps ascend by number, not by name; what stopped early, is INVALID, still runs or has no step is left out."""
+    """The history sorts steps by number and takes the newest complete, judged run of each."""
     (points,) = history(folder).points.values()
     assert [point.step for point in points] == [100, 200, 1000]
     assert [Path(point.run).name for point in points] == ["b0100", "b0200", "b1000"]
@@ -76,7 +76,7 @@ def test_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A row for each step, in points."""
+    """`history` prints a row for each step, in points."""
     assert main(["history", str(folder)]) == 0
     name, head, _, *rows = capsys.readouterr().out.splitlines()
     assert (name, head.split()) == ("smoke", ["step", "pass@1", "baseline", "verdict"])
@@ -85,7 +85,11 @@ def test_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_page(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """A point with an error bar for each step, a dashed line for the baseline, and nothing from elsewhere."""
+    """
+    The history's page has a point with an error bar for each step and a line for the baseline.
+
+    It loads nothing from elsewhere.
+    """
     path = tmp_path / "history.html"
     assert main(["history", str(folder), "--out", str(path)]) == 0
     assert capsys.readouterr().out == f"written to {path}\n"
@@ -98,7 +102,7 @@ def test_page(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) 
 
 
 def test_nothing_to_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder without runs, and one whose only run has no step: one line with what was expected."""
+    """A folder without a judged run of a known step is refused in one line."""
     with pytest.raises(RunError, match="holds no judged run of a known training step; expected the output folder"):
         history(tmp_path)
     judged(record_run(tmp_path / "run"))
@@ -107,7 +111,7 @@ def test_nothing_to_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_what_stopped_early_is_counted(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """A reader is told what is missing and how to get it, in every form; and why there is nothing at all."""
+    """Every form of the history counts the runs that stopped early and tells how to complete them."""
     words = "1 verdict of runs that stopped early left out: their pass@1 is biased by the stopping; complete one"
     assert main(["history", str(folder)]) == 0
     assert f"note: {words} to a score with --r1-resume RUN --r1-gate fixed\n" in capsys.readouterr().out
@@ -135,7 +139,7 @@ def test_a_torn_run_hides_no_other(folder: Path, tmp_path: Path, capsys: pytest.
 
 
 def test_red_steps_are_red(folder: Path, tmp_path: Path) -> None:
-    """On the page, where every step is a row as well."""
+    """A failing step has a red point on the history's page."""
     points = history(folder).points["smoke"]
     assert [point.passes for point in points] == [True, True, True]
     page = tmp_path / "history.html"
@@ -148,7 +152,7 @@ def test_red_steps_are_red(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_page_that_cannot_be_written(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line, with what to do."""
+    """A page that cannot be written is refused with the option that names another file."""
     (tmp_path / "in").write_text("a file where a folder has to be")
     assert main(["history", str(folder), "--out", str(tmp_path / "in/the/way.html")]) == 2
     assert "name another file by --out" in capsys.readouterr().err

@@ -73,7 +73,7 @@ def test_a_torn_run_hides_no_other(runs: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_without_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line says what was expected."""
+    """A folder without runs is refused in one line."""
     assert main(["index", str(tmp_path)]) == 2
     assert capsys.readouterr().err == (
         f"r1eval index: error: {tmp_path} holds no run; expected the output folder of runs (--r1-output-dir)\n"
@@ -83,7 +83,7 @@ def test_a_folder_without_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_it_is_read_on_a_telephone_and_at_night(browser: Browser, runs: Path, width: int, scheme: str) -> None:
-    """Nothing but tables in their boxes is wider than the screen, pictures' words are apart, contrasts reach 4.5."""
+    """The index fits on a telephone's screen, keeps its pictures' words apart, and has contrasts of 4.5 or more."""
     page = write_index(runs)
     with showing(browser, page.read_text("utf-8"), page) as shown:
         shown.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ def result_of(run: Path) -> GateResult:
 
 
 def test_a_row_for_each_gate_and_the_words_behind_it(examples: Runs) -> None:
-    """The verdict has a sign of its own; the words are folded away."""
+    """The Markdown has a row with a sign for each gate, and folds the words behind it away."""
     results = [result_of(examples[name]) for name in ("green", "red", "holes", "stopped")]
     lines = markdown(results, title="org/model: may it ship?").splitlines()
     assert lines[:4] == [

@@ -83,7 +83,7 @@ def said(report: RunReport) -> str:
 
 
 def test_the_answer_is_a_persons(examples: Mapping[str, Path]) -> None:
-    """No for what failed, not decided for what could not be judged, yes with a look for what is odd."""
+    """The page's headline answers No for a fall, Not decided for INVALID or unjudged gates, and Yes for green."""
     reports = {name: read_report(run) for name, run in examples.items()}
     unhealthy = replace(reports["green"], gates=(with_health(reports["green"].gates[0], of=reports["red"].gates[0]),))
     mixed = replace(reports["red"], gates=(*reports["red"].gates, *reports["holes"].gates))
@@ -127,7 +127,7 @@ def test_the_area_where_the_gate_fails_holds_the_run_that_failed(examples: Mappi
 
 
 def test_the_path_of_looks_ends_where_the_run_did(examples: Mapping[str, Path]) -> None:
-    """A point for each look, joined; the bounds of all that were planned."""
+    """The picture of looks has a point for each look that the run took and the bounds of all that were planned."""
     report = read_report(examples["stopped"])
     (gate,) = report.gates
     text = page(report)
@@ -172,7 +172,7 @@ def test_what_a_model_wrote_is_text(opened: Page) -> None:
 
 
 def test_a_huge_response_is_shortened(opened: Page) -> None:
-    """To its two ends, which is what a reader wants of it."""
+    """The viewer shortens a huge response to its two ends."""
     opened.select_option("select", label="p000, sample 2: wrong")
     shown = opened.text_content("[data-part=response]")
     assert shown is not None
@@ -181,7 +181,7 @@ def test_a_huge_response_is_shortened(opened: Page) -> None:
 
 
 def test_a_square_that_is_pointed_at_says_its_numbers(opened: Page, report: RunReport) -> None:
-    """Those of the row in its place, with a mouse or a finger."""
+    """A square under the pointer shows the counts of its problem in run and baseline."""
     problem = report["smoke"].problems[3]
     assert problem.baseline is not None
     opened.locator(".problems svg").scroll_into_view_if_needed()
@@ -195,7 +195,7 @@ def test_a_square_that_is_pointed_at_says_its_numbers(opened: Page, report: RunR
 
 @pytest.mark.parametrize(("name", "outcome"), [("truncated", "truncated"), ("no_answer", "no_answer")])
 def test_filters_filter_from_the_keyboard(opened: Page, name: str, outcome: str) -> None:
-    """Tab to a filter, press it, and the viewer shows the one sample that fits."""
+    """A filter can be reached and pressed by keyboard, and the viewer then shows the one matching sample."""
     for _ in range(12):
         opened.keyboard.press("Tab")
         if opened.evaluate("document.activeElement.dataset.filter") == name:
@@ -216,7 +216,7 @@ def test_fell_shows_the_problems_that_fell(opened: Page, report: RunReport) -> N
 
 
 def test_dark_mode_is_another_paper(opened: Page) -> None:
-    """The page follows the reader's own setting."""
+    """The page's background follows the reader's light or dark mode."""
     colour = "getComputedStyle(document.body).backgroundColor"
     opened.emulate_media(color_scheme="light")
     light = opened.evaluate(colour)
@@ -251,7 +251,7 @@ def test_pictures_can_be_read_on_a_telephone(opened: Page) -> None:
 
 
 def test_what_to_do_is_quoted_as_it_is(report: RunReport) -> None:
-    """A path in it keeps its capital letters."""
+    """The page quotes the next step with its capital letters."""
     (gate,) = report.gates
     judgement = replace(gate.result.judgement, next_step="Review Baselines/Org/Model.json.")
     other = replace(report, gates=(replace(gate, result=replace(gate.result, judgement=judgement)),))
@@ -259,7 +259,7 @@ def test_what_to_do_is_quoted_as_it_is(report: RunReport) -> None:
 
 
 def test_pictures_speak(opened: Page) -> None:
-    """Each has a title and a description, and tables have captions and headings."""
+    """Each picture has a title and a description, and each table a caption."""
     pictures = opened.locator("svg[role=img]")
     assert pictures.count() >= 3
     assert pictures.count() == opened.locator("svg[role=img] > title").count()
@@ -268,7 +268,7 @@ def test_pictures_speak(opened: Page) -> None:
 
 
 def test_without_samples_it_is_small(report: RunReport, tmp_path: Path) -> None:
-    """AIME's shape, and four benchmarks of a thousand problems beside a baseline."""
+    """A page without samples keeps to its limit of bytes, even with four benchmarks of 250 problems each."""
     nothing = Embedding(n_samples=0)
     assert len(page(report, embedding=nothing).encode()) < MAX_BYTES
     names = ("smoke", "aime24", "gpqa", "lcb")
@@ -324,7 +324,7 @@ def test_without_the_baselines_run_one_response_is_shown(
 
 
 def test_the_page_says_what_changed(stored_beside: RunReport) -> None:
-    """The parts of checkpoint and harness that differ from the baseline's, by name."""
+    """The page names the parts of the checkpoint that differ from the baseline's."""
     (gate,) = stored_beside.gates
     assert gate.result.changes == ("weights",)
     assert gate.result.baseline_run == "base"

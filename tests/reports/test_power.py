@@ -30,7 +30,7 @@ def test_no_number_of_samples_is_a_sentence() -> None:
 
 
 def test_noise_is_named_where_it_limits() -> None:
-    """More samples of another harness would not help."""
+    """The power report names harness noise where it limits, and advises a baseline of this run's harness."""
     assumptions = assumptions_for(AIME, found=FoundBaseline(baseline=PUBLISHED, source="a table"))
     lines = power_text(power_report("aime24", assumptions, rule=GateRule()))
     assert "  this baseline allows 18.31. Record one with more samples, by this run's own harness." in lines
@@ -44,7 +44,7 @@ def test_falls_that_can_all_be_seen_need_no_sentence() -> None:
 
 
 def test_a_two_sided_gate_prints_the_rise_it_sees() -> None:
-    """Of the fixed gate and of the sequential one, whose looks pass between two bounds or never."""
+    """The report of a two-sided gate prints the rise that it detects, fixed and sequential."""
     lines = power_text(power_report("aime24", assumptions_for(AIME), rule=GateRule(two_sided=True)))
     assert "  decides: 3 standard errors of the difference, on either side" in lines
     assert "  on the other side, with 80 % power: a rise of 4.3 points" in lines
@@ -64,7 +64,7 @@ def test_a_gate_that_cannot_turn_red_says_so() -> None:
 
 
 def test_a_published_number_that_cannot_be_fallen_from_says_so() -> None:
-    """Ten points with another harness's 4.7 points of noise: 0 is two standard errors below."""
+    """A published number so low that no fall can be shown puts a doubt into the report."""
     low = FoundBaseline(baseline=replace(PUBLISHED, pass_at_1=0.10), source="a table")
     report = power_report("aime24", assumptions_for(AIME, found=low), rule=GateRule())
     assert report.doubt is not None
@@ -73,7 +73,7 @@ def test_a_published_number_that_cannot_be_fallen_from_says_so() -> None:
 
 
 def test_a_margin_above_the_baseline_says_so() -> None:
-    """Nothing falls by 60 points from 50.8."""
+    """A margin above the baseline's pass@1 puts a doubt into the report."""
     report = power_report("aime24", assumptions_for(AIME), rule=GateRule(margin=0.6))
     assert report.doubt is not None
     assert "by the margin of 60.0 points" in report.doubt

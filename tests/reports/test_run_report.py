@@ -24,7 +24,7 @@ Runs = Mapping[str, Path]
 
 
 def test_a_green_run(examples: Runs) -> None:
-    """Its problems beside the baseline's, in the exam's order, and every response's length."""
+    """The report of a green run has its problems beside the baseline's, and each response's length."""
     report = read_report(examples["green"])
     gate = report["smoke"]
     assert (report.passes, report.exit_code, report.harnesses) == (True, 0, (HARNESS,))
@@ -40,7 +40,7 @@ def test_a_green_run(examples: Runs) -> None:
 
 
 def test_a_red_run(examples: Runs) -> None:
-    """The problems that fell are marked; exit code 1."""
+    """The report of a red run has exit code 1 and marks the problems that fell."""
     report = read_report(examples["red"])
     gate = report["smoke"]
     assert (report.passes, report.exit_code, gate.verdict) == (False, 1, Verdict.FAIL_REGRESSED)
@@ -51,7 +51,7 @@ def test_a_red_run(examples: Runs) -> None:
 
 
 def test_an_invalid_run(examples: Runs) -> None:
-    """A missing sample leaves no score, and no health either; what is there is still shown."""
+    """The report of an INVALID run has neither score nor health, and still shows its samples."""
     report = read_report(examples["holes"])
     result = report["smoke"].result
     assert (report.passes, report["smoke"].verdict) == (False, Verdict.INVALID)

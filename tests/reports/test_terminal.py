@@ -39,7 +39,7 @@ def test_moved_problems_are_a_note_where_the_mean_is_in_bounds(examples: Mapping
 
 
 def test_a_two_sided_plan_prints_the_rise_that_it_sees(examples: Mapping[str, Path]) -> None:
-    """A PASS is asked for on both sides, and the plan that was fixed before the first token says so."""
+    """A two-sided plan prints both bounds of a PASS and the rise that it detects."""
     (stopped,) = read_report(examples["stopped"]).gates
     planned = stopped.result.sequential_plan
     assert planned is not None
@@ -52,13 +52,13 @@ def test_a_two_sided_plan_prints_the_rise_that_it_sees(examples: Mapping[str, Pa
 
 
 def test_a_gate_that_catches_no_fall_says_none(examples: Mapping[str, Path]) -> None:
-    """A number above the baseline's pass@1 would be of a fall that cannot happen."""
+    """A gate that cannot catch a fall shows `none` for it."""
     (gate,) = read_report(examples["green"]).gates
     assert gate_row(replace(gate.result, judgement=replace(gate.result.judgement, mde_80=None)))[5] == "none"
 
 
 def test_a_score_in_bounds_is_no_green_row_where_health_is_red(examples: Mapping[str, Path]) -> None:
-    """The exit code is 1, and the table says why."""
+    """A gate whose score is in bounds is red where its health is."""
     (green,), (red,) = (read_report(examples[name]).gates for name in ("green", "red"))
     assert gate_row(green.result)[-1] == "PASS"
     unhealthy = replace(green.result, health=red.result.health)
@@ -108,13 +108,13 @@ def test_thoughts_have_lines_of_their_own(tmp_path: Path, grader: str | None, wo
 
 
 def test_a_run_without_tags_has_no_thoughts(examples: Mapping[str, Path]) -> None:
-    """What was not told apart is not counted as nothing."""
+    """Health lines of a run without tags do not mention thoughts."""
     (gate,) = read_report(examples["green"]).gates
     assert "thought" not in "\n".join(health_lines(gate.result))
 
 
 def test_fallen_problems_are_called_as_people_call_them(examples: Mapping[str, Path]) -> None:
-    """The first words are shown, and behind them the id that everything is counted by."""
+    """A problem that fell is shown by its first words, with its id behind them."""
     (gate,) = read_report(examples["red"]).gates
     (fell, *_) = [line for line in gate_lines(gate.result) if line.startswith("  fell: ")]
     assert re.match(r'  fell: "\d+\+\d+\?" \(p\d{3}\), 0 of 16 \(baseline \d+ of 16\), q = ', fell)

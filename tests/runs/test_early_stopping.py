@@ -28,7 +28,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_first_decision_stands(root: Path) -> None:
-    """However much was drawn beyond it, and however often the run is judged: the plan pays for no more looks."""
+    """The first look that decides keeps its verdict, however much is drawn and judged later."""
     (first,) = judged_against(root / "fallen", root / "root")
     (again,) = judged_against(root / "fallen", root / "root")
     with closing(RunReader.open(root / "fallen")) as store:
@@ -42,7 +42,7 @@ def test_the_first_decision_stands(root: Path) -> None:
 
 
 def test_a_worker_that_comes_late_takes_no_further_look(root: Path) -> None:
-    """Another one closed the benchmark between its question whether it is open and its look."""
+    """A worker that looks after the benchmark was closed adds no look."""
     judged_against(root / "fallen", root / "root")
     with closing(Store.open(root / "fallen")) as store:
         run = RunReader(store)

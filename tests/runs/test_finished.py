@@ -38,7 +38,7 @@ def refusal(run: StoredRun, benchmark: str = "smoke") -> str:
 
 
 def test_a_whole_run_is_what_it_measured(tmp_path: Path) -> None:
-    """Counts, seed and fingerprint come back."""
+    """A complete run gives back its counts, seed and fingerprint."""
     run = StoredRun(folder=record_run(tmp_path / "run", seed=7))
     measured = run.read("smoke")
     assert isinstance(measured, Measurement)
@@ -48,7 +48,7 @@ def test_a_whole_run_is_what_it_measured(tmp_path: Path) -> None:
 
 
 def test_what_fell_or_rose_is_no_previous_run(tmp_path: Path) -> None:
-    """The newest run whose verdict is neither a fall nor a suspicious rise; one that was not judged counts too."""
+    """The previous run is the newest one that neither fell nor rose suspiciously, even if it was not judged."""
     runs = tmp_path / "local" / "toy"
     record_run(tmp_path / "base", seed=1, n_samples=16)
     for name, rate, seed in (("r1", 0.6, 2), ("r2", 0.05, 3), ("r3", 0.99, 4)):
@@ -66,7 +66,7 @@ def test_what_fell_or_rose_is_no_previous_run(tmp_path: Path) -> None:
 
 
 def test_what_is_not_whole_is_invalid(tmp_path: Path) -> None:
-    """The judge's own reasons are given."""
+    """An incomplete or ungraded run is refused with the judge's reason."""
     holes = StoredRun(folder=record_run(tmp_path / "holes", skip=frozenset({("p003", 5)})))
     assert refusal(holes) == "1 of 96 planned samples are missing."
     broken = StoredRun(folder=record_run(tmp_path / "broken", outcome=Outcome.ERROR))
@@ -100,7 +100,7 @@ class TestUnhealthy:
     """A run whose responses are not healthy is a baseline only where a person says why."""
 
     def test_without_a_reason_it_is_refused(self, tmp_path: Path) -> None:
-        """The rate, its limit and the way out are in the message."""
+        """An unhealthy run is refused as a baseline with its rate, the limit, and the option for a reason."""
         run = StoredRun(folder=record_run(tmp_path / "sick", finish_reason=FinishReason.LENGTH))
         with pytest.raises(
             RunError, match=r"100\.0 % of the responses were truncated.* at most 15 % may.*--reason TEXT"
@@ -133,7 +133,7 @@ class TestUnhealthy:
         )
 
     def test_no_reason_makes_a_stopped_run_a_baseline(self, tmp_path: Path) -> None:
-        """A pass@1 at stop is biased, whatever a person writes."""
+        """A run that stopped early is refused as a baseline even with a reason."""
         base = record_run(tmp_path / "base", n_problems=30, n_samples=64)
         gate = sequential_gate(base, n_samples=64)
         stopped = record_run(
@@ -144,7 +144,7 @@ class TestUnhealthy:
 
 
 def test_a_problem_without_a_grade_is_no_evidence(tmp_path: Path) -> None:
-    """However small its part of the run is."""
+    """A run is refused where every sample of a problem is ungraded, however small its part is."""
     ungraded = frozenset({("p003", 0)})
     run = StoredRun(folder=record_run(tmp_path / "run", n_problems=200, n_samples=1, ungraded=ungraded))
     refused = "The grader failed on 1 of 200 samples (no detail recorded), among them every sample of a problem."
@@ -180,7 +180,7 @@ def test_no_run_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_stopped_sequential_run_is_told_to_be_completed(tmp_path: Path) -> None:
-    """A run that stopped early is refused as a score by its samples at the stop, not for samples that are missing."""
+    """A sequential run that stopped early is refused because it stopped, not for missing samples."""
     whole = Store.open(record_run(tmp_path / "whole"))
     header, exam, plan = whole.header, RunReader(whole).exam("smoke"), RunReader(whole).plan("smoke")
     whole.close()
@@ -235,7 +235,7 @@ class TestChoice:
         assert chosen_benchmarks(run, asked=("aime24", "aime24")) == ("aime24",)
 
     def test_what_the_run_does_not_hold(self, tmp_path: Path) -> None:
-        """A typing error is answered with what there is."""
+        """A benchmark that the run lacks is refused with those that it holds."""
         run = StoredRun(folder=record_run(tmp_path / "run"))
         with pytest.raises(RunError) as caught:
             chosen_benchmarks(run, asked=("smoky",))
@@ -280,6 +280,6 @@ class TestRepeatedText:
         assert r'"\x1b[2J : :error: :# #[group]Step 0' in reason
 
     def test_equal_responses_at_temperature_0_are_expected(self, tmp_path: Path) -> None:
-        """Greedy decoding draws the same text each time."""
+        """Equal responses at temperature 0 are accepted, because greedy decoding repeats its text."""
         run = record_run(tmp_path / "run", text=self.REASONING, n_tokens=900, temperature=0.0)
         assert StoredRun(folder=run).measured("smoke").health.n_samples == 96

@@ -171,7 +171,7 @@ def run(whole: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("what", DAMAGES)
 def test_it_is_not_judged(run: Path, what: str) -> None:
-    """An error of ours, in one printable line that names the run, and no verdict."""
+    """A damaged run is refused in one short printable line and gets no verdict."""
     damaged(run, DAMAGES[what])
     with pytest.raises(R1EvalError) as caught:
         judge_only(run)

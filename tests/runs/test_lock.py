@@ -24,7 +24,7 @@ time.sleep(600)
 
 
 def test_is_the_living_processs_alone(tmp_path: Path) -> None:
-    """While another process has it, it is refused by name; killed, that process leaves nothing behind."""
+    """A run's lock is refused while another process holds it, and is free once that process is killed."""
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "taken\n"

@@ -106,7 +106,7 @@ class TestMerge:
             assert next_unit(actual, owner="nobody") is None
 
     def test_every_slice_tells_what_its_programs_and_graders_ran_in(self, tmp_path: Path, slices: list[Path]) -> None:
-        """One machine without a sandbox is not hidden behind the others'."""
+        """A merged run holds what the programs and graders of every slice ran in."""
         for run, words in zip(slices, ("bubblewrap", "not a sandbox: forked", "bubblewrap"), strict=True):
             with closing(Store.open(run)) as store:
                 store.note_sandbox(words)
@@ -116,7 +116,7 @@ class TestMerge:
             assert RunReader(store).walls == ("bubblewrap, for answers", "not a sandbox: forked, for answers")
 
     def test_more_slices_than_samples(self, tmp_path: Path, header: RunHeader, plan: Plan) -> None:
-        """A slice without a sample is whole as well."""
+        """A slice without a sample is merged as complete."""
         few = replace(plan, rounds=(1,))
         runs = [
             draw_slice(tmp_path / str(number), Slice(number=number, total=7), header=header, plan=few)
@@ -139,7 +139,7 @@ class TestRefusals:
         assert [path.name for path in out.parent.glob(".merged*")] == []
 
     def test_missing_slice(self, slices: list[Path]) -> None:
-        """All slices have to be there."""
+        """A missing slice is refused with the slice to add."""
         self.refuse(slices[:2], "slice 3/3 is missing", "add the run of --r1-slice 3/3")
 
     def test_slice_twice(self, slices: list[Path]) -> None:
@@ -147,12 +147,12 @@ class TestRefusals:
         self.refuse([*slices, slices[0]], "slice 1/3 is there 2 times", str(slices[0]), "leave all but one out")
 
     def test_whole_run(self, slices: list[Path], header: RunHeader, plan: Plan) -> None:
-        """A run that was not divided has nothing to be merged with."""
+        """A whole run among the slices is refused."""
         whole = draw_slice(slices[0].parent / "whole", None, header=header, plan=plan)
         self.refuse([*slices, whole], f"{whole} is not a slice", "--r1-judge-only")
 
     def test_another_division(self, slices: list[Path], header: RunHeader, plan: Plan) -> None:
-        """Slices of three and of four overlap."""
+        """A slice of another division is refused, as it would overlap with the others."""
         other = draw_slice(slices[0].parent / "other", Slice(number=2, total=4), header=header, plan=plan)
         self.refuse([slices[0], other, slices[2]], f"{other} holds slice 2/4", "1/3", "the same N")
 
@@ -171,7 +171,7 @@ class TestRefusals:
     def test_another_header(
         self, slices: list[Path], header: RunHeader, plan: Plan, change: dict[str, object], words: str
     ) -> None:
-        """Checkpoint and seed agree, or the slices are not of one run."""
+        """A slice of another seed, model or checkpoint is refused with the difference."""
         other = replace(header, **change)  # type: ignore[arg-type]  # one field of the parameters above
         shutil.rmtree(slices[1])
         draw_slice(slices[1], Slice(number=2, total=3), header=other, plan=plan)
@@ -184,7 +184,7 @@ class TestRefusals:
         self.refuse(slices, str(slices[1]), "config.json changed", f"--r1-resume {slices[1]} --r1-slice 2/3")
 
     def test_another_plan(self, slices: list[Path], header: RunHeader, plan: Plan) -> None:
-        """Plans agree, and the first difference is named."""
+        """A slice with another plan is refused with the first difference."""
         hotter = replace(plan, sampling=replace(plan.sampling, temperature=1.0))
         shutil.rmtree(slices[2])
         draw_slice(slices[2], Slice(number=3, total=3), header=header, plan=hotter)
@@ -200,14 +200,14 @@ class TestRefusals:
     def test_another_date_or_prompt(
         self, slices: list[Path], header: RunHeader, plan: Plan, change: dict[str, str], words: str
     ) -> None:
-        """Slices are asked the same, with the same date."""
+        """A slice with another date or other prompts is refused."""
         shutil.rmtree(slices[2])
         other = replace(plan, **change)  # type: ignore[arg-type]  # one field of text
         draw_slice(slices[2], Slice(number=3, total=3), header=header, plan=other)
         self.refuse(slices, str(slices[2]), words)
 
     def test_another_harness(self, slices: list[Path], header: RunHeader, plan: Plan) -> None:
-        """One grader, engine, dtype and kind of device."""
+        """A slice with another harness is refused."""
         shutil.rmtree(slices[2])
         draw_slice(slices[2], Slice(number=3, total=3), header=header, plan=plan, grader="lighteval 9")
         self.refuse(slices, str(slices[2]), "the harness's grader is lighteval 9, and lighteval 0.0.test in")
@@ -262,7 +262,7 @@ class TestRefusals:
 
 class TestCommand:
     def test_merge_prints_what_to_do_next(self, slices: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
-        """Two lines: what was written, and how to judge it; a second merge is refused."""
+        """`merge` prints what it wrote and how to judge it, and refuses to merge a second time."""
         out = slices[0].parent / "merged"
         arguments = ["merge", *map(str, slices), "--out", str(out)]
         assert main(arguments) == 0
@@ -371,7 +371,7 @@ class TestJudgeOnly:
         result.stderr.fnmatch_lines(["*the run holds slice 1/2 alone; bring the 2 slices together*r1eval merge*"])
 
     def test_no_run_is_said(self, pytester: pytest.Pytester) -> None:
-        """There has to be a folder, and a run in it."""
+        """`--r1-judge-only` refuses a folder that does not exist, and one without a run."""
         nowhere = pytester.runpytest_subprocess("--r1-judge-only", "nowhere")
         assert nowhere.ret == pytest.ExitCode.USAGE_ERROR
         nowhere.stderr.fnmatch_lines(["*--r1-judge-only is 'nowhere'; expected an existing folder*"])

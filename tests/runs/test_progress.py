@@ -117,7 +117,7 @@ def add_unit(store: Store, *, outcome: Outcome = Outcome.CORRECT, n_tokens: int 
 
 class TestStanding:
     def test_before_a_plan(self, store: Store) -> None:
-        """Nothing is planned yet, so there is nothing to count."""
+        """A benchmark without a plan is shown as planning."""
         expected = Standing(benchmark="smoke", state=BenchmarkState.SELECTED)
         assert expected == standing_of(RunReader(store), "smoke")
         assert standing_line(Seen(standing=expected, rates=Rates())) == "smoke: planning"
@@ -150,7 +150,7 @@ class TestStanding:
         assert settled_line(standing_of(RunReader(store), "smoke")) == "smoke: cannot be run: no such data set"
 
     def test_settled_needs_a_verdict_to_be_finished(self, store: Store) -> None:
-        """All samples are there, and the judge has not spoken."""
+        """A benchmark with all samples is not finished until it has a verdict."""
         write_plan(store)
         for _ in range(3):
             add_unit(store)
@@ -165,7 +165,7 @@ class TestStanding:
 
 class TestPace:
     def test_loading_is_not_generating(self) -> None:
-        """Time counts from the first look with a unit under way."""
+        """The remaining time counts from the first look with a unit under way, not from the engine's loading."""
         pace = Pace()
         idle = Standing(benchmark="a", state=BenchmarkState.OPEN, n_planned=100)
         assert pace.rates(idle, at_s=0.0) == Rates()
@@ -174,14 +174,14 @@ class TestPace:
         assert pace.rates(_running(20, 4000), at_s=310.0).remaining_s == pytest.approx(40.0)
 
     def test_tokens_are_those_of_the_last_minute(self) -> None:
-        """What ended earlier does not count."""
+        """The speed in tokens counts the last minute alone."""
         pace = Pace()
         for second, n_tokens in ((0, 0), (10, 90_000), (60, 90_000), (70, 90_600)):
             rates = pace.rates(_running(1, n_tokens), at_s=float(second))
         assert rates.tokens_per_s == pytest.approx(10.0)
 
     def test_resumed_samples_are_no_speed(self) -> None:
-        """What an earlier process stored is not counted as fast."""
+        """Samples that an earlier process stored do not count as speed."""
         pace = Pace()
         pace.rates(_running(50, 50_000), at_s=0.0)
         assert pace.rates(_running(60, 60_000), at_s=10.0) == Rates(tokens_per_s=1000.0, remaining_s=40.0)
@@ -213,7 +213,7 @@ class TestWords:
         assert expected == standing_line(SEEN)
 
     def test_lines_come_at_their_time(self) -> None:
-        """Every 30 seconds, the legend once, nothing in between, and each end at once."""
+        """A line is printed every 30 seconds, the legend once, and the end of a benchmark at once."""
         stream = io.StringIO()
         lines = Lines(stream, prefix="r1eval: ")
         for at_s in (0.0, 1.0, 30.0, 31.0, 60.0):
@@ -285,7 +285,7 @@ class TestLiveProgress:
         assert "smoke: 2/6 samples, running pass@1 100.0" in stream.getvalue()
 
     def test_json_is_an_object_a_line(self, store: Store) -> None:
-        """At the first look and then at its time; what is not known yet is null."""
+        """Progress in JSON is one object a line, with null for what is not known yet."""
         write_plan(store)
         stream = io.StringIO()
         display, watcher = JsonLines(stream, interval_s=10.0), Watcher(RunReader(store))
@@ -317,7 +317,7 @@ class TestCommand:
         assert capsys.readouterr().out == "smoke: 2/6 samples, running pass@1 100.0, waiting for an engine\n"
 
     def test_no_run(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """There has to be a run."""
+        """`watch` refuses a folder without a run."""
         assert main(["watch", "nowhere"]) == 2
         assert "no run at nowhere" in capsys.readouterr().err
 
@@ -368,7 +368,7 @@ class TestPytest:
         environ: dict[str, str],
         has_colour: bool,  # noqa: FBT001 - a parameter of the test
     ) -> None:
-        """On a terminal, in the live table as well as in the gate's; none at all for who asks for none."""
+        """Gate and live table are coloured on a terminal, unless --color=no or NO_COLOR asks for none."""
         recorded("run")
         command = [sys.executable, "-m", "pytest", *arguments("--r1-save-baseline", "local/toy", *extra)]
         output = on_terminal(command, cwd=pytester.path, environ=environ)

@@ -21,7 +21,7 @@ class TestSamples:
     """A sample is stored once, and a unit is done when all of its samples are."""
 
     def test_second_copy_is_ignored(self, store: Store) -> None:
-        """Who finishes after a take-over neither adds evidence nor changes it."""
+        """A second copy of a stored sample is ignored."""
         open_benchmark(store, "smoke", n_problems=1)
         claimed = claim(store)
         first = sample_of(claimed, 0)
@@ -33,7 +33,7 @@ class TestSamples:
         assert RunReader(store).progress("smoke").n_open_units == 1
 
     def test_unit_is_done_with_its_last_sample(self, store: Store, clock: Clock) -> None:
-        """Not one sample earlier, in whatever order they come."""
+        """A unit is done with its last sample, in whatever order the samples come."""
         open_benchmark(store, "smoke", n_problems=1, rounds=(3,))
         claimed = claim(store)
         for index in (2, 0):

@@ -40,7 +40,7 @@ def test_text_survives(text: str) -> None:
 
 
 def test_long_text_is_compressed() -> None:
-    """What repeats itself takes a fraction."""
+    """A long repetitive text is stored in a tenth of its length."""
     assert len(packed(LONG)) < len(LONG) / 10
 
 

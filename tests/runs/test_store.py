@@ -228,7 +228,7 @@ class TestCreateAndOpen:
         assert said.count("\n") == 1
 
     def test_another_thread_opens_its_own(self, store: Store) -> None:
-        """A connection that strays into another thread is an error, not a race."""
+        """A store's connection that is used in another thread is an error."""
         caught: list[Exception] = []
 
         def stray() -> None:
@@ -317,7 +317,7 @@ class TestRoundTrip:
         assert all(type(sample.response.finish_reason) is FinishReason for sample in read)
 
     def test_selection_keeps_the_first_order(self, store: Store) -> None:
-        """A second process that selects again changes nothing; new names come last."""
+        """Selecting again keeps the first order and appends new names."""
         WorkQueue(store).select(("math500", "aime24"))
         WorkQueue(store).select(("aime24", "gpqa", "math500"))
 
@@ -336,7 +336,7 @@ class TestRoundTrip:
         assert RunReader(store).harnesses == (HARNESS,)
 
     def test_no_sandbox_is_forgotten(self, store: Store) -> None:
-        """A sitting on another machine adds what it ran programs in, and hides nothing."""
+        """A store keeps every sandbox that its programs ran in, once each."""
         assert not RunReader(store).sandboxes
         store.note_sandbox("not a sandbox: forked")
         store.note_sandbox("bubblewrap")
@@ -344,7 +344,7 @@ class TestRoundTrip:
         assert RunReader(store).sandboxes == ("not a sandbox: forked", "bubblewrap")
 
     def test_walls_are_noted_beside_sandboxes(self, store: Store) -> None:
-        """What answers are graded in is none of the places where programs run."""
+        """A store keeps what answers are graded in apart from its sandboxes."""
         assert not RunReader(store).walls
         store.note_walls("Landlock 7 + seccomp")
         store.note_walls("not a sandbox: forked")

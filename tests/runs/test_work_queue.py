@@ -33,7 +33,7 @@ class TestPlanning:
     """A benchmark is planned by one worker, the first that comes."""
 
     def test_one_worker_plans(self, store: Store, clock: Clock) -> None:
-        """The second is refused until the first's lease runs out; the first may ask again."""
+        """A second worker cannot claim the planning until the first one's lease runs out."""
         WorkQueue(store).select(("aime24",))
 
         assert WorkQueue(store).claim_planning("aime24", owner="w1")
@@ -55,7 +55,7 @@ class TestPlanning:
         assert not WorkQueue(store).claim_planning("aime24", owner="w2")
 
     def test_released_planning_is_free_at_once(self, store: Store) -> None:
-        """A benchmark whose planner is gone is planned by another worker."""
+        """The planning that a worker gives back is claimed by another one at once."""
         WorkQueue(store).select(("aime24",))
         WorkQueue(store).claim_planning("aime24", owner="w1")
 
@@ -64,7 +64,7 @@ class TestPlanning:
         assert WorkQueue(store).claim_planning("aime24", owner="w2")
 
     def test_planned_or_unknown_is_not_claimed(self, store: Store) -> None:
-        """There is nothing to plan twice."""
+        """A planned or unknown benchmark is not claimed for planning."""
         open_benchmark(store, "smoke")
 
         assert not WorkQueue(store).claim_planning("smoke", owner="w1")
@@ -124,7 +124,7 @@ class TestClaims:
         assert expected == claimed_units(store)
 
     def test_nobody_takes_the_slices_of_those_to_come(self, store: Store) -> None:
-        """The first of two expected workers gets half of a round, and all of it when it stays alone."""
+        """The first of two expected workers gets half of a round, and the rest once the other releases its units."""
         open_benchmark(store, "smoke", n_problems=8, rounds=(2,))
 
         early = [next_unit(store, owner="w1", n_expected=2) for _ in range(6)]
@@ -167,7 +167,7 @@ class TestClaims:
         assert time.monotonic() - started < BUSY_TIMEOUT_S / 2
 
     def test_claim_costs_the_same_in_any_run(self, tmp_path: Path) -> None:
-        """A claim looks at what its worker holds, not at all that is open: its steps in SQLite do not grow."""
+        """The SQLite steps of a claim do not grow with the number of open units."""
 
         def n_steps(n_problems: int) -> int:
             steps = itertools.count()
@@ -181,7 +181,7 @@ class TestClaims:
         assert n_steps(400) < 1.1 * n_steps(40)
 
     def test_held_units_are_counted(self, store: Store) -> None:
-        """Until they are done or given back."""
+        """The units that a worker holds are counted until it gives them back."""
         open_benchmark(store, "smoke", n_problems=8, rounds=(2,))
 
         assert RunReader(store).n_leased_units("smoke") == 0
@@ -211,7 +211,7 @@ class TestClaims:
             assert next_unit(store, owner="other") is None
 
     def test_a_grade_with_half_a_pair_is_stored(self, store: Store) -> None:
-        """The file keeps a response as it came; what is read from it is text that every other file can hold."""
+        """The file keeps half a surrogate pair, and reading replaces it."""
         open_benchmark(store, "smoke", n_problems=1)
         claimed = claim(store, owner="w1")
         sample = sample_of(claimed, 0)
@@ -241,7 +241,7 @@ class TestClaims:
         assert taken.missing == (0, 2)
 
     def test_lease_in_the_past_is_taken_over(self, run: Path, store: Store) -> None:
-        """Only the time in the file counts, not its writer."""
+        """A lease whose time in the file is over is taken over."""
         open_benchmark(store, "smoke", n_problems=1)
         lost = claim(store, owner="dead")
         with closing(sqlite3.connect(run / FILE_NAME)) as db:
@@ -277,7 +277,7 @@ class TestClaims:
         assert next_unit(store, owner="w3") is None
 
     def test_dead_workers_units_are_given_back_by_its_name(self, store: Store) -> None:
-        """What worker gw1 held is free, what gw10 holds is not."""
+        """A dead worker's units are free by its name, and gw10's units are not taken for gw1's."""
         open_benchmark(store, "smoke", n_problems=2)
         lost, held = claim(store, owner="gw1-77-a"), claim(store, owner="gw10-78-b")
 
@@ -415,7 +415,7 @@ class TestManyWorkers:
     """The store is shared by threads and processes that know nothing of each other."""
 
     def test_threads_slice_every_unit_once(self, run: Path) -> None:
-        """No unit is claimed twice, none is left."""
+        """Four threads claim each unit once and leave none."""
         with closing(Store.open(run)) as store:
             open_benchmark(store, "smoke", n_problems=60, rounds=(1, 2))
         barrier = threading.Barrier(4)
@@ -478,7 +478,7 @@ class TestManyWorkers:
                 n_before = len(stored)
 
     def test_killed_run_is_completed(self, run: Path) -> None:
-        """A run that goes on after a kill draws only what is missing, and ends with exactly the plan."""
+        """A killed run is completed by drawing exactly the samples that are missing."""
         with closing(Store.open(run)) as store:
             open_benchmark(store, "smoke", n_problems=10, rounds=(16,))
             child = start_child(ANSWER_EVERYTHING, run, "killed")
@@ -497,7 +497,7 @@ class TestManyWorkers:
             assert Progress(n_stored=160, n_planned=160, n_open_units=0) == RunReader(store).progress("smoke")
 
     def test_writer_killed_within_a_transaction_leaves_nothing(self, run: Path) -> None:
-        """Its half of a change is not seen, its lock is gone, and the next writer need not wait."""
+        """A writer killed within a transaction leaves neither a change nor a lock."""
         child = start_child(DIE_WITHIN_A_TRANSACTION, run / FILE_NAME)
         kill(child)
 

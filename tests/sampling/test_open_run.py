@@ -147,7 +147,7 @@ def test_a_sequential_run_becomes_a_fixed_one(start: Start) -> None:
 
 @KINDS
 def test_a_run_goes_on_with_its_samples_per_problem(start: Start, before: GateKind) -> None:
-    """The gate's kind stays, and so do the samples it asks for."""
+    """A run is refused other samples per problem than it was started with, whatever its gate."""
     run = start(before)
     with pytest.raises(PlanError, match="the samples per problem of smoke was 64, and 32 is asked for now"):
         go_on(run, asked(run, asked_gate=before, samples={"smoke": 32}))

@@ -107,7 +107,7 @@ def n_stored(run: Path) -> int:
 
 
 def test_engine_that_dies_is_started_once_more(recorded: Path, tmp_path: Path) -> None:
-    """Every sample is there once, the ones of the first life included."""
+    """An engine that dies once is started again, and every sample is stored once."""
     engine = DyingEngine(recorded, iter((40, N_SAMPLES)))
     worker = worker_on(recorded, tmp_path / "run", engine)
     worker.start()
@@ -142,7 +142,7 @@ def test_failure_that_meets_no_item_is_returned(recorded: Path, tmp_path: Path) 
 
 
 def test_finished_run_loads_no_engine(recorded: Path, tmp_path: Path) -> None:
-    """A worker that comes when all is stored loads no model."""
+    """A worker that finds a finished run starts no engine."""
     first = worker_on(recorded, tmp_path / "run", DyingEngine(recorded, iter((N_SAMPLES,))))
     first.start()
     first.finish(SMOKE.name)
@@ -217,7 +217,7 @@ class TestNamedCheckpoint:
     def test_file_that_changes_while_the_engine_loads(
         self, recorded: Path, run: Path, checkpoint: Checkpoint, name: str, swap: Callable[[Path], object]
     ) -> None:
-        """Nothing is drawn, the worker names the file, and the run is INVALID by its name."""
+        """A file that changes while the engine loads stops the worker before a sample, and the run is INVALID."""
         path = Path(checkpoint.model) / name
         engine = SwappingEngine(recorded, iter((N_SAMPLES,)), lambda: swap(path), at_start=1)
         worker = worker_of(recorded, run, engine, checkpoint=checkpoint)
@@ -235,7 +235,7 @@ class TestNamedCheckpoint:
     def test_file_that_changes_while_a_dead_engine_is_restarted(
         self, recorded: Path, run: Path, checkpoint: Checkpoint
     ) -> None:
-        """What the first life drew stays, the second draws nothing, and the run is INVALID."""
+        """A file that changes while an engine restarts ends the drawing, and the run is INVALID with its samples."""
         path = Path(checkpoint.model) / "model.safetensors"
         engine = SwappingEngine(recorded, iter((40, N_SAMPLES)), lambda: replace_file(path), at_start=2)
         worker = worker_of(recorded, run, engine, checkpoint=checkpoint)

@@ -137,7 +137,7 @@ class TestScripts:
         ],
     )
     def test_ways_to_read_and_write(self, sandbox: Sandbox, source: str) -> None:
-        """Every way to read the input and to write the output is real."""
+        """Programs may read input and write output in every usual way."""
         completion = sandbox.run(Script(source=source, stdin=b"abc\n"))
         assert (completion.stdout, completion.exit_code, completion.ending) == (b"cba\n", 0, Ending.EXITED)
 
@@ -158,7 +158,7 @@ class TestScripts:
         ],
     )
     def test_exit_codes(self, sandbox: Sandbox, source: str, code: int, words: bytes) -> None:
-        """The status and the traceback are the interpreter's."""
+        """A program's exit code and traceback are those of a plain interpreter."""
         completion = sandbox.run(Script(source=source))
         assert (completion.exit_code, completion.ending) == (code, Ending.EXITED)
         assert words in completion.stderr
@@ -191,7 +191,7 @@ class TestScripts:
         assert [future.result().stdout.decode().strip() for future in futures] == list(sandbox.modules)
 
     def test_large_input_and_output(self, sandbox: Sandbox) -> None:
-        """Ten megabytes go in and come out."""
+        """A program reads ten megabytes and writes them back."""
         data = b"0123456789" * MIB
         completion = sandbox.run(Script(source="import sys\nsys.stdout.write(sys.stdin.read())", stdin=data))
         assert completion.stdout == data
@@ -228,7 +228,7 @@ class TestCalls:
 
     @pytest.mark.parametrize(("module", "function"), [("doubling", "none"), ("nowhere", "doubled")])
     def test_names(self, sandbox: Sandbox, module: str, function: str) -> None:
-        """A function that is not there is the caller's mistake, not the program's."""
+        """A function that is not there is an error of the sandbox, not an answer of the program."""
         with pytest.raises(SandboxError, match=r"was not run: (.|\n)*Error"):
             sandbox.run(Call(module=module, function=function, arguments=[1]))
 
@@ -237,7 +237,7 @@ class TestDescriptors:
     """What the parent has open is not open in a program."""
 
     def test_of_a_parent_with_many(self, tmp_path: Path) -> None:
-        """Not even where the fork server's own descriptors lie above a program's limit."""
+        """A program inherits no descriptors, even from a parent with hundreds of open files."""
         with contextlib.ExitStack() as stack:
             for n in range(200):
                 stack.enter_context((tmp_path / str(n)).open("w"))
@@ -259,7 +259,7 @@ class TestParallel:
     """Several programs at once, from several threads."""
 
     def test_answers_reach_their_askers(self, sandbox: Sandbox) -> None:
-        """No answer is given to another program's asker."""
+        """Each of a hundred programs' answers reaches the caller that asked for it."""
         futures = [sandbox.submit(Script(source="print(int(input()) ** 2)", stdin=b"%d" % n)) for n in range(100)]
         assert [int(future.result().stdout) for future in futures] == [n**2 for n in range(100)]
 

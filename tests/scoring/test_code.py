@@ -78,7 +78,7 @@ def in_fences(program: str) -> str:
 def test_each_grader_is_right_by_its_own_rule(
     scorer: ProgramScorer, cache: CodeTestCache, entry: Entry, request: pytest.FixtureRequest
 ) -> None:
-    """What LightEval fails and should not, what it passes and should not, and all they agree on."""
+    """Each grader grades every program of the corpus as its own rule demands."""
     is_lighteval = request.node.callspec.params["scorer"] is CodeGrader.LIGHTEVAL
     expected = entry.by_lighteval if is_lighteval else entry.by_strict
     found = grade(scorer, cache, in_fences(entry.program), tests=entry.tests)
@@ -86,7 +86,7 @@ def test_each_grader_is_right_by_its_own_rule(
 
 
 def test_in_the_sandbox_lighteval_says_what_it_says_outside() -> None:
-    """The corpus' column is what LightEval's own scorer prints, not what we think of it."""
+    """The corpus records what LightEval's own scorer prints outside of the sandbox."""
     given = [(entry.program, code_tests.lighteval_json(entry.tests)) for entry in CORPUS]
     done = subprocess.run(
         [sys.executable, "-c", LIGHTEVALS_OWN], input=json.dumps(given), capture_output=True, text=True, check=True
@@ -120,7 +120,7 @@ def strict(cache: CodeTestCache) -> Iterator[ProgramScorer]:
 def test_the_strict_rule_finds_the_program_in_every_shape_of_answer(
     strict: ProgramScorer, cache: CodeTestCache, shape: Shape
 ) -> None:
-    """Examples, drafts, stray and missing fences do not replace it."""
+    """The strict rule finds the program in every shape of answer, among examples, drafts and stray fences."""
     found = grade(strict, cache, shape.text, tests=shape.tests)
     assert (found.outcome, found.answer) == (shape.outcome, shape.program), found
 
@@ -244,7 +244,7 @@ class TestMachinery:
 
 
 def test_the_prelude_is_lightevals() -> None:
-    """The prelude defines LightEval's names, for the same things."""
+    """The prelude defines the same names as LightEval's import string, for the same things."""
     program = (
         "import json, sys\nfrom lighteval.tasks.tasks.lcb.codegen_metrics import import_string\n"
         "theirs, ours = {}, {}\nexec(import_string, theirs)\nexec(open(sys.argv[1]).read(), ours)\n"
@@ -272,7 +272,7 @@ def test_the_prelude_is_lightevals() -> None:
     ],
 )
 def test_outputs_are_compared_as_lighteval_does(found: str, expected: str, *, is_same: bool) -> None:
-    """Lines stripped, numbers as decimals; what is too long to be read as numbers has to be equal."""
+    """Outputs are compared by stripped lines and as decimals; what is too long for numbers has to be equal."""
     assert is_same_output(found, expected) == is_same
 
 

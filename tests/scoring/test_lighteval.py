@@ -25,18 +25,18 @@ class TestEachSampleByItself:
     """LightEval's n, k and averages do not reach a grade (lighteval#771, #1335)."""
 
     def test_eight_of_eight_right_are_eight(self, pool: GradingPool, task: str) -> None:
-        """PassAtK with n=64 says .125 here."""
+        """Eight right answers of eight are all CORRECT, where PassAtK with n=64 would give .125."""
         grades = grades_of(pool, toy(task), [(SPIDERS, said("so \\boxed{16}"))] * 8)
         assert [grade.outcome for grade in grades] == [Outcome.CORRECT] * 8
 
     def test_one_of_eight_right_is_one(self, pool: GradingPool, task: str) -> None:
-        """One right answer of eight is one; the others stay wrong."""
+        """One right answer of eight is CORRECT and the others are WRONG."""
         texts = ["so \\boxed{16}", *(f"so \\boxed{{{wrong}}}" for wrong in range(7))]
         grades = grades_of(pool, toy(task), [(SPIDERS, said(text)) for text in texts])
         assert [grade.outcome for grade in grades] == [Outcome.CORRECT, *[Outcome.WRONG] * 7]
 
     def test_reasoning_does_not_make_a_right_answer_wrong(self, pool: GradingPool, task: str) -> None:
-        """AvgAtN forgets the text without reasoning and says 0."""
+        """A right answer behind its reasoning is CORRECT, where AvgAtN would give 0."""
         grade = grade_of(pool, task, said("<think>two times eight</think> so \\boxed{16}"))
         assert (grade.outcome, grade.answer) == (Outcome.CORRECT, "16")
 
@@ -69,7 +69,7 @@ class TestReasoning:
     def test_known_limit_reasoning_before_a_lone_closing_tag_is_graded_too(
         self, pool: GradingPool, text: str, outcome: Outcome
     ) -> None:
-        """LightEval removes pairs only, and "the final answer is" outranks a box; for equal scores, so do we."""
+        """Reasoning before a lone closing tag is graded as LightEval grades it, which removes pairs of tags only."""
         assert grade_of(pool, "toy:pass", said(text)).outcome is outcome
 
 
@@ -112,21 +112,21 @@ class TestOutcomes:
     def test_the_outcome_follows_the_answer_then_the_finish_reason(
         self, pool: GradingPool, text: str, finish_reason: FinishReason, expected: Grade
     ) -> None:
-        """Truncated and right is right; the truncation rate counts finish reasons by itself."""
+        """A truncated response with a right answer is CORRECT, and without one TRUNCATED."""
         assert expected == grade_of(pool, "toy:pass", said(text, finish_reason=finish_reason))
 
     def test_a_metric_that_extracts_nothing_leaves_wrong_answers_wrong(self, pool: GradingPool) -> None:
-        """An exact match has no notion of an answer inside a text."""
+        """A metric without extraction grades a wrong answer WRONG and stores no answer."""
         assert grade_of(pool, "toy:exact", said("16")) == Grade(outcome=Outcome.CORRECT)
         assert grade_of(pool, "toy:exact", said("17")) == Grade(outcome=Outcome.WRONG)
 
     def test_an_answer_over_which_the_grader_raises_is_wrong(self, pool: GradingPool) -> None:
-        """The reason is stored in a line; resuming the run does not ask again."""
+        """An answer on which the grader raises is WRONG, with the reason in one line."""
         expected = Grade(outcome=Outcome.WRONG, detail="grading it raised ArithmeticError: no luck")
         assert expected == grade_of(pool, "toy:probe", said("fail no luck"), problem=PROBE)
 
     def test_an_answer_over_which_the_grader_raises_is_truncated(self, pool: GradingPool) -> None:
-        """Truncated and not correct, for the reason that is stored."""
+        """A truncated answer on which the grader raises is TRUNCATED, with the reason."""
         found = grade_of(pool, "toy:probe", said("fail no luck", finish_reason=FinishReason.LENGTH), problem=PROBE)
         assert found == Grade(outcome=Outcome.TRUNCATED, detail="grading it raised ArithmeticError: no luck")
 
@@ -171,7 +171,7 @@ class TestRealGolds:
         }
 
     def test_the_neighbour_of_a_gold_is_wrong(self, pool: GradingPool, aime: tuple[Problem, ...]) -> None:
-        """The number beside a gold is wrong, so no grader passes that likes everything."""
+        """The number after each AIME answer is WRONG, so a grader that accepts everything fails."""
         answers = [(problem, said(f"It is $\\boxed{{{int(problem.choices[0]) + 1}}}$.")) for problem in aime]
         assert Counter(grade.outcome for grade in grades_of(pool, BUILT_IN_BY_NAME["aime24"], answers)) == {
             Outcome.WRONG: 30
@@ -180,7 +180,7 @@ class TestRealGolds:
     def test_golds_of_math_500_are_right_when_a_model_says_them(
         self, pool: GradingPool, tokenizer: str, real_data: Path
     ) -> None:
-        """All 500 are, with LightEval 0.13.0; every fifth is asked here."""
+        """The reference answers of MATH-500 are CORRECT with LightEval 0.13.0; every fifth is graded here."""
         benchmark = BUILT_IN_BY_NAME["math500"]
         problems = (
             pool.build_exam(
@@ -203,7 +203,7 @@ class TestRealGolds:
 
 
 def test_letters_of_multiple_choice_are_graded(pool: GradingPool, tokenizer: str) -> None:
-    """GPQA's own metric, on made-up questions."""
+    """GPQA's metric grades the letters of multiple choice."""
     benchmark = BUILT_IN_BY_NAME["gpqa"]
     problem = (
         pool.build_exam(

@@ -95,17 +95,17 @@ class TestEnvironment:
         ],
     )
     def test_what_looks_like_a_secret_is_left_out_under_any_name(self, value: str, is_kept: bool) -> None:  # noqa: FBT001
-        """A password in an address, a token in an option."""
+        """A variable whose value looks like a secret is left out of the grader's environment under any name."""
         assert ("PLACE" in scoring_environment({"PLACE": value}, search_path=[])) is is_kept
 
     def test_modules_are_found_where_this_process_finds_them_and_gpus_are_not(self) -> None:
-        """Also where the package is not installed, and in this order."""
+        """The grader's environment has this process's module path, and no GPU."""
         environment = scoring_environment({"CUDA_VISIBLE_DEVICES": "3"}, search_path=["", "/a"])
         assert environment["PYTHONPATH"] == f"{Path.cwd()}{os.pathsep}/a"
         assert environment["CUDA_VISIBLE_DEVICES"] == ""
 
     def test_the_registry_and_its_downloads_are_not_imported(self, pool: GradingPool) -> None:
-        """LightEval's tiny_benchmarks downloads a file when imported."""
+        """The graders import neither LightEval's registry nor tiny_benchmarks, which downloads a file."""
         modules = answer(pool, "modules").split()
         assert "lighteval.metrics.metrics" in modules
         assert [name for name in modules if "tiny_benchmarks" in name or name == "lighteval.tasks.registry"] == []
@@ -120,7 +120,7 @@ class TestWalls:
         assert (found.level, found.leaks) == (SandboxLevel.LANDLOCK, ())
 
     def test_nothing_outside_is_read_written_reached_or_started(self, pool: GradingPool, tmp_path: Path) -> None:
-        """Files of the user's, the environment of others, the network, other processes."""
+        """An answer can neither read, write nor connect to anything outside of its process, nor start one."""
         secret = tmp_path / "secret"
         secret.write_text(SECRETS["HF_TOKEN"], encoding="utf-8")
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -144,18 +144,18 @@ class TestWalls:
         assert not (tmp_path / "written").exists()
 
     def test_code_can_still_be_read(self, pool: GradingPool) -> None:
-        """A library imports a part of itself late."""
+        """A grader can import a module of a library after its walls are up."""
         assert answer(pool, "late sympy.combinatorics.galois") == "sympy.combinatorics.galois"
         assert answer(pool, "late pytest_r1eval.commands.cli") == "pytest_r1eval.commands.cli"
 
     def test_memory_is_bounded(self, pool: GradingPool) -> None:
-        """A tower of powers takes what there is; an engine beside it needs it."""
+        """A grader that uses too much memory is stopped, and its answer is WRONG."""
         [much, little] = ask(pool, f"eat {2 << 30}", f"eat {64 << 20}")
         assert much == Grade(outcome=Outcome.WRONG, detail="grading it raised MemoryError")
         assert little.outcome is Outcome.CORRECT
 
     def test_two_benchmarks_are_graded_at_once(self, pool: GradingPool) -> None:
-        """Each has processes that imported its task before their walls were put up."""
+        """Answers of several benchmarks are graded at the same time."""
 
         async def gather() -> list[Grade]:
             tasks = ("toy:exact", "toy:pass", "toy:probe")
@@ -172,7 +172,7 @@ class TestFailures:
     def test_an_answer_that_hangs_the_grader_is_wrong_and_both_processes_are_replaced_at_once(
         self, pool: GradingPool
     ) -> None:
-        """Inside the interpreter and outside; nothing is imported again."""
+        """An answer that hangs the grader is WRONG, and both processes are replaced within seconds."""
         started = time.monotonic()
         grades = ask(pool, "sleep 60", "hang 60")
         assert grades == [Grade(outcome=Outcome.WRONG, detail="grading it took more than 4 s and was stopped")] * 2
@@ -204,13 +204,13 @@ class TestFailures:
         assert answer(pool, "value 1") == "1"
 
     def test_a_process_that_dies_idle_costs_no_answer(self, pool: GradingPool) -> None:
-        """Pebble gives up a pool in which that happens; ours is renewed."""
+        """A scoring process that dies while idle costs no answer."""
         os.kill(int(answer(pool, "pid")), signal.SIGKILL)
         time.sleep(0.5)  # pebble looks for dead workers ten times a second
         assert answer(pool, "value 1") == "1"
 
     def test_whoever_asks_does_not_wait_for_the_pipe(self, pool: GradingPool) -> None:
-        """A thousand answers end together, and the loop that asks has an engine to feed."""
+        """Asking for a hundred grades does not wait for a server that is stopped."""
         server = os.getsid(int(answer(pool, "pid")))
         waking = threading.Timer(5, os.kill, (server, signal.SIGCONT))
 
@@ -231,7 +231,7 @@ class TestFailures:
         assert {grade.outcome for grade in grades} == {Outcome.CORRECT}
 
     def test_an_error_of_ours_arrives_as_it_was_raised(self, pool: GradingPool) -> None:
-        """Type and words; a pool that swallowed it would report thousands of failed samples instead of one cause."""
+        """An error of the plugin in a scoring process arrives with its type and words."""
         with pytest.raises(ExamError, match="no task 'toy:typo' in") as caught:
             asyncio.run(pool.grade(toy("toy:typo"), PROBE, said("")))
         assert type(caught.value) is ExamError
@@ -240,7 +240,11 @@ class TestFailures:
     def test_a_lighteval_that_cannot_be_imported_says_why(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Seen with a torchvision for another torch; a fork server that dies of it would leave requests waiting."""
+        """
+        A LightEval that cannot be imported is an error with the cause, instead of requests that wait for ever.
+
+        This was seen with a torchvision for another torch.
+        """
         (tmp_path / "lighteval.py").write_text(
             "import atexit, sys\n"
             "atexit.register(print, '  warnings.warn(leaked)', file=sys.stderr)\n"  # as a resource tracker may, at last
@@ -283,7 +287,7 @@ class TestFailures:
         assert grade == Grade(outcome=Outcome.ERROR, detail="the scoring processes were closed before they were asked")
 
     def test_a_server_that_dies_fails_what_it_was_asked_and_is_replaced(self) -> None:
-        """Nothing can be asked of it, so its requests are lost; the run goes on."""
+        """A server that dies fails its pending request and is replaced by a new one."""
 
         def build(pool: GradingPool) -> Future[BuiltExam]:
             return pool.build_exam(
@@ -374,7 +378,7 @@ class TestPlaces:
 
     @LIGHTEVAL.mark
     def test_ctrl_c_reaches_no_scoring_process_and_a_killed_parent_leaves_none(self) -> None:
-        """Ctrl-C goes to the terminal's process group; kill -9 leaves no chance to clean up."""
+        """Ctrl-C does not stop the scoring processes, and a parent killed by SIGKILL leaves none behind."""
         program = textwrap.dedent("""
             import asyncio, signal, sys
             from pytest_r1eval.scoring.pool import GradingPool

@@ -50,12 +50,12 @@ def test_equal_values_are_found_without_simplifying(gold: str, found: str) -> No
     ],
 )
 def test_values_that_nearly_agree_differ(gold: str, found: str) -> None:
-    """Digits are computed as their sizes ask for, and letters are negative, too."""
+    """Values that differ beyond hundreds of digits, or for negative letters, are not the same."""
     assert not same(gold, found)
 
 
 def test_a_comma_may_divide_thousands_or_values() -> None:
-    """Both readings are tried; in brackets it divides values."""
+    """A comma is read as dividing thousands and values, and in brackets as dividing values."""
     assert len(readings_of("58,500")) == 2
     assert len(readings_of("(58,500)")) == 1
     assert len(readings_of(r"58,\!500")) == 1

@@ -61,7 +61,7 @@ class TestCorpus:
     """Each form of an answer has the grade that the corpus names."""
 
     def test_the_corpus_has_300_forms(self) -> None:
-        """The corpus has more than 300 forms, each once."""
+        """The corpus holds more than 300 forms and none twice."""
         kinds: list[list[object]] = [[*boxed()], [*RESPONSES], [*TRUNCATED], [*LETTERS]]
         assert [len(set(forms)) for forms in kinds] == [len(forms) for forms in kinds]
         assert sum(map(len, kinds)) > 300
@@ -116,7 +116,7 @@ class TestGrades:
         assert graded(asked("204"), text) == expected
 
     def test_two_letters_are_named(self) -> None:
-        """The letter is stored where there is one."""
+        """Two letters are WRONG and named in the detail; a single letter is stored."""
         both = Grade(outcome=Outcome.WRONG, answer="A or C", detail="it is not one answer: it names A and C")
         assert graded(OPTIONS, "Answer: A or C", benchmark=GPQA) == both
         assert graded(OPTIONS, "answer: (c)", benchmark=GPQA) == Grade(outcome=Outcome.CORRECT, answer="C")
@@ -149,7 +149,7 @@ class TestThoughts:
         ],
     )
     def test_the_answer_follows_the_thought(self, text: str, expected: Outcome) -> None:
-        """A lone closing tag ends one, too; a thought without an end is an unfinished answer."""
+        """The answer behind the tag that ends the thought counts, and a thought without an end has none."""
         assert strict.grade(MATH, asked("16"), said(text), cpu_s=CPU_S, think_tags=self.TAGS).outcome is expected
 
     def test_a_prompt_may_have_opened_the_thought(self) -> None:
@@ -166,7 +166,7 @@ class TestCost:
 
     @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.shows)
     def test_what_looping_models_write_is_graded_at_once(self, hostile: Hostile) -> None:
-        """LightEval's own patterns take seconds to hours for these."""
+        """What looping models write is graded within a second, where LightEval's patterns take seconds to hours."""
         started = time.process_time()
         found = graded(asked("16"), hostile.text)
         assert time.process_time() - started < 1
@@ -243,20 +243,20 @@ class TestRealAnswers:
 
     @pytest.mark.parametrize("spelling", TEN_SPELLINGS)
     def test_all_answers_of_math_500_are_right(self, math500: list[dict[str, str]], spelling: str) -> None:
-        """All 500, in every spelling; of the first one LightEval's grader accepts 391."""
+        """All 500 answers of MATH-500 are right in every spelling; LightEval accepts 391 in the first one."""
         answers = [(row["answer"], graded(solved(row), spelling.format(row["answer"]))) for row in math500]
         assert len(answers) == 500
         assert [answer for answer, grade in answers if grade.outcome is not Outcome.CORRECT] == []
 
     @pytest.mark.parametrize("spelling", TEN_SPELLINGS)
     def test_all_answers_of_aime_2024_are_right(self, aime: list[dict[str, str]], spelling: str) -> None:
-        """All 30, leading zeros (073) included."""
+        """All 30 answers of AIME 2024 are right in every spelling, with leading zeros too."""
         answers = [(row["answer"], graded(asked(row["answer"]), spelling.format(row["answer"]))) for row in aime]
         assert len(answers) == 30
         assert [answer for answer, grade in answers if grade.outcome is not Outcome.CORRECT] == []
 
     def test_other_problems_answers_are_wrong(self, math500: list[dict[str, str]]) -> None:
-        """Of 500 problems and the answers of 12 others each, none is right that is not the same answer."""
+        """None of 12 other problems' answers to each of 500 problems is right, unless it is the same answer."""
         accepted = []
         for number, row in enumerate(math500):
             for step in range(1, 13):

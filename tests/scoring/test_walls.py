@@ -30,7 +30,7 @@ class TestProcessorTime:
     """An answer has a time of its own, which is the processor's and not the clock's."""
 
     def test_a_block_that_takes_longer_is_stopped_and_the_next_one_begins_at_nothing(self) -> None:
-        """What the process took before does not count."""
+        """A block beyond its processor time is stopped, and the next block's time begins at zero."""
         for _ in range(3):
             with pytest.raises(ProcessorTimeUsedUpError):
                 loop()
@@ -43,7 +43,7 @@ class TestProcessorTime:
             time.sleep(0.2)
 
     def test_what_does_not_hear_an_exception_is_ended_by_the_kernel(self) -> None:
-        """A library's loop outside of the interpreter."""
+        """The kernel ends a library's loop that does not hear the exception."""
         program = (
             "import hashlib\n"
             "from pytest_r1eval.scoring.walls import processor_time\n"
@@ -76,7 +76,7 @@ class TestConfirmation:
         assert found.words.startswith(NO_SANDBOX) is (level is SandboxLevel.NONE)
 
     def test_a_probe_that_fails_confirms_nothing(self) -> None:
-        """Answers are graded all the same, as published numbers were, with the reason beside the verdict."""
+        """A probe that fails confirms no sandbox and is named as the reason."""
         found = unconfirmed("was not probed (TimeoutError)")
         assert (found.level, found.words) == (SandboxLevel.NONE, "not a sandbox: was not probed (TimeoutError)")
 

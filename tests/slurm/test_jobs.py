@@ -242,7 +242,7 @@ def stored_samples(run: Path) -> set[tuple[object, ...]]:
 
 class TestArray:
     def test_failing_gate_ends_as_the_exit_code_of_wait(self, running: dict[str, Future[Left]]) -> None:
-        """A checkpoint that got worse: pytest's exit code 1, from the merged samples of both slices."""
+        """`wait` ends with exit code 1 for a checkpoint that fell, judged on the samples of both slices."""
         left = running["array"].result()
         assert left.code == 1, left.said
         assert "FAIL_REGRESSED" in left.said
@@ -256,14 +256,14 @@ class TestArray:
         assert sorted(gpus for (gpus,) in given) == ["0,1", "2,3"]
 
     def test_secrets_reach_the_judge_alone(self, running: dict[str, Future[Left]]) -> None:
-        """What is sampled cannot read a token that only an upload needs."""
+        """The token of an upload reaches the judge's job and neither the slices nor the scripts."""
         left = running["array"].result()
         assert "probe: HF_TOKEN None" in left.log("slice-1")
         assert "probe: HF_TOKEN hf_secret" in left.log("judge")
         assert "hf_secret" not in "".join(path.read_text() for path in left.folder.glob("*.sbatch"))
 
     def test_status_and_logs(self, running: dict[str, Future[Left]], cluster: Cluster) -> None:
-        """One line a job, with what is stored; logs under their paths."""
+        """`slurm status` prints a line for each job with what is stored, and `slurm logs` the logs by their paths."""
         left = running["array"].result()
         status = cluster.r1eval("slurm", "status", str(left.folder)).stdout
         assert re.search(r"^slice 2/2 .* smoke 48/48$", status, re.MULTILINE), status

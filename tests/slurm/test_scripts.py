@@ -60,7 +60,7 @@ def record_attempt(folder: Path, name: str, **details: object) -> Path:
 
 class TestScripts:
     def test_bash_reads_them(self, job: Submission) -> None:
-        """Both are valid, whatever the names are."""
+        """Bash accepts both scripts as valid, whatever the names are."""
         for script in (slice_script(job), judge_script(job)):
             checked = subprocess.run(["/bin/bash", "-n"], input=script, text=True, capture_output=True, check=False)
             assert (checked.returncode, checked.stderr) == (0, "")
@@ -113,7 +113,7 @@ class TestScripts:
             divided(extra)
 
     def test_sbatch_argument_is_one_option(self, job: Submission) -> None:
-        """A line break would be another line of the script."""
+        """An argument for sbatch with a line break is refused."""
         with pytest.raises(PlanError, match="expected one option of sbatch"):
             Submission(
                 folder=job.folder, output_dir=job.output_dir, root=job.root, python="p", model="m", marks="m",
@@ -137,7 +137,7 @@ class TestScripts:
         ],
     )
     def test_a_control_character_is_refused(self, job: Submission, field: str, value: object) -> None:
-        """A newline ends a directive or a comment even within quotes, and what follows it would be run."""
+        """A control character in any field of a submission is refused, as bash would run what follows a newline."""
         with pytest.raises(PlanError, match=r"with the character|holds the character|one option of sbatch") as caught:
             replace(job, **{field: value})  # type: ignore[arg-type]  # a field's own type
         assert str(caught.value).isprintable()
@@ -150,13 +150,13 @@ class TestScripts:
 
     @pytest.mark.parametrize("time", ["2", "1:59", "0:02:00", "0-0:2"])
     def test_a_limit_within_the_grace_is_refused(self, job: Submission, time: str) -> None:
-        """Every start would be told to stop before it has begun."""
+        """A time limit within the grace is refused, as each start would be stopped before it begins."""
         with pytest.raises(PlanError, match=r"--time .* is 1\d\d? s, and a slice stops 120 s before it"):
             replace(job, time=time)
 
     @pytest.mark.parametrize("time", ["0", "3", "2:01", "1:00:00", "1-0", "0-0:2:1", "UNLIMITED", None])
     def test_other_limits_are_slurms_to_read(self, job: Submission, time: str | None) -> None:
-        """Minutes where there is one number, none at all where that is 0, and what only Slurm can read."""
+        """Any other time limit is left to Slurm to read."""
         assert replace(job, time=time).time == time
 
     def test_directives_are_read_as_they_were_meant(self, job: Submission) -> None:
@@ -168,7 +168,7 @@ class TestScripts:
         assert [f'--output={job.folder.parent}/%%j "1"/logs/slice-%a.log'] in words
 
     def test_secrets(self) -> None:
-        """What is called or looks like one is dropped, but what a slice needs to ask a server and to read data."""
+        """Secrets are left out of a slice's environment, except what it needs for a server and for data."""
         kept = {
             "R1_SERVER_API_KEY": "c",
             "TOKENIZERS_PARALLELISM": "d",
@@ -184,11 +184,11 @@ class TestScripts:
 
 class TestAttempts:
     def test_first_start_has_nothing_to_take_over(self, tmp_path: Path) -> None:
-        """There is neither a folder nor a run."""
+        """The first start of a slice has nothing to take over."""
         assert hand_over(tmp_path / "1" / "attempt-7-0") is None
 
     def test_newest_is_taken_over(self, tmp_path: Path) -> None:
-        """Ordered by number, not by name; the copy is the new start's own."""
+        """A new start takes a copy of the newest start's run, ordered by number and not by name."""
         record_attempt(tmp_path, "attempt-7-2", skip=frozenset({("p001", 1)}))
         newest = record_attempt(tmp_path, "attempt-7-10", skip=frozenset({("p000", 0)}))
         taken = hand_over(tmp_path / "attempt-8-0")
@@ -199,7 +199,7 @@ class TestAttempts:
         assert [(attempt.job, attempt.restart) for attempt in attempts(tmp_path)] == [(7, 2), (7, 10), (8, 0)]
 
     def test_damaged_one_is_passed_over(self, tmp_path: Path) -> None:
-        """The start before it is taken instead."""
+        """A damaged run is skipped, and the start before it is taken over."""
         record_attempt(tmp_path, "attempt-7-0")
         damaged = record_attempt(tmp_path, "attempt-7-1")
         (damaged / "run.sqlite").write_bytes(b"SQLite format 3\0" + b"\1" * 5000)
@@ -262,14 +262,14 @@ class TestGathering:
                         add_sample(store, claimed, sample)
 
     def test_newest_whole_start_counts(self, tmp_path: Path) -> None:
-        """One that was broken off later does not hide it."""
+        """The newest complete start of a slice counts, though a later one was interrupted."""
         self.record_slice(tmp_path / "s", 1, "attempt-7-0")
         self.record_slice(tmp_path / "s", 1, "attempt-7-1", skip=frozenset({("p000", 0)}))
         assert gather(tmp_path / "s", out=tmp_path / "out", n_slices=1).n_samples == {"smoke": 96}
         assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "s"]
 
     def test_what_is_missing_is_said(self, tmp_path: Path) -> None:
-        """How far the newest start is, where to look, and what to do."""
+        """An incomplete slice is refused with how far it is and what to do."""
         self.record_slice(tmp_path / "s", 1, "attempt-7-0", skip=frozenset({("p000", 0)}))
         with pytest.raises(RunError, match=r"slice 1/1 is not whole: smoke: slice 1/1, 95 of 96 samples.*resubmit"):
             gather(tmp_path / "s", out=tmp_path / "out", n_slices=1)
@@ -289,7 +289,7 @@ class TestCommands:
 
     @pytest.mark.parametrize("option", ["--model", "--output-dir", "--time"])
     def test_a_newline_is_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
-        """Nothing is written and nothing submitted; the message is one line."""
+        """An option with a newline is refused in one line, and no file is written."""
         arguments = {"--model": "org/m", "--output-dir": "runs", "--time": "1:00:00"}
         arguments[option] += "\ntouch pwned #"
         words = [word for pair in arguments.items() for word in pair]
@@ -309,14 +309,14 @@ class TestCommands:
             submitted_in(tmp_path)
 
     def test_a_place_that_cannot_be_written(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """One line, before anything is submitted."""
+        """An output folder that cannot be written is refused before anything is submitted."""
         (tmp_path / "file").touch()
         arguments = ["slurm", "submit", "--model", "org/m", "--benchmarks", "smoke", "--no-check"]
         assert main([*arguments, "--output-dir", str(tmp_path / "file")]) == 2
         assert "cannot be written: Not a directory; name another folder with --output-dir" in capsys.readouterr().err
 
     def test_no_slurm_here(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        """One line, and what to do instead."""
+        """`slurm submit` without Slurm is refused, as sbatch cannot be run."""
         monkeypatch.setenv("PATH", "/nowhere")
         assert main(["slurm", "submit", "--model", "org/m", "--benchmarks", "smoke", "--no-check"]) == 2
         assert "sbatch cannot be run" in capsys.readouterr().err
@@ -329,7 +329,7 @@ class TestOpenR1:
         assert {"aime24", "math500", "gpqa", "lcb"} <= set(capsys.readouterr().out.split())
 
     def test_options_are_translated(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """open-r1's command line gives our scripts."""
+        """Options of open-r1's command line are translated into those of the scripts."""
         known = ["--model-id", "org/m", "--model-revision", "v1", "--benchmarks", "aime24", "math_500"]
         assert run_benchmarks.main([*known, "--system-prompt", "Be brief", "--trust-remote-code", "--dry-run"]) == 0
         said = capsys.readouterr().out
@@ -349,6 +349,6 @@ class TestOpenR1:
         assert ("trust_remote_code=true" in capsys.readouterr().out) == is_passed_on
 
     def test_model_is_needed(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """Without one there is nothing to do."""
+        """The command line of open-r1 is refused without --model-id."""
         assert run_benchmarks.main([]) == 2
         assert "--model-id is missing" in capsys.readouterr().err

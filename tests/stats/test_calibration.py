@@ -110,7 +110,7 @@ class TestFixedGate:
         ("name", "n_runs"), [("aime24", 100_000), ("math500", 40_000), ("gpqa", 50_000), ("lcb", 40_000)]
     )
     def test_unchanged_model_fails_as_often_as_alpha_says(self, name: str, n_runs: int) -> None:
-        """An unchanged model fails with probability alpha, on either side."""
+        """The fixed gate fails an unchanged model with probability alpha, and finds it risen with the same."""
         z = fixed_gate_z(name, n_runs=n_runs)
 
         for n_events in ((z <= -3).sum(), (z >= 3).sum()):
@@ -132,7 +132,7 @@ class TestFixedGate:
         assert float((z <= -3).mean()) == pytest.approx(power, abs=0.02)
 
     def test_math500s_ninety_percent_takes_the_fallen_means_variance(self) -> None:
-        """At 2.18 points, the unchanged exam's 90 %, the fixed gate has .82; at 2.39, the fallen one's, .90."""
+        """On MATH-500 the fixed gate has 90 % power at 2.39 points; at 2.18, the unchanged exam's 90 %, it has .82."""
         found = [float((fixed_gate_z("math500", n_runs=20_000, drop=d, spreads=True) <= -3).mean()) for d in _FALLS]
 
         assert found == pytest.approx([0.825, 0.90], abs=0.01)
@@ -154,7 +154,7 @@ class TestFixedGate:
         assert gate <= 1.13 * ALPHA
 
     def test_assumed_samples_that_were_not_drawn_multiply_alpha(self) -> None:
-        """A source of 16 samples taken for one of 64: an unchanged model fails with .028, as the report says."""
+        """A source of 16 samples taken for one of 64 makes an unchanged model fail with .028, as the report says."""
         rng, p, n_runs = np.random.default_rng(30), solve_rates(planning("aime24")), 4000
         runs = [as_counts(x, 64) for x in rng.binomial(64, p, (n_runs, 30))]
         printed = [Published(value=float(y.mean()) / 16, rounding=0) for y in rng.binomial(16, p, (n_runs, 30))]
@@ -193,7 +193,7 @@ class TestFixedGate:
         assert low <= alpha <= high
 
     def test_saturated_exam_does_not_cry_wolf(self) -> None:
-        """At a solve rate of .999 both sides of the paired test stay below alpha."""
+        """At a solve rate of .999 the paired test raises false alarms on neither side more often than alpha."""
         rng = np.random.default_rng(23)
         draws = rng.binomial(4, 0.999, (2, 20_000, 500)).astype(np.float64)
 
@@ -203,7 +203,7 @@ class TestFixedGate:
         assert (z >= 3).mean() <= ALPHA
 
     def test_saturated_score_against_a_printed_one_does_not_cry_wolf(self) -> None:
-        """Where every answer was right a plain z divides by zero, in one run of eight; this one never alarms."""
+        """At a solve rate of .999 the scalar test never alarms, where a plain z divides by zero in one run of eight."""
         rng, n_runs = np.random.default_rng(26), 1500
         runs = [as_counts(x, 64) for x in rng.binomial(64, 0.999, (n_runs, 30))]
 
@@ -295,7 +295,11 @@ class TestSequentialGate:
     )
 
     def test_aime_type_one_error_cost_and_bias(self) -> None:
-        """Unchanged it fails .00104 of the time, costs .231 of the samples, and its pass@1 at stop reads high."""
+        """
+        On AIME the sequential gate fails an unchanged model .00104 of the time and costs .231 of the samples.
+
+        Its pass@1 at stop reads 1.07 points too high.
+        """
         p, n_runs = solve_rates(planning("aime24")), 150_000
 
         ended = sequential_runs(self.aime, p, p, n_runs=n_runs, seed=31)
@@ -330,7 +334,7 @@ class TestSequentialGate:
     @pytest.mark.parametrize("name", NAMES)
     @pytest.mark.parametrize("last_look", LastLook)
     def test_every_shape_keeps_alpha_power_and_cost(self, name: str, last_look: LastLook) -> None:
-        """Simulated runs end as the recursion says: never more false alarms, nearly the power, nearly the cost."""
+        """Simulated runs keep alpha, and have nearly the power and the cost that the recursion gives."""
         planned = plan(standard_design(name), paired=True, rule=GateRule(), last_look=last_look)
         p, n_runs = solve_rates(planning(name)), 6_000
         q = solve_rates(planning(name), drop=planned.margin, spreads=True)
@@ -378,7 +382,11 @@ class TestSequentialGate:
                     break
 
     def test_exact_looks_never_exceed_alpha(self) -> None:
-        """A small exam, every look exact: the union bound holds. Two sigma, to see events in few runs."""
+        """
+        A sequential gate of exact looks keeps alpha on a small exam.
+
+        Two sigma are used, to see events in few runs.
+        """
         rule = GateRule(exact=True, sigmas=2.0)
         rng, p = np.random.default_rng(37), np.random.default_rng(3).beta(0.6, 0.6, 20)
         design = standard_design("gpqa")

@@ -29,9 +29,10 @@ def power_at(baseline: Counts, *, k: int, fall: float, n_runs: int = 1500) -> fl
 )
 def test_few_responses_are_counted_in_steps(n: int, k: int, points: float) -> None:
     """
-    Ten problems drawn once are red if all ten fall: at 97.8 points, where normal theory says 65.3.
+    The detectable fall of a few responses has its power, counted in whole responses.
 
-    That fall is caught with .02 to .5 only in these exams.
+    Ten problems drawn once are red if all ten fall: at 97.8 points, where normal theory says 65.3. That fall is caught
+    with .02 to .5 only in these exams.
     """
     baseline = counts(*[k] * n, of=k)
 
@@ -45,7 +46,11 @@ def test_few_responses_are_counted_in_steps(n: int, k: int, points: float) -> No
 
 @pytest.mark.parametrize(("n_right", "n"), [(950, 1000), (190, 200), (500, 500)])
 def test_runs_that_answer_alike_promise_no_more(n_right: int, n: int) -> None:
-    """One greedy sample of each problem, twice the same: eleven flips are red, .4 points of a thousand are four."""
+    """
+    Two equal greedy runs promise a detectable fall of at least 14.7 responses.
+
+    Eleven flips are red, while .4 points of a thousand responses are only four.
+    """
     baseline = counts(*[1] * n_right, *[0] * (n - n_right), of=1)
 
     judged = judge_measured(baseline, baseline, tau=NO_NOISE, rule=GateRule())
@@ -57,7 +62,7 @@ def test_runs_that_answer_alike_promise_no_more(n_right: int, n: int) -> None:
 
 @pytest.mark.parametrize("tau", [0.0, 0.05])
 def test_noise_between_harnesses_asks_for_more(tau: float) -> None:
-    """The fall grows with the noise, and an all wrong run that is not red catches none."""
+    """The fall that is caught grows with harness noise, and a baseline that cannot fail has none."""
     perfect = counts(*[4] * 6, of=4)
 
     found = caught_fall(perfect, perfect, normal=None, alpha=ALPHA, tau=tau)
@@ -68,7 +73,7 @@ def test_noise_between_harnesses_asks_for_more(tau: float) -> None:
 
 
 def test_normal_theory_is_left_alone_where_it_holds() -> None:
-    """Nothing changes of an exam of 1,920 responses."""
+    """An exam with 1,920 responses keeps the fall that normal theory gives."""
     baseline = counts(*[62, 58, 40, 22, 6, 3] * 5, of=64)
 
     assert caught_fall(baseline, baseline, normal=0.04, alpha=ALPHA, tau=0.0) == 0.04

@@ -20,7 +20,7 @@ def health_counts(n_truncated: int, *, n_tokens: int = 19_200) -> HealthCounts:
 
 
 def test_harness_noise_is_part_of_the_test() -> None:
-    """Ten truncated responses of 1,920 against none are red on one GPU model, and green across two."""
+    """Ten truncated responses of 1,920 against none fail within one harness and pass across two."""
     same, other = (
         judge_health(health_counts(10), baseline=health_counts(0), rule=GateRule(), tau=tau)
         for tau in (0.0, CHANGED_HARNESS_TAU)
@@ -31,14 +31,14 @@ def test_harness_noise_is_part_of_the_test() -> None:
 
 
 def test_much_truncation_is_red_across_harnesses_too() -> None:
-    """Noise forgives half a point, not ten."""
+    """Ten points of truncation fail the health test across harnesses too."""
     judged = judge_health(health_counts(192), baseline=health_counts(0), rule=GateRule(), tau=CHANGED_HARNESS_TAU)
 
     assert not judged.passes
 
 
 def test_a_baseline_without_tokens_is_a_warning() -> None:
-    """A server that counts no tokens recorded it: lengths cannot be compared, everything else can."""
+    """A baseline without counts of tokens passes health with a warning that lengths are not compared."""
     judged = judge_health(health_counts(0), baseline=health_counts(0, n_tokens=0), rule=GateRule())
 
     assert judged.passes
@@ -46,7 +46,7 @@ def test_a_baseline_without_tokens_is_a_warning() -> None:
 
 
 def test_thoughts_and_answers_have_means_of_their_own() -> None:
-    """Beside the mean of all tokens, for run and baseline; unknown where a part did not tell them apart."""
+    """Health has means of thoughts for run and baseline, unknown where a part did not tell thoughts apart."""
     counts = replace(health_counts(0), thoughts=ThoughtCounts(n_tokens=9_600, n_unfinished=3))
     judged = judge_health(counts, baseline=counts, rule=GateRule())
     assert (judged.mean_tokens, judged.mean_thought_tokens, judged.baseline_mean_thought_tokens) == (10, 5, 5)
@@ -59,7 +59,7 @@ def test_thoughts_and_answers_have_means_of_their_own() -> None:
 
 
 def test_only_tests_against_a_baseline_can_be_chance() -> None:
-    """Four benchmarks with two health tests each turn an unchanged model red with .016 at most."""
+    """Health tests count as chance only against a baseline, and four benchmarks then risk .016 at most."""
     compared = judge_health(health_counts(0), baseline=health_counts(0), rule=GateRule())
     alone = judge_health(health_counts(0), baseline=None, rule=GateRule())
 
@@ -83,7 +83,7 @@ class TestHealth:
         assert judged.reason.startswith("15.6 % of the responses were truncated, 3.1 % in the baseline")
 
     def test_truncation_that_was_always_there_passes_with_a_warning(self) -> None:
-        """A model may always have been truncated often; the baseline shows it."""
+        """Truncation as frequent as the baseline's passes with a warning."""
         rate = Rate(n_events=600, n_responses=1920)
 
         judged = judge_rate(rate, limit=TRUNCATION, rule=GateRule(), baseline=rate)
@@ -93,7 +93,7 @@ class TestHealth:
 
     @pytest.mark.parametrize(("events", "verdict"), [(365, Verdict.FAIL_REGRESSED), (288, Verdict.PASS)])
     def test_without_a_baseline_the_limit_decides(self, events: int, verdict: Verdict) -> None:
-        """The smallest rate with which broken runs went through is 19 %."""
+        """Without a baseline 19 % of responses without an answer fail the health test, and 15 % pass it."""
         judged = judge_rate(Rate(n_events=events, n_responses=1920), limit=NO_ANSWER, rule=GateRule())
 
         assert judged.verdict is verdict

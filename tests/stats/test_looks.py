@@ -30,7 +30,7 @@ class TestLook:
     baseline = problems(0.5, k=64)
 
     def test_a_broken_model_fails_at_the_first_look(self) -> None:
-        """Nothing right is enough evidence after four samples."""
+        """A model that solves nothing fails at the first look, after four samples per problem."""
         seen = look(AIME, 1, problems(0.0, k=4), self.baseline, tau=NO_NOISE)
 
         assert seen.judgement is not None
@@ -45,7 +45,7 @@ class TestLook:
         )
 
     def test_an_unchanged_model_goes_on_and_then_passes(self) -> None:
-        """A z of 0 is below the first look's PASS bound and above the third's."""
+        """An unchanged model is undecided at the first look and passes at the third."""
         seen = [look(AIME, i, problems(0.5, k=k), self.baseline, tau=NO_NOISE) for i, k in ((1, 4), (3, 12))]
 
         assert seen[0].judgement is None
@@ -55,7 +55,7 @@ class TestLook:
         assert "look 3 of 9: FAIL at -3.87 and below, PASS from -0.21" in seen[1].judgement.reason
 
     def test_a_rise_is_suspicious(self) -> None:
-        """The mirror of the FAIL bound; it passes, and fails where both sides were asked for."""
+        """A rise at a look is SUSPICIOUS_IMPROVED, which passes one-sided and fails two-sided."""
         two_sided = standard_plan("aime24", rule=GateRule(two_sided=True))
 
         seen = [look(planned, 2, problems(1.0, k=8), self.baseline, tau=NO_NOISE) for planned in (AIME, two_sided)]
@@ -65,7 +65,7 @@ class TestLook:
         assert [judged.passes for judged in judgements if judged] == [True, False]
 
     def test_the_last_look_passes_unless_it_fails(self) -> None:
-        """There is nothing to go on to, and the score is a score."""
+        """The last look passes a run that it does not fail, and its score has no warning."""
         seen = look(CAPPED, 8, problems(0.47, k=64), self.baseline, tau=NO_NOISE)
 
         assert seen.judgement is not None
@@ -84,7 +84,7 @@ class TestLook:
         assert "not of the 2.0 asked for" in seen.judgement.reason
 
     def test_a_run_that_cannot_turn_red_never_passes(self) -> None:
-        """A baseline that solved nothing: with every response wrong the run would pass, so a PASS shows nothing."""
+        """A sequential gate is INCONCLUSIVE where the baseline solved nothing, as no run could fail it."""
         nothing = problems(0.0, k=64)
         planned = plan(Design.from_baseline(nothing, n_samples=64), paired=True, rule=RULE)
 
@@ -98,7 +98,7 @@ class TestLook:
         assert "this exam cannot show a fall of this model" in judged.reason
 
     def test_a_published_number_that_cannot_be_fallen_from_never_passes(self) -> None:
-        """One point, and 0.6 points of harness noise: nothing is three standard errors below."""
+        """A published number within three standard errors of 0 is INCONCLUSIVE, as no run could fail it."""
         tau = Tau(value=0.006, source="the number was made with LightEval, but not by this run's harness")
         design = Design.from_planning(planning("aime24"), n_samples=64, n_baseline_samples=64, tau=0.006, mean=0.01)
         planned = plan(design, paired=False, rule=RULE)
@@ -127,7 +127,7 @@ class TestLook:
         assert seen.judgement.verdict is Verdict.INVALID
 
     def test_a_look_that_was_not_planned_is_refused(self) -> None:
-        """Plan, look, baseline and tau belong together."""
+        """A look is refused with another number, baseline or tau than planned."""
         half = problems(0.5, k=4)
         with pytest.raises(ValueError, match="expected 1 to 9"):
             look(AIME, 10, half, self.baseline, tau=NO_NOISE)
@@ -169,7 +169,7 @@ class TestSandwich:
     baseline = problems(0.5, k=64)
 
     def test_stops_when_the_pending_samples_cannot_matter(self) -> None:
-        """29 problems wrong four times: the last one changes nothing."""
+        """A look decides before its round is complete where the pending samples cannot change it."""
         rows = [(f"p{i}", 0, 4) for i in range(29)]
 
         early = sandwich(AIME, 1, Completions.of([*rows, ("p29", 0, 0)], n_samples=4), self.baseline, tau=NO_NOISE)
@@ -184,7 +184,7 @@ class TestSandwich:
         assert early.judgement.estimate.mean == pytest.approx(4 / 120)
 
     def test_goes_on_while_they_may_matter(self) -> None:
-        """Half of the round pending says nothing yet."""
+        """A look does not decide while half of the round is pending and may change it."""
         rows = [(f"p{i}", 1, 2) for i in range(30)]
 
         assert sandwich(AIME, 1, Completions.of(rows, n_samples=4), self.baseline, tau=NO_NOISE) is None
@@ -203,7 +203,7 @@ class TestSandwich:
     @settings(max_examples=60, deadline=None)
     @given(st.data(), st.sampled_from(["paired", "exact", "scalar"]))
     def test_no_completion_changes_the_verdict(self, data: st.DataObject, kind: str) -> None:
-        """Whatever the pending samples show, the complete round agrees with the shortcut."""
+        """The complete round gives the verdict of a look that decided early, whatever the pending samples show."""
         n, k, k_b = data.draw(st.sampled_from([(8, 8, 8), (40, 16, 16)])) if kind != "scalar" else (30, 16, 16)
         design = Design(
             n_problems=n,
@@ -244,7 +244,7 @@ class TestTwoSidedLook:
     two = GateRule(two_sided=True)
 
     def test_a_look_goes_on_where_a_rise_is_not_excluded(self) -> None:
-        """Z = 1.5 after twelve samples passes one-sided, and goes on two-sided."""
+        """A rise of z = 1.5 after twelve samples passes a one-sided gate and leaves a two-sided one undecided."""
         one, two = (standard_plan("aime24", rule=rule) for rule in (RULE, self.two))
         above, baseline = problems(7 / 12, k=12), problems(0.5, k=64)
 

@@ -25,7 +25,7 @@ from tests.stats.examples import counts, pairs
 
 
 def test_power_of_the_list_is_said_out_loud() -> None:
-    """On AIME a problem that falls to 40 % is found for sure, on MATH-500 never."""
+    """The list of fallen problems finds a fall to 40 % with certainty on AIME and never on MATH-500."""
     aime = fall_power(n_problems=30, n_samples=64, n_baseline_samples=64, rate=0.4)
     math500 = fall_power(n_problems=500, n_samples=4, n_baseline_samples=4, rate=0.4)
 
@@ -34,7 +34,7 @@ def test_power_of_the_list_is_said_out_loud() -> None:
 
 
 def test_names_the_problem_that_fell() -> None:
-    """One of thirty, and no other."""
+    """The list names the one problem of thirty that fell, with Fisher's p-value."""
     baseline = counts(*[32] * 29, 64, of=64)
     candidate = counts(*[32] * 29, 20, of=64)
 
@@ -53,7 +53,7 @@ def test_a_problem_that_rose_is_not_listed() -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_adjusted_p_values_are_scipys(p_values: list[float]) -> None:
-    """Benjamini-Hochberg; and Holm never adjusts less."""
+    """Adjusted p-values are those of SciPy's Benjamini-Hochberg, and Holm's are never smaller."""
     adjusted = benjamini_hochberg(p_values)
 
     assert adjusted == pytest.approx(reference.false_discovery_control(p_values).tolist(), abs=1e-12)
@@ -66,7 +66,7 @@ def test_holm_steps_down() -> None:
 
 
 def test_rearrangement_sees_another_model_behind_the_same_mean() -> None:
-    """Half the problems up, half down: z says nothing, the diagnostic does."""
+    """Rearrangement finds a model whose problems rise and fall by halves while z is 0."""
     baseline, candidate = counts(*[48, 16] * 15, of=64), counts(*[16, 48] * 15, of=64)
 
     result = rearrangement(candidate, baseline)
@@ -93,7 +93,7 @@ def test_rearrangement_is_calibrated() -> None:
 
 @given(pairs())
 def test_rearrangement_is_always_a_number(pair: tuple[Counts, Counts]) -> None:
-    """Also where no problem is informative."""
+    """Rearrangement gives finite numbers for every pair of runs, even if no problem is informative."""
     result = rearrangement(*pair)
 
     assert 0 <= result.p_value <= 1
@@ -102,7 +102,7 @@ def test_rearrangement_is_always_a_number(pair: tuple[Counts, Counts]) -> None:
 
 
 def test_four_gates_at_three_sigmas() -> None:
-    """The family-wise error that is printed."""
+    """Four gates at three sigmas have a family-wise error of 0.0054."""
     assert round(family_wise_error(alpha_of(3.0), 4), 4) == 0.0054
 
 
@@ -143,6 +143,6 @@ class TestOverDispersion:
         assert all(each is not None and each.p_value < 1e-6 for each in moving)
 
     def test_without_a_problem_that_can_tell_there_is_none(self) -> None:
-        """All right in both runs, or one sample each."""
+        """Over-dispersion is None where no problem has both right and wrong answers in several samples."""
         assert over_dispersion([counts(64, 64, of=64), counts(64, 64, of=64)]) is None
         assert over_dispersion([counts(1, 0, of=1), counts(0, 1, of=1)]) is None

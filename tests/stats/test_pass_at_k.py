@@ -56,7 +56,7 @@ class TestPassAtK:
 
     @pytest.mark.parametrize(("n", "ks"), [(1, ()), (2, ()), (4, (2,)), (16, (2, 4, 8)), (64, (2, 4, 8, 16, 32))])
     def test_shown_ks(self, n: int, ks: tuple[int, ...]) -> None:
-        """Half the samples at most: beyond that the estimate hangs on a handful of responses."""
+        """The values of k that are shown are at most half the samples, as larger ones hang on a few responses."""
         assert shown_ks(n) == ks
 
 
@@ -92,7 +92,7 @@ class TestMajAtK:
         assert {score.k for score in scores} == {16}
 
     def test_an_empty_exam(self) -> None:
-        """A majority of nothing does not exist."""
+        """An empty exam and an empty vote are refused."""
         with pytest.raises(ValueError, match="no problems"):
             maj_at_k([])
         with pytest.raises(ValueError, match="no responses"):

@@ -41,7 +41,7 @@ CAPPED = standard_plan("aime24", last_look=LastLook.CAPPED)
 
 
 def test_sigmas_beyond_the_recursion_are_refused() -> None:
-    """Boundaries that would be rounding errors are not planned."""
+    """A plan with more than seven sigmas is refused, because its bounds would be rounding errors."""
     design = standard_design("aime24")
     with pytest.raises(PlanError, match="expected 7 or fewer"):
         plan(design, paired=True, rule=GateRule(sigmas=7.5))
@@ -73,7 +73,7 @@ class TestBounds:
         assert [round(-bound, 4) for bound in bounds] == [2.4380, 2.4268, 2.4102, 2.3966, 2.3860]
 
     def test_aime_plan_comes_out(self) -> None:
-        """Looks and bounds of the auto plan, to 1e-5."""
+        """The auto plan of AIME has its known looks, and its bounds to 1e-5."""
         assert AIME.ks == (4, 8, 12, 16, 24, 32, 48, 64, 100)
         assert AIME.fail_bounds == pytest.approx(AIME_A, abs=1e-5)
         assert AIME.pass_bounds == pytest.approx(AIME_B, abs=1e-5)
@@ -83,7 +83,7 @@ class TestBounds:
         [("aime24", 64, 100), ("aime24", 256, 82), ("math500", 4, 7), ("gpqa", 8, 13), ("lcb", 16, 25)],
     )
     def test_last_looks_come_out(self, name: str, k_b: int, last: int) -> None:
-        """The first number of samples that keeps the fixed design's power."""
+        """The last look of an auto plan is where the power of the fixed design is kept."""
         assert standard_plan(name, k_b=k_b).ks[-1] == last
 
     @pytest.mark.parametrize("name", ["aime24", "math500", "gpqa", "lcb"])
@@ -99,7 +99,7 @@ class TestBounds:
         ("name", "growth"), [("aime24", 1.1036), ("math500", 1.1039), ("gpqa", 1.1017), ("lcb", 1.1036)]
     )
     def test_capped_plans_pay_with_a_tenth_of_margin(self, name: str, growth: float) -> None:
-        """Never more samples than the fixed design; the margin grows until the power is kept."""
+        """A capped plan needs no more samples than the fixed design, for a margin wider by a tenth."""
         capped, auto = standard_plan(name, last_look=LastLook.CAPPED), standard_plan(name)
 
         assert capped.ks == auto.ks[:-1]
@@ -112,7 +112,7 @@ class TestBounds:
         assert sum(crossings(AIME).fail) < RULE.alpha
 
     def test_stop_probabilities_add_up(self) -> None:
-        """Every run ends, whatever the truth."""
+        """The probabilities to stop at the looks add up to one, whatever the drop."""
         for drop in (-0.2, 0.0, 0.03, 0.1, 0.5):
             assert sum(crossings(AIME, drop=drop).stop) == pytest.approx(1.0, abs=1e-9)
 
@@ -134,7 +134,11 @@ class TestCost:
     def test_more_looks_and_early_beta_cost_less_at_one_margin(
         self, k_b: int, before: float, now: float, largest: int
     ) -> None:
-        """Twelve looks that spend beta as t^0.7 need a tenth less at the alpha, power and margin of eight with t."""
+        """
+        Twelve looks that spend beta as t^0.7 need a tenth fewer samples than eight with t.
+
+        Alpha, power and margin are the same.
+        """
         eight = standard_plan("aime24", k_b=k_b, last_look=LastLook.CAPPED)
         fractions = [fraction * largest / 64 for fraction in LOOK_FRACTIONS]
         twelve = plan(eight.design, paired=True, rule=RULE, fractions=fractions)
@@ -146,7 +150,11 @@ class TestCost:
         assert expected_cost(twelve) == pytest.approx(now, abs=0.002)
 
     def test_the_cap_turns_the_rest_into_margin(self) -> None:
-        """Never more samples than the fixed design: 15 % of them on an unchanged model, and a margin 3 % wider."""
+        """
+        The default plan costs 15 % of the fixed design on an unchanged model.
+
+        Its margin is 3 % wider than that of eight looks.
+        """
         eight, twelve = CAPPED, plan(standard_design("aime24"), paired=True, rule=RULE)
 
         assert twelve.ks[-1] == eight.ks[-1] == 64
@@ -154,7 +162,7 @@ class TestCost:
         assert twelve.margin / eight.margin == pytest.approx(1.029, abs=1e-3)
 
     def test_equal_plan_of_the_allocations_example(self) -> None:
-        """A08 of the specification of allocated samples: a baseline's own counts, eight looks."""
+        """A plan of eight looks from a baseline's own counts has the cost of example A08 in the specification."""
         solved = (
             64,
             64,
@@ -201,7 +209,7 @@ class TestCost:
         ],
     )
     def test_expected_costs_come_out(self, name: str, auto: float, capped: float, broken: float) -> None:
-        """Unchanged under both plans, and a drop of ten points under the auto plan."""
+        """Expected costs are the known ones for an unchanged model and for a drop of ten points."""
         assert expected_cost(standard_plan(name)) == pytest.approx(auto, abs=0.002)
         assert expected_cost(standard_plan(name, last_look=LastLook.CAPPED)) == pytest.approx(capped, abs=0.0011)
         assert expected_cost(standard_plan(name), drop=0.10) == pytest.approx(broken, abs=0.0006)
@@ -232,7 +240,7 @@ class TestPlan:
     """Which plans there are."""
 
     def test_twelve_looks_by_default(self) -> None:
-        """Dense early; looks that would fall on one number of samples are one."""
+        """The default plan has twelve looks, and fewer where two would have one number of samples."""
         assert plan(standard_design("aime24"), paired=True, rule=RULE).ks == (
             4,
             6,
@@ -250,7 +258,7 @@ class TestPlan:
         assert plan(standard_design("gpqa"), paired=True, rule=RULE).ks == (1, 2, 3, 4, 5, 6, 8)
 
     def test_small_numbers_of_samples_look_from_the_first(self) -> None:
-        """Paired and k at most 16: the first sample of all problems is a look."""
+        """A paired plan of at most 16 samples per problem has a look after the first sample."""
         assert standard_plan("math500").ks == (1, 2, 3, 4, 7)
         assert standard_plan("gpqa").ks == (1, 2, 3, 4, 6, 8, 13)
         assert standard_plan("lcb").ks == (1, 2, 3, 4, 6, 8, 12, 16, 25)
@@ -269,7 +277,7 @@ class TestPlan:
             plan(design, paired=False, rule=RULE)
 
     def test_one_look_is_the_fixed_gate(self) -> None:
-        """MATH-500 against a published number: four samples, three sigma."""
+        """A plan with one look has the bounds of the fixed gate."""
         single = plan(standard_design("math500"), paired=False, rule=RULE)
 
         assert single.ks == (4,)
@@ -301,12 +309,12 @@ class TestPlan:
 
     @pytest.mark.parametrize("beta", [0.0, 0.6, math.nan])
     def test_impossible_beta_is_refused(self, beta: float) -> None:
-        """A PASS at the margin is to be rare, not impossible."""
+        """A beta of 0 or above one half is refused."""
         with pytest.raises(ValueError, match="beta is"):
             plan(standard_design("gpqa"), paired=True, rule=RULE, beta=beta)
 
     def test_plan_survives_the_store(self) -> None:
-        """What is written before the first token is what is read after the last."""
+        """A plan is read from the store as it was written, with its digest."""
         text = to_json(STORED, AIME)
 
         assert from_json(STORED, text) == AIME
@@ -372,7 +380,7 @@ class TestTwoSided:
     two = GateRule(two_sided=True)
 
     def test_a_one_sided_gate_has_passed_before_it_sees_a_rise(self) -> None:
-        """Five and ten points of rise on AIME are seen with .005 and .146."""
+        """A one-sided sequential gate detects a rise of five points on AIME with .005 and of ten with .146."""
         capped = standard_plan("aime24", last_look=LastLook.CAPPED)
 
         assert [sum(crossings(capped, drop=-rise).improve) for rise in (0.05, 0.10)] == pytest.approx(
@@ -380,7 +388,7 @@ class TestTwoSided:
         )
 
     def test_a_two_sided_gate_sees_a_rise_as_it_sees_a_fall(self) -> None:
-        """Five points with .85 and ten always; the fall's power and the level of either side are kept."""
+        """A two-sided gate detects a rise of five points with .85 and keeps the level and power of the fall."""
         planned = plan(standard_design("aime24"), paired=True, rule=self.two)
         unchanged, risen = crossings(planned), crossings(planned, drop=-planned.margin)
 
@@ -395,7 +403,7 @@ class TestTwoSided:
         assert detectable_rise(planned) == pytest.approx(0.0475, abs=1e-3)
 
     def test_a_two_sided_gate_costs_more_of_an_unchanged_model(self) -> None:
-        """A quarter of the samples instead of a seventh: neither side is excluded at once."""
+        """A two-sided gate costs a quarter of the samples on an unchanged model, and a one-sided gate a seventh."""
         one, two = (plan(standard_design("aime24"), paired=True, rule=rule) for rule in (RULE, self.two))
 
         assert expected_cost(one) == pytest.approx(0.152, abs=1e-3)
@@ -404,7 +412,7 @@ class TestTwoSided:
         assert two.pass_bounds == one.pass_bounds
 
     def test_simulated_runs_end_as_the_recursion_computes(self) -> None:
-        """Twenty thousand normal paths of an unchanged model and of a rise, within 99.9 % of the binomial error."""
+        """Twenty thousand simulated paths detect a rise as often as the recursion computes."""
         planned = plan(standard_design("aime24"), paired=True, rule=self.two)
         information = np.array([planned.design.standard_error(k) ** -2 for k in planned.ks])
         steps = np.diff(information, prepend=0.0)

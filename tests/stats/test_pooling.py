@@ -35,7 +35,7 @@ def harness_pairs(name: str) -> list[tuple[float, float]]:
 
 
 def test_tau_of_the_24_pairs() -> None:
-    """LightEval against DeepSeek's own harness: Paule-Mandel per benchmark, mean fixed at 0, in points."""
+    """Noise between LightEval and DeepSeek's harness is the Paule-Mandel tau of 24 pairs of published numbers."""
     n_pairs = surprising = 0
     for name in ("aime24", "math500", "gpqa", "lcb"):
         constants, k, tau = planning(name), benchmark(name).samples_per_problem, benchmark(name).published_tau
@@ -57,14 +57,14 @@ def test_tau_is_zero_where_sampling_explains_everything() -> None:
 
 
 def test_tau_needs_a_spread() -> None:
-    """One effect around an unknown mean has none."""
+    """Tau of a single effect around an unknown mean is refused, because it leaves no spread."""
     with pytest.raises(ValueError, match="leave no spread"):
         paule_mandel_tau(np.array([0.5]), np.array([1e-4]))
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=8), st.floats(1e-6, 1e-2))
 def test_tau_makes_q_its_expectation(effects: list[float], variance: float) -> None:
-    """The equation that defines it holds, or tau is zero."""
+    """Tau makes Q its expectation, or is zero where Q is below it."""
     values = np.array(effects)
     tau = paule_mandel_tau(values, np.full(len(values), variance))
 
@@ -106,7 +106,7 @@ def test_runs_add_problem_by_problem() -> None:
 
 
 def test_runs_on_other_problems_do_not_add() -> None:
-    """Two exams have no common counts; nor have no runs."""
+    """Counts of runs on other problems, and of no runs, are refused."""
     with pytest.raises(ValueError, match="expected the same 1 problems"):
         added_counts([counts(1, of=2), counts(1, 1, of=2)])
     with pytest.raises(ValueError, match="no runs"):

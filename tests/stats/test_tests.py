@@ -45,7 +45,7 @@ class TestPassAt1:
         assert pass_at_1(unequal).mean == 0.5
 
     def test_standard_error_follows_the_unbiased_formula(self) -> None:
-        """n^-2 * sum phat(1-phat)/(k-1), plus one pseudo-response squared."""
+        """The standard error follows the unbiased formula, with one squared pseudo-response added."""
         estimate = pass_at_1(counts(1, 2, of=4))
 
         expected = (0.25 * 0.75 / 3 + 0.5 * 0.5 / 3) / 4 + (1 / (2 * 4)) ** 2
@@ -60,25 +60,25 @@ class TestPassAt1:
         assert estimate.standard_error_name is StandardErrorName.BERNOULLI
 
     def test_exam_error_is_what_lighteval_prints(self) -> None:
-        """The SD of the problems' rates over the root of their number, under its own name."""
+        """The error over exams is LightEval's: the SD of the problems' rates over the root of their number."""
         estimate = pass_at_1(counts(1, 2, 4, of=4))
 
         assert estimate.exam_standard_error == pytest.approx(reference.sem([0.25, 0.5, 1.0]))
 
     def test_one_problem_has_no_exam_error(self) -> None:
-        """One problem says nothing about other exams."""
+        """An exam of one problem has no error over exams."""
         assert pass_at_1(counts(3, of=4)).exam_standard_error is None
 
     @given(runs())
     def test_standard_error_is_never_zero_or_nan(self, run: Counts) -> None:
-        """Also where everything is right, or wrong."""
+        """The standard error is above zero and finite, even if every answer is right or wrong."""
         estimate = pass_at_1(run)
 
         assert 0 < estimate.standard_error < math.inf
         assert 0 <= estimate.mean <= 1
 
     def test_within_variance_is_unbiased(self) -> None:
-        """Averaged over all outcomes of a binomial it is p(1-p) exactly."""
+        """The variance within problems, averaged over all outcomes of a binomial, is exactly p(1-p)."""
         p, k = Fraction(3, 10), 4
         chances = [math.comb(k, x) * p**x * (1 - p) ** (k - x) for x in range(k + 1)]
 
@@ -96,7 +96,7 @@ class TestPaired:
     """Two runs on the same problems."""
 
     def test_equal_counts_follow_the_formula(self) -> None:
-        """The z of the specification, written out."""
+        """The paired test's z is the specification's, for equal numbers of samples."""
         n, k, k_b = 60, 4, 8
         x, y = np.arange(n) % 5, np.arange(n) % 9
         pooled_rate = (x + y) / 12
@@ -111,7 +111,7 @@ class TestPaired:
         assert result.p_regressed == pytest.approx(reference.norm.cdf(result.z))
 
     def test_unequal_counts_use_harmonic_means_in_the_addend(self) -> None:
-        """Every problem carries its own numbers of samples."""
+        """The paired test's standard error is the specification's, for unequal numbers of samples."""
         candidate = Counts.from_rows([("a", 1, 2), ("b", 3, 4)])
         baseline = Counts.from_rows([("a", 2, 4), ("b", 1, 8)])
         pooled_rates, m = np.array([3 / 6, 4 / 12]), np.array([6, 12])
@@ -136,13 +136,13 @@ class TestPaired:
 
     @pytest.mark.parametrize("tau", [-0.1, math.nan, math.inf])
     def test_impossible_tau_is_refused(self, tau: float) -> None:
-        """Harness noise is a finite SD."""
+        """A tau that is negative or not finite is refused."""
         with pytest.raises(ValueError, match="tau is"):
             paired_test(counts(1, of=2), counts(1, of=2), tau=tau)
 
     @given(pairs(), st.sampled_from([0.0, 0.006]), st.booleans())
     def test_result_is_always_a_number(self, pair: tuple[Counts, Counts], tau: float, exact: bool) -> None:  # noqa: FBT001  hypothesis draws it
-        """No NaN, no zero standard error, p-values in [0, 1]."""
+        """The paired test gives a finite z, a standard error above zero, and p-values from 0 to 1."""
         result = paired_test(*pair, tau=tau, exact=exact)
 
         assert 0 < result.standard_error < math.inf
@@ -152,7 +152,7 @@ class TestPaired:
 
     @given(pairs(), st.sampled_from([0.0, 0.006]), st.booleans())
     def test_exchanging_the_runs_mirrors_the_result(self, pair: tuple[Counts, Counts], tau: float, exact: bool) -> None:  # noqa: FBT001  hypothesis draws it
-        """A fall of one is a rise of the other, of the same size and significance."""
+        """Exchanging the two runs turns the sign of z and difference, and exchanges the p-values."""
         forth, back = (paired_test(*order, tau=tau, exact=exact) for order in (pair, pair[::-1]))
 
         assert forth.difference == pytest.approx(-back.difference)
@@ -210,7 +210,7 @@ class TestExact:
         [((0, 1, 2), 2, (3, 3, 2), 3), ((2, 0), 4, (4, 3), 4), ((1,), 5, (5,), 5), ((0, 1, 1), 1, (2, 1, 3), 3)],
     )
     def test_equals_brute_force(self, x: tuple[int, ...], k: int, y: tuple[int, ...], k_b: int) -> None:
-        """Every way to deal the pooled responses to the two runs, counted."""
+        """The exact p-value equals that of counting every way to deal the pooled responses to both runs."""
         candidate, baseline = counts(*x, of=k), counts(*y, of=k_b)
 
         result = paired_test(candidate, baseline, exact=True)
@@ -218,7 +218,7 @@ class TestExact:
         assert (result.p_regressed, result.p_improved) == pytest.approx(enumerated_p(candidate, baseline), rel=1e-12)
 
     def test_unequal_numbers_of_samples_equal_brute_force(self) -> None:
-        """The statistic is then the Cochran-Mantel-Haenszel one, the total of correct samples."""
+        """The exact p-value equals brute force for unequal numbers of samples too."""
         candidate = Counts.from_rows([("a", 1, 2), ("b", 1, 4)])
         baseline = Counts.from_rows([("a", 3, 3), ("b", 4, 4)])
 
@@ -254,7 +254,7 @@ class TestExact:
         assert paired_test(saturated, baseline).exact
 
     def test_agrees_with_z_on_a_large_exam(self) -> None:
-        """Where both apply they say the same."""
+        """The exact test and z agree on a large exam."""
         rng = np.random.default_rng(1)
         p = rng.beta(0.5, 0.5, 198)
         candidate, baseline = counts(*rng.binomial(8, p), of=8), counts(*rng.binomial(8, p), of=8)
@@ -276,7 +276,7 @@ class TestExact:
         assert large.p_regressed == pytest.approx(0.5, abs=0.05)
 
     def test_nothing_discordant_is_no_evidence(self) -> None:
-        """All right twice: p is one, z is zero, and nothing divides by zero."""
+        """Two runs with every answer right have z of zero and p of one."""
         result = paired_test(counts(4, 4, of=4), counts(4, 4, of=4))
 
         assert (result.z, result.p_regressed, result.p_improved) == (0.0, 1.0, 1.0)
@@ -286,7 +286,7 @@ class TestScalar:
     """A run against a printed number."""
 
     def test_follows_the_formula(self) -> None:
-        """The z of the specification, written out."""
+        """The scalar test's z is the specification's formula."""
         n, k, k_b = 30, 8, 64
         x = np.arange(n) % 9
         mu, b, h, tau = x.mean() / 8, 0.528, 0.001, 0.006
@@ -302,7 +302,7 @@ class TestScalar:
         assert result.z == pytest.approx((mu - b) / error)
 
     def test_one_sample_per_problem_takes_the_bernoulli_bound(self) -> None:
-        """Without spread within problems the pooled mean's variance is all there is."""
+        """One sample per problem takes the variance of the pooled mean."""
         result = scalar_test(counts(1, 0, 1, of=1), Published(value=0.5, rounding=0), n_baseline_samples=1)
 
         mubar = (2 / 3 + 0.5) / 2
@@ -310,7 +310,7 @@ class TestScalar:
 
     @given(runs(), st.floats(0, 1), st.integers(1, 64))
     def test_result_is_always_a_number(self, run: Counts, value: float, k_b: int) -> None:
-        """No NaN and no zero standard error, at 0 and 1 neither."""
+        """The scalar test gives a finite z and a standard error above zero, even at 0 and 1."""
         result = scalar_test(run, Published(value=value, rounding=0), n_baseline_samples=k_b)
 
         assert 0 < result.standard_error < math.inf
@@ -318,7 +318,7 @@ class TestScalar:
 
     @given(runs(), st.floats(0, 1), st.integers(1, 64))
     def test_right_and_wrong_are_symmetric(self, run: Counts, value: float, k_b: int) -> None:
-        """Counting wrong answers instead mirrors z."""
+        """Counting wrong answers in place of right ones turns the sign of the scalar test's z."""
         wrong = Counts.from_rows((p.problem_id, p.n_samples - p.n_correct, p.n_samples) for p in run.problems)
 
         right = scalar_test(run, Published(value=value), n_baseline_samples=k_b)
@@ -333,7 +333,7 @@ class TestScalar:
             Published(value=value)
 
     def test_impossible_numbers_are_refused(self) -> None:
-        """Rounding units and sample counts have ranges too."""
+        """Impossible rounding units and numbers of samples are refused."""
         with pytest.raises(ValueError, match="rounding unit"):
             Published(value=0.5, rounding=math.nan)
         with pytest.raises(ValueError, match="0 samples"):
@@ -365,7 +365,7 @@ class TestZRange:
         assert bounds.low - 1e-9 <= z <= bounds.high + 1e-9
 
     def test_a_complete_round_leaves_no_room(self) -> None:
-        """Nothing pending: both bounds are z itself."""
+        """Both bounds of a complete round are its z."""
         run, baseline, printed = counts(1, 2, of=4), counts(3, 3, of=8), Published(value=0.4)
 
         z, scalar = paired_test(run, baseline).z, scalar_test(run, printed, n_baseline_samples=8).z
@@ -378,7 +378,7 @@ class TestZRange:
         assert [scalar_range.low, scalar_range.high] == pytest.approx([scalar, scalar])
 
     def test_bounds_are_ordered_whatever_the_sign(self) -> None:
-        """The smaller variance stretches, the larger one shrinks."""
+        """A bound away from zero takes the smaller variance, and one towards zero the larger."""
         assert ZRange.of((-2.0, -1.0), (1.0, 4.0)) == ZRange(low=-2.0, high=-0.5)
         assert ZRange.of((-2.0, 1.0), (1.0, 4.0)) == ZRange(low=-2.0, high=1.0)
         assert ZRange.of((1.0, 2.0), (1.0, 4.0)) == ZRange(low=0.5, high=2.0)
@@ -398,7 +398,7 @@ class TestPower:
         [("aime24", 3.4, 28.6), ("math500", 1.5, 3.4), ("gpqa", 3.9, 11.0), ("lcb", 1.9, 10.3)],
     )
     def test_two_standard_errors_make_two_gates(self, name: str, gate: float, exam: float) -> None:
-        """Three sigma of the difference, in points: fixed problems against exams like this one."""
+        """Three sigma of the difference are a few points on fixed problems, and more across exams like this one."""
         constants, k = planning(name), benchmark(name).samples_per_problem
         between = constants.mean * (1 - constants.mean) - constants.within_variance * (1 - 1 / k)
 
@@ -407,7 +407,7 @@ class TestPower:
 
     @pytest.mark.parametrize(("name", "mde"), [("aime24", 4.3), ("math500", 2.1), ("gpqa", 5.0), ("lcb", 2.4)])
     def test_minimum_detectable_effects_at_standard_samples(self, name: str, mde: float) -> None:
-        """80 % power, in points; MATH-500 with the fallen mean's variance, 2.0 without."""
+        """The effects detected with 80 % power are the known ones; MATH-500's takes the fallen mean's variance."""
         assert round(100 * minimum_detectable_effect(standard_design(name)), 1) == mde
 
     def test_gate_on_deepseeks_aime_number_is_a_smoke_test(self) -> None:
@@ -440,7 +440,7 @@ class TestPower:
         assert round(theta(4096), 2) == 2.75
 
     def test_a_margin_of_a_saturated_exam_takes_the_variance_of_the_fallen_mean(self) -> None:
-        """MATH-500: 90 % at 2.39 points, not at the 2.18 that the W of the unchanged exam gives."""
+        """MATH-500's fall at 90 % power is 2.39 points, where the unchanged exam's W would give 2.18."""
         design = standard_design("math500")
 
         assert round(100 * (3 + 1.2816) * design.standard_error(), 2) == 2.18
@@ -448,7 +448,7 @@ class TestPower:
 
     @given(st.floats(0.001, 0.2), st.floats(0.02, 0.98), st.floats(0.0, 0.05))
     def test_a_detectable_fall_is_its_own_standard_errors(self, w: float, mean: float, tau: float) -> None:
-        """The fall solves d = 3.84 SE(d), the error taken after a fall of d."""
+        """The detectable fall d solves d = 3.84 SE(d), with the error taken after that fall."""
         design = Design(
             n_problems=100,
             n_samples=8,
@@ -503,7 +503,7 @@ class TestPower:
         assert effects[0] <= 0.04 < effects[1]
 
     def test_no_number_of_samples_beats_the_baseline(self) -> None:
-        """The baseline's own error is a floor, and so is harness noise."""
+        """No number of samples finds a fall below the baseline's own error or harness noise."""
         assert samples_needed(standard_design("aime24"), 0.02) is None
         assert samples_needed(standard_design("aime24", tau=0.047), 0.10) is None
         assert samples_needed(standard_design("aime24"), 0.6) is None  # from 50.8 points pass@1 cannot fall so far
@@ -555,7 +555,7 @@ class TestPower:
             minimum_detectable_effect(good, power=1.0)
 
     def test_alpha_of_three_sigmas(self) -> None:
-        """The level that every gate has by default, there and back."""
+        """Three sigmas convert to their alpha and back."""
         assert alpha_of(3.0) == pytest.approx(0.0013498980316300933, rel=1e-14)
         assert sigmas_of(alpha_of(3.0)) == pytest.approx(3.0)
         with pytest.raises(ValueError, match="alpha is"):
@@ -574,7 +574,7 @@ class TestRates:
         assert p == pytest.approx(fisher.pvalue, rel=1e-8)
 
     def test_no_events_are_no_evidence(self) -> None:
-        """Nothing was cut off, in either run."""
+        """A rate without events in either run gives p of one."""
         assert rate_test(Rate(n_events=0, n_responses=10), Rate(n_events=0, n_responses=20)) == 1.0
 
     @pytest.mark.parametrize(("events", "responses"), [(-1, 5), (6, 5), (0, 0)])

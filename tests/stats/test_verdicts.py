@@ -50,7 +50,7 @@ class TestMeasured:
         assert judged.next_step.startswith("Ship it; a fall of ")
 
     def test_a_fall_beyond_three_sigma_fails(self) -> None:
-        """Ten points on AIME are six standard errors."""
+        """A fall of 9.4 points on AIME, 5.8 standard errors, is FAIL_REGRESSED."""
         judged = judge_measured(aime(26), aime(32), tau=NO_NOISE, rule=RULE)
 
         assert judged.verdict is Verdict.FAIL_REGRESSED
@@ -89,7 +89,7 @@ class TestMeasured:
         assert judged.estimate is None
 
     def test_a_wrong_denominator_is_invalid(self) -> None:
-        """What was planned and is missing makes no smaller exam."""
+        """A problem with fewer samples than planned makes the gate INVALID."""
         short = Counts.from_rows([("p0", 1, 4), ("p1", 1, 3)])
 
         judged = judge_measured(short, counts(1, 1, of=4), tau=NO_NOISE, rule=RULE, n_samples=4)
@@ -99,7 +99,7 @@ class TestMeasured:
         assert "problem p1 has 3" in judged.reason
 
     def test_margin_that_is_not_excluded_is_inconclusive(self) -> None:
-        """Only where a margin was asked for; it fails unless told otherwise."""
+        """A gate that cannot exclude the margin is INCONCLUSIVE, and passes only where the rule allows it."""
         close, baseline = aime(31), aime(32)
         strict, lenient = GateRule(margin=0.02), GateRule(margin=0.02, inconclusive_passes=True)
 
@@ -112,7 +112,7 @@ class TestMeasured:
         assert judge_measured(close, baseline, tau=NO_NOISE, rule=RULE).verdict is Verdict.PASS
 
     def test_exact_test_decides_for_few_responses_and_says_so(self) -> None:
-        """Two problems of eight samples have no normal tail."""
+        """The exact test decides where responses are few, and the reason shows its p-value."""
         judged = judge_measured(counts(0, 0, of=8), counts(8, 8, of=8), tau=NO_NOISE, rule=RULE)
 
         assert judged.exact
@@ -124,14 +124,14 @@ class TestMeasured:
         assert judge_measured(aime(32), aime(32), tau=NO_NOISE, rule=GateRule(exact=True)).exact
 
     def test_one_sample_per_problem_is_judged(self) -> None:
-        """Pairs make k = 1 testable."""
+        """A paired gate can FAIL with one sample per problem."""
         judged = judge_measured(counts(*[0] * 30, of=1), counts(*[1] * 30, of=1), tau=NO_NOISE, rule=RULE)
 
         assert judged.verdict is Verdict.FAIL_REGRESSED
 
     @given(st.integers(0, 64), st.integers(0, 63), st.sampled_from([0.0, 0.006]), st.booleans())
     def test_a_better_candidate_is_never_judged_worse(self, y: int, x: int, tau: float, exact: bool) -> None:  # noqa: FBT001  hypothesis draws it
-        """Verdicts are ordered as the scores are."""
+        """A candidate with one more right answer never gets a worse verdict."""
         order = [Verdict.FAIL_REGRESSED, Verdict.INCONCLUSIVE, Verdict.PASS, Verdict.SUSPICIOUS_IMPROVED]
         noise, rule = Tau(value=tau, source="drawn"), GateRule(exact=exact)
 
@@ -150,7 +150,7 @@ class TestPublished:
         return judge_published(candidate, published, tau=tau, rule=rule, standard_samples=64)
 
     def test_close_scores_pass_and_far_ones_do_not(self) -> None:
-        """Twelve points below fail, twelve above are suspicious."""
+        """A score close to the published number passes; one far below fails and one far above is suspicious."""
         assert [self.judged(aime(x)).verdict for x in (25, 32, 40)] == [
             Verdict.FAIL_REGRESSED,
             Verdict.PASS,
@@ -158,7 +158,7 @@ class TestPublished:
         ]
 
     def test_assumed_samples_are_said(self) -> None:
-        """Where the source names no number, the standard one is assumed, in words."""
+        """A warning reports the standard number of samples that is assumed where the source names none."""
         assert self.judged(aime(32), n_samples=None).warnings == (
             (
                 "The source names no number of samples per problem: 64 assumed. If it drew 16, an unchanged model "
@@ -168,7 +168,7 @@ class TestPublished:
         assert self.judged(aime(32)).warnings == ()
 
     def test_exact_does_not_apply_and_says_so(self) -> None:
-        """One number has no problems to pair."""
+        """The exact test does not apply to a published number, and a warning explains it."""
         judged = self.judged(aime(32), rule=GateRule(exact=True))
 
         assert not judged.exact
@@ -189,7 +189,7 @@ class TestPublished:
         assert self.judged(counts(*[0] * 30, of=4)).verdict is Verdict.FAIL_REGRESSED
 
     def test_another_labs_number_is_a_smoke_test(self) -> None:
-        """On AIME of about 14 points, and the report says what to do."""
+        """A warning calls the gate on another lab's AIME number a smoke test of about 14.7 points."""
         tau = published_tau(benchmark("aime24"), made_with_lighteval=False)
 
         judged = judge_published(
@@ -202,7 +202,7 @@ class TestPublished:
         )
 
     def test_a_wrong_denominator_is_invalid(self) -> None:
-        """Missing samples are no score against a printed number either."""
+        """A missing sample makes a gate against a published number INVALID too."""
         tau = published_tau(benchmark("aime24"), made_with_lighteval=True)
 
         judged = judge_published(aime(32), Published(value=0.5), tau=tau, rule=RULE, standard_samples=64, n_samples=65)
@@ -214,11 +214,11 @@ class TestTau:
     """Harness noise and where it comes from."""
 
     def test_equal_fingerprints_have_none(self) -> None:
-        """More samples then remove all noise."""
+        """Equal fingerprints have no harness noise."""
         assert measured_tau(()).value == 0.0
 
     def test_a_changed_harness_costs_0_6_points_and_is_named(self) -> None:
-        """The fields that differ are the source."""
+        """A changed harness costs 0.6 points of noise and is named as the source."""
         tau = measured_tau((Difference(field="harness.engine", ours="vllm 0.33", theirs="vllm 0.32"),))
 
         assert tau.value == 0.006
@@ -231,7 +231,7 @@ class TestTau:
         assert published_tau(benchmark(name), made_with_lighteval=True).value == 0.006
 
     def test_unknown_noise_is_not_invented(self) -> None:
-        """A benchmark of the user's own has no measured tau."""
+        """A benchmark without a measured tau is refused beside a published number."""
         own = dataclasses.replace(benchmark("aime24"), name="own", published_tau=None)
 
         with pytest.raises(ValueError, match="own: no published_tau is known"):
@@ -239,7 +239,7 @@ class TestTau:
 
     @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
     def test_impossible_noise_is_refused(self, value: float) -> None:
-        """An SD is finite and not negative."""
+        """Harness noise that is negative or not finite is refused."""
         with pytest.raises(ValueError, match="tau is"):
             Tau(value=value, source="nowhere")
 
@@ -248,7 +248,7 @@ class TestRule:
     """The rule is a value with ranges."""
 
     def test_family_divides_alpha(self) -> None:
-        """Four gates at a quarter of alpha each."""
+        """A family of four gates tests each at a quarter of alpha."""
         rule = GateRule(family_size=4)
 
         assert rule.alpha == pytest.approx(alpha_of(3.0) / 4)
@@ -257,7 +257,7 @@ class TestRule:
 
     @pytest.mark.parametrize("wrong", [{"sigmas": 0.0}, {"sigmas": math.nan}, {"margin": 2.0}, {"family_size": 0}])
     def test_impossible_rules_are_refused(self, wrong: dict[str, float]) -> None:
-        """Two points are 0.02; a margin of 2 is a mistake."""
+        """Impossible sigmas, margins and family sizes are refused."""
         with pytest.raises(ValueError, match="expected"):
             GateRule(**wrong)  # type: ignore[arg-type]
 
@@ -280,7 +280,7 @@ class TestHolm:
         return tuple(judge_measured(aime(x), aime(32), tau=NO_NOISE, rule=RULE) for x in candidates)
 
     def test_a_borderline_failure_among_four_passes_with_a_warning(self) -> None:
-        """Three sigma once in four gates is less than three sigma."""
+        """One borderline FAIL among four gates becomes a PASS under Holm, with a warning."""
         alone = self.family(29, 32, 32, 32)
         assert alone[0].verdict is Verdict.PASS
         borderline = dataclasses.replace(alone[0], verdict=Verdict.FAIL_REGRESSED, passes=False, p_value=0.001, z=-3.09)
@@ -293,13 +293,13 @@ class TestHolm:
         assert judged[1:] == alone[1:]
 
     def test_clear_failures_and_rises_stay(self) -> None:
-        """Holm takes back only what the family does not bear out."""
+        """Holm changes neither clear failures nor rises."""
         alone = self.family(20, 44, 32)
 
         assert under_holm(alone, rule=RULE) == alone
 
     def test_a_fail_that_is_lifted_becomes_what_the_margin_says(self) -> None:
-        """A fall of 3.4 points among three unchanged gates: no FAIL, and no PASS at a margin of 3 points."""
+        """A FAIL that Holm lifts is INCONCLUSIVE where the margin is not excluded."""
         rule = GateRule(margin=0.03)
         baseline = counts(*[62, 58, 40, 22, 6, 3] * 5, of=64)
         fallen = counts(*[60, 55, 37, 19, 5, 2] * 5, of=64)
@@ -317,7 +317,7 @@ class TestHolm:
         assert judged[0].warnings[-1] == "Alone this gate would have been fail_regressed."
 
     def test_a_gate_that_the_family_keeps_from_failing_does_not_pass(self) -> None:
-        """Six of six wrong is p = 1/924: a FAIL alone, and among two gates neither FAIL nor evidence for a PASS."""
+        """A gate that cannot FAIL within its Holm family is INCONCLUSIVE, whatever its run shows."""
         rule, right = GateRule(n_holm=2), counts(6, of=6)
         wrong, same = (judge_measured(counts(x, of=6), right, tau=NO_NOISE, rule=rule) for x in (0, 6))
 
@@ -328,7 +328,7 @@ class TestHolm:
         assert "with every response wrong it would not FAIL" in judged[0].reason
 
     def test_invalid_gates_count_as_members(self) -> None:
-        """A gate that could not judge cannot make the others stricter or looser by leaving."""
+        """An INVALID gate counts as a member of the Holm family."""
         alone = (*self.family(20), invalid("Nothing was drawn.", "Resume."))
 
         assert under_holm(alone, rule=RULE) == alone
@@ -370,7 +370,7 @@ class TestGatesThatCannotTurnRed:
 
     @pytest.mark.parametrize(("n", "k"), [(1, 4), (2, 2), (3, 2), *((n, 1) for n in range(5, 10))])
     def test_too_few_responses_for_any_fail_are_inconclusive(self, n: int, k: int) -> None:
-        """All right to all wrong has a p-value above alpha there, so a PASS would show nothing."""
+        """Runs with so few responses that none could FAIL are INCONCLUSIVE."""
         perfect = counts(*[k] * n, of=k)
 
         worst = judge_measured(counts(*[0] * n, of=k), perfect, tau=NO_NOISE, rule=RULE)
@@ -383,7 +383,7 @@ class TestGatesThatCannotTurnRed:
             assert "this exam cannot show a fall of this model" in judged.reason
 
     def test_one_more_response_than_that_can_fail(self) -> None:
-        """Ten problems drawn once: a p-value of 1 in 1,024."""
+        """Ten problems drawn once can FAIL, as all ten wrong have a p-value of 1 in 1,024."""
         perfect = counts(*[1] * 10, of=1)
 
         assert judge_measured(perfect, perfect, tau=NO_NOISE, rule=RULE).verdict is Verdict.PASS
@@ -392,7 +392,7 @@ class TestGatesThatCannotTurnRed:
         )
 
     def test_a_model_that_solves_nothing_cannot_fall(self) -> None:
-        """SmolLM2-135M on AIME 2024, 0 of 1,920 in baseline and run: no PASS, and no fall would have been caught."""
+        """A baseline that solves nothing makes the gate INCONCLUSIVE, because no fall could be found."""
         judged = judge_measured(aime(0), aime(0), tau=NO_NOISE, rule=RULE)
 
         assert judged.verdict is Verdict.INCONCLUSIVE
@@ -408,7 +408,7 @@ class TestGatesThatCannotTurnRed:
         assert judge_measured(aime(20), aime(0), tau=NO_NOISE, rule=RULE).verdict is Verdict.SUSPICIOUS_IMPROVED
 
     def test_a_published_number_that_cannot_be_fallen_from(self) -> None:
-        """Two points with another harness's noise of 4.7 points: nothing is three standard errors below."""
+        """A published number within three standard errors of 0 makes the gate INCONCLUSIVE."""
         tau = published_tau(benchmark("aime24"), made_with_lighteval=False)
 
         judged = judge_published(aime(1), Published(value=0.02), tau=tau, rule=RULE, standard_samples=64)

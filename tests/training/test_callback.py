@@ -64,7 +64,7 @@ class TestLog:
         assert trainer.state.global_step == 5
 
     def test_lineage_and_runs_lie_with_the_training(self, tmp_path: Path) -> None:
-        """Below its output folder, by checkpoint; copies that were judged are gone."""
+        """Runs are stored by checkpoint below the training's output folder, and judged copies are removed."""
         trainer = trainer_in(tmp_path, max_steps=4, save_total_limit=1)
         trainer.add_callback(R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=()))
         trainer.train()
@@ -76,7 +76,7 @@ class TestLog:
         assert not (tmp_path / "out" / "checkpoint-2").exists()
 
     def test_tensorboard_has_them_at_their_steps(self, tmp_path: Path) -> None:
-        """Its callback closes its log at the end of training; the last checkpoint is in it before that."""
+        """TensorBoard has the scores of all checkpoints at their steps, the last one included."""
         trainer = trainer_in(tmp_path, max_steps=4, report_to=["tensorboard"])
         trainer.add_callback(R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=()))
         trainer.train()
@@ -100,7 +100,7 @@ def scalars(path: Path) -> Iterator[tuple[int, str, float]]:
 
 class TestRegression:
     def test_it_stops_the_training(self, tmp_path: Path) -> None:
-        """At the first step after the verdict, which is compared with the last checkpoint that held."""
+        """A regression stops the training at the first step after its verdict."""
         trainer = trainer_in(tmp_path, max_steps=50, save_steps=2)
         trainer.falls_at = 4
         trainer.add_callback(
@@ -191,7 +191,7 @@ class TestTroubles:
         assert errors[4] == "the training ended before its turn"
 
     def test_a_training_that_fails_leaves_no_evaluation_behind(self, tmp_path: Path) -> None:
-        """Its process ends, and with it what it started."""
+        """A training that fails leaves no evaluation running."""
         script = tmp_path / "train.py"
         end = 'raise RuntimeError("out of data")'
         script.write_text(ENDING.format(root=Path(__file__).parents[2], folder=tmp_path, end=end))
@@ -204,7 +204,7 @@ class TestTroubles:
     def test_a_training_that_is_killed_takes_its_evaluation_along(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Killing a training ends its evaluation; the one that resumes judges what was left, and no more."""
+        """A killed training ends its evaluation, and the resumed one judges only what was left."""
         script = tmp_path / "train.py"
         end = "os.kill(os.getpid(), signal.SIGTERM)"
         script.write_text(ENDING.format(root=Path(__file__).parents[2], folder=tmp_path, end=end))
@@ -225,7 +225,7 @@ class TestTroubles:
     def test_a_function_that_fails_does_not_touch_training(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """At the end it would take away what comes after the training, such as saving the model."""
+        """A function that fails is logged, and the training goes on."""
 
         def decide(_: GatedCheckpoint) -> bool:
             raise LookupError("nobody to tell")
@@ -352,7 +352,7 @@ class TestAdapters:
         ("gate", "settings"), [({}, {}), ({"adapter_merge": True}, {"use_dora": True}), ({}, {"use_rslora": True})]
     )
     def test_what_can_be_gated_begins(self, tmp_path: Path, gate: dict[str, Any], settings: dict[str, Any]) -> None:
-        """Plain LoRA and rsLoRA, and DoRA where checkpoints are merged."""
+        """A training of plain LoRA or rsLoRA begins, and one of DoRA does where checkpoints are merged."""
         assert self.begun(tmp_path, gate=gate, **settings).state.global_step == 0
 
     @pytest.mark.parametrize(
@@ -376,7 +376,7 @@ class TestAdapters:
     def test_what_cannot_be_gated_is_refused(
         self, tmp_path: Path, gate: dict[str, Any], settings: dict[str, Any], expected: str
     ) -> None:
-        """One line, before the first step."""
+        """A training that cannot be gated is refused in one line before its first step."""
         with pytest.raises(R1EvalError) as caught:
             self.begun(tmp_path, gate=gate, **settings)
         assert expected in str(caught.value)

@@ -73,7 +73,7 @@ def all_of(queue: CheckpointQueue) -> tuple[GatedCheckpoint, ...]:
 
 class TestQueue:
     def test_one_at_a_time_and_in_order(self, report: RunReport, tmp_path: Path) -> None:
-        """Adding returns at once; copies are gone when their checkpoint has been judged."""
+        """Checkpoints are judged one at a time and in order, and their copies are then removed."""
         gate = Judging(report)
         queue = CheckpointQueue(gate, when_busy=WhenBusy.QUEUE)
         for step in (10, 20, 30):
@@ -89,7 +89,7 @@ class TestQueue:
         assert queue.collect() == ()
 
     def test_latest_skips_what_a_newer_one_overtakes(self, report: RunReport, tmp_path: Path) -> None:
-        """The one under way is finished; of those that wait the newest is left."""
+        """With `latest` the gate under way is finished, and of the waiting checkpoints the newest is judged."""
         gate = Judging(report)
         queue = CheckpointQueue(gate, when_busy=WhenBusy.LATEST)
         queue.add(saved(tmp_path, 10))
@@ -123,7 +123,7 @@ class TestQueue:
         assert second.report is report
 
     def test_a_failure_of_the_machinery_is_tried_again(self, report: RunReport, tmp_path: Path) -> None:
-        """The copy is there until then, and what failed is remarked beside the verdict."""
+        """A failing gate is tried again on the kept copy, and the failures are remarked beside the verdict."""
         failures: list[Exception] = [EvaluationError("CUDA out of memory"), OSError("no Slurm")]
         there: list[bool] = []
 
@@ -142,7 +142,7 @@ class TestQueue:
         assert [*tmp_path.iterdir()] == []
 
     def test_patience_has_an_end(self, tmp_path: Path) -> None:
-        """After the last try the reason is what failed."""
+        """The last try's failure is the reason of a checkpoint without a verdict."""
 
         def gate(_: SavedCheckpoint) -> RunReport:
             raise EvaluationError("CUDA out of memory")
@@ -154,7 +154,7 @@ class TestQueue:
         assert gated.remark == "tried again after failing once: CUDA out of memory"
 
     def test_a_refusal_is_not_tried_again(self, tmp_path: Path) -> None:
-        """What was asked wrongly ends the same way another time."""
+        """A refused evaluation is not tried again."""
         steps: list[int] = []
 
         def gate(checkpoint: SavedCheckpoint) -> RunReport:
@@ -223,7 +223,7 @@ class TestQueue:
 
 class TestKeptCopy:
     def test_what_a_model_needs_and_no_more(self, tmp_path: Path) -> None:
-        """Without the optimizer, which is larger than the model."""
+        """A kept copy holds the model's files without the optimizer and the training's state."""
         checkpoint = tmp_path / "out" / "checkpoint-10"
         checkpoint.mkdir(parents=True)
         (checkpoint / "global_step10").mkdir()
@@ -235,7 +235,7 @@ class TestKeptCopy:
         assert not (kept / "config.json").samefile(checkpoint / "config.json")
 
     def test_it_outlives_the_checkpoint(self, tmp_path: Path) -> None:
-        """A trainer that keeps the last few deletes the others while they wait."""
+        """A kept copy keeps the weights when the trainer deletes the checkpoint."""
         checkpoint = tmp_path / "checkpoint-10"
         checkpoint.mkdir()
         (checkpoint / "model.safetensors").write_text("weights")
@@ -270,7 +270,7 @@ class TestKeptCopy:
         demand_unchanged(kept)
 
     def test_a_copy_that_changed_is_not_judged(self, report: RunReport, tmp_path: Path) -> None:
-        """A copy whose digests changed before its turn is not judged; the reason names the file."""
+        """A copy whose digests changed before its turn is not judged, and the reason names the file."""
         (tmp_path / "checkpoint").mkdir()
         for name in ("model.safetensors", "config.json"):
             (tmp_path / "checkpoint" / name).write_text(name)
@@ -293,7 +293,7 @@ class TestKeptCopy:
             demand_unchanged(kept)
 
     def test_half_a_copy_is_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A copy that is killed or runs out of room in the middle leaves nothing under the name."""
+        """A copy that runs out of room leaves nothing under its name."""
 
         def refuse(*_: object) -> None:
             raise OSError(28, "No space left on device")

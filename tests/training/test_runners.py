@@ -56,7 +56,7 @@ def training(tmp_path: Path) -> Training:
 
 
 def test_a_fallen_checkpoint_is_no_reference(training: Training) -> None:
-    """Each is compared with the last that held, which is its parent in the stored lineage; steps are no accident."""
+    """A checkpoint is compared with the last one that did not fall, which is its parent in the stored lineage."""
     first = training.judged(training.checkpoint(100))
     assert first["smoke"].verdict is Verdict.INCONCLUSIVE
     assert first.header.lineage == Lineage(step=100, commit="abc")
@@ -86,7 +86,7 @@ def test_a_suspicious_rise_is_no_reference_by_itself(training: Training) -> None
 
 
 def test_an_anchor_is_tested_beside_the_previous_checkpoint(training: Training) -> None:
-    """Two verdicts on the same counts, in the report of the checkpoint's own run."""
+    """The report of a checkpoint has a test against the previous checkpoint and one against the anchor."""
     anchor = record_run(training.folder / "anchor", n_samples=64, seed=7, weights="w0")
     first = training.judged(training.checkpoint(100), anchor=str(anchor))
     second = training.judged(training.checkpoint(200), anchor=str(anchor))
@@ -100,7 +100,7 @@ def test_an_anchor_is_tested_beside_the_previous_checkpoint(training: Training) 
 
 
 def test_a_resumed_training_goes_on_from_its_runs(training: Training) -> None:
-    """Runs of later steps, which were thrown away with the old branch, and other trainings' are not its past."""
+    """A resumed training is not compared with later steps' runs, nor with other trainings'."""
     first = training.judged(training.checkpoint(100))
     training.judged(training.checkpoint(300))
     training.judged(training.checkpoint(150, training="other"))
@@ -109,7 +109,7 @@ def test_a_resumed_training_goes_on_from_its_runs(training: Training) -> None:
 
 
 def test_a_run_that_was_killed_at_its_start_is_passed_over(training: Training) -> None:
-    """Its file holds nothing yet; the gates after it go on with the one before it."""
+    """A run that was killed at its start is skipped as a reference."""
     first = training.judged(training.checkpoint(100))
     torn = training.folder / "r1eval" / "out" / "checkpoint-150" / "run"
     torn.mkdir(parents=True)
@@ -126,7 +126,7 @@ def test_a_fixed_baseline_stays(training: Training) -> None:
 
 
 def test_what_is_known_of_the_lineage_is_kept(training: Training) -> None:
-    """What the user says comes before what is found."""
+    """The lineage that the user gives goes before the one that is found."""
     report = training.judged(training.checkpoint(100), lineage={"parent": "org/base", "commit": "def"})
     assert report.header.lineage == Lineage(step=100, parent="org/base", commit="def")
 
@@ -147,7 +147,7 @@ def test_jobs_that_would_fail_are_not_submitted(training: Training) -> None:
 
 @pytest.mark.parametrize("place", [None, SlurmPlace()])
 def test_a_gate_that_was_stopped_begins_nothing(training: Training, place: SlurmPlace | None) -> None:
-    """The end of a training may come between two checkpoints, when there is nothing yet to end."""
+    """A runner that was stopped before a checkpoint judges nothing."""
     order = training.order()
     gate: Runner = SlurmRunner(order, place) if place else LocalRunner(order, workers=None, gpus=())
     gate.stop()

@@ -28,7 +28,7 @@ class TestFinish:
         assert len(list(run.glob("details/local/toy/*/details_smoke|0_*.parquet"))) == 1
 
     def test_a_failing_step_does_not_stop_the_next(self, tmp_path: Path) -> None:
-        """Files that cannot be written, and so no upload: two remarks, each with what to do."""
+        """Files that cannot be written and the upload that then fails are two remarks, each with what to do."""
         run = record_run(tmp_path / "run")
         results = judged(run)
         (run / "results").write_text("in the way")
@@ -66,7 +66,7 @@ class TestFinish:
         assert written == {path.name for path in run.iterdir() if path.is_file()} | {name}
 
     def test_an_error_of_any_kind_is_a_line(self, tmp_path: Path) -> None:
-        """What a step raises changes nothing, here a task without a name."""
+        """An error of any kind in a step is one line, and the verdicts are still written."""
         run = record_run(tmp_path / "run")
         finished = finish(run, judged(run), tasks={}, wishes=None)
         assert finished.lines == (
@@ -87,7 +87,7 @@ class TestFinish:
 
 class TestRecord:
     def test_round_trip(self, tmp_path: Path) -> None:
-        """What became of an upload, with every wish."""
+        """A record of an upload is read back with every wish."""
         wishes = UploadWishes(repo="acme", layout=UploadLayout.OPEN_R1, is_public=True, model_page="acme/model")
         record = UploadRecord(wishes=wishes, url="https://hub/acme/runs", commit="1" * 40)
         write_record(tmp_path, record)
@@ -111,14 +111,14 @@ class TestPack:
             pack(tmp_path / "run", UploadWishes(repo="acme/runs"))
 
     def test_missing_details_are_named(self, tmp_path: Path) -> None:
-        """A folder that was copied in part."""
+        """A missing file of details is named before an upload."""
         files = judged_run(tmp_path / "run")
         files.details("smoke|0").unlink()
         with pytest.raises(UploadError, match=r"details_smoke\|0_.*parquet is missing; expected the files of a judged"):
             pack(tmp_path / "run", UploadWishes(repo="acme/runs"))
 
     def test_results_of_another_version_are_refused(self, tmp_path: Path) -> None:
-        """Keys that are not there are named."""
+        """Results without a key of this version are refused by the key's name."""
         files = judged_run(tmp_path / "run")
         content = json.loads(files.results.read_text())
         del content["r1eval"]["revision"]
@@ -145,7 +145,7 @@ class TestPack:
             pack(tmp_path / "run", UploadWishes(repo="acme/runs"))
 
     def test_results_of_another_run_are_refused(self, tmp_path: Path) -> None:
-        """Names in a repository are made of the run's, not of what a file says."""
+        """Results that name another model than their run's are refused."""
         files = judged_run(tmp_path / "run")
         content = json.loads(files.results.read_text())
         content["r1eval"]["model_name"] = "acme/other"
@@ -154,7 +154,7 @@ class TestPack:
             pack(tmp_path / "run", UploadWishes(repo="acme/runs"))
 
     def test_only_whole_benchmarks_go_to_a_model_page(self, tmp_path: Path) -> None:
-        """Neither local data nor a subset is the benchmark that a leaderboard ranks."""
+        """A run that is not of a whole public benchmark has no score for a model's page."""
         judged_run(tmp_path / "run")
         assert pack(tmp_path / "run", UploadWishes(repo="acme/runs")).page_scores == ()
 

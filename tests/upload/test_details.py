@@ -138,7 +138,7 @@ class TestScores:
         assert results_of(files)["results"] == {}
 
     def test_several_benchmarks(self, tmp_path: Path) -> None:
-        """Each under LightEval's name of its task, and all of them as one."""
+        """Each benchmark is under LightEval's name of its task, with an average of all."""
         files = judged_run(tmp_path / "run", benchmarks=("smoke", "gpqa"))
         results = results_of(files)
         smoke, gpqa, both = results["results"].values()
@@ -150,7 +150,7 @@ class TestScores:
         assert len(rows_of(files, "gpqa:diamond|0")) == 12
 
     def test_the_error_is_not_called_lightevals(self, tmp_path: Path) -> None:
-        """LightEval's error is over problems, ours over samples of the same problems."""
+        """The error over samples has a name of its own, because LightEval's is over problems."""
         score = results_of(judged_run(tmp_path / "run"))["results"]["smoke|0"]
         assert [*score] == [METRIC, SAMPLING_ERROR]
 
@@ -165,7 +165,7 @@ class TestFiles:
         assert path.samefile(second)
 
     def test_a_problem_without_samples_keeps_its_row(self, tmp_path: Path) -> None:
-        """LightEval pairs row i with problem i: a row that is left out would move all after it."""
+        """A problem without samples keeps its row, because LightEval pairs row i with problem i."""
         files = judged_run(tmp_path / "run", n_problems=3, n_samples=2, skip=frozenset({("p000", 0), ("p000", 1)}))
         assert [(row["problem_id"], row["n_samples"]) for row in rows_of(files)] == [
             ("p001", 2),
@@ -269,14 +269,14 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @LIGHTEVAL.mark
 class TestLightEval:
     def test_loads_the_responses(self, read: dict[str, Any]) -> None:
-        """Its pipeline's ``load_responses_from_details`` gets every text, in order, as its own responses."""
+        """LightEval's pipeline loads every text from the details, in order."""
         rows = rows_of(read["files"])
         assert read["texts"] == [row["model_response"]["text"] for row in rows]
         assert read["prompts"] == [[1, 2, 3]] * 3
         assert read["one"] == [rows[0]["model_response"]["text"][1]]
 
     def test_tracks_the_task(self, read: dict[str, Any]) -> None:
-        """Its tracker finds the file by date and task, and does not mind more columns."""
+        """LightEval's tracker finds the details by date and task, despite additional columns."""
         assert read["task"] == "smoke|0"
         assert {"doc", "metric", "model_response", "samples"} <= set(read["columns"])
 

@@ -21,7 +21,7 @@ from tests.recordings import record_run
 
 
 def test_the_card_says_which_attempt_it_is(tmp_path: Path) -> None:
-    """A reader of the scores sees that the first verdict was another; a first attempt needs no word."""
+    """The card of a second attempt gives the first verdict; that of a first attempt has no note."""
     run = record_run(tmp_path / "run")
     first = Attempt(number=1, run="r1", verdict="FAIL_REGRESSED", passes=False, judged="2026-01-01T00:00:00+00:00")
     notes = []

@@ -68,7 +68,7 @@ def n_runs(repo: Repo) -> int:
 
 class TestCommit:
     def test_one_commit_holds_everything(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:
-        """Details, results, verdicts and the card, at once, in a private repository."""
+        """One commit holds details, results, verdicts and the card, in a private repository."""
         answer = lfs.upload(run.folder, WISHES)
         assert answer["error"] is None
         repo = hub.repo(REPO)
@@ -97,7 +97,7 @@ class TestCommit:
         assert "smoke|0" in json.loads(results["results"])
 
     def test_the_same_run_again_is_no_commit(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:
-        """The run is found by what it holds."""
+        """Uploading the same run again makes no commit."""
         first = lfs.upload(run.folder, WISHES)
         second = lfs.upload(run.folder, WISHES)
         assert (first["receipt"]["is_new"], second["receipt"]["is_new"]) == (True, False)
@@ -105,7 +105,7 @@ class TestCommit:
         assert n_runs(hub.repo(REPO)) == 1
 
     def test_a_second_run_joins_the_first(self, hub: StandInHub, lfs: Client, run: RunFiles, tmp_path: Path) -> None:
-        """Each has its split; a run that was completed later replaces its own files and no others."""
+        """Each run has its split, and a run that was completed later replaces only its own files."""
         other = judged_run(tmp_path / "20250120-100000-cd34", n_problems=3, n_samples=4, seed=2)
         stopped = judged_run(tmp_path / "half" / "20250120-100000-ab12", n_problems=3, n_samples=4, k_at_stop=2)
         for files in (stopped, other, run):
@@ -118,9 +118,9 @@ class TestCommit:
 
     def test_xet(self, hub: StandInHub, run: RunFiles, tmp_path: Path) -> None:
         """
-        The client's other way to send large files: the bytes never pass through the Hub.
+        An upload through Xet survives a busy storage and a lost reply, and its logs hold no token.
 
-        A busy storage and a lost reply change nothing of it, and its logs hold no token.
+        Its bytes never pass through the Hub.
         """
         home = tmp_path / "home"
         with client(hub.environment(home, xet=True)) as xet:
@@ -136,14 +136,14 @@ class TestCommit:
         assert len(rows) == 3
 
     def test_open_r1_layout(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:
-        """open-r1's names, and the same samples under both kinds of config."""
+        """open-r1's layout has its names and holds the same samples under both kinds of config."""
         lfs.upload(run.folder, UploadWishes(repo="acme", layout=UploadLayout.OPEN_R1))
         name = "acme/details-local_toy"
         assert f"eval_results/local/toy/main/smoke/results_{run.date}.json" in hub.repo(name).head.tree
         assert lfs.load(name, f"main.smoke.{run.date}", "train") == lfs.load(name, "smoke_0", "latest")
 
     def test_a_stopped_run_has_samples_and_no_score(self, hub: StandInHub, lfs: Client, tmp_path: Path) -> None:
-        """Nowhere in what is uploaded is there a number to be quoted."""
+        """A run that stopped early is uploaded with its samples and without a score."""
         files = judged_run(tmp_path / "stopped", n_problems=3, n_samples=4, k_at_stop=2)
         lfs.upload(files.folder, WISHES)
         repo = hub.repo(REPO)
@@ -154,7 +154,7 @@ class TestCommit:
         assert {row["metric"]["pass@k:k=1"] for row in lfs.load(REPO, "smoke_0", "latest")} == {None}
 
     def test_an_invalid_run_has_no_score(self, hub: StandInHub, lfs: Client, tmp_path: Path) -> None:
-        """An error is uploaded as an error."""
+        """An INVALID run is uploaded without a score."""
         files = judged_run(tmp_path / "broken", outcome=Outcome.ERROR)
         lfs.upload(files.folder, WISHES)
         assert (
@@ -271,7 +271,7 @@ class TestTransientTroubles:
         assert hub.n_requests(f"{REPO}/commit/") == 1
 
     def test_two_runs_at_once_keep_both(self, hub: StandInHub, lfs: Client, run: RunFiles, tmp_path: Path) -> None:
-        """The second upload reads the first one's card before writing its own."""
+        """An upload that another one overtakes is tried again and keeps both runs."""
         other = judged_run(tmp_path / "20250120-100000-cd34", n_problems=3, n_samples=4, seed=2)
         lfs.upload(run.folder, WISHES)
         hub.fail("commit", Trouble.OVERTAKEN, times=3)
@@ -344,7 +344,7 @@ class TestRefusals:
         assert answer["slept"] == []
 
     def test_someone_elses_organisation(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:
-        """A repository that may not be made."""
+        """An upload to an organisation where the token may not write is refused."""
         answer = lfs.upload(run.folder, UploadWishes(repo="others/runs"))
         assert answer["error"].startswith("others/runs: the token may not write there")
         assert hub.repos == {}
@@ -364,7 +364,7 @@ class TestRefusals:
             assert not hub.repo(repo).is_private
 
     def test_a_repository_of_lightevals_own(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:
-        """Splits with other columns would make all of them unreadable."""
+        """A repository with another program's details is refused, as other columns make all splits unreadable."""
         date = "2025-01-19T10-00-00.123456"
         repo = hub.make_repo(REPO, files={f"{date}/details_smoke|0_{date}.parquet": b"PAR1"})
         repo.is_private = True
@@ -403,7 +403,7 @@ class TestRefusals:
         assert (answer["slept"], repo.read("README.md")) == ([], card)
 
     def test_a_token_that_may_not_make_repositories(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:
-        """Writes to the one that it is for."""
+        """A token that may not make repositories uploads to an existing one."""
         hub.make_repo(REPO).is_private = True
         hub.fail("create", Trouble.FORBIDDEN)
         assert lfs.upload(run.folder, WISHES)["receipt"]["is_new"]
@@ -423,7 +423,7 @@ class TestToken:
         assert not [path for path, content in content_of(run.folder).items() if TOKEN.encode() in content]
 
     def test_a_hub_that_repeats_it_is_not_repeated(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:
-        """What a server says is shown, but for the token."""
+        """A server's message is shown without the token that it repeats."""
         hub.fail("commit", Trouble.TALKATIVE)
         said = lfs.upload(run.folder, WISHES)["error"]
         assert "cannot take Bearer (the token)" in said

@@ -336,7 +336,7 @@ PASSING = {
 
 class TestRequest:
     def test_says_everything_and_nothing_else(self) -> None:
-        """Ids, seed, sampling, room, and neutral values for what a server would otherwise add."""
+        """A request states ids, seed, sampling and room, and neutral values for what a server would otherwise add."""
         server = Misbehaving()
 
         assert answers(server) == expected_answers(1)
@@ -362,7 +362,7 @@ class TestRequest:
         assert (server.n_looks, server.n_probes) == (1, 1)
 
     def test_a_sampling_goes_out_whole(self) -> None:
-        """What OpenAI's protocol has no words for is named as vLLM names it."""
+        """A request names the sampling values that OpenAI's protocol lacks as vLLM does."""
         server = Misbehaving()
         sampling = Sampling(top_k=20, min_p=0.05, repetition_penalty=1.1, presence_penalty=1.5)
 
@@ -377,7 +377,7 @@ class TestRequest:
 
     @pytest.mark.parametrize("gives_ids", [True, False])
     def test_thoughts_are_told_apart_by_the_servers_tokens(self, *, gives_ids: bool) -> None:
-        """The text is made of them as our own engine makes it; a server that gives none leaves the count unknown."""
+        """The server's token ids give the text and its thought's length, which is unknown where it sends none."""
         tokenizer = byte_level()
         text = "so 4</think>7"
         ids = tokenizer.encode(f"{text}<end>").ids
@@ -418,7 +418,7 @@ class TestRequest:
         assert loads == [1]
 
     def test_a_server_that_cannot_sample_so_is_refused(self) -> None:
-        """At the start, in one line: without them it would answer another question."""
+        """A server that refuses top-k, min-p or repetition penalty is refused at the start, before any sample."""
         server = Misbehaving(takes_neutral=False)
 
         async def ask() -> None:
@@ -459,7 +459,7 @@ class TestRequest:
         ],
     )
     def test_what_is_no_answer_is_an_error_at_once(self, fault: Fault, expected: str) -> None:
-        """An engine's failure is never a wrong answer, and what cannot pass is not repeated."""
+        """A malformed answer ends the run as the engine's failure at once, and is not asked for again."""
         server = Misbehaving(faults=(fault,))
 
         assert expected in refusal(server)
@@ -469,7 +469,7 @@ class TestRequest:
 class TestRetries:
     @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING.keys())
     def test_what_may_pass_is_asked_again_with_the_same_seed(self, fault: Fault) -> None:
-        """Twice set back, three requests, one and the same."""
+        """A passing failure is answered by the same request with the same seed."""
         server = Misbehaving(faults=(fault, fault))
 
         assert answers(server) == expected_answers(1)
@@ -477,7 +477,7 @@ class TestRetries:
         assert all(body == server.completions[0] for body in server.completions)
 
     def test_many_at_once_all_come_through(self) -> None:
-        """Two hundred samples, each with its own mishaps: none lost, none doubled, none taken for another."""
+        """Two hundred samples that each fail twice are all answered, and none is lost, doubled or exchanged."""
         server = Misbehaving(faults=(drop, status(500)))
 
         patience = replace(HASTE, timeout_s=30, patience_s=30)  # on a busy machine two hundred at once take their time
@@ -493,7 +493,7 @@ class TestRetries:
         assert len(server.completions) == 4
 
     def test_retry_after_beyond_patience_ends_the_run(self) -> None:
-        """An hour is not waited for in silence."""
+        """A server that asks to wait for longer than the patience ends the run."""
         until = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
 
         assert "asks to wait 3" in refusal(Misbehaving(faults=(status(429, Retry_After=until),)))
@@ -510,7 +510,7 @@ class TestRetries:
 
 class TestWindow:
     def test_adapts_to_what_the_server_takes(self) -> None:
-        """Sixty at once at a server for five: most of what is sent later is not turned away."""
+        """A client with sixty requests adapts to a server that takes five, so most later ones are not turned away."""
         server = Misbehaving(n_at_once=5, delay_s=0.01)
 
         assert answers(server, 60, patience=replace(HASTE, timeout_s=5, patience_s=5)) == expected_answers(60)
@@ -536,7 +536,7 @@ class TestWindow:
 
 class TestOutage:
     def test_a_server_that_comes_back_is_asked_on(self) -> None:
-        """Stopped with forty requests under way, started again on its port: all forty, one each."""
+        """All forty requests under way are answered once when the server restarts on its port."""
 
         async def ask() -> tuple[list[Generation], Misbehaving]:
             first, second = Misbehaving(delay_s=5), Misbehaving()
@@ -558,7 +558,7 @@ class TestOutage:
         assert (second.n_looks, second.n_probes, len(second.completions)) == (1, 0, 40)
 
     def test_a_server_that_stays_away_is_one_clear_error(self) -> None:
-        """Found, expected, what to do; and soon after the patience ends."""
+        """A server that stays away is one error soon after the patience ends, with what to do."""
 
         async def ask() -> tuple[str, float]:
             server = Misbehaving(delay_s=5)
@@ -588,7 +588,7 @@ class TestOutage:
         "other", [Misbehaving(version="0.33.0"), Misbehaving(models=[{"id": MODEL, "max_model_len": 8192}])]
     )
     def test_another_server_on_the_same_port_is_refused(self, other: Misbehaving) -> None:
-        """Samples of two servers are never mixed."""
+        """Another server on the same port is refused, so that samples of two are never mixed."""
 
         async def ask() -> None:
             async with listening(Misbehaving()) as url:
@@ -625,7 +625,7 @@ class TestOutage:
 
 class TestStart:
     def test_vllm_is_known_by_its_version(self) -> None:
-        """What only the server knows is called so."""
+        """The version of vLLM names the engine, and what only the server knows is called `server`."""
         expected = EngineIdentity(
             engine="vllm 0.32.0", dtype="server", quantization="server", device="server", n_devices=1
         )
@@ -643,11 +643,11 @@ class TestStart:
         ],
     )
     def test_what_it_takes_is_part_of_its_name(self, server: Misbehaving, expected: str) -> None:
-        """Results of another way to ask are compared as such."""
+        """The engine's name tells how the server is asked, so results of different ways are compared as such."""
         assert expected == identity_of(server).engine
 
     def test_nobody_there(self) -> None:
-        """A mistyped URL is told soon."""
+        """A mistyped URL is refused at the start, with the option to check."""
 
         async def ask() -> None:
             async with started(options_for("http://127.0.0.1:9")):
@@ -670,7 +670,7 @@ class TestStart:
         ],
     )
     def test_another_model_is_refused_before_any_sample(self, models: list[dict[str, object]], expected: str) -> None:
-        """The gate never judges what it was not asked about."""
+        """A server of another model, or with too small a context, is refused before any sample."""
         server = Misbehaving(models=models)
 
         assert expected in refusal(server)
@@ -714,14 +714,14 @@ class TestText:
 
     @pytest.mark.parametrize(("adds_first", "expected"), [(False, "^ab"), (True, "ab")])
     def test_is_the_prompt_to_the_token(self, *, adds_first: bool, expected: str) -> None:
-        """A first token that the server adds by itself is not sent twice."""
+        """A prompt sent as text leaves out the first token that the server adds itself."""
         server = Misbehaving(takes_ids=False, adds_first=adds_first)
         answers(server)
 
         assert [expected] == [body["prompt"] for body in server.completions]
 
     def test_a_first_token_that_is_not_the_prompts_is_refused(self) -> None:
-        """Another prompt would be another exam."""
+        """A server that adds another first token than the prompt's is refused before any sample."""
         server = Misbehaving(takes_ids=False, adds_first=True)
 
         assert "puts a token before it, which the prompt of smoke/p0/0 does not begin with" in refusal(
@@ -730,7 +730,7 @@ class TestText:
         assert server.completions == []
 
     def test_a_server_that_counts_otherwise_is_refused(self) -> None:
-        """A template of the server's own around every prompt."""
+        """A server that counts more tokens than a prompt has is refused, as it adds a template of its own."""
 
         class Templated(Misbehaving):
             def answer(self, body: dict[str, object], **changes: object) -> web.Response:
@@ -779,7 +779,7 @@ class TestKey:
         ],
     )
     def test_is_seen_nowhere(self, server: Misbehaving, caplog: pytest.LogCaptureFixture) -> None:
-        """Not in an error, its causes, the locals of any frame, a repr or a log; not even if the server repeats it."""
+        """The key appears in no error, cause, local variable, repr or log, even if the server repeats it."""
         caplog.set_level("DEBUG")
         with pytest.raises(EngineError) as caught:
             answers(server, key=KEY)

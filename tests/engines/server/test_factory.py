@@ -31,7 +31,7 @@ def test_it_needs_an_address(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("n_workers", "expected"), [(1, 256), (8, 128), (2000, 1)])
 def test_workers_divide_the_requests_in_flight(tmp_path: Path, n_workers: int, expected: int) -> None:
-    """Each begins with 256 at most, and all together have 1,024."""
+    """Each worker starts with at most 256 requests, and all workers together with at most 1,024."""
     settings = Settings(
         model="org/m", root=tmp_path, output_dir=tmp_path, engine="server", server_url="http://a", n_workers=n_workers
     )
@@ -50,7 +50,7 @@ def test_workers_divide_the_requests_in_flight(tmp_path: Path, n_workers: int, e
 
 @pytest.mark.parametrize("asked", [{}, {"presence_penalty": 1.0}, {"temperature": 1.0}])
 def test_it_needs_extras_where_openais_protocol_has_no_words(tmp_path: Path, asked: dict[str, Any]) -> None:
-    """A sampling within the protocol is put to any server."""
+    """A sampling needs more than OpenAI's protocol where it sets min-p or top-k, and not for presence penalty."""
     settings = Settings(model="org/m", root=tmp_path, output_dir=tmp_path, server_url="http://a", **asked)
     assert not sampling_needs_extras(settings, recommended=None)
     assert sampling_needs_extras(replace(settings, min_p=0.1), recommended=None)

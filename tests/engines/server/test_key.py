@@ -20,7 +20,7 @@ KEY = "sk-do-not-show-0123456789"
     ],
 )
 def test_comes_from_the_environment(environment: dict[str, str], expected: dict[str, str]) -> None:
-    """Ours first, then the one every client reads."""
+    """The key in R1_SERVER_API_KEY goes before the one in OPENAI_API_KEY."""
     key = ApiKey.from_environment(environment)
 
     assert expected == key.headers()
@@ -28,7 +28,7 @@ def test_comes_from_the_environment(environment: dict[str, str], expected: dict[
 
 
 def test_what_cannot_be_a_header_is_refused_unseen() -> None:
-    """Two lines in a variable are a mistake, and still a secret."""
+    """A key of two lines is refused, and the message does not repeat it."""
     with pytest.raises(EngineError) as caught:
         ApiKey.from_environment({"R1_SERVER_API_KEY": f"{KEY}\nsecond"})
 

@@ -18,7 +18,7 @@ def completion(**usage: object) -> bytes:
 
 
 def test_a_completion_is_its_only_choice_with_its_counts() -> None:
-    """The prompt's tokens are counted by some servers alone."""
+    """A completion is its only choice, and its count of prompt tokens may be missing."""
     found = completion_in(completion(completion_tokens=1))
 
     assert (found.text, found.finish_reason, found.n_tokens, found.n_prompt_tokens) == ("4", "stop", 1, None)
@@ -26,20 +26,20 @@ def test_a_completion_is_its_only_choice_with_its_counts() -> None:
 
 @pytest.mark.parametrize("usage", [{}, {"completion_tokens": True}, {"completion_tokens": -1}])
 def test_tokens_that_nobody_counted_are_an_error(usage: dict[str, object]) -> None:
-    """A number of tokens is never made up."""
+    """A completion without a valid number of tokens is an error, so that none is made up."""
     with pytest.raises(EngineError, match=r"expected usage\.completion_tokens"):
         completion_in(completion(**usage))
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"choices": []}', b'{"choices": [{"text": 1}]}'])
 def test_what_is_no_completion_is_a_setback(body: bytes) -> None:
-    """A proxy's page may be followed by an answer."""
+    """A body that is not a completion is a setback, because an answer may follow."""
     with pytest.raises(SetbackError):
         completion_in(body)
 
 
 def test_a_pause_is_read_in_seconds_and_as_a_date() -> None:
-    """Both forms of Retry-After; anything else asks for no pause."""
+    """Retry-After is read as seconds and as a date, and anything else asks for no pause."""
     soon = retry_after_s(format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True))
 
     assert soon is not None
@@ -58,5 +58,5 @@ def test_a_pause_is_read_in_seconds_and_as_a_date() -> None:
     ],
 )
 def test_the_sentence_in_an_errors_body_is_found(body: bytes, expected: str) -> None:
-    """OpenAI's form, vLLM's older one, a plain text, nothing."""
+    """The message is found in OpenAI's and vLLM's error bodies and in plain text."""
     assert message_in(body) == expected
