@@ -57,12 +57,12 @@ def test_an_answer_is_one_hop_away(question: str, file: str, name: str) -> None:
 
 @pytest.mark.parametrize("asked", ASKED)
 def test_what_a_newcomer_asks_is_answered_once(asked: str) -> None:
-    """Each of the questions has exactly one row."""
+    """Each question of a newcomer has exactly one row in the table."""
     assert sum(asked in question for question, _, _ in rows(section("Where is it?"))) == 1
 
 
 def test_the_folders_are_the_layers() -> None:
-    """The table lists every folder and single module, in the order of the import contract."""
+    """The table of folders lists every folder and module, in the order of the import contract."""
     shown = [re.findall(r"`(\w+)/?`", cells[0]) for cells in rows(section("The folders"))]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = project["tool"]["importlinter"]["contracts"]

@@ -11,7 +11,7 @@ from pytest_r1eval.atomic_files import making, replacing, write_text
 
 
 def test_a_file_takes_its_place_when_it_is_whole(tmp_path: Path) -> None:
-    """What was there before is replaced, and nothing is left beside it."""
+    """Writing a file replaces the old one and leaves nothing beside it."""
     path = tmp_path / "deep" / "file.txt"
     write_text(path, "old")
     write_text(path, "new")
@@ -44,7 +44,7 @@ def test_nothing_is_left_of_a_folder_that_fails(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("has_links", [True, False])
 def test_a_new_file_replaces_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_links: bool) -> None:
-    """The first writer of a name has it, on a file system without hard links as well."""
+    """The first writer of a new file keeps its name, on a file system without hard links too."""
 
     def refuse(_path: Path, _target: Path) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")

@@ -93,7 +93,7 @@ class TestCommands:
     @pytest.mark.parametrize("command", commands("pytest"), ids=by_name)
     @pytest.mark.usefixtures("my_engine")
     def test_pytest_takes_it(self, command: Command, pytester: pytest.Pytester) -> None:
-        """Every option exists, and every value has the form that it must have."""
+        """Pytest accepts each documented command's options and their values."""
         for option, value in pairwise(command.words):
             if option in IS_FOLDER:
                 (pytester.path / value).mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ class TestCommands:
 
     @pytest.mark.parametrize("command", commands("pip"), ids=by_name)
     def test_pip_knows_the_extra(self, command: Command) -> None:
-        """The extra of `pip install` is one of pyproject.toml."""
+        """Each documented `pip install` names an extra of pyproject.toml."""
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         asked = re.findall(r"pytest-r1eval\[(\w+)\]", " ".join(command.words))
         assert set(asked) <= set(project["optional-dependencies"])
@@ -125,7 +125,7 @@ class TestCommands:
 
     @pytest.mark.parametrize("command", commands("python"), ids=by_name)
     def test_python_finds_it(self, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-        """A module runs as written; a script exists and names each of its options."""
+        """Each documented module runs as written, and each documented script knows its options."""
         match command.words[1:]:
             case ["-m", "pytest_r1eval.commands.run_benchmarks", *arguments]:
                 assert run_benchmarks.main([*arguments, "--dry-run", "--no-check"]) == 0
@@ -165,7 +165,7 @@ class TestCode:
 
     @pytest.mark.parametrize("block", blocks("python"), ids=by_name)
     def test_python_compiles_and_imports_resolve(self, block: Block) -> None:
-        """Every imported name exists, and every keyword is one that our function takes."""
+        """Every name that a documented block imports exists, and our functions take its keywords."""
         tree = ast.parse(block.text)
         for node in ast.walk(tree):
             match node:
@@ -196,7 +196,7 @@ class TestCode:
         assert table["name"] in build_catalog(tasks=None, pyproject=path, contributed=())
 
     def test_the_engine_is_one(self) -> None:
-        """The factory of the engines' page builds an engine with every part of the protocol."""
+        """The documented factory builds an engine with every part of the protocol."""
         (block,) = (block for block in blocks("python") if "EngineFactory(" in block.text)
         held: dict[str, Any] = {}
         exec(compile(block.text, block.name, "exec"), held)  # noqa: S102 - our own document
@@ -301,7 +301,7 @@ class TestReference:
     """The generated pages hold what the package knows."""
 
     def test_options_are_those_of_the_table(self, generated: ModuleType) -> None:
-        """Each option has a row with its default, its phase and its help."""
+        """The generated table has a row for each option, with default, phase and help."""
         rows = generated.options().splitlines()[2:]
         assert len(rows) == len(OPTIONS)
         for row, option in zip(rows, OPTIONS, strict=True):
@@ -309,7 +309,7 @@ class TestReference:
             assert all(part in row for part in (option.default or "", option.phase, option.help[:40]))
 
     def test_commands_are_those_of_r1eval(self, generated: ModuleType) -> None:
-        """Each command has a section that begins with its usage, nested ones too."""
+        """The generated page has a section for each command, which begins with its usage."""
         text = generated.commands()
         words = re.findall(r"^## (r1eval .+)$", text, re.MULTILINE)
         assert {"r1eval power", "r1eval baseline bless", "r1eval slurm submit", "r1eval doctor"} <= set(words)
@@ -387,7 +387,7 @@ class TestDoor:
         "path", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")), ids=lambda path: path.stem
     )
     def test_issue_forms_load(self, path: Path) -> None:
-        """Each form has a name and fields with unique ids, as GitHub asks."""
+        """Each issue form has a name and fields with unique ids, as GitHub requires."""
         form = yaml.safe_load(path.read_text(encoding="utf-8"))
         if path.stem == "config":
             assert form["contact_links"]

@@ -223,7 +223,7 @@ def to_run() -> dict[Path, list[Command]]:
 
 @pytest.mark.parametrize("page", to_run(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_can_be_followed(page: Path, here: Path, pytester: pytest.Pytester, r1eval: Client) -> None:
-    """Its commands, one after the other in one folder, end with exit code 0, or 1 where the page shows that."""
+    """The commands of a page, run in order in one folder, end with exit code 0, or 1 where the page shows it."""
     shell = Shell(pytester=pytester, r1eval=r1eval)
     for command in to_run()[page]:
         name = words_of(command)
@@ -257,7 +257,7 @@ class TestTable:
 
     @pytest.mark.parametrize("row", sorted({row.shown_by for row in ELSEWHERE.values() if row.shown_by}))
     def test_what_shows_it_is_there(self, row: str) -> None:
-        """The file exists, and defines the test that the row names."""
+        """Each test that a row of the table names exists in its file."""
         file, _, name = row.partition("::")
         text = (ROOT / file).read_text(encoding="utf-8")
         assert f"def {name}(" in text if name else True
@@ -282,7 +282,7 @@ class TestPython:
         "block", [block for block in blocks("python") if "pytest_r1eval.evaluate(" in block.text], ids=lambda b: b.name
     )
     def test_evaluate_gives_a_report(self, block: Block, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The run of the block is judged, and every value that the block reads is there."""
+        """The documented call of `evaluate()` judges a run and returns its report."""
         monkeypatch.chdir(prepared)
         monkeypatch.setenv("R1_ENGINE", "replay")
         held = executed(block)
@@ -296,7 +296,7 @@ class TestPython:
     def test_a_trainer_takes_the_callback(
         self, block: Block, tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The callback is made with these arguments, and is one of the trainer's."""
+        """A trainer accepts the documented callback with its arguments."""
         monkeypatch.chdir(prepared)
         from tests.training.trainers import trainer_in  # noqa: PLC0415 - imports torch
 

@@ -27,7 +27,7 @@ from tests.documents import OWNER, REPOSITORY, ROOT
     ],
 )
 def test_a_relative_link_becomes_a_whole_address(text: str, expected: str) -> None:
-    """Files are shown at the version's tag, pictures are raw; whole addresses and anchors stay."""
+    """A relative link becomes the address at the version's tag; whole addresses and anchors stay."""
     assert described(text, repository="https://x.org/o/r", version="1.2") == expected
 
 
@@ -68,7 +68,7 @@ class TestOwner:
         assert found == {}
 
     def test_make_owner_changes_all_of_them(self, tmp_path: Path) -> None:
-        """After it no file names the former owner's repository, and the address in the metadata is the new one."""
+        """After `make owner` no file names the former owner's repository, and the metadata has the new address."""
         copy = tmp_path / "copy"
         names = git("ls-files", folder=ROOT)
         for name in names.splitlines():

@@ -64,13 +64,13 @@ def test_store_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_growth_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    """Runs of three sizes are recorded, replayed and judged."""
+    """The measurement of growth records, replays and judges runs of three sizes."""
     growth.main(["--samples", "64", "128", "256", "--dry"])
     assert "slope of log time over log samples" in capsys.readouterr().out
 
 
 def test_idle_plugin_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    """Both collections work, with the plugin and without it."""
+    """The measurement of the idle plugin collects tests with the plugin and without it."""
     start_up.main(["--pairs", "1", "--no-engine", "--dry"])
     assert "idle plugin, ms" in capsys.readouterr().out
 
@@ -86,13 +86,13 @@ def test_pump_is_measured(tmp_path: Path) -> None:
 
 
 def test_busy_time_is_a_union() -> None:
-    """Answers side by side count once, and nothing counts after the end."""
+    """Busy time counts answers that overlap once, and nothing after the end."""
     timeline = tail.Timeline(begun_s=[0.0, 1.0, 5.0], ended_s=[2.0, 3.0, 9.0])
     assert timeline.busy_s(until_s=7.0) == 5.0
 
 
 def test_made_up_text_differs_and_compresses_like_prose() -> None:
-    """Two texts of one writer are different, of the length asked for."""
+    """Two texts of one writer differ and have the length asked for."""
     writer = Writer(1)
     first, second = writer.text(4000), writer.text(4000)
     assert len(first) == len(second) == 4000
@@ -130,7 +130,7 @@ def test_random_checkpoint_has_few_likely_tokens(tmp_path: Path) -> None:
 
 
 def test_roofline_is_memory_traffic() -> None:
-    """One answer at a time reads all weights for every token; many share them and read their caches."""
+    """One answer at a time reads all weights for every token, and many share that reading."""
     shape = SHAPES["1.5B"]
     one = Load(n_tokens=1, n_samples=1, n_prompts=1)
     alone = roofline(shape, one, n_in_flight=1, machine="NVIDIA H200, 16 CPUs")
@@ -222,7 +222,7 @@ def test_readme_quotes_the_tables(name: str) -> None:
 
 @pytest.mark.parametrize(("model", "group"), [(model, group) for model, groups in GROUPS.items() for group in groups])
 def test_what_loads_together_fits_80_gib(model: str, group: str) -> None:
-    """Weights, caches and 3 GB for each engine; a measurement has the GPU to itself."""
+    """Engines that are loaded together fit into 80 GiB with their weights, caches and 3 GB each."""
     entries = GROUPS[model][group]
     if len(entries) == 1 and entries[0].cache_gb is None:
         return

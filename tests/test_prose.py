@@ -53,7 +53,7 @@ def strings_of(tree: ast.AST) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", [*DOCUMENTS, *SOURCES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_forbidden_word(path: Path) -> None:
-    """Each word found is named; a file on the list has to have one."""
+    """No document, help text or message has a forbidden word, except in the files that are listed."""
     found = FORBIDDEN.findall(prose_of(path))
     if str(path.relative_to(ROOT)) in NOT_YET:
         assert found, "this file is clean: take it from NOT_YET"
@@ -62,7 +62,7 @@ def test_no_forbidden_word(path: Path) -> None:
 
 
 def test_every_file_on_the_list_is_there() -> None:
-    """A file that moved is named by its new place."""
+    """Every file on the list of exceptions exists."""
     assert {str(path.relative_to(ROOT)) for path in (*DOCUMENTS, *SOURCES)} >= NOT_YET
 
 
@@ -82,7 +82,7 @@ def sentences_of(docstring: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_docstrings_are_plain_and_short(path: Path) -> None:
-    """A sentence holds one idea, in the words that documents have."""
+    """Docstrings of the package have no forbidden word and no sentence of more than 30 words."""
     docstrings = list(docstrings_of(ast.parse(path.read_text(encoding="utf-8"))))
     words = [found for text in docstrings for found in (*FORBIDDEN.findall(text), *SPOKEN.findall(text))]
     sentences = [sentence for text in docstrings for sentence in sentences_of(text)]

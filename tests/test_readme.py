@@ -16,7 +16,7 @@ MAX_LINES = 130
 
 
 def test_it_fits() -> None:
-    """The README is one that a reader with two minutes reads to its end."""
+    """The README has no more lines than its limit, so that it is read in two minutes."""
     assert len(README.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 
 
@@ -44,7 +44,7 @@ class TestDemo:
         assert comparable(text) == comparable(output(TUTORIAL, "demo"))
 
     def test_another_processor_and_another_day_change_nothing(self) -> None:
-        """Noise, run folders, times, progress and digits are left out; pytest's headers too."""
+        """Another day's or processor's demo compares as equal: noise, folders, times and digits are left out."""
         block = output(TUTORIAL, "demo")
         elsewhere = (
             block.replace("-0.63", "-0.58").replace("6.4    FAIL", "6.8    FAIL").replace("5.5    PASS", "5.9    PASS")
@@ -73,7 +73,7 @@ class TestDemo:
         ],
     )
     def test_another_verdict_or_line_is_a_difference(self, now: str, then: str) -> None:
-        """Verdicts, words and their order are compared as they are."""
+        """A demo with another verdict, word or line compares as different."""
         block = output(TUTORIAL, "demo")
         assert now in block
         assert comparable(block.replace(now, then)) != comparable(block)

@@ -85,7 +85,7 @@ class TestBareMachine:
         assert ("in CI nothing may be missing" in done.stdout) == (code == 1)
 
     def test_several_runs_close_with_one_line(self, path: str, tmp_path: Path) -> None:
-        """Each run adds to a file; the line is printed once, of all."""
+        """Several runs add to one file, from which a single closing line is printed."""
         for _ in range(2):
             done = ended(path, PAGE, R1_NOT_RUN=str(tmp_path / "not-run"))
             assert "not run:" not in done.stdout

@@ -35,7 +35,7 @@ def shown(output: str) -> dict[str, object]:
 
 
 def test_a_fork_sees_what_a_fresh_process_sees(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Folder, environment, arguments and search path are the run's own."""
+    """A forked run has the folder, environment, arguments and search path of a fresh process."""
     monkeypatch.setenv("R1_OF_THIS_TEST", "seen")
     pytester.makepyfile(test_it=SHOWING)
     arguments = ("-q", "-s", "-p", "no:cacheprovider", "--basetemp", str(pytester.path / "temporary"), "test_it.py")
@@ -75,7 +75,7 @@ def test_a_run_that_takes_too_long_is_killed(pytester: pytest.Pytester) -> None:
 
 
 def test_workers_are_processes_of_their_own(pytester: pytest.Pytester) -> None:
-    """Each has its own process id, and one that dies is reported by xdist."""
+    """Each xdist worker has a process id of its own, and one that dies is reported."""
     pytester.makepyfile(
         """
         import os, pathlib, pytest

@@ -121,7 +121,7 @@ class TestRelease:
         ]
 
     def test_no_token_is_stored(self) -> None:
-        """The index trusts the workflow, in an environment that says who may release."""
+        """The release uses no stored token and publishes from the environment `pypi`."""
         assert "secrets." not in (ROOT / ".github/workflows/release.yml").read_text(encoding="utf-8")
         assert self.JOBS["publish"]["environment"] == "pypi"
 
@@ -151,7 +151,7 @@ def test_commits_are_checked_as_make_check_checks() -> None:
 
 
 def test_another_label_cancels_no_gate() -> None:
-    """Every label starts the workflow, and what starts cancels what is in its group."""
+    """A gate is cancelled only by a newer one of its own label."""
     content = loaded(ROOT / ".github/workflows/gate.yml")
     assert content["concurrency"]["cancel-in-progress"] is True
     assert "github.event.label.name" in content["concurrency"]["group"]
@@ -165,7 +165,7 @@ def test_a_slice_is_of_this_run_alone() -> None:
 
 @pytest.mark.parametrize("path", EVERYTHING, ids=lambda path: path.name)
 def test_others_actions_are_pinned_to_a_commit(path: Path) -> None:
-    """A tag can be moved; ours is a placeholder that the reader replaces."""
+    """Actions of others are pinned to a commit, because a tag can be moved."""
     for step in steps_of(path):
         uses = step.get("uses")
         if uses is not None and uses != "./" and not uses.startswith(f"{OWNER}/"):

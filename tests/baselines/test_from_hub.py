@@ -114,7 +114,7 @@ class TestFetch:
             assert "or the token may not see it" in stranger.fetch(PLACE)["error"]
 
     def test_offline_the_cache_answers(self, hub: StandInHub, online: Client, content: bytes, home: Path) -> None:
-        """A fetched file is found offline; another one says how to get it, and the Hub is not asked."""
+        """Offline, a fetched file comes from the cache, and another one is refused without asking the Hub."""
         fetched = online.fetch(PLACE)
         hub.requests.clear()
         with client({**hub.environment(home), "HF_HUB_OFFLINE": "1"}) as offline:
@@ -155,14 +155,14 @@ def test_the_commit_of_a_file_that_is_no_download() -> None:
 
 class TestCommand:
     def test_a_run_is_compared_with_it(self, hub: StandInHub, online: Client, tmp_path: Path) -> None:
-        """The report says where the numbers came from, commit included."""
+        """`compare` prints the Hub's file and its commit as the source of the baseline."""
         record_run(tmp_path / "same", seed=2)
         code, printed = online.r1eval(tmp_path, "compare", "same", PLACE)
         assert code == 0, printed
         assert f"  baseline: {PLACE} at commit {hub.repo(REPO).head.oid[:12]}, run base" in printed.splitlines()
 
     def test_it_is_shown_and_diffed_but_not_written(self, hub: StandInHub, online: Client, tmp_path: Path) -> None:
-        """A change is a commit to the data set, where it is reviewed."""
+        """A baseline on the Hub is shown and diffed, and commands that would write it are refused."""
         assert hub.repos
         code, printed = online.r1eval(tmp_path, "baseline", "show", PLACE, "--json")
         assert (code, json.loads(printed)["model"]) == (0, "local/toy")
@@ -199,7 +199,7 @@ def test_a_gate_against_the_hub(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`--r1-baseline hf://...` decides, and says which commit it was; no token is printed or kept."""
+    """`--r1-baseline hf://...` decides a gate and prints the commit; no token is printed or stored."""
     for name, value in hub.environment(tmp_path / "home").items():
         monkeypatch.setenv(name, value)
     recorded("worse", seed=2, weights="w2", solve_rate=0.1)

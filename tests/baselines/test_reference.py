@@ -47,7 +47,11 @@ def recorded(counts: Counts, *, correlation: float | None) -> MeasuredBaseline:
 
 
 def test_a_model_that_moves_from_run_to_run_keeps_its_error_rate_where_that_was_recorded() -> None:
-    """At AIME's size a correlation of .02 makes 2.3 % false alarms of .135 %, and a gate that knows of it does not."""
+    """
+    A gate that knows the correlation of runs keeps its error rate.
+
+    At AIME's size a correlation of .02 otherwise makes 2.3 % false alarms in place of .135 %.
+    """
     rng = np.random.default_rng(7)
     means = rng.uniform(0.15, 0.85, size=30)
     blind = aware = 0
@@ -123,7 +127,7 @@ class TestSamplingOfAPublishedNumber:
             check_comparable(question, self.found(self.STATED), model=fingerprint.model, is_subset=False)
 
     def test_room_for_a_response_is_the_runs_own_matter(self) -> None:
-        """A shorter limit truncates, which health counts."""
+        """A response limit that differs from the source's is accepted, because health counts truncation."""
         check_same_sampling(Sampling(max_new_tokens=1024), self.STATED, self.found(self.STATED))
 
     def test_an_unusual_one_beside_a_source_that_states_none(self) -> None:

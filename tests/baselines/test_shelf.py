@@ -87,14 +87,14 @@ class TestFind:
         assert expected == found
 
     def test_users_measured_replaces_the_shipped_number(self, tmp_path: Path) -> None:
-        """A recorded run counts without a word, and is named by file and run."""
+        """A measured baseline of the user's replaces the shipped number and is named by file and run."""
         write(tmp_path, SHIPPED, measured=MEASURED)
 
         expected = FoundBaseline(baseline=MEASURED, source=f"baselines/{SHIPPED}.json, run first")
         assert expected == shelf(tmp_path, model_name=SHIPPED).find("aime24")
 
     def test_users_number_replaces_the_shipped_number(self, tmp_path: Path) -> None:
-        """Of two published numbers the user's own file has the first word."""
+        """A published number in the user's own file goes before the shipped one."""
         write(tmp_path, SHIPPED, published=True)
 
         found = shelf(tmp_path, model_name=SHIPPED).find("aime24")
@@ -103,7 +103,7 @@ class TestFind:
         assert expected == source_of(found)
 
     def test_other_benchmarks_still_come_from_the_shipped_file(self, tmp_path: Path) -> None:
-        """A user's file with one benchmark hides no other."""
+        """A user's file with one benchmark leaves the shipped numbers of the others in force."""
         write(tmp_path, SHIPPED, measured=MEASURED)
 
         found = shelf(tmp_path, model_name=SHIPPED).find("math500")
@@ -162,7 +162,7 @@ class TestMistakes:
     """Each names the option or the file."""
 
     def test_missing_name(self, tmp_path: Path) -> None:
-        """Every place that was looked at is in the message, and what to do."""
+        """A baseline that is not found is refused with every place that was looked at and what to do."""
         with pytest.raises(BaselineError) as caught:
             shelf(tmp_path, choice="org/nobody").find("aime24")
 
@@ -191,7 +191,7 @@ class TestMistakes:
 
     @pytest.mark.parametrize("content", [b"{", b"[]", b'{"schema_version": 1, "modell": "x"}'])
     def test_malformed_file_is_named(self, tmp_path: Path, content: bytes) -> None:
-        """The user's broken file is an error, never a reason to take the shipped one."""
+        """A broken file of the user's is an error, and the shipped one is not taken instead."""
         path = write(tmp_path, SHIPPED)
         path.write_bytes(content)
 
@@ -217,7 +217,7 @@ class TestRecord:
     """What is recorded is found, and nothing else is lost."""
 
     def test_new_file(self, tmp_path: Path) -> None:
-        """Folders are made, and the next run finds what was recorded."""
+        """Recording a baseline makes its folders, and the next run finds it."""
         path = shelf(tmp_path).record(MEASURED, name="org/name")
 
         expected = tmp_path / "baselines" / "org" / "name.json"
@@ -262,7 +262,7 @@ class TestRecord:
 
     @pytest.mark.parametrize("name", ["name", "a/b/c", "org/", "../name", "org/..", "org/na me", ""])
     def test_name_must_be_org_name(self, tmp_path: Path, name: str) -> None:
-        """Nothing is written under a name that could not be looked up, or outside the folder."""
+        """A baseline's name other than org/name is refused, and no file is written."""
         with pytest.raises(BaselineError) as caught:
             shelf(tmp_path).record(MEASURED, name=name)
 
@@ -281,7 +281,7 @@ class TestRecord:
         assert path.read_text() == "{"
 
     def test_unwritable_folder(self, tmp_path: Path) -> None:
-        """A file in the folder's place is one clear line."""
+        """A folder of baselines that cannot be written is refused in one line."""
         (tmp_path / "baselines").write_text("")
 
         with pytest.raises(BaselineError) as caught:

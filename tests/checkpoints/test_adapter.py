@@ -40,7 +40,7 @@ def refusal(model: Path | str, **options: object) -> str:
 
 class TestFound:
     def test_the_base_model_is_the_one_that_the_adapter_names(self, adapter: Path) -> None:
-        """The engine is given the base model, the run has the adapter's name and place."""
+        """The engine loads the base model that the adapter names, and the run has the adapter's name and place."""
         found = inspected(adapter)
         assert (found.model, found.revision) == (str(SHIPPED), None)
         assert (found.name, found.place) == ("tuned/checkpoint-3", str(adapter))
@@ -48,7 +48,7 @@ class TestFound:
         assert (found.adapter.rank, found.adapter.is_merged) == (8, False)
 
     def test_another_place_of_the_base_model(self, adapter: Path, base: Path) -> None:
-        """--r1-base-model goes before what the adapter names."""
+        """--r1-base-model replaces the base model that the adapter names."""
         assert inspected(adapter, base_model=str(base)).model == str(base)
 
     def test_an_adapter_beside_the_model(self, adapter: Path, base: Path) -> None:
@@ -66,7 +66,7 @@ class TestFound:
         assert inspected(adapter).max_position == inspected(SHIPPED).max_position
 
     def test_the_template_that_it_was_trained_with_goes_before_the_base_models(self, adapter: Path) -> None:
-        """A trainer saves its tokenizer beside the adapter; half a tokenizer is not one."""
+        """A tokenizer with a template beside the adapter goes before the base model's; an incomplete one does not."""
         base = inspected(SHIPPED)
         assert inspected(adapter).asked_through == (str(SHIPPED), None)
         assert inspected(adapter).identity.chat_template == base.identity.chat_template
@@ -86,7 +86,7 @@ class TestFound:
 
 class TestIdentity:
     def test_it_is_neither_the_base_models_nor_another_adapters(self, adapter: Path, tmp_path: Path) -> None:
-        """Weights and checkpoint have digests of their own, and the seed follows them."""
+        """Base model, adapter and another adapter have three different digests."""
         other = write_adapter(tmp_path / "tuned" / "checkpoint-6", lora_alpha=1)
         digests = {inspected(each).identity.checkpoint for each in (SHIPPED, adapter, other)}
         assert len(digests) == 3
@@ -150,7 +150,7 @@ class TestUnserved:
     def test_a_setting_is_refused_with_the_command_that_merges(
         self, tmp_path: Path, settings: dict[str, object], named: str
     ) -> None:
-        """The message names the setting as PEFT writes it, the option, and the command."""
+        """A setting that vLLM does not serve is refused with --r1-adapter-merge and the command that merges."""
         adapter = write_adapter(tmp_path / "my run", **settings)  # type: ignore[arg-type]  # PEFT's
         assert refusal(adapter) == (
             f"{adapter} is an adapter that vLLM does not serve: {named}; expected plain LoRA. Add --r1-adapter-merge, "

@@ -41,7 +41,7 @@ def test_the_files_values_count_and_nothing_is_added(tmp_path: Path, content: ob
 
 
 def test_one_and_one_point_zero_are_one_question(tmp_path: Path) -> None:
-    """A whole number is stored as the option's text is read, so that a digest of both is equal."""
+    """A recommended temperature of 1 is stored as a float and a top-k of 5 as an integer, as the options are."""
     assert type(recommended(tmp_path, {"temperature": 1}).temperature) is float
     assert type(recommended(tmp_path, {"top_k": 5}).top_k) is int
 
@@ -61,7 +61,7 @@ def test_one_and_one_point_zero_are_one_question(tmp_path: Path) -> None:
     ids=str,
 )
 def test_a_file_without_a_sampling_is_refused(tmp_path: Path, content: object, message: str) -> None:
-    """One line names the file, the value and the way out."""
+    """An unusable recommendation is refused in one line with the file, the value and what to do."""
     with pytest.raises(ModelError) as caught:
         recommended(tmp_path, content)
     assert message in str(caught.value)

@@ -125,7 +125,7 @@ class TestFolder:
         ],
     )
     def test_longest_context(self, folder: Path, config: dict[str, object], expected: int | None) -> None:
-        """The longest context is read from the text model's part of several, and else stays unknown."""
+        """The longest context is read from the config or its text model's part, and is otherwise unknown."""
         (folder / "config.json").write_text(json.dumps(config))
 
         assert expected == inspected(folder).max_position
@@ -214,7 +214,7 @@ class TestDigests:
 
     @pytest.mark.parametrize("position", [0, 12, -1])
     def test_one_byte_of_a_small_file(self, folder: Path, position: int) -> None:
-        """Files up to 64 MiB are read whole; no other file's digest changes."""
+        """A changed byte of a small file changes its digest and no other file's."""
         before = folder_digests(folder)
         path = folder / "model.safetensors"
 
@@ -238,7 +238,7 @@ class TestDigests:
     @pytest.mark.parametrize("block", [0, 1, N_BLOCKS // 2, N_BLOCKS - 1])
     @pytest.mark.parametrize("offset", [0, BLOCK_BYTES - 1])
     def test_sampled_blocks_of_a_large_file(self, folder: Path, n_bytes: int, block: int, offset: int) -> None:
-        """Of larger files 256 evenly spread blocks are read, first and last byte of each included."""
+        """A changed byte at either end of a sampled block changes the digest of a large file."""
         path = folder / "model.safetensors"
         header = path.stat().st_size - len(b"weights")
         os.truncate(path, n_bytes)  # a sparse file
@@ -327,7 +327,7 @@ class TestDigests:
         assert before != weights_digest(folder)
 
     def test_tokenizer_and_template_have_digests_of_their_own(self, folder: Path) -> None:
-        """Each file that turns text into tokens counts, and the template counts by itself."""
+        """The tokenizer and the template each have a digest, which follows its own files alone."""
         first = inspected(folder).identity
         (folder / "tokenizer.json").write_text("{} ")
         second = inspected(folder).identity
@@ -385,7 +385,7 @@ class TestChanges:
         assert expected == found.changes(reread=reread)
 
     def test_large_file_written_in_place(self, folder: Path) -> None:
-        """One block of 3 GiB changed, size and time of modification as before: the inode's time gives it away."""
+        """A block that is changed in place is found by the inode's time, though size and time of modification stay."""
         path = folder / "model.safetensors"
         os.truncate(path, 3 * 2**30)
         found, before = inspected(folder), path.stat()

@@ -57,7 +57,7 @@ class TestMemory:
         assert [size.n_weight_bytes(dtype) for dtype in ("bfloat16", "half", "float32", "auto")] == [20, 20, 40, 40]
 
     def test_quantized_weights_stay_as_stored(self) -> None:
-        """Four-bit weights are packed, so neither numbers nor bytes count parameters."""
+        """Four-bit weights keep their stored bytes, and the config gives their number of parameters."""
         size = model_size({**LLAMA_70B, "quantization_config": {"quant_method": "awq"}}, n_stored_bytes=40 * 10**9)
 
         expected = 40 * 10**9

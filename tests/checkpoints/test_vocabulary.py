@@ -33,7 +33,7 @@ FILES: dict[str, object] = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_each_files_form_is_known(tmp_path: Path, name: str) -> None:
-    """Special tokens are those that decoders leave out."""
+    """The added tokens of each file's form are read, with whether they are special."""
     (tmp_path / name).write_text(json.dumps(FILES[name]))
     assert added_tokens(tmp_path) == {"<think>": False, "<|channel|>": True}
 

@@ -121,7 +121,7 @@ class TestLayers:
     @pytest.mark.parametrize("held", [(0, 1), (2, 3), (0, 1, 3)])
     @pytest.mark.parametrize("is_nested", [False, True])
     def test_layers_that_are_not_there(self, folder: Path, held: tuple[int, ...], *, is_nested: bool) -> None:
-        """The first that lacks is named; the config of a model of several parts counts in its text part."""
+        """Missing layers are counted against the config and the first is named, also for a text model's part."""
         count = {"num_hidden_layers": 4}
         only(folder, layers(*held), **({"text_config": count} if is_nested else count))
 

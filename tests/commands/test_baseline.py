@@ -223,7 +223,7 @@ def test_diff_says_what_else_was_edited(capsys: pytest.CaptureFixture[str]) -> N
     ],
 )
 def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], arguments: str, words: str) -> None:
-    """Bad input is one line and exit code 2."""
+    """`baseline` refuses bad input in one line with exit code 2."""
     code, said = say(capsys, *shlex.split(arguments))
     assert (code, said.count("\n"), words in said) == (2, 1, True), said
 

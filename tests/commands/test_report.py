@@ -47,7 +47,7 @@ def test_every_format(
 
 
 def test_json(examples: Runs, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """`--json` is `--format json`; with a file it says where that is."""
+    """`--json` is `--format json`, and together with `--out` it prints where the file is."""
     assert say(capsys, examples["green"], "--json") == say(capsys, examples["green"], "--format", "json")
     path = tmp_path / "page.html"
     content = json.loads(say(capsys, examples["green"], "--out", path, "--json")[1])

@@ -34,14 +34,14 @@ HUB = "hf://datasets/acme/baselines@v1/a/b.json"
     ],
 )
 def test_forms(text: str, expected: BaselineChoice) -> None:
-    """A relative path starts from the folder."""
+    """Each form of a baseline is recognised, and a relative path starts at the given folder."""
     found = baseline_choice(text, Path("/p"))
     assert found == expected
     assert str(found) == text
 
 
 def test_a_run_is_known_by_its_file(tmp_path: Path) -> None:
-    """A folder without one is not taken for a run: a model's own folder may have the name of its baselines."""
+    """A folder is taken for a run only if it holds a run's file."""
     run = record_run(tmp_path / "runs" / "first", n_problems=2, n_samples=2)
     assert baseline_choice("runs/first", tmp_path) == RunFolder(text="runs/first", path=run)
     (tmp_path / "org" / "model").mkdir(parents=True)

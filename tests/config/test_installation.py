@@ -113,7 +113,7 @@ class TestInstalled:
         assert "nltk" in installed()
 
     def test_builds_are_read_from_files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """PyPI's torchvision names its build in no metadata; nothing is imported to learn it."""
+        """A package's build is read from its files, and nothing is imported for it."""
         write_package(tmp_path, "torch", "2.13.0", build="cpu")
         write_package(tmp_path, "torchvision", "0.28.1", build="cu130", requires="torch (==2.13.0)")
         monkeypatch.syspath_prepend(tmp_path)

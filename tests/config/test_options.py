@@ -51,7 +51,7 @@ def test_a_rows_default_is_the_settings(option: Option) -> None:
 
 
 def test_a_rows_text_is_parsed(option: Option) -> None:
-    """A value that cannot be is refused by the row alone, under the option's name."""
+    """A row of the table refuses an impossible value under its option's name."""
     with pytest.raises(pytest.UsageError, match=f"^{option.flag} is '.*'; expected "):
         option.value(["maybe" if option.is_flag else ""], Path())
 

@@ -209,7 +209,7 @@ class TestPrecedence:
         assert not read().fresh
 
     def test_defaults(self, read: Read, pytester: pytest.Pytester) -> None:
-        """Without anything set a run is DeepSeek's recipe and the standard gate."""
+        """A run without options has DeepSeek's recipe and the standard gate."""
         found = read()
 
         assert {name: getattr(found, name) for name in DEFAULTS} == DEFAULTS
@@ -218,7 +218,7 @@ class TestPrecedence:
 
     @pytest.mark.parametrize("name", ["two-sided", "exact", "unsafe-code"])
     def test_flags(self, read: Read, name: str) -> None:
-        """A flag is set by any source, and by the words people use; the environment can unset the ini file's."""
+        """A flag accepts the usual words for true and false, and the environment can unset the ini file's."""
         dest = f"r1_{name.replace('-', '_')}"
 
         assert [
@@ -277,7 +277,7 @@ class TestPrecedence:
         assert said.isprintable()
 
     def test_empty_variable_is_not_set(self, read: Read) -> None:
-        """`R1_X= pytest` is how a shell leaves an option out."""
+        """An empty variable counts as not set."""
         assert read() == read(environment={option.dest.upper(): "" for option in OPTIONS})
 
     def test_empty_variable_does_not_hide_the_ini_file(self, read: Read) -> None:
@@ -308,7 +308,7 @@ class TestPrecedence:
         ],
     )  # fmt: skip
     def test_engine_arguments_are_json_or_text(self, read: Read, text: str, key: str, value: object) -> None:
-        """Numbers, booleans and objects keep their types; dashes are underscores."""
+        """Engine arguments keep the types of JSON or are text, and dashes in their names become underscores."""
         assert {key: value} == read("--r1-engine-arg", text).engine_args
 
     @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ class TestPrecedence:
         ],
     )
     def test_template_arguments_are_stored_as_json(self, read: Read, text: str, expected: str) -> None:
-        """A shell takes quotation marks away, so a word is a text; what JSON cannot hold is one, too."""
+        """Template arguments are stored as JSON, and what JSON cannot read becomes text."""
         assert expected == read("--r1-chat-template-kwargs", text).template_arguments
         assert read().template_arguments is None
 
@@ -446,7 +446,7 @@ class TestBadValues:
 
     @pytest.mark.parametrize("name", list(dict.fromkeys(name for name, _, _ in BAD_VALUES)))
     def test_in_the_environment(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-        """The message names the option in its one well-known form, wherever the value came from."""
+        """A bad value in the environment is refused under the option's name."""
         config = pytester.parseconfig()
         for bad, expected in [(bad, expected) for option, bad, expected in BAD_VALUES if option == name]:
             monkeypatch.setenv(f"R1_{name.replace('-', '_').upper()}", bad)
@@ -475,7 +475,7 @@ class TestBadValues:
         ids=lambda option: option.name,
     )
     def test_empty_on_the_command_line(self, read: Read, option: Option) -> None:
-        """An unset shell variable in `--r1-x=$X` is a mistake, not a default."""
+        """An empty value on the command line is refused, so that an unset shell variable is not a default."""
         assert usage_error(read, f"{option.flag}=").startswith(f"{option.flag} is ''; expected ")
 
     @pytest.mark.parametrize(
@@ -490,7 +490,7 @@ class TestBadValues:
         assert line.startswith(f"ERROR: {arguments[-1].rstrip('=') or '--r1-model'} is ''; expected ")
 
     def test_more_samples_than_anything_resolves(self, read: Read) -> None:
-        """A slip of the keyboard is refused at once, instead of planned for hours."""
+        """More than 10,000 samples of a problem are refused at once."""
         assert usage_error(read, "--r1-samples=smoke=9999999999") == (
             "--r1-samples is 'smoke=9999999999'; expected at most 10000 samples of a problem: more resolve nothing "
             "beside a harness's noise"
@@ -507,7 +507,7 @@ class TestBadValues:
 
     @pytest.mark.parametrize("option", [option for option in OPTIONS if option.choices], ids=lambda option: option.name)
     def test_choices_on_the_command_line(self, read: Read, option: Option) -> None:
-        """The parser's message lists the choices as they are typed."""
+        """A wrong choice is refused with the choices as they are typed."""
         message = usage_error(read, f"{option.flag}=neither")
 
         assert f"argument {option.flag}: invalid choice: 'neither' (choose from " in message
@@ -567,7 +567,7 @@ class TestUpload:
         assert (found.upload_when, found.upload_required) == (UploadWhen.ALWAYS, True)
 
     def test_a_page_is_a_models(self, read: Read) -> None:
-        """A model page is ORG/MODEL; an organisation alone is refused."""
+        """--r1-upload-model-page refuses an organisation without a model."""
         said = usage_error(read, "--r1-upload=acme/runs", "--r1-upload-model-page=acme")
         assert said == "--r1-upload-model-page is 'acme'; expected org/name of the model"
 

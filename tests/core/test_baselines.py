@@ -157,13 +157,13 @@ def test_the_gate_gets_the_latest_lighteval_number(model: str, expected: float) 
 
 
 def test_readme_shows_a_real_file() -> None:
-    """The documented example is the shipped file, to the letter."""
+    """The first documented example is the shipped file of DeepSeek-R1, to the letter."""
     assert (ROOT / "baselines" / "deepseek-ai" / "DeepSeek-R1.json").read_text(encoding="utf-8") == EXAMPLES[0]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=["published", "measured"])
 def test_readme_examples_are_files(example: str) -> None:
-    """What the documentation shows can be read, and is how we write it."""
+    """Each documented example is read and written back to the letter."""
     assert example == to_json(BASELINE_FILE, from_json(BASELINE_FILE, example, name="README.md"))
 
 
@@ -324,7 +324,7 @@ PUBLISHED_BASELINES = st.builds(
 
 @given(measured=measured_baselines(), published=PUBLISHED_BASELINES)
 def test_what_is_written_is_read_again(measured: MeasuredBaseline, published: PublishedBaseline) -> None:
-    """No digit, no offset, no character is lost, and the text is ASCII whatever it holds."""
+    """A baseline file is read back exactly as written, and its text is ASCII."""
     file = BaselineFile(model="org/name", published=(published,), measured=(measured,))
 
     text = to_json(BASELINE_FILE, file)
@@ -335,7 +335,7 @@ def test_what_is_written_is_read_again(measured: MeasuredBaseline, published: Pu
 
 
 def test_order_of_problems_is_kept() -> None:
-    """Counts are in the exam's order, not the alphabet's."""
+    """Reading a file keeps the exam's order of problems."""
     (measured,) = from_json(BASELINE_FILE, to_json(BASELINE_FILE, FILE), name="file.json").measured
 
     assert measured.counts.ids == ("b", "a")
@@ -347,7 +347,7 @@ def test_one_line_per_problem() -> None:
 
 
 def test_whole_number_stands_for_a_fraction() -> None:
-    """JSON does not tell 1 from 1.0; what is read is a float."""
+    """A whole number in a file is read as a float where a fraction is expected."""
     text = to_json(BASELINE_FILE, FILE).replace('"pass_at_1": 0.555', '"pass_at_1": 1')
 
     (entry,) = from_json(BASELINE_FILE, text, name="file.json").published
@@ -356,7 +356,7 @@ def test_whole_number_stands_for_a_fraction() -> None:
 
 
 def test_a_number_that_is_none_cannot_be_written() -> None:
-    """A NaN never reaches a file."""
+    """Writing a NaN into a baseline file raises an error."""
     entry = replace(FILE.published[0])
     object.__setattr__(entry, "pass_at_1", float("nan"))  # no constructor lets one through
 
@@ -569,7 +569,7 @@ MALFORMED: list[tuple[Edit, str]] = [
 
 @pytest.mark.parametrize(("edit", "expected"), MALFORMED, ids=[message for _, message in MALFORMED])
 def test_mistake_is_named(edit: Edit, expected: str) -> None:
-    """The message has the file, the key's path, what was found and what was expected."""
+    """A mistake in a baseline file is refused with the file, the key's path, what was found and what was expected."""
     document: Document = json.loads(to_json(BASELINE_FILE, FILE))
     edit(document)
 
@@ -597,7 +597,7 @@ def test_mistake_is_named(edit: Edit, expected: str) -> None:
     ],
 )
 def test_text_that_is_no_baseline_file_is_named(text: str, expected: str) -> None:
-    """Text that is not JSON is named with its line; JSON of another kind with what it is."""
+    """A file that is not JSON is refused with the line, and JSON of another kind with what it is."""
     with pytest.raises(BaselineError) as caught:
         from_json(BASELINE_FILE, text, name="org/name.json")
 
@@ -676,7 +676,7 @@ def test_newer_file_is_refused_before_its_keys_are_looked_at() -> None:
     ],
 )
 def test_values_guard_themselves(make: Callable[[], object], expected: str) -> None:
-    """What code builds is held to the rules that files are held to."""
+    """Impossible values of a baseline are refused by its constructor too."""
     with pytest.raises(ValueError, match="expected") as caught:
         make()
 

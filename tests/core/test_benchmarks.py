@@ -59,7 +59,7 @@ def test_names_and_marks_are_unique() -> None:
 
 @pytest.mark.parametrize("benchmark", BUILT_IN, ids=lambda benchmark: benchmark.name)
 def test_built_in_is_pinned_and_plannable(benchmark: Benchmark) -> None:
-    """The data set is a commit, the paper's room is kept, and planning knows where its numbers come from."""
+    """Each built-in benchmark is pinned to a commit and has numbers for planning with their source."""
     assert benchmark.revision is not None
     assert len(benchmark.revision) == 40
     assert int(benchmark.revision, 16) > 0
@@ -118,7 +118,7 @@ def test_only_livecodebench_runs_code() -> None:
     ],
 )
 def test_impossible_sampling_is_refused(changed: dict[str, float], expected: str) -> None:
-    """A value out of its range names itself, what was found and what was expected."""
+    """An impossible sampling value is refused with its name, what was found and what was expected."""
     with pytest.raises(ValueError, match="expected") as caught:
         replace(Sampling(), **changed)  # type: ignore[arg-type]
 
@@ -126,7 +126,7 @@ def test_impossible_sampling_is_refused(changed: dict[str, float], expected: str
 
 
 def test_ends_of_the_ranges_are_allowed() -> None:
-    """Greedy decoding and the whole distribution are samplings too."""
+    """A sampling may have the ends of its ranges, such as temperature 0 and top-p 1."""
     assert replace(Sampling(), temperature=0.0, top_p=1.0, max_new_tokens=1, max_model_length=1) != Sampling()
 
 
@@ -140,7 +140,7 @@ def test_ends_of_the_ranges_are_allowed() -> None:
     ],
 )
 def test_impossible_benchmark_is_refused(changed: dict[str, object], expected: str) -> None:
-    """A specification that could not be carried out names the benchmark."""
+    """An impossible benchmark is refused by its name."""
     with pytest.raises(ValueError, match="custom: ") as caught:
         replace(BENCHMARK, **changed)  # type: ignore[arg-type]
 
@@ -160,7 +160,7 @@ def test_impossible_benchmark_is_refused(changed: dict[str, object], expected: s
     ids=lambda changed: next(iter(changed)),
 )
 def test_exam_digest_covers_every_field_of_a_problem(changed: dict[str, object]) -> None:
-    """A changed word, option or gold answer is another exam."""
+    """Each field of a problem but its label changes the exam's digest."""
     other = replace(EXAM, problems=(EXAM.problems[0], replace(EXAM.problems[1], **changed)))  # type: ignore[arg-type]
 
     assert len({field.name for field in fields(Problem)} - {"label"}) == 6  # all of them are in the list above

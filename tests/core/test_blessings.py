@@ -79,7 +79,7 @@ class TestKept:
         assert kept(file, another(12), when=WHEN) == file
 
     def test_a_new_question_is_its_own_reason(self) -> None:
-        """Numbers of different questions are neither higher nor lower, and the file says what was asked instead."""
+        """A lower number of another question is kept, with the question as its reason."""
         question = replace(MEASURED.fingerprint.question, exam="other")
         other = replace(another(4), fingerprint=replace(MEASURED.fingerprint, question=question))
         (entry,) = kept(FILE, other, when=WHEN).measured
@@ -104,7 +104,7 @@ def test_another_question_needs_a_reason() -> None:
 
 
 def test_history_grows_and_survives_the_file() -> None:
-    """Each blessing is one more entry, oldest first, and the file reads itself back."""
+    """Each blessing adds an entry to the history, oldest first, which the file keeps."""
     file = blessed(FILE, another(12), when=WHEN, reason=None)
     file = blessed(file, another(11, seed=9), when=WHEN, reason="new prompt")
     text = to_json(BASELINE_FILE, file)

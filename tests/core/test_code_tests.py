@@ -30,6 +30,6 @@ def test_the_digest_tells_tests_apart(other: CodeTests) -> None:
 
 @pytest.mark.parametrize(("inputs", "outputs"), [((), ()), (("1",), ()), (("1",), ("1", "2"))])
 def test_each_input_has_one_output(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
-    """A program without tests would be right whatever it does."""
+    """Tests without one output for each of at least one input are refused."""
     with pytest.raises(ValueError, match="expected one output for each of at least one input"):
         CodeTests(inputs=inputs, outputs=outputs)

@@ -197,7 +197,7 @@ class Ranged:
     ],
 )
 def test_a_range_is_one_for_the_constructor_and_the_file(make: dict[str, float], text: str, expected: str) -> None:
-    """A range is stated once, in the annotation, for constructor and file."""
+    """A range in the annotation is checked by the constructor and by the file's decoder."""
     with pytest.raises(ValueError, match=expected):
         Ranged(**make)  # type: ignore[arg-type]  # values of several types
     with pytest.raises(ValueError, match=expected):

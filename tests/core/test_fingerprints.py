@@ -52,7 +52,7 @@ def with_changed(part: str, name: str, value: object) -> Fingerprint:
 
 
 def test_changes_below_cover_every_field() -> None:
-    """A field that is added to a fingerprint is added to these tests."""
+    """The changes that this module tests cover every field of a fingerprint."""
     assert {field.name for field in fields(Question)} == {*QUESTION_CHANGES, "chat_template_kwargs", "template_date"}
     assert {field.name for field in fields(Harness)} == set(HARNESS_CHANGES)
     assert {field.name for field in fields(ModelIdentity)} == {*MODEL_CHANGES, *JUDGED}
@@ -158,7 +158,7 @@ def test_question_alone_can_be_compared() -> None:
 
 
 def test_samplings_differ_by_their_values() -> None:
-    """A difference names the value that changed, not all values of a sampling."""
+    """Two samplings differ by the value that changed, not as a whole."""
     ours = replace(FINGERPRINT.question, sampling=Sampling(top_k=20))
 
     expected = (Difference(field="question.sampling.top_k", ours="20", theirs="0"),)

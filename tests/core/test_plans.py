@@ -59,7 +59,7 @@ class TestSeeds:
         assert len({seed for pair in pairs for seed in pair}) == 800
 
     def test_parts_do_not_run_together(self) -> None:
-        """Problem 1 of run 11 is not problem 11 of run 1, nor are their sample indices mixed up with them."""
+        """Run seed, problem and index are kept apart, so that 11 and 1 give another seed than 1 and 11."""
         seeds = {sample_seed(11, "1", 2), sample_seed(1, "11", 2), sample_seed(1, "1", 12), sample_seed(1, "", 112)}
 
         assert len(seeds) == 4
@@ -88,7 +88,7 @@ class TestSeeds:
             assert expected == json.loads(child.stdout)
 
     def test_seeds_are_what_they_were(self) -> None:
-        """A resumed run draws the samples that the interrupted one would have drawn, after an upgrade too."""
+        """Seeds keep their values over versions, so that a resumed run draws the same samples after an upgrade."""
         expected = (232800535249687, 131761787579749)
         assert expected == (sample_seed(0, "", 0), sample_seed(2**48 - 1, "p", 63))
 
@@ -116,7 +116,7 @@ class TestUnits:
 
     @given(st.integers(1, 6), ROUNDS)
     def test_units_stay_within_a_round(self, n_problems: int, rounds: tuple[int, ...]) -> None:
-        """A unit is short, belongs to one round, and no round begins before all problems had the one before."""
+        """A unit is short and belongs to one round, and each round has a unit of every problem."""
         plan = replace(PLAN, problem_ids=IDS[:n_problems], rounds=rounds)
         borders = (0, *rounds)
 
@@ -310,14 +310,14 @@ class TestSlices:
         assert held == [set(part) for part in drawn]
 
     def test_every_problem_is_spread(self) -> None:
-        """A long problem is every machine's: of 64 samples each of 8 slices has 8."""
+        """Each of 8 slices has 8 of the 64 samples of every problem."""
         plan = replace(PLAN, rounds=(64,))
         parts = [dealt(plan, Slice(number=number, total=8)) for number in range(1, 9)]
 
         assert {8} == {len(part[id_]) for part in parts for id_ in plan.problem_ids}
 
     def test_units_stay_within_their_round(self) -> None:
-        """A slice's rounds are the plan's."""
+        """The units of a slice stay within the plan's rounds and come in their order."""
         units = list(PLAN.units(part=Slice(number=2, total=3)))
 
         assert all(unit.last <= PLAN.rounds[unit.round] for unit in units)

@@ -20,7 +20,7 @@ ROWS = st.lists(
 
 @given(rows=ROWS)
 def test_counts_keep_the_exams_order(rows: list[tuple[str, int, int]]) -> None:
-    """Ids, problems and samples are those of the rows, in their order, whichever way they come in."""
+    """Counts keep ids, numbers and order, from rows as from a mapping."""
     counts = Counts.from_rows(rows)
 
     assert tuple(id_ for id_, _, _ in rows) == counts.ids
@@ -53,7 +53,7 @@ def test_impossible_counts_are_refused(n_correct: int, n_samples: int, expected:
 
 @pytest.mark.parametrize("n_correct", [0, 4])
 def test_none_and_all_are_possible(n_correct: int) -> None:
-    """The ends of the range belong to it."""
+    """A problem may have none or all of its samples correct."""
     assert n_correct == ProblemCounts(problem_id="p", n_correct=n_correct, n_samples=4).n_correct
 
 
@@ -64,7 +64,7 @@ def test_empty_exam_is_refused() -> None:
 
 
 def test_problem_counted_twice_is_named() -> None:
-    """Every problem that appears more than once is in the message, once."""
+    """Problems that are counted twice are refused, each named once."""
     rows = [("b", 1, 2), ("a", 1, 2), ("b", 0, 2), ("a", 0, 2), ("c", 0, 2), ("b", 2, 2)]
 
     with pytest.raises(ValueError, match="counted twice") as caught:

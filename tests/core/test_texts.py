@@ -67,7 +67,7 @@ def test_a_system_prompt_may_have_lines(words: list[str]) -> None:
 
 
 def test_hidden_characters_are_named() -> None:
-    """The first one is named as Python writes it."""
+    """The first hidden character of a text is named as Python writes it."""
     assert hidden_in("name\nname\x1b") == r"'\n'"
     assert hidden_in("ordinary/näme-1.5_x 数学") is None
 

@@ -32,7 +32,7 @@ def test_tags_are_the_templates_or_the_vocabularys(template: str, tokens: Sequen
 
 
 def test_special_tokens_of_the_tags_are_kept_apart() -> None:
-    """LightEval's decoder leaves special tokens out, and a page shows words in their place."""
+    """Special tokens of the tags can be removed, as LightEval's decoder does, or replaced by words."""
     harmony = tags_in("", ["<|channel|>"])
     assert harmony is not None
     tags = harmony.of_tokenizer(["<|channel|>", "<|message|>", "<|end|>", ""])

@@ -59,7 +59,7 @@ class TestNames:
         assert task_config("gpqa:diamond|0") == "gpqa_diamond_0"
 
     def test_verdicts_sort_behind_results(self) -> None:
-        """LightEval takes the first JSON file of a date for the results."""
+        """The verdicts' file sorts behind the results, because LightEval reads the first JSON file of a date."""
         assert results_paths([], OLD, LIGHTEVAL)[0] < verdicts_path(OLD)
 
 
@@ -73,7 +73,7 @@ def files_of(configs: list[Config], name: str) -> dict[str, str]:
 
 class TestConfigs:
     def test_latest_is_the_newest_run(self) -> None:
-        """Each run has its split, and latest points at the newest, whichever was uploaded last."""
+        """The split `latest` is the newest run's, whichever run was uploaded last."""
         forwards = with_run(with_run([], ["aime24|0"], OLD, LIGHTEVAL), ["aime24|0"], NEW, LIGHTEVAL)
         backwards = with_run(with_run([], ["aime24|0"], NEW, LIGHTEVAL), ["aime24|0"], OLD, LIGHTEVAL)
         assert forwards == backwards

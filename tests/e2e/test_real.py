@@ -124,7 +124,7 @@ class TestMainJob:
         )
 
     def test_thoughts_are_told_from_answers(self, alone: Done) -> None:
-        """The tags are printed at the start, and both lengths with the health; the template opens each thought."""
+        """The run prints the tags of thoughts and the thoughts' mean length, and tells thoughts from answers."""
         assert "r1eval: its thoughts are in <think>,</think>" in alone.output
         assert "  mean tokens of the thought: " in alone.output
         responses = [sample.response for sample in alone.samples("smoke")]
@@ -138,7 +138,7 @@ class TestMainJob:
         assert alone.verdict("toy_pass")["verdict"] == Verdict.INCONCLUSIVE
 
     def test_outcomes_are_of_every_kind_a_model_earns(self, alone: Done) -> None:
-        """Right, wrong and truncated answers are told apart."""
+        """Real responses are graded both CORRECT and WRONG, and none is an error."""
         kinds = {sample.grade.outcome for name in ("smoke", "aime24") for sample in alone.samples(name)}
         assert {Outcome.CORRECT, Outcome.WRONG} <= kinds
         assert Outcome.ERROR not in kinds
@@ -150,7 +150,7 @@ class TestMainJob:
 
     @pytest.mark.parametrize("benchmark", ["smoke", "aime24"])
     def test_two_workers_store_the_same_texts(self, alone: Done, spread: Done, benchmark: str) -> None:
-        """Seeds belong to samples: in float32 on a CPU, spreading a run changes no character."""
+        """Two workers store the same texts as one, in float32 on a CPU."""
         assert alone.samples(benchmark) == spread.samples(benchmark)
         assert len({line for line in spread.output.splitlines() if "[gw" in line and "shard" in line}) == 6
 

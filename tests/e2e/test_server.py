@@ -178,7 +178,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
 
 
 def test_the_run_ends_with_its_verdict(ended: Ended) -> None:
-    """Killed and restarted, the server delays the answer and does not change it."""
+    """The run ends with its verdict although the server is killed and restarted."""
     assert ended.code == 0, ended.output
     assert "r1eval::smoke::pass@1" in ended.output
 
@@ -217,7 +217,7 @@ def test_the_fingerprint_names_the_server(ended: Ended) -> None:
 
 
 def test_another_model_is_refused_before_any_sample(ended: Ended) -> None:
-    """The gate does not judge the one checkpoint by the other's answers."""
+    """A server with another model is refused before any sample."""
     assert ended.other_code == 1
     assert f"serves {str(GOOD)!r}; expected {str(REGRESSED)!r}" in ended.other_output
     assert "Traceback" not in ended.other_output

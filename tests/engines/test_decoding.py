@@ -57,7 +57,7 @@ def test_special_tokens_are_left_out() -> None:
 
 
 def test_character_that_was_cut_off_is_left_out() -> None:
-    """An answer that ends at the token limit may end inside a character."""
+    """A character that the token limit cut off is left out of the text."""
     tokenizer = byte_level()
     ids = tokenizer.encode("7 π").ids[:-1]
     assert decoded(tokenizer, ids, after=()) == "7 " == streamed(tokenizer, ids, prompt=[])

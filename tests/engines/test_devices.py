@@ -60,7 +60,7 @@ class TestGpus:
     def test_position_in_the_callers_list(
         self, n_workers: int, tensor_parallel_size: int, gpus: tuple[str, ...], expected: list[tuple[str, ...]]
     ) -> None:
-        """Numbers, UUIDs and MIG names are handed on as they are, and number 0 is not touched if it was not given."""
+        """Workers get their GPUs by position in the caller's list, as numbers, UUIDs or MIG names."""
         found = shares(n_workers, gpus=gpus, tensor_parallel_size=tensor_parallel_size)
 
         assert expected == [share.gpus for share in found]
@@ -101,7 +101,7 @@ class TestGpus:
 
     @pytest.mark.parametrize(("n_gpus", "tensor_parallel_size"), [(0, 2), (1, 2), (3, 4)])
     def test_too_few_gpus_are_refused(self, n_gpus: int, tensor_parallel_size: int) -> None:
-        """An engine cannot span what is not there; the message says both numbers and what to change."""
+        """Too few GPUs for the tensor-parallel size are refused with both numbers and what to change."""
         with pytest.raises(PlanError) as caught:
             shares(1, gpus=EIGHT[:n_gpus], tensor_parallel_size=tensor_parallel_size)
 
@@ -154,7 +154,7 @@ class TestCpus:
         assert [share.cpus for share in found] == [(0, 1), (2, 3)]
 
     def test_usable_cpus_are_this_process_s(self) -> None:
-        """A container's or a job's limit is respected."""
+        """The usable CPUs are those that the process may run on, within a container's or a job's limit."""
         expected = os.sched_getaffinity(0)
         assert tuple(sorted(expected)) == usable_cpus()
 
@@ -215,7 +215,7 @@ class TestVisibleGpus:
         assert expected == visible_gpus({"CUDA_VISIBLE_DEVICES": listed})
 
     def test_restricted_list_is_indexed_into(self) -> None:
-        """A job that was given GPUs 4 to 7 uses those."""
+        """A job that is given GPUs 4 to 7 uses those numbers."""
         gpus = visible_gpus({"CUDA_VISIBLE_DEVICES": "4,5,6,7"})
 
         assert [share.gpus for share in shares(2, gpus=gpus, tensor_parallel_size=2)] == [("4", "5"), ("6", "7")]

@@ -184,7 +184,7 @@ class TestPatience:
         ],
     )
     def test_anything_else_is_refused(self, name: str, value: object, expected: str) -> None:
-        """Arguments of vLLM belong where the server is started."""
+        """Unknown or impossible arguments of the server engine are refused."""
         with pytest.raises(EngineError) as caught:
             patience_from({name: value}, default=Patience())
 

@@ -74,7 +74,7 @@ class TestTensorParallelSize:
         assert expected == placement(demand(size), machine).tensor_parallel_size
 
     def test_unknown_parameters_mean_one_and_a_line_that_says_so(self) -> None:
-        """A value that the user gives is taken."""
+        """A model of unknown size gets one GPU for each engine and a warning, unless the user gives the size."""
         found = placement(demand(ModelSize()), EIGHT_80)
 
         (line,) = found.remarks
@@ -88,7 +88,7 @@ class TestTensorParallelSize:
         assert placement(demand(SMALL, tp=3), EIGHT_80) == Placement(tensor_parallel_size=3, n_engines=2)
 
     def test_given_size_that_does_not_divide_the_heads(self) -> None:
-        """A given size that does not divide the heads is refused, with the division."""
+        """A given tensor-parallel size that does not divide the heads is refused, with the division."""
         expected = (
             "--r1-tp 8 does not divide the model's 12 attention heads (12 = 1 x 8 + 4); "
             "expected one of 1, 2, 3, 4, 6, 12"
@@ -96,7 +96,7 @@ class TestTensorParallelSize:
         assert expected == refusal(demand(SMALL, tp=8), EIGHT_80)
 
     def test_given_size_beyond_the_gpus(self) -> None:
-        """A given size is refused where fewer GPUs are visible."""
+        """A given tensor-parallel size is refused where fewer GPUs are visible."""
         expected = (
             "tensor parallel 2 needs as many GPUs, and 1 are visible; "
             "lower --r1-tp or make more visible (CUDA_VISIBLE_DEVICES)"
@@ -155,7 +155,7 @@ class TestNumberOfEngines:
         assert expected == placement(demand(SMALL), ONE_80, n_workers=3).n_engines
 
     def test_workers_against_engines_per_gpu(self) -> None:
-        """Two answers to one question are refused."""
+        """-n and --r1-engines-per-gpu are refused where they contradict each other."""
         expected = (
             "-n 8 puts 8 engines on a GPU (1 visible, tensor parallel 1), and --r1-engines-per-gpu allows 2; "
             "lower -n to 2, or leave --r1-engines-per-gpu out"

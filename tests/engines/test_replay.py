@@ -85,7 +85,7 @@ def test_results_go_under_the_recorded_harness(run: Path) -> None:
     ("benchmark", "problem_id", "index"), [("gpqa", "p000", 0), ("smoke", "p3", 0), ("smoke", "p000", 2)]
 )
 def test_unknown_sample_is_refused(run: Path, benchmark: str, problem_id: str, index: int) -> None:
-    """More than was recorded is an engine's failure, never an empty response."""
+    """A sample that was not recorded is an error of the engine, never an empty response."""
     with pytest.raises(EngineError) as caught:
         asyncio.run(replay(run, request_for(benchmark, problem_id, index)))
 
@@ -171,13 +171,13 @@ def test_delay_holds_every_answer(run: Path) -> None:
     "arguments", [{"delay": 1}, {"delay_s": -1}, {"delay_s": "long"}, {"n_concurrent": 0}, {"n_concurrent": 1.5}]
 )
 def test_unknown_arguments_are_refused(arguments: dict[str, object]) -> None:
-    """What the engine does not know is an error that says what it knows."""
+    """Unknown arguments of the replay are refused with the known ones."""
     with pytest.raises(EngineError, match="takes n_concurrent=N, delay_s=SECONDS, regrade=true and ledger=true"):
         ReplayOptions.parse(arguments)
 
 
 def test_a_recording_can_be_graded_anew(run: Path) -> None:
-    """The response alone is replayed, and its grader is named."""
+    """A replay with `regrade` gives the recorded response without its grade."""
     engine = ReplayEngine(run, options=ReplayOptions.parse({"regrade": True}))
 
     async def ask() -> tuple[EngineIdentity, Generation]:

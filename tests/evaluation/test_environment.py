@@ -38,6 +38,6 @@ def test_everything_else_stays() -> None:
 
 
 def test_torchruns_one_thread_is_left_out() -> None:
-    """The value that torchrun sets for every process is left out; one that was set outside of torchrun is kept."""
+    """OMP_NUM_THREADS is left out where torchrun set it, and kept where it was set outside."""
     assert without_training({"TORCHELASTIC_RUN_ID": "x", "OMP_NUM_THREADS": "1"}) == {}
     assert without_training({"OMP_NUM_THREADS": "1"}) == {"OMP_NUM_THREADS": "1"}

@@ -94,7 +94,7 @@ class TestReport:
 
 class TestSurroundings:
     def test_no_part_of_a_training_reaches_it(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The process gets neither a training's variables nor this pytest's options; its GPUs are those given."""
+        """The gate's process gets neither a training's variables nor this pytest's options, and only the given GPUs."""
         (folder / "conftest.py").write_text(PROBE)
         for name in ("RANK", "WORLD_SIZE", "ACCELERATE_USE_FSDP", "DEEPSPEED_ZERO_STAGE", "SLURM_JOB_ID"):
             monkeypatch.setenv(name, "1")
@@ -113,7 +113,7 @@ class TestSurroundings:
 class TestOptions:
     @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
     def test_every_option_of_a_whole_run_is_a_keyword(self, option: Option) -> None:
-        """The checkpoint is an argument of its own, and a part of a run has no verdict to return."""
+        """Every option of a whole run is a keyword of `evaluate()`; those of checkpoint and part are not."""
         value = True if option.is_flag else {"x": 1} if option.is_repeatable else "x"
         if option.subject in {"checkpoint", "part"}:
             with pytest.raises(TypeError, match=f"no option '{option.keyword}'"):

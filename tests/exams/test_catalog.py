@@ -67,7 +67,7 @@ class TestSources:
         assert Path(SMOKE.task_module).is_file()
 
     def test_tasks_file(self, tasks: Path) -> None:
-        """Each task is a benchmark of four samples, with a mark; what no identifier may have is an underscore."""
+        """Each task of a tasks file is a benchmark of four samples, marked by its name with underscores."""
         tasks.write_text(task_file("plain", "my:task-1", "24game"))
 
         catalog = build_catalog(tasks=tasks, pyproject=None, contributed=())
@@ -246,7 +246,7 @@ class TestMistakes:
         assert expected == exam_error(tasks=tasks)
 
     def test_contributed_twice(self) -> None:
-        """Two plugins with one benchmark are told so."""
+        """Two plugins with a benchmark of one name are refused."""
         message = exam_error(contributed=(CONTRIBUTED, CONTRIBUTED))
 
         assert message.startswith("two benchmarks are named 'olympiad'")

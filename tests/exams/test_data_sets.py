@@ -34,7 +34,7 @@ class TestDataSets:
         assert [problem.choices for problem in exam.problems] == [(answer,) for answer in answers]
 
     def test_a_task_beside_its_data_needs_no_folder_of_copies(self, builder: Builder) -> None:
-        """A relative hf_repo counts from the task's file."""
+        """A task that names its data by a relative path needs no --r1-data."""
         exam = builder.exam(toy("toy:pass"))
         assert [problem.query for problem in exam.problems] == [
             row["question"] for row in rows_of(DATA / "toy" / "test.jsonl") if row["answer"] is not None
@@ -73,7 +73,7 @@ class TestDataSets:
     def test_the_hubs_copy_is_the_same_exam_and_names_its_commit(
         self, builder: Builder, hub: Hub, revision: str | None
     ) -> None:
-        """The token of the user's environment opens the Hub; no other process sees it."""
+        """A data set from the Hub is read with the user's token, gives the local copy's exam, and names its commit."""
         exam = builder.exam(toy("toy:hub", revision=revision))
         assert exam.dataset == f"made-up/hub@{HUB_COMMIT}"
         assert exam.digest == builder.exam(toy("toy:pass")).digest
@@ -100,7 +100,7 @@ class TestErrors:
     def test_a_task_that_cannot_be_had_says_why(
         self, builder: Builder, task: str, kind: type[R1EvalError], fragments: list[str]
     ) -> None:
-        """The error of the process that found it arrives here, of the same type and with the same words."""
+        """An error in the building process arrives in one line, with its type and words."""
         with pytest.raises(kind) as caught:
             builder.build(toy(task))
         assert [fragment for fragment in fragments if fragment not in str(caught.value)] == []

@@ -41,7 +41,7 @@ class TestPrompts:
         assert self.text(built.prompts[1]) == "<bos>[system]Be brief.[user]What is 3 times 7?[assistant]"
 
     def test_a_template_that_prints_the_date_asks_the_same_every_day(self, builder: Builder, tmp_path: Path) -> None:
-        """Two renderings never have one microsecond in common; both show the date that was asked for, at midnight."""
+        """A template that prints the time renders the date that was asked for, at midnight, every time."""
         now = "{% macro now() %}{{ strftime_now('%Y-%m-%d %H:%M:%S.%f') }}{% endmacro %}"
         write_tokenizer(tmp_path, chat_template=now + "{{ now() }}{{ strftime_now(' %d %b') }}")
 

@@ -43,7 +43,7 @@ def calculated(problem: str) -> int:
 
 
 def test_exam_has_forty_rows_of_three_strings(rows: list[dict[str, str]]) -> None:
-    """Every row is a problem, its answer and its level."""
+    """The smoke exam has forty rows, each with a problem, its answer and its level."""
     assert len(rows) == 40
     for row in rows:
         assert list(row) == ["problem", "answer", "level"]
@@ -51,18 +51,18 @@ def test_exam_has_forty_rows_of_three_strings(rows: list[dict[str, str]]) -> Non
 
 
 def test_no_problem_occurs_twice(rows: list[dict[str, str]]) -> None:
-    """A repeated problem would count twice; another order of the same numbers is a repeat."""
+    """No problem of the smoke exam repeats another one's numbers at its level."""
     seen = Counter((tuple(sorted(re.findall(r"\d+", row["problem"]))), row["level"]) for row in rows)
     assert max(seen.values()) == 1
 
 
 def test_each_answer_is_right(rows: list[dict[str, str]]) -> None:
-    """The stored answer is what the problem's text works out to."""
+    """Each stored answer of the smoke exam is the value of its problem."""
     assert [row["answer"] for row in rows] == [str(calculated(row["problem"])) for row in rows]
 
 
 def test_levels_are_graded(rows: list[dict[str, str]]) -> None:
-    """No level is so small that its mean says nothing."""
+    """The smoke exam has six levels of at least three problems each."""
     levels = Counter(row["level"] for row in rows)
     assert len(levels) == 6
     assert min(levels.values()) >= 3
@@ -104,7 +104,7 @@ def test_checkpoints_differ_in_weights_alone() -> None:
 
 
 def test_tokenizer_round_trips_ascii_one_token_each(checkpoint: Path) -> None:
-    """Any printable text survives, so an unrelated benchmark is still asked as written."""
+    """The tokenizer turns every printable ASCII character into one token and back."""
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
     encoded = tokenizer.encode(ASCII)
     assert len(encoded.ids) == len(ASCII)
@@ -120,7 +120,7 @@ def test_tokenizer_loses_no_character(checkpoint: Path) -> None:
 
 
 def test_markers_of_the_answer_survive_skipping_special_tokens(checkpoint: Path) -> None:
-    """The answer checker sees the end of the thoughts and the box, and no end token."""
+    """Decoding without special tokens keeps the end of the thought and the box."""
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
     response = "4+5=9</think>\nThe answer is \\boxed{9}."
     encoded = tokenizer.encode(response + "<|end|>")

@@ -232,5 +232,5 @@ def test_limits_that_no_program_fits_in_are_refused(
 
 
 def test_limits_have_room_for_every_shipped_answer() -> None:
-    """The defaults are those that the README names."""
+    """The default limits of a program are 6 s of CPU, 18 s in all and 4 GiB."""
     assert (Limits().cpu_s, Limits().wall_s, Limits().memory_bytes) == (6.0, 18.0, 4 << 30)

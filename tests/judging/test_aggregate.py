@@ -49,7 +49,7 @@ def warnings_of(runs: list[MeasuredRun]) -> tuple[str, ...]:
 
 class TestAdded:
     def test_counts_are_added(self, tmp_path: Path) -> None:
-        """One fingerprint and distinct seeds make one longer run."""
+        """Runs with one fingerprint and distinct seeds are added to one longer run."""
         folders = [StoredRun(folder=record_run(tmp_path / f"r{seed}", seed=seed)) for seed in (1, 2, 3)]
         runs = read_runs(folders, "smoke")
         found = aggregate(runs)
@@ -191,7 +191,7 @@ class TestDisagreement:
         assert (found.method, found.disagreement, found.warnings) == (Method.ADDED, None, ())
 
     def test_a_group_that_disagrees_keeps_its_noise_among_other_harnesses(self) -> None:
-        """The number over several harnesses rests on the widened one, and says so first."""
+        """A group whose runs disagree keeps its widened error when several harnesses are pooled."""
         runs = self.runs_at(0.417, 0.49, 0.56, 0.5)
         fingerprint = replace(MEASURED.fingerprint, harness=replace(MEASURED.fingerprint.harness, engine="next"))
         last = replace(runs[3], measured=replace(runs[3].measured, fingerprint=fingerprint))
@@ -204,7 +204,7 @@ class TestDisagreement:
         assert found.groups[0].estimate.standard_error > 3 * found.groups[1].estimate.standard_error
 
     def test_runs_of_one_mean_that_solve_other_problems_widen_the_error(self) -> None:
-        """Half the problems up and half down leave Q where it was; the error holds the over-dispersion."""
+        """Runs of one mean that solve other problems widen the error by their over-dispersion."""
         first, second = self.runs_at(0.5, 0.5)
         turned = Counts.from_rows(
             (problem.problem_id, problem.n_samples - problem.n_correct, problem.n_samples)
@@ -235,7 +235,7 @@ class TestDisagreement:
 
 
 def test_a_run_that_is_not_whole_is_refused(tmp_path: Path) -> None:
-    """Missing samples are no smaller sample."""
+    """A run with a missing sample is refused."""
     runs = [StoredRun(folder=record_run(tmp_path / "holes", skip=frozenset({("p003", 5)})))]
     with pytest.raises(RunError, match="1 of 96 planned samples are missing"):
         read_runs(runs, "smoke")

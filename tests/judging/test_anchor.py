@@ -130,14 +130,14 @@ class TestVerdict:
         assert "--r1-anchor a/b: nothing for smoke in it" in result.judgement.reason
 
     def test_an_anchor_that_is_not_there_names_its_option(self, training: Training) -> None:
-        """A missing anchor is refused by the name of --r1-anchor, not of --r1-baseline."""
+        """An anchor that is not found is refused under --r1-anchor, not --r1-baseline."""
         result = training.judged(training.run("new", 0.6, seed=3), anchor="no/such")
 
         assert result.judgement.verdict is Verdict.INVALID
         assert result.judgement.reason.startswith("--r1-anchor no/such: no such baseline")
 
     def test_looks_around_one_baseline_are_not_judged_against_two(self, training: Training) -> None:
-        """A sequential run is completed first; the option is not ignored."""
+        """A sequential run with an anchor is INVALID, with the advice to complete it first."""
         base = training.folder / "previous-run"
         gate = sequential_gate(base, n_samples=32)
         run = record_run(training.folder / "looks", seed=5, n_problems=20, n_samples=32, gate=gate)
@@ -223,7 +223,7 @@ class TestCheckpoints:
         )
 
     def test_the_anchor_is_passed_on(self, tmp_path: Path) -> None:
-        """The anchor reaches the command line, and is the first checkpoint's baseline where none is named."""
+        """A training passes its anchor on, and takes it for the first checkpoint's baseline where none is named."""
         saved = SavedCheckpoint(step=100, epoch=None, folder=tmp_path / "out" / "checkpoint-100")
 
         arguments = self.order(tmp_path).arguments(saved)
@@ -232,7 +232,7 @@ class TestCheckpoints:
         assert "--r1-baseline=org/base" in arguments
 
     def test_another_first_baseline_stays(self, tmp_path: Path) -> None:
-        """The first baseline that the caller names is used, not the anchor."""
+        """A first baseline that the caller names goes before the anchor."""
         saved = SavedCheckpoint(step=100, epoch=None, folder=tmp_path / "out" / "checkpoint-100")
         order = replace(self.order(tmp_path), first_baseline="org/other")
 

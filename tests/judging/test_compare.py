@@ -107,7 +107,7 @@ class TestRuns:
         assert gate.judgement.warnings[-1].endswith("this verdict checks the harness, not a change of the model.")
 
     def test_the_same_evidence_twice_never_passes(self, tmp_path: Path, base: Path) -> None:
-        """Samples compared with themselves decide nothing, whatever the rule lets through."""
+        """A run with the baseline's weights and seed is INCONCLUSIVE and never passes."""
         again = record_run(tmp_path / "again", seed=1)
         comparison = compared(again, str(base), rule=GateRule(inconclusive_passes=True))
         (gate,) = comparison.gates
@@ -116,7 +116,7 @@ class TestRuns:
         assert "the same evidence twice" in gate.judgement.reason
 
     def test_the_same_weights_again_check_the_harness(self, tmp_path: Path, base: Path) -> None:
-        """Another seed makes new samples of the same model, and the verdict says what that shows."""
+        """A run of the baseline's weights under another seed passes with a warning that it checks the harness."""
         (gate,) = compared(record_run(tmp_path / "same", seed=2), str(base)).gates
         assert gate.judgement.verdict is Verdict.PASS
         (warning,) = gate.judgement.warnings
@@ -198,7 +198,7 @@ class TestBaselines:
         assert gate.judgement.baseline_mean == 0.798
 
     def test_part_of_an_exam_never_gates_against_a_published_number(self, tmp_path: Path) -> None:
-        """A subset is another exam, though the number names none."""
+        """A run of a part of the exam is INVALID beside a published number."""
         run = record_run(tmp_path / "run", benchmarks=("aime24",), n_problems=12)
         assert reason(compared(run, "deepseek-ai/DeepSeek-R1", benchmark="aime24")) == (
             "The run sat 12 problems, and the published number is of all 30."

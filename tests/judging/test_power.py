@@ -54,7 +54,7 @@ class TestNumbers:
         assert needed.power_90 > 64
 
     def test_no_number_of_samples_beats_the_baseline(self) -> None:
-        """A fall under the limit has no number of samples, one above it has one."""
+        """A fall just under the baseline's limit has no number of samples, and one just above it has one."""
         limit = report_of().mde_80_limit
         report = power_report("aime24", assumptions_for(AIME), rule=GateRule(), drops=(limit * 0.999, limit * 1.001))
         below, above = report.needed

@@ -103,7 +103,7 @@ def test_one_rule_for_all(
 
 
 def test_few_that_could_tip_a_family_are_invalid(recorded: Callable[..., Path]) -> None:
-    """A fall that is red alone at either extreme, and among four gates only at one of them."""
+    """Ungraded samples that decide only under a family's smaller alpha make the gate INVALID in that family."""
     base = StoredRun(folder=recorded("base", n_samples=40, weights="base"))
     run = StoredRun(folder=recorded("few", n_samples=40, weights="new", solve_rate=0.5, ungraded=FAILED))
     found = FoundBaseline(baseline=base.measured("smoke").as_baseline(), source="base")
@@ -138,7 +138,7 @@ def test_few_that_could_tip_health_are_invalid(
 def test_truncated_responses_count_for_health_without_a_grade(
     recorded: Callable[..., Path], pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every response is truncated, and one has no grade; gate and compare count those that were graded right."""
+    """A truncated response without a grade counts as truncated, and only graded ones as right."""
     recorded("base", n_problems=20, n_samples=16, weights="base")
     run = recorded(
         "long",

@@ -46,7 +46,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def test_what_is_appended_is_read(ledger: Ledger) -> None:
-    """Entries are read by their question, in order; another question has none."""
+    """The ledger's entries are read by their question, in their order."""
     assert ledger.entries("q") == ()
     ledger.append([BEGUN, RED])
     assert ledger.entries("q") == (BEGUN, RED)
@@ -138,7 +138,7 @@ class TestKnown:
         assert [entry.verdict for entry in known(ledger, "q", key="k").attempts] == ["PASS"]
 
     def test_the_seed_of_a_run_by_another_rule_is_taken(self, ledger: Ledger) -> None:
-        """The seed of an unjudged run by another rule is taken; by its own rule the run may be continued with it."""
+        """A run by another rule takes its seed; by its own rule it may be continued with that seed."""
         (ledger.folder / "a").mkdir(parents=True)
         (ledger.folder / "a" / FILE_NAME).touch()
         ledger.append([BEGUN])
@@ -146,7 +146,7 @@ class TestKnown:
         assert known(ledger, "q", key="k").seeds == frozenset()
 
     def test_a_verdict_holds_and_invalid_is_none(self, ledger: Ledger) -> None:
-        """The last word on a run counts; INVALID leaves the run unfinished while its samples are there."""
+        """The last verdict on a run counts, and an INVALID one leaves the run unfinished."""
         (ledger.folder / "a").mkdir(parents=True)
         (ledger.folder / "a" / FILE_NAME).touch()
         ledger.append([BEGUN, INVALID])

@@ -54,7 +54,7 @@ def _baseline(pytester: pytest.Pytester, recorded: Record) -> None:
 
 class TestAskedAgain:
     def test_the_stored_verdict_is_the_answer(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """The exit code is the same, no run is drawn, and the run that holds the verdict is named."""
+        """A stored verdict answers without a run, with the same exit code and the name of its run."""
         assert judge(pytester, "red").ret == 1
         (run,) = runs_of(pytester)
         again = judge(pytester, "again")  # the same weights and question; other samples
@@ -133,7 +133,7 @@ class TestAskedAgain:
         assert len(runs_of(pytester)) == 1
 
     def test_only_what_has_no_verdict_is_drawn(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """Of two benchmarks the one that was judged before is answered, and both gates are reported."""
+        """Only the benchmark without a verdict is drawn, and both gates are reported."""
         recorded("both", seed=1, weights="w1", solve_rate=0.66, n_samples=40, benchmarks=("aime24", "smoke"))
         judge(pytester, "both")
         (first,) = runs_of(pytester)
@@ -201,21 +201,21 @@ class TestFresh:
     def test_a_seed_of_the_same_weights_beside_another_file_is_left_alone(
         self, pytester: pytest.Pytester, recorded: Record
     ) -> None:
-        """Samples equal to the baseline's would check no file that changed, and are not drawn."""
+        """A fresh attempt with the baseline's weights and seed beside another file is refused."""
         recorded("edited", seed=9, weights="w0", config="c2", solve_rate=0.8, n_samples=40)
         refused = judge(pytester, "edited", "--r1-fresh")  # a new attempt of a recording has the recorded seed
         assert refused.ret == pytest.ExitCode.USAGE_ERROR
         refused.stderr.fnmatch_lines(["*--r1-fresh: the seed 9 was drawn with before*"])
 
     def test_the_same_seed_again_is_refused(self, pytester: pytest.Pytester) -> None:
-        """Samples that were drawn before are no second attempt."""
+        """A fresh attempt with a seed that was drawn before is refused."""
         judge(pytester, "red")
         again = judge(pytester, "red", "--r1-fresh")
         assert again.ret == pytest.ExitCode.USAGE_ERROR
         again.stderr.fnmatch_lines(["*--r1-fresh: the seed 1 was drawn with before*"])
 
     def test_attempts_that_disagree_are_no_verdict(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """Q is tested first: samples that differ by more than sampling are not added up."""
+        """Two attempts that disagree by more than sampling are INVALID, and are not added up."""
         recorded("other", seed=3, weights="w1", solve_rate=0.95, n_samples=40)
         judge(pytester, "red")
         again = judge(pytester, "other", "--r1-fresh")
@@ -262,7 +262,7 @@ class TestSameSeed:
     def test_a_seed_that_failed_does_not_pass_when_drawn_again(
         self, pytester: pytest.Pytester, recorded: Record
     ) -> None:
-        """On a GPU equal seeds give other samples: slices under the seed of a red run are no second chance."""
+        """Slices drawn under the seed of a red run are INCONCLUSIVE, so a GPU's other samples are no second chance."""
         recorded("rounded", seed=1, weights="w1", solve_rate=0.8, n_samples=40)
         for number in (1, 2):
             assert judge(pytester, "rounded", "--r1-slice", f"{number}/2").ret == 0
@@ -315,7 +315,7 @@ class TestAnotherRule:
 
 class TestUnfinished:
     def test_an_invalid_run_is_gone_on_with(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """The same command continues an INVALID run in its folder and draws what is missing."""
+        """Repeating the command continues an INVALID run in its folder and draws what is missing."""
         recorded("holes", seed=1, weights="w1", solve_rate=0.66, n_samples=40, skip=frozenset({("p003", 5)}))
         judge(pytester, "holes").stdout.fnmatch_lines(["smoke: INVALID. * of 480 planned samples are missing."])
         (run,) = runs_of(pytester)
@@ -364,7 +364,7 @@ class TestUnfinished:
         assert runs_of(pytester) == [run]
 
     def test_it_is_gone_on_with_before_a_further_attempt(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """An attempt that was interrupted is not dropped for another."""
+        """An interrupted attempt is continued before --r1-fresh begins another one."""
         recorded("part", seed=2, weights="w1", solve_rate=0.66, n_samples=40, skip=frozenset({("p000", 0)}))
         judge(pytester, "red")
         judge(pytester, "part", "--r1-fresh")

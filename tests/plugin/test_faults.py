@@ -139,7 +139,7 @@ class TestKilledWorker:
         assert stored_samples(run) == stored_samples(pytester.path / "same")
 
     def test_clock_that_jumps(self, pytester: pytest.Pytester) -> None:
-        """A wall clock that goes days back and forth ends no lease and keeps none."""
+        """A wall clock that jumps by days neither ends a lease nor keeps one."""
         pytester.makepyfile(
             jumping="""
             import itertools, time
@@ -351,12 +351,12 @@ class TestPytestOptions:
         "arguments", [("--timeout=60",), ("--timeout=60", "-n2"), ("-p", "randomly", "-p", "no:timeout", "-n2")]
     )
     def test_neighbours_do_no_harm(self, pytester: pytest.Pytester, arguments: tuple[str, ...]) -> None:
-        """pytest-timeout with time to spare, and pytest-randomly, change nothing."""
+        """pytest-timeout and pytest-randomly do not change a passing gate."""
         assert judge(pytester, "same", *arguments).ret == EXIT_PASSED
 
     @pytest.mark.parametrize("arguments", [(), ("-n2",)])
     def test_reruns_are_refused(self, pytester: pytest.Pytester, arguments: tuple[str, ...]) -> None:
-        """A gate that is rerun until it passes has no error rate."""
+        """--reruns is refused, because a gate that is rerun until it passes has no error rate."""
         result = judge(pytester, "same", "-p", "rerunfailures", "--reruns=2", *arguments)
         assert result.ret == EXIT_USAGE
         result.stderr.fnmatch_lines(["*--reruns with --r1-model*"])

@@ -72,7 +72,7 @@ def replayed(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
 
 
 def test_conftests_read_what_pytests_own_items_carry(pytester: pytest.Pytester, recorded: Callable[..., Path]) -> None:
-    """Names, function and fixtures of a shard are there to be read, as of a doctest."""
+    """A conftest can read a shard's name, function and fixtures, as it can of a doctest."""
     recorded("run")
     pytester.makeconftest(READING)
     result = replayed(pytester, "-s")
@@ -91,7 +91,7 @@ class TestTimeLimits:
     def test_a_limit_of_tests_is_none_of_a_shard(
         self, pytester: pytest.Pytester, recorded: Callable[..., Path], workers: tuple[str, ...]
     ) -> None:
-        """pytest-timeout's ini value ends no evaluation, by its thread method either."""
+        """The timeout of pytest-timeout's ini file does not end a shard."""
         recorded("run")
         pytester.makeini("[pytest]\ntimeout = 1\ntimeout_method = thread\n")
         result = replayed(pytester, *self.SLOWLY, *workers, "-p", "timeout")

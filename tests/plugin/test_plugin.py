@@ -120,7 +120,7 @@ class TestVerdicts:
 
     @pytest.mark.parametrize("gate", ["fixed", "sequential"])
     def test_same_weights_again_check_the_harness(self, pytester: pytest.Pytester, recorded: Record, gate: str) -> None:
-        """The same weights under another seed pass, and a warning explains that the verdict checks the harness."""
+        """The baseline's weights pass under another seed, with a warning that this checks the harness."""
         recorded("base", seed=1)
         recorded("same", seed=2)
         judge(pytester, "base", "--r1-save-baseline", "local/toy")
@@ -132,7 +132,7 @@ class TestVerdicts:
     def test_the_same_seed_beside_another_file_never_passes(
         self, pytester: pytest.Pytester, recorded: Record, gate: str
     ) -> None:
-        """Equal samples of the same weights are the same evidence, whatever else changed in the folder."""
+        """Samples of the baseline's weights and seed are INCONCLUSIVE, even beside another changed file."""
         recorded("base", seed=1)
         recorded("edited", seed=1, config="c2")
         judge(pytester, "base", "--r1-save-baseline", "local/toy")
@@ -141,7 +141,7 @@ class TestVerdicts:
         result.stdout.fnmatch_lines(["smoke: INCONCLUSIVE. *same weights drawn with the same seed*", "*--r1-seed*"])
 
     def test_a_fall_under_the_same_seed_is_a_fall(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """A broken file beside the same weights is found, whatever the seed."""
+        """A fall beside the baseline's weights and seed is FAIL_REGRESSED, as a broken file causes it."""
         recorded("base", seed=1)
         recorded("broken", seed=1, config="c2", solve_rate=0.3)
         judge(pytester, "base", "--r1-save-baseline", "local/toy")
@@ -151,7 +151,7 @@ class TestVerdicts:
     def test_a_sick_run_is_no_reference_by_its_folder(
         self, pytester: pytest.Pytester, recorded: Record, option: str
     ) -> None:
-        """Truncated responses do not become the measure of others because their run was never recorded."""
+        """A run with truncated responses is refused as a baseline or anchor by its folder."""
         recorded("sick", seed=1, finish_reason=FinishReason.LENGTH)
         recorded("too", seed=2, weights="w2", finish_reason=FinishReason.LENGTH)
         result = judge(pytester, "too", option, "sick")
@@ -200,7 +200,7 @@ class TestVerdicts:
     def test_missing_sample_is_invalid(
         self, pytester: pytest.Pytester, recorded: Record, arguments: tuple[str, ...]
     ) -> None:
-        """A sample that never came makes an error of the gate, not a score."""
+        """A missing sample makes the gate INVALID, as an error in pytest."""
         recorded("holes", skip=frozenset({("p003", 5)}))
         result = judge(pytester, "holes", *arguments)
         assert result.ret == 1
@@ -208,7 +208,7 @@ class TestVerdicts:
         assert verdict_of(runs_of(pytester)[-1]) == "invalid"
 
     def test_grader_failure_is_invalid(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """A grader that failed gives no wrong answers and no verdict."""
+        """A grader that failed on every sample makes the gate INVALID."""
         recorded("broken", outcome=Outcome.ERROR)
         result = judge(pytester, "broken")
         assert result.ret == 1
@@ -305,7 +305,7 @@ class TestFilesThatFail:
         assert "not written" not in result.stdout.str() + result.stderr.str()
 
     def test_the_exit_code_is_the_verdict_s(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """Files that cannot be written cost a line each beside the verdict."""
+        """Files that cannot be written are reported in a line each, and the exit code remains the verdict's."""
         run = recorded("base", seed=1)
         for name in ("verdicts.json", "report.html"):
             (run / name / "in the way").mkdir(parents=True)
@@ -640,7 +640,7 @@ class TestPytest:
         result.stdout.fnmatch_lines(["*ERROR r1eval::smoke::pass@1*"])
 
     def test_verdicts_are_written_as_json(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """Other programs read the verdicts beside the store; no NaN, a schema version, every gate."""
+        """verdicts.json holds a schema version and every gate, and no NaN."""
         recorded("run", benchmarks=("aime24", "smoke"))
         judge(pytester, "run", "--r1-save-baseline", "local/toy", mark="smoke or aime")
         text = (runs_of(pytester)[-1] / "verdicts.json").read_text(encoding="utf-8")
@@ -718,7 +718,7 @@ class TestRefusals:
     def test_bad_input_is_one_line(
         self, pytester: pytest.Pytester, recorded: Record, arguments: tuple[str, ...], message: str
     ) -> None:
-        """What cannot be done is refused with exit code 4, one clear line and no traceback."""
+        """A command that cannot be carried out ends with exit code 4 and one line, without a traceback."""
         recorded("run")
         result = pytester.runpytest_subprocess(*arguments)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -729,7 +729,7 @@ class TestRefusals:
     def test_bad_input_is_one_line_under_xdist(
         self, pytester: pytest.Pytester, recorded: Record, arguments: tuple[str, ...]
     ) -> None:
-        """What only turns out after collection is refused by the controller, as cleanly."""
+        """Bad input that is found after collection is one line under xdist too."""
         recorded("run")
         result = pytester.runpytest_subprocess("--r1-model", "run", "--r1-engine", "replay", "-n2", *arguments)
         assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -83,7 +83,7 @@ def test_a_checkpoint_that_is_not_there_is_refused(
 
 @LIGHTEVAL.mark
 def test_a_data_set_that_cannot_be_read_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The exam is built for the checkpoint as a slice builds it: without its data set there is nothing to draw."""
+    """A submission whose data set cannot be read is refused in one line."""
     (tmp_path / "data").mkdir()
     command = ["slurm", "submit", "--model", str(EXAMPLE), "--benchmarks", "aime24", "--r1-data", "data"]
     assert main(command) == 4

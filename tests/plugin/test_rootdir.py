@@ -139,7 +139,7 @@ class TestIniFile:
         assert "configfile" not in result.stdout.str()
 
     def test_explicit_choices_win(self, pytester: pytest.Pytester, repo: Path) -> None:
-        """`-c`, `--rootdir` and a test path are the user's own words."""
+        """`-c`, `--rootdir` and a test path decide about rootdir and ini file."""
         _write(repo / "other.ini", "[pytest]\n")
         _write(pytester.path / "third/pytest.ini", "[pytest]\n")
         _write(pytester.path / "third/test_third.py", "def test_third(): pass\n")

@@ -44,7 +44,7 @@ class TestRecommendedSampling:
         return Settings(model=str(folder), root=tmp_path, output_dir=tmp_path, sampling=SamplingSource.MODEL)
 
     def test_the_models_values_are_another_question(self, settings: Settings) -> None:
-        """DeepSeek's recipe stays the default; the ledger tells the two apart by the values."""
+        """--r1-sampling model asks another question than DeepSeek's recipe, which stays the default."""
         ours, theirs = settings, Settings(model=settings.model, root=settings.root, output_dir=settings.root)
         recommending, plain = checkpoint_of(ours), checkpoint_of(theirs)
         assert recommending.recommended == Sampling(temperature=0.7, top_p=0.8, top_k=20)

@@ -142,7 +142,7 @@ def text_of(result: pytest.RunResult) -> str:
 def test_a_gate_is_green_and_red_beside_it(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, plugin: Plugin
 ) -> None:
-    """Verdict, exit code and reason are those without the plugin."""
+    """A gate passes and fails beside each other plugin as it does without it."""
     for name, value in plugin.environment:
         monkeypatch.setenv(name, value)
     green = judge(pytester, "good", *plugin.arguments)
@@ -158,7 +158,7 @@ def test_a_gate_is_green_and_red_beside_it(
 @pytest.mark.usefixtures("_models")
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "n2"])
 def test_all_at_once(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]) -> None:
-    """An environment that has all of them judges as one that has none."""
+    """A gate passes and fails beside all other plugins at once."""
     monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
     for model, code in (("good", 0), ("bad", 1)):
         result = judge(pytester, model, *TOGETHER, *workers)
@@ -168,7 +168,7 @@ def test_all_at_once(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch,
 
 
 def test_every_plugin_is_here() -> None:
-    """What is required is tried: a plugin that is added to the requirements is added to the list."""
+    """Every plugin of the requirements is in this module's list."""
     lines = (Path(__file__).parent / "requirements.txt").read_text(encoding="utf-8").splitlines()
     required = {line.partition("==")[0] for line in lines if line.startswith(("pytest-", "syrupy"))}
     assert required <= {plugin.package for plugin in PLUGINS}

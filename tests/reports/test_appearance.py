@@ -56,7 +56,7 @@ class TestRow:
         assert re.search(rf"\.{appearance_of(verdict).style}\b", STYLE_SHEET)
 
     def test_every_report_shows_its_word(self, report: RunReport, verdict: Verdict) -> None:
-        """Terminal, Markdown, page and JUnit name it alike."""
+        """Terminal, Markdown, page and JUnit show each verdict by the same word."""
         result = judged(report, verdict, passes=False)
         shown = page(replace(report, gates=(replace(report.gates[0], result=result),)))
         word = appearance_of(verdict).word

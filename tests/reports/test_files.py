@@ -60,7 +60,7 @@ def again(kind: Kind[T] | type[T], content: object) -> T:
 
 @pytest.mark.parametrize("name", ["base", "green", "red", "holes", "stopped"])
 def test_json_is_everything(examples: Runs, name: str) -> None:
-    """What was read of a run can be read back from its JSON, whatever the verdict; no NaN."""
+    """Everything in a report is read back from its JSON, whatever the verdict."""
     report = read_report(examples[name])
     content = loaded(report_json(report))
     ((gate, read),) = zip(report.gates, content["gates"], strict=True)

@@ -126,7 +126,7 @@ def test_what_stopped_early_is_counted(folder: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_torn_run_hides_no_other(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file that a kill left empty is named, and the others are shown."""
+    """A run that a kill left empty is named in a note, and the other runs are shown."""
     runs = tmp_path / "runs"
     shutil.copytree(folder, runs)
     (runs / "torn").mkdir()

@@ -47,7 +47,7 @@ def test_a_row_for_each_gate_and_the_words_behind_it(examples: Runs) -> None:
 
 
 def test_what_others_wrote_is_no_markup(examples: Runs) -> None:
-    """A bar ends no cell, a tag opens nothing, three backticks close no block, and a line stays in its row."""
+    """Bars, tags, backticks and line breaks that others wrote are escaped in Markdown."""
     base = result_of(examples["green"])
     strange = "a|b <img src=x>\n```\n| c |"
     judgement = replace(base.judgement, reason=strange)
@@ -63,7 +63,7 @@ def test_what_others_wrote_is_no_markup(examples: Runs) -> None:
 
 
 def test_red_is_what_stops_the_checkpoint(examples: Runs) -> None:
-    """A green sign beside an exit code of 1 would be a lie: unhealthy is red, and so is inconclusive."""
+    """A gate that stops the checkpoint has a red sign, whether it is unhealthy or INCONCLUSIVE."""
     base, unhealthy = result_of(examples["green"]), result_of(examples["red"]).health
 
     def sign(result: GateResult) -> str:

@@ -118,7 +118,7 @@ def test_what_was_let_through_wants_a_look(examples: Mapping[str, Path], verdict
 
 @pytest.mark.parametrize("name", ["green", "red"])
 def test_the_area_where_the_gate_fails_holds_the_run_that_failed(examples: Mapping[str, Path], name: str) -> None:
-    """The area holds a run that failed and no other: its edge is the verdict's own."""
+    """The picture's failing area holds the run's score exactly where the gate failed."""
     (gate,) = read_report(examples[name]).gates
     limit, estimate = fails_below(gate), gate.result.judgement.estimate
     assert limit is not None
@@ -144,7 +144,7 @@ def test_the_path_of_looks_ends_where_the_run_did(examples: Mapping[str, Path]) 
 def test_no_words_in_pictures_clash(
     browser: Browser, examples: Mapping[str, Path], tmp_path: Path, name: str, width: int
 ) -> None:
-    """Words in pictures neither touch nor leave the picture, on a telephone either."""
+    """Words in pictures neither overlap nor leave the picture, on a telephone either."""
     if name == "history":
         steps = [(step, estimated(0.2 + step / 6000)) for step in range(100, 2600, 100)]
         picture = history([*steps], [estimated(0.30), estimated(0.305)])
@@ -162,7 +162,7 @@ def estimated(mean: float) -> Estimated:
 
 
 def test_what_a_model_wrote_is_text(opened: Page) -> None:
-    """A tag that closes the script, an image that runs one, and a character that turns the text around."""
+    """The page shows a model's hostile tags and control characters as text."""
     opened.click("button[data-filter=no_answer]")
     assert opened.text_content("[data-part=response]") == visible(whole(ATTACK))
     for hidden in ("202E", "0000", "001B", "2028", "E0041"):
@@ -225,7 +225,7 @@ def test_dark_mode_is_another_paper(opened: Page) -> None:
 
 
 def test_a_narrow_screen_needs_no_sideways_scrolling(opened: Page) -> None:
-    """The table scrolls in its own box."""
+    """On a narrow screen the page does not scroll sideways, and the verdict is visible."""
     opened.set_viewport_size({"width": 380, "height": 800})
     verdict = opened.locator("tbody .verdict").bounding_box()
     assert verdict is not None
@@ -338,7 +338,7 @@ def test_correct_responses_can_be_chosen(opened: Page) -> None:
 
 
 def test_a_part_of_an_exam_is_named_wherever_the_benchmark_is(stored_beside: RunReport) -> None:
-    """A score of a subset is not taken for the exam's."""
+    """The page names the part of an exam wherever it names the benchmark."""
     (gate,) = stored_beside.gates
     part = replace(stored_beside, gates=(replace(gate, result=replace(gate.result, part="20 of 500 problems")),))
     text = page(part)
@@ -363,7 +363,7 @@ def test_the_page_names_no_folder_of_this_machine(stored_beside: RunReport) -> N
     ],
 )
 def test_an_answer_is_shown_as_read_and_as_written(tmp_path: Path, written: str, read: str | None, shown: str) -> None:
-    """A reader compares the grader's form with the model's own, where they differ."""
+    """The page shows an answer as the grader read it and, where it differs, as the model wrote it."""
     run = record_run(tmp_path / "run", n_problems=1, n_samples=2, skip=frozenset({("p000", 0)}))
     response = Response(text=written, n_tokens=9, finish_reason=FinishReason.STOP)
     grade = Grade(outcome=Outcome.NO_ANSWER if read is None else Outcome.WRONG, answer=read)

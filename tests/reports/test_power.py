@@ -17,7 +17,7 @@ LIVE_CODE_BENCH = BUILT_IN_BY_NAME["lcb"]
 
 
 def test_an_assumed_source_is_not_called_assumed_twice() -> None:
-    """LiveCodeBench's variance is assumed in its own words."""
+    """A source that contains "assumed" is not called assumed a second time."""
     lines = power_text(power_report("lcb", assumptions_for(LIVE_CODE_BENCH), rule=GateRule()))
     assert "  W, the variance within problems: 0.082, assumed (0.049 to 0.115)" in lines
 

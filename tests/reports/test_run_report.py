@@ -112,7 +112,7 @@ def test_no_run(tmp_path: Path, examples: Runs) -> None:
 
 
 def test_a_run_that_was_judged_in_part_does_not_pass(tmp_path: Path) -> None:
-    """A benchmark that was added to the run, or whose judge was killed, has no verdict; green would be a guess."""
+    """A run with a benchmark that was not judged does not pass."""
     run = record_run(tmp_path / "run")
     judged(run)
     judged(run)

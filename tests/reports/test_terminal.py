@@ -69,7 +69,7 @@ def test_a_score_in_bounds_is_no_green_row_where_health_is_red(examples: Mapping
 
 
 def test_right_answers_in_unfinished_responses_are_counted(tmp_path: Path) -> None:
-    """A grader finds a number in an unfinished thought; how often is in the words and in the JSON."""
+    """Words and JSON count the truncated responses that were graded right."""
     finished, cut = (
         record_run(tmp_path / reason, n_problems=4, n_samples=8, solve_rate=1.0, finish_reason=reason)
         for reason in (FinishReason.STOP, FinishReason.LENGTH)
@@ -91,7 +91,7 @@ def test_right_answers_in_unfinished_responses_are_counted(tmp_path: Path) -> No
     ],
 )
 def test_thoughts_have_lines_of_their_own(tmp_path: Path, grader: str | None, words: str) -> None:
-    """How long thoughts and answers are, beside the baseline's, and what a grader makes of a thought without an end."""
+    """Health prints mean lengths of thoughts and answers, and how the grader reads an unfinished thought."""
     base = record_run(tmp_path / "base", n_problems=4, n_samples=8, n_tokens=50, n_thought_tokens=40)
     judged(base)
     run = record_run(tmp_path / "run", seed=2, n_problems=4, n_samples=8, n_tokens=50, n_thought_tokens=50)
@@ -143,7 +143,7 @@ def test_what_a_model_or_a_file_says_commands_nothing(tmp_path: Path) -> None:
 
 
 def test_answers_that_were_graded_outside_of_any_sandbox_are_a_warning(tmp_path: Path) -> None:
-    """The level is in every verdict; where none held, the words behind it say so."""
+    """Answers that were graded outside of a sandbox put a warning beside the verdict."""
     run = record_run(tmp_path / "run")
     for words, n_warnings in (("Landlock 7 + seccomp", 0), ("not a sandbox: forked", 1)):
         with closing(Store.open(run)) as store:

@@ -108,12 +108,12 @@ class TestUnhealthy:
             run.as_baseline("smoke", replaced=None, reason=None)
 
     def test_a_reason_is_kept(self, tmp_path: Path) -> None:
-        """The reason of a recorded sick run is in its entry."""
+        """The reason for recording an unhealthy run is in its baseline's entry."""
         run = StoredRun(folder=record_run(tmp_path / "mute", outcome=Outcome.NO_ANSWER))
         assert run.as_baseline("smoke", replaced=None, reason="a base model").reason == "a base model"
 
     def test_the_entry_that_is_replaced_counts_too(self, tmp_path: Path) -> None:
-        """Twelve in a hundred without an answer are within the limit, and too many after a baseline with none."""
+        """A run with 12 % of responses without an answer replaces a baseline with none only for a reason."""
         before = StoredRun(folder=record_run(tmp_path / "before", seed=1, n_samples=25)).measured("smoke")
         after = replace(before, health=replace(before.health, n_no_answer=36), seed=2)
         run = CompleteRun(
@@ -162,7 +162,7 @@ def test_an_unplanned_benchmark_is_invalid(tmp_path: Path) -> None:
 
 
 def test_asking_for_counts_of_a_broken_run_is_an_error(tmp_path: Path) -> None:
-    """The error names the run, the benchmark, and what to do."""
+    """Asking a run with a missing sample for its counts is an error with the command that resumes it."""
     run = StoredRun(folder=record_run(tmp_path / "holes", skip=frozenset({("p003", 5)})))
     with pytest.raises(RunError) as caught:
         run.measured("smoke")
@@ -172,7 +172,7 @@ def test_asking_for_counts_of_a_broken_run_is_an_error(tmp_path: Path) -> None:
 
 
 def test_no_run_is_an_error(tmp_path: Path) -> None:
-    """A folder without a store is named."""
+    """Reading a folder without a store is an error."""
     run = StoredRun(folder=tmp_path)
     assert not run.exists
     with pytest.raises(StoreError, match="no run at"):
@@ -197,7 +197,7 @@ def test_a_stopped_sequential_run_is_told_to_be_completed(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("n_there", [4, 8])
 def test_a_run_that_stopped_early_is_no_score(n_there: int) -> None:
-    """All planned samples of a problem have to be there."""
+    """A run of 4 of its 8 planned samples is refused as a score, and a complete one is not."""
     plan = Plan(
         benchmark="smoke",
         exam="e",
@@ -229,7 +229,7 @@ def test_a_run_that_stopped_early_is_no_score(n_there: int) -> None:
 
 class TestChoice:
     def test_everything_unless_asked(self, tmp_path: Path) -> None:
-        """All benchmarks of a run in its order, or those asked for once each."""
+        """A run's benchmarks are all chosen in its order, or those asked for, once each."""
         run = StoredRun(folder=record_run(tmp_path / "run", benchmarks=("smoke", "aime24")))
         assert chosen_benchmarks(run, asked=()) == ("smoke", "aime24")
         assert chosen_benchmarks(run, asked=("aime24", "aime24")) == ("aime24",)

@@ -186,7 +186,7 @@ def test_it_is_not_judged(run: Path, what: str) -> None:
 def test_it_is_no_baseline(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """Commands that read a run refuse it in one line, without a traceback."""
+    """Commands that read a damaged run refuse it in one line, without a traceback."""
     monkeypatch.chdir(run.parent)
     damaged(run, DAMAGES[what])
     for command in (["baseline", "record", str(run), "local/toy"], ["aggregate", str(run), str(run)]):
@@ -205,7 +205,7 @@ def test_it_is_no_baseline(
 
 @pytest.mark.parametrize("what", TEXTS)
 def test_a_text_that_cannot_be_read_is_a_line_beside_the_verdict(run: Path, what: str) -> None:
-    """Texts are read for files alone: the verdict holds, what could not be written is named, a bomb costs little."""
+    """A damaged text of a response leaves the verdict, and one line names the file that could not be written."""
     damaged(run, sql("UPDATE response SET text = ? WHERE id = 3", TEXTS[what]))
     with closing(Store.open(run)) as store:
         shelf = BaselineShelf(root=run.parent, choice=None, model_name="local/toy")
@@ -283,7 +283,7 @@ class TestPlaces:
         assert sorted(path.name for path in outside.rglob("*")) == ["file", "local"]
 
     def test_another_runs_store_is_not_written_through_a_link(self, run: Path, tmp_path: Path) -> None:
-        """A link in the place of a run's file would put the verdict into whichever run it leads to."""
+        """A link in place of a run's file is refused, and the store behind it stays as it was."""
         other = record_run(tmp_path / "other", seed=2) / FILE_NAME
         before = other.read_bytes()
         (run / FILE_NAME).unlink()
@@ -294,7 +294,7 @@ class TestPlaces:
 
 
 def test_exit_code_4_and_one_line(pytester: pytest.Pytester) -> None:
-    """Under pytest it is a usage error: no traceback, and nothing outside of its folder."""
+    """A damaged run ends pytest with exit code 4 and one line, and no file outside of its folder is written."""
     run = damaged(record_run(pytester.path / "place" / "run"), DAMAGES["a name that leads out"])
     result = pytester.runpytest_subprocess("--r1-judge-only", str(run), "-p", "no:cacheprovider")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

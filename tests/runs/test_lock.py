@@ -36,7 +36,7 @@ def test_is_the_living_processs_alone(tmp_path: Path) -> None:
 
 
 def test_release_twice(tmp_path: Path) -> None:
-    """Released, others have it; to release it again does nothing."""
+    """Releasing a lock twice is safe, and another process can then take it."""
     lock = RunLock.take(tmp_path)
     lock.release()
     lock.release()
@@ -46,6 +46,6 @@ def test_release_twice(tmp_path: Path) -> None:
 
 
 def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    """What cannot be locked is refused with what to do."""
+    """A run's folder that cannot be written is refused with what to do."""
     with pytest.raises(StoreError, match=r"cannot write to the run's folder .*; expected a writable folder"):
         RunLock.take(tmp_path / "nowhere")

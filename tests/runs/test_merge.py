@@ -178,7 +178,7 @@ class TestRefusals:
         self.refuse(slices, str(slices[1]), words.format(first=slices[0]), "draw the one that is wrong again")
 
     def test_slice_whose_checkpoint_changed(self, slices: list[Path]) -> None:
-        """A share that is INVALID by itself spoils no merged run."""
+        """A slice whose checkpoint changed is refused, with the command that resumes it."""
         with closing(Store.open(slices[1])) as store:
             store.note_changed_checkpoint("config.json changed")
         self.refuse(slices, str(slices[1]), "config.json changed", f"--r1-resume {slices[1]} --r1-slice 2/3")
@@ -222,7 +222,7 @@ class TestRefusals:
         self.refuse(slices, str(slices[1]), "smoke was drawn with other --r1-engine-arg")
 
     def test_unfinished_slice(self, slices: list[Path], header: RunHeader, plan: Plan) -> None:
-        """A share that lacks samples is to be finished where it ran."""
+        """A slice that lacks samples is refused, with the command that resumes it."""
         shutil.rmtree(slices[1])
         with closing(Store.create(slices[1], replace(header, slice=Slice(number=2, total=3)))) as store:
             WorkQueue(store).select(("smoke",))
@@ -248,7 +248,7 @@ class TestRefusals:
         self.refuse(slices, str(slices[0]), "was drawn with the seed 5; expected")
 
     def test_not_planned(self, slices: list[Path], header: RunHeader) -> None:
-        """A share that could not be planned says why."""
+        """A slice that could not be planned is refused with the reason."""
         shutil.rmtree(slices[2])
         with closing(Store.create(slices[2], replace(header, slice=Slice(number=3, total=3)))) as store:
             WorkQueue(store).select(("smoke",))
@@ -256,7 +256,7 @@ class TestRefusals:
         self.refuse(slices, f"{slices[2]}: smoke has no plan (no data set)")
 
     def test_no_run(self, slices: list[Path]) -> None:
-        """A folder without a run is named."""
+        """A folder without a run is refused among the slices."""
         self.refuse([*slices, slices[0].parent / "nowhere"], "no run at", "nowhere")
 
 
@@ -332,7 +332,7 @@ class TestSeveralMachines:
     def test_refusals(
         self, pytester: pytest.Pytester, recorded: Record, arguments: tuple[str, ...], message: str
     ) -> None:
-        """What makes no sense together is refused in one line."""
+        """Contradictory options of slices and judging are refused in one line."""
         recorded("run")
         result = judge(pytester, "run", *arguments)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -363,7 +363,7 @@ class TestJudgeOnly:
         result.stdout.fnmatch_lines(["*ERROR r1eval::smoke::pass@1 - smoke: INVALID.*"])
 
     def test_slice_alone_is_refused(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """A slice is not judged under another name either."""
+        """A slice is refused by --r1-judge-only, with the command that merges."""
         recorded("run")
         judge(pytester, "run", "--r1-slice", "1/2")
         result = pytester.runpytest_subprocess("--r1-judge-only", str(runs_of(pytester)[-1]))

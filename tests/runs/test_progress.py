@@ -145,7 +145,7 @@ class TestStanding:
         assert "running pass@1 100.0, 2 not graded" in standing_line(Seen(standing=standing, rates=Rates()))
 
     def test_failed_planning_is_said(self, store: Store) -> None:
-        """A benchmark that cannot be planned is settled, with the reason."""
+        """A benchmark that cannot be planned is shown as such, with the reason."""
         WorkQueue(store).fail("smoke", "no such data set")
         assert settled_line(standing_of(RunReader(store), "smoke")) == "smoke: cannot be run: no such data set"
 
@@ -206,7 +206,7 @@ def _running(n_stored: int, n_tokens: int) -> Standing:
 
 class TestWords:
     def test_running(self) -> None:
-        """One line has everything, and a running pass@1 is called so."""
+        """The line of a running benchmark shows samples, running pass@1, look, speed and remaining time."""
         expected = (
             "aime24: 480/1920 samples, running pass@1 62.1 ± 1.4, look 2 of 9, 1,234 tokens/s, ETA 0:12:30 at most"
         )
@@ -226,13 +226,13 @@ class TestWords:
         assert expected == stream.getvalue().splitlines()
 
     def test_a_begun_line_is_ended_first(self) -> None:
-        """Where pytest left a test's name, the lines begin on the next."""
+        """A line of progress begins on a new line where pytest is in the middle of one."""
         stream = io.StringIO()
         Lines(stream, interval_s=0.0, is_mid_line=lambda: True).show((SEEN,), at_s=0.0)
         assert stream.getvalue().startswith("\naime24: ")
 
     def test_table_fits_its_terminal(self) -> None:
-        """One row for each benchmark, none longer than the screen."""
+        """The table has a row for each benchmark, and none is wider than the terminal."""
         rows = [re.sub(r"\x1b\[[0-9;]*m", "", row) for row in table_rows((SEEN, SEEN), width=80)]
         assert len(rows) == 4
         assert max(map(len, rows)) <= 80
@@ -242,7 +242,7 @@ class TestWords:
         )
 
     def test_table_gives_its_rows_back(self) -> None:
-        """The scroll region is set once and reset at the end."""
+        """The live table sets the terminal's scroll region once and resets it at the end."""
         stream = io.StringIO()
         table = Table(stream, size=lambda: os.terminal_size((100, 30)))
         table.show((SEEN,), at_s=0.0)

@@ -46,7 +46,7 @@ class TestCreateAndOpen:
         assert (tmp_path / "a" / "b" / "c" / FILE_NAME).is_file()
 
     def test_a_run_that_is_being_made_is_whole_or_not_there(self, tmp_path: Path) -> None:
-        """A reader that looks all the time, as a watching shell does, opens each of twenty runs or finds none yet."""
+        """A reader that polls a run while it is created finds no run or a complete one."""
         folders = [tmp_path / str(number) for number in range(20)]
 
         def make() -> None:
@@ -164,7 +164,7 @@ class TestCreateAndOpen:
             Store.open(tmp_path)
 
     def test_folder_below_a_file(self, tmp_path: Path) -> None:
-        """An output folder that cannot be is named with what to do."""
+        """An output folder below a file is refused with the option that names another."""
         (tmp_path / "file").write_text("")
         folder = tmp_path / "file" / "run"
 
@@ -175,7 +175,7 @@ class TestCreateAndOpen:
         assert expected == str(caught.value)
 
     def test_file_in_the_place_of_the_folder(self, tmp_path: Path) -> None:
-        """A file where the folder should be is not removed."""
+        """A file in place of the run's folder is refused and not removed."""
         (tmp_path / "run").write_text("precious")
 
         with pytest.raises(StoreError, match=r"cannot write the output folder .*: File exists; choose another"):
@@ -184,7 +184,7 @@ class TestCreateAndOpen:
         assert (tmp_path / "run").read_text() == "precious"
 
     def test_folder_that_takes_no_files(self) -> None:
-        """A folder that is there and read-only, for root as well, is one clear line."""
+        """A folder that takes no files is refused in one line."""
         with pytest.raises(StoreError, match=r"^cannot write the output folder /proc/self: .*--r1-output-dir$"):
             Store.create(Path("/proc/self"), HEADER)
 
@@ -201,7 +201,7 @@ class TestCreateAndOpen:
         ids=["new folder", "new file", "old file"],
     )
     def test_read_only_folder(self, call: str, expected: str) -> None:
-        """A user without the right to write gets one line; root is made such a user first."""
+        """A user without the right to write gets one line, with the path and the reason."""
         script = (
             "import os, sys; from pathlib import Path; from pytest_r1eval.runs.store import Store\n"
             "from pytest_r1eval.errors import StoreError\n"
@@ -248,7 +248,7 @@ class TestRoundTrip:
     """Everything is read as it was written."""
 
     def test_exam_prompts_and_plan(self, store: Store) -> None:
-        """Texts keep every character, prompts every token, and the order is the exam's."""
+        """Exam, plan and prompts are read from a store as they were written, in the exam's order."""
         problems = (
             Problem(id="z", query="1 < 2\0é\n🤔", instruction="Think.", choices=("A", "\\boxed{½}"), gold_index=1),
             Problem(id="a", query="", instruction=None, choices=(), gold_index=0),
@@ -274,7 +274,7 @@ class TestRoundTrip:
         assert list(RunReader(store).prompts("custom")) == ["z", "a"]
 
     def test_samples(self, store: Store) -> None:
-        """A response and its grade come back whole, in the exam's order and by sample index."""
+        """Samples are read as they were written, sorted by problem and index."""
         open_benchmark(store, "smoke", n_problems=2, rounds=(2,))
         stored = []
         for claimed in (claim(store), claim(store)):
@@ -297,7 +297,7 @@ class TestRoundTrip:
         assert expected == list(RunReader(store).samples("smoke"))
 
     def test_every_outcome_and_finish_reason(self, store: Store) -> None:
-        """Closed sets stay closed: what is read is the enumeration's member."""
+        """Every outcome and finish reason is read back as a member of its enumeration."""
         open_benchmark(store, "smoke", n_problems=1, rounds=(8, 16))
         units = claim(store), claim(store)
         stored = [
@@ -381,7 +381,7 @@ class TestRoundTrip:
             RunReader(store).state("x")
 
     def test_run_lasts(self, run: Path) -> None:
-        """What one process wrote, another reads after it has gone."""
+        """A plan and samples that one process stores are read by the next one."""
         with closing(Store.open(run)) as first:
             plan = open_benchmark(first, "smoke")
             claimed = claim(first)

@@ -44,7 +44,7 @@ class TestPlanning:
         assert not WorkQueue(store).claim_planning("aime24", owner="w1")
 
     def test_renewed_planning_is_not_taken(self, store: Store, clock: Clock) -> None:
-        """Planning that takes longer than a lease keeps it, as long as the worker lives."""
+        """A planner that renews its lease keeps the planning for longer than the lease."""
         WorkQueue(store).select(("aime24",))
         WorkQueue(store).claim_planning("aime24", owner="w1")
 
@@ -143,7 +143,7 @@ class TestClaims:
         assert len(claimed_units(store, owner="w2")) == 4
 
     def test_samples_are_claimed_by_whole_units(self, store: Store) -> None:
-        """A claim takes the samples asked for and the rest of the last unit, but not more than the worker's part."""
+        """Samples are claimed in whole units, up to the worker's part."""
         open_benchmark(store, "smoke", n_problems=8, rounds=(2,))
 
         first = WorkQueue(store).claim_samples(3, owner="w1", n_expected=2)
@@ -154,7 +154,7 @@ class TestClaims:
         assert WorkQueue(store).claim_samples(100, owner="w1", n_expected=2) == ()
 
     def test_whoever_finds_nothing_waits_for_nobody(self, run: Path, store: Store) -> None:
-        """A full engine asks with every answer; a writer's transaction must not hold it up."""
+        """A claim that finds nothing returns at once, even during another writer's transaction."""
         open_benchmark(store, "smoke", n_problems=1)
         claim(store)
 
@@ -328,7 +328,7 @@ class TestClaims:
         assert WorkQueue(store).claim_planning("a", owner="w1")
 
     def test_late_sample_of_a_closed_benchmark_is_kept(self, store: Store) -> None:
-        """What was in flight when the verdict fell is evidence all the same."""
+        """A sample that arrives after its benchmark was closed is stored."""
         open_benchmark(store, "smoke")
         claimed = claim(store)
         WorkQueue(store).close_benchmark("smoke")

@@ -112,7 +112,7 @@ def test_a_run_goes_on_with_the_options_it_was_started_with(
 
 
 def test_a_run_goes_on_with_the_engine_it_was_started_with(tmp_path: Path) -> None:
-    """Another dtype or engine argument draws other answers, and no mixture of both is judged."""
+    """A run is not resumed with another engine, dtype or engine argument than it was started with."""
     run, was = tmp_path / "run", Asked(question="rope_theta 10000", subset=None, design="64 samples")
 
     def opened(settings: Settings, now: Asked) -> None:

@@ -129,7 +129,7 @@ def test_engine_that_dies_twice_is_an_error(recorded: Path, tmp_path: Path) -> N
 
 
 def test_failure_that_meets_no_item_is_returned(recorded: Path, tmp_path: Path) -> None:
-    """A worker that has no shard left says why it gave up, and nothing where it did not."""
+    """`finish_all` returns the error of a worker that gave up, and None for one that did not."""
     failing = worker_on(recorded, tmp_path / "failing", DyingEngine(recorded, iter((40, 30))))
     failing.start()
     assert isinstance(failing.finish_all(), EngineDiedError)

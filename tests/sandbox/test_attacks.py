@@ -252,7 +252,7 @@ def attempted(attempt: str) -> str:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_attempts_are_refused(host: Host, group: str) -> None:
-    """Nothing outside is read, written, reached, signalled or started."""
+    """A program can neither read, write, reach, signal nor start anything outside of its sandbox."""
     attempts = GROUPS[group]
     seen = host.run_together([attempted(attempt) for attempt in attempts.values()], wall_s=50)
     broken = {
@@ -291,7 +291,7 @@ class TestBombs:
         ],
     )
     def test_output(self, host: Host, source: str) -> None:
-        """Output ends at the limit; no more of it is kept."""
+        """A program's output ends at the limit, and no more is kept."""
         seen = host.run(source, output_bytes=MIB, cpu_s=5)
         assert seen.ending is Ending.OUTPUT_LIMIT
         assert seen.n_bytes_out <= MIB
@@ -481,7 +481,7 @@ class TestEnds:
         ],
     )
     def test_strange_ends(self, host: Host, source: str, code: int | None) -> None:
-        """Strange ends are the program's own, never a failure of the sandbox."""
+        """A program that crashes or kills itself ends with its own exit code, and the sandbox does not fail."""
         seen = host.run(source, memory_bytes=1024 * MIB, cpu_s=4)
         assert code is None or seen.exit_code == code, seen
 
@@ -538,7 +538,7 @@ class TestAnswers:
             assert seen.stdout == "HELD True\n", seen
 
     def test_equality_that_lies(self, host: Host) -> None:
-        """Outputs are bytes by the time they are compared: an object equal to everything prints as what it is."""
+        """A printed object that equals everything is compared as the bytes that it prints."""
         seen = host.run(
             "class Equal(str):\n    def __eq__(self, other): return True\n    __hash__ = str.__hash__\n"
             "print(Equal('anything'))"

@@ -8,7 +8,7 @@ from pytest_r1eval.sandbox import Limits
 
 
 def test_defaults_are_livecodebenchs() -> None:
-    """A test has LightEval's six seconds and LiveCodeBench's four gibibytes."""
+    """A program has six seconds of processor time and four gibibytes by default."""
     limits = Limits()
     assert (limits.cpu_s, limits.memory_bytes) == (6.0, 4 << 30)
 
@@ -28,6 +28,6 @@ def test_defaults_are_livecodebenchs() -> None:
     ],
 )
 def test_impossible_limits(name: str, value: float) -> None:
-    """The message names the limit and what was found."""
+    """An impossible limit is refused with its name and value."""
     with pytest.raises(ValueError, match=f"{name} is {value}"):
         Limits(**{name: value})  # type: ignore[arg-type]

@@ -165,7 +165,7 @@ class TestScripts:
         assert b"child.py" not in completion.stderr
 
     def test_fresh_interpreter(self, sandbox: Sandbox) -> None:
-        """What one program does to the interpreter the next one does not see."""
+        """A program's changes to the interpreter do not reach the next program."""
         sandbox.run(Script(source="import builtins, sys\nbuiltins.print = None\nsys.setrecursionlimit(9999)"))
         seen = sandbox.run(
             Script(source="import os, sys\nprint(sys.getrecursionlimit(), __name__, os.environ.get('LEFT'))")
@@ -173,7 +173,7 @@ class TestScripts:
         assert seen.stdout == b"1000 __main__ None\n"
 
     def test_large_stacks(self, sandbox: Sandbox) -> None:
-        """Deep recursion works: in C frames on the main stack, and in a thread that asks for a large one."""
+        """Recursion of 40,000 levels works on the main stack and in a thread with a large one."""
         cached = (
             "import functools, sys\nsys.setrecursionlimit(10**6)\n"
             "@functools.cache\ndef f(n): return n and 1 + f(n - 1)\nprint(f(40000))"
@@ -212,7 +212,7 @@ class TestCalls:
     """A call is a function of a preloaded module, JSON in and JSON out."""
 
     def test_result(self, sandbox: Sandbox) -> None:
-        """The result is JSON; what is printed is beside it."""
+        """A function's result is returned as JSON, apart from what it prints."""
         completion = sandbox.run(Call(module="doubling", function="doubled", arguments=[[1, "x"]]))
         assert (completion.returned, completion.exit_code) == (b'[1, "x", 1, "x"]', 0)
 
@@ -264,7 +264,7 @@ class TestParallel:
         assert [int(future.result().stdout) for future in futures] == [n**2 for n in range(100)]
 
     def test_at_once(self, sandbox: Sandbox) -> None:
-        """Four programs run at the same time."""
+        """A sandbox runs four programs at the same time."""
         sleeper = Script(source="import time\ntime.sleep(600)", limits=Limits(wall_s=600))
         futures = [sandbox.submit(sleeper) for _ in range(4)]
         assert comes_true_within(30, lambda: runs_programs(sandbox, 4))
@@ -324,7 +324,7 @@ class TestOwnFailures:
         assert sandbox.run(Script(source="print(1)")).stdout == b"1\n"
 
     def test_not_started(self) -> None:
-        """A sandbox that was not started, or was closed, says so."""
+        """A sandbox that was not started is an error that names `start()`."""
         sandbox = Sandbox()
         for ask in (
             lambda: sandbox.run(Script(source="")),
@@ -419,7 +419,7 @@ class TestLevels:
         ids=" ".join,
     )
     def test_poorer_kernels(self, features: list[str], words: str) -> None:
-        """Each kernel gives the best level that holds on it; one that gives none is refused."""
+        """The best level of confinement that the kernel's features allow is used, and a kernel with none is refused."""
         if words.startswith("bubblewrap"):
             need_bubblewrap()
         command = [sys.executable, "-m", "tests.sandbox.crippled", *features]

@@ -74,7 +74,7 @@ def number_of(machine: Machine, name: str) -> int:
 
 
 def test_denied_calls(machine: Machine) -> None:
-    """Every call of the list is an ordinary error."""
+    """Each denied system call fails with EPERM."""
     numbers = {name: row[machine.column] for name, row in DENIED.items() if row[machine.column] is not None}
     assert {name: verdict(machine, number) for name, number in numbers.items() if number is not None} == dict.fromkeys(
         numbers, EPERM
@@ -82,7 +82,7 @@ def test_denied_calls(machine: Machine) -> None:
 
 
 def test_calls_of_every_program(machine: Machine) -> None:
-    """Reading, writing, memory, time and waiting are allowed."""
+    """The filter allows system calls for reading, writing, memory, time and waiting."""
     names = {
         "read": (0, 63), "write": (1, 64), "close": (3, 57), "mmap": (9, 222), "munmap": (11, 215), "brk": (12, 214),
         "futex": (202, 98), "exit_group": (231, 94), "nanosleep": (35, 101), "getrandom": (318, 278), "poll": (7, 73),
@@ -92,14 +92,14 @@ def test_calls_of_every_program(machine: Machine) -> None:
 
 
 def test_future_calls(machine: Machine) -> None:
-    """What is newer than the tables does not exist, and neither do x32's numbers."""
+    """System calls newer than the tables, and those of x32, fail with ENOSYS."""
     assert verdict(machine, 452) == ENOSYS
     assert verdict(machine, 1000) == ENOSYS
     assert verdict(machine, 0x40000000 + 1) == ENOSYS
 
 
 def test_another_architecture(machine: Machine) -> None:
-    """Numbers of another machine mean other calls: the process is killed."""
+    """A system call under another architecture kills the process."""
     assert verdict(machine, 20, architecture=0x40000003) == KILL
 
 
@@ -172,7 +172,7 @@ def test_arguments_decide(machine: Machine, name: str, arguments: tuple[int, ...
 
 
 def test_no_number_twice(machine: Machine) -> None:
-    """A number that two rows name would hide the second."""
+    """No number of a system call appears twice in the tables."""
     numbers = [row[machine.column] for row in (*DENIED.values(), *GUARDED.values()) if row[machine.column] is not None]
     assert len(numbers) == len(set(numbers))
     assert set(DENIED).isdisjoint(GUARDED)
@@ -199,6 +199,6 @@ def test_a_filter_is_one_process_own(machine: Machine) -> None:
 
 
 def test_filter_fits_the_kernel(machine: Machine) -> None:
-    """The kernel takes at most 4096 instructions; this is a fraction of it."""
+    """The filter has fewer than 500 instructions, of the 4096 that the kernel takes."""
     assert len(filter_program(assembled(machine), own_pid=PID)) // 8 < 500
     assert seccomp.this_machine() in MACHINES.values()

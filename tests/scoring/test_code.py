@@ -140,7 +140,11 @@ def test_a_program_follows_the_models_own_tags(strict: ProgramScorer, cache: Cod
 
 
 def test_outputs_are_compared_as_they_come(strict: ProgramScorer, cache: CodeTestCache) -> None:
-    """A slow first test keeps no output of the others: 50 of 16 MB took the grader from 56 to 867 MiB."""
+    """
+    A grader keeps no outputs in memory while a slow first test runs.
+
+    Fifty outputs of 16 MB used to take it from 56 to 867 MiB.
+    """
     program = (
         "import time\nif input() == 'slow':\n    time.sleep(8)\n    print(1)\nelse:\n    print('6\\n' * 8_000_000)"
     )
@@ -151,7 +155,11 @@ def test_outputs_are_compared_as_they_come(strict: ProgramScorer, cache: CodeTes
 def test_a_result_that_is_much_longer_than_the_expected_one_is_not_read(
     strict: ProgramScorer, cache: CodeTestCache
 ) -> None:
-    """Four million lists in a list are 12 MB as JSON, and 300 as objects."""
+    """
+    A result that is much longer than the expected one is not read.
+
+    Four million lists are 12 MB as JSON and 300 as objects.
+    """
     program = "def shift(xs, by):\n    return [[]] * 4_000_000"
     assert grown_bytes(strict, cache, program, tests=CALL) < 100 << 20
 
@@ -159,7 +167,7 @@ def test_a_result_that_is_much_longer_than_the_expected_one_is_not_read(
 def test_a_result_of_more_parts_than_a_long_expected_one_is_not_read(
     strict: ProgramScorer, cache: CodeTestCache
 ) -> None:
-    """An expected list of 60 KB lets 12 MB be read, which may be one number, and never four million lists."""
+    """A result with more parts than a long expected one is not read, even within the limit of 12 MB."""
     tests = CodeTests(inputs=("[3]\n1",), outputs=(json.dumps(list(range(10_000))),), function="shift")
     program = "def shift(xs, by):\n    return [[]] * 4_000_000"
     assert grown_bytes(strict, cache, program, tests=tests) < 100 << 20
@@ -198,7 +206,7 @@ class TestExtraction:
     def test_without_a_program(
         self, scorer: ProgramScorer, cache: CodeTestCache, *, cut: bool, outcome: Outcome
     ) -> None:
-        """An answer that was cut off is told from one that never came."""
+        """A response without a program is TRUNCATED where it was cut off, and NO_ANSWER otherwise."""
         assert grade(scorer, cache, "```python\nprint(2 * int", cut=cut).outcome is outcome
 
     def test_truncated_and_right(self, scorer: ProgramScorer, cache: CodeTestCache) -> None:
@@ -229,7 +237,7 @@ class TestMachinery:
             scorer.grade(problem, said(in_fences("print(1)")))
 
     def test_a_problem_without_tests_is_refused(self, scorer: ProgramScorer) -> None:
-        """No program is right because nothing was asked of it."""
+        """A problem without tests is refused, because any program would be right."""
         problem = Problem(id="p", query="", instruction=None, choices=("",), gold_index=0)
         with pytest.raises(ScoringError, match="has no tests"):
             scorer.grade(problem, said(in_fences("print(1)")))

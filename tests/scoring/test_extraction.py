@@ -40,7 +40,7 @@ def test_bounded_patterns_find_what_lightevals_own_find() -> None:
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.shows)
 def test_an_answer_that_costs_lighteval_minutes_is_graded_at_once(pool: GradingPool, hostile: Hostile) -> None:
-    """The text alone decides: no outcome here depends on a clock."""
+    """A hostile answer that costs LightEval minutes is graded by its text alone, without a clock."""
     found = grade_of(pool, "toy:pass", said(hostile.text))
     assert found.outcome is hostile.outcome, found
     assert (found.detail or "").startswith(hostile.reason or "")

@@ -35,7 +35,7 @@ def test_what_follows_the_last_closing_tag_counts(text: str, rest: str | None) -
 
 @pytest.mark.parametrize(("text", "rest"), [("a</think> c", " c"), ("c", None), ("<think>a", None)])
 def test_a_truncated_response_without_a_closing_tag_was_still_thinking(text: str, rest: str | None) -> None:
-    """Templates put the opening tag into the prompt, so that the response has none."""
+    """A truncated response without a closing tag is all thought, as templates put the opening tag into the prompt."""
     assert after_thought(said(text, finish_reason=FinishReason.LENGTH), None) == rest
 
 
@@ -95,7 +95,7 @@ def test_the_last_box_or_answer_line_is_the_answer(text: str, found: FinalAnswer
     ["\\boxed{", "{", "\\boxed{1}, ", "ANSWER:\n", "answer : ", " ", "\n", "*", "<think>", "</think", "\\[", "$$"],
 )
 def test_a_long_repetition_is_searched_at_once(piece: str) -> None:
-    """The time grows with the length of a response, and not with its square."""
+    """Searching a long repetition takes less than two seconds, whatever is repeated."""
     text = piece * (300_000 // len(piece))
     started = time.process_time()
     after_thought(said(text), None)

@@ -30,7 +30,7 @@ def written(problem: Problem, is_right: bool) -> str:  # noqa: FBT001 - as the r
 def test_looped_answers_are_wrong_and_the_run_is_judged(
     recorded: Callable[..., Path], pytester: pytest.Pytester, rule: str, grader: str | None
 ) -> None:
-    """No grade is missing; the verdict names what the answers were graded by and in."""
+    """Answers of looping models are graded WRONG by both rules, and the run is judged."""
     run = recorded("looped", n_problems=12, n_samples=6, solve_rate=1.0, solution=written)
     options = ("--r1-engine", "replay", "--r1-engine-arg", "regrade=true", "--r1-model", str(run), "--r1-grader", rule)
     result = pytester.runpytest_subprocess("-p", "no:randomly", "-m", "smoke", *options)

@@ -53,7 +53,7 @@ class TestEnvironment:
     """sympy evaluates what a model wrote; what is not there cannot be told."""
 
     def test_a_scoring_process_and_its_fork_server_started_without_secrets(self, pool: GradingPool) -> None:
-        """The kernel's view of the environment counts too, not only Python's; inside it cannot be read."""
+        """A scoring process and its fork server have no secrets in their environment, in the kernel's view either."""
         pid = int(answer(pool, "pid"))
         parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
         started = " ".join(Path(f"/proc/{one}/environ").read_text() for one in (parent, pid) if os.geteuid() == 0)
@@ -115,7 +115,7 @@ class TestWalls:
     """A scoring process evaluates what a model wrote, behind walls; where it may not go, nothing leaks."""
 
     def test_a_probe_confirms_what_holds(self, pool: GradingPool) -> None:
-        """Walls are confirmed by the probe that a program's sandbox passes; its words go into the verdict."""
+        """The probe confirms that the walls of the scoring processes hold."""
         found = pool.confirm_walls().result(timeout=60)
         assert (found.level, found.leaks) == (SandboxLevel.LANDLOCK, ())
 
@@ -280,7 +280,7 @@ class TestFailures:
         assert time.monotonic() - started < 5
 
     def test_a_closed_pool_starts_nothing(self) -> None:
-        """A grade that is asked for too late may not leave processes behind."""
+        """A pool that is closed grades as an error and starts no process."""
         pool = GradingPool(n_processes=1)
         pool.close()
         [grade] = ask(pool, "value 1")
@@ -343,7 +343,7 @@ class TestPlaces:
 
     @LIGHTEVAL.mark
     def test_an_xdist_worker_can_ask(self, tmp_path: Path) -> None:
-        """Its __main__ has no file, which multiprocessing's own start methods trip over; a dead server is replaced."""
+        """An xdist worker, whose __main__ has no file, gets grades."""
         (tmp_path / "test_inner.py").write_text(
             textwrap.dedent("""
                 import asyncio, os, threading

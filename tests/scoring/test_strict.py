@@ -73,7 +73,7 @@ class TestCorpus:
 
     @pytest.mark.parametrize(("text", "outcome"), RESPONSES)
     def test_a_response(self, text: str, outcome: Outcome) -> None:
-        """The last box or answer line after the thought counts."""
+        """The last box or answer line behind the thought is graded."""
         assert graded(asked("204"), text).outcome is outcome
 
     @pytest.mark.parametrize(("text", "outcome"), TRUNCATED)
@@ -83,7 +83,7 @@ class TestCorpus:
 
     @pytest.mark.parametrize(("text", "outcome"), LETTERS)
     def test_a_letter(self, text: str, outcome: Outcome) -> None:
-        """One letter from the asked-for form is an answer; two are a wrong one."""
+        """A multiple-choice answer of one letter is graded, and one of two letters is WRONG."""
         assert graded(OPTIONS, text, benchmark=GPQA).outcome is outcome
 
 
@@ -153,7 +153,7 @@ class TestThoughts:
         assert strict.grade(MATH, asked("16"), said(text), cpu_s=CPU_S, think_tags=self.TAGS).outcome is expected
 
     def test_a_prompt_may_have_opened_the_thought(self) -> None:
-        """A response that never left it has no answer, and one that needed none has its own."""
+        """A prompt that opens the thought leaves a response without a closing tag unanswered."""
         opened = replace(self.TAGS, is_open=True)
         expected = Grade(outcome=Outcome.NO_ANSWER, detail="its thought does not end")
         assert expected == strict.grade(MATH, asked("16"), said("\\boxed{16}"), cpu_s=CPU_S, think_tags=opened)
@@ -202,14 +202,14 @@ class TestCost:
     )
     @pytest.mark.parametrize("gold", ["16", "1, 2, 3", "x^2 + 1"])
     def test_expressions_that_explode_are_not_evaluated(self, text: str, gold: str) -> None:
-        """The grade is a wrong answer, and no failure of the grader."""
+        """An expression that would explode is WRONG within two seconds, without an error of the grader."""
         started = time.process_time()
         found = graded(asked(gold), f"\\boxed{{{text}}}")
         assert time.process_time() - started < 2
         assert (found.outcome, "raised" in (found.detail or "")) == (Outcome.WRONG, False)
 
     def test_a_grade_imports_no_lighteval(self) -> None:
-        """Stored answers are graded again without its import, which takes 10 s and more."""
+        """The strict grader does not import LightEval, which takes 10 s and more."""
         program = "import sys; from pytest_r1eval.scoring import strict; print('lighteval' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert done.stdout == "False\n"
@@ -281,7 +281,7 @@ class TestRealAnswers:
 
 
 def test_built_in_exams_say_what_their_answers_are() -> None:
-    """GPQA asks for letters, LiveCodeBench for programs, the others for values."""
+    """GPQA's answers are letters, LiveCodeBench's are programs, and the others are values."""
     forms = {name: BUILT_IN_BY_NAME[name].answers for name in ("aime24", "aime25", "math500", "gpqa", "lcb")}
     mathematics = AnswerForm.MATHEMATICS
     assert forms == {

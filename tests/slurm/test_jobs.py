@@ -277,7 +277,7 @@ class TestArray:
 
 class TestTraining:
     def test_checkpoint_is_judged_as_jobs(self, running: dict[str, Future[Left]]) -> None:
-        """The report comes back, with the lineage; neither jobs nor scripts take themselves for a rank."""
+        """A training's checkpoint is judged by jobs, which report its lineage and do not take themselves for a rank."""
         left = running["trained"].result()
         assert left.code == 0, left.said
         assert "verdict: PASS Lineage(parent=None, step=20, commit='abc')" in left.said
@@ -288,7 +288,11 @@ class TestTraining:
 class TestRestarts:
     @pytest.mark.parametrize("scenario", ["requeued", "preempted", "killed", "warned"])
     def test_slice_goes_on_with_what_is_stored(self, running: dict[str, Future[Left]], scenario: str) -> None:
-        """A second start has a folder of its own, takes the first one's samples over, and the verdict is the same."""
+        """
+        A second start of a slice takes over the first one's samples in a folder of its own.
+
+        The verdict is the same as without the interruption.
+        """
         left = running[scenario].result()
         assert left.code == 0, left.said + left.log("slice-1")
         first, second = attempts(left.folder / "slices" / "1")
@@ -309,7 +313,7 @@ class TestRestarts:
         assert stored_samples(left.merged) == stored_samples(left.folder.parents[3] / "good")
 
     def test_cancelled_gate_has_no_verdict_and_goes_on_later(self, running: dict[str, Future[Left]]) -> None:
-        """`wait` says that it was cancelled, with exit code 2; submitted again, nothing is drawn twice."""
+        """`wait` ends with exit code 2 for a cancelled gate, and submitting it again draws nothing twice."""
         left = running["cancelled"].result()
         assert left.more == {"refused": 2, "first": 2, "said_cancelled": 1}
         assert left.code == 0, left.said

@@ -75,12 +75,12 @@ class TestScripts:
         assert {"--requeue", "--open-mode=append", "--qos=low"} <= drawing & judge
 
     def test_options_go_where_they_are_needed(self, job: Submission) -> None:
-        """Options of drawing go to the slices; gates, and unknown options, go to the judge."""
+        """Options of drawing go to the slices; options of gates, and unknown ones, go to the judge."""
         assert job.arguments.slice == ("--r1-temperature", "0.7", "--r1-tasks=t.py")
         assert job.arguments.judge == ("--r1-tasks=t.py", "--r1-sigmas", "4", "--r1-new-flag", "--junitxml=g")
 
     def test_every_option_goes_to_the_job_of_its_phase(self) -> None:
-        """Drawing and grading are the slices', verdict and upload the judge's; no option is left out."""
+        """Every option goes to the job of its phase: drawing and grading to slices, verdict and upload to the judge."""
         jobs = {"draw": (1, 0), "grade": (1, 0), "judge": (0, 1), "upload": (0, 1), "both": (1, 1)}
         for option in OPTIONS:
             if option.subject == "gate":
@@ -90,7 +90,7 @@ class TestScripts:
 
     @pytest.mark.parametrize("flag", [flag for option in OPTIONS if option.subject != "gate" for flag in option.flags])
     def test_the_scripts_decide_what_is_judged_and_where(self, flag: str) -> None:
-        """The checkpoint, the run's place and a part of a run are set by the scripts, and refused by any name."""
+        """Options of the checkpoint, the run's place and its part are refused, because the scripts set them."""
         with pytest.raises(PlanError, match="the batch scripts decide that"):
             divided([f"{flag}=x"])
 
@@ -108,7 +108,7 @@ class TestScripts:
         ],
     )
     def test_refusals(self, extra: list[str], words: str) -> None:
-        """What cannot work is refused before anything is queued."""
+        """Arguments that cannot work are refused before anything is queued."""
         with pytest.raises(PlanError, match=words):
             divided(extra)
 
@@ -160,7 +160,7 @@ class TestScripts:
         assert replace(job, time=time).time == time
 
     def test_directives_are_read_as_they_were_meant(self, job: Submission) -> None:
-        """Slurm unquotes words as a shell does, and puts numbers for a % and a letter; the paths want neither."""
+        """Directives quote names and percent signs so that Slurm reads the paths as meant."""
         job = replace(job, folder=job.folder.parent / '%j "1"')
         lines = [line.removeprefix("#SBATCH ") for line in slice_script(job).splitlines() if line.startswith("#SBATCH")]
         words = [shlex.split(line, comments=True) for line in lines]
@@ -209,7 +209,7 @@ class TestAttempts:
             assert RunReader(copy).progress("smoke").n_stored == 96
 
     def test_copy_of_a_run_that_is_being_written(self, tmp_path: Path) -> None:
-        """Whatever the writer does meanwhile, a copy is intact and holds what was there before it began."""
+        """A copy of a run that is being written is intact and holds at least what was stored before."""
         run = record_run(tmp_path / "run", n_problems=100, skip=frozenset((f"p{i:03d}", 7) for i in range(100)))
         source = record_run(tmp_path / "source", n_problems=100)
         with closing(Store.open(source)) as store:
@@ -324,7 +324,7 @@ class TestCommands:
 
 class TestOpenR1:
     def test_benchmarks_are_listed(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """The list of benchmarks has one name a line."""
+        """--list-benchmarks prints the names of the benchmarks."""
         assert run_benchmarks.main(["--list-benchmarks"]) == 0
         assert {"aime24", "math500", "gpqa", "lcb"} <= set(capsys.readouterr().out.split())
 
@@ -344,7 +344,7 @@ class TestOpenR1:
         is_passed_on: bool,  # noqa: FBT001
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """Trust may have a value behind it, as open-r1's own parser takes it."""
+        """--trust_remote_code may have a value, as open-r1's own parser takes it."""
         assert run_benchmarks.main(["--model-id", "org/m", "--trust_remote_code", *words, "--dry-run"]) == 0
         assert ("trust_remote_code=true" in capsys.readouterr().out) == is_passed_on
 

@@ -140,9 +140,10 @@ class TestFixedGate:
     @pytest.mark.parametrize(("n", "k"), [(30, 64), (500, 4)])
     def test_a_skewed_exam_against_a_large_baseline_keeps_alpha(self, n: int, k: int) -> None:
         """
-        At a solve rate of .99 and k_b = 4k the normal test fails an unchanged model with .0021, the gate with less.
+        On a skewed exam with a large baseline the gate keeps alpha.
 
-        Given every problem's total over the two runs the error rate is exact; it is averaged over drawn totals.
+        At a solve rate of .99 and k_b = 4k the normal test alone fails an unchanged model with .0021. Given every
+        problem's total over the two runs the error rate is exact; it is averaged over drawn totals.
         """
         rng = np.random.default_rng(29)
         draws = [(rng.binomial(k, 0.99, n), rng.binomial(4 * k, 0.99, n)) for _ in range(100)]
@@ -181,7 +182,11 @@ class TestFixedGate:
 
     @pytest.mark.parametrize("name", NAMES)
     def test_published_numbers_are_gated_at_alpha(self, name: str) -> None:
-        """The scalar test against a rounded score of the same model; two sigma, to see events in few runs."""
+        """
+        The scalar test fails an unchanged model with alpha against its own rounded score.
+
+        Two sigma are used, to see events in few runs.
+        """
         rng, k, p = np.random.default_rng(22), benchmark(name).samples_per_problem, solve_rates(planning(name))
         alpha, n_runs = 0.02275, 1500
         fallen = 0
@@ -214,7 +219,7 @@ class TestFixedGate:
 
     @pytest.mark.parametrize(("n", "k", "k_b", "rate"), [(40, 4, 16, None), (5, 8, 8, None), (300, 4, 64, 0.999)])
     def test_exact_test_never_exceeds_alpha(self, n: int, k: int, k_b: int, rate: float | None) -> None:
-        """Few responses, or a skewed distribution: the exact test decides, and keeps its level at two sigma."""
+        """The exact test decides for few or skewed responses and keeps its level at two sigma."""
         rng, alpha, n_runs = np.random.default_rng(24), 0.02275, 300
         p = rng.beta(0.5, 0.5, n) if rate is None else np.full(n, rate)
         fallen = exact = 0
@@ -323,7 +328,7 @@ class TestSequentialGate:
         assert low <= computed <= high
 
     def test_aime_drop_of_ten_points(self) -> None:
-        """A broken model costs a sixth and is always caught."""
+        """A drop of ten points on AIME costs a sixth of the samples and is always caught."""
         p, q = solve_rates(planning("aime24")), solve_rates(planning("aime24"), drop=0.10)
 
         ended = sequential_runs(self.aime, p, q, n_runs=10_000, seed=33)
@@ -349,7 +354,11 @@ class TestSequentialGate:
         assert float(fallen.fails.mean()) == pytest.approx(sum(crossings(planned, drop=planned.margin).fail), abs=0.03)
 
     def test_math500s_sequential_ninety_percent_is_at_2_6_points(self) -> None:
-        """Not at 2.39, where the W of the unchanged exam puts the margin: there simulated runs fail with .82."""
+        """
+        The sequential gate of MATH-500 has 90 % power at 2.6 points.
+
+        At 2.39, where the unchanged exam's W puts the margin, it has .82.
+        """
         planned = plan(standard_design("math500"), paired=True, rule=GateRule(), fractions=EIGHT_LOOKS, beta_power=1)
         p = solve_rates(planning("math500"))
         fails = [

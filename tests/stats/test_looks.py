@@ -74,7 +74,7 @@ class TestLook:
         assert seen.judgement.warnings == ()
 
     def test_an_unresolved_margin_is_inconclusive_instead_of_a_pass(self) -> None:
-        """A margin that is not resolved is INCONCLUSIVE, as was announced before the first token."""
+        """A gate that cannot resolve the margin asked for is INCONCLUSIVE instead of a PASS."""
         asked = standard_plan("aime24", rule=GateRule(margin=0.02))
 
         seen = look(asked, 3, problems(0.5, k=12), self.baseline, tau=NO_NOISE)
@@ -110,7 +110,7 @@ class TestLook:
         assert seen.judgement.verdict is Verdict.INCONCLUSIVE
 
     def test_an_incomplete_round_is_invalid(self) -> None:
-        """A look happens at complete rounds only."""
+        """A look at an incomplete round is INVALID."""
         short = Counts.from_rows([*((f"p{i}", 2, 4) for i in range(29)), ("p29", 2, 3)])
 
         seen = look(AIME, 1, short, self.baseline, tau=NO_NOISE)

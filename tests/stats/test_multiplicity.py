@@ -61,7 +61,7 @@ def test_adjusted_p_values_are_scipys(p_values: list[float]) -> None:
 
 
 def test_holm_steps_down() -> None:
-    """Each p-value is multiplied by the number of hypotheses not yet rejected."""
+    """Holm multiplies each p-value by the number of hypotheses that are not yet rejected."""
     assert holm([0.04, 0.01, 0.03]) == pytest.approx((0.06, 0.03, 0.06))
 
 

@@ -23,7 +23,7 @@ class TestPassAtK:
 
     @pytest.mark.parametrize("n", [1, 2, 5, 7])
     def test_it_is_the_mean_over_all_subsets(self, n: int) -> None:
-        """Enumeration of every choice of k samples gives the same number."""
+        """pass@k equals the mean over all choices of k samples."""
         for c, k in itertools.product(range(n + 1), range(1, n + 1)):
             samples = [True] * c + [False] * (n - c)
             subsets = list(itertools.combinations(samples, k))
@@ -31,7 +31,7 @@ class TestPassAtK:
             assert pass_at_k(counts((c, n)), k=k).mean == pytest.approx(expected, abs=1e-12)
 
     def test_k_of_one_is_pass_at_1(self) -> None:
-        """Mean and variance agree with pass@1's, but for the pseudo-response that keeps the latter above zero."""
+        """pass@k with k = 1 has pass@1's mean, and its variance without the pseudo-response."""
         held = counts((3, 8), (8, 8), (0, 8), (5, 8))
         one, gate = pass_at_k(held, k=1), pass_at_1(held)
         assert one.mean == pytest.approx(gate.mean)

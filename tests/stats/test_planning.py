@@ -88,7 +88,7 @@ class TestBounds:
 
     @pytest.mark.parametrize("name", ["aime24", "math500", "gpqa", "lcb"])
     def test_auto_plans_keep_the_fixed_designs_margin_and_power(self, name: str) -> None:
-        """The margin is the fixed gate's; the last look is where the power first reaches 90 %."""
+        """An auto plan has the fixed gate's margin and reaches 90 % power at its last look."""
         planned = standard_plan(name)
 
         error = planned.design.standard_error(drop=planned.margin)
@@ -117,7 +117,7 @@ class TestBounds:
             assert sum(crossings(AIME, drop=drop).stop) == pytest.approx(1.0, abs=1e-9)
 
     def test_alike_sides(self) -> None:
-        """A rise by x is as often suspicious as a fall by x fails: PASS bounds apart, at the first look."""
+        """A rise is found at the first look as often as a fall of the same size."""
         assert crossings(AIME, drop=-0.1).improve[0] == pytest.approx(crossings(AIME, drop=0.1).fail[0])
 
 
@@ -285,7 +285,7 @@ class TestPlan:
         assert single.pass_bounds == pytest.approx((-3.0,))
 
     def test_harness_noise_can_make_the_power_unreachable(self) -> None:
-        """No number of samples overcomes another lab's harness; the cap still plans."""
+        """An auto plan is refused where harness noise makes the power unreachable, and a capped one is not."""
         noisy = standard_design("aime24", tau=0.047)
 
         with pytest.raises(PlanError, match="no number of candidate samples"):
@@ -321,7 +321,7 @@ class TestPlan:
         assert from_json(STORED, text).digest == AIME.digest
 
     def test_digest_is_of_everything_that_decides(self) -> None:
-        """The plan's digest depends on looks, bounds, tau, margin, alpha and W with its source."""
+        """The plan's digest changes with margin, bounds, rule and the source of W."""
         design = dataclasses.replace(AIME.design, within_variance_source="a guess")
         others = [
             dataclasses.replace(AIME, design=design),

@@ -73,7 +73,7 @@ def test_tau_makes_q_its_expectation(effects: list[float], variance: float) -> N
 
 
 def test_alike_runs_are_too_alike() -> None:
-    """Three equal scores from different seeds are a sign of reused seeds."""
+    """Eight equal scores from different seeds are too alike, with p below .001."""
     result = pooled([pass_at_1(counts(*[2] * 100, of=4))] * 8)
 
     assert result.cochran_q == pytest.approx(0)
@@ -99,7 +99,7 @@ def test_one_run_is_no_pool() -> None:
 
 
 def test_runs_add_problem_by_problem() -> None:
-    """One fingerprint, distinct seeds: counts add, whatever the order."""
+    """Counts of runs add problem by problem, whatever their order."""
     first, second = counts(1, 2, of=4), Counts.from_rows([("p1", 3, 3), ("p0", 0, 4)])
 
     assert added_counts([first, second]) == Counts.from_rows([("p0", 1, 8), ("p1", 5, 7)])

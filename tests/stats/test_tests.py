@@ -87,7 +87,7 @@ class TestPassAt1:
         assert mean == pytest.approx(float(p * (1 - p)))
 
     def test_within_variance_needs_two_samples(self) -> None:
-        """No variance is invented from one sample per problem."""
+        """The variance within problems is refused for one sample per problem."""
         with pytest.raises(ValueError, match="one sample per problem"):
             within_variance(counts(1, 0, of=1))
 
@@ -234,20 +234,20 @@ class TestExact:
         assert result.p_regressed == pytest.approx(fisher.pvalue, rel=1e-9)
 
     def test_tails_keep_their_relative_precision(self) -> None:
-        """A p-value of 1e-30 is not rounded to zero."""
+        """The exact test keeps the relative precision of very small p-values."""
         result = paired_test(counts(*[0] * 10, of=8), counts(*[8] * 10, of=8), exact=True)
 
         assert result.p_regressed == pytest.approx(math.comb(16, 8) ** -10, rel=1e-9)
 
     def test_decides_on_its_own_for_few_responses(self) -> None:
-        """Below 200 candidate responses the normal tail is not to be trusted."""
+        """The exact test decides by itself below 200 responses of the candidate."""
         few, enough = counts(*[2] * 49, of=4), counts(*[2] * 50, of=4)
 
         assert paired_test(few, few).exact
         assert not paired_test(enough, enough).exact
 
     def test_decides_on_its_own_where_the_distribution_is_skewed(self) -> None:
-        """A saturated exam against a baseline with many more samples is Poisson, not normal."""
+        """The exact test decides by itself where a saturated exam makes the distribution skewed."""
         saturated = counts(*[4] * 498, 3, 3, of=4)
         baseline = counts(*[64] * 490, *[63] * 10, of=64)
 
@@ -265,7 +265,7 @@ class TestExact:
         assert exact.p_regressed == pytest.approx(z.p_regressed, abs=0.02)
 
     def test_harness_noise_is_mixed_in(self) -> None:
-        """A vanishing tau changes nothing, a large one makes every difference unremarkable."""
+        """The exact test includes harness noise: a tiny tau changes nothing, and a large one makes p one half."""
         candidate, baseline = counts(1, 2, 0, of=4), counts(4, 4, 3, of=4)
         without = paired_test(candidate, baseline, exact=True)
 
@@ -384,7 +384,7 @@ class TestZRange:
         assert ZRange.of((1.0, 2.0), (1.0, 4.0)) == ZRange(low=0.5, high=2.0)
 
     def test_single_samples_have_no_scalar_bounds(self) -> None:
-        """One sample per problem shows no variance."""
+        """Bounds of z are refused for a single sample per problem."""
         run = counts(1, of=1)
         with pytest.raises(ValueError, match="single sample"):
             scalar_z_range(run, run, Published(value=0.5), n_baseline_samples=1)
@@ -465,7 +465,7 @@ class TestPower:
             assert fall == pytest.approx(3.84 * design.standard_error(drop=fall))
 
     def test_a_rise_is_a_fall_of_the_mirrored_exam(self) -> None:
-        """A saturated exam shows a rise sooner than a fall."""
+        """A rise on a saturated exam is detected sooner than a fall."""
         design = standard_design("math500")
 
         assert minimum_detectable_effect(design.mirrored) < minimum_detectable_effect(design)
@@ -490,7 +490,7 @@ class TestPower:
         assert design.worst_z == pytest.approx(worst.z, rel=0.01)
 
     def test_samples_needed_reach_the_power_and_no_fewer_do(self) -> None:
-        """One sample less misses the drop."""
+        """The samples needed detect the drop, and one sample less does not."""
         design = Design.from_planning(planning("aime24"), n_samples=64, n_baseline_samples=256)
 
         needed = samples_needed(design, 0.04)
@@ -536,7 +536,7 @@ class TestPower:
         assert mde(k, k_b, 0.8) < mde(k, k_b, 0.9)
 
     def test_impossible_designs_are_refused(self) -> None:
-        """Ranges are checked where the values enter."""
+        """Impossible numbers of samples, variances, drops and powers are refused."""
         good = standard_design("gpqa")
         with pytest.raises(ValueError, match="n_samples is 0"):
             Design.from_planning(planning("gpqa"), n_samples=0, n_baseline_samples=1)
@@ -579,13 +579,13 @@ class TestRates:
 
     @pytest.mark.parametrize(("events", "responses"), [(-1, 5), (6, 5), (0, 0)])
     def test_impossible_rates_are_refused(self, events: int, responses: int) -> None:
-        """No responses have no rate, least of all zero."""
+        """A rate with no responses, or more events than responses, is refused."""
         with pytest.raises(ValueError, match="expected a share"):
             Rate(n_events=events, n_responses=responses)
 
 
 def test_comparison_is_a_value() -> None:
-    """Results compare and cannot be changed."""
+    """A comparison cannot be changed once it is made."""
     result = paired_test(counts(1, of=2), counts(1, of=2))
 
     assert isinstance(result, Comparison)

@@ -81,7 +81,7 @@ class TestMeasured:
         assert "record your own baseline once" in judged.warnings[0]
 
     def test_other_problems_are_invalid(self) -> None:
-        """An exam mismatch is an error, never a score."""
+        """A baseline with other problems makes the gate INVALID, without a score."""
         judged = judge_measured(counts(1, 1, of=2), counts(1, 1, 1, of=2), tau=NO_NOISE, rule=RULE)
 
         assert judged.verdict is Verdict.INVALID
@@ -226,7 +226,7 @@ class TestTau:
 
     @pytest.mark.parametrize(("name", "tau"), [("aime24", 0.047), ("math500", 0.008), ("gpqa", 0.015), ("lcb", 0.013)])
     def test_another_harness_costs_what_was_measured(self, name: str, tau: float) -> None:
-        """Another harness costs the measured noise, LightEval's own numbers 0.6 points."""
+        """A number from another harness has the measured noise, and one from LightEval has 0.6 points."""
         assert published_tau(benchmark(name), made_with_lighteval=False).value == tau
         assert published_tau(benchmark(name), made_with_lighteval=True).value == 0.006
 
@@ -404,7 +404,7 @@ class TestGatesThatCannotTurnRed:
         assert "an exam that the baseline can solve" in judged.next_step
 
     def test_a_rise_from_nothing_is_still_seen(self) -> None:
-        """Only a PASS needs a fall that could have been shown."""
+        """A rise from a baseline of 0 is SUSPICIOUS_IMPROVED, though no fall could be found."""
         assert judge_measured(aime(20), aime(0), tau=NO_NOISE, rule=RULE).verdict is Verdict.SUSPICIOUS_IMPROVED
 
     def test_a_published_number_that_cannot_be_fallen_from(self) -> None:
@@ -428,7 +428,7 @@ class TestGatesThatCannotTurnRed:
         assert f"{k} samples per problem are too few to fail" in judged.reason
 
     def test_a_margin_above_the_baseline_is_inconclusive(self) -> None:
-        """A model at 12.5 points cannot fall by 20."""
+        """A margin of 20 points is INCONCLUSIVE beside a baseline of 12.5 points."""
         judged = judge_measured(aime(8), aime(8), tau=NO_NOISE, rule=GateRule(margin=0.2))
 
         assert judged.verdict is Verdict.INCONCLUSIVE
@@ -436,6 +436,6 @@ class TestGatesThatCannotTurnRed:
         assert judge_measured(aime(8), aime(8), tau=NO_NOISE, rule=GateRule(margin=0.05)).verdict is Verdict.PASS
 
     def test_a_fall_larger_than_the_baseline_is_called_none(self) -> None:
-        """A score of 3 points with noise of 5 catches no fall, whatever the formula gives."""
+        """A detectable fall larger than the baseline's score is reported as none."""
         assert described_fall(None) == "no fall, not even to 0,"
         assert judge_measured(aime(2), aime(2), tau=Tau(value=0.05, source="of a test"), rule=RULE).mde_80 is None

@@ -138,7 +138,7 @@ class TestRegression:
         assert not told[0].report.passes
 
     def test_what_is_skipped_is_no_error(self, tmp_path: Path) -> None:
-        """With "latest" the newest checkpoint is judged, and the skipped ones are not errors."""
+        """Checkpoints that "latest" skips are not errors, and the newest one is judged."""
         trainer = trainer_in(tmp_path, max_steps=20)
         gate = R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=(), when_busy="latest")
         trainer.add_callback(gate)
@@ -255,7 +255,7 @@ class TestTroubles:
         ],
     )
     def test_mistakes_are_found_before_the_training(self, tmp_path: Path, options: dict[str, Any], words: str) -> None:
-        """Mistakes are found before the training, not at the first checkpoint hours later."""
+        """The callback refuses wrong options before the training begins."""
         with pytest.raises(PlanError, match=words):
             R1EvalCallback(trainer_in(tmp_path, max_steps=1), **options)
 
@@ -312,7 +312,7 @@ left = [trainer.state.global_step, len(logged(trainer)), is_judged]
 
 def test_all_processes_of_a_training_stop_together(tmp_path: Path) -> None:
     """
-    Two ranks under torchrun: the first judges, both leave the loop at the same step, and none waits for ever.
+    Both ranks under torchrun leave the loop at the same step, and only the first one judges.
 
     At the end the second waits too: a collective operation that follows would time out before a gate is through.
     """

@@ -89,7 +89,7 @@ class TestQueue:
         assert queue.collect() == ()
 
     def test_latest_skips_what_a_newer_one_overtakes(self, report: RunReport, tmp_path: Path) -> None:
-        """With `latest` the gate under way is finished, and of the waiting checkpoints the newest is judged."""
+        """A `latest` queue finishes the gate under way and then judges the newest of the waiting checkpoints."""
         gate = Judging(report)
         queue = CheckpointQueue(gate, when_busy=WhenBusy.LATEST)
         queue.add(saved(tmp_path, 10))
@@ -108,7 +108,7 @@ class TestQueue:
         [(EvaluationError("no verdict"), "no verdict"), (OSError("disk"), "OSError: disk")],
     )
     def test_an_error_is_a_reason(self, report: RunReport, tmp_path: Path, error: Exception, reason: str) -> None:
-        """Whatever a gate raises, the next checkpoint is judged."""
+        """An error of a gate becomes the checkpoint's reason, and the next checkpoint is judged."""
 
         def gate(checkpoint: SavedCheckpoint) -> RunReport:
             if checkpoint.step == 10:
@@ -195,7 +195,7 @@ class TestQueue:
         assert gated.remark == f"smoke: 1 of 96 planned samples are missing. See {tmp_path / 'holes' / 'logs'}"
 
     def test_a_push_that_fails_is_remarked(self, report: RunReport, tmp_path: Path) -> None:
-        """The checkpoint is judged all the same."""
+        """A push that fails is remarked, and the checkpoint is judged all the same."""
         errors = [UploadError("the Hub failed"), OSError("no route")]
 
         def push(_: SavedCheckpoint) -> None:
@@ -250,7 +250,7 @@ class TestKeptCopy:
         monkeypatch: pytest.MonkeyPatch,
         has_reflinks: bool,  # noqa: FBT001 - a parameter
     ) -> None:
-        """Some trainers write into the files of the last checkpoint; a hard link would change with them."""
+        """A kept copy stays as it was saved when the trainer writes over the file in place."""
 
         def shared(target: IO[bytes], request: int, source: int) -> int:
             if not has_reflinks:
@@ -285,7 +285,7 @@ class TestKeptCopy:
         assert [*(tmp_path / "kept").iterdir()] == []
 
     def test_an_adapter_that_changed_is_not_judged(self, tmp_path: Path) -> None:
-        """A checkpoint of PEFT's has no other weights."""
+        """An adapter that changed while it waited is refused with the names of its files."""
         kept = kept_copy(write_adapter(tmp_path / "checkpoint"), to=tmp_path / "kept")
         demand_unchanged(kept)
         write_adapter(kept, rank=4)
@@ -309,7 +309,7 @@ class TestKeptCopy:
         assert [*(tmp_path / "kept").iterdir()] == []
 
     def test_what_was_left_without_a_verdict(self, tmp_path: Path) -> None:
-        """Up to the step that the training goes on from, in order; what it will save again is removed."""
+        """Checkpoints without a verdict are found in order up to the resumed step, and later ones are removed."""
         for step in (1000, 20, 300, 400):
             (tmp_path / f"checkpoint-{step}").mkdir()
         found = left_over(tmp_path, last_step=300)

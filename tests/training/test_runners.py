@@ -75,7 +75,7 @@ def test_a_fallen_checkpoint_is_no_reference(training: Training) -> None:
 
 
 def test_a_suspicious_rise_is_no_reference_by_itself(training: Training) -> None:
-    """The next checkpoint is compared with the one before the rise."""
+    """The checkpoint after a suspicious rise is compared with the one before the rise."""
     first = training.judged(training.checkpoint(100, solve_rate=0.4))
     risen = training.judged(training.checkpoint(200, solve_rate=0.95))
     assert risen["smoke"].verdict is Verdict.SUSPICIOUS_IMPROVED

@@ -51,7 +51,7 @@ class TestFinish:
 
     @pytest.mark.parametrize("name", ["verdicts.json", "report.html", "results", "details", "upload.json"])
     def test_no_file_takes_the_verdict_away(self, tmp_path: Path, name: str) -> None:
-        """Something in a file's place is a line that names it, and every other file is written."""
+        """A folder in a file's place is one line that names it, and every other file is written."""
         run = record_run(tmp_path / "run")
         results = judged(run)
         (run / name).mkdir()
@@ -75,7 +75,7 @@ class TestFinish:
         assert (run / "verdicts.json").is_file()
 
     def test_a_report_that_fails_does_not_stop_the_next(self, tmp_path: Path) -> None:
-        """Each report is written or named by itself."""
+        """A report that cannot be written is named, and the next one is written."""
         run = record_run(tmp_path / "run")
         (tmp_path / "bad.md").mkdir()
         paths = (tmp_path / "bad.md", tmp_path / "good.md")
@@ -103,7 +103,7 @@ class TestRecord:
 
 class TestPack:
     def test_results_of_other_verdicts_are_refused(self, tmp_path: Path) -> None:
-        """A run that was judged again and whose files were not written again sends no mixture."""
+        """Results that belong to other verdicts than the stored ones are refused."""
         judged_run(tmp_path / "run")
         path = tmp_path / "run" / "verdicts.json"
         path.write_text(path.read_text().replace('"passes": true', '"passes": false', 1))
@@ -171,7 +171,7 @@ class TestCommand:
     def test_refusals(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
     ) -> None:
-        """One line and exit code 2."""
+        """`r1eval upload` refuses bad input in one line with exit code 2."""
         run = record_run(tmp_path / "run")
         assert main(["upload", str(run), *arguments]) == 2
         (line,) = capsys.readouterr().err.splitlines()
@@ -179,7 +179,7 @@ class TestCommand:
         assert said in line
 
     def test_no_run(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """A folder that holds none is left as it was."""
+        """`r1eval upload` refuses a folder without a run and leaves it as it was."""
         assert main(["upload", str(tmp_path), "--repo", "acme/runs"]) == 2
         assert "no run at" in capsys.readouterr().err
         assert list(tmp_path.iterdir()) == []

@@ -47,7 +47,7 @@ def results_of(files: RunFiles) -> dict[str, Any]:
 
 class TestSamples:
     def test_every_sample_is_there(self, tmp_path: Path) -> None:
-        """One row a problem, with the text where LightEval looks and the rest beside it."""
+        """The details have one row for each problem, with every sample's text where LightEval looks for it."""
         files = judged_run(tmp_path / "run", n_problems=3, n_samples=4)
         with closing(RunReader.open(tmp_path / "run")) as store:
             expected = [
@@ -95,7 +95,7 @@ class TestSamples:
         assert score == pytest.approx(sum(row["metric"][METRIC] for row in rows) / len(rows))
 
     def test_verdict_and_fingerprint_travel_with_the_samples(self, tmp_path: Path) -> None:
-        """A details file that lost its run still says what it is."""
+        """The details hold the verdict and the fingerprint, for readers without the run."""
         files = judged_run(tmp_path / "run")
         metadata = json.loads(pq.read_schema(files.details("smoke|0")).metadata[b"r1eval"])
         assert metadata["verdict"] == "inconclusive"
@@ -104,7 +104,7 @@ class TestSamples:
         assert metadata["fingerprint"]["harnesses"][0]["engine"] == "vllm 0.0.test"
 
     def test_large_runs_are_written_in_parts(self, tmp_path: Path) -> None:
-        """Thirty megabytes of text are more than one row group, and nothing of them is lost."""
+        """A run with thirty megabytes of text is written in two row groups, and nothing is lost."""
         run = record_run(tmp_path / "run", n_problems=4, n_samples=2)
         with closing(sqlite3.connect(run / FILE_NAME)) as db, db:
             db.execute("UPDATE response SET text = printf('%.*c', 4000000, 'x') || text")
@@ -133,7 +133,7 @@ class TestScores:
         assert {row["metric"][METRIC] for row in rows_of(files)} == {None}
 
     def test_a_failed_grader_has_no_score(self, tmp_path: Path) -> None:
-        """Ungraded samples are no wrong answers."""
+        """A run on which the grader failed has no score in its results."""
         files = judged_run(tmp_path / "run", outcome=Outcome.ERROR)
         assert results_of(files)["results"] == {}
 
@@ -157,7 +157,7 @@ class TestScores:
 
 class TestFiles:
     def test_a_glob_reads_every_row_once(self, tmp_path: Path) -> None:
-        """The name that LightEval's pipeline looks for is in a folder of its own."""
+        """The file that LightEval's pipeline looks for is in another folder, so that a glob reads each row once."""
         files = judged_run(tmp_path / "run", n_problems=3, n_samples=4)
         (path,) = (files.folder / "details").rglob("*.parquet")
         (second,) = (files.folder / "lighteval").rglob("*.parquet")
@@ -281,14 +281,14 @@ class TestLightEval:
         assert {"doc", "metric", "model_response", "samples"} <= set(read["columns"])
 
     def test_same_fields_as_its_own(self, read: dict[str, Any]) -> None:
-        """Each struct has the fields that LightEval writes itself."""
+        """Each struct of the details has the fields that LightEval writes itself."""
         ours = pq.read_schema(read["files"].details("smoke|0"))
         for column in ("doc", "metric", "model_response"):
             theirs = {field.name for field in read["own schema"].field(column).type}
             assert theirs == {field.name for field in ours.field(column).type}, column
 
     def test_same_layout_as_its_own(self, read: dict[str, Any]) -> None:
-        """Folders and names are those that LightEval writes, but for the date."""
+        """The details have the folders and names that LightEval writes, except for the date."""
         files = read["files"]
         ours = files.details("smoke|0").relative_to(files.folder)
         date = read["own file"].parent.name
@@ -356,7 +356,7 @@ print(json.dumps(scores))
 
 @LIGHTEVAL.mark
 def test_lightevals_pipeline_finds_the_same_score(tmp_path: Path) -> None:
-    """Its own Pipeline, given our details, scores each response as we did, of all problems and of the first five."""
+    """LightEval's Pipeline scores our details as we did, for all problems and for the first five."""
     (tmp_path / "data").mkdir()
     (tmp_path / "sums.py").write_text(TASK_FILE)
     exam = make_exam("smoke", 12)

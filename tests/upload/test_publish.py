@@ -254,7 +254,7 @@ class TestTransientTroubles:
     def test_one_commit_in_the_end(  # noqa: PLR0917 - three fixtures, three values
         self, hub: StandInHub, lfs: Client, run: RunFiles, route: str, trouble: Trouble, slept: list[float]
     ) -> None:
-        """A run is there once, whatever reply was lost; the client repeats what it can."""
+        """A run is uploaded once, although the Hub fails, is busy, or loses its reply."""
         hub.fail(route, trouble)
         answer = lfs.upload(run.folder, WISHES, reply_timeout_s=1.0 if trouble is Trouble.SILENT else 60.0)
         assert answer["error"] is None
@@ -293,7 +293,7 @@ class TestTransientTroubles:
         assert slept == [2.0]
 
     def test_nobody_answers(self, run: RunFiles, tmp_path: Path) -> None:
-        """A Hub that cannot be reached costs the time for its first answer, and a line; nothing is tried again."""
+        """A Hub that cannot be reached is one line after the first answer's time limit, without another try."""
         with closing(socket.socket()) as silent:  # it accepts a connection and says nothing
             silent.bind(("127.0.0.1", 0))
             silent.listen()
@@ -335,7 +335,7 @@ class TestRefusals:
     def test_one_line_and_no_second_try(  # noqa: PLR0917 - three fixtures, three values
         self, hub: StandInHub, lfs: Client, run: RunFiles, route: str, trouble: Trouble, said: str
     ) -> None:
-        """An error that waiting does not cure is reported at once, without the token."""
+        """An error that waiting does not cure is reported at once in one line, without the token."""
         hub.fail(route, trouble, times=2)
         answer = lfs.upload(run.folder, WISHES)
         assert said in answer["error"]
@@ -371,7 +371,7 @@ class TestRefusals:
         assert "which another program wrote" in lfs.upload(run.folder, WISHES)["error"]
 
     def test_a_card_of_somebody_is_kept(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:
-        """Licence, configs and text that people wrote stay; ours are added."""
+        """The licence, configs and text of an existing card stay, and ours are added."""
         card = "---\nlicense: mit\nconfigs:\n- config_name: notes\n  data_files: notes.parquet\n---\n\n# Our runs\n"
         notes = run.results_table.read_bytes()
         repo = hub.make_repo(REPO, files={"README.md": card.encode(), "notes.parquet": notes})
@@ -394,7 +394,7 @@ class TestRefusals:
         ids=["yaml", "fields", "configs", "encoding"],
     )
     def test_a_card_that_cannot_be_read_is_kept(self, hub: StandInHub, lfs: Client, run: RunFiles, card: bytes) -> None:
-        """A rewritten card would lose its text, so nothing is sent, at once."""
+        """A card that cannot be read is not rewritten, and nothing is uploaded."""
         repo = hub.make_repo(REPO, files={"README.md": card})
         repo.is_private = True
         answer = lfs.upload(run.folder, WISHES)
@@ -409,7 +409,7 @@ class TestRefusals:
         assert lfs.upload(run.folder, WISHES)["receipt"]["is_new"]
 
     def test_a_run_that_was_not_judged(self, lfs: Client, run: RunFiles) -> None:
-        """Nothing is uploaded that has no verdict."""
+        """A run without a verdict is not uploaded."""
         run.results.unlink()
         answer = lfs.upload(run.folder, WISHES)
         assert f"expected a judged run. Judge it: pytest --r1-judge-only {run.folder}" in answer["error"]
@@ -417,7 +417,7 @@ class TestRefusals:
 
 class TestToken:
     def test_only_the_hub_sees_it(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:
-        """Large files go where the Hub says, without the token; nothing of it is kept in the run."""
+        """Large files are sent to the storage without the token, and the run's folder does not contain it."""
         lfs.upload(run.folder, WISHES)
         assert {request.authorization for request in hub.requests if request.method == "PUT"} == {None}
         assert not [path for path, content in content_of(run.folder).items() if TOKEN.encode() in content]
@@ -546,7 +546,7 @@ class TestPlugin:
     def test_a_stopped_run_is_uploaded_without_a_score(
         self, pytester: pytest.Pytester, recorded: Record, hub: StandInHub
     ) -> None:
-        """A sequential gate that decided early: its samples and its verdict, and no number."""
+        """A gate that decided early is uploaded with its samples and verdict, and without a score."""
         judged(recorded("base", n_samples=64, n_problems=20, seed=1), root=pytester.path)
         recorded("worse", n_samples=64, n_problems=20, seed=2, weights="w2", solve_rate=0.1)
         wished = ("--r1-upload", REPO, "--r1-upload-when", "always")

@@ -397,7 +397,7 @@ class TestRequest:
         assert response.n_thought_tokens == (len(ids) - 2 if gives_ids else None)
 
     def test_the_tokenizer_is_loaded_once(self) -> None:
-        """Answers that arrive together wait for one: two threads that import its library break each other."""
+        """Answers that arrive together load the tokenizer once, as two importing threads break each other."""
         tokenizer, loads = byte_level(), []
         ids = tokenizer.encode("so</think>7<end>").ids
         usage = {"prompt_tokens": 3, "completion_tokens": len(ids)}
@@ -485,7 +485,7 @@ class TestRetries:
         assert server.seen == {100 + index: 3 for index in range(200)}
 
     def test_retry_after_holds_everybody_back(self) -> None:
-        """No request is sent before the time that the server named."""
+        """A server's Retry-After holds back every request."""
         server = Misbehaving(faults=(status(429, Retry_After="1"),))
 
         assert answers(server, 2, patience=replace(HASTE, patience_s=2)) == expected_answers(2)
