@@ -160,7 +160,7 @@ class TestCode:
     """Each block of another language is read by what reads that language."""
 
     def test_each_block_names_its_language(self) -> None:
-        """A block is checked by its language, so each names one that has a test."""
+        """Each block of the documents names a language that has a test."""
         assert {block.language for block in blocks()} <= {"bash", "python", "yaml", "toml", "json", "text"}
 
     @pytest.mark.parametrize("block", blocks("python"), ids=by_name)
@@ -249,7 +249,7 @@ class TestPastedOutputs:
     """What a document shows as printed is what is printed."""
 
     def test_each_has_a_name(self) -> None:
-        """Every text block is enclosed by the comments that name it, so that a test finds it."""
+        """Every text block of the documents is enclosed by comments that name it."""
         named = [(path, name) for path in DOCUMENTS for name in output_names(path)]
         assert len(named) == len(blocks("text"))
         assert {name for _, name in named} == {"demo", "power", "code_scoring"}
@@ -262,7 +262,7 @@ class TestPastedOutputs:
         ],
     )
     def test_a_quoted_line_is_one_of_the_demo(self, page: str, quote: str) -> None:
-        """What a sentence quotes from a gate is in the demo's output."""
+        """A line that a page quotes from a gate is in the demo's output."""
         assert f'"{quote}"' in " ".join((ROOT / "docs" / page).read_text(encoding="utf-8").split())
         assert quote in output(ROOT / "docs" / "tutorial" / "cpu.md", "demo")
 
@@ -316,7 +316,7 @@ class TestReference:
         assert all(f"Usage: {word} " in text for word in words)
 
     def test_markers_are_replaced(self, generated: ModuleType) -> None:
-        """A page without a marker stays as it is, and one with it holds the generated part."""
+        """Each marker of the reference pages is replaced by its generated part, and other pages stay as they are."""
         assert generated.on_page_markdown("# Page\n") == "# Page\n"
         for marker in generated.PARTS:
             (page,) = (path for path in DOCUMENTS if f"<!-- {marker} -->" in path.read_text(encoding="utf-8"))

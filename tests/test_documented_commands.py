@@ -251,7 +251,7 @@ class TestTable:
     """What is not run here is known by name."""
 
     def test_each_row_is_a_command(self) -> None:
-        """A row whose command is in no document any more goes."""
+        """Each row of this module's tables is a command that a document shows."""
         shown = {words_of(command) for command in commands()}
         assert ELSEWHERE.keys() | RED.keys() | FIRST <= shown
 
@@ -311,7 +311,7 @@ class TestPython:
         assert "gsm8k" in build_catalog(tasks=None, pyproject=tmp_path / "pyproject.toml", contributed=found)
 
     def test_each_block_is_run(self) -> None:
-        """One block reads the real Hub; the tests of uploads load theirs by the same call."""
+        """Each Python block of the documents is run, except one that reads the real Hub."""
         run = ("pytest_r1eval.evaluate(", "trainer.add_callback(", "def pytest_r1eval_benchmarks", "EngineFactory(")
         left = [block.text for block in blocks("python") if not any(words in block.text for words in run)]
         assert [text.splitlines()[0] for text in left] == ["from datasets import load_dataset"]

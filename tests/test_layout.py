@@ -32,7 +32,7 @@ SPANNING = frozenset(
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(TESTS)))
 def test_no_test_is_imported(path: Path) -> None:
-    """What tests share is in a module that has no tests."""
+    """No module of tests imports another one."""
     assert not re.findall(r"^\s*(?:from|import) tests[\w.]*\.test_\w+", path.read_text(encoding="utf-8"), re.MULTILINE)
 
 

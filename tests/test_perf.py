@@ -76,7 +76,7 @@ def test_idle_plugin_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_pump_is_measured(tmp_path: Path) -> None:
-    """A worker draws, grades and stores as many tokens as are drawn of the engine alone."""
+    """The measurement of the worker draws as many tokens through the plugin as from the engine alone."""
     setting = pump.Setting(n_problems=4, n_samples=8, n_tokens=16, n_processes=1, is_lognormal=True)
     tokenizer = pump.tokenizer_of(tmp_path, SHAPES["tiny"])
     direct = pump.asked_directly(tmp_path / "direct", tokenizer, setting)
@@ -114,7 +114,7 @@ def test_random_checkpoint_is_a_checkpoint(tmp_path: Path) -> None:
 
 @TORCH.mark
 def test_random_checkpoint_has_few_likely_tokens(tmp_path: Path) -> None:
-    """The last matrix makes logits of the SDs that are promised, from what a normalization lets through."""
+    """A random checkpoint's logits have the promised SDs, for its few likely tokens and for the others."""
     import torch  # noqa: PLC0415 - not in every environment of the tests
     from safetensors.torch import load_file  # noqa: PLC0415 - the same
 

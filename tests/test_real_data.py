@@ -43,7 +43,7 @@ class TestHub:
     """The real client of the Hub reads from a stand-in."""
 
     def test_rows_are_fetched_once_and_cached(self, served: StandInHub, tmp_path: Path) -> None:
-        """A Parquet file becomes JSON lines in the same columns; the second time the cache alone answers."""
+        """Rows are fetched from the Hub once, stored as JSON lines, and then read from the cache."""
         served.reset()
         table = io.BytesIO()
         parquet.write_table(pa.Table.from_pylist(AIME), table)
@@ -60,7 +60,7 @@ class TestHub:
         assert again == tmp_path / "again", again
 
     def test_no_answer_is_a_reason(self, served: StandInHub, tmp_path: Path) -> None:
-        """A Hub that has none skips the tests, and their reason says why."""
+        """A Hub without the data gives the reason for which the tests are skipped."""
         served.reset()
         environ = {**os.environ, **served.environment(tmp_path / "home", token=None), "HF_HUB_OFFLINE": "0"}
         found = real_data_in(tmp_path / "data", given=None, beside=tmp_path / "none", environ=environ)

@@ -22,7 +22,7 @@ CLUSTER = "tests/slurm/test_jobs.py::TestArray"
 
 class TestClosingLine:
     def test_tests_are_counted_by_what_they_lack(self) -> None:
-        """Requirements of one source share its command; details of a reason change nothing."""
+        """Skipped tests are counted by what they lack, and requirements of one source share a command."""
         reasons = [BUBBLEWRAP.reason, SLURM.reason, f"{BUBBLEWRAP.reason} (bwrap not found)", LIGHTEVAL.reason]
         assert closing_line(reasons) == (
             "not run: 2 for want of bubblewrap, 1 for want of Slurm (sudo apt-get install -y bubblewrap slurm-wlm); "
@@ -30,7 +30,7 @@ class TestClosingLine:
         )
 
     def test_other_skips_are_not_listed(self) -> None:
-        """A test that is skipped for a reason of its own needs no command."""
+        """Skips for other reasons are not listed in the closing line."""
         assert closing_line(["this platform has no such call"]) is None
 
     def test_no_reason_begins_like_another(self) -> None:
@@ -113,7 +113,7 @@ class TestInstalling:
         return done.stdout
 
     def test_told_not_to(self, bare: dict[str, str]) -> None:
-        """R1_INSTALL=no names what is missing and touches nothing."""
+        """R1_INSTALL=no lists what is missing and installs nothing."""
         said = self.installs({**bare, "R1_INSTALL": "no"})
         assert said.startswith("== R1_INSTALL=no: bubblewrap chromium fonts-dejavu-core")
         assert "slurm-wlm not installed" in said
@@ -128,7 +128,7 @@ class TestInstalling:
         assert second.startswith("== apt-get failed: no network; ")
 
     def test_where_it_may_not(self, bare: dict[str, str], tmp_path: Path) -> None:
-        """Without root and without sudo it says so and goes on."""
+        """Without root and sudo the script reports that it may not install, and goes on."""
         for name, line in {"id": "echo 1000", "sudo": "exit 1"}.items():
             (tmp_path / name).write_text(f"#!/bin/bash\n{line}\n")
             (tmp_path / name).chmod(0o755)

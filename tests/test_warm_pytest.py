@@ -50,7 +50,7 @@ def test_a_fork_sees_what_a_fresh_process_sees(pytester: pytest.Pytester, monkey
 
 
 def test_a_fork_finds_nothing_imported_that_reads_the_environment(pytester: pytest.Pytester) -> None:
-    """The Hub's client and engines are imported by the run that uses them."""
+    """A forked run finds none of the modules imported that read the environment."""
     pytester.makepyfile(f"import sys\ndef test_it(): assert not set({UNTOUCHED!r}) & set(sys.modules)")
     arguments = ("-p", "no:r1eval", "-p", "no:pytest_r1eval.plugin")
     assert pytester.runpytest_subprocess(*arguments).ret == 0

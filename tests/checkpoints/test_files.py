@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
     ],
 )
 def test_file_that_can_change_an_answer(folder: Path, name: str) -> None:
-    """A file that comes, and one that changes, are named by the digests."""
+    """A new file and a changed one each have another digest, and no other file does."""
     digests = [folder_digests(folder)]
     (folder / name).parent.mkdir(exist_ok=True)
     for content in ("one", "two"):
@@ -85,7 +85,7 @@ def test_file_that_can_change_an_answer(folder: Path, name: str) -> None:
     ],
 )
 def test_by_product_does_not_count(folder: Path, name: str) -> None:
-    """What trainers, Git and the Hub's client leave in a folder changes no answer."""
+    """Files that trainers, Git and the Hub's client leave in a folder do not change the digests."""
     before = folder_digests(folder)
 
     (folder / name).parent.mkdir(parents=True, exist_ok=True)

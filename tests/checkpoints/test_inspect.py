@@ -297,7 +297,7 @@ class TestDigests:
         assert before == inspected(folder)
 
     def test_every_other_file_is_part_of_the_checkpoint(self, folder: Path) -> None:
-        """An edited config.json leaves the weights' digest as it was, and is another checkpoint that names it."""
+        """An edited config.json changes the checkpoint but not the digest of its weights, and is named."""
         before = inspected(folder).identity
 
         (folder / "config.json").write_text('{"max_position_embeddings": 4096, "rope_theta": 1}')
@@ -396,7 +396,7 @@ class TestChanges:
         assert found.changes() == "model.safetensors changed"
 
     def test_only_what_changed_is_read_again(self, folder: Path) -> None:
-        """A look at 30 shards of 140 GB takes no reading where the file system says that nothing changed."""
+        """Looking for changes reads none of 30 shards of 5 GB that the file system reports unchanged."""
         for number in range(30):
             write_shard(folder / f"model-{number}.safetensors", n_bytes=5 * 10**9)
         found = inspected(folder)
@@ -406,7 +406,7 @@ class TestChanges:
         assert time.perf_counter() - start < 0.5
 
     def test_folder_that_is_gone(self, folder: Path) -> None:
-        """A folder that is gone is a reason in words, not an exception: the run is INVALID."""
+        """A checkpoint's folder that is gone is reported as a change, not raised as an exception."""
         found = inspected(folder)
         folder.rename(folder.with_name("moved"))
 

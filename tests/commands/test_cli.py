@@ -170,7 +170,7 @@ class TestCompare:
         assert said.json()["passes"] is False
 
     def test_options_reach_the_rule(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """Each option of the gate changes what it decides."""
+        """Sigmas, sides, margin and exactness on the command line change what `compare` decides."""
         assert Said(capsys, "compare", "worse", "base", "--sigmas", "7").code == 0
         assert Said(capsys, "compare", "base", "worse").code == 0
         assert Said(capsys, "compare", "base", "worse", "--two-sided").code == 1

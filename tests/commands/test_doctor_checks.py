@@ -48,7 +48,7 @@ def test_everything_is_looked_at(capsys: pytest.CaptureFixture[str], monkeypatch
 
 
 def test_known_versions_are_those_that_run_here() -> None:
-    """What doctor recommends is what these tests run with, as far as it is installed."""
+    """The versions that doctor recommends are those installed here."""
     found = {finding.what: finding.found for finding in findings({"HF_HUB_OFFLINE": "1"}, folder=Path())}
     for name, known in KNOWN_TO_WORK.items():
         version, _, _ = found[name].partition("+")
@@ -66,7 +66,7 @@ def test_data_sets_are_those_that_lighteval_reads() -> None:
 
 
 def test_what_is_missing_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
-    """What is missing has the remedy in the line below it."""
+    """A missing item has its remedy in the line below."""
     main(["doctor"])
     lines = capsys.readouterr().out.splitlines()
     (number,) = (number for number, line in enumerate(lines) if line.split()[:2] == ["-", "Hub"])

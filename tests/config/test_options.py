@@ -39,7 +39,7 @@ def test_a_row_says_its_part_of_a_run(option: Option) -> None:
 
 
 def test_a_rows_default_is_the_settings(option: Option) -> None:
-    """What `--help` prints is what a run without the option does."""
+    """The default that `--help` prints is the setting of a run without the option."""
     field = FIELDS[option.field or option.keyword]
     if option.default is not None and option.name != "output-dir":  # which starts from a folder
         assert option.value([option.default], Path()) == field.default
@@ -65,6 +65,6 @@ def test_flags_and_choices_need_no_more(option: Option) -> None:
 
 @pytest.mark.parametrize("name", sorted({name for option in OPTIONS for name in option.flags}))
 def test_a_name_is_one_options(name: str) -> None:
-    """Every name, earlier ones included, belongs to one option."""
+    """Every option's name, earlier ones included, belongs to one option."""
     assert [option.name for option in OPTIONS if name in option.flags] != []
     assert sum(name in option.flags for option in OPTIONS) == 1

@@ -47,7 +47,7 @@ def test_a_second_chance_is_worth_nothing_where_all_samples_count(
 
 
 def test_a_false_alarm_is_lifted_by_a_second_attempt_in_most_cases() -> None:
-    """Of an unchanged model's red gates, five in eight turn green when as many samples are added."""
+    """A second attempt turns about five in eight false alarms green when the samples of both count."""
     first, second = z_of_attempts(0.0, n_attempts=2, all_samples=True)
     alarms = first <= -3
     assert float(np.mean(second[alarms] > -3)) == pytest.approx(0.620, abs=0.03)

@@ -187,7 +187,7 @@ def test_exam_digest_is_what_it_was() -> None:
 
 class TestTitle:
     def test_own_id_first_words_and_hash(self) -> None:
-        """What a data set says is escaped and cut, so that a list keeps one line a problem."""
+        """A problem's title is one line with its label, its first words and its id, all escaped."""
         query = "Let \x1b[2J $ABC$ be a triangle with\nsides 3, 4 and 5. ::error::"
         problem = Problem(id="0c31", query=query, instruction=None, choices=("6",), gold_index=0, label="2024-II-4\n")
         assert problem.title == r'2024-II-4\n "Let \x1b[2J $ABC$ be a triangle with sides 3,..." (0c31)'

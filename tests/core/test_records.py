@@ -30,7 +30,7 @@ def test_counts_keep_the_exams_order(rows: list[tuple[str, int, int]]) -> None:
 
 
 def test_order_is_part_of_the_counts() -> None:
-    """Two exams with the problems exchanged are not equal."""
+    """Counts of the same problems in another order are not equal."""
     assert Counts.from_mapping({"a": (1, 2), "b": (1, 2)}) != Counts.from_mapping({"b": (1, 2), "a": (1, 2)})
 
 

@@ -80,7 +80,7 @@ def test_a_quote_shows_the_start() -> None:
 
 @pytest.mark.parametrize("text", ["a" * 300, "\n" * 300, "Wait, let me check that again. " * 40, "\ud800" * 400])
 def test_a_loop_is_known(text: str) -> None:
-    """One token or one sentence again and again is a loop."""
+    """A text that repeats one token or one sentence is a loop."""
     assert is_loop(text)
 
 

@@ -84,13 +84,13 @@ class TestConfigs:
         }
 
     def test_a_task_that_the_newest_run_lacks_keeps_its_own_latest(self) -> None:
-        """Runs of different benchmarks share a repository."""
+        """A task that the newest run lacks keeps its own latest split."""
         configs = with_run(with_run([], ["aime24|0"], OLD, LIGHTEVAL), ["smoke|0"], NEW, LIGHTEVAL)
         assert files_of(configs, "aime24_0")["latest"] == details_path("aime24|0", OLD, LIGHTEVAL)
         assert files_of(configs, "results")["latest"] == "results_2025-01-21T10-00-00.000001.parquet"
 
     def test_twice_is_once(self) -> None:
-        """Uploading the same run again changes nothing."""
+        """Adding the same run to a repository's configs again changes nothing."""
         once = with_run([], ["aime24|0"], OLD, LIGHTEVAL)
         assert once == with_run(once, ["aime24|0"], OLD, LIGHTEVAL)
 

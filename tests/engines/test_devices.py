@@ -87,7 +87,7 @@ class TestGpus:
 
     @given(st.integers(1, 20), st.integers(1, 8), st.sampled_from([1, 2, 4]))
     def test_sharing_is_even_and_counted_right(self, n_workers: int, n_gpus: int, tensor_parallel_size: int) -> None:
-        """No place has two workers more than another, engines never overlap in part, and counts are true."""
+        """Workers are spread evenly over places that never overlap in part, and each knows how many share its own."""
         if tensor_parallel_size > n_gpus:
             return
         found = shares(n_workers, gpus=EIGHT[:n_gpus], tensor_parallel_size=tensor_parallel_size)
@@ -138,7 +138,7 @@ class TestCpus:
 
     @given(st.integers(1, 20), st.integers(0, 40))
     def test_every_cpu_belongs_to_one_worker(self, n_workers: int, n_cpus: int) -> None:
-        """Slices follow each other, cover all, and differ by one at most."""
+        """Each CPU belongs to one worker, and the workers' numbers of CPUs differ by one at most."""
         cpus = tuple(range(100, 100 + n_cpus))
         found = shares(n_workers, gpus=(), cpus=cpus)
 

@@ -83,7 +83,7 @@ def test_killed_parent_leaves_no_engine(number: signal.Signals) -> None:
 
 
 def test_killed_parent_leaves_no_shared_memory() -> None:
-    """What the killed engine had in /dev/shm goes with it."""
+    """A killed engine's shared memory in /dev/shm is removed with it."""
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT.format(engine=f"test-{os.getpid()}-shared", code=SHARING)],
         stdout=subprocess.PIPE,

@@ -85,7 +85,7 @@ class TestSources:
         assert expected == [benchmark for name, benchmark in catalog.items() if name not in ALWAYS]
 
     def test_table_with_every_key(self, pyproject: Path) -> None:
-        """A dotted module stays as it is."""
+        """A table with every key makes a benchmark of these values, with its dotted module unchanged."""
         pyproject.write_text(
             "[[tool.r1eval.benchmark]]\n"
             'name = "olympiad"\ntask = "olympiad:hard"\ntask_module = "lighteval.tasks.tasks.olympiade_bench"\n'
@@ -229,7 +229,7 @@ class TestMistakes:
         assert exam_error(tasks=tasks).startswith(f"{tasks}: is not Python (")
 
     def test_name_of_a_built_in(self, tasks: Path) -> None:
-        """A later source never redefines what a mark means."""
+        """A task with a built-in benchmark's name is refused."""
         tasks.write_text(task_file("aime24"))
 
         expected = (
@@ -239,7 +239,7 @@ class TestMistakes:
         assert expected == exam_error(tasks=tasks)
 
     def test_two_tasks_of_one_name(self, tasks: Path) -> None:
-        """Two tasks whose marks would be equal are refused."""
+        """Two tasks of one file whose names become equal are refused."""
         tasks.write_text(task_file("a:b", "a_b"))
 
         expected = f"two benchmarks are named 'a_b' (tasks 'a:b' of {tasks} and 'a_b' of {tasks}); rename one"

@@ -46,7 +46,7 @@ class TestRandomOrder:
         assert len({problem.gold_index for problem in whole}) > 1
 
     def test_the_id_is_the_questions_and_not_its_orders(self, builder: Builder) -> None:
-        """Two tasks over one row name the same problem."""
+        """Two tasks over one row give its problem the same id, whatever order they draw."""
         drawn = builder.exam(toy("toy:drawn")).problems
         plain = builder.exam(toy("toy:pass")).problems
         assert {problem.id for problem in plain} <= {problem.id for problem in drawn}

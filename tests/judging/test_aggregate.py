@@ -128,7 +128,7 @@ class TestPooled:
         assert warning.endswith("hardly ever so alike; look for reused seeds or copied samples.")
 
     def test_two_short_runs_may_tie(self, run: MeasuredRun) -> None:
-        """An exact tie of two short runs is chance often enough, though the chi-square gives it no probability."""
+        """An exact tie of two short runs gets no warning, because it is often chance."""
         assert warnings_of([run, another(run, seed=2, engine="next")]) == ()
 
     def test_a_shared_seed_under_two_harnesses_is_said(self, run: MeasuredRun) -> None:
@@ -227,7 +227,7 @@ class TestDisagreement:
         assert aggregate_text(found)[0] == f"smoke: {found.disagreement}"
 
     def test_over_dispersion_is_printed(self) -> None:
-        """Two runs of one fingerprint show how far problems move beyond sampling."""
+        """The text of an aggregate prints the over-dispersion of runs with one fingerprint."""
         found = aggregate(self.runs_at(0.5, 0.5))
         (line,) = [line for line in aggregate_text(found) if "over-dispersion" in line]
         assert "over-dispersion 1 + (k - 1) rho = " in line

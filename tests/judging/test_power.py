@@ -44,7 +44,7 @@ class TestNumbers:
         assert report_of(BENCHMARKS[name]).mde_80 == pytest.approx(mde_80 / 100, abs=5e-4)
 
     def test_a_fall_of_the_mde_needs_the_samples_there_are(self) -> None:
-        """Samples needed and detectable fall are inverse to each other."""
+        """The samples needed for a fall of the minimum detectable effect are those that the gate draws."""
         assumptions = assumptions_for(AIME)
         mde_80 = power_report("aime24", assumptions, rule=GateRule()).mde_80
         assert mde_80 is not None
@@ -127,7 +127,7 @@ class TestNoPlan:
 
 class TestAssumptions:
     def test_constants_are_called_assumed(self) -> None:
-        """Without a baseline its samples and the variance are assumed."""
+        """Variance and baseline samples are called assumed where no baseline is given."""
         found = assumptions_for(AIME, n_baseline_samples=256, tau=0.006)
         assert found.design.n_baseline_samples == 256
         assert found.design.tau == found.tau.value == 0.006

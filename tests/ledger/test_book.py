@@ -63,7 +63,7 @@ def test_a_line_that_a_crash_cut_off_is_passed_over(ledger: Ledger) -> None:
 
 
 def test_processes_slice_it(ledger: Ledger) -> None:
-    """No line of three writers is lost or mixed."""
+    """Three processes append 150 lines to the ledger, and none is lost or mixed."""
     repository = Path(__file__).parents[2]
     writers = [
         subprocess.Popen([sys.executable, "-c", APPENDING, str(ledger.folder), name], cwd=repository) for name in "abc"

@@ -146,7 +146,7 @@ class TestAskedAgain:
         assert [gate_of(run)["benchmark"] for run in (first, second)] == ["smoke", "aime24"]
 
     def test_a_family_is_asked_as_a_whole(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """Under Holm a verdict depends on the other gates; the same family again is answered."""
+        """A stored verdict under Holm answers only for the same family of gates."""
         recorded("both", seed=1, weights="w1", solve_rate=0.66, n_samples=40, benchmarks=("aime24", "smoke"))
         for marks in ("smoke", "smoke or aime", "smoke or aime"):
             judge(pytester, "both", "--r1-family", "holm", "-m", marks)
@@ -165,7 +165,7 @@ class TestAskedAgain:
 
 class TestFresh:
     def test_a_second_attempt_is_judged_on_all_samples(self, pytester: pytest.Pytester, recorded: Record) -> None:
-        """A lucky draw does not turn the gate green: report, JSON and JUnit say the attempt and the first verdict."""
+        """A lucky second attempt is judged on all samples and stays red, and every report names the first verdict."""
         recorded("lucky", seed=3, weights="w1", solve_rate=0.68, n_samples=40)
         judge(pytester, "red")
         alone = pytester.runpytest_subprocess(

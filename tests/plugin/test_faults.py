@@ -313,7 +313,7 @@ class TestPytestOptions:
         result.stdout.fnmatch_lines(["*240 of 240*"])
 
     def test_no_distribution_with_workers_named(self, pytester: pytest.Pytester) -> None:
-        """`--dist no` with `--tx` works alone."""
+        """`--dist no` together with `--tx` draws and judges every sample."""
         result = judge(pytester, "same", "--dist", "no", "--tx", "2*popen")
         assert result.ret == EXIT_PASSED
         result.stdout.fnmatch_lines(["*240 of 240*"])
@@ -328,7 +328,7 @@ class TestPytestOptions:
 
     @pytest.mark.parametrize("keyword", ["smoke and 1/3", "smoke and not 1/3"])
     def test_deselected_shards(self, pytester: pytest.Pytester, keyword: str) -> None:
-        """The shards that are left do the work of those that were deselected."""
+        """The shards that are selected draw the samples of those that are not."""
         result = judge(pytester, "same", "-n3", "-k", keyword)
         assert result.ret == EXIT_PASSED
         result.stdout.fnmatch_lines(["*240 of 240*"])

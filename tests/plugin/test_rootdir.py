@@ -104,7 +104,7 @@ class TestIniFile:
     def test_a_model_of_the_ini_file_alone_is_judged(
         self, pytester: pytest.Pytester, repo: Path, named: str, workers: tuple[str, ...]
     ) -> None:
-        """Where the command line names no option of ours, another plugin's option does not make the gate vanish."""
+        """A model that the ini file alone names is judged, even beside another plugin's option with a folder."""
         _write(repo / "pytest.ini", f"[pytest]\nr1_engine = replay\nr1_baseline = local/toy\n{named}\n")
         _write(repo / "test_mine.py", "def test_mine(): pass\n")
         result = pytester.runpytest_subprocess(
@@ -160,7 +160,7 @@ class TestIds:
     def test_ids_are_the_same_in_every_folder(
         self, pytester: pytest.Pytester, repo: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Below the repository's root, terminal and JUnit print the ids that they print in it."""
+        """Terminal and JUnit print the same ids in a subfolder as in the repository's root."""
         monkeypatch.chdir(repo / "sub")
         result = _judge(pytester, "--r1-model", "../../models/cand", "--junitxml=gate.xml", "-rA", "-vv")
         result.stdout.fnmatch_lines(["r1eval::smoke?shard 1/1? PASSED*", "FAILED r1eval::smoke::pass@1 *"])
@@ -171,7 +171,7 @@ class TestIds:
 class TestRefusal:
     @pytest.mark.usefixtures("repo")
     def test_blocked_plugin_of_a_stranger_is_refused(self, pytester: pytest.Pytester) -> None:
-        """What the wrong ini file blocked cannot be taken back: one line says what to write."""
+        """A foreign ini file that blocked a plugin is refused in one line with the spelling that avoids it."""
         _write(pytester.path / "models/pytest.ini", "[pytest]\naddopts = -p no:doctest\n")
         result = _judge(pytester, "--r1-model", "../models/cand")
         assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -183,7 +183,7 @@ class TestRefusal:
     def test_plugin_that_comes_too_late_refuses(
         self, pytester: pytest.Pytester, repo: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A conftest that loads the plugin does so after the ini file was read: the joined spelling is asked for."""
+        """A plugin that a conftest loads too late for the ini file is refused, with the joined spelling to write."""
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         monkeypatch.delenv("PYTEST_PLUGINS", raising=False)
         _write(repo / "conftest.py", "pytest_plugins = ['pytest_r1eval.plugin']\n")

@@ -25,7 +25,7 @@ GOOD = Path(__file__).parents[2] / "examples" / "r1eval" / "tiny-arithmetic"
 
 
 def test_names_of_runs_sort_by_time() -> None:
-    """Of two runs of one second the later one is the newest, which --r1-resume goes on with."""
+    """The names of runs sort by time, even within a second."""
     start = dt.datetime(2026, 1, 31, 23, 59, 58, tzinfo=dt.UTC)
     names = [run_name(start + dt.timedelta(microseconds=step)) for step in range(0, 2_000_000, 997)]
     assert names == sorted(set(names))

@@ -68,7 +68,7 @@ class TestRow:
         assert (appearance_of(verdict).finding or "") in shown
 
     def test_a_red_gate_is_red_everywhere(self, report: RunReport, verdict: Verdict) -> None:
-        """Whatever stops a checkpoint is an error on GitHub and red in the terminal; INVALID has its own sign."""
+        """A verdict that stops a checkpoint is an error on GitHub and red in the terminal; INVALID has its own sign."""
         result = judged(report, verdict, passes=False)
         (command,) = workflow_commands([result])
         assert command.startswith(f"::error title=smoke%3A {appearance_of(verdict).word}::")

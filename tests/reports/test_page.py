@@ -107,7 +107,7 @@ def with_health(gate: GateReport, *, of: GateReport) -> GateReport:
 
 @pytest.mark.parametrize("verdict", [Verdict.SUSPICIOUS_IMPROVED, Verdict.INCONCLUSIVE])
 def test_what_was_let_through_wants_a_look(examples: Mapping[str, Path], verdict: Verdict) -> None:
-    """A gate that was let through is headed by a yes that asks for a look."""
+    """The headline of a gate that was let through is "Yes, but look"."""
     report = read_report(examples["green"])
     (gate,) = report.gates
     judgement = replace(gate.result.judgement, verdict=verdict, passes=True)
@@ -299,7 +299,7 @@ def stored_beside(tmp_path_factory: pytest.TempPathFactory) -> RunReport:
 
 
 def test_a_fallen_problem_shows_both_responses(browser: Browser, stored_beside: RunReport, tmp_path: Path) -> None:
-    """The baseline's response of the same sample is beside the candidate's, where its run is stored."""
+    """A fallen problem shows the baseline's response of the same sample beside the candidate's."""
     with showing(browser, page(stored_beside), tmp_path / "report.html") as shown:
         shown.set_viewport_size({"width": 1200, "height": 800})
         shown.click("button[data-filter=fell]")
@@ -315,7 +315,7 @@ def test_a_fallen_problem_shows_both_responses(browser: Browser, stored_beside: 
 def test_without_the_baselines_run_one_response_is_shown(
     browser: Browser, stored_beside: RunReport, tmp_path: Path
 ) -> None:
-    """Nothing is made up for a run that is not stored here."""
+    """The page shows the candidate's response alone where the baseline's run is not stored."""
     (gate,) = stored_beside.gates
     elsewhere = replace(gate, result=replace(gate.result, baseline_run="20200101-000000-gone"))
     with showing(browser, page(replace(stored_beside, gates=(elsewhere,))), tmp_path / "report.html") as shown:
@@ -332,7 +332,7 @@ def test_the_page_says_what_changed(stored_beside: RunReport) -> None:
 
 
 def test_correct_responses_can_be_chosen(opened: Page) -> None:
-    """A suspicious improvement is checked on the responses that were graded correct."""
+    """The filter for correct responses shows one, so that a suspicious improvement can be checked."""
     opened.click("button[data-filter=correct]")
     assert opened.inner_text("[data-part=outcome]").startswith("correct, ")
 

@@ -60,7 +60,7 @@ def test_an_invalid_run(examples: Runs) -> None:
 
 
 def test_a_run_that_stopped_early(examples: Runs) -> None:
-    """Problems, lengths and samples are those of the last look, however much more was drawn."""
+    """The report of a run that stopped early holds the samples up to its last look, and no later ones."""
     gate = read_report(examples["stopped"])["smoke"]
     last = gate.looks[-1]
     assert gate.result.is_at_stop

@@ -213,7 +213,7 @@ class TestRefusals:
         self.refuse(slices, str(slices[2]), "the harness's grader is lighteval 9, and lighteval 0.0.test in")
 
     def test_another_engine_argument(self, tmp_path: Path, header: RunHeader, plan: Plan) -> None:
-        """A machine that changed the model by an engine argument drew another question's answers."""
+        """A slice that was drawn with another engine argument is refused."""
         slices = []
         for number, question in ((1, "rope_theta 10000"), (2, "rope_theta 1000000")):
             asked = {"smoke": Asked(question=question, subset=None, design="4 samples")}
@@ -230,13 +230,13 @@ class TestRefusals:
         self.refuse(slices, str(slices[1]), "7 of the 7 samples", f"--r1-resume {slices[1]} --r1-slice 2/3")
 
     def test_sample_of_another_slice(self, slices: list[Path]) -> None:
-        """Slices are disjoint, sample by sample."""
+        """A slice that holds another slice's sample is refused."""
         with closing(Store.open(slices[0])) as one, closing(Store.open(slices[1])) as two:
             WorkQueue(one).add_samples("smoke", [next(RunReader(two).samples("smoke"))])
         self.refuse(slices, str(slices[0]), "it holds sample", "another slice than 1/3")
 
     def test_another_seed_of_a_sample(self, slices: list[Path], header: RunHeader, plan: Plan) -> None:
-        """A sample is the one that the plan's seed draws."""
+        """A slice with a sample under another seed than the plan's is refused."""
         shutil.rmtree(slices[0])
         with closing(Store.create(slices[0], replace(header, slice=Slice(number=1, total=3)))) as store:
             WorkQueue(store).select(("smoke",))

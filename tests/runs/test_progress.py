@@ -136,7 +136,7 @@ class TestStanding:
         assert score.standard_error == pytest.approx(1 / 6)
 
     def test_ungraded_samples_are_no_wrong_answers(self, store: Store) -> None:
-        """Ungraded samples are counted by themselves and leave pass@1 alone."""
+        """Ungraded samples are counted separately and do not change the running pass@1."""
         write_plan(store)
         add_unit(store)
         add_unit(store, outcome=Outcome.ERROR)
@@ -302,7 +302,7 @@ class TestLiveProgress:
         )
 
     def test_watcher_shows_what_it_is_asked_for(self, store: Store) -> None:
-        """A resumed run may hold more than is selected now."""
+        """A watcher shows only the benchmarks that it is asked for."""
         WorkQueue(store).select(("aime24",))
         seen = Watcher(RunReader(store), benchmarks=("aime24",)).look(at_s=0.0)
         assert [one.standing.benchmark for one in seen] == ["aime24"]
@@ -310,7 +310,7 @@ class TestLiveProgress:
 
 class TestCommand:
     def test_once(self, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-        """A run that goes on is shown and left alone."""
+        """`watch --once` prints the state of a running benchmark and returns."""
         write_plan(store)
         add_unit(store)
         assert main(["watch", str(store.path.parent), "--once"]) == 0
@@ -332,7 +332,7 @@ class TestPytest:
     def test_lines_stand_by_themselves(
         self, pytester: pytest.Pytester, recorded: Record, mode: tuple[str, ...], extra: tuple[str, ...]
     ) -> None:
-        """Without a terminal the end of a benchmark is one whole line, whatever captures."""
+        """Without a terminal the end of a benchmark is one whole line, whatever pytest captures."""
         recorded("run")
         result = pytester.runpytest_subprocess(*arguments(*mode, *extra, "--r1-save-baseline", "local/toy"))
         assert result.ret == 0

@@ -33,7 +33,7 @@ def test_another_schema_is_refused(tmp_path: Path, schema: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "short", LONG, "π" * 300, "\ud800" * 300, "half a pair: \ud800"])
 def test_text_survives(text: str) -> None:
-    """Whatever an engine says, lone surrogates included, is read from a database as it was written."""
+    """A text with any characters, lone surrogates included, is read from a database as it was written."""
     with closing(sqlite3.connect(":memory:")) as db:
         (stored,) = db.execute("SELECT ?", (packed(text),)).fetchone()
     assert text == unpacked(stored)
@@ -45,7 +45,7 @@ def test_long_text_is_compressed() -> None:
 
 
 def test_rounds_are_counted_as_work_goes_on(tmp_path: Path) -> None:
-    """What triggers keep equals what adding up the units gives, after planning, drawing and completing as fixed."""
+    """The triggers' counts of a round equal the sums over its units, whatever is added, changed or deleted."""
     run = record_run(tmp_path / "run", n_problems=3, n_samples=20)
     counted = "SELECT benchmark, number, n_samples, n_open, n_open_units FROM round"
     added_up = (

@@ -36,11 +36,11 @@ class TestCreateAndOpen:
     """A folder holds one run, and whatever else lies there is named."""
 
     def test_header_survives(self, store: Store) -> None:
-        """What a run is about is read as it was written, the largest seed included."""
+        """A run's header is read as it was written."""
         assert store.header == HEADER
 
     def test_create_makes_missing_folders(self, tmp_path: Path) -> None:
-        """A new model's output folder need not exist."""
+        """Creating a store makes the missing folders above it."""
         Store.create(tmp_path / "a" / "b" / "c", HEADER).close()
 
         assert (tmp_path / "a" / "b" / "c" / FILE_NAME).is_file()

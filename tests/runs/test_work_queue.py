@@ -110,7 +110,7 @@ class TestClaims:
     """Units go to one worker each, in order, and come back when it dies."""
 
     def test_order_is_benchmark_then_round_then_exam(self, store: Store) -> None:
-        """The first benchmark is finished first, and a round of all problems before the next."""
+        """Units are claimed by benchmark in the order selected, then by round, then by the exam's order."""
         WorkQueue(store).select(("b", "a"))
         for name in ("a", "b"):
             open_benchmark(store, name, n_problems=2, rounds=(1, 3))
@@ -136,7 +136,7 @@ class TestClaims:
         assert len(claimed_units(store, owner="w1")) == 4
 
     def test_whoever_holds_units_counts(self, store: Store) -> None:
-        """Two workers that are at it share what is open, whatever was expected."""
+        """A worker that holds units counts as one, so that a second worker gets half of them."""
         open_benchmark(store, "smoke", n_problems=8, rounds=(2,))
 
         assert next_unit(store, owner="w1") is not None
@@ -191,7 +191,7 @@ class TestClaims:
         assert RunReader(store).n_leased_units("smoke") == 0
 
     def test_unit_says_what_is_missing(self, store: Store) -> None:
-        """A fresh unit misses all its samples, no more than a unit may have."""
+        """A fresh unit lists all its samples as missing, up to the most that a unit may have."""
         open_benchmark(store, "smoke", n_problems=1, rounds=(MAX_SAMPLES_PER_UNIT + 2,))
 
         first, second = claim(store), claim(store)
@@ -201,7 +201,7 @@ class TestClaims:
         assert next_unit(store, owner="w1") is None
 
     def test_renewed_lease_is_kept(self, store: Store, clock: Clock) -> None:
-        """A slow worker that is alive loses nothing."""
+        """A slow worker that renews its lease keeps its unit."""
         open_benchmark(store, "smoke", n_problems=1)
         claim(store, owner="slow")
 

@@ -298,7 +298,7 @@ class TestBombs:
 
     @pytest.mark.parametrize("stack_bytes", [0, 32768])
     def test_threads(self, host: Host, stack_bytes: int) -> None:
-        """Threads end at the limit, the program with them."""
+        """A program that starts threads without end is stopped or refused at the limit."""
         seen = host.run(
             f"import threading, time\nthreading.stack_size({stack_bytes})\n"
             "while True: threading.Thread(target=time.sleep, args=(60,)).start()",
@@ -307,7 +307,7 @@ class TestBombs:
         assert seen.ending is Ending.THREAD_LIMIT or "can't start new thread" in seen.stderr
 
     def test_threads_of_a_neighbour(self, host: Host) -> None:
-        """A program that starts too many threads takes none away from another."""
+        """A program that starts too many threads leaves its neighbour's threads alone."""
         bomb = "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(60,)).start()"
         calm = (
             "import threading, time\nend = time.monotonic() + 0.4\nn = 0\n"
@@ -330,7 +330,7 @@ class TestBombs:
         assert "Too many open files" in seen.stderr
 
     def test_descriptors_of_all_threads(self, host: Host) -> None:
-        """A limit for the program is none for each of its threads, however a thread asks for descriptors of its own."""
+        """The limit of descriptors holds for all threads of a program together."""
         source = PREAMBLE + textwrap.dedent("""
             opened, buffered, lock, done = [0], [0], threading.Lock(), threading.Barrier(15)
             def hoard():
@@ -486,7 +486,7 @@ class TestEnds:
         assert code is None or seen.exit_code == code, seen
 
     def test_machine_code_of_another_architecture(self, host: Host) -> None:
-        """The filter knows one machine's numbers; a call by another's kills the program."""
+        """A system call in another architecture's machine code kills the program."""
         source = """
         import ctypes, mmap, platform
         if platform.machine() == "x86_64":
@@ -546,7 +546,7 @@ class TestAnswers:
         assert seen.stdout == "anything\n"
 
     def test_early_exit(self, host: Host) -> None:
-        """Leaving early leaves an empty output with status 0, which no grader takes for an answer."""
+        """A program that leaves by `os._exit` has an empty output and status 0."""
         seen = host.run("import os\nprint('unwritten')\nos._exit(0)")
         assert (seen.stdout, seen.exit_code, seen.ending) == ("", 0, Ending.EXITED)
 

@@ -185,7 +185,7 @@ class TestScripts:
         assert [sandbox.run(Script(source=source)).stdout for source in (cached, thread)] == [b"40000\n"] * 2
 
     def test_named_modules(self, sandbox: Sandbox) -> None:
-        """Every module that was named and is installed can be imported; numpy is."""
+        """Every module that the sandbox names, numpy among them, can be imported in it."""
         assert "numpy" in sandbox.modules
         futures = [sandbox.submit(Script(source=f"import {name}; print({name}.__name__)")) for name in sandbox.modules]
         assert [future.result().stdout.decode().strip() for future in futures] == list(sandbox.modules)
@@ -352,7 +352,7 @@ class TestLevels:
     """What holds is found out, not assumed."""
 
     def test_probe_has_teeth(self) -> None:
-        """Run unconfined, the probe gets away with everything that an ordinary process may do."""
+        """The probe finds what a program that runs unconfined gets away with."""
 
         def run_unconfined(script: Script) -> Completion:
             command = [sys.executable, "-c", script.source]

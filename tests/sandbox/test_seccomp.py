@@ -190,7 +190,7 @@ def test_numbers_are_the_kernels(machine: Machine) -> None:
 
 
 def test_a_filter_is_one_process_own(machine: Machine) -> None:
-    """What is assembled once differs between processes in the number of the process, and nowhere else."""
+    """The filters of two processes differ only where they name the process."""
     mine, others = (filter_program(assembled(machine), own_pid=pid) for pid in (PID, PID + 1))
     steps = [list(struct.iter_unpack("=HBBI", packed)) for packed in (mine, others)]
     different = [(one, other) for one, other in zip(*steps, strict=True) if one != other]

@@ -25,7 +25,11 @@ LOOPED = {
 
 @pytest.mark.parametrize("shows", LOOPED)
 def test_a_looped_answer_costs_no_more_than_its_length(shows: str) -> None:
-    """Programs are found in the process that serves all graders: a thousand blanks behind a fence held it for 8 s."""
+    """
+    Finding the program in a looped answer takes less than a second.
+
+    It happens in the process that serves all graders, which a thousand blanks behind a fence held for 8 s.
+    """
     started = time.process_time()
     blocks_of(f"{LOOPED[shows]}\nprint(int(input()))\n```\n")
     assert time.process_time() - started < 1

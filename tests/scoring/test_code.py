@@ -226,7 +226,7 @@ class TestMachinery:
     def test_a_forged_result_that_cannot_be_read_is_wrong(
         self, scorer: ProgramScorer, cache: CodeTestCache, written: str
     ) -> None:
-        """Whatever a program writes where its result belongs is its answer, and no failure of the grader."""
+        """A forged result that cannot be read is WRONG, not an error of the grader."""
         program = f"import os\ndef shift(xs, by):\n    os.write(3, {written})\n    os._exit(0)"
         assert grade(scorer, cache, in_fences(program), tests=CALL).outcome is Outcome.WRONG
 

@@ -88,7 +88,7 @@ class TestSpecialTags:
         ],
     )
     def test_a_grade_is_that_of_the_text_without_them(self, pool: GradingPool, text: str) -> None:
-        """An unfinished thought is graded as LightEval grades it."""
+        """LightEval's grade of a response with special tags is that of its text without them."""
         kept = asyncio.run(pool.grade(toy("toy:pass"), SPIDERS, said(text), think_tags=self.TAGS))
         plain = text.replace("[THINK]", "").replace("[/THINK]", "")
         assert kept == grade_of(pool, "toy:pass", said(plain))

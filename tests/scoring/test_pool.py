@@ -180,7 +180,7 @@ class TestFailures:
         assert time.monotonic() - started < 10
 
     def test_an_answer_that_ends_the_process_is_wrong(self, pool: GradingPool) -> None:
-        """An answer that breaks a stack or a library is wrong; the next process grades the problem's own answer."""
+        """An answer that kills its scoring process is WRONG, and the next process grades on."""
         [grade] = ask(pool, "die SIGSEGV")
         assert grade == Grade(outcome=Outcome.WRONG, detail="the scoring process died over it (SIGSEGV)")
         assert answer(pool, "value 1") == "1"

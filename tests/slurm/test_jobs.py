@@ -250,7 +250,7 @@ class TestArray:
         assert (left.folder.parents[3] / "gate.xml").is_file()
 
     def test_tasks_have_gpus_of_their_own(self, running: dict[str, Future[Left]]) -> None:
-        """Two tasks on one node are given four different GPUs."""
+        """Two tasks on one node get two GPUs each, and none twice."""
         left = running["array"].result()
         given = [re.findall(r"GPUs (\S+)", left.log(f"slice-{number}")) for number in (1, 2)]
         assert sorted(gpus for (gpus,) in given) == ["0,1", "2,3"]

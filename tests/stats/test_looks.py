@@ -140,7 +140,7 @@ class TestLook:
             look(unpaired, 1, half, Published(value=0.5, n_samples=16), tau=NO_NOISE)
 
     def test_small_exams_are_decided_exactly(self) -> None:
-        """Below 200 responses the exact p is compared with the alpha of this look."""
+        """A look at fewer than 200 responses is decided by the exact p against that look's alpha."""
         seen = look(AIME, 1, problems(0.0, k=4), self.baseline, tau=NO_NOISE)
 
         assert seen.comparison is not None

@@ -77,7 +77,7 @@ def test_rearrangement_sees_another_model_behind_the_same_mean() -> None:
 
 
 def test_rearrangement_is_calibrated() -> None:
-    """Two runs of one model look rearranged as often as its p-value says."""
+    """Rearrangement's p-value is calibrated: two runs of one model have a p below .1 one time in ten."""
     rng = np.random.default_rng(7)
     p = rng.beta(0.6, 0.6, 60)
     p_values = np.array(

@@ -264,7 +264,7 @@ class TestPlan:
         assert standard_plan("lcb").ks == (1, 2, 3, 4, 6, 8, 12, 16, 25)
 
     def test_a_published_number_is_not_looked_at_before_the_fourth_sample(self) -> None:
-        """A scalar test estimates its own variance from the candidate alone."""
+        """The first look at a published number comes after four samples, which show the candidate's own variance."""
         unpaired = plan(standard_design("lcb"), paired=False, rule=RULE)
 
         assert unpaired.ks == (4, 5, 6, 8, 10, 12, 16)
@@ -293,7 +293,7 @@ class TestPlan:
         assert plan(noisy, paired=False, rule=RULE).ks[-1] == 64
 
     def test_margin_that_cannot_be_resolved_is_known_before_the_run(self) -> None:
-        """A PASS excludes the plan's margin, not a smaller one."""
+        """The plan knows before the run whether it resolves a margin: 5 points on AIME, and not 4."""
         assert standard_plan("aime24", rule=GateRule(margin=0.05)).resolves_margin
         assert not standard_plan("aime24", rule=GateRule(margin=0.04)).resolves_margin
 
@@ -340,7 +340,7 @@ class TestPlan:
             from_json(STORED, text)
 
     def test_plan_that_was_edited_is_refused(self) -> None:
-        """Only the canonical form has a digest."""
+        """A stored plan in another than the canonical form is refused."""
         with pytest.raises(ValueError, match="canonical"):
             from_json(STORED, json.dumps(plain(AIME), indent=2))
 
@@ -353,7 +353,7 @@ class TestPlan:
         st.sampled_from([0.0, 0.006]),
     )
     def test_any_design_can_be_planned(self, n: int, k: int, k_b: int, w: float, tau: float) -> None:
-        """Bounds are ordered, the cap holds, alpha and beta are kept, and no number is NaN."""
+        """Any design gets ascending looks and ordered bounds that keep alpha, the power and the cap."""
         design = Design(
             n_problems=n,
             n_samples=k,

@@ -52,7 +52,7 @@ def test_tau_of_the_24_pairs() -> None:
 
 
 def test_tau_is_zero_where_sampling_explains_everything() -> None:
-    """Alike runs have no noise between them, and never a negative variance."""
+    """Tau is zero where sampling explains all differences between runs."""
     assert paule_mandel_tau(np.array([0.5, 0.5, 0.5]), np.full(3, 1e-4)) == 0.0
 
 

@@ -39,7 +39,7 @@ class TestPassAt1:
     """The estimate and its two errors."""
 
     def test_mean_is_over_problems_not_samples(self) -> None:
-        """A problem with more samples has no more weight."""
+        """The mean is taken over problems, so one with more samples has no more weight."""
         unequal = Counts.from_mapping({"a": (8, 8), "b": (0, 2)})
 
         assert pass_at_1(unequal).mean == 0.5
@@ -162,7 +162,7 @@ class TestPaired:
 
     @given(pairs(), st.data())
     def test_one_more_correct_sample_never_looks_worse(self, pair: tuple[Counts, Counts], data: st.DataObject) -> None:
-        """The exact p-value against a fall grows with every correct sample."""
+        """One more correct sample never makes the exact test's result worse."""
         candidate, baseline = pair
         improvable = [i for i, p in enumerate(candidate.problems) if p.n_correct < p.n_samples]
         if not improvable:
@@ -509,7 +509,7 @@ class TestPower:
         assert samples_needed(standard_design("aime24"), 0.6) is None  # from 50.8 points pass@1 cannot fall so far
 
     def test_design_from_a_stored_baseline_uses_its_variance(self) -> None:
-        """A baseline that never failed still leaves a variance."""
+        """A baseline without a wrong answer still gives a design a variance."""
         design = Design.from_baseline(counts(4, 4, of=4), n_samples=4)
 
         assert design.within_variance == pytest.approx(1 / 8)
@@ -518,7 +518,7 @@ class TestPower:
 
     @given(st.floats(1e-4, 0.25), st.floats(0.01, 0.99), st.integers(1, 500), st.integers(1, 64), st.integers(1, 64))
     def test_more_samples_never_see_less(self, w: float, mean: float, n: int, k: int, k_b: int) -> None:
-        """The detectable effect falls with samples on either side and rises with power."""
+        """More samples on either side shrink the detectable effect, and more power raises it."""
 
         def mde(k: int, k_b: int, power: float) -> float:
             design = Design(

@@ -262,7 +262,7 @@ class TestRule:
             GateRule(**wrong)  # type: ignore[arg-type]
 
     def test_unresolvable_margin_is_known_before_the_run(self) -> None:
-        """A design that resolves its margin can never end INCONCLUSIVE."""
+        """A design knows before the run whether it resolves a margin: 5 points on AIME, and not 4."""
         constants = benchmark("aime24").planning
         assert constants is not None
         design = Design.from_planning(constants, n_samples=64, n_baseline_samples=64)
@@ -351,7 +351,7 @@ def test_invalid_has_no_numbers() -> None:
 
 @given(st.integers(1, 8), st.integers(1, 8), st.floats(0, 1), st.floats(0, 1))
 def test_a_resolved_margin_never_ends_inconclusive(x: int, y: int, fall: float, noise: float) -> None:
-    """What the run's own standard error, at the fallen mean, resolves is always decided."""
+    """A run whose own error resolves the margin never ends INCONCLUSIVE."""
     margin = max(fall * min(0.5, y / 8), 0.001)
     tau = noise * margin / (3.0 + 1.2816)  # more is resolved by no run
     rule = GateRule(margin=margin)

@@ -47,7 +47,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 class TestLog:
     def test_every_checkpoint_is_judged_at_its_own_step(self, tmp_path: Path) -> None:
-        """Training runs on, the end collects everything, and no log entry of the trainer is lost."""
+        """Every checkpoint is judged at its own step while the training runs on, and no log entry is lost."""
         trainer = trainer_in(tmp_path, max_steps=5)
         trainer.add_callback(R1EvalCallback(trainer, benchmarks=["smoke"], engine="replay", gpus=()))
         trainer.train()

@@ -167,7 +167,7 @@ class TestQueue:
         assert (gated.reason, gated.remark, steps) == ("no such benchmark", None, [10])
 
     def test_a_queue_that_is_closed_tries_nothing_more(self, tmp_path: Path) -> None:
-        """The end of the training does not wait for another try."""
+        """A closed queue does not wait for another try of a failed gate."""
         entered = threading.Event()
 
         def gate(_: SavedCheckpoint) -> RunReport:

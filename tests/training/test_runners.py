@@ -118,7 +118,7 @@ def test_a_run_that_was_killed_at_its_start_is_passed_over(training: Training) -
 
 
 def test_a_fixed_baseline_stays(training: Training) -> None:
-    """A baseline that is named is used at every step."""
+    """A baseline that the user names is used at every step."""
     reference = record_run(training.folder / "reference", n_samples=16)
     for step in (100, 200):
         report = training.judged(training.checkpoint(step), baseline=str(reference))
@@ -138,7 +138,7 @@ def test_an_evaluation_that_cannot_run_says_why(training: Training) -> None:
 
 
 def test_jobs_that_would_fail_are_not_submitted(training: Training) -> None:
-    """A training's jobs are checked as those of the command are, before Slurm is asked for a node."""
+    """Jobs with a wrong option are refused before Slurm is asked for a node."""
     order = training.order(sigmas="abc")
     with pytest.raises(RehearsalError, match="--r1-sigmas is 'abc'; expected a number above 0"):
         SlurmRunner(order, SlurmPlace(gpus_per_node=0, workers="1")).judge(training.checkpoint(100))

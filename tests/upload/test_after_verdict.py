@@ -43,7 +43,7 @@ class TestFinish:
         assert record.wishes == UploadWishes(repo="acme/runs")
 
     def test_red_gates_are_not_uploaded(self, tmp_path: Path) -> None:
-        """Red gates are not uploaded; a line says so, and how to upload them."""
+        """A run with a red gate is not uploaded, and one line names the option that uploads it."""
         run = record_run(tmp_path / "run", skip=frozenset({("p000", 0)}))
         finished = finish(run, judged(run), tasks=TASKS, wishes=UploadWishes(repo="acme/runs"))
         assert finished.lines == ("upload: none, as a gate is not green (--r1-upload-when always uploads every run)",)

@@ -73,7 +73,7 @@ class TestSamples:
         )
 
     def test_half_a_pair_is_replaced_everywhere(self, tmp_path: Path) -> None:
-        """Text, answer and detail that UTF-8 cannot hold reach details and page as replacement characters."""
+        """Half a surrogate pair in text, answer or detail becomes a replacement character in details and page."""
         half = "so \ud83d it goes"
         run = record_run(tmp_path / "run", n_problems=3, n_samples=4, text=half, answer=half, detail=half)
         finished = finish(run, judged(run), tasks=TASKS, wishes=None)
@@ -86,7 +86,7 @@ class TestSamples:
         assert "so \ufffd it goes" in (run / "report.html").read_text()
 
     def test_the_metric_is_the_mean_of_its_row(self, tmp_path: Path) -> None:
-        """A row's metric is its mean, and the mean of the metrics is the score."""
+        """A row's metric is the mean of its samples, and the score is the mean of the metrics."""
         files = judged_run(tmp_path / "run")
         rows = rows_of(files)
         for row in rows:
@@ -115,7 +115,7 @@ class TestSamples:
 
 class TestScores:
     def test_a_stopped_run_has_samples_and_no_score(self, tmp_path: Path) -> None:
-        """The mean at stop is biased: neither results nor rows hold it."""
+        """A run that stopped early has its samples in the details, and no score in rows or results."""
         files = judged_run(tmp_path / "run", k_at_stop=4)
         results = results_of(files)
         assert results["results"] == {}
@@ -124,7 +124,7 @@ class TestScores:
         assert {row["metric"][METRIC] for row in rows_of(files)} == {None}
 
     def test_a_run_with_holes_has_no_score(self, tmp_path: Path) -> None:
-        """INVALID is an error, never a number; the samples that came are kept."""
+        """A run with a missing sample keeps the others in its details and has no score."""
         files = judged_run(tmp_path / "run", skip=frozenset({("p003", 5)}))
         results = results_of(files)
         assert results["results"] == {}
@@ -174,7 +174,7 @@ class TestFiles:
         ]
 
     def test_written_twice_is_the_same(self, tmp_path: Path) -> None:
-        """Equal verdicts give equal bytes under equal names, so that an upload can see it."""
+        """Writing the files of equal verdicts twice gives equal bytes."""
         results = judged(record_run(tmp_path / "run"))
         files = write_run_files(tmp_path / "run", results, tasks=TASKS)
         paths = (files.results, files.results_table, files.details("smoke|0"))
@@ -183,7 +183,7 @@ class TestFiles:
         assert before == [path.read_bytes() for path in paths]
 
     def test_a_failed_write_leaves_what_was_there(self, tmp_path: Path) -> None:
-        """Nothing half-written stays, and the message says where the samples are."""
+        """A write of details that fails leaves no partial file, and the message names where the samples are."""
         files = judged_run(tmp_path / "run")
         path = files.details("smoke|0")
         path.unlink()

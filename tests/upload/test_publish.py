@@ -217,7 +217,7 @@ class TestCheckpoint:
 
     @pytest.mark.parametrize("trouble", [Trouble.BROKEN, Trouble.DROPPED, Trouble.OVERTAKEN])
     def test_troubles_pass(self, hub: StandInHub, lfs: Client, checkpoint: Path, trouble: Trouble) -> None:
-        """A checkpoint's push survives the troubles that a run's upload survives."""
+        """A checkpoint's push survives a failing Hub, a lost reply and another commit."""
         hub.fail("commit", trouble)
         assert lfs.push(checkpoint, "acme/model", branch="step-1")["error"] is None
         assert "config.json" in hub.repo("acme/model", kind="model").branches["step-1"][-1].tree
@@ -280,7 +280,7 @@ class TestTransientTroubles:
         assert len(lfs.splits(REPO, "smoke_0")) == 3
 
     def test_no_answer_is_no_missing_file(self, run: RunFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The client calls a file that it could not ask for a missing one; it is asked for again."""
+        """A Hub that does not answer is asked again, though the client reports a missing file."""
 
         def unanswered(*_: object, **__: object) -> None:
             raise LocalEntryNotFoundError("please check your connection")
@@ -309,7 +309,7 @@ class TestTransientTroubles:
                     assert "expected any answer within 1 s" in answer["error"]
 
     def test_an_end_to_patience(self, hub: StandInHub, lfs: Client, run: RunFiles) -> None:
-        """A Hub that is down is given up, waits are bounded, and every local file is as it was."""
+        """An upload to a Hub that stays down ends after its tries, with every local file as it was."""
         before = content_of(run.folder)
         hub.fail("commit", Trouble.BROKEN, times=99)
         answer = lfs.upload(run.folder, WISHES, n_attempts=4, longest_wait_s=5.0)
@@ -446,7 +446,7 @@ def test_the_command_keeps_earlier_wishes(hub: StandInHub, lfs: Client, run: Run
 
 
 def test_a_signed_address_is_no_reader_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A signed address gives the right to write to the storage, so it is removed, as the token is."""
+    """An error is shown without the token and without the signature of a storage address."""
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     error = ValueError(f"400 for url 'https://storage/x?X-Amz-Signature=abc&b=1' with {TOKEN}: why?")
     assert scrubbed(error) == "ValueError: 400 for url 'https://storage/x' with (the token): why?"
