@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pytest_r1eval.baselines.shelf import FoundBaseline
@@ -90,7 +90,7 @@ def reference_for(benchmark: Benchmark | None, found: FoundBaseline, *, fingerpr
             check_same_question(differences, found)
             return Reference(
                 side=side_of(measured),
-                tau=widened(_harness_noise(fingerprint, measured.fingerprint), measured),
+                tau=widened(_harness_noise(fingerprint, measured.fingerprint, differences), measured),
                 source=found.source,
                 evidence=measured.evidence,
             )
@@ -107,7 +107,7 @@ def reference_for(benchmark: Benchmark | None, found: FoundBaseline, *, fingerpr
             )
 
 
-def _harness_noise(ours: Fingerprint, theirs: Fingerprint) -> Tau:
+def _harness_noise(ours: Fingerprint, theirs: Fingerprint, differences: Sequence[Difference]) -> Tau:
     """
     Return the noise between two harnesses, of which nothing is forgiven where one checkpoint answered in both.
 
@@ -115,7 +115,7 @@ def _harness_noise(ours: Fingerprint, theirs: Fingerprint) -> Tau:
     """
     if ours.model == theirs.model and ours.harness != theirs.harness:
         return Tau(value=0.0, source="one checkpoint answered in both harnesses, which are what is compared")
-    return measured_tau(ours.differences(theirs))
+    return measured_tau(differences)
 
 
 def own_noise(baseline: MeasuredBaseline) -> float:

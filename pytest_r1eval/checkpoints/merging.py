@@ -20,7 +20,7 @@ from typing import Any
 from pytest_r1eval.atomic_files import making
 from pytest_r1eval.checkpoints.adapter import Adapter
 from pytest_r1eval.checkpoints.inspect import inspect_checkpoint
-from pytest_r1eval.errors import ModelError, R1EvalError, in_one_line
+from pytest_r1eval.errors import ModelError, R1EvalError, in_one_line, last_words
 
 N_PROBE_TOKENS = 32
 """The first of the vocabulary; every model has more."""
@@ -53,8 +53,7 @@ def merged_folder(adapter: Adapter, *, base: str, revision: str | None) -> Itera
             check=False,
         )
         if done.returncode:
-            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-            raise ModelError(lines[-1])
+            raise ModelError(last_words(done))
         yield out
 
 

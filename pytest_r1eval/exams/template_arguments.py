@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_r1eval.core.secrets import without_secrets
-from pytest_r1eval.errors import ModelError, in_one_line
+from pytest_r1eval.errors import ModelError, in_one_line, last_words
 from pytest_r1eval.exams import prompts
 
 _PROGRAM = "from pytest_r1eval.exams.template_arguments import main; main()"
@@ -52,9 +52,8 @@ def check_template_arguments(
         check=False,
     )
     if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise ModelError(
-            f"{model}: --r1-chat-template-kwargs could not be tried ({reason}); expected a rendered prompt"
+            f"{model}: --r1-chat-template-kwargs could not be tried ({last_words(done)}); expected a rendered prompt"
         )
     found = json.loads(done.stdout)
     if found["error"]:

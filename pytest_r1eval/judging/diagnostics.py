@@ -13,7 +13,7 @@ from pytest_r1eval.runs.finished import (
     Ungraded,
 )
 from pytest_r1eval.runs.reading import RunReader
-from pytest_r1eval.stats.health import judge_health
+from pytest_r1eval.stats.health import Health, judge_health
 from pytest_r1eval.stats.multiplicity import fallen_problems, rearrangement
 from pytest_r1eval.stats.verdicts import (
     GateRule,
@@ -48,13 +48,15 @@ def with_diagnostics(  # noqa: PLR0913  what was found, and by what it is judged
     noise = 0.0 if measured is None or result.judgement.tau is None else result.judgement.tau.value
     # What the runs of a checkpoint move by is of pass@1; rates take the harness's part alone.
     harness = 0.0 if measured is None else math.sqrt(max(0.0, noise**2 - own_noise(measured) ** 2))
-    n_open = 0 if ungraded is None else ungraded.n_errors
-    health, worst = (
-        judge_health(each, baseline=None if measured is None else measured.health, rule=rule, tau=harness)
-        for each in (observed, replace(observed, n_no_answer=observed.n_no_answer + n_open))
-    )
-    if ungraded is not None and worst.passes is not health.passes:
-        return replace(result, judgement=ungraded.refusal(_MATTERS_TO_HEALTH))
+
+    def judged(counts: HealthCounts) -> Health:
+        return judge_health(counts, baseline=None if measured is None else measured.health, rule=rule, tau=harness)
+
+    health = judged(observed)
+    if ungraded is not None:
+        worst = judged(replace(observed, n_no_answer=observed.n_no_answer + ungraded.n_errors))
+        if worst.passes is not health.passes:
+            return replace(result, judgement=ungraded.refusal(_MATTERS_TO_HEALTH))
     result = replace(result, health=health)
     if result.judgement.verdict is Verdict.PASS and not health.passes:
         result = replace(result, judgement=replace(result.judgement, next_step=_SICK))
