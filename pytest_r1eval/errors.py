@@ -5,13 +5,6 @@ Every message has three parts: what was found, what was expected, what to do
 next. A user sees the message alone, never a traceback of ours.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import subprocess
-
 
 class R1EvalError(Exception):
     """Something a person has to know about; the message is complete by itself."""
@@ -95,7 +88,7 @@ def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 
-def last_words(done: subprocess.CompletedProcess[str]) -> str:
+def last_words(stderr: str, *, exit_code: int) -> str:
     """Return the last line that a failed process wrote to standard error; its exit code where it wrote none."""
-    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    lines = stderr.strip().splitlines() or [f"exit code {exit_code}"]
     return lines[-1]

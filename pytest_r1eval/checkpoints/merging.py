@@ -53,7 +53,7 @@ def merged_folder(adapter: Adapter, *, base: str, revision: str | None) -> Itera
             check=False,
         )
         if done.returncode:
-            raise ModelError(last_words(done))
+            raise ModelError(last_words(done.stderr, exit_code=done.returncode))
         yield out
 
 

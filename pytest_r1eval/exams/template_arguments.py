@@ -52,9 +52,8 @@ def check_template_arguments(
         check=False,
     )
     if done.returncode != 0:
-        raise ModelError(
-            f"{model}: --r1-chat-template-kwargs could not be tried ({last_words(done)}); expected a rendered prompt"
-        )
+        why = last_words(done.stderr, exit_code=done.returncode)
+        raise ModelError(f"{model}: --r1-chat-template-kwargs could not be tried ({why}); expected a rendered prompt")
     found = json.loads(done.stdout)
     if found["error"]:
         raise ModelError(found["error"])
