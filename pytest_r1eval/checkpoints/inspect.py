@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -35,14 +34,14 @@ from pytest_r1eval.checkpoints.files import (
     FolderDigests,
     digests_now,
     folder_digests,
-    header_bytes,
     weights_of,
 )
 from pytest_r1eval.checkpoints.places import Place, first_line, place_of, published_tensors, unreadable
-from pytest_r1eval.checkpoints.size import ModelSize, model_size
+from pytest_r1eval.checkpoints.quantization import quantization_of
+from pytest_r1eval.checkpoints.size import ModelSize
+from pytest_r1eval.checkpoints.stored import stored_size
 from pytest_r1eval.checkpoints.vocabulary import added_tokens
 from pytest_r1eval.checkpoints.weights import (
-    MAX_HEADER_BYTES,
     StoredTensor,
     check_weights,
     refuse_adapter_beside,
@@ -289,7 +288,7 @@ def _from_folder(folder: Path, *, tokenizer: Path | None) -> Checkpoint:
         folder=folder,
         think_tags=tags_in(chat_template, added),
         special_tokens=frozenset(token for token, is_special in added.items() if is_special),
-        size=_size(config, folder),
+        size=stored_size(config, folder, quantization=quantization_of(config, folder)),
         prints_date=_DATE in chat_template,
         digests=digests,
     )
@@ -446,7 +445,7 @@ def _from_hub(place: Place, *, tokenizer: Path | None) -> Checkpoint:
         folder=folder,
         think_tags=tags_in(chat_template, added),
         special_tokens=frozenset(token for token, is_special in added.items() if is_special),
-        size=_size(config, folder),
+        size=stored_size(config, folder, quantization=quantization_of(config, folder)),
         prints_date=_DATE in chat_template,
     )
 
@@ -480,42 +479,6 @@ def _own_chat_template(folder: Path) -> str | None:
             if template:
                 return json.dumps(template, sort_keys=True)
     return None
-
-
-def _size(config: dict[str, object], folder: Path) -> ModelSize:
-    """Read the sizes from the index of the weights, from their headers, or from the config, in this order."""
-    path = folder / "model.safetensors.index.json"
-    said = _json(path, folder).get("metadata") if path.is_file() else None
-    index = said if isinstance(said, dict) else {}
-    n_parameters, n_bytes = (_count(index.get(key)) for key in ("total_parameters", "total_size"))
-    if n_bytes is None:
-        # Mistral puts the same weights beside them once more, as consolidated.safetensors.
-        files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
-        counts = [_header_counts(file) for file in files]
-        n_parameters = n_parameters or sum(count for count, _ in counts) or None
-        n_bytes = sum(size for _, size in counts) or None
-    return model_size(config, n_stored_parameters=n_parameters, n_stored_bytes=n_bytes)
-
-
-def _header_counts(path: Path) -> tuple[int, int]:
-    """Count the numbers and the bytes that a safetensors header lists; nothing where it is not such a header."""
-    n_bytes = header_bytes(path)
-    if n_bytes > MAX_HEADER_BYTES:
-        return 0, 0
-    with path.open("rb") as file:
-        header = file.read(n_bytes)[8:]
-    try:
-        tensors = json.loads(header)
-        entries = [entry for name, entry in tensors.items() if name != "__metadata__"]
-        n_numbers = sum(math.prod(entry["shape"]) for entry in entries)
-        return n_numbers, sum(entry["data_offsets"][1] - entry["data_offsets"][0] for entry in entries)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-        return 0, 0  # the engine says what is wrong with it
-
-
-def _count(value: object) -> int | None:
-    """Take a positive whole number; transformers writes total_size as a float by now and then."""
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 1 else None
 
 
 def _json(path: Path, folder: Path) -> dict[str, object]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pytest_r1eval.checkpoints.quantization import Quantization
+
 _BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
 """Of one number, by the names that vLLM takes for ``dtype``."""
 
@@ -27,6 +29,7 @@ class ModelSize:
         n_kv_numbers: Numbers that one token adds to the KV cache, over all layers that keep every token.
         dtype: Of the checkpoint, as its config says.
         n_quantized_bytes: The stored weights where they are quantised; None where they are not.
+        quantization: How they are; None where they are not.
     """
 
     n_parameters: int | None = None
@@ -35,6 +38,7 @@ class ModelSize:
     n_kv_numbers: int | None = None
     dtype: str | None = None
     n_quantized_bytes: int | None = None
+    quantization: Quantization | None = None
 
     def n_weight_bytes(self, dtype: str) -> int | None:
         """Return what the weights take in memory; quantised ones stay as they are stored."""
@@ -46,35 +50,40 @@ class ModelSize:
         """Return the bytes of one number; ``auto`` is what the checkpoint says, and 2 where it says nothing."""
         return _BYTES.get((self.dtype or "bfloat16") if dtype == "auto" else dtype, 2)
 
+    def n_kv_bytes(self, dtype: str) -> int | None:
+        """Return what one token adds to the KV cache, which a quantised checkpoint may want in 8 bits."""
+        cache = None if self.quantization is None else self.quantization.kv_cache
+        n_bytes = self.bytes_of(dtype) if cache is None or not cache.endswith("8") else 1
+        return None if self.n_kv_numbers is None else self.n_kv_numbers * n_bytes
+
 
 def model_size(
-    config: Mapping[str, object], *, n_stored_parameters: int | None = None, n_stored_bytes: int | None = None
+    config: Mapping[str, object],
+    *,
+    n_stored_parameters: int | None = None,
+    n_stored_bytes: int | None = None,
+    quantization: Quantization | None = None,
 ) -> ModelSize:
     """
     Read a model's sizes.
 
     Args:
         config: Its config.json.
-        n_stored_parameters: What the index or the headers count; None if they do not.
+        n_stored_parameters: What the index or the headers count, packed weights each; None if they do not.
         n_stored_bytes: The weights as stored; None if unknown.
+        quantization: How they are packed; None for not.
     """
     text = _text_part(config)
     dtype = _text(config, "dtype") or _text(config, "torch_dtype") or _text(text, "dtype") or _text(text, "torch_dtype")
-    is_quantized = isinstance(config.get("quantization_config"), Mapping)
-    counted = n_parameters(text)
-    if is_quantized:
-        # Packed weights hold several parameters in a stored number.
-        parameters = counted or n_stored_parameters
-    else:
-        by_bytes = n_stored_bytes // _BYTES[dtype] if n_stored_bytes and dtype in _BYTES else None
-        parameters = n_stored_parameters or by_bytes or counted
+    by_bytes = n_stored_bytes // _BYTES[dtype] if n_stored_bytes and dtype in _BYTES and not quantization else None
     return ModelSize(
-        n_parameters=parameters,
+        n_parameters=n_stored_parameters or by_bytes or n_parameters(text),
         n_heads=_number(text, "num_attention_heads"),
         n_kv_heads=1 if _number(text, "kv_lora_rank") else _n_kv_heads(text),
         n_kv_numbers=_n_kv_numbers(text),
         dtype=dtype,
-        n_quantized_bytes=n_stored_bytes if is_quantized else None,
+        n_quantized_bytes=None if quantization is None else n_stored_bytes,
+        quantization=quantization,
     )
 
 
@@ -82,23 +91,42 @@ def n_parameters(text: Mapping[str, object]) -> int | None:
     """
     Count a decoder's parameters from its sizes: embeddings, attention, gated MLPs, experts.
 
-    Right to 1 % for the dense models that the benchmarks are published for, and to 5 %
-    for mixtures of experts; None where a size is missing.
+    Right to 0.1 % for the models that the benchmarks are published for; None where a size is missing.
     """
     hidden, n_layers, vocabulary = (_number(text, key) for key in ("hidden_size", "num_hidden_layers", "vocab_size"))
     n_heads, width = _number(text, "num_attention_heads"), _number(text, "intermediate_size")
     if not (hidden and n_layers and vocabulary and n_heads and width):
         return None
     head = _number(text, "head_dim") or hidden // n_heads
-    attention = 2 * hidden * head * (n_heads + (_n_kv_heads(text) or n_heads))
+    attention = _n_latent(text, hidden, n_heads) or 2 * hidden * head * (n_heads + (_n_kv_heads(text) or n_heads))
     n_experts = next(filter(None, (_number(text, key) for key in _EXPERTS)), 0)
     expert_width = _number(text, "moe_intermediate_size") or width
     n_dense = (_number(text, "first_k_dense_replace") or 0) if n_experts else n_layers
     n_wide = n_experts + (_number(text, "n_shared_experts") or 0)
     mlps = 3 * hidden * (n_dense * width + (n_layers - n_dense) * n_wide * expert_width)
-    embeddings = vocabulary * hidden * (1 if text.get("tie_word_embeddings") is True else 2)
+    embeddings = vocabulary * hidden * (1 if _is_tied(text) else 2)
     norms = hidden * (2 * n_layers + 1)
     return embeddings + n_layers * attention + mlps + norms
+
+
+def _is_tied(text: Mapping[str, object]) -> bool:
+    said = text.get("tie_word_embeddings")
+    return said if isinstance(said, bool) else str(text.get("model_type")).startswith(_TIED_BY_DEFAULT)
+
+
+_TIED_BY_DEFAULT = ("gemma", "cohere", "gpt2")
+"""Kinds of models whose config.json leaves ``tie_word_embeddings`` out where it is true."""
+
+
+def _n_latent(text: Mapping[str, object], hidden: int, n_heads: int) -> int | None:
+    """Count the attention of one layer through a latent vector (MLA of DeepSeek-V2 and V3); None for another kind."""
+    sizes = (_number(text, key) for key in ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"))
+    latent, plain, rotated, value = sizes
+    if not (latent and plain and rotated and value):
+        return None
+    rank, n_query = _number(text, "q_lora_rank"), n_heads * (plain + rotated)
+    queries = hidden * n_query if rank is None else rank * (hidden + n_query)
+    return queries + hidden * (latent + rotated) + latent * n_heads * (plain + value) + n_heads * value * hidden
 
 
 _EXPERTS = ("n_routed_experts", "num_experts", "num_local_experts")

@@ -144,10 +144,15 @@ class Harness:
     Attributes:
         engine: Name and version, e.g. ``vllm 0.32.0``.
         dtype: The number format of the computation, e.g. ``bfloat16``.
-        quantization: The scheme, None for none.
+        quantization: The scheme and its bits, e.g. ``awq 4-bit``; None for none.
         device: Model name of the GPU or CPU.
         n_devices: Devices one engine spans (its tensor-parallel size).
         grader: Name and version, e.g. ``lighteval 0.13.0``.
+        kv_cache: The number format of the KV cache where it is not the computation's, e.g. ``fp8``.
+        speculative: How tokens are guessed ahead, and how many, e.g. ``ngram 4``; None where they are not.
+        attention: The attention backend that was asked for; None where engine, device and dtype decide.
+        is_batch_invariant: Whether a response does not depend on its neighbours in the batch
+            (``VLLM_BATCH_INVARIANT``).
     """
 
     engine: str
@@ -156,10 +161,23 @@ class Harness:
     device: str
     n_devices: AtLeastOne
     grader: str
+    kv_cache: Annotated[str | None, LeftOutIfEmpty()] = None
+    speculative: Annotated[str | None, LeftOutIfEmpty()] = None
+    attention: Annotated[str | None, LeftOutIfEmpty()] = None
+    is_batch_invariant: Annotated[bool, LeftOutIfEmpty()] = False
 
     def graded_by(self, grader: str | None) -> Harness:
         """Return the same with another grader, as of a benchmark whose programs are run; None changes nothing."""
         return self if grader is None else replace(self, grader=grader)
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """What people read of it."""
+        devices = self.device if self.n_devices == 1 else f"{self.n_devices} x {self.device}"
+        named = {"KV cache": self.kv_cache, "speculative": self.speculative, "attention": self.attention}
+        further = [f"{name} {value}" for name, value in named.items() if value is not None]
+        further += ["batch-invariant"] * self.is_batch_invariant
+        return tuple(filter(None, (self.engine, self.dtype, self.quantization, *further, devices, self.grader)))
 
     def differences(self, other: Harness) -> tuple[Difference, ...]:
         """List the fields in which two harnesses differ."""

@@ -8,7 +8,7 @@ asks about an engine before it makes one is an attribute of its factory; no othe
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.engine_names import GROUP, engine_names, entry_points_of
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.benchmarks import Sampling
+from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.records import Grade, Response
 from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.engines.devices import WorkerDevices
@@ -73,6 +74,24 @@ class EngineIdentity:
     device: str
     n_devices: int
     grader: str | None = None
+    kv_cache: str | None = None
+    speculative: str | None = None
+    attention: str | None = None
+    is_batch_invariant: bool = False
+
+    def harness(self, *, grader: str) -> Harness:
+        """
+        Return what answered and graded.
+
+        Args:
+            grader: What grades responses that come without grades.
+        """
+        return Harness(**asdict(self) | {"grader": self.grader or grader})
+
+    @classmethod
+    def of(cls, harness: Harness) -> EngineIdentity:
+        """Return what a recorded run's harness says, its grader included."""
+        return cls(**asdict(harness))
 
 
 class Engine(Protocol):

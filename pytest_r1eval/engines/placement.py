@@ -232,8 +232,8 @@ def _n_weight_bytes(demand: Demand, size: int) -> float:
 
 def _n_cache_bytes(demand: Demand, size: int) -> float:
     """Return one GPU's part of one sequence's cache; heads are copied where there are fewer than GPUs."""
-    n_numbers = (demand.size.n_kv_numbers or 0) * demand.max_model_length
-    return n_numbers * demand.size.bytes_of(demand.dtype) / min(size, demand.size.n_kv_heads or size)
+    n_bytes = (demand.size.n_kv_bytes(demand.dtype) or 0) * demand.max_model_length
+    return n_bytes / min(size, demand.size.n_kv_heads or size)
 
 
 def _smallest(machine: Machine) -> tuple[float, str]:
@@ -246,7 +246,7 @@ def _smallest(machine: Machine) -> tuple[float, str]:
 
 def _weights_text(demand: Demand) -> str:
     if demand.size.n_quantized_bytes is not None:
-        return "quantised, as stored"
+        return f"quantised ({demand.size.quantization}), as stored"
     return f"{demand.size.n_parameters or 0:,} parameters x {demand.size.bytes_of(demand.dtype)} bytes"
 
 

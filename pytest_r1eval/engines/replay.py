@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -96,14 +96,8 @@ class ReplayEngine:
                 "because its results are compared under that name"
             )
         (harness,) = harnesses
-        return EngineIdentity(
-            engine=harness.engine,
-            dtype=harness.dtype,
-            quantization=harness.quantization,
-            device=harness.device,
-            n_devices=harness.n_devices,
-            grader=None if self._options.regrade else harness.grader,
-        )
+        recorded = EngineIdentity.of(harness)
+        return replace(recorded, grader=None) if self._options.regrade else recorded
 
     async def generate(self, request: Request) -> Generation:
         """

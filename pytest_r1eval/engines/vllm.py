@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_r1eval.checkpoints.adapter import Adapter
 from pytest_r1eval.checkpoints.merging import merged_folder
+from pytest_r1eval.checkpoints.quantization import Quantization
 from pytest_r1eval.config.installation import ENGINES
 from pytest_r1eval.core.records import FinishReason, Response
 from pytest_r1eval.core.thinking import ThinkTags
@@ -35,6 +36,7 @@ from pytest_r1eval.errors import EngineDiedError, EngineError, ModelError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from vllm.config import VllmConfig
     from vllm.lora.request import LoRARequest
     from vllm.outputs import CompletionOutput
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -70,6 +72,7 @@ class VllmOptions:
         adapter: The adapter on the model; None for none.
         tokenizer: The folder of the adapter's own tokenizer; None for the model's.
         think_tags: What encloses a thought, where requests may limit one; else None.
+        quantization: How the checkpoint's weights are packed; None for not.
     """
 
     model: str
@@ -84,6 +87,7 @@ class VllmOptions:
     adapter: Adapter | None = None
     tokenizer: str | None = None
     think_tags: ThinkTags | None = None
+    quantization: Quantization | None = None
 
 
 class VllmEngine:
@@ -145,6 +149,7 @@ class VllmEngine:
         options = self._options
         if self._is_closed:
             raise EngineError("vLLM was closed while it was being imported")
+        _refuse_gguf(options)
         arguments: dict[str, Any] = {
             "model": options.model,
             "revision": options.revision,
@@ -173,14 +178,7 @@ class VllmEngine:
         device, on_cpu = _device()
         if on_cpu:
             self.n_concurrent = N_CONCURRENT_CPU
-        config = llm.model_config
-        return EngineIdentity(
-            engine=f"vllm {_version()}",
-            dtype=str(config.dtype).removeprefix("torch."),
-            quantization=config.quantization,
-            device=device,
-            n_devices=options.tensor_parallel_size,
-        )
+        return _identity(llm.vllm_config, options, device=device)
 
     async def generate(self, request: Request) -> Generation:
         """
@@ -243,6 +241,39 @@ class VllmEngine:
             # Its __del__ shuts down once more, at interpreter exit, when the functions it calls are gone.
             vars(llm)["shutdown"] = lambda: None
         await asyncio.to_thread(self._reaper.stop)
+
+
+def _refuse_gguf(options: VllmOptions) -> None:
+    """Refuse a GGUF file where this vLLM knows no such weights: it would look for other files, and name those."""
+    from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS  # noqa: PLC0415 - with vLLM
+
+    packed = options.quantization
+    if packed is not None and packed.method.startswith("gguf") and "gguf" not in QUANTIZATION_METHODS:
+        raise EngineError(
+            f"{options.model} holds its weights as GGUF, which vLLM {_version()} does not serve; expected safetensors. "
+            "Convert it (transformers: from_pretrained(FOLDER, gguf_file=NAME), then save_pretrained), or judge the "
+            "server that serves the file: --r1-engine server"
+        )
+
+
+def _identity(config: VllmConfig, options: VllmOptions, *, device: str) -> EngineIdentity:
+    """Say what answers, as vLLM resolved it: by the options, the checkpoint and the environment."""
+    dtype = str(config.model_config.dtype).removeprefix("torch.")
+    method, packed = config.model_config.quantization, options.quantization
+    bits = "" if packed is None or packed.bits is None else f" {packed.bits}-bit"
+    cache, guessing = str(config.cache_config.cache_dtype), config.speculative_config
+    backend = getattr(getattr(config, "attention_config", None), "backend", None)  # of newer vLLMs
+    return EngineIdentity(
+        engine=f"vllm {_version()}",
+        dtype=dtype,
+        quantization=None if method is None else f"{method}{bits}",
+        device=device,
+        n_devices=options.tensor_parallel_size,
+        kv_cache=None if cache in {"auto", dtype} else cache,
+        speculative=None if guessing is None else f"{guessing.method} {guessing.num_speculative_tokens}",
+        attention=None if backend is None else str(backend.name),
+        is_batch_invariant=os.environ.get("VLLM_BATCH_INVARIANT", "0") not in {"", "0"},
+    )
 
 
 @contextmanager
@@ -409,6 +440,7 @@ def _build(parts: EngineParts) -> VllmEngine:
             adapter=parts.checkpoint.adapter,
             tokenizer=parts.checkpoint.tokenizer,
             think_tags=None if settings.thinking_budget is None else parts.checkpoint.tags_for(settings.think_tags),
+            quantization=parts.checkpoint.size.quantization,
         )
     )
 

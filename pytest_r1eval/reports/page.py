@@ -150,9 +150,7 @@ def _origin(report: RunReport) -> str:
     if header.lineage is not None:
         known = {"step": header.lineage.step, "trained from": header.lineage.parent, "commit": header.lineage.commit}
         facts += [f"{name} {value}" for name, value in known.items() if value is not None]
-    for one in report.harnesses:
-        devices = one.device if one.n_devices == 1 else f"{one.n_devices} x {one.device}"
-        facts.append("; ".join(filter(None, (one.engine, one.dtype, one.quantization, devices, one.grader))))
+    facts += ["; ".join(one.facts) for one in report.harnesses]
     return ", ".join(facts)
 
 

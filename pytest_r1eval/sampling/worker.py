@@ -199,14 +199,7 @@ class Worker:
         """Start the engine and say what is going to answer and grade."""
         identity = await self._engine.start()
         await self._check_loaded(store)
-        return Harness(
-            engine=identity.engine,
-            dtype=identity.dtype,
-            quantization=identity.quantization,
-            device=identity.device,
-            n_devices=identity.n_devices,
-            grader=identity.grader or self._grader,
-        )
+        return identity.harness(grader=self._grader)
 
     async def _plan_all(self, store: Store, harness: asyncio.Task[Harness]) -> None:
         """Plan what no other worker plans; a benchmark that cannot be planned fails for all."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_r1eval.checkpoints.quantization import Quantization
 from pytest_r1eval.checkpoints.size import ModelSize, model_size
 from tests.model_configs import DEEPSEEK_R1, LLAMA_70B, MIXTRAL_8X7B, QWEN3_32B, QWEN_1_5B
 
@@ -12,18 +13,25 @@ class TestParameters:
     """Counted from the index, from bytes, or from the config."""
 
     @pytest.mark.parametrize(
-        ("config", "expected", "tolerance"),
+        ("config", "expected"),
         [
-            (QWEN_1_5B, 1_543_714_304, 0.01),
-            (LLAMA_70B, 70_553_706_496, 0.01),
-            (QWEN3_32B, 32_762_123_264, 0.01),
-            (MIXTRAL_8X7B, 46_702_792_704, 0.01),
-            (DEEPSEEK_R1, 671_026_419_200, 0.05),
+            (QWEN_1_5B, 1_543_714_304),
+            (LLAMA_70B, 70_553_706_496),
+            (QWEN3_32B, 32_762_123_264),
+            (MIXTRAL_8X7B, 46_702_792_704),
+            (DEEPSEEK_R1, 671_026_419_200),
         ],
     )
-    def test_published_models_by_their_config(self, config: dict[str, object], expected: int, tolerance: float) -> None:
-        """The config gives the size of published models to 1 %, and to 5 % with latent attention."""
-        assert model_size(config).n_parameters == pytest.approx(expected, rel=tolerance)
+    def test_published_models_by_their_config(self, config: dict[str, object], expected: int) -> None:
+        """The config gives the size of published models to 0.1 %, with latent attention and experts too."""
+        assert model_size(config).n_parameters == pytest.approx(expected, rel=0.001)
+
+    @pytest.mark.parametrize(("kind", "is_tied"), [("gemma3_text", True), ("llama", False), (None, False)])
+    def test_tied_embeddings_that_the_config_leaves_out(self, kind: str | None, *, is_tied: bool) -> None:
+        """A config without tie_word_embeddings is read by its kind of model's default."""
+        untied, tied = ({**LLAMA_70B, "tie_word_embeddings": value} for value in (False, True))
+        expected = model_size(tied if is_tied else untied).n_parameters
+        assert expected == model_size({**LLAMA_70B, "model_type": kind}).n_parameters
 
     def test_the_index_is_believed_before_the_config(self) -> None:
         """The size comes from the index of stored tensors before the config's numbers."""
@@ -58,7 +66,7 @@ class TestMemory:
 
     def test_quantized_weights_stay_as_stored(self) -> None:
         """Four-bit weights keep their stored bytes, and the config gives their number of parameters."""
-        size = model_size({**LLAMA_70B, "quantization_config": {"quant_method": "awq"}}, n_stored_bytes=40 * 10**9)
+        size = model_size(LLAMA_70B, n_stored_bytes=40 * 10**9, quantization=Quantization(method="awq", bits=4))
 
         expected = 40 * 10**9
         assert expected == size.n_weight_bytes("bfloat16")
@@ -77,3 +85,9 @@ class TestMemory:
     def test_cache_per_token(self, config: dict[str, object], expected: int) -> None:
         """The cache of a token counts grouped heads, a latent vector, and only layers with full attention."""
         assert expected == model_size(config).n_kv_numbers
+
+    @pytest.mark.parametrize(("cache", "expected"), [(None, 2), ("fp8", 1), ("int8", 1)])
+    def test_cache_in_eight_bits(self, cache: str | None, expected: int) -> None:
+        """A checkpoint that wants its cache in eight bits halves what a token takes."""
+        size = model_size(QWEN_1_5B, quantization=Quantization(method="fp8", bits=8, kv_cache=cache))
+        assert size.n_kv_bytes("bfloat16") == 28 * 2 * 2 * 128 * expected

@@ -41,6 +41,10 @@ HARNESS_CHANGES: dict[str, object] = {
     "device": "H200",
     "n_devices": 2,
     "grader": "lighteval 2",
+    "kv_cache": "fp8",
+    "speculative": "ngram 4",
+    "attention": "FLASHINFER",
+    "is_batch_invariant": True,
 }
 JUDGED = {"weights": "new", "checkpoint": "new", "files": (FileDigest(name="config.json", digest="new"),)}
 MODEL_CHANGES: dict[str, object] = {"tokenizer": "other", "chat_template": "other"}
@@ -79,6 +83,21 @@ def test_one_changed_field_is_one_difference(part: str, name: str, value: object
     whole = f"{part}.{name}"
     assert {"question.sampling": "question.sampling.temperature"}.get(whole, whole) == difference.field
     assert (part == "question") == difference.is_question
+
+
+def test_what_people_read_of_a_harness() -> None:
+    """A harness is read fact by fact: what is not the default is named, and what is does not appear."""
+    plain = FINGERPRINT.harness
+    changed = replace(
+        plain, quantization="awq 4-bit", kv_cache="fp8", speculative="ngram 4", attention="X", is_batch_invariant=True,
+        n_devices=2,
+    )  # fmt: skip
+
+    assert plain.facts == ("vllm 1", "bfloat16", "H100", "lighteval 1")
+    assert "; ".join(changed.facts) == (
+        "vllm 1; bfloat16; awq 4-bit; KV cache fp8; speculative ngram 4; attention X; batch-invariant; 2 x H100; "
+        "lighteval 1"
+    )
 
 
 @pytest.mark.parametrize(("name", "value"), JUDGED.items())
