@@ -112,15 +112,21 @@ class FieldKind:
 
 
 def field_kind(hint: Any) -> FieldKind:  # noqa: ANN401 - an annotation
-    """Take an annotation apart."""
+    """Take an annotation apart; what it states may be about the type, or about the type and None."""
     is_optional = False
+    hint, notes = _unannotated(hint, ())
     if is_union(hint) and type(None) in get_args(hint):
         others = tuple(kind for kind in get_args(hint) if kind is not type(None))
         is_optional, hint = True, others[0] if len(others) == 1 else Union[others]  # noqa: UP007 - of a tuple
-    if get_origin(hint) is Annotated:
-        kind, *notes = get_args(hint)
-        return FieldKind(kind=kind, is_optional=is_optional, notes=tuple(notes))
-    return FieldKind(kind=hint, is_optional=is_optional)
+    hint, notes = _unannotated(hint, notes)
+    return FieldKind(kind=hint, is_optional=is_optional, notes=notes)
+
+
+def _unannotated(hint: Any, notes: tuple[object, ...]) -> tuple[Any, tuple[object, ...]]:  # noqa: ANN401 - an annotation
+    if get_origin(hint) is not Annotated:
+        return hint, notes
+    kind, *added = get_args(hint)
+    return kind, (*notes, *added)
 
 
 def is_union(hint: object) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
 import pytest
 
 from pytest_r1eval.core.benchmarks import Sampling
+from pytest_r1eval.core.codec import from_json, to_json
 from pytest_r1eval.core.fingerprints import (
     MAX_NAMED_FILES,
     Difference,
@@ -227,3 +229,15 @@ def test_difference_says_which_side_is_which() -> None:
 
     expected = "harness.device: H200 in the baseline, H100 here"
     assert expected == str(difference)
+
+
+def test_a_harness_is_stored_as_it_is() -> None:
+    """What is unusual about a harness survives its file, and what is usual is not in it."""
+    usual = FINGERPRINT.harness
+    unusual = replace(usual, kv_cache="fp8", speculative="ngram 4", attention="X", is_batch_invariant=True)
+
+    assert from_json(Harness, to_json(Harness, unusual)) == unusual
+    assert from_json(Harness, to_json(Harness, usual)) == usual
+    assert {"kv_cache", "speculative", "attention", "is_batch_invariant"}.isdisjoint(
+        json.loads(to_json(Harness, usual))
+    )
