@@ -10,7 +10,7 @@ claims a few in a row gets easy and hard ones, not all samples of the one with t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_r1eval.core.benchmarks import Sampling
@@ -186,7 +186,7 @@ def dealt(plan: Plan, part: Slice) -> Mapping[str, frozenset[int]]:
     sample is in exactly one slice, and slices differ by one sample at most. Each holds its part of every long problem,
     whatever the order of the exam (easy to hard, by subject).
     """
-    k, by_hash = plan.samples_per_problem, sorted(plan.problem_ids, key=_hash)
+    k, by_hash = plan.samples_per_problem, in_hash_order(plan.problem_ids)
     return {
         id_: frozenset(index for index in range(k) if (place * k + index) % part.total == part.number - 1)
         for place, id_ in enumerate(by_hash)
@@ -247,9 +247,10 @@ def check_room(
 
 def subset_ids(problem_ids: Sequence[str], *, n_problems: int) -> tuple[str, ...]:
     """Draw problems by hash, keeping their order: the first N would be a biased sample of most exams."""
-    drawn = sorted(problem_ids, key=_hash)[:n_problems]
+    drawn = in_hash_order(problem_ids)[:n_problems]
     return tuple(id_ for id_ in problem_ids if id_ in set(drawn))
 
 
-def _hash(problem_id: str) -> bytes:
-    return hashlib.sha256(problem_id.encode()).digest()
+def in_hash_order(problem_ids: Iterable[str]) -> list[str]:
+    """Sort problems by the SHA-256 of their ids, which knows nothing of their order in the exam."""
+    return sorted(problem_ids, key=lambda id_: hashlib.sha256(id_.encode()).digest())

@@ -15,12 +15,9 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from pytest_r1eval.core.records import Counts
+from pytest_r1eval.stats.pairs import Floats, PairedCounts, all_wrong, log_choose
 from pytest_r1eval.stats.tests import (
     MIN_RESPONSES_FOR_NORMAL,
-    Floats,
-    PairedCounts,
-    all_wrong,
-    log_choose,
     paired_test,
     pass_at_1,
     sigmas_of,

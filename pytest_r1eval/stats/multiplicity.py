@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import gammaincc
 
 from pytest_r1eval.core.records import Counts, ProblemCounts
-from pytest_r1eval.stats.tests import PairedCounts, log_choose, null_pmf
+from pytest_r1eval.stats.pairs import PairedCounts, log_choose, null_pmf
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> tuple[float, ...]:

@@ -41,14 +41,10 @@ from scipy.special import ndtr, ndtri
 from pytest_r1eval.core.choices import LastLook
 from pytest_r1eval.core.codec import digest
 from pytest_r1eval.errors import PlanError
-from pytest_r1eval.stats.tests import Design, Floats
+from pytest_r1eval.stats.allocation import BETA_POWER, LOOK_FRACTIONS, Allocation
+from pytest_r1eval.stats.pairs import Floats
+from pytest_r1eval.stats.tests import Design
 from pytest_r1eval.stats.verdicts import MIN_SAMPLES_FOR_SCALAR_TEST, GateRule
-
-LOOK_FRACTIONS = (1 / 16, 3 / 32, 1 / 8, 5 / 32, 3 / 16, 1 / 4, 5 / 16, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 1.0)
-"""Shares of the fixed design at which a plan looks: dense early, where unchanged and broken models are told apart."""
-
-BETA_POWER = 0.7
-"""Beta is spent as information to this power: with these looks an unchanged AIME model costs .163 instead of .182."""
 
 SMALLEST_INCREMENT = 1e-13
 """Alpha below this is not spent: the recursion's own error is of this size."""
@@ -70,11 +66,12 @@ class SequentialPlan:
         rule: How the gate decides; its alpha is spent over the looks.
         beta: Probability of a PASS at the margin.
         last_look: Where the plan ends.
-        ks: Samples per problem at each look, ascending.
+        ks: Samples per problem at each look, ascending; empty where `allocation` gives each problem its own.
         times: Information at each look over that at the last; the last is 1.
         fail_bounds: z at or below which a look FAILs; None where no alpha is spent.
         pass_bounds: z at or above which a look PASSes.
         margin: The fall, a fraction, that is caught with power 1 - beta.
+        allocation: Samples of each problem at each look; None where all problems have `ks`.
     """
 
     design: Design
@@ -87,17 +84,38 @@ class SequentialPlan:
     fail_bounds: tuple[float | None, ...]
     pass_bounds: tuple[float, ...]
     margin: float
+    allocation: Allocation | None = None
 
     def __post_init__(self) -> None:
-        if {len(self.times), len(self.fail_bounds), len(self.pass_bounds)} != {len(self.ks)}:
-            raise ValueError(f"{len(self.ks)} looks do not have as many times and bounds")
-        if not self.ks or any(a >= b for a, b in pairwise((0, *self.ks))):
+        n_looks = len(self.ks if self.allocation is None else self.allocation.rounds)
+        if {len(self.times), len(self.fail_bounds), len(self.pass_bounds)} != {n_looks}:
+            raise ValueError(f"{n_looks} looks do not have as many times and bounds")
+        if bool(self.ks) is (self.allocation is not None) or any(a >= b for a, b in pairwise((0, *self.ks))):
             raise ValueError(f"looks after {self.ks} samples per problem; expected them to ascend from 1")
+
+    @property
+    def n_looks(self) -> int:
+        """How many looks are planned."""
+        return len(self.times)
+
+    def samples_at(self, number: int) -> int | tuple[int, ...]:
+        """Return how many samples a look sees of every problem, or of each in the exam's order; looks count from 1."""
+        return self.ks[number - 1] if self.allocation is None else self.allocation.rounds[number - 1]
+
+    def n_samples_at(self, number: int) -> int:
+        """Return how many samples a look sees over all problems."""
+        samples = self.samples_at(number)
+        return samples * self.design.n_problems if isinstance(samples, int) else sum(samples)
+
+    @property
+    def information(self) -> tuple[float, ...]:
+        """Inverse variance of the difference at each look, if nothing changed."""
+        return information_of(self.design, self.ks) if self.allocation is None else self.allocation.information
 
     @property
     def alpha_spent(self) -> tuple[float, ...]:
         """Alpha spent at each look."""
-        return _spent(self.rule.alpha, self.times, power=2)
+        return spent(self.rule.alpha, self.times, power=2)
 
     def fail_bound(self, number: int) -> float:
         """Return the z at or below which a look FAILs; -inf where no alpha is spent."""
@@ -147,40 +165,85 @@ def plan(  # noqa: PLR0913  what a plan may be varied in
     """
     if not 0 < beta <= 0.5:
         raise ValueError(f"beta is {beta}; expected a probability above 0 and at most 1/2")
-    no_alpha = PlanError(
-        f"at {rule.critical_sigmas:.3g} standard errors there is too little alpha to spend over looks; expected 7 or "
-        "fewer: lower the number of sigmas, or use the fixed gate"
-    )
     if rule.alpha < SMALLEST_INCREMENT:
-        raise no_alpha
-    ks = _look_samples(design, paired=paired, fractions=fractions)
-    looks = _Looks(design=design, alpha=rule.alpha, beta=beta, ks=ks, beta_power=beta_power)
+        raise _no_alpha(rule)
+    ks = look_samples(design, paired=paired, fractions=fractions)
+    spending = Spending(information=information_of(design, ks), alpha=rule.alpha, beta=beta, beta_power=beta_power)
     margin = (rule.critical_sigmas - float(ndtri(beta))) * design.standard_error()
     match last_look:
         case LastLook.CAPPED:
-            margin = _enlarged(looks, margin)
+            margin = spending.enlarged(margin)
         case LastLook.AUTO:
-            looks = _lengthened(looks, margin)
-    fail_bounds = looks.fail_bounds()
+            ks = _lengthened(spending, design, ks, margin)
+            spending = replace(spending, information=information_of(design, ks))
+    return planned(spending, margin, design=design, rule=rule, paired=paired, last_look=last_look, ks=ks)
+
+
+def planned(  # noqa: PLR0913  all that a plan is made of
+    spending: Spending,
+    margin: float,
+    *,
+    design: Design,
+    rule: GateRule,
+    paired: bool,
+    last_look: LastLook,
+    ks: tuple[int, ...] = (),
+    allocation: Allocation | None = None,
+) -> SequentialPlan:
+    """
+    Put a plan together.
+
+    Args:
+        spending: Where it looks and what it spends there.
+        margin: The fall that it catches, in units of the unchanged exam's error.
+        design: The fixed comparison that is planned around.
+        rule: How the gate decides.
+        paired: Whether the baseline has per-problem counts.
+        last_look: Where the plan ends.
+        ks: Samples per problem at each look; none with an allocation.
+        allocation: Samples of each problem at each look; None where all have `ks`.
+
+    Raises:
+        PlanError: If there is no alpha for the last look.
+    """
+    fail_bounds = spending.fail_bounds()
     if math.isinf(fail_bounds[-1]):
-        raise no_alpha
-    pass_bounds, _ = looks.pass_bounds(fail_bounds, margin)
+        raise _no_alpha(rule)
+    pass_bounds, _ = spending.pass_bounds(fail_bounds, margin)
     return SequentialPlan(
         design=design,
         paired=paired,
         rule=rule,
-        beta=beta,
+        beta=spending.beta,
         last_look=last_look,
-        ks=looks.ks,
-        times=tuple(round(time, _DECIMALS) for time in looks.times),
+        ks=ks,
+        times=tuple(round(time, _DECIMALS) for time in spending.times),
         fail_bounds=tuple(None if math.isinf(bound) else round(bound, _DECIMALS) for bound in fail_bounds),
         pass_bounds=tuple(round(bound, _DECIMALS) for bound in pass_bounds),
         margin=round(design.smallest_fall(margin / design.standard_error()), _DECIMALS),
+        allocation=allocation,
     )
 
 
-def _look_samples(design: Design, *, paired: bool, fractions: Sequence[float]) -> tuple[int, ...]:
-    """Samples per problem at each look up to the fixed design's."""
+def _no_alpha(rule: GateRule) -> PlanError:
+    return PlanError(
+        f"at {rule.critical_sigmas:.3g} standard errors there is too little alpha to spend over looks; expected 7 or "
+        "fewer: lower the number of sigmas, or use the fixed gate"
+    )
+
+
+def look_samples(design: Design, *, paired: bool, fractions: Sequence[float]) -> tuple[int, ...]:
+    """
+    Return the samples per problem at each look up to the fixed design's.
+
+    Args:
+        design: The fixed comparison.
+        paired: Whether the baseline has per-problem counts.
+        fractions: Shares of its samples at which to look.
+
+    Raises:
+        PlanError: If a scalar test has too few.
+    """
     k = design.n_samples
     if not paired and k < MIN_SAMPLES_FOR_SCALAR_TEST:
         raise PlanError(
@@ -192,24 +255,7 @@ def _look_samples(design: Design, *, paired: bool, fractions: Sequence[float]) -
     return tuple(sorted({max(fewest, round(fraction * k)) for fraction in fractions}))
 
 
-def _enlarged(looks: _Looks, margin: float) -> float:
-    """Smallest margin, not below the given one, that keeps the power at the looks there are."""
-    from scipy.optimize import brentq  # noqa: PLC0415  half of this module's import time, for planning alone
-
-    fail_bounds = looks.fail_bounds()
-
-    def excess(scale: float) -> float:
-        return looks.pass_bounds(fail_bounds, scale * margin)[1] - looks.beta
-
-    if excess(1.0) <= 0:
-        return margin
-    largest = 1.1
-    while excess(largest) > 0:
-        largest *= 1.1
-    return margin * float(brentq(excess, 1.0, largest, xtol=1e-10))
-
-
-def _lengthened(looks: _Looks, margin: float) -> _Looks:
+def _lengthened(spending: Spending, design: Design, ks: tuple[int, ...], margin: float) -> tuple[int, ...]:
     """
     Append the first number of samples with which the margin keeps its power.
 
@@ -217,13 +263,13 @@ def _lengthened(looks: _Looks, margin: float) -> _Looks:
     """
 
     def suffices(extra: int) -> bool:
-        longer = looks.with_look(looks.ks[-1] + extra)
-        return longer.pass_bounds(longer.fail_bounds(), margin)[1] <= looks.beta
+        longer = replace(spending, information=information_of(design, (*ks, ks[-1] + extra)))
+        return longer.pass_bounds(longer.fail_bounds(), margin)[1] <= spending.beta
 
     enough = 1
     while not suffices(enough):
         enough *= 2
-        if enough > 64 * looks.ks[-1]:
+        if enough > 64 * ks[-1]:
             raise PlanError(
                 "no number of candidate samples keeps the fixed design's power at several looks, because the "
                 "baseline's samples or the harness noise limit it; use --r1-max-samples k, or more baseline samples"
@@ -232,7 +278,7 @@ def _lengthened(looks: _Looks, margin: float) -> _Looks:
     while enough - missing > 1:
         middle = (enough + missing) // 2
         enough, missing = (middle, missing) if suffices(middle) else (enough, middle)
-    return looks.with_look(looks.ks[-1] + enough)
+    return (*ks, ks[-1] + enough)
 
 
 # The recursion over looks works on the score S = Z * sqrt(I), whose increments are independent.
@@ -290,71 +336,86 @@ class _Front:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Looks:
-    """Where a plan looks and what it may spend there."""
+class Spending:
+    """
+    Where a plan looks and what it may spend there.
 
-    design: Design
+    Attributes:
+        information: Inverse variance of the difference at each look, if nothing changed; ascending.
+        alpha: Level of the gate.
+        beta: Probability of a PASS at the margin.
+        beta_power: Power of the information as which beta is spent.
+    """
+
+    information: tuple[float, ...]
     alpha: float
     beta: float
-    ks: tuple[int, ...]
     beta_power: float
-
-    def with_look(self, k: int) -> _Looks:
-        return replace(self, ks=(*self.ks, k))
-
-    @property
-    def information(self) -> tuple[float, ...]:
-        """Inverse variance of the difference at each look, if nothing changed."""
-        return _information(self.design, self.ks)
 
     @property
     def times(self) -> tuple[float, ...]:
         """Information over that of the last look."""
         return tuple(information / self.information[-1] for information in self.information)
 
+    def enlarged(self, margin: float) -> float:
+        """Return the smallest margin, not below the given one, that keeps the power at these looks."""
+        from scipy.optimize import brentq  # noqa: PLC0415  half of this module's import time, for planning alone
+
+        fail_bounds = self.fail_bounds()
+
+        def excess(scale: float) -> float:
+            return self.pass_bounds(fail_bounds, scale * margin)[1] - self.beta
+
+        if excess(1.0) <= 0:
+            return margin
+        largest = 1.1
+        while excess(largest) > 0:
+            largest *= 1.1
+        return margin * float(brentq(excess, 1.0, largest, xtol=1e-10))
+
     def fail_bounds(self) -> tuple[float, ...]:
         """Bounds whose first crossing has the spent alpha on an unchanged model, PASS stops ignored."""
-        return first_crossing_bounds(self.information, _spent(self.alpha, self.times, power=2))
+        return first_crossing_bounds(self.information, spent(self.alpha, self.times, power=2))
 
     def pass_bounds(self, fail_bounds: Sequence[float], margin: float) -> tuple[tuple[float, ...], float]:
         """Bounds whose first crossing has the spent beta at the margin, and the probability of a PASS in all."""
         front, bounds, passed = _Front.start(-margin), list[float](), 0.0
-        spent_at_looks = _spent(self.beta, self.times, power=self.beta_power)
+        spent_at_looks = spent(self.beta, self.times, power=self.beta_power)
         steps = zip(self.information, fail_bounds, spent_at_looks, strict=True)
-        for number, (information, fail_bound, spent) in enumerate(steps, start=1):
+        for number, (information, fail_bound, allowed) in enumerate(steps, start=1):
             left = front.mass - front.below(information, fail_bound)
             # The last look decides, and so does one that has no more left to pass than it may.
-            decides = number == len(self.ks) or left <= spent
-            bound = max(fail_bound, -_Z_LIMIT) if decides else _root(_below(front, information, front.mass - spent))
+            decides = number == len(self.information) or left <= allowed
+            bound = max(fail_bound, -_Z_LIMIT) if decides else _root(_below(front, information, front.mass - allowed))
             bounds.append(bound)
             passed += front.mass - front.below(information, bound)
             front = front.between(information, (fail_bound, bound))
         return tuple(bounds), passed
 
 
-def _information(design: Design, ks: Sequence[int]) -> tuple[float, ...]:
-    """Inverse variance of the difference after each number of samples per problem, if nothing changed."""
+def information_of(design: Design, ks: Sequence[int]) -> tuple[float, ...]:
+    """Return the inverse variance of the difference after each number of samples per problem, if nothing changed."""
     return tuple(design.standard_error(k) ** -2 for k in ks)
 
 
-def first_crossing_bounds(information: Sequence[float], spent: Sequence[float]) -> tuple[float, ...]:
+def first_crossing_bounds(information: Sequence[float], probabilities: Sequence[float]) -> tuple[float, ...]:
     """
     Compute the lower bounds of z that an unchanged model first crosses with given probabilities.
 
     Args:
         information: Information at each look, ascending, in any unit; shape (n_looks,).
-        spent: Probability of the first crossing at each look; under `SMALLEST_INCREMENT` gives -inf.
+        probabilities: Of the first crossing at each look; under `SMALLEST_INCREMENT` gives -inf.
     """
     front, bounds = _Front.start(0.0), list[float]()
-    for at_look, probability in zip(information, spent, strict=True):
+    for at_look, probability in zip(information, probabilities, strict=True):
         bound = _root(_below(front, at_look, probability)) if probability >= SMALLEST_INCREMENT else -math.inf
         bounds.append(bound)
         front = front.between(at_look, (bound, math.inf))
     return tuple(bounds)
 
 
-def _spent(total: float, times: Sequence[float], *, power: float) -> tuple[float, ...]:
-    """Increments of the spending function total * t^power."""
+def spent(total: float, times: Sequence[float], *, power: float) -> tuple[float, ...]:
+    """Return the increments of the spending function total * t^power."""
     return tuple(total * (t**power - s**power) for s, t in zip((0.0, *times[:-1]), times, strict=True))
 
 
@@ -403,7 +464,7 @@ def crossings(plan: SequentialPlan, *, drop: float = 0.0) -> Crossings:
     """
     front = _Front.start(-plan.design.unspread(drop))
     fail, improve, passing = list[float](), list[float](), list[float]()
-    for number, information in enumerate(_information(plan.design, plan.ks), start=1):
+    for number, information in enumerate(plan.information, start=1):
         a, b = plan.fail_bound(number), plan.pass_bounds[number - 1]
         top = plan.pass_ceiling(number)
         at_or_below_b, at_or_below_rise = front.below(information, b), front.below(information, max(b, -a))
@@ -425,7 +486,8 @@ def _going_on(a: float, b: float, top: float) -> tuple[tuple[float, float], ...]
 def expected_cost(plan: SequentialPlan, *, drop: float = 0.0) -> float:
     """Compute the expected samples over the fixed design's if pass@1 truly fell by `drop`, a fraction."""
     stops = crossings(plan, drop=drop).stop
-    return sum(k * stop for k, stop in zip(plan.ks, stops, strict=True)) / plan.design.n_samples
+    expected = sum(plan.n_samples_at(number) * stop for number, stop in enumerate(stops, start=1))
+    return expected / (plan.design.n_samples * plan.design.n_problems)
 
 
 def detectable_drop(plan: SequentialPlan, *, power: float = 0.8) -> float | None:

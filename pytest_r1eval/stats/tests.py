@@ -20,19 +20,22 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import gammaln, ndtr, ndtri
+from scipy.special import ndtr, ndtri
 
 from pytest_r1eval.core.benchmarks import PlanningConstants
 from pytest_r1eval.core.records import Counts
-
-Floats = NDArray[np.float64]
+from pytest_r1eval.stats.pairs import (
+    Floats,
+    PairedCounts,
+    arrays,
+    checked_tau,
+    exact_p,
+    harmonic_mean,
+    is_skewed,
+)
 
 MIN_RESPONSES_FOR_NORMAL = 200
 """Below this many candidate responses the exact distribution decides: one response moves p by a factor of 2 there."""
-
-MAX_SKEWNESS_FOR_NORMAL = 0.03
-"""Above this the exact distribution decides: at 3 sigma the first Edgeworth term adds 4.4 * skewness to alpha, 13 %."""
 
 
 class StandardErrorName(StrEnum):
@@ -80,11 +83,11 @@ def pass_at_1(counts: Counts) -> Estimate:
     References:
         .. [1] E. Miller, "Adding Error Bars to Evals", arXiv:2411.00640.
     """
-    correct, samples = _arrays(counts)
+    correct, samples = arrays(counts)
     n_problems = counts.n_problems
     rates = correct / samples
     mean = float(rates.mean())
-    typical = _harmonic_mean(samples)
+    typical = harmonic_mean(samples)
     if samples.max() == 1:
         # One pseudo-response keeps the error of an all-right or all-wrong exam above zero.
         inside = min(max(mean, 0.5 / n_problems), 1 - 0.5 / n_problems)
@@ -109,19 +112,7 @@ def within_variance(counts: Counts) -> float:
     Raises:
         ValueError: If no problem has two samples, which leave no variance to estimate.
     """
-    return float(_response_variances(*_arrays(counts)).mean())
-
-
-def _arrays(counts: Counts) -> tuple[Floats, Floats]:
-    """Correct and drawn samples of each problem; shapes (n_problems,)."""
-    return (
-        np.array([problem.n_correct for problem in counts.problems], dtype=np.float64),
-        np.array([problem.n_samples for problem in counts.problems], dtype=np.float64),
-    )
-
-
-def _harmonic_mean(samples: Floats) -> float:
-    return float(1 / (1 / samples).mean())
+    return float(_response_variances(*arrays(counts)).mean())
 
 
 def _response_variances(correct: Floats, samples: Floats) -> Floats:
@@ -177,43 +168,6 @@ class Comparison:
         return math.sqrt(self.candidate_variance * growth + self.fixed_variance)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairedCounts:
-    """
-    Two runs, problem by problem in the candidate's order; all shapes (n_problems,).
-
-    Attributes:
-        x: The candidate's correct samples.
-        k: The candidate's samples.
-        y: The baseline's correct samples.
-        k_b: The baseline's samples.
-    """
-
-    x: Floats
-    k: Floats
-    y: Floats
-    k_b: Floats
-
-    @classmethod
-    def of(cls, candidate: Counts, baseline: Counts) -> PairedCounts:
-        """
-        Match two runs by problem id.
-
-        Raises:
-            ValueError: If the two runs sat different problems.
-        """
-        demand_same_problems(candidate, baseline)
-        by_id = {problem.problem_id: problem for problem in baseline.problems}
-        aligned = Counts(problems=tuple(by_id[id_] for id_ in candidate.ids))
-        (x, k), (y, k_b) = _arrays(candidate), _arrays(aligned)
-        return cls(x=x, k=k, y=y, k_b=k_b)
-
-    @property
-    def difference(self) -> float:
-        """Candidate's pass@1 minus the baseline's."""
-        return float((self.x / self.k).mean() - (self.y / self.k_b).mean())
-
-
 def paired_test(candidate: Counts, baseline: Counts, *, tau: float = 0.0, exact: bool = False) -> Comparison:
     """
     Test whether two runs on the same problems have the same pass@1.
@@ -232,17 +186,17 @@ def paired_test(candidate: Counts, baseline: Counts, *, tau: float = 0.0, exact:
     """
     pair = PairedCounts.of(candidate, baseline)
     sampling = _paired_variance(pair)
-    error = math.sqrt(sampling + _checked_tau(tau) ** 2)
+    error = math.sqrt(sampling + checked_tau(tau) ** 2)
     z = pair.difference / error
-    use_exact = exact or candidate.n_samples < MIN_RESPONSES_FOR_NORMAL or _is_skewed(pair)
-    p_regressed, p_improved = _exact_p(pair, tau) if use_exact else (float(ndtr(z)), float(ndtr(-z)))
+    use_exact = exact or candidate.n_samples < MIN_RESPONSES_FOR_NORMAL or is_skewed(pair)
+    p_regressed, p_improved = exact_p(pair, tau) if use_exact else (float(ndtr(z)), float(ndtr(-z)))
     return Comparison(
         baseline_mean=float((pair.y / pair.k_b).mean()),
         difference=pair.difference,
         standard_error=error,
-        candidate_variance=sampling * _candidates_part(_harmonic_mean(pair.k), _harmonic_mean(pair.k_b)),
-        pooled_mean=_inside(
-            float(_pooled_rates(pair).mean()), 1 / (candidate.n_problems * _harmonic_mean(pair.k + pair.k_b))
+        candidate_variance=sampling * _candidates_part(harmonic_mean(pair.k), harmonic_mean(pair.k_b)),
+        pooled_mean=inside(
+            float(_pooled_rates(pair).mean()), 1 / (candidate.n_problems * harmonic_mean(pair.k + pair.k_b))
         ),
         z=z,
         p_regressed=p_regressed,
@@ -251,50 +205,28 @@ def paired_test(candidate: Counts, baseline: Counts, *, tau: float = 0.0, exact:
     )
 
 
-def all_wrong(counts: Counts) -> Counts:
-    """Return the same samples with every response wrong: the worst that a candidate can be."""
-    return Counts.from_rows((problem.problem_id, 0, problem.n_samples) for problem in counts.problems)
-
-
-def demand_same_problems(candidate: Counts, baseline: Counts) -> None:
-    """
-    Refuse two runs that sat different problems.
-
-    Raises:
-        ValueError: If they did.
-    """
-    ours, theirs = set(candidate.ids), set(baseline.ids)
-    if ours != theirs:
-        raise ValueError(
-            f"{len(ours - theirs)} problems are missing from the baseline and {len(theirs - ours)} from the candidate; "
-            f"expected the same {len(theirs)} problems"
-        )
-
-
 def _candidates_part(k: float, k_b: float) -> float:
     """Share of the sampling variance of a difference that is the candidate's."""
     return (1 / k) / (1 / k + 1 / k_b)
 
 
-def _inside(mean: float, floor: float) -> float:
+def inside(mean: float, floor: float) -> float:
     """Keep a mean one pseudo-response away from 0 and 1."""
     return min(max(mean, floor), 1 - floor)
 
 
-def _checked_tau(tau: float) -> float:
-    if not 0 <= tau < math.inf:
-        raise ValueError(f"tau is {tau}; expected a finite fraction of 0 or more")
-    return tau
-
-
 def _paired_variance(pair: PairedCounts) -> float:
     """Sampling variance of the difference under "nothing changed", the pseudo-response included."""
-    n_problems, m = len(pair.x), pair.k + pair.k_b
-    rates = _pooled_rates(pair)
+    m, rates = pair.k + pair.k_b, _pooled_rates(pair)
     per_problem = rates * (1 - rates) * m / (m - 1) * (1 / pair.k + 1 / pair.k_b)
-    k, k_b = _harmonic_mean(pair.k), _harmonic_mean(pair.k_b)
-    addend = (1 / k + 1 / k_b) / (n_problems * _harmonic_mean(m)) / n_problems
-    return float(per_problem.sum()) / n_problems**2 + addend
+    return float(per_problem.sum()) / len(pair.x) ** 2 + pseudo_response(pair.k, pair.k_b)
+
+
+def pseudo_response(k: Floats, k_b: Floats) -> float:
+    """Return what one discordant response adds to the variance of a difference, so that it is never zero."""
+    n_problems = len(k)
+    spread = 1 / harmonic_mean(k) + 1 / harmonic_mean(k_b)
+    return spread / (n_problems * harmonic_mean(k + k_b)) / n_problems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,8 +262,8 @@ def paired_z_range(lowest: Counts, highest: Counts, baseline: Counts, *, tau: fl
     worst, best = PairedCounts.of(lowest, baseline), PairedCounts.of(highest, baseline)
     fixed = replace(worst, x=np.zeros_like(worst.x), y=np.zeros_like(worst.y))
     scale = (worst.k + worst.k_b) / (worst.k + worst.k_b - 1) * (1 / worst.k + 1 / worst.k_b) / len(worst.x) ** 2
-    least, most = _bernoulli_range(_pooled_rates(worst), _pooled_rates(best))
-    constant = _paired_variance(fixed) + _checked_tau(tau) ** 2
+    least, most = bernoulli_range(_pooled_rates(worst), _pooled_rates(best))
+    constant = _paired_variance(fixed) + checked_tau(tau) ** 2
     return ZRange.of(
         (worst.difference, best.difference), (float(scale @ least) + constant, float(scale @ most) + constant)
     )
@@ -341,62 +273,10 @@ def _pooled_rates(pair: PairedCounts) -> Floats:
     return (pair.x + pair.y) / (pair.k + pair.k_b)
 
 
-def _bernoulli_range(low: Floats, high: Floats) -> tuple[Floats, Floats]:
+def bernoulli_range(low: Floats, high: Floats) -> tuple[Floats, Floats]:
     """Least and largest p(1-p) for p between two bounds, elementwise."""
     nearest = np.clip(0.5, low, high)
     return np.minimum(low * (1 - low), high * (1 - high)), nearest * (1 - nearest)
-
-
-def null_pmf(pair: PairedCounts) -> Floats:
-    """P(candidate has x correct | the two runs' total), one hypergeometric row per problem; shape (n, max k + 1)."""
-    grid = np.arange(pair.k.max() + 1)
-    k, t, m = pair.k[:, None], (pair.x + pair.y)[:, None], (pair.k + pair.k_b)[:, None]
-    possible = (grid >= np.maximum(0, k - (m - t))) & (grid <= np.minimum(k, t))
-    x = np.clip(grid, np.maximum(0, k - (m - t)), np.minimum(k, t))
-    logs = log_choose(t, x) + log_choose(m - t, k - x) - log_choose(m, k)
-    pmf = np.where(possible, np.exp(logs), 0.0)
-    return np.asarray(pmf / pmf.sum(axis=1, keepdims=True), dtype=np.float64)
-
-
-def log_choose(n: Floats | int, k: Floats) -> Floats:
-    """Logarithm of the binomial coefficient, elementwise."""
-    return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1), dtype=np.float64)
-
-
-def _is_skewed(pair: PairedCounts) -> bool:
-    """Whether normal tails would misstate alpha for the candidate's total, given the two runs' totals."""
-    pmf = null_pmf(pair)
-    grid = np.arange(pmf.shape[1])
-    centred = grid - (pmf @ grid)[:, None]
-    variance = float((pmf * centred**2).sum())
-    third = float((pmf * centred**3).sum())
-    return variance > 0 and abs(third) > MAX_SKEWNESS_FOR_NORMAL * variance**1.5
-
-
-def _exact_p(pair: PairedCounts, tau: float) -> tuple[float, float]:
-    """
-    One-sided p-values against a fall and a rise, given every problem's total over the two runs.
-
-    The candidate's total is compared with its exact distribution, the convolution
-    of one hypergeometric per problem (an exact Cochran-Mantel-Haenszel test [1]_).
-    Harness noise, where there is any, is mixed in as a normal deviate; half a
-    step is added, so that the limit tau -> 0 counts the observed total in full.
-
-    References:
-        .. [1] A. Agresti, "Categorical Data Analysis", 2nd ed. (2002), section 6.3.
-    """
-    total = np.ones(1)
-    for row in null_pmf(pair):
-        total = np.convolve(total, np.trim_zeros(row, "b"))
-    totals = np.arange(len(total))
-    observed = pair.x.sum()
-    if tau == 0:
-        regressed, improved = total[totals <= observed].sum(), total[totals >= observed].sum()
-    else:
-        step = float((1 / pair.k + 1 / pair.k_b).mean()) / len(pair.x)
-        regressed = total @ ndtr((observed + 0.5 - totals) * step / tau)
-        improved = total @ ndtr((totals + 0.5 - observed) * step / tau)
-    return min(1.0, float(regressed)), min(1.0, float(improved))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -444,13 +324,13 @@ def scalar_test(candidate: Counts, published: Published, *, n_baseline_samples: 
     """
     if n_baseline_samples < 1:
         raise ValueError(f"{n_baseline_samples} samples per problem behind the baseline; expected 1 or more")
-    correct, samples = _arrays(candidate)
-    k = _harmonic_mean(samples)
+    correct, samples = arrays(candidate)
+    k = harmonic_mean(samples)
     mean = float((correct / samples).mean())
     pooled_mean = _pooled_mean(mean, k, published.value, n_baseline_samples, n_problems=candidate.n_problems)
     variance = _scalar_response_variance(candidate, pooled_mean)
     sampling = variance * (1 / k + 1 / n_baseline_samples) / candidate.n_problems
-    error = math.sqrt(sampling + _checked_tau(tau) ** 2 + published.rounding**2 / 12)
+    error = math.sqrt(sampling + checked_tau(tau) ** 2 + published.rounding**2 / 12)
     z = (mean - published.value) / error
     return Comparison(
         baseline_mean=published.value,
@@ -467,8 +347,8 @@ def scalar_test(candidate: Counts, published: Published, *, n_baseline_samples: 
 
 def _scalar_response_variance(candidate: Counts, pooled_mean: float) -> float:
     """Within-problem variance of one response if candidate and baseline have one pass@1; never zero."""
-    correct, samples = _arrays(candidate)
-    k, mean = _harmonic_mean(samples), float((correct / samples).mean())
+    correct, samples = arrays(candidate)
+    k, mean = harmonic_mean(samples), float((correct / samples).mean())
     if samples.max() == 1:
         return pooled_mean * (1 - pooled_mean)
     within = float(_response_variances(correct, samples).mean())
@@ -479,7 +359,7 @@ def _scalar_response_variance(candidate: Counts, pooled_mean: float) -> float:
 
 def _pooled_mean(mean: float, k: float, baseline_mean: float, k_b: int, *, n_problems: int) -> float:
     """Common pass@1 of candidate and baseline, kept one pseudo-response away from 0 and 1."""
-    return _inside((k * mean + k_b * baseline_mean) / (k + k_b), 1 / (n_problems * (k + k_b)))
+    return inside((k * mean + k_b * baseline_mean) / (k + k_b), 1 / (n_problems * (k + k_b)))
 
 
 def _scaled_variance(within: float, bernoulli: float, pooled_bernoulli: float, *, n_problems: int, k: float) -> float:
@@ -504,19 +384,19 @@ def scalar_z_range(
     Raises:
         ValueError: If a problem has a single sample.
     """
-    (worst, samples), (best, _) = _arrays(lowest), _arrays(highest)
+    (worst, samples), (best, _) = arrays(lowest), arrays(highest)
     if samples.min() < 2:
         raise ValueError("a problem has a single sample, which leaves no variance to bound; draw two or more")
-    n, k = lowest.n_problems, _harmonic_mean(samples)
+    n, k = lowest.n_problems, harmonic_mean(samples)
     low, high = worst / samples, best / samples
     means = np.array([low.mean(), high.mean()])
-    within = [float((rates * samples / (samples - 1)).mean()) for rates in _bernoulli_range(low, high)]
+    within = [float((rates * samples / (samples - 1)).mean()) for rates in bernoulli_range(low, high)]
     centres = [_pooled_mean(mean, k, published.value, n_baseline_samples, n_problems=n) for mean in means.tolist()]
-    bernoulli = [float(bound[0]) for bound in _bernoulli_range(means[:1], means[1:])]
-    at_centre = [float(bound[0]) for bound in _bernoulli_range(np.array(centres[:1]), np.array(centres[1:]))]
+    bernoulli = [float(bound[0]) for bound in bernoulli_range(means[:1], means[1:])]
+    at_centre = [float(bound[0]) for bound in bernoulli_range(np.array(centres[:1]), np.array(centres[1:]))]
     least = _scaled_variance(within[0], bernoulli[1], at_centre[0], n_problems=n, k=k)
     most = _scaled_variance(within[1], bernoulli[0], at_centre[1], n_problems=n, k=k)
-    scale, constant = (1 / k + 1 / n_baseline_samples) / n, _checked_tau(tau) ** 2 + published.rounding**2 / 12
+    scale, constant = (1 / k + 1 / n_baseline_samples) / n, checked_tau(tau) ** 2 + published.rounding**2 / 12
     differences = (means - published.value).tolist()
     return ZRange.of((differences[0], differences[1]), (least * scale + constant, most * scale + constant))
 
@@ -555,7 +435,7 @@ class Design:
             raise ValueError(f"the baseline's pass@1 is {self.mean}; expected a fraction above 0 and below 1")
         if not 0 < self.within_variance <= 0.25:
             raise ValueError(f"the within-problem variance is {self.within_variance}; expected above 0, at most 0.25")
-        _checked_tau(self.tau)
+        checked_tau(self.tau)
 
     @classmethod
     def from_planning(
@@ -578,7 +458,7 @@ class Design:
             mean: The baseline's pass@1 where it is known; W moves with it, at the constants' ratio to Bernoulli's.
         """
         floor = 1 / (constants.n_problems * max(1, n_samples + n_baseline_samples))
-        at = constants.mean if mean is None else _inside(mean, floor)
+        at = constants.mean if mean is None else inside(mean, floor)
         scale = 1.0 if mean is None else at * (1 - at) / (constants.mean * (1 - constants.mean))
         return cls(
             n_problems=constants.n_problems,
@@ -598,14 +478,14 @@ class Design:
         Raises:
             ValueError: If the baseline has one sample per problem, which leave no variance to estimate.
         """
-        correct, samples = _arrays(baseline)
-        k_b = _harmonic_mean(samples)
+        correct, samples = arrays(baseline)
+        k_b = harmonic_mean(samples)
         variance = within_variance(baseline) + 1 / (baseline.n_problems * k_b)
         return cls(
             n_problems=baseline.n_problems,
             n_samples=n_samples,
             n_baseline_samples=max(1, math.floor(k_b + 1e-9)),
-            mean=_inside(float((correct / samples).mean()), 1 / (baseline.n_problems * k_b + 1)),
+            mean=inside(float((correct / samples).mean()), 1 / (baseline.n_problems * k_b + 1)),
             within_variance=min(variance, 0.25),
             within_variance_source="the stored baseline",
             tau=tau,
@@ -762,7 +642,7 @@ def rate_test(candidate: Rate, baseline: Rate, *, tau: float = 0.0) -> float:
         y=np.array([baseline.n_events], dtype=np.float64),
         k_b=np.array([baseline.n_responses], dtype=np.float64),
     )
-    return _exact_p(pair, _checked_tau(tau))[1]
+    return exact_p(pair, checked_tau(tau))[1]
 
 
 def alpha_of(sigmas: float) -> float:

@@ -22,12 +22,12 @@ from pytest_r1eval.core.fingerprints import Difference
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.stats.falls import caught_fall
 from pytest_r1eval.stats.multiplicity import holm
+from pytest_r1eval.stats.pairs import all_wrong
 from pytest_r1eval.stats.tests import (
     Comparison,
     Design,
     Estimate,
     Published,
-    all_wrong,
     alpha_of,
     minimum_detectable_effect,
     paired_test,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pytest_r1eval.core.attempts import Attempt, Attempts
-from pytest_r1eval.stats.tests import Floats
+from pytest_r1eval.stats.pairs import Floats
 
 N_REPLICATES = 2_000_000
 FIRST = Attempt(

@@ -13,20 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.optimize import fsolve
-from scipy.special import betaincinv
 from scipy.stats import binomtest
 
-from pytest_r1eval.core.benchmarks import PlanningConstants
+from perf.solve_rates import solve_rates
 from pytest_r1eval.core.choices import LastLook
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.stats.looks import look
+from pytest_r1eval.stats.pairs import PairedCounts, null_pmf
 from pytest_r1eval.stats.planning import SequentialPlan, crossings, expected_cost, plan
 from pytest_r1eval.stats.tests import (
-    PairedCounts,
     Published,
     minimum_detectable_effect,
-    null_pmf,
     paired_test,
     scalar_test,
     within_variance,
@@ -39,32 +36,6 @@ Floats = NDArray[np.float64]
 NAMES = ["aime24", "math500", "gpqa", "lcb"]
 ALPHA = 0.0013498980316300933
 NO_NOISE = Tau(value=0.0, source="the fingerprints are equal")
-
-
-def solve_rates(constants: PlanningConstants, *, drop: float = 0.0, spreads: bool = False) -> Floats:
-    """
-    Solve rates of an exam's problems with the planned mean, less a drop, and the planned W exactly.
-
-    Where a fall `spreads` responses, W moves with mu(1-mu) of the fallen mean instead.
-
-    They are beta quantiles: most problems nearly always or never solved, as on real exams.
-    """
-    quantiles = (np.arange(constants.n_problems) + 0.5) / constants.n_problems
-    mean, w = constants.mean - drop, constants.within_variance
-    if spreads:
-        w *= mean * (1 - mean) / (constants.mean * (1 - constants.mean))
-    ratio = w / (mean * (1 - mean))
-
-    def rates(parameters: Floats) -> Floats:
-        centre, size = 1 / (1 + np.exp(-parameters[0])), np.exp(parameters[1])
-        return np.asarray(betaincinv(centre * size, (1 - centre) * size, quantiles), dtype=np.float64)
-
-    def misses(parameters: Floats) -> Floats:
-        p = rates(parameters)
-        return np.array([p.mean() - mean, (p * (1 - p)).mean() - w])
-
-    start = np.array([np.log(mean / (1 - mean)), np.log(ratio / (1 - ratio))])
-    return rates(np.asarray(fsolve(misses, start), dtype=np.float64))
 
 
 def paired_z(x: Floats, k: int, y: Floats, k_b: int) -> Floats:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pytest_r1eval.core.choices import LastLook
 from pytest_r1eval.core.codec import Kind, Layout, from_json, plain, to_json
 from pytest_r1eval.errors import PlanError
+from pytest_r1eval.stats.allocation import LOOK_FRACTIONS
 from pytest_r1eval.stats.planning import (
-    LOOK_FRACTIONS,
     SequentialPlan,
     crossings,
     detectable_drop,
