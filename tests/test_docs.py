@@ -43,7 +43,8 @@ from tests.documents import (
     output_names,
 )
 from tests.recordings import record_run
-from tests.vllm_server import SERVE
+from tests.requirements import VLLM
+from tests.vllm_server import SERVE, parsed_by_vllm
 
 SERVER_MODULE = "vllm.entrypoints.openai.api_server"
 PLAIN = {"git", "cd"}
@@ -134,16 +135,39 @@ class TestCommands:
                 assert "ADAPTER BASE_MODEL OUT" in (ROOT / "pytest_r1eval/checkpoints/merging.py").read_text(
                     encoding="utf-8"
                 )
-            case ["-m", module, *arguments] if module == SERVER_MODULE:
-                assert {word for word in arguments if word.startswith("--")} <= {"--model", *SERVE}
+            case ["-m", module, *_] if module == SERVER_MODULE:
+                pass  # TestServers
             case [script, *arguments]:
                 text = (ROOT / script).read_text(encoding="utf-8")
                 assert all(f'"{word}"' in text for word in arguments if word.startswith("--"))
+
+
+class TestServers:
+    """Each command line of vLLM's server is one that vLLM takes; none is started."""
 
     def test_a_server_has_a_form_for_each_stack(self) -> None:
         """Each page with `vllm serve` has the module's form too: the locked CPU stack has no `vllm` distribution."""
         module = {command.path for command in commands("python") if SERVER_MODULE in command.words}
         assert {command.path for command in commands("vllm")} <= module
+
+    def test_the_form_of_the_module_is_the_one_that_runs(self) -> None:
+        """The documents start the server's module with options of the end-to-end tests' server."""
+        (arguments,) = (command.words[3:] for command in commands("python") if SERVER_MODULE in command.words)
+        assert {word for word in arguments if word.startswith("--")} <= {"--model", *SERVE}
+
+    @VLLM.mark
+    def test_vllm_takes_it(self) -> None:
+        """VLLM's own parser takes the documented options of both forms, and refuses one that it does not know."""
+        (gpus,) = (command.words[1:] for command in commands("vllm"))
+        (cpu,) = (command.words[3:] for command in commands("python") if SERVER_MODULE in command.words)
+        of_gpus, of_cpu, unknown = parsed_by_vllm(gpus, cpu, [*gpus, "--tensor-parallel-sizes", "8"])
+        assert of_gpus is not None
+        assert (of_gpus["model_tag"], of_gpus["tensor_parallel_size"], of_gpus["pipeline_parallel_size"]) == (
+            "deepseek-ai/DeepSeek-R1", 8, 2,
+        )  # fmt: skip
+        assert of_cpu is not None
+        assert (of_cpu["model"], of_cpu["enable_chunked_prefill"]) == ("examples/r1eval/tiny-arithmetic", False)
+        assert unknown is None
 
 
 def parse(command: Any, arguments: Sequence[str], *, parent: Any = None) -> None:  # noqa: ANN401 - typer exports no type

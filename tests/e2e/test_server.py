@@ -49,6 +49,8 @@ class Ended:
         n_answered_after: Completions that the second server gave.
         other_code: Exit code of a run of another model against the second server.
         other_output: What that printed.
+        example_code: Exit code of the documents' example of Python against the second server.
+        example_output: What that printed.
     """
 
     code: int
@@ -58,6 +60,8 @@ class Ended:
     n_answered_after: int
     other_code: int
     other_output: str
+    example_code: int
+    example_output: str
 
     def samples(self) -> tuple[Sample, ...]:
         """Return the stored samples."""
@@ -130,6 +134,17 @@ def start_gate(folder: Path, model: Path, url: str, *arguments: str) -> subproce
     )
 
 
+def run_example(folder: Path, url: str) -> subprocess.CompletedProcess[str]:
+    """Run the documents' example of Python, which starts no vLLM of its own where the environment names a server."""
+    folder.mkdir()
+    command = [sys.executable, str(REPOSITORY / "examples" / "evaluate_checkpoint.py")]
+    named = {"R1_ENGINE": "server", "R1_SERVER_URL": url, "R1_SERVER_API_KEY": KEY}
+    return subprocess.run(
+        command, cwd=folder, env={**os.environ, **named}, capture_output=True, text=True, check=False,
+        timeout=RUN_TIMEOUT_S,
+    )  # fmt: skip
+
+
 def n_stored(folder: Path) -> int:
     """Count the samples of the run in a folder, of which there may be none yet."""
     found = list(folder.glob(f"data/evals/*/*/*/{FILE_NAME}"))
@@ -165,6 +180,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
         n_answered = len(re.findall(r"POST /v1/completions HTTP/1.1\" 200", (folder / "second.log").read_text()))
         other = start_gate(folder / "other", REGRESSED, url)
         other_output, _ = other.communicate(timeout=RUN_TIMEOUT_S)
+        example = run_example(folder / "example", url)
     (store,) = folder.glob(f"gate/data/evals/*/*/*/{FILE_NAME}")
     return Ended(
         code=gate.returncode,
@@ -174,6 +190,8 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
         n_answered_after=n_answered,
         other_code=other.returncode,
         other_output=other_output,
+        example_code=example.returncode,
+        example_output=example.stdout + example.stderr,
     )
 
 
@@ -223,9 +241,16 @@ def test_another_model_is_refused_before_any_sample(ended: Ended) -> None:
     assert "Traceback" not in ended.other_output
 
 
+def test_the_example_of_python_gives_the_verdict(ended: Ended) -> None:
+    """The example of Python, with no argument, passes the shipped checkpoint and prints its hardest problem."""
+    assert ended.example_code == 0, ended.example_output
+    assert ended.example_output.startswith("smoke: PASS. pass@1 is ")
+    assert re.search(r"^  hardest problem: \w+, \d+ of 16 correct$", ended.example_output, re.MULTILINE)
+
+
 def test_the_key_is_nowhere(ended: Ended) -> None:
     """The server's key is neither printed, even with all locals shown, nor stored."""
-    assert KEY not in ended.output + ended.other_output
+    assert KEY not in ended.output + ended.other_output + ended.example_output
     files = [path for path in ended.run.rglob("*") if path.is_file()]
     assert files
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
