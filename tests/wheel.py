@@ -1,8 +1,8 @@
 """
 The install lines of the documents, from the built wheel, in an environment of its own: `python -m tests.wheel DIST`.
 
-The light install is made, and each extra is compared with its lock. pip resolves those that need no vLLM; nothing of 4 GB
-is installed: `make demo` installs the lock for a CPU, and it is what the suite runs on.
+The light install is made, and each extra is compared with its lock. pip resolves those that need no vLLM; nothing of
+4 GB is installed: `make demo` installs the lock for a CPU, and it is what the suite runs on.
 """
 
 from __future__ import annotations
