@@ -19,13 +19,16 @@ from pytest_r1eval.judging.result import GateResult, stored_results
 from pytest_r1eval.reports import charts
 from pytest_r1eval.reports.appearance import style_of
 from pytest_r1eval.reports.files import PAGE_NAME, write_text
-from pytest_r1eval.reports.page import document, figure, html_text, scrolling
+from pytest_r1eval.reports.page import begun, document, figure, html_text, scrolling
 from pytest_r1eval.reports.terminal import TABLE_HEAD, gate_row
 from pytest_r1eval.runs.reading import RunReader, runs_below
 
 INDEX_NAME = "index.html"
 """The page beside the runs, in their output folder."""
-_PICTURE = "Bars: the standard error on these problems. Dashed: baselines. Red: a gate that was not green."
+_PICTURE = (
+    "Across: the runs by their number. "
+    "Bars: the standard error on these problems. Dashed: baselines. Red: a gate that was not green."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +117,7 @@ def write_index(folder: Path) -> Path:
 
 def index_page(index: RunIndex) -> str:
     """Write the page of all runs: the newest first, then pass@1 over time for each benchmark."""
-    title = f"Runs in {index.folder.name}"
+    title = f"Runs in {index.folder.resolve().name}"
     body = [f'<header><h1>{html_text(title)}</h1><p class="soft">{html_text(_count(index.runs))}</p></header><main>']
     body.append(_table(index.runs))
     benchmarks = {gate.benchmark for run in index.runs for gate in run.gates}
@@ -122,7 +125,7 @@ def index_page(index: RunIndex) -> str:
     if index.unreadable:
         items = "".join(f"<li>{html_text(reason)}</li>" for reason in index.unreadable)
         body.append(f"<section><h2>Left out</h2><ul>{items}</ul></section>")
-    return document(title, [*body, "</main>"])
+    return document(title, [*body, "</main>"], is_wide=True)
 
 
 def _count(runs: Sequence[IndexedRun]) -> str:
@@ -164,8 +167,7 @@ def _row(run: IndexedRun, cells: Sequence[str]) -> str:
     if run.has_page:
         model = f'<a href="{quote((run.folder / PAGE_NAME).as_posix())}">{model}</a>'
     step = "-" if run.step is None else str(run.step)
-    begun = html_text(run.created[:16].replace("T", " "))
-    values = (model, *cells, step, str(run.number), begun)
+    values = (model, *cells, step, str(run.number), html_text(begun(run.created)))
     return f"<tr>{''.join(f'<td{_class(name)}>{value}</td>' for name, value in zip(_HEAD, values, strict=True))}</tr>"
 
 

@@ -6,7 +6,7 @@ for (const viewer of document.querySelectorAll(".viewer")) {
   const chooser = viewer.querySelector("select");
   const shown = viewer.querySelector("[data-shown]");
   const part = (name) => viewer.querySelector(`[data-part="${name}"]`);
-  let filter = "all";
+  let filter = buttons.find((button) => button.getAttribute("aria-pressed") === "true").dataset.filter;
 
   const tests = {
     all: () => true,
@@ -34,7 +34,7 @@ for (const viewer of document.querySelectorAll(".viewer")) {
       ...fitting.map((sample) => {
         const option = document.createElement("option");
         option.value = String(samples.indexOf(sample));
-        option.textContent = `${sample.id}, sample ${sample.index}: ${sample.outcome}`;
+        option.textContent = `${sample.title}, sample ${sample.index}: ${sample.outcome}`;
         return option;
       }),
     );

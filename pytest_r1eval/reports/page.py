@@ -12,6 +12,7 @@ Decisions:
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import hashlib
 import heapq
 import json
@@ -80,15 +81,16 @@ def page(report: RunReport, *, embedding: Embedding = USUAL) -> str:
     return document(f"{report.header.model_name}: {_plain_answer(report)}", body)
 
 
-def document(title: str, body: Iterable[str]) -> str:
-    """Wrap a body into a page that loads nothing and runs only our script."""
+def document(title: str, body: Iterable[str], *, is_wide: bool = False) -> str:
+    """Wrap a body into a page that loads nothing and runs only our script; a wide one has room for a table."""
     style, script = (_HERE / "page.css").read_text("utf-8"), (_HERE / "page.js").read_text("utf-8")
     policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html_text(title)}</title><style>{style}</style></head><body>{''.join(body)}"
+        f"<title>{html_text(title)}</title><style>{style}</style></head>"
+        f"<body{' class=wide' if is_wide else ''}>{''.join(body)}"
         f"<script>{script}</script></body></html>\n"
     )
 
@@ -142,7 +144,7 @@ def _origin(report: RunReport) -> str:
     header = report.header
     facts = [
         f"run {report.run.name}",
-        header.created,
+        begun(header.created),
         f"weights {header.identity.weights[:12]}",
         f"checkpoint {header.identity.checkpoint[:12]}",
         f"seed {header.seed}",
@@ -152,6 +154,11 @@ def _origin(report: RunReport) -> str:
         facts += [f"{name} {value}" for name, value in known.items() if value is not None]
     facts += ["; ".join(one.facts) for one in report.harnesses]
     return ", ".join(facts)
+
+
+def begun(created: str) -> str:
+    """Write the ISO date and time at which a run began for people."""
+    return f"{dt.datetime.fromisoformat(created).astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _summary(report: RunReport) -> str:
@@ -373,8 +380,9 @@ def _viewer(report: RunReport, gate: GateReport, *, embedding: Embedding) -> str
     base = _baseline_samples(report, gate, chosen)
     rows = [_embedded(sample, gate, base, n_characters=embedding.n_characters) for sample in chosen]
     data = json.dumps(rows, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    first = _first_filter(gate)
     buttons = "".join(
-        f'<button type="button" data-filter="{key}" aria-pressed="{str(key == "all").lower()}">{label}</button>'
+        f'<button type="button" data-filter="{key}" aria-pressed="{str(key == first).lower()}">{label}</button>'
         for key, label in _FILTERS.items()
     )
     left_out = "" if len(chosen) == n_all else f" The page carries {len(chosen)} of {n_all}; the run holds them all."
@@ -388,6 +396,13 @@ def _viewer(report: RunReport, gate: GateReport, *, embedding: Embedding) -> str
         f'<span data-part="outcome" aria-live="polite"></span></p>{parts}<div class="pair">{pair}</div></div>'
         f'<script type="application/json" id="data-{name}">{data}</script>'
     )
+
+
+def _first_filter(gate: GateReport) -> str:
+    """Choose what the viewer opens with: what the verdict tells its reader to look at."""
+    if gate.verdict is Verdict.SUSPICIOUS_IMPROVED:
+        return "correct"
+    return "fell" if any(problem.has_fallen for problem in gate.problems) else "all"
 
 
 def _part(part: str, label: str, name: str) -> str:
@@ -447,7 +462,7 @@ def _embedded(
     tags = None if gate.plan is None else gate.plan.think_tags
     answer, before = _answer(sample, problem, tags), base.get((sample.problem_id, sample.index))
     return {
-        "id": problem.id,
+        "title": problem.title.removesuffix(f" ({problem.id})"),
         "index": sample.index,
         "seed": sample.seed,
         "outcome": sample.grade.outcome.value,
@@ -518,7 +533,7 @@ def history_page(folder: Path, sections: Iterable[HistorySection], *, notes: Seq
         sections: One for each benchmark.
         notes: What else a reader should know.
     """
-    body = [f'<header><p class="soft">{html_text(str(folder))}</p><h1>pass@1 over training steps</h1>']
+    body = [f'<header><p class="soft">{html_text(folder.resolve().name)}</p><h1>pass@1 over training steps</h1>']
     body += [*(f'<p class="soft">{html_text(note)}</p>' for note in notes), "</header><main>"]
     for section in sections:
         head, *rows = section.table
@@ -532,4 +547,7 @@ def history_page(folder: Path, sections: Iterable[HistorySection], *, notes: Seq
     return document("pass@1 over training steps", [*body, "</main>"])
 
 
-_HISTORY = "Bars: the standard error on these problems. Dashed: baselines. Red: a gate that was not green."
+_HISTORY = (
+    "Across: training steps. "
+    "Bars: the standard error on these problems. Dashed: baselines. Red: a gate that was not green."
+)

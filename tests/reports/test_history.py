@@ -88,7 +88,7 @@ def test_page(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     """
     The history's page has a point with an error bar for each step and a line for the baseline.
 
-    It loads nothing from elsewhere.
+    It loads nothing from elsewhere, and names no folder of this machine.
     """
     path = tmp_path / "history.html"
     assert main(["history", str(folder), "--out", str(path)]) == 0
@@ -97,6 +97,7 @@ def test_page(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     assert text.count('class="dot run"') == text.count('class="bar own run"') == 3
     assert text.count('class="baseline"') == 1
     assert "http" not in text.replace("http-equiv", "")
+    assert str(folder) not in text
     assert main(["history", str(folder), "--out", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"schema_version": 1, "folder": str(folder), "page": str(path)}
 

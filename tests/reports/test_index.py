@@ -92,3 +92,5 @@ def test_it_is_read_on_a_telephone_and_at_night(browser: Browser, runs: Path, wi
         assert shown.evaluate(CLASHES) == []
         assert {name: ratio for name, ratio in shown.evaluate(CONTRASTS).items() if ratio < 4.5} == {}
         assert shown.inner_text("tbody tr:nth-child(2) .verdict") == "FAIL_REGRESSED"
+        is_cut = shown.evaluate("(box => box.scrollWidth > box.clientWidth)(document.querySelector('.scroll'))")
+        assert is_cut == (width == 390), "a desk's screen has room for every column"

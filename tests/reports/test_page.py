@@ -108,10 +108,7 @@ def with_health(gate: GateReport, *, of: GateReport) -> GateReport:
 @pytest.mark.parametrize("verdict", [Verdict.SUSPICIOUS_IMPROVED, Verdict.INCONCLUSIVE])
 def test_what_was_let_through_wants_a_look(examples: Mapping[str, Path], verdict: Verdict) -> None:
     """The headline of a gate that was let through is "Yes, but look"."""
-    report = read_report(examples["green"])
-    (gate,) = report.gates
-    judgement = replace(gate.result.judgement, verdict=verdict, passes=True)
-    through = replace(report, gates=(replace(gate, result=replace(gate.result, judgement=judgement)),))
+    through = with_verdict(read_report(examples["green"]), verdict)
     assert said(through).startswith("Yes, but look: smoke is ")
     assert '<p class="answer inconclusive">' in page(through)
 
@@ -173,7 +170,8 @@ def test_what_a_model_wrote_is_text(opened: Page) -> None:
 
 def test_a_huge_response_is_shortened(opened: Page) -> None:
     """The viewer shortens a huge response to its two ends."""
-    opened.select_option("select", label="p000, sample 2: wrong")
+    opened.click("button[data-filter=all]")
+    opened.select_option("select", label='"0+0?", sample 2: wrong')
     shown = opened.text_content("[data-part=response]")
     assert shown is not None
     assert (shown[0], shown[-1]) == ("A", "Z")
@@ -208,11 +206,38 @@ def test_filters_filter_from_the_keyboard(opened: Page, name: str, outcome: str)
 
 def test_fell_shows_the_problems_that_fell(opened: Page, report: RunReport) -> None:
     """The filter shows samples of problems that fell, and no others."""
-    fallen = {problem.id for problem in report["smoke"].problems if problem.has_fallen}
+    fallen = {f'"{problem.query}"' for problem in report["smoke"].problems if problem.has_fallen}
     opened.click("button[data-filter=fell]")
     shown = {option.split(",")[0] for option in opened.locator("select option").all_inner_texts()}
     assert fallen
     assert shown <= fallen
+
+
+@pytest.mark.parametrize("first", ["fell", "all", "correct"])
+def test_the_viewer_opens_with_what_its_verdict_is_about(
+    browser: Browser, report: RunReport, examples: Mapping[str, Path], tmp_path: Path, first: str
+) -> None:
+    """The viewer opens with fallen problems, with all samples of a PASS, or with what a suspicious run got right."""
+    green = read_report(examples["green"])
+    judged_so = {"fell": report, "all": green, "correct": with_verdict(green, Verdict.SUSPICIOUS_IMPROVED)}
+    with showing(browser, page(judged_so[first]), tmp_path / "report.html") as shown:
+        assert shown.get_attribute("button[aria-pressed=true]", "data-filter") == first
+        n_shown = shown.inner_text("[data-shown]").split()[0]
+        assert shown.inner_text("button[aria-pressed=true]").endswith(f"({n_shown})")
+
+
+def with_verdict(report: RunReport, verdict: Verdict) -> RunReport:
+    """Return a report of one gate with another verdict, which lets the checkpoint through."""
+    (gate,) = report.gates
+    judgement = replace(gate.result.judgement, verdict=verdict, passes=True)
+    return replace(report, gates=(replace(gate, result=replace(gate.result, judgement=judgement)),))
+
+
+def test_a_sample_is_named_by_its_problems_number_and_words(opened: Page, report: RunReport) -> None:
+    """The list of samples names each problem by its label and first words, without the id that it is counted by."""
+    titles = {problem.title.removesuffix(f" ({problem.id})") for problem in report["smoke"].problems}
+    opened.click("button[data-filter=all]")
+    assert {option.rsplit(", ", 1)[0] for option in opened.locator("select option").all_inner_texts()} <= titles
 
 
 def test_dark_mode_is_another_paper(opened: Page) -> None:
