@@ -57,10 +57,11 @@ def _help(command: Any, words: Sequence[str]) -> str:  # noqa: ANN401 - see _lea
 
 
 def _usage(option: Option) -> str:
+    """Write an option and its value, each in code of its own: a narrow column breaks the line between them."""
     values = "|".join(option.choices or ()) or option.metavar
-    value = "" if option.is_flag else f" {values}"
+    value = f"[{values}]" if option.is_bare_allowed else "" if option.is_flag else values
     repeated = " ..." if option.is_repeatable else ""
-    return _code(option.flag + (f" [{values}]" if option.is_bare_allowed else value) + repeated)
+    return f"{_code(option.flag)} {_code(f'{value}{repeated}'.strip())}".strip()
 
 
 def _row(*cells: str) -> str:

@@ -329,7 +329,7 @@ class TestReference:
         rows = generated.options().splitlines()[2:]
         assert len(rows) == len(OPTIONS)
         for row, option in zip(rows, OPTIONS, strict=True):
-            assert row.startswith(f"| `{option.flag}")
+            assert row.startswith(f"| `{option.flag}` ")
             assert all(part in row for part in (option.default or "", option.phase, option.help[:40]))
 
     def test_commands_are_those_of_r1eval(self, generated: ModuleType) -> None:
