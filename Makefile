@@ -85,7 +85,7 @@ check-tests: $(CHECK)/.stamp
 	R1_INSTALL=no $(CHECK)/bin/pytest tests -q -n 4 --dist loadfile --no-loadscope-reorder
 
 $(CHECK)/.stamp: pyproject.toml requirements-cpu.lock
-	@echo "== making $(CHECK) with .[test] in the lock's versions (a minute, about 0.7 GB)"
+	@echo "== making $(CHECK) with .[test] in the lock's versions (a minute, about 1 GB)"
 	@test -x $(CHECK)/bin/python || python3 -m venv $(CHECK)
 	@$(CHECK)/bin/python -m pip install -qq --disable-pip-version-check --constraint requirements-cpu.lock --editable '.[test,release]'
 	@touch $@

@@ -39,7 +39,9 @@ for (const viewer of document.querySelectorAll(".viewer")) {
       }),
     );
     shown.textContent = `${fitting.length} of ${samples.length} samples`;
-    show(fitting[0]);
+    const first = (filter === "fell" && fitting.find(tests.wrong)) || fitting[0];
+    if (first) chooser.value = String(samples.indexOf(first));
+    show(first);
   }
 
   for (const button of buttons) {

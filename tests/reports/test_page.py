@@ -217,11 +217,12 @@ def test_fell_shows_the_problems_that_fell(opened: Page, report: RunReport) -> N
 def test_the_viewer_opens_with_what_its_verdict_is_about(
     browser: Browser, report: RunReport, examples: Mapping[str, Path], tmp_path: Path, first: str
 ) -> None:
-    """The viewer opens with fallen problems, with all samples of a PASS, or with what a suspicious run got right."""
+    """The viewer opens with what fell and is wrong, with all of a PASS, or with what a suspicious run got right."""
     green = read_report(examples["green"])
     judged_so = {"fell": report, "all": green, "correct": with_verdict(green, Verdict.SUSPICIOUS_IMPROVED)}
     with showing(browser, page(judged_so[first]), tmp_path / "report.html") as shown:
         assert shown.get_attribute("button[aria-pressed=true]", "data-filter") == first
+        assert first != "fell" or not shown.inner_text("[data-part=outcome]").startswith("correct")
         n_shown = shown.inner_text("[data-shown]").split()[0]
         assert shown.inner_text("button[aria-pressed=true]").endswith(f"({n_shown})")
 
