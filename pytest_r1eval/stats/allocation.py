@@ -133,7 +133,9 @@ class Allocation:
 
     def __post_init__(self) -> None:
         if not self.rounds or len(self.rounds) != len(self.information):
-            raise ValueError(f"{len(self.rounds)} rounds and {len(self.information)} informations; expected as many")
+            raise ValueError(
+                f"{len(self.rounds)} rounds, and the information of {len(self.information)}; expected as many"
+            )
 
 
 class Shares:

@@ -119,7 +119,7 @@ class TestRounds:
 
     def test_rounds_and_information_belong_together(self) -> None:
         """An allocation without rounds is refused."""
-        with pytest.raises(ValueError, match="0 rounds and 1 informations"):
+        with pytest.raises(ValueError, match="0 rounds, and the information of 1"):
             Allocation(rule=RULE, prior=PRIOR, size=0, rounds=(), information=(1.0,))
 
 
