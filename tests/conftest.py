@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from tests.requirements import (
     lacking,
     pytest_unconfigure,  # noqa: F401 - a hook: closes the suite with what was not run
 )
-from tests.warm_pytest import Stream, WarmPytest, WarmRun
+from tests.warm_pytest import Server, popen_from
 
 if TYPE_CHECKING:
     from tests.hub_server import StandInHub
@@ -31,6 +31,9 @@ settings.load_profile("steady")
 MODES = {"alone": (), "n0": ("-n0",), "n2": ("-n2",)}
 LEAN = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin,pytest_r1eval.plugin"}
 """The plugins that a gate needs. The others of the test environment, hypothesis first, take longer than a gate."""
+
+COLD = subprocess.Popen
+"""What starts a process that imports by itself."""
 
 LONGEST = (
     "slurm/test_jobs.py", "plugin/test_faults.py", "training/test_runners.py", "plugin/test_plugin.py",
@@ -55,38 +58,22 @@ def _lean_inner_runs() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _warm_processes() -> Iterator[None]:
+    """Fork the runs of pytest that tests start from one server; `all_plugins` starts fresh ones."""
+    server = Server()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", popen_from(server))
+        yield
+    server.close()
+
+
 @pytest.fixture
 def all_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the pytest processes of a test load every installed plugin, ours through its entry point."""
+    """Let the pytest processes of a test start fresh and load every installed plugin, ours through its entry point."""
+    monkeypatch.setattr(subprocess, "Popen", COLD)
     for name in (*LEAN, "COVERAGE_PROCESS_CONFIG"):  # measuring, too, imports what a user's run does not
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(scope="session")
-def warm_pytest() -> Iterator[WarmPytest]:
-    """Keep a server of runs, which starts with the first of them."""
-    warm = WarmPytest()
-    yield warm
-    warm.close()
-
-
-@pytest.fixture
-def pytester(pytester: pytest.Pytester, warm_pytest: WarmPytest, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """Start the lean runs of `runpytest_subprocess` warm, and every other process as pytester does."""
-    cold = pytester.popen
-
-    def popen(
-        command: Sequence[str], stdout: Stream, stderr: Stream, **options: object
-    ) -> subprocess.Popen[bytes] | WarmRun:
-        is_lean = LEAN.items() <= os.environ.items()
-        if not is_lean or tuple(command[:2]) != (sys.executable, "-mpytest"):
-            return cold(command, stdout=stdout, stderr=stderr, **options)  # type: ignore[arg-type,no-any-return]
-        path = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
-        environ = {**os.environ, "PYTHONPATH": path}
-        return warm_pytest.start(command[2:], folder=Path.cwd(), environ=environ, stdout=stdout, stderr=stderr)
-
-    monkeypatch.setattr(pytester, "popen", popen)
-    return pytester
 
 
 @pytest.fixture(scope="module")

@@ -35,13 +35,7 @@ def arguments_of(model: str, *arguments: str) -> list[str]:
 def started(
     folder: Path, model: str, *arguments: str, before: Callable[[], None] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start a run in a process group of its own, and leave nothing of it behind."""
-
-    def prepare() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs inherit that it is ignored
-        if before is not None:
-            before()
-
+    """Start a run in a process group of its own, and leave nothing of it behind; what runs `before` starts it cold."""
     process = subprocess.Popen(
         arguments_of(model, *arguments),
         cwd=folder,
@@ -49,7 +43,7 @@ def started(
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        preexec_fn=prepare,  # noqa: PLW1509 - the tests start no threads of their own
+        preexec_fn=before,  # noqa: PLW1509 - the tests start no threads of their own
     )
     try:
         yield process

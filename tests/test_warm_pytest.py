@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.evaluation.die_with_parent import tied
 from tests.warm_pytest import UNTOUCHED
 
 SHOWING = """
@@ -42,7 +43,8 @@ def test_a_fork_sees_what_a_fresh_process_sees(pytester: pytest.Pytester, monkey
     warm = pytester.run(sys.executable, "-mpytest", *arguments)
     path = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
     cold = subprocess.run(
-        [sys.executable, "-mpytest", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
+        [sys.executable, "-u", "-mpytest", *arguments],  # -u: which no run of the tests has, so it starts cold
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
         env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
     assert warm.ret == 0
@@ -52,7 +54,7 @@ def test_a_fork_sees_what_a_fresh_process_sees(pytester: pytest.Pytester, monkey
 def test_a_fork_finds_nothing_imported_that_reads_the_environment(pytester: pytest.Pytester) -> None:
     """A forked run finds none of the modules imported that read the environment."""
     pytester.makepyfile(f"import sys\ndef test_it(): assert not set({UNTOUCHED!r}) & set(sys.modules)")
-    arguments = ("-p", "no:r1eval", "-p", "no:pytest_r1eval.plugin")
+    arguments = ("-p", "no:r1eval", "-p", "no:pytest_r1eval.plugin", "-p", "no:xdist.plugin")
     assert pytester.runpytest_subprocess(*arguments).ret == 0
 
 
@@ -92,3 +94,31 @@ def test_workers_are_processes_of_their_own(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*worker 'gw?' crashed while running 'test_*3?'*"])
     pids = {path.name.partition("-")[2] for path in pytester.path.glob("gw*-*")}
     assert len(pids) >= 2
+
+
+def test_a_fork_is_a_child_of_the_test(pytester: pytest.Pytester) -> None:
+    """A forked run has the test's process as its parent, which waits for it and kills it by its process id."""
+    pytester.makepyfile("import os, time\ndef test_it(): print(os.getpid(), os.getppid(), flush=True); time.sleep(60)")
+    with subprocess.Popen([sys.executable, "-m", "pytest", "-s", "-q"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().split() == [str(process.pid), str(os.getpid())]
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_tied_fork_ends_with_its_parent(pytester: pytest.Pytester) -> None:
+    """A forked run that is tied to its parent has the kernel's word for it, in a session of its own if asked."""
+    pytester.makepyfile(
+        """
+        import ctypes, os
+
+        def test_it():
+            number = ctypes.c_int()
+            ctypes.CDLL(None).prctl(2, ctypes.byref(number), 0, 0, 0)  # PR_GET_PDEATHSIG
+            assert number.value == 9
+            assert os.getsid(0) == os.getpid()
+        """
+    )
+    command = tied([sys.executable, "-m", "pytest", "-q"])
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        assert process.wait() == 0

@@ -4,45 +4,50 @@ Processes of pytest that have their imports behind them: forks of one server, fo
 Importing numpy, scipy and pyarrow takes most of a short run's time. The server imports them once for all tests of a
 process; each fork then becomes a run of its own, with the folder, the environment and the arguments it was given.
 Nothing of pytest is started before the fork, and no plugin is imported: pytest imports and rewrites plugins itself.
+
+A fork becomes a child of the process that asked for it, as after `subprocess.Popen`: it is waited for, killed and tied
+to its parent as any other process. A run that spreads has a server of its own, for its workers.
 """
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import gc
 import importlib
+import inspect
 import json
 import os
 import pkgutil
 import runpy
-import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import NoReturn
 
-from execnet import gateway_io
-from execnet.gateway_base import ExecModel, Popen2IO
-from execnet.gateway_io import Popen2IOMaster
+from execnet.gateway_io import popen_bootstrapline
 
 import pytest_r1eval
-
-Stream: TypeAlias = IO[str] | IO[bytes] | int
 
 ROOT = Path(__file__).parents[1]
 OTHERS = (
     "_pytest.pytester", "execnet", "execnet.multi", "pdb", "pyarrow.parquet", "pytest", "rich.console", "rich.table",
-    "scipy.optimize", "scipy.special", "sqlite3", "xdist.dsession", "xdist.looponfail",
+    "scipy.optimize", "scipy.special", "sqlite3",
 )  # fmt: skip
-"""What a run imports of others; each is imported by some run that judges."""
+"""What a run imports of others, plugins left out; each is imported by some run that judges."""
 OURS = ("baselines", "config", "core", "judging", "ledger", "reports", "runs", "sampling", "stats", "upload")
 """The packages of ours that a run imports; `plugin` is left to pytest."""
-UNTOUCHED = ("huggingface_hub", "lighteval", "pytest_r1eval.plugin", "torch", "vllm")
+UNTOUCHED = ("huggingface_hub", "lighteval", "pytest_r1eval.plugin", "torch", "vllm", "xdist")
 """What no fork may find imported: it reads the environment when it is imported, or a run leaves it alone."""
+TIED = "pytest_r1eval.evaluation.die_with_parent"
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def preload() -> None:
@@ -59,60 +64,71 @@ def preload() -> None:
 
     pa.array([""])  # pyarrow looks for pandas with its first array, and imports it
     warnings.filters[:] = filters  # type: ignore[index]
-    del sys.modules["xdist.plugin"]  # pytest imports and rewrites it as it does every plugin
     if found := [name for name in UNTOUCHED if name in sys.modules]:
         raise RuntimeError(f"the server of runs imported {', '.join(found)}, which every run has to import by itself")
 
 
-class WarmRun:
-    """A run under way: as much of `subprocess.Popen` as pytester uses."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """
+    A process to be started.
 
-    stdin = None
+    Attributes:
+        arguments: What follows the interpreter on the command line.
+        folder: Where it runs.
+        environ: All its variables.
+        is_session: Whether it begins a session of its own.
+    """
 
-    def __init__(self, channel: socket.socket) -> None:
+    arguments: tuple[str, ...]
+    folder: str
+    environ: Mapping[str, str]
+    is_session: bool
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether a fork of the server can become it: pytest, tied to its parent or not, or a worker of xdist."""
+        match list(self.arguments):
+            case ["-m", module, _, python, *command] if module == TIED and python == sys.executable:
+                return _run_of(command) is not None
+            case found:
+                return _run_of(found) is not None or found == ["-u", "-c", popen_bootstrapline]
+
+
+def _run_of(arguments: Sequence[str]) -> list[str] | None:
+    """Return pytest's own arguments; None where another program is started."""
+    match list(arguments):
+        case ["-mpytest", *own] | ["-m", "pytest", *own]:
+            return own
+    return None
+
+
+class Server:
+    """The client of a server, which starts with the first process that is asked for."""
+
+    def __init__(self, channel: socket.socket | None = None) -> None:
         self._channel = channel
-        self.pid = int(_line(channel))
-        self.returncode: int | None = None
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Return its exit code, minus a signal's number as `subprocess` has it."""
-        if self.returncode is None:
-            self._channel.settimeout(timeout)
-            try:
-                self.returncode = int(_line(self._channel))
-            except TimeoutError:
-                raise subprocess.TimeoutExpired("pytest", timeout or 0.0) from None
-        return self.returncode
-
-    def kill(self) -> None:
-        """Kill it."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-
-
-class WarmPytest:
-    """The client of a server; the server starts with the first run, and ends with `close`."""
-
-    def __init__(self) -> None:
-        self._channel: socket.socket | None = None
         self._server: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
 
-    def start(
-        self, arguments: Sequence[str], *, folder: Path, environ: dict[str, str], stdout: Stream, stderr: Stream
-    ) -> WarmRun:
-        """Start `python -m pytest` with these arguments and nothing on standard input; one at a time."""
-        if self._channel is None:
-            self._channel = self._started()
-        request = {"arguments": list(arguments), "folder": str(folder), "environ": environ}
-        with Path(os.devnull).open("rb") as nothing:
-            streams = [each if isinstance(each, int) else each.fileno() for each in (nothing, stdout, stderr)]
-            _send(self._channel, request, streams)
-        return WarmRun(self._channel)
+    def fork(self, start: Start, streams: Sequence[int]) -> int:
+        """Start a process with these for standard input, output and error; return its process id, a child's."""
+        with self._lock:
+            if self._channel is None:
+                self._channel = self._started()
+            adopt(is_on=True)
+            try:
+                socket.send_fds(self._channel, [b"\n"], streams)
+                self._channel.sendall(json.dumps(asdict(start)).encode() + b"\n")
+                return int(_line(self._channel))
+            finally:
+                adopt(is_on=False)
 
     def close(self) -> None:
         """Let the server end."""
-        if self._channel is not None and self._server is not None:
+        if self._channel is not None:
             self._channel.close()
+        if self._server is not None:
             self._server.wait()
 
     def _started(self) -> socket.socket:
@@ -128,14 +144,47 @@ class WarmPytest:
         return ours
 
 
-def _send(channel: socket.socket, request: Mapping[str, object], streams: Sequence[int]) -> None:
-    socket.send_fds(channel, [b"\n"], streams)
-    channel.sendall(json.dumps(request).encode() + b"\n")
+def adopt(*, is_on: bool) -> None:
+    """Become the parent of what descendants leave behind, or no longer: prctl(2)."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(is_on), 0, 0, 0)
 
 
-def _received(channel: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
-    _, streams, _, _ = socket.recv_fds(channel, 1, 3)
-    return (json.loads(_line(channel)), streams) if streams else None
+def popen_from(server: Server) -> type[subprocess.Popen[bytes]]:
+    """Return a `Popen` whose runs of pytest are forks of a server, and whose other processes are as ever."""
+
+    class WarmPopen(subprocess.Popen):  # type: ignore[type-arg]
+        """A process that may be a fork."""
+
+        def _execute_child(self, *given: object) -> None:
+            cold = super()._execute_child  # type: ignore[misc]
+            asked = inspect.signature(cold).bind(*given).arguments
+            start = _start_of(asked)
+            if start is None or not start.is_warm:
+                cold(*given)
+                return
+            pipes = [asked["p2cread"], asked["c2pwrite"], asked["errwrite"]]
+            self.pid = server.fork(start, [number if pipe == -1 else pipe for number, pipe in enumerate(pipes)])
+            self._child_created = True
+            self._close_pipe_fds(  # type: ignore[attr-defined]
+                *(asked[name] for name in ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite"))
+            )
+
+    return WarmPopen
+
+
+def _start_of(asked: Mapping[str, object]) -> Start | None:
+    """Return what Popen was asked for; None where it is no Python of this environment or asks for more."""
+    arguments, environ = asked["args"], asked["env"]
+    if not isinstance(arguments, (list, tuple)) or arguments[:1] not in ([sys.executable], (sys.executable,)):
+        return None
+    if any(asked[name] for name in ("executable", "preexec_fn", "pass_fds", "shell")):
+        return None
+    return Start(
+        arguments=tuple(map(str, arguments[1:])),
+        folder=str(Path(str(asked["cwd"] or "")).absolute()),
+        environ=dict(os.environ if not isinstance(environ, Mapping) else environ),
+        is_session=bool(asked["start_new_session"]),
+    )
 
 
 def _line(channel: socket.socket) -> str:
@@ -148,122 +197,124 @@ def _line(channel: socket.socket) -> str:
     return found.decode()
 
 
-class WarmWorkers:
-    """The client of a nursery: what execnet's `Popen2IOMaster` is for a run whose workers are forks, too."""
-
-    def __init__(self, nursery: socket.socket) -> None:
-        self._nursery = nursery
-
-    def io(self, arguments: Sequence[str], execmodel: ExecModel) -> Popen2IOMaster:
-        """Start a worker, with pipes in the place of its standard input and output."""
-        del arguments  # sys.executable and the line that a worker reads its program with
-        theirs_in, ours_out = os.pipe()
-        ours_in, theirs_out = os.pipe()
-        request = {"arguments": [], "folder": str(Path.cwd()), "environ": dict(os.environ)}
-        _send(self._nursery, request, (theirs_in, theirs_out, 2))
-        worker = WarmWorker.__new__(WarmWorker)
-        worker.handle = os.pidfd_open(int(_line(self._nursery)))
-        for stream in (theirs_in, theirs_out):
+def serve(channel: socket.socket) -> NoReturn:
+    """Fork for each request until the client is gone; Ctrl-C is the forks' matter."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        _, streams, _, _ = socket.recv_fds(channel, 1, 3)
+        if not streams:
+            os._exit(0)  # nothing of what was imported has to be taken down
+        start = Start(**json.loads(_line(channel)))
+        if (forked := _forked(channel)) is None:
+            run(start, streams)
+        for stream in streams:
             os.close(stream)
-        Popen2IO.__init__(worker, open(ours_out, "wb"), open(ours_in, "rb"), execmodel)  # noqa: PTH123, SIM115
-        return worker
+        with suppress(BrokenPipeError):
+            channel.sendall(f"{forked}\n".encode())
 
 
-class WarmWorker(Popen2IOMaster):
-    """A worker of xdist that is no child of its controller."""
+def _forked(channel: socket.socket) -> int | None:
+    """Fork a process that the client is the parent of, and return its id; None in the fork, which has that parent."""
+    said, says = os.pipe()
+    goes, go = os.pipe()
+    between = os.fork()
+    if between == 0:
+        fork = os.fork()
+        if fork:
+            os.write(says, str(fork).encode())
+            os._exit(0)
+        channel.close()
+        for end in (said, says, go):
+            os.close(end)
+        os.read(goes, 1)  # ends when the one between is gone, and the client has become the parent
+        os.close(goes)
+        return None
+    os.close(goes)
+    os.waitpid(between, 0)
+    pid = int(os.read(said, 20))
+    for end in (said, says, go):
+        os.close(end)
+    return pid
 
-    handle: int
 
-    def wait(self) -> None:
-        """Wait for its end; its exit code is its parent's."""
-        select.select([self.handle], [], [])
-
-    def kill(self) -> None:
-        """Kill it."""
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.handle, signal.SIGKILL)
-
-
-def _become(request: Mapping[str, object], streams: Sequence[int]) -> None:
+def _become(start: Start, streams: Sequence[int]) -> None:
     """Make this fork what a fresh Python would be after its imports."""
-    environ, arguments = request["environ"], request["arguments"]
-    assert isinstance(environ, dict)
-    assert isinstance(arguments, list)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
-    os.environ.update(environ)
-    os.chdir(str(request["folder"]))
-    sys.path[0:1] = [str(request["folder"]), *filter(None, environ.get("PYTHONPATH", "").split(os.pathsep))]
-    sys.argv = ["pytest", *arguments]
-    if "COVERAGE_PROCESS_CONFIG" in environ:
+    os.environ.update(start.environ)
+    os.chdir(start.folder)
+    search_path = start.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[0:1] = [start.folder, *filter(None, search_path)]
+    if "COVERAGE_PROCESS_CONFIG" in start.environ:
         import coverage  # noqa: PLC0415 - only where coverage is measured
 
         coverage.process_startup()
 
 
-def serve(channel: socket.socket) -> bool:
-    """
-    Fork a run for each request until the client is gone; a run that spreads has a nursery of its own.
-
-    Returns:
-        Whether this process is such a run.
-    """
-    while (received := _received(channel)) is not None:
-        request, streams = received
-        nursery = socket.socketpair() if any(str(each).startswith("-n") for each in request["arguments"]) else None
-        nurse_pid = 0 if nursery is None else os.fork()
-        if nursery is not None and nurse_pid == 0:
-            channel.close()
-            nursery[1].close()
-            return nurse(nursery[0])
-        pid = os.fork()
-        if pid == 0:
-            channel.close()
-            _become(request, streams)
-            if nursery is not None:
-                nursery[0].close()
-                gateway_io.Popen2IOMaster = WarmWorkers(nursery[1]).io  # type: ignore[misc,assignment]
-            return True
-        for end in nursery or ():
-            end.close()
+def _serve_workers(streams: Sequence[int]) -> None:
+    """Fork a server for this run's own workers, and let it start them."""
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
         for stream in streams:
             os.close(stream)
-        channel.sendall(f"{pid}\n".encode())
-        _, status = os.waitpid(pid, 0)
-        if nursery is not None:
-            os.waitpid(nurse_pid, 0)
-        with suppress(BrokenPipeError):
-            channel.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
-    return False
+        serve(theirs)
+    theirs.close()
+    server = Server(ours)
+    subprocess.Popen = popen_from(server)  # type: ignore[misc,assignment]
+
+    def end() -> None:
+        server.close()
+        os.waitpid(pid, 0)
+
+    atexit.register(end)
 
 
-def nurse(channel: socket.socket) -> bool:
-    """
-    Fork a worker for each request until the run is gone.
+class _ReplacedError(Exception):
+    """A program asks for another one in its place."""
 
-    Returns:
-        False, always: this process and its forks are no runs.
-    """
-    n_workers = 0
-    while (received := _received(channel)) is not None:
-        request, streams = received
-        pid = os.fork()
-        if pid == 0:
-            channel.close()
-            _become(request, streams)
-            sys.path[0] = ""
-            sys.argv = ["-c"]
-            exec(eval(sys.stdin.readline()), {"sys": sys})  # noqa: S102, S307 - execnet's own first line
-            return False
-        for stream in streams:
-            os.close(stream)
-        channel.sendall(f"{pid}\n".encode())
-        n_workers += 1
-    for _ in range(n_workers):
-        os.wait()
-    return False
+
+def _become_tied(arguments: Sequence[str]) -> Sequence[str]:
+    """Tie this process to its parent by the module that does it, and return what takes that module's place."""
+    tying = importlib.import_module(TIED)
+
+    def execv(_: str, command: Sequence[str]) -> NoReturn:
+        raise _ReplacedError(*command[1:])
+
+    sys.argv = [str(tying.__file__), *arguments]
+    replaced, os.execv = os.execv, execv  # type: ignore[assignment]
+    try:
+        tying.main()
+    except _ReplacedError as replacing:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        return list(replacing.args)
+    finally:
+        os.execv = replaced
+    raise AssertionError("it ends with another program, or with SystemExit")
+
+
+def run(start: Start, streams: Sequence[int]) -> NoReturn:
+    """Run pytest, or a worker of xdist, and end with its exit code."""
+    arguments: Sequence[str] = start.arguments
+    if start.is_session:
+        os.setsid()
+    if any(each.startswith(("-n", "--tx")) for each in arguments):
+        _serve_workers(streams)
+    _become(start, streams)
+    if list(arguments[:2]) == ["-m", TIED]:
+        arguments = _become_tied(arguments[2:])
+    if (own := _run_of(arguments)) is None:
+        sys.path[0] = ""
+        sys.argv = ["-c"]
+        exec(arguments[-1], {"__name__": "__main__"})  # noqa: S102 - execnet's own first line
+    else:
+        sys.argv = ["pytest", *own]
+        runpy.run_module("pytest", run_name="__main__", alter_sys=True)
+    sys.exit()
 
 
 def main() -> None:
@@ -271,8 +322,7 @@ def main() -> None:
     preload()
     gc.collect()
     gc.freeze()
-    if serve(socket.socket(fileno=int(sys.argv[1]))):
-        runpy.run_module("pytest", run_name="__main__", alter_sys=True)
+    serve(socket.socket(fileno=int(sys.argv[1])))
 
 
 if __name__ == "__main__":
