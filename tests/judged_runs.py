@@ -27,15 +27,15 @@ from tests.toys import BUILT_IN_BY_NAME, toy
 TASKS: Mapping[str, str] = {"smoke": "smoke", "gpqa": "gpqa:diamond"}
 
 
-def judged(run: Path, *, root: Path | None = None) -> tuple[GateResult, ...]:
-    """Judge a recorded run against nothing: it becomes the baseline, below `root`, and passes."""
+def judged(run: Path, *, root: Path | None = None, save_as: str | None = None) -> tuple[GateResult, ...]:
+    """Judge a recorded run against nothing: it becomes the baseline `save_as`, or its model's, below `root`."""
     with closing(Store.open(run)) as store:
         name = store.header.model_name
         judge = Judge(
             store=store,
             shelf=BaselineShelf(root=root or run.parent / "root", choice=None, model_name=name),
             rule=GateRule(),
-            save_as=name,
+            save_as=save_as or name,
         )
         return judge.judge(
             [BUILT_IN_BY_NAME.get(held) or replace(toy(held), name=held) for held in RunReader(store).selected]

@@ -11,6 +11,7 @@ import pytest
 from pytest_r1eval.runs.finished import StoredRun
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME
+from tests.judged_runs import judged
 
 
 def judge(pytester: pytest.Pytester, run: str, *arguments: str, mark: str = "smoke") -> pytest.RunResult:
@@ -23,6 +24,11 @@ def judge(pytester: pytest.Pytester, run: str, *arguments: str, mark: str = "smo
 def judge_only(pytester: pytest.Pytester, run: Path, *arguments: str) -> pytest.RunResult:
     """Judge a stored run again."""
     return pytester.runpytest_subprocess("--r1-judge-only", str(run), "-p", "no:cacheprovider", *arguments)
+
+
+def save_baseline(pytester: pytest.Pytester, run: str) -> None:
+    """Make a recorded run the baseline of its model, as `--r1-save-baseline` does, without a process for it."""
+    judged(pytester.path / run, root=pytester.path)
 
 
 def runs_of(pytester: pytest.Pytester) -> list[Path]:

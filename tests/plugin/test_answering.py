@@ -20,6 +20,7 @@ from pytest_r1eval.errors import StoreError
 from pytest_r1eval.ledger.book import LEDGER_NAME
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME
+from tests.judged_runs import judged
 
 Record = Callable[..., Path]
 REPLAY = ("--r1-engine", "replay", "--r1-engine-arg", "ledger=true", "-m", "smoke", "-p", "no:cacheprovider")
@@ -47,7 +48,7 @@ def gate_of(run: Path) -> dict[str, object]:
 def _baseline(pytester: pytest.Pytester, recorded: Record) -> None:
     """Record the baseline, and two draws of a checkpoint below it."""
     base = recorded("base", seed=9, weights="w0", solve_rate=0.8, n_samples=40)
-    pytester.runpytest_subprocess("--r1-judge-only", str(base), "--r1-save-baseline", "local/base")
+    judged(base, root=pytester.path, save_as="local/base")
     recorded("red", seed=1, weights="w1", solve_rate=0.66, n_samples=40)
     recorded("again", seed=2, weights="w1", solve_rate=0.66, n_samples=40)
 

@@ -18,7 +18,7 @@ from pytest_r1eval.core.baselines import BASELINE_FILE
 from pytest_r1eval.core.codec import from_json
 from pytest_r1eval.core.records import FinishReason, Outcome
 from pytest_r1eval.runs.reading import RunReader
-from tests.plugin_runs import drawn_by, judge, judge_only, runs_of, stored_samples, verdict_of
+from tests.plugin_runs import drawn_by, judge, judge_only, runs_of, save_baseline, stored_samples, verdict_of
 from tests.requirements import LIGHTEVAL
 
 pytestmark = pytest.mark.usefixtures("measured_inner_runs")
@@ -36,7 +36,7 @@ class TestVerdicts:
         """A baseline's own model under another seed passes in every mode, with exit code 0."""
         recorded("base", seed=1)
         recorded("same", seed=2)
-        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        save_baseline(pytester, "base")
         result = judge(pytester, "same", *mode)
         assert result.ret == 0
         result.stdout.fnmatch_lines(["smoke * PASS", "smoke: PASS. *", "*next: Ship it*"])
@@ -47,7 +47,7 @@ class TestVerdicts:
         """A checkpoint far below the baseline fails in every mode, with exit code 1."""
         recorded("base", seed=1)
         recorded("worse", seed=2, weights="w2", solve_rate=0.1)
-        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        save_baseline(pytester, "base")
         result = judge(pytester, "worse", *mode)
         assert result.ret == 1
         result.stdout.fnmatch_lines(["smoke * FAIL_REGRESSED", "FAILED r1eval::smoke::pass@1*"])
@@ -109,7 +109,7 @@ class TestVerdicts:
     def test_same_evidence_twice_never_passes(self, pytester: pytest.Pytester, recorded: Record, gate: str) -> None:
         """A run judged against its own samples is INCONCLUSIVE, and no option lets it pass."""
         recorded("base", seed=1)
-        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        save_baseline(pytester, "base")
         result = judge(pytester, "base", "--r1-gate", gate, "--r1-inconclusive", "pass")
         assert result.ret == 1
         result.stdout.fnmatch_lines(["smoke: INCONCLUSIVE. *the same evidence twice*"])
@@ -123,7 +123,7 @@ class TestVerdicts:
         """The baseline's weights pass under another seed, with a warning that this checks the harness."""
         recorded("base", seed=1)
         recorded("same", seed=2)
-        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        save_baseline(pytester, "base")
         result = judge(pytester, "same", "--r1-gate", gate)
         assert result.ret == 0
         result.stdout.fnmatch_lines(["*warning: *this verdict checks the harness, not a change of the model."])
@@ -135,7 +135,7 @@ class TestVerdicts:
         """Samples of the baseline's weights and seed are INCONCLUSIVE, even beside another changed file."""
         recorded("base", seed=1)
         recorded("edited", seed=1, config="c2")
-        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        save_baseline(pytester, "base")
         result = judge(pytester, "edited", "--r1-gate", gate, "--r1-inconclusive", "pass")
         assert result.ret == 1
         result.stdout.fnmatch_lines(["smoke: INCONCLUSIVE. *same weights drawn with the same seed*", "*--r1-seed*"])
@@ -144,7 +144,7 @@ class TestVerdicts:
         """A fall beside the baseline's weights and seed is FAIL_REGRESSED, as a broken file causes it."""
         recorded("base", seed=1)
         recorded("broken", seed=1, config="c2", solve_rate=0.3)
-        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        save_baseline(pytester, "base")
         judge(pytester, "broken").stdout.fnmatch_lines(["smoke: FAIL_REGRESSED. *"])
 
     @pytest.mark.parametrize("option", ["--r1-baseline", "--r1-anchor"])
@@ -168,7 +168,7 @@ class TestVerdicts:
         recorded("base", solve_rate=1.0, seed=1, **both)
         recorded("fallen", solve_rates=(0.0,), seed=2, weights="w2", **both)
         recorded("same", solve_rate=1.0, seed=3, weights="w3", **both)
-        judge(pytester, "base", "--r1-save-baseline", "local/toy", mark="smoke or aime")
+        save_baseline(pytester, "base")
         for run, alone in (("fallen", "FAIL_REGRESSED"), ("same", "PASS")):
             judge(pytester, run).stdout.fnmatch_lines([f"smoke: {alone}. *"])
         result = judge(pytester, "same", "--r1-family", "holm", mark="smoke or aime")
@@ -218,7 +218,7 @@ class TestVerdicts:
         """A baseline of another exam is refused before a token is spent."""
         recorded("base", seed=1)
         recorded("other", seed=2, n_problems=13)
-        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        save_baseline(pytester, "base")
         result = judge(pytester, "other")
         assert result.ret == 1
         result.stdout.fnmatch_lines(["*INVALID. The baseline (baselines/local/toy.json, run *question.exam: *"])
@@ -229,7 +229,7 @@ class TestVerdicts:
     def test_subset_never_gates_against_the_full_exam(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """`--r1-subset` against a full baseline is INVALID."""
         recorded("base", seed=1)
-        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        save_baseline(pytester, "base")
         result = judge(pytester, "base", "--r1-subset", "5")
         assert result.ret == 1
         result.stdout.fnmatch_lines(["*INVALID*question.exam*"])
@@ -238,7 +238,7 @@ class TestVerdicts:
         """`--r1-family holm` still fails a clear regression, and leaves the other gate alone."""
         recorded("base", benchmarks=("aime24", "smoke"), seed=1)
         recorded("worse", benchmarks=("aime24", "smoke"), seed=2, solve_rate=0.05)
-        judge(pytester, "base", "--r1-save-baseline", "local/toy", mark="smoke or aime")
+        save_baseline(pytester, "base")
         result = judge(pytester, "worse", "--r1-family", "holm", mark="smoke or aime")
         assert result.ret == 1
         result.stdout.fnmatch_lines(["aime24 * FAIL_REGRESSED", "smoke * FAIL_REGRESSED"])
@@ -262,7 +262,7 @@ class TestHealth:
         """A model that stops answering fails `::health`, whatever is done about a pass@1 that cannot show a fall."""
         recorded("base", solve_rate=0.02, seed=1)
         recorded("mute", seed=2, weights="w2", outcome=Outcome.NO_ANSWER)
-        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        save_baseline(pytester, "base")
         result = judge(pytester, "mute", "--r1-inconclusive", "pass")
         assert result.ret == 1
         result.stdout.fnmatch_lines(["FAILED r1eval::smoke::health - smoke: health FAIL.*"])
@@ -280,7 +280,7 @@ class TestHealth:
         recorded("base", seed=1)
         stuck = {"text": "the " * 300, "n_tokens": 300, "finish_reason": FinishReason.LENGTH}
         recorded("stuck", seed=2, weights="w2", outcome=Outcome.TRUNCATED, **stuck)
-        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        save_baseline(pytester, "base")
         result = judge(pytester, "stuck")
         assert result.ret == 1
         result.stdout.fnmatch_lines(
@@ -336,7 +336,7 @@ class TestSequential:
         """An unchanged model passes at an early look, marked at stop, with equal counts in every mode."""
         recorded("base", seed=1, n_problems=30, n_samples=64)
         recorded("same", seed=4, n_problems=30, n_samples=64)
-        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        save_baseline(pytester, "base")
         result = judge(pytester, "same", "--r1-gate", "sequential", *mode)
         assert result.ret == 0
         result.stdout.fnmatch_lines(["smoke * PASS (at stop)", "*samples: 120 of 1920*", "*at stop, biased*"])
@@ -345,7 +345,7 @@ class TestSequential:
         """A broken model fails at an early look."""
         recorded("base", seed=1, n_problems=30, n_samples=64)
         recorded("worse", seed=2, weights="w2", solve_rate=0.3, n_problems=30, n_samples=64)
-        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        save_baseline(pytester, "base")
         result = judge(pytester, "worse", "--r1-gate", "sequential")
         assert result.ret == 1
         result.stdout.fnmatch_lines(["*samples: 120 of 1920*", "smoke * FAIL_REGRESSED (at stop)"])
@@ -357,7 +357,7 @@ class TestSequential:
         """A stopped run is refused as a baseline; completed to full k it is one, and draws nothing twice."""
         recorded("base", seed=1, n_problems=30, n_samples=64)
         recorded("same", seed=4, n_problems=30, n_samples=64)
-        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        save_baseline(pytester, "base")
         stopped = judge(pytester, "same", "--r1-gate", "sequential", "--r1-save-baseline", "local/new")
         stopped.stdout.fnmatch_lines(
             ["*Not recorded as local/new. The run stopped after * of 1920 planned samples*--r1-gate fixed."]
@@ -387,7 +387,7 @@ class TestSequential:
     ) -> None:
         """Every look decides by the bounds of the gate that was planned."""
         recorded("base", seed=1, n_problems=30, n_samples=64)
-        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        save_baseline(pytester, "base")
         result = judge(pytester, "base", "--r1-gate", "sequential")
         store = RunReader.open(runs_of(pytester)[-1])
         gate, looks = store.gate("smoke"), store.looks("smoke")
@@ -410,7 +410,7 @@ class TestSequential:
         """A sample missing in the first round makes a sequential gate INVALID, though later rounds are complete."""
         recorded("base", seed=1, n_problems=30, n_samples=64)
         recorded("holes", seed=2, n_problems=30, n_samples=64, skip=frozenset({("p003", 1)}))
-        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        save_baseline(pytester, "base")
         result = judge(pytester, "holes", "--r1-gate", "sequential")
         assert result.ret == 1
         result.stdout.fnmatch_lines(["*ERROR r1eval::smoke::pass@1*"])
@@ -433,7 +433,7 @@ class TestPrompts:
         """A template with thinking switched off is refused against a measured baseline, by the name of what changed."""
         recorded("base", seed=1)
         recorded("other", seed=2, weights="w2", prompt=(1, 2, 4), **changed)
-        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        save_baseline(pytester, "base")
         result = judge(pytester, "other", "--r1-baseline", "local/toy")
         assert result.ret == 1
         result.stdout.fnmatch_lines([f"*INVALID*was asked something else: {words}*"])
@@ -442,7 +442,7 @@ class TestPrompts:
         """A template that was only formatted asks the same; the difference stays noise between two harnesses."""
         recorded("base", seed=1)
         recorded("other", seed=2, weights="w2", chat_template="c2")
-        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+        save_baseline(pytester, "base")
         assert "INVALID" not in judge(pytester, "other", "--r1-baseline", "local/toy").stdout.str()
 
 
@@ -557,7 +557,7 @@ class TestPytest:
         """JUnit shows a red gate as a failure and an INVALID one as an error."""
         recorded("base", benchmarks=("smoke", "aime24"), seed=1)
         recorded("worse", benchmarks=("smoke",), seed=2, solve_rate=0.05)
-        judge(pytester, "base", "--r1-save-baseline", "local/toy", mark="smoke or aime")
+        save_baseline(pytester, "base")
         judge(pytester, "worse", "--junitxml=gate.xml", mark="smoke or aime")
         suite = ET.parse(pytester.path / "gate.xml").getroot()[0]  # noqa: S314 - our own file
         counts = {key: suite.get(key) for key in ("tests", "failures", "errors")}
