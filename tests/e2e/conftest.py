@@ -23,3 +23,8 @@ def _lean_inner_runs() -> Iterator[None]:
         for name in LEAN:
             patch.delenv(name, raising=False)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_processes() -> None:
+    """Start every process fresh: an engine's imports and its own processes are part of what is tested."""
