@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from pytest_r1eval.commands.arguments import EXIT_FAILED, EXIT_PASSED, Benchmarks, Json, Run, show, show_json
+from pytest_r1eval.core.texts import counted
 from pytest_r1eval.errors import BaselineError
 
 if TYPE_CHECKING:
@@ -182,7 +183,8 @@ def verify(
     if json:
         show_json({"checked": [str(path) for path in paths], "wrong": wrong})
     else:
-        show("\n".join([*(f"{path}: {mistake}" for path, mistake in wrong.items()), f"{len(paths)} files checked"]))
+        mistakes = (f"{path}: {mistake}" for path, mistake in wrong.items())
+        show("\n".join([*mistakes, f"{counted(len(paths), 'file')} checked"]))
     return EXIT_FAILED if wrong else EXIT_PASSED
 
 

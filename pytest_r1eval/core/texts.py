@@ -94,6 +94,11 @@ def _parted(found: re.Match[str]) -> str:
     return found[0].replace("::", ": :").replace("##", "# #")
 
 
+def counted(n: int, noun: str) -> str:
+    """Count by a noun whose plural ends in s: "1 sample", "1,200 samples"."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def quoted(text: str, *, max_chars: int = 60) -> str:
     """Return the start of a text in quotes, escaped, on one line."""
     start = escaped(" ".join(text.split()))

@@ -23,6 +23,7 @@ from pytest_r1eval.core.choices import GateKind, LastLook
 from pytest_r1eval.core.codec import Kind, Layout
 from pytest_r1eval.core.fields import LeftOutIfEmpty
 from pytest_r1eval.core.records import Counts
+from pytest_r1eval.core.texts import counted
 from pytest_r1eval.errors import PlanError, R1EvalError
 from pytest_r1eval.stats import verdicts
 from pytest_r1eval.stats.falls import caught_fall
@@ -458,8 +459,9 @@ def _outlook_lines(outlook: Outlook, assumptions: Assumptions, *, k: int, rule: 
     rise = ""
     if rule.two_sided:
         rise = " and no rise" if outlook.rise_80 is None else f" and a rise of {points(outlook.rise_80)} points"
+    catch = "catches" if k == 1 else "catch"
     yield (
-        f"{k} samples a problem catch {described_fall(outlook.fall_80).rstrip(',')}{rise} with 80 % power "
+        f"{counted(k, 'sample')} a problem {catch} {described_fall(outlook.fall_80).rstrip(',')}{rise} with 80 % power "
         f"(W = {design.within_variance:.3f} from {design.within_variance_source}, tau {100 * design.tau:.1f})"
     )
     if outlook.doubt is not None:

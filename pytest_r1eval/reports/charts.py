@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from html import escape
 
 from pytest_r1eval.core.records import Counts
+from pytest_r1eval.core.texts import counted
 from pytest_r1eval.reports.run_report import GateReport, Lengths, ProblemRow
 from pytest_r1eval.stats.looks import Look
 from pytest_r1eval.stats.tests import pass_at_1
@@ -114,7 +115,7 @@ def looks(rows: Sequence[Look], ks: Sequence[int], fails: Sequence[float | None]
     points = [(x(row.samples_per_problem), y(row.z), row) for row in rows if row.z is not None]
     body.append(f'<polyline class="path" points="{" ".join(f"{a:.1f},{b:.1f}" for a, b, _ in points)}"/>')
     for a, b, row in points:
-        tip = f"look {row.number} at {row.samples_per_problem} samples: z = {row.z:.2f}"
+        tip = f"look {row.number} at {counted(row.samples_per_problem, 'sample')}: z = {row.z:.2f}"
         body.append(f'<circle class="dot run" cx="{a:.1f}" cy="{b:.1f}" r="5"><title>{tip}</title></circle>')
     description = "; ".join(f"look {row.number}: z = {row.z:.2f}" for row in rows if row.z is not None)
     return svg(body, height=height, title="The looks between FAIL (below) and PASS (above)", description=description)

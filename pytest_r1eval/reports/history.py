@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_r1eval.core.texts import counted
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.judging.result import stored_results
 from pytest_r1eval.reports.appearance import appearance_of
@@ -62,8 +63,7 @@ class Training:
         unreadable = tuple(f"a run left out: {why}" for why in self.unreadable)
         if not self.n_stopped:
             return unreadable
-        stopped = "1 verdict" if self.n_stopped == 1 else f"{self.n_stopped} verdicts"
-        return (f"{stopped} of runs that stopped early left out: {_NO_SCORE}", *unreadable)
+        return (f"{counted(self.n_stopped, 'verdict')} of runs that stopped early left out: {_NO_SCORE}", *unreadable)
 
 
 _NO_SCORE = "their pass@1 is biased by the stopping; complete one to a score with --r1-resume RUN --r1-gate fixed"
@@ -87,7 +87,7 @@ def history(folder: Path) -> Training:
             else:
                 found.setdefault(name, {})[point.step] = point
     if not found and n_stopped:
-        raise RunError(f"{folder} holds only runs that stopped early ({n_stopped} verdicts): {_NO_SCORE}")
+        raise RunError(f"{folder} holds only runs that stopped early ({counted(n_stopped, 'verdict')}): {_NO_SCORE}")
     if not found and read.unreadable:
         raise RunError(f"{folder} holds no run that can be read ({len(read.unreadable)} found): {read.unreadable[0]}")
     if not found:

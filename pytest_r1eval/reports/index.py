@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
+from pytest_r1eval.core.texts import counted
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.judging.result import GateResult, stored_results
 from pytest_r1eval.reports import charts
@@ -83,7 +84,7 @@ def read_index(folder: Path) -> RunIndex:
     read = runs_below(folder, partial(_indexed, folder))
     if not read.found:
         lost = read.unreadable
-        found = f"{len(lost)} runs, none of which can be read: {lost[0]}" if lost else "no run"
+        found = f"{counted(len(lost), 'run')}, none of which can be read: {lost[0]}" if lost else "no run"
         raise RunError(f"{folder} holds {found}; expected the output folder of runs (--r1-output-dir)")
     numbered = (replace(run, number=number) for number, run in enumerate(read.found, 1))
     return RunIndex(folder=folder, runs=tuple(numbered), unreadable=read.unreadable)
@@ -132,7 +133,8 @@ def _count(runs: Sequence[IndexedRun]) -> str:
     judged = [run for run in runs if run.gates and not run.unjudged]
     n_green = sum(all(gate.passes for gate in run.gates) for run in judged)
     n_open = len(runs) - len(judged)
-    return f"{len(runs)} runs: {n_green} green, {len(judged) - n_green} not green, {n_open} without all verdicts"
+    n_runs = counted(len(runs), "run")
+    return f"{n_runs}: {n_green} green, {len(judged) - n_green} not green, {n_open} without all verdicts"
 
 
 _SHOWN = ("verdict", "benchmark", "pass@1", "baseline", "difference")

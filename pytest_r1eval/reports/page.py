@@ -23,6 +23,7 @@ from html import escape
 from pathlib import Path
 
 from pytest_r1eval.core.records import FinishReason, Outcome, Sample
+from pytest_r1eval.core.texts import counted
 from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.reports import charts
 from pytest_r1eval.reports.appearance import appearance_of, style_of
@@ -259,7 +260,7 @@ def _asked(gate: GateReport) -> Iterator[str]:
         if gate.plan.chat_template_kwargs is not None:
             yield f"chat template: given {gate.plan.chat_template_kwargs}"
         yield (
-            f"drawn: {gate.plan.samples_per_problem} samples for each problem{at_most}, {sampling.summary}, "
+            f"drawn: {counted(gate.plan.samples_per_problem, 'sample')} for each problem{at_most}, {sampling.summary}, "
             f"up to {sampling.max_new_tokens:,} tokens"
         )
 

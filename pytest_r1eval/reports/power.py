@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from pytest_r1eval.core.choices import LastLook
+from pytest_r1eval.core.texts import counted
 from pytest_r1eval.judging.power import Assumptions, PowerReport, SequentialOutlook
 from pytest_r1eval.reports.terminal import columns
 from pytest_r1eval.stats.planning import SequentialPlan
@@ -15,7 +16,7 @@ def power_text(report: PowerReport) -> list[str]:
     """Print what the fixed gate sees, what a finer one needs, and what the sequential gate costs."""
     assumptions, design = report.assumptions, report.assumptions.design
     lines = [
-        f"{report.benchmark}: {design.n_problems} problems, {design.n_samples} samples each",
+        f"{report.benchmark}: {design.n_problems} problems, {counted(design.n_samples, 'sample')} each",
         f"  decides: {report.sigmas:.3g} standard errors of the difference{_sides(report)}",
         *_assumed(assumptions),
         "",
@@ -90,7 +91,7 @@ def _sequential(report: PowerReport, outlook: SequentialOutlook) -> list[str]:
     plan = outlook.plan
     kind = "capped at the fixed gate's" if plan.last_look is LastLook.CAPPED else "planned past the fixed gate's"
     return [
-        f"sequential gate: at most {plan.ks[-1]} samples per problem, {kind}",
+        f"sequential gate: at most {counted(plan.ks[-1], 'sample')} per problem, {kind}",
         *(f"  {line}" for line in columns(_looks(plan))),
         f"  with 80 % power: {_change(outlook.mde_80)}",
         f"  with {100 * (1 - plan.beta):.0f} % power: {_margin(plan)}, the margin that it is planned for",

@@ -20,7 +20,7 @@ from pytest_r1eval.core.fingerprints import Fingerprint, ModelIdentity
 from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.plans import Plan, dealt, sample_seed
 from pytest_r1eval.core.records import Counts, Outcome, ProblemTally
-from pytest_r1eval.core.texts import escaped, is_loop, quoted
+from pytest_r1eval.core.texts import counted, escaped, is_loop, quoted
 from pytest_r1eval.core.thinking import added_thoughts
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.runs.progress import STORED_VERDICT
@@ -75,8 +75,8 @@ class Ungraded:
     @property
     def note(self) -> str:
         """The warning beside a verdict that they could not change."""
-        left_out = f"{self.n_errors} samples that the grader failed on are left out"
-        return f"{left_out}; wrong or right, they would change nothing."
+        failed = f"The grader failed on {counted(self.n_errors, 'sample')}"
+        return f"{failed}. Left out: right or wrong, the verdict would be the same."
 
     def refusal(self, why: str = "") -> Judgement:
         """Refuse the run because of them; `why` follows the count."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pytest_r1eval.core.codec import Kind, Layout, digest
 from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.records import Counts, ProblemTally
+from pytest_r1eval.core.texts import counted
 from pytest_r1eval.stats.falls import caught_fall
 from pytest_r1eval.stats.planning import SequentialPlan, detectable_drop
 from pytest_r1eval.stats.tests import (
@@ -231,7 +232,7 @@ def _judgement(  # noqa: PLR0913  a judgement knows everything
     if isinstance(reference, Published):
         warnings += published_warnings(candidate, reference, comparison, n_baseline_samples=k_b, rule=plan.rule)
     if number < len(plan.ks):
-        early = f"Stopped after {plan.ks[number - 1]} of at most {plan.ks[-1]} samples per problem"
+        early = f"Stopped after {plan.ks[number - 1]} of at most {counted(plan.ks[-1], 'sample')} per problem"
         warnings += (f"{early}: this pass@1 is at stop, biased by the stopping, and no score.",)
     return replace(
         judgement_of(
@@ -289,8 +290,8 @@ def _doubt(plan: SequentialPlan, baseline_mean: float, *, turns_red: bool) -> st
 def _reason(plan: SequentialPlan, number: int, comparison: Comparison, doubt: str | None) -> str:
     a, b = plan.fail_bounds[number - 1], plan.pass_bounds[number - 1]
     found = (
-        f"After {plan.ks[number - 1]} samples per problem pass@1 is {described_difference(comparison.difference)}, "
-        f"z = {comparison.z:.2f}"
+        f"After {counted(plan.ks[number - 1], 'sample')} per problem "
+        f"pass@1 is {described_difference(comparison.difference)}, z = {comparison.z:.2f}"
     )
     if comparison.exact:
         p = comparison.p_improved if comparison.difference > 0 else comparison.p_regressed

@@ -20,6 +20,7 @@ from enum import StrEnum
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.fingerprints import Difference
 from pytest_r1eval.core.records import Counts
+from pytest_r1eval.core.texts import counted
 from pytest_r1eval.stats.falls import caught_fall
 from pytest_r1eval.stats.multiplicity import holm
 from pytest_r1eval.stats.pairs import all_wrong
@@ -275,7 +276,7 @@ def judge_published(  # noqa: PLR0913  a published number needs one more fact th
     warnings = tau_warnings(comparison, tau=tau, rule=rule)
     warnings += published_warnings(candidate, published, comparison, n_baseline_samples=k_b, rule=rule)
     fewest = min(problem.n_samples for problem in candidate.problems)
-    too_few = f"{fewest} samples per problem are too few to fail against a published number"
+    too_few = f"{counted(fewest, 'sample')} per problem cannot fail against a published number"
     judged = judgement_of(
         candidate,
         comparison,

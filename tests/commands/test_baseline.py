@@ -72,7 +72,7 @@ def test_a_sick_run_needs_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
     (entry,) = from_json(BASELINE_FILE, Path("baselines/org/model.json").read_text(), name="f").measured
     assert entry.reason == "a base model rambles"
     assert "    reason: a base model rambles" in say(capsys, "show", "org/model")[1]
-    assert say(capsys, "verify", "--run", "sick") == (0, "1 files checked\n")
+    assert say(capsys, "verify", "--run", "sick") == (0, "1 file checked\n")
 
 
 class TestOther:
@@ -137,7 +137,7 @@ def test_verify_finds_what_an_editor_did(capsys: pytest.CaptureFixture[str]) -> 
     """`verify` finds counts and settings that differ from the run's, another form, and a broken file."""
     say(capsys, "record", "base", "org/model")
     path = Path("baselines/org/model.json")
-    assert say(capsys, "verify", "--run", "base") == (0, "1 files checked\n")
+    assert say(capsys, "verify", "--run", "base") == (0, "1 file checked\n")
     good = path.read_text()
     measured = from_json(BASELINE_FILE, good, name="f").measured[0].counts.problems[0]
     line = f"[{measured.n_correct}, 8]"
@@ -165,7 +165,7 @@ def test_verify_reads_the_history(capsys: pytest.CaptureFixture[str]) -> None:
     """`verify` finds a number or a run that is not the one with which the history ends."""
     say(capsys, "record", "base", "org/model")
     say(capsys, "bless", "better", "org/model")
-    assert say(capsys, "verify") == (0, "1 files checked\n")
+    assert say(capsys, "verify") == (0, "1 file checked\n")
     path = Path("baselines/org/model.json")
     file = from_json(BASELINE_FILE, path.read_text(), name="f")
     (entry,) = file.measured

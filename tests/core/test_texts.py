@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_r1eval.core.texts import escaped, hidden_argument, hidden_in, is_loop, printable, quoted, whole
+from pytest_r1eval.core.texts import counted, escaped, hidden_argument, hidden_in, is_loop, printable, quoted, whole
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,12 @@ def test_hidden_characters_are_named() -> None:
     """The first hidden character of a text is named as Python writes it."""
     assert hidden_in("name\nname\x1b") == r"'\n'"
     assert hidden_in("ordinary/näme-1.5_x 数学") is None
+
+
+@pytest.mark.parametrize(("n", "expected"), [(0, "0 samples"), (1, "1 sample"), (1200, "1,200 samples")])
+def test_one_is_singular(n: int, expected: str) -> None:
+    """A count of one has its noun in the singular; thousands have a comma."""
+    assert counted(n, "sample") == expected
 
 
 def test_a_quote_shows_the_start() -> None:

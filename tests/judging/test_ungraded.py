@@ -44,7 +44,7 @@ def test_few_are_left_out_where_they_could_change_nothing(
     assert result.ret == 0, result.stdout.str()
     result.stdout.fnmatch_lines([words])
     if gate == "fixed":
-        result.stdout.fnmatch_lines(["*2 samples that the grader failed on are left out*"])
+        result.stdout.fnmatch_lines(["*The grader failed on 2 samples. Left out: *"])
 
 
 def test_few_that_could_tip_the_gate_are_invalid(
@@ -83,7 +83,7 @@ def test_one_rule_for_all(
     base = recorded("base", weights="base", **size)
     run = recorded("one", weights="new", seed=2, ungraded=frozenset({("p003", 5)}), **size)
     judge(pytester, base, "--r1-save-baseline", "local/other")
-    words = "*1 samples that the grader failed on are left out; wrong or right, they would change nothing.*"
+    words = "*The grader failed on 1 sample. Left out: right or wrong, the verdict would be the same.*"
     gate = judge(pytester, run, "--r1-baseline", "local/other")
     gate.stdout.fnmatch_lines(["smoke: PASS*", words])
     capsys.readouterr()

@@ -123,7 +123,7 @@ def test_what_stopped_early_is_counted(folder: Path, capsys: pytest.CaptureFixtu
     assert words in page.read_text("utf-8")
     capsys.readouterr()
     assert main(["history", str(folder / "c-stopped")]) == 2
-    assert "holds only runs that stopped early (1 verdicts)" in capsys.readouterr().err
+    assert "holds only runs that stopped early (1 verdict)" in capsys.readouterr().err
 
 
 def test_a_torn_run_hides_no_other(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

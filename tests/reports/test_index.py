@@ -68,7 +68,7 @@ def test_a_torn_run_hides_no_other(runs: Path, tmp_path: Path) -> None:
     index = read_index(folder)
     assert (len(index.runs), len(index.unreadable)) == (4, 1)
     assert "Left out" in index_page(index)
-    with pytest.raises(RunError, match="1 runs, none of which can be read"):
+    with pytest.raises(RunError, match="1 run, none of which can be read"):
         read_index(torn.parent)
 
 

@@ -44,6 +44,15 @@ class TestLook:
             "After 4 samples per problem pass@1 is 50.0 points below the baseline, z = -10.56"
         )
 
+    def test_one_sample_is_singular(self) -> None:
+        """A first look after one sample of each problem, as GPQA Diamond has, says "1 sample"."""
+        gpqa = standard_plan("gpqa")
+        n = gpqa.design.n_problems
+        seen = look(gpqa, 1, problems(0.0, k=1, n=n), problems(0.5, k=8, n=n), tau=NO_NOISE)
+        assert gpqa.ks[0] == 1
+        assert seen.judgement is not None
+        assert seen.judgement.reason.startswith("After 1 sample per problem pass@1 is 50.0 points below the baseline")
+
     def test_an_unchanged_model_goes_on_and_then_passes(self) -> None:
         """An unchanged model is undecided at the first look and passes at the third."""
         seen = [look(AIME, i, problems(0.5, k=k), self.baseline, tau=NO_NOISE) for i, k in ((1, 4), (3, 12))]

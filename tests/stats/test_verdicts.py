@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_r1eval.core.fingerprints import Difference
 from pytest_r1eval.core.records import Counts
+from pytest_r1eval.core.texts import counted
 from pytest_r1eval.stats.tests import Design, Published, alpha_of, paired_test
 from pytest_r1eval.stats.verdicts import (
     GateRule,
@@ -178,9 +179,8 @@ class TestPublished:
     def test_few_samples_cannot_fail(self, k: int) -> None:
         """Below four samples per problem a scalar test is INCONCLUSIVE, not red."""
         low, high = counts(*[0] * 30, of=k), counts(*[k] * 30, of=k)
-
         assert self.judged(low).verdict is Verdict.INCONCLUSIVE
-        assert f"{k} samples per problem are too few" in self.judged(low).reason
+        assert f"{counted(k, 'sample')} per problem cannot fail" in self.judged(low).reason
         assert self.judged(high).verdict is Verdict.SUSPICIOUS_IMPROVED
         assert self.judged(high, rule=GateRule(two_sided=True)).verdict is Verdict.INCONCLUSIVE
 
@@ -425,7 +425,7 @@ class TestGatesThatCannotTurnRed:
         judged = judge_published(half, Published(value=0.5, n_samples=64), tau=tau, rule=RULE, standard_samples=64)
 
         assert judged.verdict is Verdict.INCONCLUSIVE
-        assert f"{k} samples per problem are too few to fail" in judged.reason
+        assert f"{counted(k, 'sample')} per problem cannot fail" in judged.reason
 
     def test_a_margin_above_the_baseline_is_inconclusive(self) -> None:
         """A margin of 20 points is INCONCLUSIVE beside a baseline of 12.5 points."""
