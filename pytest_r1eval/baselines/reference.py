@@ -149,6 +149,11 @@ def widened(tau: Tau, baseline: MeasuredBaseline) -> Tau:
     )
 
 
+def harness_noise(tau: Tau, baseline: MeasuredBaseline) -> float:
+    """Return the harness's part of a noise: what the runs of a checkpoint move by is of pass@1, and of no rate."""
+    return math.sqrt(max(0.0, tau.value**2 - own_noise(baseline) ** 2))
+
+
 def check_same_question(differences: Iterable[Difference], found: FoundBaseline) -> None:
     """
     Refuse a baseline that was asked something else, or whose programs were graded by another rule.

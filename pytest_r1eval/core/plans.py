@@ -107,6 +107,7 @@ class Plan:
         grader: Name and version of what runs programs; None where answers are graded by the task's metric.
         subset: How many problems `--r1-subset` asked for; None for all of them.
         n_exam: Problems of the whole exam, where a subset is asked; None for all of them.
+        first_look: The round, from 0, at whose end a sequential run first looks at pass@1.
 
     Raises:
         ValueError: If there is nothing to do, or the rounds do not ascend from 1.
@@ -126,6 +127,7 @@ class Plan:
     grader: str | None = None
     subset: int | None = None
     n_exam: int | None = None
+    first_look: int = 0
 
     def __post_init__(self) -> None:
         if not self.problem_ids:

@@ -219,7 +219,7 @@ def _gate(
         observed=observed,
         counts=run.measured.counts,
         baseline=found.baseline,
-        rule=rule,
+        alpha=rule.alpha,
         ungraded=run.ungraded,
     )
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
-from pytest_r1eval.baselines.reference import own_noise
+from pytest_r1eval.baselines.reference import harness_noise
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.judging.result import GateResult, ProblemTitle
@@ -15,10 +14,7 @@ from pytest_r1eval.runs.finished import (
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.stats.health import Health, judge_health
 from pytest_r1eval.stats.multiplicity import fallen_problems, rearrangement
-from pytest_r1eval.stats.verdicts import (
-    GateRule,
-    Verdict,
-)
+from pytest_r1eval.stats.verdicts import Verdict
 
 _SICK = "Do not ship: pass@1 held, and the responses are not healthy; see below."
 _MATTERS_TO_HEALTH = "; counted as responses without an answer, they would change the verdict on health"
@@ -30,7 +26,7 @@ def with_diagnostics(  # noqa: PLR0913  what was found, and by what it is judged
     observed: HealthCounts,
     counts: Counts,
     baseline: MeasuredBaseline | PublishedBaseline | None,
-    rule: GateRule,
+    alpha: float,
     ungraded: Ungraded | None,
 ) -> GateResult:
     """
@@ -41,16 +37,15 @@ def with_diagnostics(  # noqa: PLR0913  what was found, and by what it is judged
         observed: The run's health counts.
         counts: The run's counts.
         baseline: What it was compared with; only a measured one knows of problems and health.
-        rule: Whose alpha decides.
+        alpha: Level of each rate's test.
         ungraded: Samples on which the grader failed; each may have held no answer. None where it failed on none.
     """
     measured = baseline if isinstance(baseline, MeasuredBaseline) else None
-    noise = 0.0 if measured is None or result.judgement.tau is None else result.judgement.tau.value
-    # What the runs of a checkpoint move by is of pass@1; rates take the harness's part alone.
-    harness = 0.0 if measured is None else math.sqrt(max(0.0, noise**2 - own_noise(measured) ** 2))
+    tau = result.judgement.tau
+    noise = 0.0 if measured is None or tau is None else harness_noise(tau, measured)
 
     def judged(counts: HealthCounts) -> Health:
-        return judge_health(counts, baseline=None if measured is None else measured.health, rule=rule, tau=harness)
+        return judge_health(counts, baseline=None if measured is None else measured.health, alpha=alpha, tau=noise)
 
     health = judged(observed)
     if ungraded is not None:

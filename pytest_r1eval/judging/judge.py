@@ -161,8 +161,8 @@ class Judge:
         differences = self.run.grader_differences(result.benchmark)
         return replace(result, grader=plan.grader, sandbox=sandbox, judgement=judgement, grader_differences=differences)
 
-    def _with_health(self, result: GateResult, found: FoundBaseline | None) -> GateResult:
-        """Add health and diagnostics, where there is a pass@1, against its baseline."""
+    def _with_health(self, result: GateResult, found: FoundBaseline | None, *, alpha: float) -> GateResult:
+        """Add health at a level for each rate, and diagnostics, where there is a pass@1, against its baseline."""
         k = result.samples_per_problem
         if k is None or result.judgement.estimate is None:
             return result
@@ -178,7 +178,7 @@ class Judge:
             observed=observed,
             counts=counts,
             baseline=baseline,
-            rule=self.rule,
+            alpha=alpha,
             ungraded=None if plan is None else ungraded_of(self.run, plan, tallies),
         )
         if isinstance(baseline, MeasuredBaseline):
@@ -217,20 +217,23 @@ class Judge:
             )
             return GateResult(benchmark=benchmark.name, judgement=judgement, baseline=gate.baseline)
         result, found = self._judged(benchmark, plan, tallies, n_tests=n_tests)
-        return self._with_health(_with_samples(result, plan, tallies), found)
+        return self._with_health(_with_samples(result, plan, tallies), found, alpha=self.rule.alpha)
 
     def _sequential(self, plan: Plan, gate: SequentialGate) -> GateResult:
         """Judge by the looks; take the last one here if its worker is gone."""
         advance(self.store, plan.benchmark, gate, shortcut=True)
-        number = self.run.n_looks(plan.benchmark)
-        is_closed = self.run.state(plan.benchmark) is BenchmarkState.CLOSED
-        k = gate.plan.ks[number - 1] if is_closed and number else plan.samples_per_problem
+        looks = self.run.looks(plan.benchmark)
+        last = looks[-1] if looks and self.run.state(plan.benchmark) is BenchmarkState.CLOSED else None
+        k = plan.samples_per_problem if last is None else last.samples_per_problem
         tallies = self.run.tallies(plan.benchmark, k=k)
-        found = gate.look(number, tallies) if is_closed and number else None
+        is_sick = last is not None and last.is_sick
+        found = gate.look_at_score(last.number, tallies) if last is not None and not is_sick and last.number else None
         kept = _Keeping()
         judgement = unfit_run(self.run, plan, tallies)
         ungraded = ungraded_of(self.run, plan, tallies)
-        if judgement is None and ungraded is not None and (found is None or found.judgement is None):
+        if judgement is None and is_sick:
+            judgement = _sick(tallies, k=k)
+        elif judgement is None and ungraded is not None and (found is None or found.judgement is None):
             judgement = ungraded.refusal(MATTERS)
         elif judgement is None and found is not None and found.judgement is not None:
             judgement = found.judgement
@@ -249,12 +252,14 @@ class Judge:
                 GateResult(benchmark=plan.benchmark, judgement=judgement, baseline=gate.baseline), plan, tallies
             ),
             samples_per_problem=k,
-            is_at_stop=found is not None and found.early,
+            is_at_stop=is_sick or (found is not None and found.early),
             recorded=None if kept.recorded is None else str(kept.recorded),
             gate=gate.digest,
             sequential_plan=gate.plan,
         )
-        return self._with_health(result, None if judgement.estimate is None else self.shelf.find(plan.benchmark))
+        baseline = None if judgement.estimate is None else self.shelf.find(plan.benchmark)
+        number = gate.plan.n_looks if last is None else last.number
+        return self._with_health(result, baseline, alpha=gate.health_alpha(number, is_last=not is_sick))
 
     def _kept_of_looks(self, plan: Plan) -> _Keeping:
         """Record a sequential run on request: with every planned sample it equals a fixed one."""
@@ -377,6 +382,20 @@ class Judge:
             reason=reason,
             next_step=next_step,
         )
+
+
+def _sick(tallies: Sequence[ProblemTally], *, k: int) -> Judgement:
+    """Say that a look at health ended a run before pass@1 was decided; nothing lets such a checkpoint through."""
+    samples = "one sample" if k == 1 else f"{k} samples"
+    return Judgement(
+        verdict=Verdict.INCONCLUSIVE,
+        passes=False,
+        estimate=pass_at_1(Counts.graded(tallies)),
+        reason=f"The responses are not healthy after {samples} of each problem, which ended the run; pass@1 was not "
+        "decided.",
+        next_step="Do not ship; see health below, and repair the model, the token limit or the chat template.",
+        warnings=("This pass@1 is at stop, biased by the stopping, and no score.",),
+    )
 
 
 def _as_family(results: Sequence[GateResult], *, rule: GateRule) -> tuple[GateResult, ...]:

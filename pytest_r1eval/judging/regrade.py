@@ -68,7 +68,7 @@ def regrade(store: Store, benchmarks: Iterable[Benchmark], *, code: CodeGrading,
     """
     chosen = [benchmark for benchmark in benchmarks if benchmark.has_rules]
     for benchmark in chosen:
-        if RunReader(store).n_looks(benchmark.name):
+        if RunReader(store).n_rounds_seen(benchmark.name):
             raise PlanError(
                 f"{benchmark.name} was sampled until a look decided by the first grades, so other grades give no "
                 f"verdict; judge it without --r1-grader, or complete it first: --r1-resume {store.path.parent} "

@@ -18,8 +18,9 @@ def advance(store: Store, name: str, gate: SequentialGate, *, shortcut: bool) ->
     """
     Take every look that a benchmark's stored samples allow, and close it where one decides.
 
-    A look that has decided is the last. Samples of the next rounds may be there already, drawn while it was taken; a
-    verdict that could still change with them would have been looked for more often than the plan paid for.
+    A look that has decided, or has found the responses too unhealthy to go on, is the last. Samples of the next rounds
+    may be there already, drawn while it was taken; a verdict that could still change with them would have been looked
+    for more often than the plan paid for.
 
     Samples that could not be graded close it as well where they are too many, or where the look hangs on them: its
     verdict can only be INVALID.
@@ -31,21 +32,21 @@ def advance(store: Store, name: str, gate: SequentialGate, *, shortcut: bool) ->
         shortcut: Whether to look into the incomplete round too, for a verdict that no completion can change.
     """
     run, queue = RunReader(store), WorkQueue(store)
-    n_taken, n_complete, n_planned = run.n_looks(name), run.n_complete_rounds(name), len(gate.plan.ks)
-    n_due = n_planned if shortcut else min(n_complete, n_planned)
+    n_seen, n_complete, n_rounds = run.n_rounds_seen(name), run.n_complete_rounds(name), len(gate.rounds)
+    n_due = n_rounds if shortcut else min(n_complete, n_rounds)
     # Looks are read where one is due alone: a worker asks ten times a second, and reading twelve takes 12 ms.
-    if n_taken >= n_due or (n_taken and run.looks(name)[-1].verdict is not None):
+    if n_seen >= n_due or (n_seen and run.looks(name)[-1].ends):
         return
-    for number in range(n_taken + 1, n_due + 1):
-        tallies = run.tallies(name, k=gate.plan.ks[number - 1])
+    for place in range(n_seen, n_due):
+        number, tallies = place + 1 - gate.first_look, run.tallies(name, k=gate.rounds[place])
         n_errors, n_samples = sum(tally.n_error for tally in tallies), sum(tally.n_samples for tally in tallies)
         found = gate.look(number, tallies)
-        is_hung = found is None and n_errors > 0 and number <= n_complete
-        if is_hung or too_many_ungraded(n_errors=n_errors, n_samples=n_samples):
+        is_hung = found is None and n_errors > 0 and place < n_complete
+        if is_hung or (number and too_many_ungraded(n_errors=n_errors, n_samples=n_samples)):
             queue.close_benchmark(name)
             return
         if found is None:
             return
         queue.add_look(name, found)
-        if found.verdict is not None:
+        if found.ends:
             return

@@ -239,7 +239,7 @@ def baseline_from(
     if isinstance(number, Judgement):
         return number
     references = (None,) if replaced is None else (None, replaced.health)
-    healths = [judge_health(number.health, baseline=health, rule=GateRule()) for health in references]
+    healths = [judge_health(number.health, baseline=health, alpha=GateRule().alpha) for health in references]
     sick = dict.fromkeys(
         judged.reason
         for health in healths
@@ -280,7 +280,7 @@ def check_drawn(store: RunReader, plan: Plan) -> None:
             "run"
         )
     held = None if store.header.slice is None else dealt(plan, store.header.slice)
-    has_looks = store.n_looks(name) > 0  # what looks drew beyond a plan that was completed as a fixed one is kept
+    has_looks = store.n_rounds_seen(name) > 0  # what looks drew beyond a plan that was completed as a fixed one is kept
     problem_ids = frozenset(plan.problem_ids)
     for id_, index, seed in store.drawn(name):
         is_beyond = index >= plan.samples_per_problem and not has_looks

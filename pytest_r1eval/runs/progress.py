@@ -77,6 +77,7 @@ class Standing:
         score: pass@1 so far; None where there is none.
         n_looks: Looks of a sequential gate that were taken.
         n_planned_looks: Looks that are planned; 0 for a fixed gate.
+        has_looks: Whether a look was taken, be it at health alone.
         error: Why it cannot be run; None if it can.
         verdict: The stored verdict; None before it is judged.
     """
@@ -92,6 +93,7 @@ class Standing:
     score: RunningScore | None = None
     n_looks: int = 0
     n_planned_looks: int = 0
+    has_looks: bool = False
     error: str | None = None
     verdict: str | None = None
 
@@ -103,7 +105,7 @@ class Standing:
     @property
     def is_at_stop(self) -> bool:
         """Whether looks ended it early, so that its pass@1 is biased by the stopping."""
-        return self.state is BenchmarkState.CLOSED and 0 < self.n_looks < self.n_planned_looks
+        return self.state is BenchmarkState.CLOSED and self.has_looks and self.n_looks < self.n_planned_looks
 
 
 def standing_of(store: RunReader, name: str) -> Standing:
@@ -135,7 +137,8 @@ def standing_of(store: RunReader, name: str) -> Standing:
         n_ungraded=sum(tally.n_error for tally in tallies),
         score=running_score(_judged_tallies(store, plan, tallies, state=state)),
         n_looks=n_looks,
-        n_planned_looks=len(plan.rounds) if store.is_sequential(name) else 0,
+        n_planned_looks=len(plan.rounds) - plan.first_look if store.is_sequential(name) else 0,
+        has_looks=store.n_rounds_seen(name) > 0,
         verdict=_verdict(store, name),
     )
 

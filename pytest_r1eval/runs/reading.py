@@ -209,10 +209,17 @@ class RunReader:
         return tuple(self._store.decoded(Look, content, what=f"a look at {name}") for (content,) in rows)
 
     def n_looks(self, name: str) -> int:
-        """Return how many looks were taken."""
+        """Return how many looks at pass@1 were taken."""
         with self._store.reading() as db:
-            (n_looks,) = db.execute("SELECT count(*) FROM look WHERE benchmark = ?", (name,)).fetchone()
+            query = "SELECT count(*) FROM look WHERE benchmark = ? AND number > 0"
+            (n_looks,) = db.execute(query, (name,)).fetchone()
         return int(n_looks)
+
+    def n_rounds_seen(self, name: str) -> int:
+        """Return how many rounds were looked at, for health alone or for pass@1 too."""
+        with self._store.reading() as db:
+            (n_rounds,) = db.execute("SELECT count(*) FROM look WHERE benchmark = ?", (name,)).fetchone()
+        return int(n_rounds)
 
     def verdict(self, name: str, kind: Kind[T] | type[T]) -> T | None:
         """

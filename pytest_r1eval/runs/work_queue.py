@@ -142,7 +142,7 @@ class WorkQueue:
         content = to_json(type(look), look)
         with self._store.transaction() as db:
             db.execute("INSERT OR IGNORE INTO look VALUES (?, ?, ?)", (name, look.number, content))
-            if look.verdict is not None:
+            if look.ends:
                 db.execute(
                     "UPDATE benchmark SET state = ? WHERE name = ? AND state = ?",
                     (BenchmarkState.CLOSED, name, BenchmarkState.OPEN),

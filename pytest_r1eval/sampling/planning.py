@@ -14,7 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from pytest_r1eval.baselines.reference import check_same_question, check_same_sampling, design_against, reference_for
+from pytest_r1eval.baselines.reference import (
+    check_same_question,
+    check_same_sampling,
+    design_against,
+    harness_noise,
+    reference_for,
+)
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings, sampling_for
@@ -30,8 +36,8 @@ from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.scoring.grading import CodeGrading, metric_name
 from pytest_r1eval.scoring.pool import GradingPool
 from pytest_r1eval.stats import planning
-from pytest_r1eval.stats.looks import SequentialGate
-from pytest_r1eval.stats.verdicts import GateRule
+from pytest_r1eval.stats.looks import HealthReference, SequentialGate
+from pytest_r1eval.stats.verdicts import GateRule, Tau
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,7 +288,8 @@ class Planner:
             benchmark=benchmark.name,
             exam=exam.digest,
             problem_ids=tuple(lengths),
-            rounds=gate.plan.ks if gate else (k,),
+            rounds=gate.rounds if gate else (k,),
+            first_look=gate.first_look if gate else 0,
             seed=self.seed,
             sampling=sitting.sampling,
             system_prompt=sitting.system_prompt,
@@ -312,7 +319,15 @@ class Planner:
             tau=reference.tau,
             baseline=reference.source,
             evidence=reference.evidence,
+            health=_health_reference(found, reference.tau),
         )
+
+
+def _health_reference(found: FoundBaseline, tau: Tau) -> HealthReference:
+    """Return what looks judge health against; limits where the baseline is a published number."""
+    if not isinstance(found.baseline, MeasuredBaseline):
+        return HealthReference()
+    return HealthReference(counts=found.baseline.health, tau=harness_noise(tau, found.baseline))
 
 
 def check_comparable(

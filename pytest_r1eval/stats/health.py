@@ -3,17 +3,24 @@ Health beside pass@1: responses truncated, responses without an answer, and thei
 
 A score can stay where it was while a model starts to ramble into the token limit;
 each rate is judged by itself, against the baseline where there is one.
+
+A sequential run looks at health after each round, from one sample of every problem on, because a model that collapsed
+writes to the token limit in every sample. Each rate has an error rate of its own. Looks spend it as they spend that of
+pass@1, as the square of the part of the samples, and the verdict has what is left: by the union bound over looks no
+rate is judged at more than alpha.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+
+from scipy.special import bdtrc
 
 from pytest_r1eval.core.baselines import HealthCounts
 from pytest_r1eval.core.thinking import added_thoughts
 from pytest_r1eval.stats.tests import Rate, rate_test
-from pytest_r1eval.stats.verdicts import GateRule, Verdict
+from pytest_r1eval.stats.verdicts import Verdict
 
 MAX_LENGTH_RATIO = 1.25
 """Mean tokens over the baseline's that draw a warning: a quarter more is a quarter more GPU hours."""
@@ -129,31 +136,23 @@ def added_health(parts: Collection[HealthCounts]) -> HealthCounts:
     )
 
 
-def judge_health(observed: HealthCounts, *, baseline: HealthCounts | None, rule: GateRule, tau: float = 0.0) -> Health:
+def judge_health(observed: HealthCounts, *, baseline: HealthCounts | None, alpha: float, tau: float = 0.0) -> Health:
     """
     Judge a run's responses, against a measured baseline's where there is one.
 
     Args:
         observed: The run's counts.
         baseline: The measured baseline's; None for a published number or none at all.
-        rule: Whose alpha decides.
+        alpha: Level of each rate's test.
         tau: Harness noise, a fraction: engines and devices move rates as they move scores.
     """
+    judged = {
+        limit: judge_rate(rate, limit=limit, alpha=alpha, tau=tau, baseline=known)
+        for limit, rate, known in _rates(observed, baseline)
+    }
     return Health(
-        truncation=judge_rate(
-            Rate(n_events=observed.n_truncated, n_responses=observed.n_samples),
-            limit=TRUNCATION,
-            rule=rule,
-            tau=tau,
-            baseline=None if baseline is None else Rate(n_events=baseline.n_truncated, n_responses=baseline.n_samples),
-        ),
-        no_answer=judge_rate(
-            Rate(n_events=observed.n_no_answer, n_responses=observed.n_samples),
-            limit=NO_ANSWER,
-            rule=rule,
-            tau=tau,
-            baseline=None if baseline is None else Rate(n_events=baseline.n_no_answer, n_responses=baseline.n_samples),
-        ),
+        truncation=judged[TRUNCATION],
+        no_answer=judged[NO_ANSWER],
         mean_tokens=observed.n_tokens / observed.n_samples,
         baseline_mean_tokens=None if baseline is None else baseline.n_tokens / baseline.n_samples,
         mean_thought_tokens=_mean_thought(observed),
@@ -162,12 +161,47 @@ def judge_health(observed: HealthCounts, *, baseline: HealthCounts | None, rule:
     )
 
 
+def is_sick(observed: HealthCounts, *, baseline: HealthCounts | None, alpha: float, tau: float = 0.0) -> bool:
+    """
+    Tell at a look whether the responses are too unhealthy to go on.
+
+    A limit without a baseline is tested here, because a look has few responses: a model at the limit is stopped with
+    probability alpha.
+
+    Args:
+        observed: The counts of a round; samples that are pending count as healthy.
+        baseline: The measured baseline's; None for a published number.
+        alpha: What the look may spend on each rate.
+        tau: Harness noise, a fraction.
+    """
+    return any(
+        (_p_above(rate, limit) if known is None else rate_test(rate, known, tau=tau)) <= alpha
+        for limit, rate, known in _rates(observed, baseline)
+    )
+
+
+def _rates(observed: HealthCounts, baseline: HealthCounts | None) -> Iterator[tuple[HealthLimit, Rate, Rate | None]]:
+    """Yield what is judged: a limit, the run's rate, and the baseline's."""
+    known = None if baseline is None else (baseline.n_truncated, baseline.n_no_answer)
+    for place, (limit, n_events) in enumerate(((TRUNCATION, observed.n_truncated), (NO_ANSWER, observed.n_no_answer))):
+        rate = Rate(n_events=n_events, n_responses=observed.n_samples)
+        if baseline is None or known is None:
+            yield limit, rate, None
+        else:
+            yield limit, rate, Rate(n_events=known[place], n_responses=baseline.n_samples)
+
+
+def _p_above(rate: Rate, limit: HealthLimit) -> float:
+    """One-sided exact binomial p-value against a rate above the limit."""
+    return 1.0 if rate.n_events == 0 else float(bdtrc(rate.n_events - 1, rate.n_responses, limit.limit))
+
+
 def _mean_thought(counts: HealthCounts) -> float | None:
     return None if counts.thoughts is None else counts.thoughts.n_tokens / counts.n_samples
 
 
 def judge_rate(
-    rate: Rate, *, limit: HealthLimit, rule: GateRule, baseline: Rate | None = None, tau: float = 0.0
+    rate: Rate, *, limit: HealthLimit, alpha: float, baseline: Rate | None = None, tau: float = 0.0
 ) -> HealthJudgement:
     """
     Judge a rate of unhealthy responses: against the baseline's, or without one against the limit.
@@ -181,8 +215,8 @@ def judge_rate(
         reason = f"{found}; without a baseline at most {100 * limit.limit:.0f} % may."
     else:
         p_value = rate_test(rate, baseline, tau=tau)
-        fails = p_value <= rule.alpha
-        reason = f"{found}, {100 * baseline.value:.1f} % in the baseline (p = {p_value:.2g}, {rule.alpha:.2g} decides)."
+        fails = p_value <= alpha
+        reason = f"{found}, {100 * baseline.value:.1f} % in the baseline (p = {p_value:.2g}, {alpha:.2g} decides)."
     return HealthJudgement(
         verdict=Verdict.FAIL_REGRESSED if fails else Verdict.PASS,
         limit=limit,

@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from pytest_r1eval.core.baselines import HealthCounts
 from pytest_r1eval.core.codec import Kind, Layout, digest
 from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.records import Counts, ProblemTally
 from pytest_r1eval.core.texts import counted
 from pytest_r1eval.stats.falls import caught_fall
+from pytest_r1eval.stats.health import is_sick
 from pytest_r1eval.stats.planning import SequentialPlan, detectable_drop
 from pytest_r1eval.stats.tests import (
     MIN_RESPONSES_FOR_NORMAL,
@@ -46,9 +48,26 @@ from pytest_r1eval.stats.verdicts import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HealthReference:
+    """
+    What health is looked at against.
+
+    Attributes:
+        counts: The baseline's; None for a published number, where limits decide.
+        tau: The harness's noise, a fraction.
+    """
+
+    counts: HealthCounts | None = None
+    tau: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SequentialGate:
     """
     Everything that looks decide by.
+
+    A round is judged by a look at pass@1 and one at health. Where the first look at pass@1 takes several samples of a
+    problem, a round of one sample of each comes before it, for health alone: look 0.
 
     Attributes:
         plan: Looks and bounds.
@@ -56,6 +75,7 @@ class SequentialGate:
         tau: Harness noise; its value is the plan's.
         baseline: Where the reference came from, for people.
         evidence: Which samples the reference rests on; None for a published number.
+        health: What health is looked at against.
     """
 
     plan: SequentialPlan
@@ -63,6 +83,34 @@ class SequentialGate:
     tau: Tau
     baseline: str
     evidence: Evidence | None = None
+    health: HealthReference = HealthReference()
+
+    @property
+    def first_look(self) -> int:
+        """The round, from 0, at whose end pass@1 is looked at first."""
+        return 0 if self.plan.ks[0] == 1 else 1
+
+    @property
+    def rounds(self) -> tuple[int, ...]:
+        """Samples per problem at the end of each round."""
+        return (1, *self.plan.ks) if self.first_look else self.plan.ks
+
+    def n_judged_for_health(self, number: int) -> int:
+        """Return how many samples of every problem health is judged by at a look; 0 is the one before the first."""
+        return self.plan.ks[number - 1] if number else 1
+
+    def health_alpha(self, number: int, *, is_last: bool) -> float:
+        """
+        Return what a look may spend on each rate of health.
+
+        Args:
+            number: The look; 0 is the one before the first.
+            is_last: Whether pass@1 ends the run here, so that all that is left is spent.
+        """
+        before = [0, *(self.n_judged_for_health(each) for each in range(1 - self.first_look, number))][-1]
+        now, whole = self.n_judged_for_health(number), self.n_judged_for_health(self.plan.n_looks)
+        left = 1.0 if is_last else (now / whole) ** 2
+        return self.plan.rule.alpha * (left - (before / whole) ** 2)
 
     @property
     def digest(self) -> str:
@@ -74,11 +122,52 @@ class SequentialGate:
         Look at a round: at its counts if it is complete, else at what no completion can change.
 
         Args:
-            number: The look, from 1.
-            tallies: The first `plan.ks[number - 1]` samples of every problem; ungraded ones are pending for good.
+            number: The look; 0 is the one before the first, at health alone.
+            tallies: The samples of every problem up to this round; ungraded ones are pending for good.
 
         Returns:
             The look; None if samples are pending and they matter.
+        """
+        found = self.look_at_score(number, tallies) if number else self._look_before_the_first(tallies)
+        if found is not None and found.verdict is not None:
+            return found
+        if not self._is_sick(number, tallies):
+            return found
+        return replace(found or self._unscored(number), is_sick=True)
+
+    def _look_before_the_first(self, tallies: tuple[ProblemTally, ...]) -> Look | None:
+        return self._unscored(0) if all(tally.n_samples for tally in tallies) else None
+
+    def _unscored(self, number: int) -> Look:
+        """Return a look at health alone."""
+        return Look(
+            number=number,
+            samples_per_problem=self.n_judged_for_health(number),
+            early=True,
+            fail_bound=None,
+            pass_bound=None,
+            comparison=None,
+            judgement=None,
+        )
+
+    def _is_sick(self, number: int, tallies: tuple[ProblemTally, ...]) -> bool:
+        """Whether a round's responses are too unhealthy to go on, whatever the pending ones will be."""
+        observed = HealthCounts(
+            n_samples=self.n_judged_for_health(number) * len(tallies),
+            n_truncated=sum(tally.n_truncated for tally in tallies),
+            n_no_answer=sum(tally.n_no_answer for tally in tallies),
+            n_tokens=0,
+        )
+        alpha = self.health_alpha(number, is_last=False)
+        return is_sick(observed, baseline=self.health.counts, alpha=alpha, tau=self.health.tau)
+
+    def look_at_score(self, number: int, tallies: tuple[ProblemTally, ...]) -> Look | None:
+        """
+        Look at pass@1 alone; see `look`.
+
+        Args:
+            number: The look, from 1.
+            tallies: The samples of every problem up to this round.
         """
         k = self.plan.ks[number - 1]
         if all(tally.n_graded == k for tally in tallies):
@@ -99,22 +188,29 @@ class Look:
     What a complete round says.
 
     Attributes:
-        number: The look, from 1.
+        number: The look, from 1; 0 is a look at health alone before the first.
         samples_per_problem: How many there were so far.
         early: Whether later looks were planned, so that the estimate is biased by stopping here.
         fail_bound: z at or below which it FAILs; None where no alpha is spent.
-        pass_bound: z at or above which it PASSes.
+        pass_bound: z at or above which it PASSes; None at a look at health alone.
         comparison: The numbers; None where there was nothing to compare.
         judgement: The verdict with its reason; None to go on.
+        is_sick: Whether the responses are so unhealthy that the run ends here, without a verdict on pass@1.
     """
 
     number: int
     samples_per_problem: int
     early: bool
     fail_bound: float | None
-    pass_bound: float
+    pass_bound: float | None
     comparison: Comparison | None
     judgement: Judgement | None
+    is_sick: bool = False
+
+    @property
+    def ends(self) -> bool:
+        """Whether no later round is drawn."""
+        return self.is_sick or self.verdict is not None
 
     @property
     def z(self) -> float | None:

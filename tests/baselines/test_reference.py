@@ -77,7 +77,7 @@ def test_rates_take_the_harnesss_noise_alone() -> None:
         observed=replace(baseline.health, n_truncated=10),
         counts=baseline.counts,
         baseline=baseline,
-        rule=GateRule(),
+        alpha=GateRule().alpha,
         ungraded=None,
     )
     assert tau.value > 0.01

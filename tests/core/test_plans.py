@@ -190,6 +190,7 @@ class TestPlan:
             {"prompts": "q"},
             {"subset": 3},
             {"n_exam": 500},
+            {"first_look": 1},
         ],
         ids=str,
     )
@@ -197,7 +198,7 @@ class TestPlan:
         """Every field of a plan changes its digest."""
         assert {field.name for field in fields(Plan)} == {
             "benchmark", "exam", "problem_ids", "rounds", "seed", "sampling", "system_prompt", "grader",
-            "template_date", "prompts", "subset", "n_exam", "chat_template_kwargs", "think_tags",
+            "template_date", "prompts", "subset", "n_exam", "chat_template_kwargs", "think_tags", "first_look",
         }  # fmt: skip
         assert PLAN.digest != replace(PLAN, **changed).digest  # type: ignore[arg-type]
 

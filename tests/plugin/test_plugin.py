@@ -395,7 +395,9 @@ class TestSequential:
         assert gate is not None
         bounds = list(zip(gate.plan.ks, gate.plan.fail_bounds, gate.plan.pass_bounds, strict=True))
         assert looks
-        assert [(look.samples_per_problem, look.fail_bound, look.pass_bound) for look in looks] == bounds[: len(looks)]
+        assert looks[0].number == 0
+        taken = [(look.samples_per_problem, look.fail_bound, look.pass_bound) for look in looks[1:]]
+        assert taken == bounds[: len(taken)]
         result.stdout.fnmatch_lines(
             [
                 f"*sequential gate {gate.digest[:12]}, fixed before the first token:",
@@ -405,6 +407,34 @@ class TestSequential:
                 "*margin * points, alpha 0.00135, beta 0.1, tau 0.0 points, W * from the stored baseline",
             ]
         )
+
+    def test_a_sick_checkpoint_stops_after_one_sample_of_each_problem(
+        self, pytester: pytest.Pytester, recorded: Record
+    ) -> None:
+        """A model that writes to the token limit in every sample is stopped at a quarter of the tokens or less."""
+        shape = {"n_problems": 30, "n_samples": 64, "solve_rate": 0.1}
+        recorded("base", seed=1, **shape)
+        recorded("sick", seed=2, weights="w2", finish_reason=FinishReason.LENGTH, n_tokens=64, **shape)
+        judge(pytester, "base", "--r1-save-baseline", "local/toy")
+
+        slowly = ("--r1-engine-arg", "delay_s=0.01", "--r1-engine-arg", "n_concurrent=8")
+        result = judge(pytester, "sick", "--r1-gate", "sequential", "--r1-baseline", "local/toy", *slowly)
+
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(
+            [
+                "*smoke: INCONCLUSIVE. The responses are not healthy after one sample of each problem*",
+                "*Do not ship; see health below*",
+                "*100.0 % of the responses were truncated, 0.0 % in the baseline*",
+            ]
+        )
+        run = RunReader.open(runs_of(pytester)[-1])
+        (look,) = run.looks("smoke")
+        n_stored = run.progress("smoke").n_stored
+        run.close()
+        assert (look.number, look.is_sick) == (0, True)
+        # Pass@1 is that of the baseline: its own looks would pass at the third, after 240 samples.
+        assert n_stored <= 240 / 4
 
     def test_missing_sample_is_invalid(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """A sample missing in the first round makes a sequential gate INVALID, though later rounds are complete."""

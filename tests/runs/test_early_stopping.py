@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.core.records import FinishReason
 from pytest_r1eval.runs.early_stopping import advance
+from pytest_r1eval.runs.progress import standing_of
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import BenchmarkState, Store
+from pytest_r1eval.stats.verdicts import Verdict
 from tests.judged_runs import judged, judged_against, sequential_gate
 from tests.recordings import record_run
 
@@ -23,6 +26,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = record_run(folder / "base", seed=1, **SHAPE)  # type: ignore[arg-type]
     judged(base)
     gate = sequential_gate(base, n_samples=64)
+    sick = {"solve_rate": 0.6, "finish_reason": FinishReason.LENGTH, "gate": gate}
+    record_run(folder / "sick", seed=3, weights="w3", **sick, **SHAPE)  # type: ignore[arg-type]
     record_run(folder / "fallen", seed=2, weights="w2", solve_rate=0.4, gate=gate, **SHAPE)  # type: ignore[arg-type]
     return folder
 
@@ -32,7 +37,7 @@ def test_the_first_decision_stands(root: Path) -> None:
     (first,) = judged_against(root / "fallen", root / "root")
     (again,) = judged_against(root / "fallen", root / "root")
     with closing(RunReader.open(root / "fallen")) as store:
-        verdicts = [look.verdict for look in store.looks("smoke")]
+        verdicts = [look.verdict for look in store.looks("smoke") if look.number]
         assert store.progress("smoke").n_stored == 30 * 64
     assert first == again
     assert first.judgement.verdict == verdicts[-1] == "fail_regressed"
@@ -51,3 +56,25 @@ def test_a_worker_that_comes_late_takes_no_further_look(root: Path) -> None:
         advance(store, "smoke", gate, shortcut=True)
         assert run.looks("smoke") == before
         assert run.state("smoke") is BenchmarkState.CLOSED
+
+
+def test_a_sick_run_ends_before_pass_at_1_is_looked_at(root: Path) -> None:
+    """A run whose responses are all truncated ends after one sample of each problem, without a verdict on pass@1."""
+    (result,) = judged_against(root / "sick", root / "root")
+    (again,) = judged_against(root / "sick", root / "root")
+
+    with closing(RunReader.open(root / "sick")) as store:
+        (look,) = store.looks("smoke")
+        assert store.state("smoke") is BenchmarkState.CLOSED
+        assert store.n_looks("smoke") == 0
+        standing = standing_of(store, "smoke")
+    assert (look.number, look.is_sick, look.verdict) == (0, True, None)
+    assert result == again
+    assert (result.n_samples, result.n_planned, result.is_at_stop) == (30, 1920, True)
+    assert result.judgement.verdict is Verdict.INCONCLUSIVE
+    assert not result.passes
+    assert result.health is not None
+    assert result.health.truncation.verdict is Verdict.FAIL_REGRESSED
+    assert standing.is_at_stop
+    assert standing.score is not None
+    assert standing.n_planned_looks == 12

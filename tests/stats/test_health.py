@@ -13,6 +13,8 @@ from pytest_r1eval.stats.multiplicity import family_wise_error
 from pytest_r1eval.stats.tests import Rate
 from pytest_r1eval.stats.verdicts import CHANGED_HARNESS_TAU, GateRule, Verdict
 
+ALPHA = GateRule().alpha
+
 
 def health_counts(n_truncated: int, *, n_tokens: int = 19_200) -> HealthCounts:
     """An AIME run of 1,920 responses."""
@@ -22,7 +24,7 @@ def health_counts(n_truncated: int, *, n_tokens: int = 19_200) -> HealthCounts:
 def test_harness_noise_is_part_of_the_test() -> None:
     """Ten truncated responses of 1,920 against none fail within one harness and pass across two."""
     same, other = (
-        judge_health(health_counts(10), baseline=health_counts(0), rule=GateRule(), tau=tau)
+        judge_health(health_counts(10), baseline=health_counts(0), alpha=ALPHA, tau=tau)
         for tau in (0.0, CHANGED_HARNESS_TAU)
     )
 
@@ -32,14 +34,14 @@ def test_harness_noise_is_part_of_the_test() -> None:
 
 def test_much_truncation_is_red_across_harnesses_too() -> None:
     """Ten points of truncation fail the health test across harnesses too."""
-    judged = judge_health(health_counts(192), baseline=health_counts(0), rule=GateRule(), tau=CHANGED_HARNESS_TAU)
+    judged = judge_health(health_counts(192), baseline=health_counts(0), alpha=ALPHA, tau=CHANGED_HARNESS_TAU)
 
     assert not judged.passes
 
 
 def test_a_baseline_without_tokens_is_a_warning() -> None:
     """A baseline without counts of tokens passes health with a warning that lengths are not compared."""
-    judged = judge_health(health_counts(0), baseline=health_counts(0, n_tokens=0), rule=GateRule())
+    judged = judge_health(health_counts(0), baseline=health_counts(0, n_tokens=0), alpha=ALPHA)
 
     assert judged.passes
     assert judged.warnings == ("The baseline counts no tokens, so the lengths of responses are not compared.",)
@@ -48,11 +50,11 @@ def test_a_baseline_without_tokens_is_a_warning() -> None:
 def test_thoughts_and_answers_have_means_of_their_own() -> None:
     """Health has means of thoughts for run and baseline, unknown where a part did not tell thoughts apart."""
     counts = replace(health_counts(0), thoughts=ThoughtCounts(n_tokens=9_600, n_unfinished=3))
-    judged = judge_health(counts, baseline=counts, rule=GateRule())
+    judged = judge_health(counts, baseline=counts, alpha=ALPHA)
     assert (judged.mean_tokens, judged.mean_thought_tokens, judged.baseline_mean_thought_tokens) == (10, 5, 5)
     assert judged.n_unfinished_thoughts == 3
 
-    unknown = judge_health(added_health([counts, health_counts(0)]), baseline=health_counts(0), rule=GateRule())
+    unknown = judge_health(added_health([counts, health_counts(0)]), baseline=health_counts(0), alpha=ALPHA)
     assert (unknown.mean_tokens, unknown.mean_thought_tokens, unknown.n_unfinished_thoughts) == (10, None, None)
     assert unknown.baseline_mean_thought_tokens is None
     assert added_health([counts, counts]).thoughts == ThoughtCounts(n_tokens=19_200, n_unfinished=6)
@@ -60,11 +62,11 @@ def test_thoughts_and_answers_have_means_of_their_own() -> None:
 
 def test_only_tests_against_a_baseline_can_be_chance() -> None:
     """Health tests count as chance only against a baseline, and four benchmarks then risk .016 at most."""
-    compared = judge_health(health_counts(0), baseline=health_counts(0), rule=GateRule())
-    alone = judge_health(health_counts(0), baseline=None, rule=GateRule())
+    compared = judge_health(health_counts(0), baseline=health_counts(0), alpha=ALPHA)
+    alone = judge_health(health_counts(0), baseline=None, alpha=ALPHA)
 
     assert (compared.n_tests, alone.n_tests) == (2, 0)
-    assert family_wise_error(GateRule().alpha, 4 * (1 + compared.n_tests)) == pytest.approx(0.016, abs=2e-4)
+    assert family_wise_error(ALPHA, 4 * (1 + compared.n_tests)) == pytest.approx(0.016, abs=2e-4)
 
 
 class TestHealth:
@@ -75,7 +77,7 @@ class TestHealth:
         judged = judge_rate(
             Rate(n_events=300, n_responses=1920),
             limit=TRUNCATION,
-            rule=GateRule(),
+            alpha=ALPHA,
             baseline=Rate(n_events=60, n_responses=1920),
         )
 
@@ -86,7 +88,7 @@ class TestHealth:
         """Truncation as frequent as the baseline's passes with a warning."""
         rate = Rate(n_events=600, n_responses=1920)
 
-        judged = judge_rate(rate, limit=TRUNCATION, rule=GateRule(), baseline=rate)
+        judged = judge_rate(rate, limit=TRUNCATION, alpha=ALPHA, baseline=rate)
 
         assert judged.verdict is Verdict.PASS
         assert judged.warnings == ("More than 15 % of the responses were truncated, in the baseline too.",)
@@ -94,7 +96,7 @@ class TestHealth:
     @pytest.mark.parametrize(("events", "verdict"), [(365, Verdict.FAIL_REGRESSED), (288, Verdict.PASS)])
     def test_without_a_baseline_the_limit_decides(self, events: int, verdict: Verdict) -> None:
         """Without a baseline 19 % of responses without an answer fail the health test, and 15 % pass it."""
-        judged = judge_rate(Rate(n_events=events, n_responses=1920), limit=NO_ANSWER, rule=GateRule())
+        judged = judge_rate(Rate(n_events=events, n_responses=1920), limit=NO_ANSWER, alpha=ALPHA)
 
         assert judged.verdict is verdict
         assert judged.p_value is None

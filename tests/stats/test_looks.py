@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.stats import binomtest
 
+from pytest_r1eval.core.baselines import HealthCounts
 from pytest_r1eval.core.choices import LastLook
-from pytest_r1eval.core.records import Counts
-from pytest_r1eval.stats.looks import Completions, can_fail, look, sandwich
+from pytest_r1eval.core.records import Counts, ProblemTally
+from pytest_r1eval.stats.health import judge_health
+from pytest_r1eval.stats.looks import Completions, HealthReference, SequentialGate, can_fail, look, sandwich
 from pytest_r1eval.stats.planning import plan
 from pytest_r1eval.stats.tests import Design, Published
 from pytest_r1eval.stats.verdicts import GateRule, Tau, Verdict
@@ -272,3 +276,156 @@ class TestTwoSidedLook:
         assert seen.judgement is not None
         assert seen.judgement.verdict is Verdict.PASS
         assert "PASS from -3.20 to 3.20" in seen.judgement.reason
+
+
+def responses(k: int, *, n_truncated: int = 0, n_stored: int | None = None, n: int = 30) -> tuple[ProblemTally, ...]:
+    """Tallies of problems of which half is solved; the truncated responses are those of the first problems."""
+    stored = k if n_stored is None else n_stored
+    left = n_truncated
+    tallies = []
+    for number in range(n):
+        here = min(stored, left)
+        left -= here
+        tallies.append(
+            ProblemTally(
+                problem_id=f"p{number}",
+                n_samples=stored,
+                n_correct=(stored + number % 2) // 2,
+                n_no_answer=0,
+                n_error=0,
+                n_truncated=here,
+                n_truncated_correct=0,
+                n_tokens=100 * stored,
+            )
+        )
+    return tuple(tallies)
+
+
+class TestHealth:
+    """Looks at health, with an error rate of its own."""
+
+    counts = HealthCounts(n_samples=1920, n_truncated=40, n_no_answer=0, n_tokens=10_000)
+    capped = plan(standard_design("aime24"), paired=True, rule=RULE)
+    gate = SequentialGate(
+        plan=capped,
+        reference=problems(0.5, k=64),
+        tau=NO_NOISE,
+        baseline="the base",
+        health=HealthReference(counts=counts),
+    )
+
+    def test_one_round_comes_before_the_first_look(self) -> None:
+        """A round of one sample of each problem comes before a first look at four, and none before one at one."""
+        single = dataclasses.replace(self.gate, plan=plan(standard_design("gpqa"), paired=True, rule=RULE))
+
+        assert self.gate.rounds[:3] == (1, 4, 6)
+        assert self.gate.first_look == 1
+        assert single.rounds[:2] == (1, 2)
+        assert single.first_look == 0
+
+    @pytest.mark.parametrize("last", [1, 5, 12])
+    def test_all_looks_together_spend_alpha(self, last: int) -> None:
+        """Wherever pass@1 ends a run, its looks at health have spent exactly alpha on each rate."""
+        spent = [self.gate.health_alpha(number, is_last=number == last) for number in range(last + 1)]
+
+        assert min(spent) > 0
+        assert sum(spent) == pytest.approx(RULE.alpha)
+
+    def test_spending_is_that_of_pass_at_1(self) -> None:
+        """Health's looks spend alpha as the square of the part of the samples."""
+        spent = [self.gate.health_alpha(number, is_last=False) for number in range(13)]
+
+        assert np.cumsum(spent) == pytest.approx([RULE.alpha * (k / 64) ** 2 for k in self.gate.rounds])
+
+    def test_a_collapsed_model_ends_at_once(self) -> None:
+        """A model with every response truncated is sick after one sample of each problem."""
+        seen = self.gate.look(0, responses(1, n_truncated=30))
+
+        assert seen is not None
+        assert seen.is_sick
+        assert seen.ends
+        assert seen.verdict is None
+
+    def test_pending_responses_count_as_healthy(self) -> None:
+        """A round that is not complete ends a run where no pending response can make it healthy."""
+        some = responses(1, n_truncated=12, n=12) + tuple(
+            dataclasses.replace(one, problem_id=f"q{one.problem_id}", n_samples=0, n_correct=0, n_tokens=0)
+            for one in responses(1, n=18)
+        )
+        healthy = tuple(dataclasses.replace(one, n_truncated=0) for one in some)
+
+        seen = self.gate.look(0, some)
+
+        assert seen is not None
+        assert seen.is_sick
+        assert self.gate.look(0, healthy) is None
+
+    def test_a_healthy_model_goes_on(self) -> None:
+        """The look before the first says nothing of a healthy model, and no later look calls it sick."""
+        first = self.gate.look(0, responses(1, n_truncated=1))
+        second = self.gate.look(1, responses(4, n_truncated=3))
+
+        assert first is not None
+        assert not first.ends
+        assert second is not None
+        assert not second.is_sick
+
+    def test_a_look_at_pass_at_1_may_end_by_health(self) -> None:
+        """A round without a verdict on pass@1 ends where its responses are sick."""
+        seen = self.gate.look(1, responses(4, n_truncated=60))
+
+        assert seen is not None
+        assert (seen.verdict, seen.is_sick, seen.number) == (None, True, 1)
+
+    @pytest.mark.parametrize(("n_truncated", "is_sick"), [(10, False), (22, True)])
+    def test_without_a_measured_baseline_the_limit_is_tested(self, *, n_truncated: int, is_sick: bool) -> None:
+        """Against a published number a look tests the limit, because few responses are above it by chance."""
+        published = dataclasses.replace(self.gate, health=HealthReference())
+
+        seen = published.look(0, responses(1, n_truncated=n_truncated))
+
+        assert seen is not None
+        assert seen.is_sick is is_sick
+
+    def test_an_unchanged_model_is_called_sick_no_more_often_than_alpha(self) -> None:
+        """
+        Looks at health call an unchanged model sick with alpha at most, where truncated responses are wrong.
+
+        A tenth of alpha's size makes rare events frequent: the rule is planned at 1.645 sigmas, alpha .05.
+        """
+        rule, rng = GateRule(sigmas=1.6448536269514722), np.random.default_rng(22)
+        planned = plan(standard_design("aime24"), paired=True, rule=rule)
+        solved = rng.beta(0.5, 0.5, 30)
+        truncated = 0.4 * (1 - solved)
+        n_sick, n_runs = 0, 200
+        for _ in range(n_runs):
+            base_truncated = rng.binomial(64, truncated)
+            base = rng.binomial(64 - base_truncated, np.minimum(solved / (1 - truncated), 1))
+            health = HealthCounts(n_samples=1920, n_truncated=int(base_truncated.sum()), n_no_answer=0, n_tokens=1)
+            gate = dataclasses.replace(
+                self.gate, plan=planned, reference=counts(*base.tolist(), of=64), health=HealthReference(counts=health)
+            )
+            cut = rng.random((30, 64)) < truncated[:, None]
+            right = ~cut & (rng.random((30, 64)) < np.minimum(solved / (1 - truncated), 1)[:, None])
+            n_sick += self.ends_sick(gate, cut, right)
+        assert binomtest(n_sick, n_runs, 0.05, alternative="greater").pvalue > 0.001
+
+    @staticmethod
+    def ends_sick(gate: SequentialGate, cut: NDArray[np.bool_], right: NDArray[np.bool_]) -> bool:
+        """Whether health fails, at a look or where pass@1 ends the run."""
+        for place, k in enumerate(gate.rounds):
+            number, n_truncated = place + 1 - gate.first_look, int(cut[:, :k].sum())
+            tallies = tuple(
+                dataclasses.replace(one, n_correct=int(x), n_truncated=0)
+                for one, x in zip(responses(k), right[:, :k].sum(axis=1), strict=True)
+            )
+            tallies = (dataclasses.replace(tallies[0], n_truncated=n_truncated), *tallies[1:])
+            seen = gate.look(number, tallies)
+            assert seen is not None
+            if seen.is_sick:
+                return True
+            if seen.verdict is not None:
+                observed = HealthCounts(n_samples=30 * k, n_truncated=n_truncated, n_no_answer=0, n_tokens=1)
+                alpha = gate.health_alpha(number, is_last=True)
+                return not judge_health(observed, baseline=gate.health.counts, alpha=alpha).passes
+        raise AssertionError("the last look decides")
