@@ -1,7 +1,8 @@
 """
 The parts of the reference that the package itself knows: a hook of MkDocs writes them when the site is built.
 
-Nothing here is pasted: options come from the table in `config.options`, commands from `r1eval --help`.
+Nothing here is pasted: options come from the table in `config.options`, commands from `r1eval --help`, exams from
+`core.built_in`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import typer.main
 from pytest_r1eval.commands.cli import application
 from pytest_r1eval.config.option import Option
 from pytest_r1eval.config.options import OPTIONS
+from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.built_in import BUILT_IN
+from pytest_r1eval.stats.tests import Design, minimum_detectable_effect
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:  # noqa: ANN401 - what MkDocs hands to a hook
@@ -30,6 +34,31 @@ def options() -> str:
     """Return the table of options."""
     rows = (_row(_usage(option), _code(option.default), option.phase, _escaped(option.help)) for option in OPTIONS)
     return "\n".join([_row("option", "default", "phase", "what it does"), "|---|---|---|---|", *rows])
+
+
+def exams() -> str:
+    """Return the table of the benchmarks that ship."""
+    head = ("mark", "data set", "problems", "samples", "sees", "what grades it", "what it shows")
+    return "\n".join([_row(*head), "|---|---|---|---|---|---|---|", *filter(None, map(_exam, BUILT_IN))])
+
+
+def _exam(benchmark: Benchmark) -> str:
+    card = benchmark.card
+    if card is None:
+        return ""
+    where = f"https://huggingface.co/datasets/{card.dataset}/tree/{benchmark.revision}"
+    source = f"[{card.dataset}]({where}) at `{(benchmark.revision or '')[:8]}`"
+    numbers = (str(card.n_problems), str(benchmark.samples_per_problem), _fall(benchmark))
+    return _row(_code(benchmark.mark), source, *numbers, card.grading, card.shows)
+
+
+def _fall(benchmark: Benchmark) -> str:
+    """Return the fall that standard samples on both sides show; nothing is guessed where the spread is not known."""
+    if benchmark.planning is None:
+        return "from your first baseline"
+    k = benchmark.samples_per_problem
+    design = Design.from_planning(benchmark.planning, n_samples=k, n_baseline_samples=k)
+    return f"{100 * minimum_detectable_effect(design):.1f} points"
 
 
 def commands() -> str:
@@ -77,4 +106,4 @@ def _code(text: str | None) -> str:
     return f"`{text}`" if text else ""
 
 
-PARTS: Mapping[str, Callable[[], str]] = {"options": options, "commands": commands}
+PARTS: Mapping[str, Callable[[], str]] = {"options": options, "commands": commands, "exams": exams}

@@ -25,7 +25,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from pytest_r1eval.core.benchmarks import BUILT_IN, Sampling
+from pytest_r1eval.core.benchmarks import Sampling
+from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.core.plans import MAX_SAMPLES_PER_UNIT, Plan
 
 SEEDS = range(10)

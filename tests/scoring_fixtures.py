@@ -7,6 +7,7 @@ LightEval is imported once, by the pool's fork server; tests see it through grad
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,8 +45,15 @@ def pool(hub: Hub, code_tests: Path, tmp_path_factory: pytest.TempPathFactory) -
     need(LIGHTEVAL)
     places = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path_factory.mktemp("huggingface")), "HF_HUB_OFFLINE": "0"}
     code = CodeGrading(grader=CodeGrader.LIGHTEVAL, limits=Limits(), tests=code_tests)
-    environ = {**os.environ, **SECRETS, **places}
-    with GradingPool(n_processes=2, timeout_s=4, code=code, environ=environ) as started:
+    from tests.instruction_data import stand_in_for_spacy, write_nltk_data  # noqa: PLC0415 - NLTK comes with LightEval
+
+    write_nltk_data(nltk_data := tmp_path_factory.mktemp("nltk-data"))
+    environ = {**os.environ, **SECRETS, **places, "NLTK_DATA": str(nltk_data)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", stand_in_for_spacy(tmp_path_factory.mktemp("modules")))
+        started = GradingPool(n_processes=2, timeout_s=4, code=code, environ=environ)
+        started.start()
+    with started:
         yield started
 
 

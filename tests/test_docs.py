@@ -25,6 +25,7 @@ from pytest_r1eval.commands.cli import application
 from pytest_r1eval.config.engine_names import GROUP
 from pytest_r1eval.config.options import OPTIONS
 from pytest_r1eval.config.settings import settings_from
+from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.engines.engine import EngineFactory, EngineParts
 from pytest_r1eval.evaluation.process import keywords
 from pytest_r1eval.exams.catalog import build_catalog
@@ -137,6 +138,9 @@ class TestCommands:
                 )
             case ["-m", module, *_] if module == SERVER_MODULE:
                 pass  # TestServers
+            case ["-m", "nltk.downloader" | "spacy", *arguments]:
+                needs = (ROOT / "pytest_r1eval/scoring/instructions.py").read_text(encoding="utf-8")
+                assert all(word in needs for word in arguments if word != "download")
             case [script, *arguments]:
                 text = (ROOT / script).read_text(encoding="utf-8")
                 assert all(f'"{word}"' in text for word in arguments if word.startswith("--"))
@@ -338,6 +342,16 @@ class TestReference:
         words = re.findall(r"^## (r1eval .+)$", text, re.MULTILINE)
         assert {"r1eval power", "r1eval baseline bless", "r1eval slurm submit", "r1eval doctor"} <= set(words)
         assert all(f"Usage: {word} " in text for word in words)
+
+    def test_exams_are_those_that_ship(self, generated: ModuleType) -> None:
+        """The table of exams has a row for each with its mark, whole commit and problems, and what it sees."""
+        rows = generated.exams().splitlines()[2:]
+        assert len(rows) == len(BUILT_IN)
+        for row, benchmark in zip(rows, BUILT_IN, strict=True):
+            assert row.startswith(f"| `{benchmark.mark}` |")
+            assert f"/tree/{benchmark.revision})" in row
+            assert ("points" in row) is (benchmark.planning is not None)
+        assert "| 4.3 points |" in rows[0]
 
     def test_markers_are_replaced(self, generated: ModuleType) -> None:
         """Each marker of the reference pages is replaced by its generated part, and other pages stay as they are."""

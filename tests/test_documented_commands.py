@@ -345,7 +345,7 @@ class TestPython:
         """The catalog takes what the hook of the benchmarks' page returns."""
         (block,) = (block for block in blocks("python") if "def pytest_r1eval_benchmarks" in block.text)
         found = executed(block)["pytest_r1eval_benchmarks"](None)
-        assert "gsm8k" in build_catalog(tasks=None, pyproject=tmp_path / "pyproject.toml", contributed=found)
+        assert "gsm_plus" in build_catalog(tasks=None, pyproject=tmp_path / "pyproject.toml", contributed=found)
 
     def test_each_block_is_run(self) -> None:
         """Each Python block of the documents is run, except one that reads the real Hub."""

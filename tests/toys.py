@@ -12,7 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import cast
 
-from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, Problem
+from pytest_r1eval.core.benchmarks import Benchmark, Problem
+from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.core.records import FinishReason, Response
 
 DATE = dt.date(2025, 1, 1)

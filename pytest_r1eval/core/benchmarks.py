@@ -118,6 +118,24 @@ class PlanningConstants:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExamCard:
+    """
+    What people choose a built-in benchmark by; nothing of it decides a verdict.
+
+    Attributes:
+        dataset: The data set on the Hub.
+        n_problems: Problems in the exam.
+        grading: What grades it, and what to know about that.
+        shows: Which models it tells apart.
+    """
+
+    dataset: str
+    n_problems: int
+    grading: str
+    shows: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
     """
     One benchmark, as a specification.
@@ -131,9 +149,12 @@ class Benchmark:
         max_new_tokens: The benchmark's own default; None takes the sampling's.
         grader: Which answer checking it needs.
         answers: What its answers are; None where no strict rule reads them, or where they are programs.
+        metric: The task's metric that grades, by its name, or a score of a metric group by the score's name; None for
+            its first pass@k, else its first metric of generated text.
         revision: The Hub commit the data set is pinned to; None for local data.
         published_tau: SD of the difference between two harnesses on this benchmark, a fraction; None if unknown.
         planning: Constants for planning; None where they are not measured.
+        card: What people choose it by; None for benchmarks that do not ship.
     """
 
     name: str
@@ -144,9 +165,11 @@ class Benchmark:
     max_new_tokens: int | None = None
     grader: Grader = Grader.TASK
     answers: AnswerForm | None = None
+    metric: str | None = None
     revision: str | None = None
     published_tau: float | None = None
     planning: PlanningConstants | None = None
+    card: ExamCard | None = None
 
     def __post_init__(self) -> None:
         if self.samples_per_problem < 1:
@@ -180,6 +203,7 @@ class Problem:
         gold_index: Which of the choices is right.
         tests: Digest of the tests that a program must pass (`core.code_tests`); None where no program is asked for.
         label: What people find it by in the data set: its own id there, or its row; None where neither is known.
+        specific: What else the task's metric reads (`Doc.specific`), a JSON object; None for nothing.
     """
 
     id: str
@@ -189,6 +213,7 @@ class Problem:
     gold_index: int
     tests: str | None = None
     label: str | None = None
+    specific: str | None = None
 
     @property
     def title(self) -> str:
@@ -229,96 +254,8 @@ class Exam:
         contents = [asdict(problem) for problem in self.problems]
         for content in contents:
             del content["label"]  # how people call a problem is not part of what is asked
-            if content["tests"] is None:  # exams without programs keep the digest that baselines were recorded with
-                del content["tests"]
+            for part in ("tests", "specific"):  # exams without them keep the digest that baselines were recorded with
+                if content[part] is None:
+                    del content[part]
         canonical = json.dumps(contents, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-_LIVECODEBENCH_MODULE = "lighteval.tasks.tasks.lcb.main"
-_LIVECODEBENCH_REVISION = "89e5fc5c2a8e748f50e95bc7235fab2372d49bfa"
-_LEADERBOARDS = "seed-to-seed SDs of the Sober Look leaderboard; standard errors at k = 1, 4, 8 in lighteval#771"
-
-BUILT_IN: tuple[Benchmark, ...] = (
-    Benchmark(
-        name="aime24",
-        mark="aime",
-        task="aime24",
-        task_module="lighteval.tasks.tasks.aime",
-        samples_per_problem=64,
-        answers=AnswerForm.MATHEMATICS,
-        revision="2fe88a2f1091d5048c0f36abc874fb997b3dd99a",
-        published_tau=0.047,
-        planning=PlanningConstants(n_problems=30, mean=0.508, within_variance=0.120, source=_LEADERBOARDS),
-    ),
-    Benchmark(
-        name="aime25",
-        mark="aime25",
-        task="aime25",
-        task_module="lighteval.tasks.tasks.aime",
-        samples_per_problem=64,
-        answers=AnswerForm.MATHEMATICS,
-        revision="6f71d77b0b89b9dabe07ab466c51df33f514df7f",
-        published_tau=0.047,
-        planning=PlanningConstants(n_problems=30, mean=0.508, within_variance=0.120, source=_LEADERBOARDS),
-    ),
-    Benchmark(
-        name="math500",
-        mark="math500",
-        task="math_500",
-        task_module="lighteval.tasks.tasks.math_500",
-        samples_per_problem=4,
-        answers=AnswerForm.MATHEMATICS,
-        revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
-        published_tau=0.008,
-        planning=PlanningConstants(n_problems=500, mean=0.945, within_variance=0.026, source=_LEADERBOARDS),
-    ),
-    Benchmark(
-        name="gpqa",
-        mark="gpqa",
-        task="gpqa:diamond",
-        task_module="lighteval.tasks.tasks.gpqa",
-        samples_per_problem=8,
-        answers=AnswerForm.LETTERS,
-        revision="633f5ee89ab8ad4522a9f850766b73f62147ffdd",
-        published_tau=0.015,
-        planning=PlanningConstants(
-            n_problems=198, mean=0.505, within_variance=0.135, source="standard errors in lighteval#771"
-        ),
-    ),
-    Benchmark(
-        name="lcb",
-        mark="lcb",
-        task="lcb:codegeneration",
-        task_module=_LIVECODEBENCH_MODULE,
-        samples_per_problem=16,
-        revision=_LIVECODEBENCH_REVISION,
-        grader=Grader.CODE,
-        published_tau=0.013,
-        planning=PlanningConstants(
-            n_problems=268, mean=0.374, within_variance=0.082, source="assumed (0.049 to 0.115)"
-        ),
-    ),
-)
-
-LIVECODEBENCH_WINDOWS: tuple[Benchmark, ...] = tuple(
-    Benchmark(
-        name=f"lcb_{window}",
-        mark=f"lcb_{window}",
-        task=f"lcb:codegeneration_{window}",
-        task_module=_LIVECODEBENCH_MODULE,
-        samples_per_problem=16,
-        revision=_LIVECODEBENCH_REVISION,
-        grader=Grader.CODE,
-    )
-    for window in (
-        *("release_v1", "release_v2", "release_v3", "release_v4", "release_v5", "release_v6", "release_latest"),
-        *("v1", "v2", "v3", "v4", "v5", "v6"),
-        *("v1_v2", "v1_v3", "v1_v4", "v1_v5", "v2_v3", "v2_v4", "v2_v5", "v3_v4", "v3_v5"),
-    )
-)
-"""
-LiveCodeBench's other windows, as LightEval 0.13.0 names them; ``lcb`` is v4_v5.
-
-Each is an exam of its own: its spread is not published, so nothing is planned for it in advance.
-"""

@@ -13,7 +13,8 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
-from pytest_r1eval.core.benchmarks import BUILT_IN, LIVECODEBENCH_WINDOWS, AnswerForm, Benchmark, Grader
+from pytest_r1eval.core.benchmarks import AnswerForm, Benchmark, Grader
+from pytest_r1eval.core.built_in import BUILT_IN, LIVECODEBENCH_WINDOWS
 from pytest_r1eval.core.texts import hidden_in
 from pytest_r1eval.errors import ExamError, PlanError
 from pytest_r1eval.exams.tasks import task_names
@@ -55,6 +56,7 @@ _TABLE_TYPES: dict[str, type] = {
     "max_new_tokens": int,
     "revision": str,
     "answers": str,
+    "metric": str,
 }
 _TABLE_REQUIRED = ("name", "task_module")
 
@@ -98,7 +100,7 @@ def build_catalog(
 
 def _refuse_hidden(benchmark: Benchmark) -> None:
     """Refuse a control character in what is printed and stored of a benchmark."""
-    for what in ("name", "mark", "task", "task_module", "revision"):
+    for what in ("name", "mark", "task", "task_module", "metric", "revision"):
         if (hidden := hidden_in(text := str(getattr(benchmark, what)))) is not None:
             raise ExamError(
                 f"a benchmark has the {what.replace('_', ' ')} {text!a}, with the character {hidden}; expected text "
@@ -111,7 +113,7 @@ def names_of(catalog: Iterable[str]) -> str:
     windows = {window.name for window in LIVECODEBENCH_WINDOWS}
     names = [name for name in catalog if name not in windows]
     return ", ".join(names) + (
-        " (and lcb_v6, ...: other windows of LiveCodeBench)" if len(names) < len([*catalog]) else ""
+        " (and lcb_v5, ...: other windows of LiveCodeBench)" if len(names) < len([*catalog]) else ""
     )
 
 
@@ -178,7 +180,8 @@ def _from_table(table: dict[str, object], *, where: str, folder: Path) -> Benchm
         if type(value) is not _TABLE_TYPES[key]:
             raise ExamError(f"{where}: {key} is {value!r}; expected a {_TABLE_TYPES[key].__name__}")
     name, module = str(table["name"]), str(table["task_module"])
-    samples, room, revision = table.get("samples_per_problem"), table.get("max_new_tokens"), table.get("revision")
+    samples, room = table.get("samples_per_problem"), table.get("max_new_tokens")
+    revision, metric = table.get("revision"), table.get("metric")
     try:
         return Benchmark(
             name=name,
@@ -189,6 +192,7 @@ def _from_table(table: dict[str, object], *, where: str, folder: Path) -> Benchm
             max_new_tokens=room if isinstance(room, int) else None,
             revision=revision if isinstance(revision, str) else None,
             answers=None if "answers" not in table else _answer_form(str(table["answers"])),
+            metric=metric if isinstance(metric, str) else None,
         )
     except ValueError as error:
         raise ExamError(f"{where}: {error}") from error

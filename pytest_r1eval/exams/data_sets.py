@@ -61,8 +61,17 @@ def read_data(benchmark: Benchmark, config: LightevalTaskConfig, *, data_dir: Pa
     folder = _local_folder(benchmark, config, data_dir=data_dir)
     if folder is None:
         return _hub_data(benchmark, config, data_dir=data_dir)
-    splits = [_local_rows(folder, config.hf_subset, split) for split in config.evaluation_splits]
+    splits = [
+        _local_rows(_local_place(folder, subset, config), subset, split)
+        for subset in _subsets(config)
+        for split in config.evaluation_splits
+    ]
     return DataSet(rows=itertools.chain(*splits), origin=str(folder), name=_local_name(config.hf_repo))
+
+
+def _subsets(config: LightevalTaskConfig) -> tuple[str, ...]:
+    """Return the subsets of the data set that a task reads: LightEval's tasks read one, ours may read several."""
+    return getattr(config, "hf_subsets", ()) or (config.hf_subset,)
 
 
 def _local_name(repo: str) -> str:
@@ -84,6 +93,19 @@ def _local_folder(benchmark: Benchmark, config: LightevalTaskConfig, *, data_dir
                 return data_dir / name
     own = (task_file(benchmark) or Path()).parent / config.hf_repo
     return own if own.is_dir() else None
+
+
+def _local_place(folder: Path, subset: str, config: LightevalTaskConfig) -> Path:
+    """Return the folder that a subset is looked for in: of several, its own, or each would read one file of all."""
+    n_subsets = len(_subsets(config))
+    if n_subsets == 1 or (folder / "README.md").is_file():
+        return folder
+    if not (folder / subset).is_dir():
+        raise ExamError(
+            f"{folder}: found no folder {subset}; expected one for each of the {n_subsets} subsets that the task "
+            "reads. Copy the whole data set"
+        )
+    return folder / subset
 
 
 def _local_rows(folder: Path, subset: str, split: str) -> Iterable[Row]:
@@ -142,18 +164,22 @@ def _folder_rows(folder: Path, subset: str, split: str) -> Iterable[Row]:
 def _hub_data(benchmark: Benchmark, config: LightevalTaskConfig, *, data_dir: Path | None) -> DataSet:
     try:
         commit = _hub_commit(config.hf_repo, revision=benchmark.revision)
-        splits = [_hub_rows(config, split=split, commit=commit) for split in config.evaluation_splits]
+        splits = [
+            _hub_rows(config, subset=subset, split=split, commit=commit)
+            for subset in _subsets(config)
+            for split in config.evaluation_splits
+        ]
     except Exception as error:  # the Hub's client, its transport and datasets share no base class
         raise _hub_error(benchmark, config, error, data_dir=data_dir) from error
     origin = f"{config.hf_repo}@{commit}"
     return DataSet(rows=itertools.chain(*splits), origin=origin, name=origin)
 
 
-def _hub_rows(config: LightevalTaskConfig, *, split: str, commit: str) -> Iterable[Row]:
+def _hub_rows(config: LightevalTaskConfig, *, subset: str, split: str, commit: str) -> Iterable[Row]:
     import datasets
     from huggingface_hub import constants
 
-    rows = datasets.load_dataset(config.hf_repo, name=config.hf_subset, split=split, revision=commit)
+    rows = datasets.load_dataset(config.hf_repo, name=subset, split=split, revision=commit)
     if constants.HF_HUB_OFFLINE and not any(commit in Path(file["filename"]).parts for file in rows.cache_files):
         # offline, datasets 5.2 takes the newest revision it has and ignores the one that was asked for
         raise FileNotFoundError(f"the cache holds another revision than {commit}")

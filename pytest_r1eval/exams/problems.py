@@ -81,6 +81,7 @@ def as_doc(problem: Problem) -> Doc:
         choices=list(problem.choices),
         gold_index=problem.gold_index,
         instruction=problem.instruction,
+        specific=None if problem.specific is None else json.loads(problem.specific),
     )
 
 
@@ -108,6 +109,8 @@ def _problems(
             problem = replace(problem, label=_label(row, number=number)).whole
             if benchmark.grader is Grader.CODE:
                 problem = replace(problem, tests=_kept_tests(doc, problem, benchmark=benchmark, cache=tests))
+            elif doc.specific:
+                problem = replace(problem, specific=_specific(doc, problem, benchmark=benchmark))
             yield problem
 
 
@@ -142,6 +145,17 @@ def _kept_tests(doc: Doc, problem: Problem, *, benchmark: Benchmark, cache: Code
             "outputs and fn_name from the task's prompt function. Fix the task"
         ) from error
     return cache.write(tests)
+
+
+def _specific(doc: Doc, problem: Problem, *, benchmark: Benchmark) -> str:
+    """Return what a task gives to its metric, as JSON: the run keeps it, and grades by it after every resume."""
+    try:
+        return json.dumps(doc.specific, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ExamError(
+            f"{benchmark.name}: problem {problem.id} gives its metric what JSON cannot hold ({in_one_line(error)}); "
+            "expected plain values in the Doc's `specific`. Convert them in the task's prompt function"
+        ) from error
 
 
 def _problem(doc: Doc, *, id_: str, benchmark: Benchmark) -> Problem:

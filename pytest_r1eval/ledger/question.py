@@ -24,13 +24,14 @@ from pathlib import Path
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings, sampling_for
 from pytest_r1eval.core.attempts import Asked
-from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark
+from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.core.choices import CodeGrader, GateKind
 from pytest_r1eval.core.codec import digest
 from pytest_r1eval.engines.engine import engine_named, recording_of
 from pytest_r1eval.runs.reading import RunReader
 
-_ASKING = ("name", "task", "task_module", "max_new_tokens", "grader", "revision")
+_ASKING = ("name", "task", "task_module", "max_new_tokens", "grader", "metric", "revision")
 """What of a benchmark's definition decides its problems and answers; the rest plans a gate."""
 
 _CHUNK_BYTES = 1 << 20

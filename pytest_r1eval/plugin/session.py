@@ -24,7 +24,8 @@ from _pytest import runner
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings, chosen_sampling
-from pytest_r1eval.core.benchmarks import LIVECODEBENCH_WINDOWS, Benchmark
+from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.built_in import LIVECODEBENCH_WINDOWS
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.engines.devices import Places
 from pytest_r1eval.engines.engine import recording_of

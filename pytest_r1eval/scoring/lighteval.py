@@ -10,6 +10,8 @@ Decisions:
 - What a response does to the grader is the response's (`scoring.scored`).
 - The search for an answer is bounded by the text (`scoring.extraction`); processor time is the backstop, because where
   it ends hangs on the machine. The detail tells which of the two it was.
+- A metric group (IFEval's, IFBench's) gives several scores; the benchmark names the one that counts. It reads all of a
+  text as the answer. So the thought is left out first by the rule of the strict grader, which knows the model's tags.
 - Some metrics cannot tell right from wrong: a logprob metric, a score between 0 and 1. Their task is a `ScoringError`,
   because no sample of it could be counted.
 
@@ -22,12 +24,12 @@ wrong. On a starved machine a slow right answer can be lost; a generous number o
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lighteval.metrics.metrics_sample import PassAtK, SampleLevelComputation, SamplingMetric
-from lighteval.metrics.utils.metric_utils import SampleLevelMetric
+from lighteval.metrics.utils.metric_utils import SampleLevelMetric, SampleLevelMetricGrouping
 from lighteval.models.model_output import ModelResponse
 from lighteval.utils.utils import remove_reasoning_tags
 
@@ -37,11 +39,14 @@ from pytest_r1eval.exams import tasks
 from pytest_r1eval.exams.problems import as_doc
 from pytest_r1eval.scoring import extraction
 from pytest_r1eval.scoring.extraction import TooManyStepsError
+from pytest_r1eval.scoring.final_answer import after_thought
 from pytest_r1eval.scoring.grading import REASONING_TAGS
+from pytest_r1eval.scoring.instructions import check_instructions, data_of_instructions, fixed_chance
 from pytest_r1eval.scoring.scored import Scored, control_failure, grade_of, guarded
 from pytest_r1eval.scoring.walls import put_up
 
 if TYPE_CHECKING:
+    from lighteval.metrics.utils.metric_utils import Metric
     from lighteval.tasks.requests import Doc
 
     from pytest_r1eval.core.benchmarks import Benchmark, Problem
@@ -50,10 +55,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scorer:
-    """A task's metric for one sample: how text is prepared, and how a prepared sample is scored."""
+    """
+    A task's metric for one sample.
+
+    Attributes:
+        preprocess: How text is prepared.
+        score: How a prepared sample is scored.
+        is_group: Whether it is a score of a metric group, which takes a whole text for the answer.
+    """
 
     preprocess: Callable[[str], str]
     score: Callable[[Doc, ModelResponse], float]
+    is_group: bool = False
 
 
 def grade(
@@ -73,8 +86,14 @@ def grade(
         ScoringError: If the task has no metric that tells right from wrong.
         ExamError: If the task cannot be found.
     """
-    text = response.text if think_tags is None else think_tags.without_special(response.text)
-    scored = _scored(benchmark, problem, text, cpu_s=cpu_s)
+    text: str | None = response.text
+    if scorer(benchmark).is_group and (text := after_thought(response, think_tags)) is not None:
+        text = text.lstrip()  # what a template puts between thought and answer
+    if text is None:
+        scored = Scored(answers=(), reason="its thought does not end")
+    else:
+        text = text if think_tags is None else think_tags.without_special(text)
+        scored = _scored(benchmark, problem, text, cpu_s=cpu_s)
     return grade_of(scored, response, control=lambda: _control(benchmark, problem, cpu_s=cpu_s))
 
 
@@ -94,7 +113,7 @@ def confine(benchmark: Benchmark, problem: Problem, *, cpu_s: float) -> None:
     except R1EvalError:
         return
     failure_at_control(benchmark, problem, cpu_s=cpu_s)
-    put_up(filter(None, [tasks.task_file(benchmark)]))
+    put_up(filter(None, [tasks.task_file(benchmark), *data_of_instructions()]))
 
 
 def _control(benchmark: Benchmark, problem: Problem, *, cpu_s: float) -> Scored:
@@ -129,7 +148,9 @@ def _scored(benchmark: Benchmark, problem: Problem, text: str, *, cpu_s: float) 
 @functools.cache
 def scorer(benchmark: Benchmark) -> Scorer:
     """
-    Choose the task's metric: its first pass@k, else its first metric of generated text; once per process.
+    Choose the task's metric, once per process.
+
+    It is the one that the benchmark names, else its first pass@k, else its first metric of generated text.
 
     Raises:
         ScoringError: If there is none.
@@ -137,6 +158,8 @@ def scorer(benchmark: Benchmark) -> Scorer:
     """
     extraction.bound()
     metrics = tasks.task_config(benchmark).metrics
+    if benchmark.metric is not None:
+        return _named(benchmark, benchmark.metric, metrics)
     functions = [
         metric.sample_level_fn
         for metric in sorted(metrics, key=lambda metric: not isinstance(metric.sample_level_fn, PassAtK))
@@ -144,10 +167,8 @@ def scorer(benchmark: Benchmark) -> Scorer:
         and (isinstance(metric, SampleLevelMetric) or isinstance(metric.sample_level_fn, SamplingMetric))
     ]
     for function in functions:
-        if isinstance(function, SamplingMetric):
-            return Scorer(preprocess=function.preprocess, score=_two_arguments(function.compute_score))
-        if isinstance(function, SampleLevelComputation):
-            return Scorer(preprocess=str, score=_two_arguments(function.compute))
+        if (found := _of_function(function)) is not None:
+            return found
     raise ScoringError(
         f"{benchmark.name}: task {benchmark.task!r} has the metrics "
         f"{', '.join(str(metric.metric_name) for metric in metrics) or '(none)'}; expected a pass@k, or another "
@@ -155,11 +176,48 @@ def scorer(benchmark: Benchmark) -> Scorer:
     )
 
 
-def _two_arguments(function: Callable[..., Any]) -> Callable[[Doc, ModelResponse], float]:
-    """Call a scoring function by the names LightEval gives its arguments; their order differs between metrics."""
+def _of_function(function: object) -> Scorer | None:
+    if isinstance(function, SamplingMetric):
+        return Scorer(preprocess=function.preprocess, score=_two_arguments(function.compute_score))
+    if isinstance(function, SampleLevelComputation):
+        return Scorer(preprocess=str, score=_two_arguments(function.compute))
+    return None
+
+
+def _named(benchmark: Benchmark, name: str, metrics: Iterable[Metric]) -> Scorer:
+    """Return the metric of a name, or the group that has a score of that name."""
+    offered: list[str] = []
+    for metric in metrics:
+        names = [metric.metric_name] if isinstance(metric.metric_name, str) else [*metric.metric_name]
+        offered += names
+        if name not in names or metric.category.name != "GENERATIVE":
+            continue
+        found = _of_function(metric.sample_level_fn)
+        if found is not None and isinstance(metric, SampleLevelMetricGrouping):
+            check_instructions(benchmark)
+            return Scorer(preprocess=str, score=_one_of_group(found.score, name), is_group=True)
+        if found is not None:
+            return found
+    raise ScoringError(
+        f"{benchmark.name}: task {benchmark.task!r} has no metric {name!r} that scores one generated answer; expected "
+        f"one of {', '.join(offered) or '(none)'}. Correct the benchmark's metric"
+    )
+
+
+def _one_of_group(scores: Callable[[Doc, ModelResponse], Any], name: str) -> Callable[[Doc, ModelResponse], float]:
+    """Take one score of a group, from a fixed start of chance: its rules draw what a row leaves open."""
 
     def score(doc: Doc, model_response: ModelResponse) -> float:
-        value: float = function(doc=doc, model_response=model_response)
-        return value
+        with fixed_chance():
+            return float(scores(doc, model_response)[name])
+
+    return score
+
+
+def _two_arguments(function: Callable[..., Any]) -> Callable[[Doc, ModelResponse], Any]:
+    """Call a scoring function by the names LightEval gives its arguments; their order differs between metrics."""
+
+    def score(doc: Doc, model_response: ModelResponse) -> Any:  # noqa: ANN401 - a number, or a group's numbers by name
+        return function(doc=doc, model_response=model_response)
 
     return score

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_r1eval.core import uploads
-from pytest_r1eval.core.benchmarks import BUILT_IN
+from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.core.codec import Kind, from_json
 from pytest_r1eval.core.texts import escaped, quoted
 from pytest_r1eval.core.uploads import CardRow, RunKey, UploadWishes
@@ -209,7 +209,7 @@ def _row(part: BenchmarkSummary) -> CardRow:
     )
 
 
-_EXAM_SIZES = {f"{spec.task}|0": spec.planning.n_problems for spec in BUILT_IN if spec.planning is not None}
+_EXAM_SIZES = {f"{spec.task}|0": spec.card.n_problems for spec in BUILT_IN if spec.card is not None}
 
 
 def _page_score(part: BenchmarkSummary, *, date: str) -> PageScore | None:

@@ -14,7 +14,10 @@ from pytest_r1eval.commands.cli import main
 from pytest_r1eval.runs.finished import StoredRun
 from tests.recordings import record_run
 
-NAMES = "aime24, aime25, math500, gpqa, lcb, smoke, smoke_code (and lcb_v6, ...: other windows of LiveCodeBench)"
+NAMES = (
+    "aime24, aime25, math500, gpqa, lcb, aime26, hmmt_feb25, hmmt_nov25, gsm8k, ifeval, ifbench, mmlu_pro, mmlu_redux, "
+    "lcb_v6, smoke, smoke_code (and lcb_v5, ...: other windows of LiveCodeBench)"
+)
 
 
 @pytest.fixture(autouse=True)

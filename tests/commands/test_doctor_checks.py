@@ -21,7 +21,7 @@ from pytest_r1eval.commands.doctor_checks import (
     findings,
     is_fit,
 )
-from pytest_r1eval.core.benchmarks import BUILT_IN
+from pytest_r1eval.core.built_in import BUILT_IN
 from tests.hub_client import Client, client
 from tests.hub_server import TOKEN, USER, StandInHub, Trouble
 from tests.requirements import LIGHTEVAL

@@ -14,7 +14,8 @@ from pytest_r1eval.config.option import Option
 from pytest_r1eval.config.options import MARKS, NEWEST, OPTIONS
 from pytest_r1eval.config.reading import is_asked
 from pytest_r1eval.config.settings import Settings, chosen_sampling, sampling_for, settings_from
-from pytest_r1eval.core.benchmarks import BUILT_IN, Sampling
+from pytest_r1eval.core.benchmarks import Sampling
+from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.core.choices import (
     CodeGrader,
     Family,

@@ -26,7 +26,8 @@ from pytest_r1eval.core.baselines import (
     PublishedSampling,
     with_measured,
 )
-from pytest_r1eval.core.benchmarks import BUILT_IN, Sampling
+from pytest_r1eval.core.benchmarks import Sampling
+from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.core.codec import from_json, to_json
 from pytest_r1eval.core.fingerprints import Fingerprint, Harness, ModelIdentity, Question
 from pytest_r1eval.core.records import Counts, ProblemCounts

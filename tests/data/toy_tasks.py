@@ -48,6 +48,13 @@ def several_golds(line: dict[str, Any], task_name: str) -> Doc:
     return Doc(task_name=task_name, query=line["question"], choices=["1", "2"], gold_index=[0, 1])
 
 
+def specific(line: dict[str, Any], task_name: str) -> Doc:
+    """Give the metric what JSON cannot hold."""
+    return Doc(
+        task_name=task_name, query=line["question"], choices=["1"], gold_index=0, specific={"rule": frozenset("ab")}
+    )
+
+
 class Probe(SampleLevelComputation):  # type: ignore[misc] # LightEval is untyped
     """Does what the response says, and hands back what it saw as the extracted answer."""
 
@@ -170,6 +177,7 @@ TASKS_TABLE = [
     task("toy:broken", metrics=[metric(Broken())]),
     task("toy:circumstances", metrics=[PASS_AT_1], function=circumstances),
     task("toy:drawn", metrics=[PASS_AT_1], function=drawn),
+    task("toy:specific", metrics=[PASS_AT_1], function=specific),
     task("toy:golds", metrics=[PASS_AT_1], function=several_golds),
     task("toy:even", metrics=[PASS_AT_1], hf_filter=lambda row: row["answer"] in {"16", "6"}),
     task("toy:empty", metrics=[PASS_AT_1], hf_filter=lambda _: False),

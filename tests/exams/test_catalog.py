@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.core.benchmarks import BUILT_IN, LIVECODEBENCH_WINDOWS, Benchmark
+from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.built_in import BUILT_IN, LIVECODEBENCH_WINDOWS
 from pytest_r1eval.errors import ExamError, PlanError
 from pytest_r1eval.exams.catalog import CUSTOM_SAMPLES_PER_PROBLEM, SMOKE, SMOKE_CODE, build_catalog, mark_expression
 
 SHIPPED = [*BUILT_IN, *LIVECODEBENCH_WINDOWS, SMOKE, SMOKE_CODE]
 ALWAYS = [benchmark.name for benchmark in SHIPPED]
-KEYS = "name, task, task_module, samples_per_problem, mark, max_new_tokens, revision, answers"
+KEYS = "name, task, task_module, samples_per_problem, mark, max_new_tokens, revision, answers, metric"
 CONTRIBUTED = Benchmark(name="olympiad", mark="olympiad", task="o", task_module="plugin.tasks", samples_per_problem=8)
 
 
@@ -89,7 +90,7 @@ class TestSources:
         pyproject.write_text(
             "[[tool.r1eval.benchmark]]\n"
             'name = "olympiad"\ntask = "olympiad:hard"\ntask_module = "lighteval.tasks.tasks.olympiade_bench"\n'
-            'samples_per_problem = 8\nmark = "hard"\nmax_new_tokens = 1024\nrevision = "abc"\n'
+            'samples_per_problem = 8\nmark = "hard"\nmax_new_tokens = 1024\nrevision = "abc"\nmetric = "em"\n'
         )
 
         expected = [
@@ -101,6 +102,7 @@ class TestSources:
                 samples_per_problem=8,
                 max_new_tokens=1024,
                 revision="abc",
+                metric="em",
             )
         ]
         assert expected == from_pyproject(pyproject)
@@ -251,7 +253,7 @@ class TestMistakes:
 
         assert message.startswith("two benchmarks are named 'olympiad'")
 
-    @pytest.mark.parametrize("field", ["name", "task", "task_module", "revision"])
+    @pytest.mark.parametrize("field", ["name", "task", "task_module", "metric", "revision"])
     def test_a_control_character_is_refused(self, field: str) -> None:
         """A benchmark of another plugin with a control character is refused in a printable message."""
         message = exam_error(contributed=(replace(CONTRIBUTED, **{field: "a\n::error::b"}),))  # type: ignore[arg-type]  # a text field

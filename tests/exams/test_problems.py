@@ -13,12 +13,15 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pytest_r1eval.core.benchmarks import LIVECODEBENCH_WINDOWS
+from pytest_r1eval.core.built_in import LIVECODEBENCH_WINDOWS
+from pytest_r1eval.core.records import Outcome
 from pytest_r1eval.errors import ExamError
 from pytest_r1eval.exams.code_test_cache import CodeTestCache
+from pytest_r1eval.scoring.pool import GradingPool
 from tests.exams.builder import Builder, rows_of, write_rows
 from tests.exams.pickled_attack import Attack
-from tests.toys import BUILT_IN_BY_NAME, DATA, toy
+from tests.scoring.grades import grades_of
+from tests.toys import BUILT_IN_BY_NAME, DATA, said, toy
 
 pytest_plugins = ["tests.scoring_fixtures"]
 
@@ -94,14 +97,14 @@ class TestLiveCodeBench:
         assert problem.tests is not None
         tests = CodeTestCache(folder=code_tests).read(problem.tests)
         assert specific == {"inputs": list(tests.inputs), "outputs": list(tests.outputs), "fn_name": None}
-        ours = {window.task: window.name.removeprefix("lcb_") for window in LIVECODEBENCH_WINDOWS}
+        shipped = (BUILT_IN_BY_NAME["lcb_v6"], *LIVECODEBENCH_WINDOWS)
+        ours = {window.task: window.name.removeprefix("lcb_") for window in shipped}
         assert windows == {"lcb:codegeneration": "v4_v5", **ours}
 
     def test_a_window_reads_its_own_folder(self, builder: Builder, tmp_path: Path) -> None:
         """A window of LiveCodeBench reads its own folder of the data set."""
         self.write(tmp_path, "v6", self.encoded("[]"))
-        (window,) = (window for window in LIVECODEBENCH_WINDOWS if window.name == "lcb_v6")
-        assert len(builder.exam(window, data_dir=tmp_path).problems) == 1
+        assert len(builder.exam(BUILT_IN_BY_NAME["lcb_v6"], data_dir=tmp_path).problems) == 1
         with pytest.raises(ExamError, match=r"found v6, expected v4_v5 with its test\.jsonl"):
             builder.exam(BUILT_IN_BY_NAME["lcb"], data_dir=tmp_path)
 
@@ -111,3 +114,42 @@ class TestLiveCodeBench:
         with pytest.raises(ExamError, match="expected one string"):
             builder.exam(BUILT_IN_BY_NAME["lcb"], data_dir=tmp_path)
         assert not (tmp_path / "run").exists()
+
+
+class TestSpecific:
+    """What a task gives to its metric beside choices."""
+
+    def test_it_comes_back_as_it_was_given(self, builder: Builder, tmp_path: Path) -> None:
+        """A row's own values for the metric are kept as JSON, and a Doc that is made of the problem holds them."""
+        given = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{"N": None, "language": "de"}]}
+        write_rows(tmp_path / "IFEval" / "train.jsonl", [{"key": 1, "prompt": "Write.", **given}])
+        (problem,) = builder.exam(BUILT_IN_BY_NAME["ifeval"], data_dir=tmp_path).problems
+        assert problem.specific is not None
+        expected = {"instructions_id_list": given["instruction_id_list"], "kwargs": given["kwargs"]}
+        assert json.loads(problem.specific) == expected
+
+    def test_what_json_cannot_hold_is_refused(self, builder: Builder) -> None:
+        """A task that gives its metric more than plain values is refused in one line."""
+        with pytest.raises(ExamError, match=r"gives its metric what JSON cannot hold .*; expected plain values"):
+            builder.exam(toy("toy:specific"))
+
+
+def test_gsm8k_is_asked_and_graded(pool: GradingPool, builder: Builder, tmp_path: Path) -> None:
+    """GSM8K's question is put as LightEval puts it, and the last number of a response is its answer."""
+    solution = "Six hens lay 2 * 6 = <<2*6=12>>12 eggs.\nTwo break, so 12 - 2 = <<12-2=10>>10 are left.\n#### 10"
+    write_rows(
+        tmp_path / "gsm8k" / "main" / "test.jsonl", [{"question": "How many eggs are left?", "answer": solution}]
+    )
+    benchmark = BUILT_IN_BY_NAME["gsm8k"]
+    (problem,) = builder.exam(benchmark, data_dir=tmp_path).problems
+    assert problem.query == "Question: How many eggs are left?\nAnswer:"
+    texts = [
+        "The answer is 10.",
+        "<think>12?</think>**10**",
+        "\\boxed{10}",
+        "Ten are left: 12 - 2 = 10 eggs",
+        "12",
+        "no",
+    ]
+    outcomes = [grade.outcome for grade in grades_of(pool, benchmark, [(problem, said(text)) for text in texts])]
+    assert outcomes == [*[Outcome.CORRECT] * 4, Outcome.WRONG, Outcome.NO_ANSWER]

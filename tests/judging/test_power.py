@@ -11,7 +11,8 @@ import pytest
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
 from pytest_r1eval.config.baseline_choice import baseline_choice
 from pytest_r1eval.config.settings import Settings
-from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark
+from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.core.choices import GateKind, LastLook
 from pytest_r1eval.core.codec import to_json
 from pytest_r1eval.core.records import Outcome

@@ -9,7 +9,7 @@ import pytest
 
 EMITTING = """
 import pytest
-from pytest_r1eval.core.benchmarks import BUILT_IN
+from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.plugin.items import Ending, gate_reports
 
 @pytest.hookimpl(wrapper=True)

@@ -695,12 +695,12 @@ class TestOwnBenchmarks:
             """
             [tool.pytest.ini_options]
             [[tool.r1eval.benchmark]]
-            name = "gsm8k"
-            task_module = "lighteval.tasks.tasks.gsm8k"
+            name = "gsm_plus"
+            task_module = "lighteval.tasks.tasks.gsm_plus"
             """
         )
-        result = judge(pytester, "run", "--collect-only", "-q", mark="gsm8k")
-        result.stdout.fnmatch_lines(["r1eval::gsm8k?shard 1/1?"])
+        result = judge(pytester, "run", "--collect-only", "-q", mark="gsm_plus")
+        result.stdout.fnmatch_lines(["r1eval::gsm_plus?shard 1/1?"])
 
     def test_other_plugins_give_marks(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """A plugin that implements the hook contributes its benchmarks."""

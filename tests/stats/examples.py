@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from pytest_r1eval.core.benchmarks import BUILT_IN, Benchmark, PlanningConstants
+from pytest_r1eval.core.benchmarks import Benchmark, PlanningConstants
+from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.core.choices import LastLook
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.stats.planning import SequentialPlan, plan
