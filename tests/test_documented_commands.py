@@ -59,6 +59,7 @@ _TRAINING = "tests/e2e/test_training.py::test_each_save_is_judged_and_the_fallen
 _SLURM = "tests/slurm/test_jobs.py::TestArray::test_failing_gate_ends_as_the_exit_code_of_wait"
 _CLONED = "tests/test_documented_commands.py::test_the_repository_is_cloned"
 _EXTRAS = "tests/wheel.py::check_extras"
+_LACKING = "tests/scoring/test_instructions.py::test_what_lacks_is_named_with_its_command"
 _IMPROVED = "tests/e2e/test_adapters.py::test_an_adapter_that_improves_is_far_above_its_base_model"
 _OF_ADAPTERS = {
     "pytest --r1-model output/checkpoint-200 -m aime --r1-baseline Qwen/Qwen2.5-1.5B-Instruct": _IMPROVED,
@@ -82,6 +83,11 @@ ELSEWHERE: Mapping[str, Elsewhere] = {
     "pip install pytest-r1eval[server]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
     "pip install pytest-r1eval[hub]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
     "pip install pytest-r1eval[adapters]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
+    "pip install pytest-r1eval[instructions]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
+    "python -m nltk.downloader punkt_tab stopwords averaged_perceptron_tagger_eng": Elsewhere(
+        need=Need.NETWORK, shown_by=_LACKING
+    ),
+    "python -m spacy download en_core_web_sm": Elsewhere(need=Need.NETWORK, shown_by=_LACKING),
     "pip uninstall -y torchvision torchaudio torchcodec": Elsewhere(
         need=Need.NETWORK, shown_by="tests/wheel.py::check_uninstall"
     ),
