@@ -242,13 +242,15 @@ def _card_text(repo: str, key: RunKey, rows: Sequence[CardRow]) -> str:
             "| --- | --- | --- | --- | --- | --- |",
             *map(_card_line, rows),
             "",
-            "One config a task, one row a problem with all its samples; one split a run. `latest` is the newest:",
+            "One config a task, one row a problem with all its samples; one split a run. This run's:",
             "",
             "```python",
             "from datasets import load_dataset",
             "",
-            f'samples = load_dataset("{repo}", "{example}", split="{LATEST}")',
+            f'samples = load_dataset("{repo}", "{example}", split="{key.split}")',
             "```",
+            "",
+            f"`{LATEST}` is the newest run of all models that are here.",
         ]
     )
 

@@ -138,7 +138,7 @@ class TestCard:
         body = self.body("", OLD)
         assert "| `aime24|0` | 50.8 ± 1.2 | 52.3 | -1.5 | 64 | PASS |" in body
         assert "| `smoke|0` | no score (stopped early) | 60.0 | - | 4 | PASS |" in body
-        assert 'load_dataset("acme/runs", "aime24_0", split="latest")' in body
+        assert f'load_dataset("acme/runs", "aime24_0", split="{OLD.split}")' in body
 
     def test_text_of_others_stays(self) -> None:
         """What people wrote around our part is kept, and our part is replaced, not repeated."""
@@ -160,6 +160,8 @@ class TestCard:
         both = self.body(self.body("", NEW), other)
         assert f"# Evaluation of {NEW.model_name}\n" in both
         assert "# Evaluation of acme/other\n" in both
+        assert f'split="{NEW.split}")' in both.partition("# Evaluation of acme/other")[0]
+        assert f'split="{OLD.split}")' in both.partition("# Evaluation of acme/other")[2]
         newer = self.body(both, replace(other, date=NEW.date))
         assert newer.count("# Evaluation of ") == 2
         assert OLD.date not in newer
