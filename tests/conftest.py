@@ -60,7 +60,7 @@ def _lean_inner_runs() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _warm_processes() -> Iterator[None]:
-    """Fork the runs of pytest that tests start from one server; `all_plugins` starts fresh ones."""
+    """Fork the runs of pytest that tests start from one server; `cold_processes` starts fresh ones."""
     server = Server()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subprocess, "Popen", popen_from(server))
@@ -69,9 +69,14 @@ def _warm_processes() -> Iterator[None]:
 
 
 @pytest.fixture
-def all_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the pytest processes of a test start fresh and load every installed plugin, ours through its entry point."""
+def cold_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the pytest processes of a test start fresh."""
     monkeypatch.setattr(subprocess, "Popen", COLD)
+
+
+@pytest.fixture
+def all_plugins(cold_processes: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - what they start as
+    """Let the pytest processes of a test start fresh and load every installed plugin, ours through its entry point."""
     for name in (*LEAN, "COVERAGE_PROCESS_CONFIG"):  # measuring, too, imports what a user's run does not
         monkeypatch.delenv(name, raising=False)
 

@@ -30,6 +30,7 @@ class Plugin:
         writes: A file that says why a gate is red; None where it writes none.
         prints: What it prints of a red gate.
         environment: What it reads of it.
+        hooks_imports: Whether it does something to modules that are imported after it.
     """
 
     package: str
@@ -38,6 +39,7 @@ class Plugin:
     writes: str | None = None
     prints: str = REASON
     environment: tuple[tuple[str, str], ...] = ()
+    hooks_imports: bool = False
 
     @property
     def arguments(self) -> list[str]:
@@ -54,7 +56,7 @@ PLUGINS = (
     Plugin(package="pytest-base-url", loads=("base_url",), flags=("--base-url=http://localhost",)),
     Plugin(package="pytest-benchmark", loads=("benchmark",), flags=("--benchmark-json=benchmarks.json",)),
     Plugin(package="pytest-check", loads=("check",)),
-    Plugin(package="pytest-cov", loads=("pytest_cov",), flags=("--cov=.", "--cov-report=xml")),
+    Plugin(package="pytest-cov", loads=("pytest_cov",), flags=("--cov=.", "--cov-report=xml"), hooks_imports=True),
     Plugin(package="pytest-custom-exit-code", loads=("custom_exit_code",), flags=("--suppress-no-test-exit-code",)),
     Plugin(package="pytest-django", loads=("django",)),
     Plugin(package="pytest-env", loads=("env",)),
@@ -100,7 +102,12 @@ PLUGINS = (
     Plugin(package="requests-mock", loads=("requests_mock",)),
     Plugin(package="respx", loads=("respx",)),
     Plugin(package="syrupy", loads=("syrupy",)),
-    Plugin(package="typeguard", loads=("typeguard",), flags=("--typeguard-packages=pytest_r1eval.stats",)),
+    Plugin(
+        package="typeguard",
+        loads=("typeguard",),
+        flags=("--typeguard-packages=pytest_r1eval.stats",),
+        hooks_imports=True,
+    ),
 )
 TOGETHER = ("--count=2", "--disable-socket", "--instafail", "--html=out.html", "--json-report", "--report-log=log.json")
 """What the plugins are asked for where all are loaded."""
@@ -140,9 +147,11 @@ def text_of(result: pytest.RunResult) -> str:
 @pytest.mark.usefixtures("_models")
 @pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.package)
 def test_a_gate_is_green_and_red_beside_it(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, plugin: Plugin
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, plugin: Plugin
 ) -> None:
     """A gate passes and fails beside each other plugin as it does without it."""
+    if plugin.hooks_imports:
+        request.getfixturevalue("cold_processes")
     for name, value in plugin.environment:
         monkeypatch.setenv(name, value)
     green = judge(pytester, "good", *plugin.arguments)
@@ -155,7 +164,7 @@ def test_a_gate_is_green_and_red_beside_it(
         assert REASON in (pytester.path / plugin.writes).read_text(encoding="utf-8")
 
 
-@pytest.mark.usefixtures("_models")
+@pytest.mark.usefixtures("_models", "cold_processes")
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "n2"])
 def test_all_at_once(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]) -> None:
     """A gate passes and fails beside all other plugins at once."""
