@@ -223,11 +223,12 @@ class Judge:
         """Judge by the looks; take the last one here if its worker is gone."""
         advance(self.store, plan.benchmark, gate, shortcut=True)
         looks = self.run.looks(plan.benchmark)
-        last = looks[-1] if looks and self.run.state(plan.benchmark) is BenchmarkState.CLOSED else None
+        is_closed = self.run.state(plan.benchmark) is BenchmarkState.CLOSED
+        last = looks[-1] if is_closed and looks and looks[-1].ends else None
         k = plan.samples_per_problem if last is None else last.samples_per_problem
         tallies = self.run.tallies(plan.benchmark, k=k)
         is_sick = last is not None and last.is_sick
-        found = gate.look_at_score(last.number, tallies) if last is not None and not is_sick and last.number else None
+        found = gate.look_at_score(last.number, tallies) if last is not None and not is_sick else None
         kept = _Keeping()
         judgement = unfit_run(self.run, plan, tallies)
         ungraded = ungraded_of(self.run, plan, tallies)

@@ -78,3 +78,20 @@ def test_a_sick_run_ends_before_pass_at_1_is_looked_at(root: Path) -> None:
     assert standing.is_at_stop
     assert standing.score is not None
     assert standing.n_planned_looks == 12
+
+
+def test_a_sample_without_a_grade_is_named_where_it_ends_a_run(root: Path) -> None:
+    """A run that a failed grade ends at its first look at pass@1 is INVALID because of it, and misses no sample."""
+    one = {
+        "solve_rate": 0.6,
+        "ungraded": frozenset({("p003", 2)}),
+        "gate": sequential_gate(root / "base", n_samples=64),
+    }
+    record_run(root / "ungraded", seed=8, weights="w5", **one, **SHAPE)  # type: ignore[arg-type]
+
+    (result,) = judged_against(root / "ungraded", root / "root")
+
+    with closing(RunReader.open(root / "ungraded")) as store:
+        assert [look.number for look in store.looks("smoke")] == [0]
+    assert result.judgement.verdict is Verdict.INVALID
+    assert result.judgement.reason.startswith("The grader failed on 1 of 1920 samples")
