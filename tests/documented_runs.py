@@ -18,13 +18,14 @@ _DISTILLED = "deepseek-ai/DeepSeek-R1-Distill"
 _MODELS = {
     "org/model": ("aime24", "math500", "lcb", "smoke_code"),
     "org/good-model": ("aime24",),
+    "checkpoints/step-1000": ("aime24",),
     "checkpoints/step-2000": ("aime24",),
     f"{_DISTILLED}-Qwen-7B": ("aime24", "math500"),
     f"{_DISTILLED}-Qwen-1.5B": ("aime24",),
     f"{_DISTILLED}-Llama-70B": ("math500",),
 }
 """What `--r1-model` names, with what is recorded there: `R1_ENGINE=replay` answers from it."""
-_WITHOUT_BASELINE = {"org/good-model", "checkpoints/step-2000"}
+_WITHOUT_BASELINE = {"org/good-model", "checkpoints/step-1000", "checkpoints/step-2000"}
 _RUNS = {
     "RUN": "org/model",
     "RUN2": "org/model",

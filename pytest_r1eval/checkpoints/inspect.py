@@ -55,6 +55,8 @@ from pytest_r1eval.errors import ModelError
 
 _DATE = "strftime_now"
 """By this function transformers gives a chat template the date."""
+_BELOW = "adapter/"
+"""What names of an adapter's files begin with, beside those of its base model."""
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json")
 
 
@@ -100,6 +102,14 @@ class Checkpoint:
     def place(self) -> str:
         """Where what is judged was found: a folder or a Hub id."""
         return self.model if self.adapter is None else str(self.adapter.folder)
+
+    @property
+    def source(self) -> str:
+        """A digest of the model's files and its tokenizer's, without those of an adapter that is served on it."""
+        files = self.identity.files or _commit_of(self)
+        if self.adapter is not None and not self.adapter.is_merged:
+            files = tuple(file for file in files if not file.name.startswith(_BELOW))
+        return _digest([checkpoint_digest(files).encode(), self.identity.tokenizer.encode()])
 
     @property
     def asked_through(self) -> tuple[str, str | None]:
@@ -152,7 +162,7 @@ def _commit_of(base: Checkpoint) -> tuple[FileDigest, ...]:
 
 def _with_adapter(files: Iterable[FileDigest], added: Iterable[FileDigest]) -> tuple[FileDigest, ...]:
     """Return the files of an adapted model: the base model's under their names, the adapter's below a folder's."""
-    return (*files, *(replace(file, name=f"adapter/{file.name}") for file in added))
+    return (*files, *(replace(file, name=f"{_BELOW}{file.name}") for file in added))
 
 
 def inspect_checkpoint(

@@ -18,7 +18,7 @@ import os
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,6 +71,7 @@ class VllmOptions:
         log: Where the engine's processes write what they have to say.
         adapter: The adapter on the model; None for none.
         tokenizer: The folder of the adapter's own tokenizer; None for the model's.
+        source: A digest of what is loaded at the start: the model's files and the tokenizer's, a served adapter apart.
         think_tags: What encloses a thought, where requests may limit one; else None.
         quantization: How the checkpoint's weights are packed; None for not.
     """
@@ -86,8 +87,20 @@ class VllmOptions:
     kv_cache_bytes: int | None = None
     adapter: Adapter | None = None
     tokenizer: str | None = None
+    source: str = ""
     think_tags: ThinkTags | None = None
     quantization: Quantization | None = None
+
+    @property
+    def served(self) -> Adapter | None:
+        """The adapter that vLLM loads on the model; None for none, and for one that is merged into it."""
+        return None if self.adapter is None or self.adapter.is_merged else self.adapter
+
+    @property
+    def at_start(self) -> VllmOptions:
+        """What an engine was started with, without what a started one can change."""
+        started = replace(self, log=Path())
+        return started if self.served is None else replace(started, adapter=None, tokenizer=None)
 
 
 class VllmEngine:
@@ -97,6 +110,9 @@ class VllmEngine:
         self._options = options
         self._llm: AsyncLLM | None = None
         self._lora: LoRARequest | None = None
+        self._n_adapters = 0
+        self._room = 0
+        self._identity: EngineIdentity | None = None
         self._tokenizer: Tokenizer | None = None
         self._is_closed = False
         self._reaper = Reaper(options.log.stem)
@@ -112,7 +128,8 @@ class VllmEngine:
         self._is_closed = False
         self._reaper.start()
         try:
-            identity = await asyncio.to_thread(self._load)
+            self._identity = identity = await asyncio.to_thread(self._load)
+            self._room = room_for(self._options.served)
             await self._load_adapter()
         except ImportError as error:
             raise EngineError(
@@ -121,21 +138,47 @@ class VllmEngine:
             ) from error
         return identity
 
+    def can_serve(self, parts: EngineParts) -> bool:
+        """Whether it is started, and these parts ask for the same engine with an adapter that it has room for."""
+        if self._llm is None or self._llm.errored:
+            return False
+        asked = options_of(parts)
+        return asked.at_start == self._options.at_start and room_for(asked.served) <= self._room
+
+    async def turn_to(self, parts: EngineParts) -> EngineIdentity:
+        """
+        Serve another adapter, whose files are read now, in place of the one before.
+
+        Raises:
+            EngineError: If vLLM refuses it.
+        """
+        llm, lora, self._lora = self._llm, self._lora, None
+        if llm is None or self._identity is None:
+            raise EngineError("vLLM is not started; start the engine before it turns to an adapter")
+        self._options = replace(options_of(parts), log=self._options.log)
+        if lora is not None:
+            await llm.remove_lora(lora.lora_int_id)
+        await self._load_adapter()
+        return self._identity
+
     async def _load_adapter(self) -> None:
         """Load the adapter before the first request: one that vLLM refuses then would end it."""
         options, llm = self._options, self._llm
-        if options.adapter is None or options.adapter.is_merged or llm is None:
+        if options.served is None or llm is None:
             return
         from vllm.lora.request import LoRARequest  # noqa: PLC0415 - with vLLM
 
-        self._lora = LoRARequest("r1eval", 1, str(options.adapter.folder))
+        # A name and a number of its own: vLLM keeps adapters by number, and the cache of prompts by name.
+        self._n_adapters += 1
+        lora = LoRARequest(f"r1eval-{self._n_adapters}", self._n_adapters, str(options.served.folder))
         try:
-            await llm.add_lora(self._lora)
+            await llm.add_lora(lora)
         except Exception as error:  # as above
             raise EngineError(
-                f"vLLM cannot serve the adapter {options.adapter.folder} on {options.model}: "
+                f"vLLM cannot serve the adapter {options.served.folder} on {options.model}: "
                 f"{_root_cause(options.log, error)} (all of it in {options.log}). Add --r1-adapter-merge"
             ) from error
+        self._lora = lora
 
     def _load(self) -> EngineIdentity:
         os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
@@ -355,7 +398,7 @@ def _device_arguments(options: VllmOptions) -> dict[str, Any]:
 @contextmanager
 def _whole_model(options: VllmOptions) -> Iterator[dict[str, Any]]:
     """Merge an adapter that is to be merged, for as long as vLLM loads the model."""
-    if options.adapter is None or not options.adapter.is_merged:
+    if options.adapter is None or options.served is not None:
         yield {}
         return
     with merged_folder(options.adapter, base=options.model, revision=options.revision) as folder:
@@ -373,8 +416,12 @@ def adapter_arguments(adapter: Adapter | None, *, tokenizer: str | None) -> dict
     named = {} if tokenizer is None else {"tokenizer": tokenizer, "tokenizer_revision": None}
     if adapter is None or adapter.is_merged:
         return named
-    rank = next(rank for rank in LORA_RANKS if rank >= adapter.rank)
-    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank, **named}
+    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": room_for(adapter), **named}
+
+
+def room_for(adapter: Adapter | None) -> int:
+    """Return the lowest rank of vLLM's that has room for an adapter; 0 for none."""
+    return 0 if adapter is None else next(rank for rank in LORA_RANKS if rank >= adapter.rank)
 
 
 def reasoning_arguments(tags: ThinkTags | None, *, known: Collection[str]) -> dict[str, Any]:
@@ -424,25 +471,29 @@ def _cpu_name() -> str:
     return f"cpu {names[0]}" if names else "cpu"
 
 
-def _build(parts: EngineParts) -> VllmEngine:
-    settings, placement = parts.settings, parts.placement
-    return VllmEngine(
-        VllmOptions(
-            model=parts.checkpoint.model,
-            revision=parts.checkpoint.revision,
-            dtype=settings.dtype,
-            max_model_length=parts.max_model_length,
-            gpu_memory_utilization=settings.gpu_memory_utilization / parts.devices.n_sharing,
-            tensor_parallel_size=1 if placement is None else placement.tensor_parallel_size,
-            kv_cache_bytes=None if placement is None else placement.kv_cache_bytes,
-            arguments=dict(settings.engine_args),
-            log=parts.log,
-            adapter=parts.checkpoint.adapter,
-            tokenizer=parts.checkpoint.tokenizer,
-            think_tags=None if settings.thinking_budget is None else parts.checkpoint.tags_for(settings.think_tags),
-            quantization=parts.checkpoint.size.quantization,
-        )
+def options_of(parts: EngineParts) -> VllmOptions:
+    """Return how vLLM is started for a run."""
+    settings, placement, checkpoint = parts.settings, parts.placement, parts.checkpoint
+    return VllmOptions(
+        model=checkpoint.model,
+        revision=checkpoint.revision,
+        dtype=settings.dtype,
+        max_model_length=parts.max_model_length,
+        gpu_memory_utilization=settings.gpu_memory_utilization / parts.devices.n_sharing,
+        tensor_parallel_size=1 if placement is None else placement.tensor_parallel_size,
+        kv_cache_bytes=None if placement is None else placement.kv_cache_bytes,
+        arguments=dict(settings.engine_args),
+        log=parts.log,
+        adapter=checkpoint.adapter,
+        tokenizer=checkpoint.tokenizer,
+        source=checkpoint.source,
+        think_tags=None if settings.thinking_budget is None else checkpoint.tags_for(settings.think_tags),
+        quantization=checkpoint.size.quantization,
     )
+
+
+def _build(parts: EngineParts) -> VllmEngine:
+    return VllmEngine(options_of(parts))
 
 
 FACTORY = EngineFactory(

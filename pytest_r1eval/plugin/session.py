@@ -29,6 +29,7 @@ from pytest_r1eval.core.built_in import LIVECODEBENCH_WINDOWS
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.engines.devices import Places
 from pytest_r1eval.engines.engine import recording_of
+from pytest_r1eval.engines.kept import EngineKeeper
 from pytest_r1eval.engines.placement import Placement
 from pytest_r1eval.errors import PlanError, R1EvalError, StoreError
 from pytest_r1eval.exams.catalog import names_of
@@ -363,6 +364,7 @@ class RunSession:
                 catalog=self._catalog,
                 checkpoint=self._checkpoint,
                 place=place_of(self._config),
+                keeper=keeper_of(self._config),
             )
             self._worker.start()
             if self._role is Role.WORKER:
@@ -453,6 +455,12 @@ def role_of(config: pytest.Config) -> Role:
 def place_of(config: pytest.Config) -> int:
     """Return this worker's place among the devices, from 0, as the controller gave it."""
     return int(getattr(config, "workerinput", {}).get("r1eval_place", 0))
+
+
+def keeper_of(config: pytest.Config) -> EngineKeeper | None:
+    """Return what keeps an engine beyond this run; None where this process judges one checkpoint."""
+    found = (plugin for plugin in config.pluginmanager.get_plugins() if isinstance(plugin, EngineKeeper))
+    return next(found, None)
 
 
 def marks_hint(catalog: dict[str, Benchmark]) -> str:

@@ -30,6 +30,7 @@ from pytest_r1eval.core.choices import Family, GateKind, InconclusivePolicy, Sam
 from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.engines.devices import this_machine, usable_cpus, worker_devices
 from pytest_r1eval.engines.engine import EngineParts, engine_named, recording_of
+from pytest_r1eval.engines.kept import EngineKeeper
 from pytest_r1eval.engines.placement import Demand, Machine, Placement
 from pytest_r1eval.engines.placement import placement as placed
 from pytest_r1eval.errors import EngineError, PlanError
@@ -259,10 +260,16 @@ def rule_of(settings: Settings, *, n_gates: int) -> GateRule:
     )
 
 
-def build_worker(
-    settings: Settings, *, run: Path, catalog: dict[str, Benchmark], checkpoint: Checkpoint, place: int
+def build_worker(  # noqa: PLR0913 - what is judged, where, and by what
+    settings: Settings,
+    *,
+    run: Path,
+    catalog: dict[str, Benchmark],
+    checkpoint: Checkpoint,
+    place: int,
+    keeper: EngineKeeper | None,
 ) -> Worker:
-    """Assemble a worker: engine, planner and graders; nothing is loaded yet."""
+    """Assemble a worker: planner, graders, and an engine, which a keeper lends; nothing is loaded yet."""
     from pytest_r1eval.sampling.worker import Worker  # noqa: PLC0415 - not in a process that only collects
 
     factory = engine_named(settings.engine)
@@ -287,7 +294,7 @@ def build_worker(
             n_gates=len(benchmarks),
             seed=seed,
         ),
-        engine=factory.build(parts),
+        engine=factory.build(parts) if keeper is None else keeper.lend(factory, parts),
         pool=pool,
         grader="recorded" if pool is None else f"lighteval {metadata.version('lighteval')}",
         checkpoint=checkpoint,

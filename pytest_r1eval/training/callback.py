@@ -201,7 +201,11 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
         """Forget what an earlier training with this callback left."""
         self._gate = self._new_runner()
         self._queue = CheckpointQueue(
-            self._gate.judge, when_busy=self._when_busy, before=self._push, waits_s=self._retry_after_s
+            self._gate.judge,
+            when_busy=self._when_busy,
+            before=self._push,
+            rest=self._gate.rest,
+            waits_s=self._retry_after_s,
         )
         self._is_to_stop = False
 

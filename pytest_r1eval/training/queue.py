@@ -142,6 +142,7 @@ class CheckpointQueue:
         gate: Judges one; raises an `R1EvalError` where it cannot.
         when_busy: What becomes of those that are saved meanwhile.
         before: What is done with each first; where it fails, that is remarked and the checkpoint is judged.
+        rest: What is done when none waits any more, before the next is saved.
         waits_s: Seconds before each further try of a gate that the machinery failed.
     """
 
@@ -151,11 +152,13 @@ class CheckpointQueue:
         *,
         when_busy: WhenBusy,
         before: Callable[[SavedCheckpoint], None] | None = None,
+        rest: Callable[[], None] | None = None,
         waits_s: Sequence[float] = WAITS_S,
     ) -> None:
         self._waits_s = tuple(waits_s)
         self._gate = gate
         self._before = before
+        self._rest = rest
         self._when_busy = when_busy
         self._waiting: deque[SavedCheckpoint] = deque()
         self._gated: deque[GatedCheckpoint] = deque()
@@ -208,6 +211,10 @@ class CheckpointQueue:
             gated = self._judged(saved)
             with self._changed:
                 self._finish(gated)
+                is_last = not self._waiting
+            if is_last and self._rest is not None:
+                self._rest()
+            with self._changed:
                 self._is_judging = False
                 self._changed.notify_all()
 

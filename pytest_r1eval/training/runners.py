@@ -15,15 +15,17 @@ import secrets
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pytest_r1eval.checkpoints.adapter import is_adapter
 from pytest_r1eval.config.baseline_choice import PREVIOUS
 from pytest_r1eval.errors import EvaluationError, EvaluationRefusedError, RunError, StoreError
+from pytest_r1eval.evaluation.children import EvaluationProcess, EvaluationSeries
 from pytest_r1eval.evaluation.environment import without_training
-from pytest_r1eval.evaluation.process import EvaluationProcess, Workers, arguments_of
+from pytest_r1eval.evaluation.process import Workers, arguments_of
 from pytest_r1eval.exams.catalog import mark_expression
 from pytest_r1eval.reports.history import Point, points_of
 from pytest_r1eval.reports.run_report import RunReport, read_report
@@ -147,39 +149,72 @@ class Runner(Protocol):
         """
         ...
 
+    def rest(self) -> None:
+        """Free what is kept from one checkpoint to the next, as none waits."""
+        ...
+
     def stop(self) -> None:
         """End what is under way, from another thread, and judge nothing more; what is drawn stays stored."""
         ...
 
 
 class LocalRunner:
-    """Judges on this machine, in a process that inherits nothing of the training's environment."""
+    """
+    Judges on this machine, in a process that inherits nothing of the training's environment.
+
+    While several adapters wait, one process judges them, and their base model is loaded once.
+    """
 
     def __init__(self, order: GateOrder, *, workers: Workers, gpus: Sequence[int | str] | None) -> None:
         self._order = order
         self._workers = workers
         self._gpus = gpus
-        self._process: EvaluationProcess | None = None
+        self._under_way: EvaluationProcess | EvaluationSeries | None = None
+        self._series: EvaluationSeries | None = None
+        self._kept = ExitStack()
         self._is_stopped = threading.Event()
 
     def judge(self, saved: SavedCheckpoint) -> RunReport:
         """Run pytest and wait for it."""
-        order = self._order
+        order, model = self._order, str(saved.folder)
         if self._is_stopped.is_set():
             raise EvaluationError(ENDED)
         arguments = ["-m", order.marks, *([] if self._workers is None else ["-n", str(self._workers)])]
         arguments += order.arguments(saved)
-        with EvaluationProcess.started(str(saved.folder), arguments, folder=order.folder, gpus=self._gpus) as process:
-            self._process = process
-            if self._is_stopped.is_set():  # since it was asked above; `stop` may not have seen the process
-                process.stop()
+        if self._workers is None and is_adapter(saved.folder):
+            return self._judge_in_series(model, arguments)
+        self.rest()  # its engine and the next one may need the same GPU
+        with EvaluationProcess.started(model, arguments, folder=order.folder, gpus=self._gpus) as process:
+            self._begin(process)
             return demand_whole(process.report(), failures=process.failures())
+
+    def rest(self) -> None:
+        """End the process that judges adapters, and its engine."""
+        self._series = None
+        self._kept.close()
 
     def stop(self) -> None:
         """End pytest as Ctrl-C does."""
         self._is_stopped.set()
-        if self._process is not None:
-            self._process.stop()
+        if self._under_way is not None:
+            self._under_way.stop()
+
+    def _judge_in_series(self, model: str, arguments: Sequence[str]) -> RunReport:
+        """Judge an adapter; after a failure, the next try has another process."""
+        if self._series is None:
+            series = EvaluationSeries.started(folder=self._order.folder, gpus=self._gpus)
+            self._series = self._kept.enter_context(series)
+        try:
+            self._begin(self._series)
+            return demand_whole(self._series.report(model, arguments), failures=self._series.failures())
+        except EvaluationError:
+            self.rest()
+            raise
+
+    def _begin(self, under_way: EvaluationProcess | EvaluationSeries) -> None:
+        self._under_way = under_way
+        if self._is_stopped.is_set():  # since it was asked above; `stop` may not have seen it
+            under_way.stop()
 
 
 class SlurmRunner:
@@ -225,6 +260,9 @@ class SlurmRunner:
                 f"{folder}, and go on with r1eval slurm resubmit {folder}"
             )
         return demand_whole(read_report(Path(result.run)))
+
+    def rest(self) -> None:
+        """Free nothing: each checkpoint has jobs of its own."""
 
     def stop(self) -> None:
         """Cancel the jobs."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_r1eval import RunReport, evaluate
 from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.reports.run_report import read_report
 from pytest_r1eval.runs.store import FILE_NAME
@@ -64,12 +65,39 @@ def gated(folder: Path, *arguments: str) -> Gated:
     return Gated(code=done.returncode, output=done.stdout, result=read_report(new.pop().parent)["smoke"].result)
 
 
-@pytest.mark.parametrize("merge", [(), ("--r1-adapter-merge",)], ids=["served", "merged"])
-def test_an_adapter_that_improves_is_far_above_its_base_model(
-    trained: Path, project: Path, merge: tuple[str, ...]
-) -> None:
-    """An adapter that improves is SUSPICIOUS_IMPROVED with exit code 0, served or merged."""
-    done = gated(project, f"--r1-model={trained / 'improved'}", "--r1-baseline=acme/base", *merge)
+@pytest.fixture(scope="module")
+def series(trained: Path, project: Path) -> tuple[RunReport, ...]:
+    """Judge both adapters from Python, the ruined one first: what it leaves in the engine would ruin the other."""
+    return evaluate(
+        [trained / "ruined", trained / "improved"],
+        ["smoke"],
+        folder=project,
+        output_dir=project / "series",
+        baseline="acme/base",
+        samples={"smoke": 8},
+        timeout_s=900,
+    )
+
+
+class TestSeveralInOneEngine:
+    def test_each_has_its_own_verdict(self, series: tuple[RunReport, ...]) -> None:
+        """Adapters of one base are each judged by their own answers, also the one that follows a ruined one."""
+        ruined, improved = (report["smoke"] for report in series)
+        assert (ruined.verdict, improved.verdict) == (Verdict.FAIL_REGRESSED, Verdict.SUSPICIOUS_IMPROVED)
+        assert improved.result.judgement.z is not None
+        assert improved.result.judgement.z > 3
+        assert ruined.result.n_samples == improved.result.n_samples == 40 * 8
+        assert len({report.header.identity.checkpoint for report in series}) == 2
+
+    def test_the_engine_is_started_once(self, series: tuple[RunReport, ...]) -> None:
+        """Only the first adapter's run has an engine's log, and both runs name the same harness."""
+        assert [len([*report.run.glob("logs/engine-*.log")]) for report in series] == [1, 0]
+        assert len({report.harnesses for report in series}) == 1
+
+
+def test_a_merged_adapter_that_improves_is_far_above_its_base_model(trained: Path, project: Path) -> None:
+    """An adapter that improves is SUSPICIOUS_IMPROVED with exit code 0, merged as it is when served."""
+    done = gated(project, f"--r1-model={trained / 'improved'}", "--r1-baseline=acme/base", "--r1-adapter-merge")
     assert (done.code, done.result.judgement.verdict) == (0, Verdict.SUSPICIOUS_IMPROVED), done.output[-3000:]
     assert done.result.judgement.z is not None
     assert done.result.judgement.z > 3

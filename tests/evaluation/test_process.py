@@ -22,6 +22,7 @@ from pytest_r1eval.errors import EvaluationError, PlanError
 from pytest_r1eval.evaluation.process import arguments_of, evaluate
 from pytest_r1eval.reports.run_report import RunReport
 from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.stats.verdicts import Verdict
 from tests.processes import TIMEOUT_S, n_stored, run_of, wait_for_none_with, wait_for_samples
 from tests.recordings import record_run
@@ -33,6 +34,13 @@ import json, os
 from pathlib import Path
 def pytest_sessionstart(session):
     Path("environment.json").write_text(json.dumps(dict(os.environ)))
+"""
+
+PIDS = """
+import os
+def pytest_sessionstart():
+    with open("pids", "a") as file:
+        print(os.getpid(), file=file)
 """
 
 
@@ -90,6 +98,64 @@ class TestReport:
         assert folder == Path.cwd()
         judged("good")
         assert capfd.readouterr() == ("", "")
+
+
+class TestSeveral:
+    def test_each_has_a_run_of_its_own_in_one_process(self, folder: Path) -> None:
+        """Several checkpoints are judged in their order, in one process, each with its own run and its own verdict."""
+        (folder / "conftest.py").write_text(PIDS)
+        passed, fell = evaluate(["good", folder / "worse"], ["smoke"], engine="replay", baseline="base")
+        assert (passed["smoke"].verdict, fell["smoke"].verdict) == (Verdict.PASS, Verdict.FAIL_REGRESSED)
+        assert len({passed.run, fell.run, *folder.glob(f"data/evals/*/*/*/{FILE_NAME}")}) == 4
+        assert passed["smoke"].result.judgement.z == pytest.approx(-1.28, abs=0.005)  # as alone, above
+        pids = (folder / "pids").read_text().split()
+        assert len(pids) == 2
+        assert len({*pids, str(os.getpid())}) == 2
+
+    def test_workers_are_started_for_each(self, folder: Path) -> None:
+        """With `workers`, each run of several starts workers of its own."""
+        passed, fell = evaluate(["good", "worse"], ["smoke"], workers=2, engine="replay", baseline="base")
+        assert (passed.exit_code, fell.exit_code) == (0, 1)
+        assert folder == Path.cwd()
+
+    def test_one_without_a_verdict_leaves_the_others_theirs(self, folder: Path) -> None:
+        """A checkpoint that cannot be judged is named with pytest's reason after all others are judged."""
+        words = r"1 of 3 checkpoints have no verdict; nowhere: .*exit code 4\): no run at nowhere"
+        with pytest.raises(EvaluationError, match=words):
+            evaluate(["good", "nowhere", "worse"], ["smoke"], engine="replay", baseline="base")
+        assert len([*folder.glob(f"data/evals/*/*/*/{FILE_NAME}")]) == 2
+
+    def test_a_session_that_dies_takes_no_other_along(self, folder: Path) -> None:
+        """The next checkpoint has a process of its own after one was killed."""
+        (folder / "conftest.py").write_text(
+            "import os, signal\n"
+            "def pytest_sessionstart(session):\n"
+            "    if session.config.option.r1_model.endswith('good'):\n"
+            "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        )
+        with pytest.raises(EvaluationError, match=r"1 of 2 checkpoints have no verdict; .*good: .*exit code -9"):
+            evaluate(["good", "worse"], ["smoke"], engine="replay", baseline="base")
+        assert len([*folder.glob(f"data/evals/*/*/*/{FILE_NAME}")]) == 1
+
+    def test_a_users_strict_warnings_do_not_end_it(self, folder: Path) -> None:
+        """A project that turns warnings into errors gets the verdicts all the same."""
+        (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+        assert [one.exit_code for one in evaluate(["good", "worse"], ["smoke"], engine="replay", baseline="base")] == [
+            0,
+            1,
+        ]
+
+    def test_none_is_refused(self) -> None:
+        """An empty list is refused before anything is started."""
+        with pytest.raises(PlanError, match="no checkpoint"):
+            evaluate([], ["smoke"])
+
+    def test_one_that_takes_too_long_is_stopped_alone(self, folder: Path) -> None:
+        """A run beyond the time limit is stopped, and the next one has the same time from its own start."""
+        words = r"2 of 2 checkpoints have no verdict; .*good: .* stopped after 6 s .*worse: .* stopped after 6 s "
+        with pytest.raises(EvaluationError, match=words):
+            evaluate(["good", "worse"], ["smoke"], timeout_s=6, engine="replay", baseline="base", engine_arg=SLOW)
+        assert folder == Path.cwd()
 
 
 class TestSurroundings:
@@ -172,7 +238,7 @@ class TestRefusals:
         """An error of `evaluate()` gives pytest's exit code and its reason."""
         assert folder == Path.cwd()
         with pytest.raises(EvaluationError, match=words):
-            evaluate(model, ["smoke"], **option)  # type: ignore[arg-type]
+            evaluate(model, ["smoke"], **option)  # type: ignore[call-overload]
 
     def test_a_run_that_dies_has_no_verdict(self, folder: Path) -> None:
         """A run that is killed raises an error with pytest's last words, and gives no report."""

@@ -88,6 +88,16 @@ class TestQueue:
         assert [*tmp_path.iterdir()] == []
         assert queue.collect() == ()
 
+    def test_it_rests_when_none_waits(self, report: RunReport, tmp_path: Path) -> None:
+        """What is kept from one checkpoint to the next is freed once none waits, before `wait` returns."""
+        gate, rests = Judging(report), list[int]()
+        queue = CheckpointQueue(gate, when_busy=WhenBusy.QUEUE, rest=lambda: rests.append(len(gate.steps)))
+        for step in (10, 20, 30):
+            queue.add(saved(tmp_path, step))
+        gate.is_open.set()
+        all_of(queue)
+        assert rests == [3]
+
     def test_latest_skips_what_a_newer_one_overtakes(self, report: RunReport, tmp_path: Path) -> None:
         """A `latest` queue finishes the gate under way and then judges the newest of the waiting checkpoints."""
         gate = Judging(report)

@@ -137,6 +137,37 @@ def test_an_evaluation_that_cannot_run_says_why(training: Training) -> None:
         training.judged(training.checkpoint(100), sigmas=0)
 
 
+PIDS = """
+import os
+def pytest_sessionstart():
+    with open("pids", "a") as file:
+        print(os.getpid(), file=file)
+"""
+
+
+def test_adapters_are_judged_in_one_process_until_it_rests(training: Training) -> None:
+    """Adapters in a row are judged in one process, each in a run of its own; a rest ends it, and so does a failure."""
+    (training.folder / "conftest.py").write_text(PIDS)
+    checkpoints = [training.checkpoint(step) for step in (100, 200, 300, 400, 500)]
+    for saved in checkpoints[:-1]:
+        (saved.folder / "adapter_config.json").write_text("{}")
+    runner = LocalRunner(training.order(), workers=None, gpus=())
+    reports = [runner.judge(saved) for saved in checkpoints[:2]]
+    runner.rest()
+    runner.judge(checkpoints[2])
+    (training.folder / "pytest.ini").write_text("[pytest]\nrequired_plugins = made-up\n")
+    with pytest.raises(EvaluationError, match="made-up"):
+        runner.judge(checkpoints[3])
+    (training.folder / "pytest.ini").unlink()
+    runner.judge(checkpoints[3])
+    runner.judge(checkpoints[4])  # a whole model
+    pids = (training.folder / "pids").read_text().split()
+    assert pids[0] == pids[1]
+    assert len({*pids[1:]}) == len(pids) - 1
+    assert len(pids) == 5
+    assert reports[1]["smoke"].result.baseline == f"run {reports[0].run}"
+
+
 def test_jobs_that_would_fail_are_not_submitted(training: Training) -> None:
     """Jobs with a wrong option are refused before Slurm is asked for a node."""
     order = training.order(sigmas="abc")
@@ -156,14 +187,18 @@ def test_a_gate_that_was_stopped_begins_nothing(training: Training, place: Slurm
     assert not (training.folder / "r1eval").exists()
 
 
-def test_stopping_ends_the_run(training: Training) -> None:
-    """Stopping a runner from another thread ends its evaluation."""
+@pytest.mark.parametrize("is_adapter", [False, True])
+def test_stopping_ends_the_run(training: Training, *, is_adapter: bool) -> None:
+    """Stopping a runner from another thread ends its evaluation, of a whole model and of an adapter."""
+    saved = training.checkpoint(100)
+    if is_adapter:
+        (saved.folder / "adapter_config.json").write_text("{}")
     gate = LocalRunner(training.order(engine_arg={"delay_s": 1.0, "n_concurrent": 1}), workers=None, gpus=())
     said: list[str] = []
 
     def judge() -> None:
         try:
-            gate.judge(training.checkpoint(100))
+            gate.judge(saved)
         except EvaluationError as error:
             said.append(str(error))
 
