@@ -15,7 +15,7 @@ GOOD := examples/r1eval/tiny-arithmetic
 REGRESSED := examples/r1eval/tiny-arithmetic-regressed
 BASELINE := r1eval/tiny-arithmetic
 
-.PHONY: help demo check check-code check-tests test wheel-test bare-test plugin-test quality docs docs-release style evaluate gate slurm owner environment clean
+.PHONY: help demo demo-real check check-code check-tests test wheel-test bare-test plugin-test quality docs docs-release style evaluate gate slurm owner environment clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,17 @@ demo: $(STAMP) ## judge the shipped checkpoint (green), then the regressed one (
 	@$(BIN)/pytest -p no:randomly --r1-model $(REGRESSED) --r1-baseline $(BASELINE) --r1-output-dir $(DEMO) -m smoke; code=$$?; \
 	if [ $$code -eq 1 ]; then echo "== the gate turned red (exit code 1), as it should: demo complete"; \
 	else echo "== expected exit code 1 (the gate turns red), got $$code"; exit 1; fi
+
+# make demo-real MODEL=org/name
+demo-real: DEMO := data/demo-real/$(shell date -u +%Y%m%d-%H%M%S)
+demo-real: TASK := smoke
+demo-real: ARGS := --r1-samples smoke=8 --r1-max-new-tokens 1024
+demo-real: $(STAMP) ## give MODEL its first verdict: draw it once, then judge it with a second seed against that run (TASK=... ARGS=...)
+	@test -n "$(MODEL)" || { echo "make demo-real needs MODEL=org/name or a folder, as in make demo-real MODEL=HuggingFaceTB/SmolLM2-135M-Instruct"; exit 2; }
+	@echo "== what does $(MODEL) score? There is nothing to compare it with, and its run becomes the baseline"
+	$(BIN)/pytest -p no:randomly --r1-model $(MODEL) -m $(MARK) --r1-output-dir $(DEMO) --r1-inconclusive pass $(ARGS)
+	@echo "== does the gate let the same model pass, drawn with another seed?"
+	$(BIN)/pytest -p no:randomly --r1-model $(MODEL) -m $(MARK) --r1-output-dir $(DEMO) --r1-baseline "$$(dirname $(DEMO)/*/*/*/run.sqlite)" --r1-seed 2 $(ARGS)
 
 test: $(STAMP) ## run the whole test suite; installs what it runs for real where it may (R1_INSTALL=no leaves that out)
 	@tests/programs.sh

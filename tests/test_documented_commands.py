@@ -25,6 +25,7 @@ from tests.documented_runs import REPO, prepare
 from tests.documents import REPOSITORY, ROOT, Block, Command, blocks, commands
 from tests.hub_client import Client, client
 from tests.hub_server import StandInHub
+from tests.recordings import record_run
 from tests.requirements import TRANSFORMERS
 
 
@@ -60,16 +61,17 @@ _SLURM = "tests/slurm/test_jobs.py::TestArray::test_failing_gate_ends_as_the_exi
 _CLONED = "tests/test_documented_commands.py::test_the_repository_is_cloned"
 _EXTRAS = "tests/wheel.py::check_extras"
 _LACKING = "tests/scoring/test_instructions.py::test_what_lacks_is_named_with_its_command"
-_IMPROVED = "tests/e2e/test_adapters.py::test_an_adapter_that_improves_is_far_above_its_base_model"
+_SERVED = "tests/e2e/test_adapters.py::TestSeveralInOneEngine::test_each_has_its_own_verdict"
+_MERGED = "tests/e2e/test_adapters.py::test_a_merged_adapter_that_improves_is_far_above_its_base_model"
 _OF_ADAPTERS = {
-    "pytest --r1-model output/checkpoint-200 -m aime --r1-baseline Qwen/Qwen2.5-1.5B-Instruct": _IMPROVED,
+    "pytest --r1-model output/checkpoint-200 -m aime --r1-baseline Qwen/Qwen2.5-1.5B-Instruct": _SERVED,
     "pytest --r1-model output/checkpoint-200 --r1-base-model /models/qwen -m aime": (
         "tests/checkpoints/test_adapter.py::TestFound::test_another_place_of_the_base_model"
     ),
     "pytest --r1-model Qwen/Qwen2.5-1.5B-Instruct --r1-adapter output/checkpoint-200 -m aime": (
         "tests/e2e/test_adapters.py::test_an_adapter_that_ruins_fails"
     ),
-    "pytest --r1-model output/checkpoint-200 --r1-adapter-merge -m aime": _IMPROVED,
+    "pytest --r1-model output/checkpoint-200 --r1-adapter-merge -m aime": _MERGED,
     "python -m pytest_r1eval.checkpoints.merging output/checkpoint-200 Qwen/Qwen2.5-1.5B-Instruct merged": (
         "tests/checkpoints/test_merging.py::test_the_program_merges"
     ),
@@ -92,6 +94,10 @@ ELSEWHERE: Mapping[str, Elsewhere] = {
         need=Need.NETWORK, shown_by="tests/wheel.py::check_uninstall"
     ),
     "make demo": Elsewhere(need=Need.LANE, shown_by=".ci/run"),
+    "make demo-real MODEL=HuggingFaceTB/SmolLM2-135M-Instruct": Elsewhere(
+        need=Need.VLLM,
+        shown_by="tests/test_documented_commands.py::TestTable::test_the_demo_of_a_real_model_draws_twice",
+    ),
     "make check": Elsewhere(need=Need.LANE, shown_by=".ci/run"),
     "vllm serve deepseek-ai/DeepSeek-R1 --tensor-parallel-size 8 --pipeline-parallel-size 2": Elsewhere(
         need=Need.GPU, shown_by="tests/test_docs.py::TestServers::test_vllm_takes_it"
@@ -316,6 +322,25 @@ class TestTable:
         printed = "\n".join(printed_by_make(*command.words[1:]))
         assert 'slurm submit --model "org/model" --benchmarks "aime24,math_500" --nodes 4 ' in printed
         assert "r1eval slurm wait" in printed
+
+    def test_the_demo_of_a_real_model_draws_twice(self, here: Path, pytester: pytest.Pytester, r1eval: Client) -> None:
+        """`make demo-real` draws a model, and its second run, with another seed, passes against the first."""
+        shell = Shell(pytester=pytester, r1eval=r1eval)
+        printed = printed_by_make("demo-real", "MODEL=org/model", "TASK=aime24", "ARGS=--r1-report=gate.md")
+        lines = [line for line in printed if line.startswith(".venv/bin/pytest ")]
+        assert "--r1-seed 2" in lines[1]
+        for seed, line in enumerate(lines, start=11):
+            shutil.rmtree(here / "org" / "model")  # a recording has one seed: the second draw is another recording
+            record_run(here / "org" / "model", benchmarks=("aime24",), seed=seed, weights="w", model_name="org/model")
+            folder = re.search(r"--r1-output-dir (\S+)", line)
+            assert folder is not None
+            found = [str(path.parent) for path in pytester.path.glob(f"{folder[1]}/*/*/*/run.sqlite")]
+            words = shlex.split(re.sub(r'"\$\(dirname .*?\)"', " ".join(found), line))
+            code, said = shell.run(Command(path=ROOT / "Makefile", words=("pytest", *words[1:])))
+            assert code == 0, said
+        assert len(lines) == 2
+        assert "INCONCLUSIVE" not in said
+        assert f"baseline: run {found[0]}" in said
 
 
 class TestPython:
