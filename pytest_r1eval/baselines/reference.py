@@ -72,7 +72,9 @@ def design_against(side: Counts | Published, benchmark: Benchmark, *, n_samples:
     )
 
 
-def reference_for(benchmark: Benchmark | None, found: FoundBaseline, *, fingerprint: Fingerprint) -> Reference:
+def reference_for(
+    benchmark: Benchmark | None, found: FoundBaseline, *, fingerprint: Fingerprint, claims_same: bool = False
+) -> Reference:
     """
     Work out what a run with this fingerprint is compared with.
 
@@ -80,6 +82,7 @@ def reference_for(benchmark: Benchmark | None, found: FoundBaseline, *, fingerpr
         benchmark: The benchmark's definition, which a published number needs; None where there is none.
         found: The baseline.
         fingerprint: The run's.
+        claims_same: Whether the two are claimed to be the same, so that nothing is forgiven a harness.
 
     Raises:
         BaselineError: If the baseline was asked something else, or the noise between the harnesses is unknown.
@@ -90,7 +93,10 @@ def reference_for(benchmark: Benchmark | None, found: FoundBaseline, *, fingerpr
             check_same_question(differences, found)
             return Reference(
                 side=side_of(measured),
-                tau=widened(_harness_noise(fingerprint, measured.fingerprint, differences), measured),
+                tau=widened(
+                    _CLAIMED if claims_same else _harness_noise(fingerprint, measured.fingerprint, differences),
+                    measured,
+                ),
                 source=found.source,
                 evidence=measured.evidence,
             )
@@ -105,6 +111,9 @@ def reference_for(benchmark: Benchmark | None, found: FoundBaseline, *, fingerpr
             return Reference(
                 side=side_of(published), tau=tau_of(published, benchmark, grader=grader), source=found.source
             )
+
+
+_CLAIMED = Tau(value=0.0, source="the claim is that nothing changed, the harness included")
 
 
 def _harness_noise(ours: Fingerprint, theirs: Fingerprint, differences: Sequence[Difference]) -> Tau:

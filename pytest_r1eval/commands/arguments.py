@@ -6,11 +6,16 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
 import typer
 
 from pytest_r1eval.config import values
+from pytest_r1eval.core.choices import Claim
+from pytest_r1eval.errors import PlanError
+
+if TYPE_CHECKING:
+    from pytest_r1eval.stats.verdicts import GateRule
 
 T = TypeVar("T")
 
@@ -23,7 +28,7 @@ EXIT_INTERRUPTED = 130
 
 def points(text: str) -> float:
     """Read points of pass@1 as a fraction."""
-    return _parsed(values.points, text)
+    return parsed_by(values.points, text)
 
 
 def noise(text: str) -> float:
@@ -35,7 +40,7 @@ def noise(text: str) -> float:
 
 def above_zero(text: str) -> float:
     """Read a number above 0."""
-    return _parsed(values.positive_float, text)
+    return parsed_by(values.positive_float, text)
 
 
 def count(text: str) -> int:
@@ -52,7 +57,7 @@ def existing_file(text: str) -> Path:
     return path.resolve()
 
 
-def _parsed(parse: Callable[[str], T], text: str) -> T:
+def parsed_by(parse: Callable[[str], T], text: str) -> T:
     """Read an argument as the option of the same kind is read."""
     try:
         return parse(text)
@@ -80,6 +85,20 @@ Benchmarks: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--benchmark", metavar="NAME", help="only this one; repeatable (all of the run)", show_default=False),
 ]
+
+
+def rule_of(claim: Claim, *, sigmas: float, margin: float | None, two_sided: bool, exact: bool = False) -> GateRule:
+    """
+    Make the rule that a command's options ask for.
+
+    Raises:
+        PlanError: If a claim needs a margin and has none.
+    """
+    from pytest_r1eval.stats.verdicts import GateRule  # noqa: PLC0415 - see the package
+
+    if claim is Claim.SAME and margin is None:
+        raise PlanError("--claim same without --margin: expected --margin POINTS, which a PASS excludes on both sides")
+    return GateRule(sigmas=sigmas, margin=margin, two_sided=two_sided, exact=exact, claims_same=claim is Claim.SAME)
 
 
 def show(text: str) -> None:

@@ -23,6 +23,7 @@ from pytest_r1eval.commands.index import index
 from pytest_r1eval.commands.merge import merge
 from pytest_r1eval.commands.power import power
 from pytest_r1eval.commands.report import report
+from pytest_r1eval.commands.same import same
 from pytest_r1eval.commands.upload import upload
 from pytest_r1eval.commands.watch import watch
 from pytest_r1eval.core.texts import hidden_argument, printable
@@ -40,7 +41,7 @@ def application() -> typer.Typer:
         no_args_is_help=False,
         pretty_exceptions_enable=False,
     )
-    for command in (power, compare, aggregate, merge, watch, report, history, index, upload, doctor):
+    for command in (power, same, compare, aggregate, merge, watch, report, history, index, upload, doctor):
         app.command()(command)
     app.add_typer(baseline.app)
     app.add_typer(slurm.app)

@@ -17,9 +17,11 @@ from pytest_r1eval.commands.arguments import (
     Sigmas,
     Tasks,
     points,
+    rule_of,
     show,
     show_json,
 )
+from pytest_r1eval.core.choices import Claim
 
 
 def compare(  # noqa: PLR0913 - a command's options
@@ -39,6 +41,9 @@ def compare(  # noqa: PLR0913 - a command's options
         float | None,
         typer.Option(parser=points, metavar="POINTS", help="a fall that a PASS must exclude, else INCONCLUSIVE"),
     ] = None,
+    claim: Annotated[
+        Claim, typer.Option(help="what a PASS claims: no fall is shown, or the same within --margin")
+    ] = Claim.HELD,
     two_sided: Annotated[bool, typer.Option("--two-sided", help="a score that is too good fails as well")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="decide by the exact stratified test")] = False,
     tasks: Tasks = None,
@@ -50,7 +55,6 @@ def compare(  # noqa: PLR0913 - a command's options
     from pytest_r1eval.judging.compare import source_of
     from pytest_r1eval.reports.terminal import gate_lines, gate_table, health_lines
     from pytest_r1eval.runs.finished import StoredRun, chosen_benchmarks
-    from pytest_r1eval.stats.verdicts import GateRule
 
     candidate = StoredRun(folder=run)
     comparison = compared(
@@ -58,7 +62,7 @@ def compare(  # noqa: PLR0913 - a command's options
         source_of(baseline, root=Path.cwd(), model_name=candidate.model_name),
         benchmarks=chosen_benchmarks(candidate, asked=benchmark or ()),
         catalog=build_catalog(tasks=tasks, pyproject=Path("pyproject.toml"), contributed=()),
-        rule=GateRule(sigmas=sigmas, margin=margin, two_sided=two_sided, exact=exact),
+        rule=rule_of(claim, sigmas=sigmas, margin=margin, two_sided=two_sided, exact=exact),
     )
     if json:
         sides = {"candidate": comparison.candidate, "baseline": comparison.baseline}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Sigmas, Tasks, count, noise, points, show
-from pytest_r1eval.core.choices import LastLook
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Sigmas, Tasks, count, noise, points, rule_of, show
+from pytest_r1eval.core.choices import Claim, LastLook
 from pytest_r1eval.errors import BaselineError, PlanError
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ def power(  # noqa: PLR0913 - a command's options
     margin: Annotated[
         float | None, typer.Option(parser=points, metavar="POINTS", help="a fall that a PASS must exclude")
     ] = None,
+    claim: Annotated[
+        Claim, typer.Option(help="what a PASS claims: no fall is shown, or the same within --margin")
+    ] = Claim.HELD,
     two_sided: Annotated[bool, typer.Option("--two-sided", help="a score that is too good fails as well")] = False,
     tasks: Tasks = None,
     json: Json = False,
@@ -53,7 +56,6 @@ def power(  # noqa: PLR0913 - a command's options
     from pytest_r1eval.exams.catalog import build_catalog, names_of
     from pytest_r1eval.judging.power import POWER_REPORT, assumptions_for, power_report
     from pytest_r1eval.reports.power import power_text
-    from pytest_r1eval.stats.verdicts import GateRule
 
     catalog = build_catalog(tasks=tasks, pyproject=Path("pyproject.toml"), contributed=())
     if benchmark not in catalog:
@@ -67,7 +69,7 @@ def power(  # noqa: PLR0913 - a command's options
             n_baseline_samples=baseline_samples,
             tau=tau,
         ),
-        rule=GateRule(sigmas=sigmas, margin=margin, two_sided=two_sided),
+        rule=rule_of(claim, sigmas=sigmas, margin=margin, two_sided=two_sided),
         last_look=max_samples,
         drops=drop or None,
     )

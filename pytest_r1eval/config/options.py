@@ -327,6 +327,13 @@ OPTIONS: tuple[Option, ...] = (
         metavar="POINTS",
         help="non-inferiority margin: a run that cannot resolve it is INCONCLUSIVE",
     ),
+    Option(
+        name="claim",
+        phase="judge",
+        choices=choices.Claim,
+        default="held",
+        help="what a PASS claims: that no fall is shown, or that the two models are the same within --r1-margin",
+    ),
     Option(name="two-sided", phase="judge", is_flag=True, help="a score that is too good fails as well"),
     Option(
         name="exact",

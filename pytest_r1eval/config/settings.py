@@ -23,6 +23,7 @@ from pytest_r1eval.config.options import OPTIONS
 from pytest_r1eval.config.reading import Reader, given, root_of
 from pytest_r1eval.core.benchmarks import Benchmark, Sampling
 from pytest_r1eval.core.choices import (
+    Claim,
     CodeGrader,
     Family,
     GateKind,
@@ -107,6 +108,7 @@ class Settings:
     family: Family = Family.NONE
     sigmas: float = 3.0
     margin: float | None = None
+    claim: Claim = Claim.HELD
     two_sided: bool = False
     exact: bool = False
     inconclusive: InconclusivePolicy = InconclusivePolicy.FAIL
@@ -199,6 +201,16 @@ def _refuse_contradictions(settings: Settings) -> None:
     if settings.anchor is not None and settings.asked_gate is GateKind.SEQUENTIAL:
         raise pytest.UsageError(
             "--r1-anchor with --r1-gate sequential: looks are planned around one baseline; leave one of the two out"
+        )
+    if settings.claim is Claim.SAME and settings.margin is None:
+        raise pytest.UsageError(
+            "--r1-claim same without --r1-margin: expected --r1-margin POINTS, the difference that a PASS must exclude "
+            "on both sides"
+        )
+    if settings.claim is Claim.SAME and settings.asked_gate is GateKind.SEQUENTIAL and settings.judge_only is None:
+        raise pytest.UsageError(
+            "--r1-claim same with --r1-gate sequential: looks are planned to see a fall, not to exclude a rise; leave "
+            "one of the two out"
         )
     if settings.upload is None and (settings.upload_model_page is not None or settings.upload_required):
         flag = "--r1-upload-required" if settings.upload_model_page is None else "--r1-upload-model-page"

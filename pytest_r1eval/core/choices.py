@@ -27,6 +27,15 @@ class LastLook(StrEnum):
     """Past them, at the first number of samples with which the fixed design's margin keeps its power."""
 
 
+class Claim(StrEnum):
+    """What a PASS claims."""
+
+    HELD = "held"
+    """No fall was shown that is larger than chance."""
+    SAME = "same"
+    """A fall and a rise beyond the margin are both excluded."""
+
+
 class Family(StrEnum):
     """Whether the gates of one run share one error rate."""
 

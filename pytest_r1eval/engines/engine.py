@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.engine_names import GROUP, engine_names, entry_points_of
@@ -125,6 +125,20 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class PromptScorer(Engine, Protocol):
+    """An engine that says how likely it finds a prompt, for `r1eval same`; it draws nothing at random."""
+
+    async def prompt_logprobs(self, prompt: tuple[int, ...]) -> tuple[float, ...]:
+        """
+        Return the log-probability of each token of a prompt after the first, given those before it, in nats.
+
+        Raises:
+            EngineError: If the engine failed, or gives none.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineParts:
     """
@@ -174,6 +188,7 @@ class EngineFactory:
         answering_arguments: The ``--r1-engine-arg`` that decide which answers come, so that another value is another
             question to the ledger; None for all of them.
         ends_thoughts: Whether it can end a thought after some tokens, for ``--r1-thinking-budget``.
+        scores_prompts: Whether its engines are `PromptScorer`s.
         sizing_arguments: Those that change what memory holds, so that the engine alone knows whether it fits.
     """
 
@@ -187,6 +202,7 @@ class EngineFactory:
     packages: tuple[str, ...] = ()
     answering_arguments: frozenset[str] | None = None
     ends_thoughts: bool = False
+    scores_prompts: bool = False
     sizing_arguments: frozenset[str] = frozenset()
 
     def decides(self, argument: str, value: object) -> bool:

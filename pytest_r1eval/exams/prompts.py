@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -141,6 +141,39 @@ class PromptTokenizer:
         self._tokenizer = tokenizer_of(model, revision=revision)
 
     @property
+    def vocabulary(self) -> Mapping[str, int]:
+        """Every token and its id, added ones included."""
+        found: Mapping[str, int] = self._tokenizer.get_vocab()
+        return found
+
+    def chats(self, messages: Sequence[str], *, date: dt.date) -> tuple[str, ...]:
+        """
+        Put each message into the chat template, as a user's first one, up to where the answer begins.
+
+        Args:
+            messages: What the user writes.
+            date: The date that the template sees.
+
+        Raises:
+            ModelError: If the template cannot be rendered.
+        """
+        given = _GivenTokenizer(self._tokenizer, date, {})
+        try:
+            return tuple(
+                str(
+                    given.apply_chat_template(
+                        [{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True
+                    )
+                )
+                for message in messages
+            )
+        except Exception as error:  # as above
+            raise ModelError(
+                f"{self._model}: its chat template cannot be rendered ({in_one_line(error)}); expected one that takes "
+                "a user message. Fix the template"
+            ) from error
+
+    @property
     def first_id(self) -> int | None:
         """The beginning-of-sequence token, if the model has one."""
         found: int | None = self._tokenizer.bos_token_id
@@ -155,6 +188,11 @@ class PromptTokenizer:
     def encode(self, text: str) -> tuple[int, ...]:
         """Return a text's token ids and no others."""
         return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def text_of(self, token: int) -> str:
+        """Return what one token looks like; half a character is shown as a replacement."""
+        text: str = self._tokenizer.decode([token], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
 
     def decode(self, ids: tuple[int, ...]) -> str:
         """

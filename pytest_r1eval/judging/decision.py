@@ -99,7 +99,7 @@ def compared(
         rule: How to decide.
     """
     try:
-        reference = reference_for(benchmark, found, fingerprint=measured.fingerprint)
+        reference = reference_for(benchmark, found, fingerprint=measured.fingerprint, claims_same=rule.claims_same)
     except BaselineError as error:
         return invalid(str(error), "Ask the same, or judge against a baseline recorded this way (--r1-save-baseline).")
     if isinstance(reference.side, Counts):

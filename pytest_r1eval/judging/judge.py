@@ -201,9 +201,11 @@ class Judge:
                 benchmark=benchmark.name, judgement=unplanned_run(self.run, benchmark.name), baseline=None
             )
         gate = self.run.gate(benchmark.name)
-        if gate is not None and self.anchor is not None:
+        if gate is not None and (self.anchor is not None or self.rule.claims_same):
             judgement = invalid(
-                "The looks of this run were planned around one baseline, and --r1-anchor names a second.",
+                "The looks of this run were planned to see a fall, and --r1-claim same must exclude a rise as well."
+                if self.rule.claims_same
+                else "The looks of this run were planned around one baseline, and --r1-anchor names a second.",
                 f"Complete it first, nothing is drawn twice: --r1-resume {self.run.path.parent} --r1-gate fixed.",
             )
             return GateResult(benchmark=benchmark.name, judgement=judgement, baseline=gate.baseline)

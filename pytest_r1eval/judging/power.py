@@ -26,6 +26,7 @@ from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.texts import counted
 from pytest_r1eval.errors import PlanError, R1EvalError
 from pytest_r1eval.stats import verdicts
+from pytest_r1eval.stats.equivalence import margin_of_equivalence, power_of_equivalence
 from pytest_r1eval.stats.falls import caught_fall
 from pytest_r1eval.stats.looks import can_fail, caught_drop
 from pytest_r1eval.stats.planning import (
@@ -91,6 +92,47 @@ class Assumptions:
         """Return a run of the design, with every response wrong."""
         ids = reference.ids if isinstance(reference, Counts) else map(str, range(self.design.n_problems))
         return Counts.from_rows((id_, 0, self.design.n_samples) for id_ in ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SameOutlook:
+    """
+    What the claim that two models are the same can be shown for; by normal theory.
+
+    Attributes:
+        margin: The margin that was asked for, a fraction.
+        power: Probability that an unchanged model passes.
+        margin_80: The smallest margin that it passes with 80 % power; None for none.
+        margin_90: The same with 90 %.
+    """
+
+    margin: float
+    power: float
+    margin_80: float | None
+    margin_90: float | None
+
+
+def same_outlook(assumptions: Assumptions, rule: GateRule) -> SameOutlook | None:
+    """
+    Work out what a claim of sameness can be shown for; None where it is not made.
+
+    Raises:
+        PlanError: If the baseline is a printed number.
+    """
+    if not rule.claims_same or rule.margin is None:
+        return None
+    if not assumptions.paired:
+        raise PlanError(
+            f"--r1-claim same against {assumptions.baseline}, a printed number, which cannot show that two models are "
+            "the same; expected a measured baseline: record one with --r1-save-baseline"
+        )
+    design, sigmas = assumptions.design, rule.critical_sigmas
+    return SameOutlook(
+        margin=rule.margin,
+        power=power_of_equivalence(design, rule.margin, sigmas=sigmas),
+        margin_80=margin_of_equivalence(design, sigmas=sigmas, power=0.8),
+        margin_90=margin_of_equivalence(design, sigmas=sigmas, power=0.9),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +209,7 @@ class PowerReport:
         needed: Candidate samples per problem for each fall.
         sequential: The sequential plan; None where there is none.
         no_sequential: Why there is none; None where there is one.
+        same: What the claim of sameness can be shown for; None where it is not made.
     """
 
     benchmark: str
@@ -181,6 +224,7 @@ class PowerReport:
     needed: tuple[NeededSamples, ...]
     sequential: SequentialOutlook | None
     no_sequential: str | None
+    same: Annotated[SameOutlook | None, LeftOutIfEmpty()] = None
 
 
 def assumptions_for(
@@ -305,6 +349,7 @@ def power_report(
     """
     design, sigmas = assumptions.design, rule.critical_sigmas
     sequential, no_sequential = None, None
+    same = same_outlook(assumptions, rule)
     try:
         sequential = _sequential_outlook(
             assumptions, rule=rule, last_look=last_look, drops=COST_DROPS if drops is None else drops
@@ -315,7 +360,7 @@ def power_report(
         benchmark=benchmark,
         assumptions=assumptions,
         sigmas=sigmas,
-        two_sided=rule.two_sided,
+        two_sided=rule.fails_on_rise,
         doubt=impossible_fall(design.mean, rule=rule, can_fail=assumptions.can_fail(rule)),
         mde_80=assumptions.caught_fall(rule, power=0.8),
         mde_90=assumptions.caught_fall(rule, power=0.9),
@@ -331,6 +376,7 @@ def power_report(
         ),
         sequential=sequential,
         no_sequential=no_sequential,
+        same=same,
     )
 
 
@@ -342,6 +388,8 @@ def possible(change: float, largest: float) -> float | None:
 def _sequential_outlook(
     assumptions: Assumptions, *, rule: GateRule, last_look: LastLook, drops: Sequence[float]
 ) -> SequentialOutlook:
+    if rule.claims_same:
+        raise PlanError("looks are planned to see a fall, not to exclude a rise")
     planned = plan(assumptions.design, paired=assumptions.paired, rule=rule, last_look=last_look)
     reference = assumptions.reference
     turns_red = assumptions.can_fail(rule) if reference is None else can_fail(planned, reference)
@@ -382,12 +430,14 @@ class Outlook:
         rise_80: The rise that it sees with 80 % power; None where none is.
         resolves_margin: Whether a PASS excludes the margin that was asked for.
         doubt: Why a PASS is not evidence; None where it is.
+        same: What the claim of sameness can be shown for; None where it is not made.
     """
 
     fall_80: float | None
     rise_80: float | None
     resolves_margin: bool
     doubt: str | None
+    same: SameOutlook | None = None
 
 
 def outlook_lines(
@@ -451,13 +501,28 @@ def _outlook(assumptions: Assumptions, *, gate: GateKind, last_look: LastLook, r
         rise_80=possible(minimum_detectable_effect(design.mirrored, sigmas=sigmas), 1 - design.mean),
         resolves_margin=margin_is_resolved(design, rule),
         doubt=impossible_fall(design.mean, rule=rule, can_fail=assumptions.can_fail(rule)),
+        same=same_outlook(assumptions, rule),
+    )
+
+
+def same_line(same: SameOutlook) -> str:
+    """Print what a claim of sameness can be shown for."""
+    margins = ", ".join(
+        f"{points(margin)} points with {power} %"
+        for margin, power in ((same.margin_80, 80), (same.margin_90, 90))
+        if margin is not None
+    )
+    return (
+        f"the claim is that both are the same within {points(same.margin)} points: an unchanged model passes with "
+        f"{100 * same.power:.0f} % power{f' ({margins})' if margins else ''}"
+        f"{'' if same.power > 0 else '; PASS is out of reach: draw more samples, or ask for a larger margin'}"
     )
 
 
 def _outlook_lines(outlook: Outlook, assumptions: Assumptions, *, k: int, rule: GateRule) -> Iterator[str]:
     design = assumptions.design
     rise = ""
-    if rule.two_sided:
+    if rule.fails_on_rise:
         rise = " and no rise" if outlook.rise_80 is None else f" and a rise of {points(outlook.rise_80)} points"
     catch = "catches" if k == 1 else "catch"
     yield (
@@ -466,6 +531,8 @@ def _outlook_lines(outlook: Outlook, assumptions: Assumptions, *, k: int, rule: 
     )
     if outlook.doubt is not None:
         yield f"{outlook.doubt}; PASS is out of reach"
+    elif outlook.same is not None:
+        yield same_line(outlook.same)
     elif rule.margin is not None and not outlook.resolves_margin:
         yield (
             f"this cannot resolve --r1-margin {100 * rule.margin:g}, so PASS is out of reach; draw more samples "

@@ -26,7 +26,7 @@ from pytest_r1eval.checkpoints.inspect import Checkpoint, inspect_checkpoint
 from pytest_r1eval.config.options import NEWEST
 from pytest_r1eval.config.settings import Settings, sampling_for
 from pytest_r1eval.core.benchmarks import Benchmark, Grader, Sampling
-from pytest_r1eval.core.choices import Family, GateKind, InconclusivePolicy, SamplingSource
+from pytest_r1eval.core.choices import Claim, Family, GateKind, InconclusivePolicy, SamplingSource
 from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.engines.devices import this_machine, usable_cpus, worker_devices
 from pytest_r1eval.engines.engine import EngineParts, engine_named, recording_of
@@ -252,6 +252,7 @@ def rule_of(settings: Settings, *, n_gates: int) -> GateRule:
     return GateRule(
         sigmas=settings.sigmas,
         two_sided=settings.two_sided,
+        claims_same=settings.claim is Claim.SAME,
         margin=settings.margin,
         exact=settings.exact,
         family_size=n_gates if is_divided else 1,
@@ -277,7 +278,8 @@ def build_worker(  # noqa: PLR0913 - what is judged, where, and by what
     with closing(RunReader.open(run)) as store:
         seed, benchmarks = store.header.seed, [catalog[name] for name in store.selected]
     log = run / "logs" / f"engine-{owner}.log"
-    parts = _engine_parts(settings, checkpoint, benchmarks, place=place, log=log)
+    lengths = [sampling_for(one, settings, max_position=checkpoint.max_position).max_model_length for one in benchmarks]
+    parts = engine_parts(settings, checkpoint, max_model_length=max(lengths), place=place, log=log)
     code = code_grading_of(settings)
     pool = None
     if factory.grades_here(settings):
@@ -303,11 +305,22 @@ def build_worker(  # noqa: PLR0913 - what is judged, where, and by what
     )
 
 
-def _engine_parts(
-    settings: Settings, checkpoint: Checkpoint, benchmarks: Sequence[Benchmark], *, place: int, log: Path
+def engine_parts(
+    settings: Settings, checkpoint: Checkpoint, *, max_model_length: int, place: int, log: Path
 ) -> EngineParts:
-    """Gather what an engine can be made of; its devices go into the environment, before anything imports torch."""
-    lengths = [sampling_for(one, settings, max_position=checkpoint.max_position).max_model_length for one in benchmarks]
+    """
+    Gather what an engine can be made of; its devices go into the environment, before anything imports torch.
+
+    Args:
+        settings: What the user decided.
+        checkpoint: What is judged.
+        max_model_length: Tokens of prompt and response together that it has to take.
+        place: The worker's number.
+        log: Where the engine's processes write.
+
+    Raises:
+        PlanError: If it cannot fit, with the arithmetic.
+    """
     loads_model = engine_named(settings.engine).loads_model
     machine = this_machine(os.environ) if loads_model else Machine(cpus=usable_cpus())
     placement = placement_of(settings, checkpoint, machine=machine, n_workers=settings.n_workers)
@@ -323,7 +336,7 @@ def _engine_parts(
     return EngineParts(
         settings=settings,
         checkpoint=checkpoint,
-        max_model_length=max(lengths),
+        max_model_length=max_model_length,
         devices=devices,
         placement=placement,
         log=log,

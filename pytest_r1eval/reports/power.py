@@ -6,7 +6,7 @@ import math
 
 from pytest_r1eval.core.choices import LastLook
 from pytest_r1eval.core.texts import counted
-from pytest_r1eval.judging.power import Assumptions, PowerReport, SequentialOutlook
+from pytest_r1eval.judging.power import Assumptions, PowerReport, SequentialOutlook, same_line
 from pytest_r1eval.reports.terminal import columns
 from pytest_r1eval.stats.planning import SequentialPlan
 from pytest_r1eval.stats.verdicts import points
@@ -25,6 +25,7 @@ def power_text(report: PowerReport) -> list[str]:
         f"  with 90 % power: {_change(report.mde_90)}",
         *_rise(report, report.rise_80),
         *_doubt(report.doubt),
+        *([] if report.same is None else [f"  {same_line(report.same)}"]),
         "",
         "candidate samples per problem with which the fixed gate catches a fall",
         *_needed(report),

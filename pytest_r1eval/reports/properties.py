@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_r1eval.core.choices import Claim
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.reports.appearance import appearance_of
@@ -26,12 +27,15 @@ def properties_of(result: GateResult, *, run: str) -> tuple[tuple[str, str], ...
         "p_value": judgement.p_value,
         "mde_80": judgement.mde_80,
     }
+    if (claimed := judgement.equivalence) is not None:
+        numbers |= {"margin": claimed.margin, "p_fall": claimed.p_fall, "p_rise": claimed.p_rise}
     texts = {"verdict": appearance_of(judgement.verdict).word, "baseline": result.baseline, "run": run}
     known = {name: None if value is None else f"{value:.6g}" for name, value in numbers.items()} | texts
     known |= {
         f"verdict_against_{reference.role}": appearance_of(reference.judgement.verdict).word
         for reference in result.references
     }
+    known |= {} if claimed is None else {"claim": Claim.SAME.value}
     known |= {"samples_per_problem": _word(result.samples_per_problem), "samples": str(result.n_samples)}
     if result.attempts is not None:
         known["attempt"] = str(result.attempts.number)

@@ -13,7 +13,7 @@ from pytest_r1eval.stats.health import Health
 from pytest_r1eval.stats.multiplicity import FallenProblem, FallenProblems, family_wise_error
 from pytest_r1eval.stats.planning import SequentialPlan, detectable_rise
 from pytest_r1eval.stats.tests import StandardErrorName
-from pytest_r1eval.stats.verdicts import Judgement, Verdict
+from pytest_r1eval.stats.verdicts import Judgement, Verdict, points
 
 MAX_FALLEN_SHOWN = 10
 NEXT, DOCS = "  next: ", "  docs: "
@@ -85,6 +85,7 @@ def gate_lines(result: GateResult) -> list[str]:
     """Print what was found, against what, and what to do next."""
     judgement = result.judgement
     lines = [f"{result.title}: {appearance_of(judgement.verdict).word}. {judgement.reason}"]
+    lines += claim_lines(judgement)
     lines += [f"  baseline: {result.baseline}"] if result.baseline else []
     lines += [f"  changed: {', '.join(result.changes)}"] if result.changes else []
     lines += _reference_lines(result)
@@ -109,6 +110,16 @@ def gate_lines(result: GateResult) -> list[str]:
     lines += [f"  candidate: {result.candidate}"] if result.candidate else []
     lines += [f"{NEXT}{judgement.next_step}", *_documented(verdict_page(judgement.verdict))]
     return [printable(line) for line in lines]
+
+
+def claim_lines(judgement: Judgement) -> list[str]:
+    """Print what is claimed beyond "no fall was shown", and what speaks for it; nothing for the usual gate."""
+    found = judgement.equivalence
+    if found is None:
+        return []
+    margin, power = points(found.margin), f"{100 * found.power:.0f} %"
+    tested = f"p = {found.p_fall:.2g} against such a fall, p = {found.p_rise:.2g} against such a rise"
+    return [f"  claim: the same within {margin} points; {tested}; an unchanged model passes with {power} power"]
 
 
 def _documented(page: str | None) -> list[str]:

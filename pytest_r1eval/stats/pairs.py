@@ -145,8 +145,20 @@ def exact_p(pair: PairedCounts, tau: float) -> tuple[float, float]:
     References:
         .. [1] A. Agresti, "Categorical Data Analysis", 2nd ed. (2002), section 6.3.
     """
+    return tails(pair, null_pmf(pair), tau)
+
+
+def tails(pair: PairedCounts, pmf: Floats, tau: float) -> tuple[float, float]:
+    """
+    Probability of the candidate's weighted total or a lower one, and of it or a higher one.
+
+    Args:
+        pair: The two runs.
+        pmf: P(candidate has x correct) of each problem; shape (n, max k + 1).
+        tau: Harness noise, a fraction.
+    """
     weights, total = lattice(pair), np.ones(1)
-    for row, weight in zip(null_pmf(pair), weights.tolist(), strict=True):
+    for row, weight in zip(pmf, weights.tolist(), strict=True):
         total = _added(total, np.trim_zeros(row, "b"), weight)
     totals = np.arange(len(total))
     observed = float(weights @ pair.x)

@@ -16,11 +16,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Annotated
 
 from pytest_r1eval.core.benchmarks import Benchmark
+from pytest_r1eval.core.fields import LeftOutIfEmpty
 from pytest_r1eval.core.fingerprints import Difference
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.texts import counted
+from pytest_r1eval.stats.equivalence import Equivalence, equivalence_test
 from pytest_r1eval.stats.falls import caught_fall
 from pytest_r1eval.stats.multiplicity import holm
 from pytest_r1eval.stats.pairs import all_wrong
@@ -121,6 +124,8 @@ class GateRule:
         family_size: Gates that share alpha, alpha / family_size each.
         inconclusive_passes: Whether INCONCLUSIVE lets the checkpoint through.
         n_holm: Tests that Holm's procedure orders together afterwards; 1 for none.
+        claims_same: Whether a PASS must exclude a fall and a rise beyond `margin`, each at the gate's level, and any
+            difference that is shown fails.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -133,6 +138,7 @@ class GateRule:
     family_size: int = 1
     inconclusive_passes: bool = False
     n_holm: int = 1
+    claims_same: Annotated[bool, LeftOutIfEmpty()] = False
 
     def __post_init__(self) -> None:
         if not 0 < self.sigmas < math.inf:
@@ -141,6 +147,8 @@ class GateRule:
             raise ValueError(f"the margin is {self.margin}; expected a fraction above 0 and at most 1")
         if self.family_size < 1:
             raise ValueError(f"the family has {self.family_size} gates; expected 1 or more")
+        if self.claims_same and self.margin is None:
+            raise ValueError("the claim is that two models are the same, and no margin is given; expected one")
 
     @property
     def alpha(self) -> float:
@@ -150,6 +158,11 @@ class GateRule:
     def shared_by(self, n_tests: int) -> GateRule:
         """Return the rule of each of several tests that share this one's alpha."""
         return replace(self, family_size=n_tests * self.family_size)
+
+    @property
+    def fails_on_rise(self) -> bool:
+        """Whether an improvement that is shown fails."""
+        return self.two_sided or self.claims_same
 
     @property
     def first_of_holm(self) -> GateRule:
@@ -182,6 +195,7 @@ class Judgement:
         mde_80: The fall that this gate catches with 80 % power; None too where not even a fall to 0 is caught so.
         can_fail: Whether a candidate with every response wrong would FAIL; None where nothing was compared.
         doubt: What a PASS would leave open, a text that follows "but"; None for nothing.
+        equivalence: Whether a fall and a rise beyond the margin are excluded; None where that is not claimed.
         sigmas: Standard errors that decide.
         reason: Why, in one sentence.
         next_step: What to do, in one sentence.
@@ -202,6 +216,7 @@ class Judgement:
     mde_80: float | None = None
     can_fail: bool | None = None
     doubt: str | None = None
+    equivalence: Annotated[Equivalence | None, LeftOutIfEmpty()] = None
     sigmas: float | None = None
     reason: str
     next_step: str
@@ -241,11 +256,23 @@ def judge_measured(
         comparison,
         tau=tau,
         rule=rule,
+        equivalence=_equivalence(candidate, baseline, comparison, tau=tau, rule=rule),
         can_fail=can_fail(candidate, baseline, tau=tau, rule=rule),
         mde_80=caught_fall(
             candidate, baseline, normal=detectable_fall(comparison, rule=rule), alpha=rule.alpha, tau=tau.value
         ),
         warnings=tau_warnings(comparison, tau=tau, rule=rule),
+    )
+
+
+def _equivalence(
+    candidate: Counts, baseline: Counts, comparison: Comparison, *, tau: Tau, rule: GateRule
+) -> Equivalence | None:
+    """Test what a claim of sameness needs; None where it is not made."""
+    if not rule.claims_same or rule.margin is None:
+        return None
+    return equivalence_test(
+        candidate, baseline, comparison, margin=rule.margin, sigmas=rule.critical_sigmas, tau=tau.value
     )
 
 
@@ -271,6 +298,11 @@ def judge_published(  # noqa: PLR0913  a published number needs one more fact th
     """
     if (problem := wrong_denominator(candidate, n_samples)) is not None:
         return problem
+    if rule.claims_same:
+        return invalid(
+            "A printed number cannot show that two models are the same: it has no responses to pair.",
+            "Record a baseline of the first model with --r1-save-baseline, and judge the second against that.",
+        )
     k_b = standard_samples if published.n_samples is None else published.n_samples
     comparison = scalar_test(candidate, published, n_baseline_samples=k_b, tau=tau.value)
     warnings = tau_warnings(comparison, tau=tau, rule=rule)
@@ -457,6 +489,7 @@ def judgement_of(  # noqa: PLR0913  a judgement knows everything
     mde_80: float | None,
     warnings: tuple[str, ...],
     too_few: str | None = None,
+    equivalence: Equivalence | None = None,
 ) -> Judgement:
     """
     Judge a comparison under the fixed rule, with reasons.
@@ -470,9 +503,10 @@ def judgement_of(  # noqa: PLR0913  a judgement knows everything
         mde_80: The fall, a fraction, that is caught with 80 % power; None for none, not even to 0.
         warnings: What else the reader should know.
         too_few: That a scalar test has too few samples per problem to fail; None where it has enough.
+        equivalence: What a claim of sameness rests on; None where it is not made.
     """
     verdict = verdict_of(comparison, rule=rule)
-    doubt = too_few or doubt_of_pass(comparison, rule=rule, can_fail=can_fail)
+    doubt = too_few or doubt_of_pass(comparison, rule=rule, can_fail=can_fail, equivalence=equivalence)
     if doubt is not None and (verdict is Verdict.PASS or (too_few and not verdict_passes(verdict, rule=rule))):
         verdict = Verdict.INCONCLUSIVE
     return Judgement(
@@ -490,9 +524,12 @@ def judgement_of(  # noqa: PLR0913  a judgement knows everything
         mde_80=mde_80,
         can_fail=can_fail,
         doubt=doubt,
+        equivalence=equivalence,
         sigmas=rule.critical_sigmas,
         reason=_reason(comparison, rule=rule, doubt=doubt if verdict is Verdict.INCONCLUSIVE else None),
-        next_step=next_step(verdict, mde_80=mde_80, can_fail=can_fail),
+        next_step=_next_step_of_same(verdict, equivalence)
+        if equivalence is not None and can_fail
+        else next_step(verdict, mde_80=mde_80, can_fail=can_fail),
         warnings=warnings,
     )
 
@@ -526,13 +563,24 @@ def verdict_of(comparison: Comparison, *, rule: GateRule) -> Verdict:
     return Verdict.SUSPICIOUS_IMPROVED if improved else Verdict.PASS
 
 
-def doubt_of_pass(comparison: Comparison, *, rule: GateRule, can_fail: bool) -> str | None:
+def doubt_of_pass(
+    comparison: Comparison, *, rule: GateRule, can_fail: bool, equivalence: Equivalence | None = None
+) -> str | None:
     """Say why a difference within bounds is not evidence for a PASS; None where it is."""
     hopeless = impossible_fall(comparison.baseline_mean, rule=rule, can_fail=can_fail)
     if hopeless is not None or rule.margin is None:
         return hopeless
+    if equivalence is not None:
+        sides = equivalence.open_sides(rule.alpha)
+        return (
+            f"a {' and a '.join(sides)} of {points(rule.margin)} points {_are(sides)} not excluded" if sides else None
+        )
     is_excluded = comparison.difference - Z_90 * comparison.error_after(rule.margin) > -rule.margin
     return None if is_excluded else f"a fall of {points(rule.margin)} points is not excluded"
+
+
+def _are(sides: Sequence[str]) -> str:
+    return "is" if len(sides) == 1 else "are"
 
 
 def impossible_fall(baseline_mean: float, *, rule: GateRule, can_fail: bool) -> str | None:
@@ -561,7 +609,7 @@ def verdict_passes(verdict: Verdict, *, rule: GateRule) -> bool:
         case Verdict.PASS:
             return True
         case Verdict.SUSPICIOUS_IMPROVED:
-            return not rule.two_sided
+            return not rule.fails_on_rise
         case Verdict.INCONCLUSIVE:
             return rule.inconclusive_passes
         case Verdict.FAIL_REGRESSED | Verdict.INVALID:
@@ -607,6 +655,17 @@ def next_step(verdict: Verdict, *, mde_80: float | None = None, can_fail: bool =
             return "Draw more samples, or compare with a baseline that has more; repeating the run proves nothing."
         case Verdict.INVALID:
             return "Repair what is missing and resume the run: --r1-resume."
+
+
+def _next_step_of_same(verdict: Verdict, equivalence: Equivalence) -> str:
+    """Say what to do after a verdict on the claim that two models are the same."""
+    match verdict:
+        case Verdict.PASS:
+            return f"Take it for the same: a difference of {points(equivalence.margin)} points either way is excluded."
+        case Verdict.FAIL_REGRESSED | Verdict.SUSPICIOUS_IMPROVED:
+            return "Do not take it for the same; r1eval same MODEL_A MODEL_B shows the token where the two part."
+        case Verdict.INCONCLUSIVE | Verdict.INVALID:
+            return next_step(verdict)
 
 
 def described_fall(fall: float | None) -> str:

@@ -131,6 +131,7 @@ class TestPower:
             ("--benchmark aime24 --samples 0", "'0'; expected a whole number, 1 or more"),
             ("--benchmark aime24 --drop 0", "'0'; expected points above 0 and at most 100"),
             ("--benchmark aime24 --drop nan", "'nan'; expected points above 0 and at most 100"),
+            ("--benchmark aime24 --claim same", "--claim same without --margin: expected --margin POINTS"),
             ("--benchmark aime24 --tau -1", "'-1'; expected points from 0 to 100"),
             ("--benchmark aime24 --sigmas x", "'x'; expected a number above 0"),
             ("--benchmark aime24 --max-samples 9", "'9' is not one of 'k', 'auto'"),
@@ -177,6 +178,7 @@ class TestCompare:
         assert Said(capsys, "compare", "worse", "base", "--sigmas", "7").code == 0
         assert Said(capsys, "compare", "base", "worse").code == 0
         assert Said(capsys, "compare", "base", "worse", "--two-sided").code == 1
+        assert Said(capsys, "compare", "base", "worse", "--claim", "same", "--margin", "90").code == 1
         margin = Said(capsys, "compare", "same", "base", "--margin", "1")
         assert margin.code == 1
         assert "INCONCLUSIVE" in margin.out

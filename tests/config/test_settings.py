@@ -17,6 +17,7 @@ from pytest_r1eval.config.settings import Settings, chosen_sampling, sampling_fo
 from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.core.choices import (
+    Claim,
     CodeGrader,
     Family,
     GateKind,
@@ -103,6 +104,7 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("family", "holm", "none", "holm", tuple(map(Family, ("holm", "none", "holm")))),
     ("sigmas", "1", "2.5", "4", (1.0, 2.5, 4.0)),
     ("margin", "1", "2", "50", (0.01, 0.02, 0.5)),
+    ("claim", "held", "held", "held", (Claim.HELD, Claim.HELD, Claim.HELD)),
     ("inconclusive", "pass", "fail", "pass", tuple(map(InconclusivePolicy, ("pass", "fail", "pass")))),
     ("resume", "run1", "run2", "run3", ("run1", "run2", "run3")),
     ("timeout", "60", "30", "1.5", (60.0, 30.0, 1.5)),
@@ -150,6 +152,7 @@ DEFAULTS: dict[str, object] = {
     "family": Family.NONE,
     "sigmas": 3.0,
     "margin": None,
+    "claim": Claim.HELD,
     "two_sided": False,
     "exact": False,
     "inconclusive": InconclusivePolicy.FAIL,
@@ -497,6 +500,17 @@ class TestBadValues:
             "beside a harness's noise"
         )
         assert read("--r1-samples=smoke=10000").samples == {"smoke": 10_000}
+
+    def test_a_claim_of_sameness_needs_a_margin_and_no_looks(self, read: Read) -> None:
+        """The claim that two models are the same is refused without a margin, and with looks; a margin makes it one."""
+        assert read("--r1-claim=same", "--r1-margin=3").claim is Claim.SAME
+        assert usage_error(read, "--r1-claim=same") == (
+            "--r1-claim same without --r1-margin: expected --r1-margin POINTS, the difference that a PASS must exclude "
+            "on both sides"
+        )
+        assert "not to exclude a rise; leave one of the two out" in usage_error(
+            read, "--r1-claim=same", "--r1-margin=3", "--r1-gate=sequential"
+        )
 
     def test_an_anchor_and_looks_exclude_each_other(self, read: Read) -> None:
         """A sequential gate is planned around one baseline, so the second would be ignored; it is refused instead."""

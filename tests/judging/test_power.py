@@ -259,3 +259,30 @@ def test_a_margin_that_cannot_be_resolved_is_announced(tmp_path: Path) -> None:
     """A margin that the samples cannot resolve is announced, with the advice to draw more samples."""
     _, second = outlook(tmp_path, rule=GateRule(margin=0.05))
     assert second.startswith("smoke: this cannot resolve --r1-margin 5, so PASS is out of reach; draw more samples")
+
+
+class TestSame:
+    """What a claim of sameness can be shown for is said before the first token."""
+
+    def test_the_power_is_announced(self, tmp_path: Path) -> None:
+        """The header says with which power an unchanged model passes, and which margins the design resolves."""
+        _, line = outlook(tmp_path, rule=GateRule(claims_same=True, margin=0.2))
+        assert line.startswith("smoke: the claim is that both are the same within 20.0 points: an unchanged model ")
+        assert " points with 80 %, " in line
+
+    def test_a_margin_out_of_reach_is_announced(self, tmp_path: Path) -> None:
+        """A margin that the design cannot resolve is announced as out of reach."""
+        _, line = outlook(tmp_path, rule=GateRule(claims_same=True, margin=0.01))
+        assert "passes with 0 % power" in line
+        assert line.endswith("PASS is out of reach: draw more samples, or ask for a larger margin")
+
+    def test_the_report_of_power(self) -> None:
+        """`r1eval power` gives the power at the margin, the margins at 80 and 90 %, and no sequential plan."""
+        report = power_report("aime24", assumptions_for(AIME), rule=GateRule(claims_same=True, margin=0.06))
+
+        assert report.same is not None
+        assert report.same.power == pytest.approx(0.98, abs=0.01)
+        assert (report.same.margin_80, report.same.margin_90) == pytest.approx((0.048, 0.052), abs=0.001)
+        assert report.two_sided
+        assert report.no_sequential == "looks are planned to see a fall, not to exclude a rise"
+        assert power_report("aime24", assumptions_for(AIME), rule=GateRule(margin=0.06)).same is None

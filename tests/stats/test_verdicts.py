@@ -439,3 +439,72 @@ class TestGatesThatCannotTurnRed:
         """A detectable fall larger than the baseline's score is reported as none."""
         assert described_fall(None) == "no fall, not even to 0,"
         assert judge_measured(aime(2), aime(2), tau=Tau(value=0.05, source="of a test"), rule=RULE).mde_80 is None
+
+
+class TestSame:
+    """The claim that two models are the same."""
+
+    RULE = GateRule(claims_same=True, margin=0.06)
+
+    def test_both_sides_excluded_pass(self) -> None:
+        """Equal counts on AIME pass for the same within 6 points, and say what is excluded."""
+        judged = judge_measured(aime(32), aime(32), tau=NO_NOISE, rule=self.RULE)
+
+        assert judged.verdict is Verdict.PASS
+        assert judged.equivalence is not None
+        assert max(judged.equivalence.p_fall, judged.equivalence.p_rise) < alpha_of(3)
+        assert judged.next_step == "Take it for the same: a difference of 6.0 points either way is excluded."
+
+    @pytest.mark.parametrize(
+        ("correct", "margin", "doubt"),
+        [
+            (32, 0.02, "a fall and a rise of 2.0 points are not excluded"),
+            (31, 0.06, "a fall of 6.0 points is not excluded"),
+            (33, 0.06, "a rise of 6.0 points is not excluded"),
+        ],
+    )
+    def test_an_open_side_is_inconclusive(self, correct: int, margin: float, doubt: str) -> None:
+        """A difference that is not shown, and not excluded either, is INCONCLUSIVE and names the open side."""
+        judged = judge_measured(aime(correct), aime(32), tau=NO_NOISE, rule=GateRule(claims_same=True, margin=margin))
+
+        assert judged.verdict is Verdict.INCONCLUSIVE
+        assert not judged.passes
+        assert judged.doubt == doubt
+        assert judged.reason.endswith(f", but {doubt}.")
+
+    @pytest.mark.parametrize(("correct", "verdict"), [(26, Verdict.FAIL_REGRESSED), (38, Verdict.SUSPICIOUS_IMPROVED)])
+    def test_a_difference_that_is_shown_fails(self, correct: int, verdict: Verdict) -> None:
+        """A fall fails, and so does a rise, however wide the margin is."""
+        for margin in (0.06, 0.5):
+            rule = GateRule(claims_same=True, margin=margin)
+            judged = judge_measured(aime(correct), aime(32), tau=NO_NOISE, rule=rule)
+            assert judged.verdict is verdict
+            assert not judged.passes
+            assert judged.next_step.startswith("Do not take it for the same; r1eval same")
+
+    def test_the_usual_gate_is_unchanged(self) -> None:
+        """Without the claim a rise passes, and nothing is tested beyond it."""
+        judged = judge_measured(aime(38), aime(32), tau=NO_NOISE, rule=GateRule(margin=0.06))
+        assert judged.passes
+        assert judged.equivalence is None
+
+    def test_a_printed_number_is_invalid(self) -> None:
+        """A printed number cannot show that two models are the same."""
+        published = Published(value=0.5, n_samples=64)
+        judged = judge_published(aime(32), published, tau=NO_NOISE, rule=self.RULE, standard_samples=64)
+        assert judged.verdict is Verdict.INVALID
+        assert "Record a baseline of the first model" in judged.next_step
+
+    def test_a_claim_needs_a_margin(self) -> None:
+        """A claim without a margin is no rule."""
+        with pytest.raises(ValueError, match="no margin is given"):
+            GateRule(claims_same=True)
+
+    def test_holm_lifts_a_failure_to_what_is_excluded(self) -> None:
+        """A failure that Holm lifts passes only where both sides are excluded."""
+        found = judge_measured(aime(29), aime(32), tau=NO_NOISE, rule=self.RULE)
+        assert found.verdict is Verdict.INCONCLUSIVE
+        weak = dataclasses.replace(found, verdict=Verdict.FAIL_REGRESSED, p_value=0.001)
+        held = judge_measured(aime(32), aime(32), tau=NO_NOISE, rule=self.RULE)
+        (lifted, *_) = under_holm([weak, held, held], rule=self.RULE)
+        assert lifted.verdict is Verdict.INCONCLUSIVE

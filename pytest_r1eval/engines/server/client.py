@@ -41,6 +41,7 @@ from pytest_r1eval.engines.server.key import KEY_VARIABLES, ApiKey
 from pytest_r1eval.engines.server.tokens import Tokens
 from pytest_r1eval.engines.server.wire import (
     FORMS,
+    SCORING,
     Completion,
     Form,
     RefusalError,
@@ -162,24 +163,43 @@ class ServerEngine:
         Raises:
             EngineError: If the server is gone, is a different one, or does not return an answer.
         """
+        completion = await self._answered(self._body(request), what=_name(request))
+        return Generation(response=await self._response(completion, request))
+
+    async def prompt_logprobs(self, prompt: tuple[int, ...]) -> tuple[float, ...]:
+        """
+        Score a prompt by the logits of its own tokens.
+
+        Raises:
+            EngineError: If the server is gone, is a different one, takes text alone, or gives no log-probabilities.
+        """
+        body = {**self._common(self._form, Sampling()), "prompt": list(prompt), **SCORING}
+        completion = None if self._form.is_text else await self._answered(body, what="a prompt's log-probabilities")
+        found = None if completion is None else completion.logprobs_of(prompt)
+        if found is None:
+            raise EngineError(
+                f"the server at {self._options.url} gives no log-probabilities of a prompt's tokens; expected "
+                "prompt_logprobs, as vLLM has them. Serve the model by vLLM, or load it here with --engine vllm"
+            )
+        return found
+
+    async def _answered(self, body: Mapping[str, object], *, what: str) -> Completion:
+        """Ask as often as it takes."""
         failures = self._streak(self._patience.patience_s)
-        body = self._body(request)
         for n_attempts in itertools.count(1):
             try:
-                completion = await self._attempt(body)
+                return await self._attempt(body)
             except SetbackError as setback:
                 if not setback.is_busy:
                     failures.fail()
                 if failures.is_too_long:
-                    raise self._gave_up(failures, setback, what=_name(request)) from setback
+                    raise self._gave_up(failures, setback, what=what) from setback
                 await self._pause(self._patience.pause_s(n_attempts, uniform=random.uniform))
             except RefusalError as refusal:
                 raise EngineError(
-                    f"the server at {self._options.url} refuses {_name(request)}: {refusal}; expected a completion. "
+                    f"the server at {self._options.url} refuses {what}: {refusal}; expected a completion. "
                     "Compare the server's limits with what the run asks for"
                 ) from refusal
-            else:
-                return Generation(response=await self._response(completion, request))
         raise AssertionError("counting does not end")
 
     async def close(self) -> None:

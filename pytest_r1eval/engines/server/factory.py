@@ -53,4 +53,4 @@ def sampling_needs_extras(settings: Settings, *, recommended: Sampling | None) -
     return extras_of(chosen_sampling(settings, recommended=recommended)) != NEUTRAL
 
 
-FACTORY = EngineFactory(build=_build, check=_check, answering_arguments=frozenset())
+FACTORY = EngineFactory(build=_build, check=_check, answering_arguments=frozenset(), scores_prompts=True)

@@ -36,6 +36,9 @@ def keeping(tags: ThinkTags | None) -> dict[str, bool]:
     }
 
 
+SCORING: Mapping[str, object] = {"max_tokens": 1, "temperature": 0.0, "seed": 0, "prompt_logprobs": 0}
+"""Asks for the log-probabilities of the prompt's own tokens, as vLLM names them."""
+
 NEUTRAL: Mapping[str, float] = extras_of(Sampling())
 """Values that change nothing."""
 
@@ -97,6 +100,17 @@ class Completion:
     n_tokens: int
     n_prompt_tokens: int | None
     ids: tuple[int, ...] | None = None
+    prompt_logprobs: tuple[object, ...] = ()
+
+    def logprobs_of(self, prompt: tuple[int, ...]) -> tuple[float, ...] | None:
+        """Return the log-probability of each token of the prompt after the first; None where one is not told."""
+        if len(self.prompt_logprobs) != len(prompt):
+            return None
+        entries = zip(prompt[1:], self.prompt_logprobs[1:], strict=True)
+        found = [entry.get(str(token)) if isinstance(entry, dict) else None for token, entry in entries]
+        values = [each.get("logprob") if isinstance(each, dict) else None for each in found]
+        told = tuple(float(value) for value in values if isinstance(value, int | float))
+        return told if len(told) == len(values) else None
 
 
 class SetbackError(Exception):
@@ -202,6 +216,7 @@ def completion_in(body: bytes) -> Completion:
     match content.get("choices"):
         case [{"text": str(text), **choice}]:
             reason, ids = text_or_none(choice.get("finish_reason")), choice.get("token_ids")
+            scores = choice.get("prompt_logprobs")
         case _:
             raise SetbackError("it answered JSON without exactly one choice with text")
     if reason == _GIVEN_UP:
@@ -220,6 +235,7 @@ def completion_in(body: bytes) -> Completion:
         n_tokens=n_tokens,
         n_prompt_tokens=_count_or_none(counts.get("prompt_tokens")),
         ids=_ids(ids, n_tokens=n_tokens),
+        prompt_logprobs=tuple(scores) if isinstance(scores, list) else (),
     )
 
 

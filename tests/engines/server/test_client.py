@@ -56,6 +56,7 @@ class Misbehaving:
     takes_text: bool = True
     takes_neutral: bool = True
     adds_first: bool = False
+    scores_prompts: bool = True
     n_at_once: int = 10_000
     delay_s: float = 0.0
     completions: list[dict[str, object]] = field(default_factory=list)
@@ -101,6 +102,9 @@ class Misbehaving:
             return web.json_response({"error": {"message": "prompt: wrong type"}}, status=422)
         if "top_k" in body and not self.takes_neutral:
             return web.json_response({"error": {"message": "unknown field top_k"}}, status=400)
+        if "prompt_logprobs" in body and self.scores_prompts:
+            scores = [None, *({str(token): {"logprob": -token / 7, "rank": 1}} for token in body["prompt"][1:])]
+            return self.answer(body, prompt_logprobs=scores)
         if body["max_tokens"] == 1:
             self.n_probes += 1
             return self.answer(body)
@@ -464,6 +468,30 @@ class TestRequest:
 
         assert expected in refusal(server)
         assert len(server.completions) == 1
+
+
+class TestScoring:
+    """A prompt's own log-probabilities, where the server has them."""
+
+    @staticmethod
+    def scored(server: Misbehaving, prompt: tuple[int, ...] = (94, 97, 98)) -> tuple[float, ...]:
+        """Ask for one prompt's scores."""
+
+        async def ask() -> tuple[float, ...]:
+            async with listening(server) as url, started(options_for(url)) as engine:
+                return await engine.prompt_logprobs(prompt)
+
+        return asyncio.run(ask())
+
+    def test_of_each_token_after_the_first(self) -> None:
+        """The server's log-probabilities come back to the last bit, one for each token after the first."""
+        assert self.scored(Misbehaving()) == (-97 / 7, -98 / 7)
+
+    @pytest.mark.parametrize("server", [Misbehaving(scores_prompts=False), Misbehaving(takes_ids=False)])
+    def test_a_server_without_them_is_refused(self, server: Misbehaving) -> None:
+        """A server that leaves them out, or takes text alone, is refused and never counted as the same."""
+        with pytest.raises(EngineError, match="gives no log-probabilities of a prompt's tokens; expected"):
+            self.scored(server)
 
 
 class TestRetries:

@@ -60,3 +60,22 @@ def test_a_pause_is_read_in_seconds_and_as_a_date() -> None:
 def test_the_sentence_in_an_errors_body_is_found(body: bytes, expected: str) -> None:
     """The message is found in OpenAI's and vLLM's error bodies and in plain text."""
     assert message_in(body) == expected
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        None,
+        "many",
+        [None, {"5": {"logprob": -1.0}}],
+        [None, {"5": {"logprob": -1.0}}, None],
+        [None, {"5": {"logprob": -1.0}}, {"7": {"logprob": -1.0}}],
+        [None, {"5": {"logprob": -1.0}}, {"6": {"logprob": "low"}}],
+        [None, {"5": {"logprob": -1.0}}, {"6": -1.0}],
+    ],
+)
+def test_scores_of_other_tokens_are_none(scores: object) -> None:
+    """Log-probabilities that are missing, of another token or no numbers are none at all."""
+    choice = {"text": "", "finish_reason": "length", "prompt_logprobs": scores}
+    body = json.dumps({"choices": [choice], "usage": {"completion_tokens": 1}}).encode()
+    assert completion_in(body).logprobs_of((4, 5, 6)) is None
