@@ -64,7 +64,9 @@ from perf.random_checkpoint import (
     write_checkpoint,
     write_exam,
 )
+from perf.tail import Timeline
 from pytest_r1eval.errors import StoreError
+from pytest_r1eval.runs.progress import STORED_VERDICT
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME, BenchmarkState
 
@@ -169,7 +171,12 @@ class Served:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One measurement; shares of a CPU are per engine, and None where they were not measured."""
+    """
+    One measurement; shares of a CPU are per engine, and None where they were not measured.
+
+    `idle` is the worst engine's fraction of the time without an answer under way while answers were still to be begun;
+    `tail_s` passes from the last answer begun to the last one stored, `verdict_s` from there to the verdict.
+    """
 
     what: str
     model: str
@@ -185,6 +192,9 @@ class Row:
     core_cpus: float | None = None
     start_s: float | None = None
     machine: str = ""
+    idle: float | None = None
+    tail_s: float | None = None
+    verdict_s: float | None = None
 
 
 # -- engines in processes of their own
@@ -424,7 +434,9 @@ def measure_bare(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
     fields = engine_fields(asked, folder, arguments={**arguments, "disable_log_stats": True})
     slots = int(str(arguments["max_num_seqs"]))
     variants = {name: replace(VARIANTS[name], n_in_flight=slots) for name in asked.variants}
+    started = time.perf_counter()
     with fleet(serve_async, n_most, fields) as connections:
+        start_s = round(time.perf_counter() - started, 1)
         for _ in range(2):
             timed(connections, Load(n_tokens=32), variants[asked.variants[0]])
         wait_for(asked.after)
@@ -433,7 +445,8 @@ def measure_bare(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
                 is_first = place == 0 and count == min(asked.engines)
                 for name in asked.variants if is_first else asked.variants[:1]:
                     what = f"bare, {called(name, asked.label)}"
-                    yield from rows_of(connections[:count], load, variants[name], what=what, model=asked.model)
+                    for row in rows_of(connections[:count], load, variants[name], what=what, model=asked.model):
+                        yield replace(row, start_s=start_s)
 
 
 def called(variant: str, label: str | None) -> str:
@@ -446,7 +459,8 @@ def called(variant: str, label: str | None) -> str:
 def engine_fields(asked: argparse.Namespace, folder: Path, *, arguments: dict[str, object]) -> dict[str, object]:
     """Return the arguments that every engine gets, and its own."""
     common = {"model": str(folder), "dtype": "bfloat16", "max_model_len": asked.max_model_len}
-    return {**common, "gpu_memory_utilization": asked.memory, **arguments}
+    spread = {"tensor_parallel_size": asked.tp} if asked.tp > 1 else {}
+    return {**common, **spread, "gpu_memory_utilization": asked.memory, **arguments}
 
 
 def given(asked: argparse.Namespace) -> dict[str, object]:
@@ -485,6 +499,7 @@ class Seen:
     first_s: float = 0.0
     is_claimed: bool = False
     last_s: float | None = None
+    verdict_s: float | None = None
     n_tokens: int = 0
     before: Spent = Spent()
     after: Spent = Spent()
@@ -529,6 +544,8 @@ class Conductor:
                 self._begin(at_s, pid)
             return
         name = self._names[len(self.seen) - 1]
+        if self.seen[name].last_s is not None and self.seen[name].verdict_s is None and self._is_judged(name):
+            self.seen[name].verdict_s = at_s  # of the last one: the others are judged with it
         seen, (is_claimed, is_done) = self.seen[name], self._progress(name)
         if not seen.is_claimed and is_claimed:
             seen.is_claimed, seen.first_s = True, at_s  # what was planned after the engine was there is start-up
@@ -560,6 +577,11 @@ class Conductor:
             is_done = self._run.state(name) is not BenchmarkState.SELECTED and not self._run.n_open_units(name)
             return is_done or self._run.n_leased_units(name) > 0, is_done
         return False, False
+
+    def _is_judged(self, name: str) -> bool:
+        with contextlib.suppress(StoreError):
+            return self._run is not None and self._run.verdict(name, STORED_VERDICT) is not None
+        return False
 
     def _n_tokens(self, name: str) -> int:
         plan = None if self._run is None else self._run.plan(name)
@@ -614,11 +636,35 @@ def _plugin_rows(asked: argparse.Namespace, folder: Path, n_workers: int) -> Ite
         conductor.close()
         for logged in (work / "evals").rglob("engine-*.log"):
             shutil.copy(logged, f"{log}-{logged.name}")
+        timelines = [json.loads(path.read_text()) for path in sorted(go.parent.glob(f"{go.name}.times-*"))]
     for task, load in zip(tasks, loads, strict=True):
         seen = conductor.seen.get(task.name)
         if seen is None or seen.last_s is None:
             raise SystemExit(f"pytest ended with {process.returncode} before all was stored: see {log}.log")
-        yield replace(_row_of(asked, load, seen, n_workers), start_s=round(conductor.loaded_s or 0.0, 1))
+        times = [[(began, ended) for name, began, ended in one if name == task.name] for one in timelines]
+        idle, last_begun_s, last_ended_s = waited(times)
+        yield replace(
+            _row_of(asked, load, seen, n_workers),
+            start_s=round(conductor.loaded_s or 0.0, 1),
+            idle=round(idle, 4),
+            tail_s=round(last_ended_s - last_begun_s, 2),
+            verdict_s=None if seen.verdict_s is None else round(seen.verdict_s - seen.last_s, 2),
+        )
+
+
+def waited(times: Sequence[Sequence[tuple[float, float]]]) -> tuple[float, float, float]:
+    """
+    Return the worst engine's idle fraction, when the last answer began, and when the last one ended.
+
+    Args:
+        times: For every engine, when each of its answers began and ended.
+    """
+    first = min(began for one in times for began, _ in one)
+    last_begun = max(began for one in times for began, _ in one)
+    timelines = [Timeline(begun_s=[began for began, _ in one], ended_s=[ended for _, ended in one]) for one in times]
+    span = last_begun - first
+    idle = max((1 - one.busy_s(until_s=last_begun) / span for one in timelines), default=0.0) if span > 0 else 0.0
+    return max(0.0, idle), last_begun, max(ended for one in times for _, ended in one)
 
 
 def plugin_command(asked: argparse.Namespace, folder: Path, names: Sequence[str], n_workers: int) -> list[str]:
@@ -628,7 +674,8 @@ def plugin_command(asked: argparse.Namespace, folder: Path, names: Sequence[str]
         *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--r1-model", str(folder), *arguments),
         *("--r1-output-dir", "evals", "-m", " or ".join(names)),
         *("--r1-gpu-memory-utilization", str(asked.memory), "--r1-max-model-len", str(asked.max_model_len)),
-        *(("-n", str(n_workers)) if n_workers > 1 else ()),
+        *(("-n", "auto" if asked.auto else str(n_workers)) if n_workers > 1 else ()),
+        *(("--r1-tp", str(asked.tp)) if asked.tp > 1 else ()),
     ]
 
 
@@ -669,7 +716,9 @@ def gpu_line() -> str:
         query = [program, "--query-gpu=name", "--format=csv,noheader"]
         if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
             query.append(f"--id={visible}")
-        gpu = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip() or gpu  # noqa: S603 - fixed
+        found = subprocess.run(query, capture_output=True, text=True, check=False).stdout.split("\n")  # noqa: S603 - fixed
+        names = [name.strip() for name in found if name.strip()]
+        gpu = f"{len(names)} x {names[0]}" if len(names) > 1 else "".join(names) or gpu
     return f"{gpu}, {len(os.sched_getaffinity(0))} CPUs, {', '.join(versions)}"
 
 
@@ -717,6 +766,10 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--engines", nargs="+", type=int, default=[1])
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["ours"])
     parser.add_argument("--workers", nargs="+", type=int, default=[1])
+    parser.add_argument("--auto", action="store_true", help="let -n auto choose the number of workers given")
+    parser.add_argument("--tp", type=int, default=1, help="GPUs that an engine spans")
+    parser.add_argument("--checkpoints", type=Path, help="keep random checkpoints here, and take those that are there")
+    parser.add_argument("--hollow", action="store_true", help="write no weights, for load_format=dummy")
     parser.add_argument(
         "--engine-arg", nargs="*", action="extend", default=[], metavar="KEY=JSON", help="an engine argument more"
     )
@@ -729,6 +782,17 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def checkpoint_of(asked: argparse.Namespace, work: Path) -> Path:
+    """Return the checkpoint's folder, written unless it is kept; several processes may look for one."""
+    folder: Path = (work if asked.checkpoints is None else asked.checkpoints.absolute()) / "random" / asked.model
+    if not folder.exists():
+        draft = work / "draft" / asked.model
+        write_checkpoint(draft, SHAPES[asked.model], is_hollow=asked.hollow)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(draft, folder)
+    return folder
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what was asked for, or set out what was measured."""
     asked = parsed(arguments)
@@ -739,7 +803,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     measure = {"lighteval": measure_lighteval, "bare": measure_bare, "plugin": measure_plugin}[asked.command]
     found = []
     with tempfile.TemporaryDirectory() as name:
-        folder = write_checkpoint(Path(name) / "random" / asked.model, SHAPES[asked.model])
+        folder = checkpoint_of(asked, Path(name))
         for row in measure(asked, folder):
             found.append(row)
             if asked.out is not None:

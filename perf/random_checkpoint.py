@@ -100,12 +100,20 @@ SHAPES = {
     "1.5B": Shape(hidden=1536, layers=28, heads=12, kv_heads=2, intermediate=8960),
     "7B": Shape(hidden=3584, layers=28, heads=28, kv_heads=4, intermediate=18944),
     "14B": Shape(hidden=5120, layers=48, heads=40, kv_heads=8, intermediate=13824),
+    "32B": Shape(hidden=5120, layers=64, heads=40, kv_heads=8, intermediate=27648),
 }
 """DeepSeek-R1-Distill-Qwen's sizes, and one for tests on a CPU."""
 
 
-def write_checkpoint(folder: Path, shape: Shape) -> Path:
-    """Write a checkpoint: configuration, tokenizer, and a file of weights for each layer."""
+def write_checkpoint(folder: Path, shape: Shape, *, is_hollow: bool = False) -> Path:
+    """
+    Write a checkpoint: configuration, tokenizer, and a file of weights for each layer.
+
+    Args:
+        folder: Where.
+        shape: Its sizes.
+        is_hollow: Leave the weights out of their files, for `load_format=dummy`: 65 GB of a 32B shape take no room.
+    """
     write_tokenizer(folder, shape)
     config = {
         "architectures": ["Qwen2ForCausalLM"],
@@ -132,12 +140,26 @@ def write_checkpoint(folder: Path, shape: Shape) -> Path:
     ]
     files = [shape.end_tensors, *layers]
     names = [f"model-{number + 1:05}-of-{len(files):05}.safetensors" for number in range(len(files))]
+    write = _write_hollow if is_hollow else _write_weights
     with ThreadPoolExecutor() as pool:
-        list(pool.map(_write_weights, [folder / name for name in names], files, range(len(files))))
+        list(pool.map(write, [folder / name for name in names], files, range(len(files))))
     weight_map = {tensor: name for name, tensors in zip(names, files, strict=True) for tensor in tensors}
     index = {"metadata": {"total_size": shape.n_parameters * BYTES}, "weight_map": weight_map}
     _write(folder / "model.safetensors.index.json", index)
     return folder
+
+
+def _write_hollow(path: Path, tensors: dict[str, tuple[int, ...]], _: int) -> None:
+    """Write a header, and a hole where the weights would be."""
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, size in tensors.items():
+        start, end = end, end + math.prod(size) * BYTES
+        header[name] = {"dtype": "BF16", "shape": list(size), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
 
 
 def _write_weights(path: Path, tensors: dict[str, tuple[int, ...]], seed: int) -> None:
@@ -243,12 +265,14 @@ _CONFTEST = '''\
 Lets benchmarks begin when they are told to, on warm engines, and ends answers at the lengths that lengths.json has.
 
 PERF_GO is a path: an engine that is loaded leaves PERF_GO.loaded-PID, one that is warm
-PERF_GO.ready-PID, and a benchmark begins when PERF_GO-NAME is there.
+PERF_GO.ready-PID, and a benchmark begins when PERF_GO-NAME is there. An engine that ends
+leaves PERF_GO.times-PID: of each answer the benchmark, and when it began and ended.
 """
 
 import asyncio
 import json
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -260,8 +284,8 @@ HERE = Path(__file__).parent
 GO = os.environ["PERF_GO"]
 NAMES, PROMPTS, LENGTHS = (json.loads((HERE / f"{name}.json").read_text()) for name in ("names", "prompts", "lengths"))
 WARM = Sampling(temperature=0.6, top_p=0.95, max_new_tokens=32, max_model_length=4096)
-BEGUN = {}
-generate, start = VllmEngine.generate, VllmEngine.start
+BEGUN, TIMES = {}, []
+generate, start, close = VllmEngine.generate, VllmEngine.start, VllmEngine.close
 
 
 async def start_and_wait(engine):
@@ -296,13 +320,22 @@ async def there(path):
 async def generate_to_length(engine, request):
     await begun(request.benchmark)
     lengths = LENGTHS.get(request.benchmark)
-    if lengths is None:
+    if lengths is not None:
+        digits = "".join(f"{token:x}" for token in request.prompt)
+        request = replace(request, max_new_tokens=lengths[digits][request.index])
+    began_s = time.monotonic()
+    try:
         return await generate(engine, request)
-    digits = "".join(f"{token:x}" for token in request.prompt)
-    return await generate(engine, replace(request, max_new_tokens=lengths[digits][request.index]))
+    finally:
+        TIMES.append((request.benchmark, began_s, time.monotonic()))
 
 
-VllmEngine.start, VllmEngine.generate = start_and_wait, generate_to_length
+async def close_and_tell(engine):
+    Path(f"{GO}.times-{os.getpid()}").write_text(json.dumps(TIMES))
+    await close(engine)
+
+
+VllmEngine.start, VllmEngine.generate, VllmEngine.close = start_and_wait, generate_to_length, close_and_tell
 '''
 
 
