@@ -21,11 +21,16 @@ HARNESS = Harness(
 )
 
 
-def make_exam(name: str, n_problems: int) -> Exam:
-    """Make an exam of sums."""
+def make_exam(name: str, n_problems: int, *, parts: tuple[str, ...] = ()) -> Exam:
+    """Make an exam of sums; of a pool, each part has as many of the problems."""
+    prefixes = [f"{part}/" for part in parts] or [""]
     problems = tuple(
         Problem(
-            id=f"p{number:03d}", query=f"{number}+{number}?", instruction=None, choices=(str(2 * number),), gold_index=0
+            id=f"{prefixes[number * len(prefixes) // n_problems]}p{number:03d}",
+            query=f"{number}+{number}?",
+            instruction=None,
+            choices=(str(2 * number),),
+            gold_index=0,
         )
         for number in range(n_problems)
     )
@@ -80,14 +85,15 @@ def record_run(
     ungraded: frozenset[tuple[str, int]] = frozenset(),
     gate: SequentialGate | None = None,
     part: Slice | None = None,
+    parts: tuple[str, ...] = (),
 ) -> Path:
     """
     Write a run whose samples are correct with the given rate, or with `solve_rates` in turn, problem by problem.
 
     `skip` leaves (problem id, index) pairs out; on `ungraded` ones the grader failed. With a `gate` the samples are
-    planned in its rounds; all are there, and no look is taken. A `part` holds its part of them. Random bytes behind
-    each text, in hexadecimal, take as much room in a store: they cannot be compressed. A `text` is every sample's, a
-    `solution` is written for a problem and for whether it is right.
+    planned in its rounds; all are there, and no look is taken. A `part` holds its part of them. A pool's problems are
+    of its `parts`. Random bytes behind each text, in hexadecimal, take as much room in a store: they cannot be
+    compressed. A `text` is every sample's, a `solution` is written for a problem and for whether it is right.
     """
     header = RunHeader(
         model="toy",
@@ -102,7 +108,7 @@ def record_run(
     store.add_worker("recorder", HARNESS)
     rng = random.Random(f"{seed}{weights}{solve_rate}")  # noqa: S311 - made-up outcomes
     for name in benchmarks:
-        exam = make_exam(name, n_problems)
+        exam = make_exam(name, n_problems, parts=parts)
         plan = Plan(
             benchmark=name,
             exam=exam.digest,

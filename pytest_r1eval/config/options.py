@@ -28,7 +28,7 @@ MARKS = (
         "hmmt_feb25",
         "hmmt_nov25",
     ),
-    *("gsm8k", "ifeval", "ifbench", "mmlu_pro", "mmlu_redux", "lcb6"),
+    *("gsm8k", "ifeval", "ifbench", "mmlu_pro", "mmlu_redux", "lcb6", "aime_all"),
 )
 """Of all shards, of the two small benchmarks, and of the built-in ones."""
 

@@ -155,6 +155,7 @@ class Benchmark:
         published_tau: SD of the difference between two harnesses on this benchmark, a fraction; None if unknown.
         planning: Constants for planning; None where they are not measured.
         card: What people choose it by; None for benchmarks that do not ship.
+        parts: Of a pool, the benchmarks whose problems it asks (`core.pools`); empty for a benchmark of its own.
     """
 
     name: str
@@ -170,6 +171,7 @@ class Benchmark:
     published_tau: float | None = None
     planning: PlanningConstants | None = None
     card: ExamCard | None = None
+    parts: tuple[Benchmark, ...] = ()
 
     def __post_init__(self) -> None:
         if self.samples_per_problem < 1:
@@ -183,6 +185,11 @@ class Benchmark:
     def has_rules(self) -> bool:
         """Whether `--r1-grader` chooses between two rules: for programs, and for answers of a known form."""
         return self.grader is Grader.CODE or self.answers is not None
+
+    @property
+    def members(self) -> tuple[Benchmark, ...]:
+        """Its parts, or itself where it has none: each has a task and a data set of its own."""
+        return self.parts or (self,)
 
     @property
     def marks(self) -> tuple[str, ...]:

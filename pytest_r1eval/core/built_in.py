@@ -273,6 +273,9 @@ _NEWER: tuple[Benchmark, ...] = (
 
 BUILT_IN = (*DEEPSEEKS, *_NEWER)
 
+BUILT_IN_POOLS = {"aime_all": ("aime24", "aime25", "aime26")}
+"""Pools that ship, and the benchmarks of each (`core.pools`)."""
+
 LIVECODEBENCH_WINDOWS: tuple[Benchmark, ...] = tuple(
     Benchmark(
         name=f"lcb_{window}",

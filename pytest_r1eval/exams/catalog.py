@@ -3,6 +3,7 @@ Every benchmark that can be asked for by its mark.
 
 Four sources, later ones may not redefine earlier ones: built in, the user's
 `--r1-tasks` file, `[[tool.r1eval.benchmark]]` tables, and other plugins' hooks.
+Pools come last, because they may name a benchmark of any source.
 Reading them imports no LightEval: collection has to stay instant.
 """
 
@@ -12,9 +13,11 @@ import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from pytest_r1eval.core.benchmarks import AnswerForm, Benchmark, Grader
-from pytest_r1eval.core.built_in import BUILT_IN, LIVECODEBENCH_WINDOWS
+from pytest_r1eval.core.built_in import BUILT_IN, BUILT_IN_POOLS, LIVECODEBENCH_WINDOWS
+from pytest_r1eval.core.pools import pool_of
 from pytest_r1eval.core.texts import hidden_in
 from pytest_r1eval.errors import ExamError, PlanError
 from pytest_r1eval.exams.tasks import task_names
@@ -95,7 +98,37 @@ def build_catalog(
                 f"{catalog[benchmark.name].task_module} and {benchmark.task!r} of {benchmark.task_module}); rename one"
             )
         catalog[benchmark.name] = benchmark
-    return catalog
+    return catalog | _pools(catalog, pyproject=pyproject)
+
+
+def _pools(catalog: dict[str, Benchmark], *, pyproject: Path | None) -> dict[str, Benchmark]:
+    """Make the pools that ship, and those of pyproject.toml."""
+    own = {} if pyproject is None or not pyproject.is_file() else _pools_of(pyproject)
+    pools: dict[str, Benchmark] = {}
+    for name, members in [*BUILT_IN_POOLS.items(), *own.items()]:
+        where = "" if name not in own else f"{pyproject}: pool "
+        if name in catalog or name in pools or name in PYTESTS_OWN_MARKS:
+            raise ExamError(f"{where}{name!r} is taken already; expected a name of its own. Rename the pool")
+        try:
+            pools[name] = pool_of(name, members, catalog)
+        except ValueError as error:
+            raise ExamError(f"{where}{error}") from error
+        _refuse_hidden(pools[name])
+    return pools
+
+
+def _pools_of(path: Path) -> dict[str, list[str]]:
+    """Read ``[tool.r1eval.pools]``: a list of benchmarks by the pool's name."""
+    pools: dict[str, list[str]] = _ours(path).get("pools", {})
+    is_table = isinstance(pools, dict) and all(
+        isinstance(members, list) and all(isinstance(member, str) for member in members) for members in pools.values()
+    )
+    if not is_table:
+        raise ExamError(
+            f"{path}: tool.r1eval.pools is not a table of lists of names; write [tool.r1eval.pools] and "
+            'NAME = ["aime24", "aime25"]'
+        )
+    return pools
 
 
 def _refuse_hidden(benchmark: Benchmark) -> None:
@@ -146,14 +179,19 @@ def _custom(task: str, module: Path) -> Benchmark:
     )
 
 
-def _from_pyproject(path: Path) -> list[Benchmark]:
+def _ours(path: Path) -> dict[str, Any]:
+    """Read the part of a pyproject.toml that is ours."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ExamError(f"{path} cannot be read: {error}; expected TOML") from error
     tool = content.get("tool", {})
     ours = tool.get("r1eval", {}) if isinstance(tool, dict) else None
-    tables = ours.get("benchmark", []) if isinstance(ours, dict) else None
+    return ours if isinstance(ours, dict) else {"benchmark": None}
+
+
+def _from_pyproject(path: Path) -> list[Benchmark]:
+    tables = _ours(path).get("benchmark", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ExamError(f"{path}: tool.r1eval.benchmark is not an array of tables; write [[tool.r1eval.benchmark]]")
     return [

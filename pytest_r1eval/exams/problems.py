@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_r1eval.core.benchmarks import Benchmark, Exam, Grader, Problem
 from pytest_r1eval.core.code_tests import CodeTests
+from pytest_r1eval.core.pools import pooled
 from pytest_r1eval.errors import ExamError, in_one_line
 from pytest_r1eval.exams.code_test_cache import CodeTestCache
 from pytest_r1eval.exams.data_sets import DataSet, Row, read_data
@@ -56,6 +57,8 @@ def load_exam(benchmark: Benchmark, *, data_dir: Path | None, tests: CodeTestCac
     Raises:
         ExamError: If the task or its data set cannot be had, or does not fit.
     """
+    if benchmark.parts:
+        return _pooled_exam(benchmark, data_dir=data_dir, tests=tests)
     config = task_config(benchmark)
     if config.num_fewshots:
         raise ExamError(
@@ -70,6 +73,15 @@ def load_exam(benchmark: Benchmark, *, data_dir: Path | None, tests: CodeTestCac
             f"{', '.join(config.evaluation_splits)}. Check the data set and the task's filter"
         )
     return Exam(benchmark=benchmark.name, problems=problems, dataset=data.name)
+
+
+def _pooled_exam(pool: Benchmark, *, data_dir: Path | None, tests: CodeTestCache | None) -> Exam:
+    exams = [(part, load_exam(part, data_dir=data_dir, tests=tests)) for part in pool.parts]
+    return Exam(
+        benchmark=pool.name,
+        problems=tuple(pooled(problem, part) for part, exam in exams for problem in exam.problems),
+        dataset=", ".join(dict.fromkeys(exam.dataset for _, exam in exams)),
+    )
 
 
 def as_doc(problem: Problem) -> Doc:

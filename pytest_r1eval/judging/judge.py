@@ -27,6 +27,7 @@ from pytest_r1eval.errors import LowerBaselineError, R1EvalError
 from pytest_r1eval.judging.decision import MATTERS, decided, is_own, is_same_question, weighed
 from pytest_r1eval.judging.diagnostics import with_diagnostics, with_titles
 from pytest_r1eval.judging.other_scores import with_other_scores
+from pytest_r1eval.judging.parts import with_parts
 from pytest_r1eval.judging.result import VERDICT, GateResult, ReferenceVerdict
 from pytest_r1eval.runs.early_stopping import advance
 from pytest_r1eval.runs.finished import (
@@ -183,7 +184,8 @@ class Judge:
         )
         if isinstance(baseline, MeasuredBaseline):
             result = replace(result, changes=self._changes(result.benchmark, baseline), baseline_run=baseline.run)
-        return with_titles(with_other_scores(result, Counts.graded(tallies), self.run), self.run)
+        result = with_parts(with_other_scores(result, Counts.graded(tallies), self.run), counts)
+        return with_titles(result, self.run)
 
     def _changes(self, name: str, baseline: MeasuredBaseline) -> tuple[str, ...]:
         """Name what differs from a measured baseline, where one harness answered."""

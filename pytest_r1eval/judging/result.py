@@ -49,6 +49,26 @@ class ProblemTitle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartScore:
+    """
+    pass@1 of one part of a pool, fractions.
+
+    Attributes:
+        name: The part: a benchmark's name.
+        n_problems: Its problems.
+        mean: Its pass@1.
+        standard_error: The error of the mean on these problems.
+        baseline_mean: The measured baseline's; None without one.
+    """
+
+    name: str
+    n_problems: int
+    mean: float
+    standard_error: float
+    baseline_mean: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GateResult:
     """
     One benchmark's judgement, with what a report shows beside it.
@@ -84,6 +104,7 @@ class GateResult:
         pass_at_k: How often one of k samples is correct, ascending by k; empty where looks ended the run early.
         maj_at_k: How often the most frequent answer is right; None there, and for programs, which cannot be compared.
         references: With an anchor, the verdicts against both baselines; `judgement` is the worse of them.
+        parts: Of a pool, each part's pass@1; empty for a benchmark of its own.
     """
 
     benchmark: str
@@ -116,6 +137,7 @@ class GateResult:
     pass_at_k: tuple[AtK, ...] = ()
     maj_at_k: AtK | None = None
     references: tuple[ReferenceVerdict, ...] = ()
+    parts: tuple[PartScore, ...] = ()
 
     @property
     def title(self) -> str:

@@ -51,7 +51,7 @@ def asked_of(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -
     """
     parts: dict[str, object] = {
         "checkpoint": checkpoint.identity,
-        "benchmark": {name: getattr(benchmark, name) for name in _ASKING},
+        "benchmark": [{name: getattr(one, name) for name in _ASKING} for one in (benchmark, *benchmark.parts)],
         "grader": settings.grader if benchmark.has_rules else None,
         "engine": settings.engine,
     }
@@ -72,7 +72,7 @@ def asked_of(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -
 
 def _drawn(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> Mapping[str, object]:
     engine = engine_named(settings.engine)
-    own_tasks = settings.tasks is not None and benchmark not in BUILT_IN
+    own_tasks = settings.tasks is not None and not {*benchmark.members} <= {*BUILT_IN}
     return {
         "sampling": sampling_for(
             benchmark, settings, max_position=checkpoint.max_position, recommended=checkpoint.recommended

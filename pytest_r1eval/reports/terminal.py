@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pytest_r1eval.core.choices import CodeGrader, grades_programs
 from pytest_r1eval.core.texts import printable
-from pytest_r1eval.judging.result import GateResult, ProblemTitle, false_alarm, gate_alpha
+from pytest_r1eval.judging.result import GateResult, PartScore, ProblemTitle, false_alarm, gate_alpha
 from pytest_r1eval.reports.appearance import HEALTHY, UNHEALTHY, appearance_of, word_of
 from pytest_r1eval.reports.documentation import health_page, verdict_page
 from pytest_r1eval.stats.health import Health
@@ -94,6 +94,7 @@ def gate_lines(result: GateResult) -> list[str]:
             f"  samples: {result.n_samples} of {result.n_planned}, {result.n_tokens} tokens, "
             f"{result.n_truncated} truncated{_truncated_message(result)}, {result.n_no_answer} without an answer"
         )
+    lines += [_part(part) for part in result.parts]
     lines += _other_scores(result)
     if result.grader is not None:
         what = "programs" if grades_programs(result.grader) else "answers"
@@ -125,6 +126,13 @@ def claim_lines(judgement: Judgement) -> list[str]:
 def _documented(page: str | None) -> list[str]:
     """Name the page behind a next step; nothing where the installed package names no documentation."""
     return [] if page is None else [f"{DOCS}{page}"]
+
+
+def _part(part: PartScore) -> str:
+    """Print a part of a pool, which is not gated by itself."""
+    baseline = "" if part.baseline_mean is None else f", baseline {100 * part.baseline_mean:.1f}"
+    score = f"{100 * part.mean:.1f} ± {100 * part.standard_error:.1f}"
+    return f"  part {part.name}: {score} on {part.n_problems} problems{baseline}"
 
 
 def _other_scores(result: GateResult) -> list[str]:

@@ -39,6 +39,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from pytest_r1eval.core.pools import part_of
 from pytest_r1eval.core.records import Grade, Outcome
 from pytest_r1eval.core.secrets import without_secrets
 from pytest_r1eval.errors import R1EvalError, ScoringError
@@ -169,7 +170,7 @@ class GradingPool:
         Grade one response; a grader that is broken, or that something outside ends, gives `Outcome.ERROR`.
 
         Args:
-            benchmark: The benchmark.
+            benchmark: The benchmark; of a pool, the part that the problem is of grades.
             problem: The problem that the response answers.
             response: The response.
             think_tags: What encloses its thought; None where the model has no such tags.
@@ -180,7 +181,7 @@ class GradingPool:
         """
         request = GradeRequest(
             id=next(self._ids),
-            benchmark=benchmark,
+            benchmark=part_of(benchmark, problem.id),
             problem=problem,
             response=response,
             code=self._code,

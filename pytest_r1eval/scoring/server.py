@@ -299,7 +299,8 @@ def build_request(request: ExamRequest) -> BuiltExam:
 
     os.environ.update(request.hub_access)
     if request.benchmark.grader is Grader.TASK:
-        lighteval.scorer(request.benchmark)
+        for member in request.benchmark.members:
+            lighteval.scorer(member)
     tests = None if request.tests is None else CodeTestCache(folder=request.tests)
     exam = load_exam(request.benchmark, data_dir=request.data_dir, tests=tests)
     return built_exam(

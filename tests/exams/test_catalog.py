@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.core.benchmarks import Benchmark
-from pytest_r1eval.core.built_in import BUILT_IN, LIVECODEBENCH_WINDOWS
+from pytest_r1eval.core.built_in import BUILT_IN, BUILT_IN_POOLS, LIVECODEBENCH_WINDOWS
 from pytest_r1eval.errors import ExamError, PlanError
 from pytest_r1eval.exams.catalog import CUSTOM_SAMPLES_PER_PROBLEM, SMOKE, SMOKE_CODE, build_catalog, mark_expression
 
 SHIPPED = [*BUILT_IN, *LIVECODEBENCH_WINDOWS, SMOKE, SMOKE_CODE]
-ALWAYS = [benchmark.name for benchmark in SHIPPED]
+ALWAYS = [*(benchmark.name for benchmark in SHIPPED), *BUILT_IN_POOLS]
 KEYS = "name, task, task_module, samples_per_problem, mark, max_new_tokens, revision, answers, metric"
 CONTRIBUTED = Benchmark(name="olympiad", mark="olympiad", task="o", task_module="plugin.tasks", samples_per_problem=8)
 
@@ -60,7 +60,7 @@ class TestSources:
         """A folder without a pyproject.toml has the built-in benchmarks and smoke."""
         catalog = build_catalog(tasks=None, pyproject=tmp_path / "pyproject.toml", contributed=())
 
-        assert list(catalog.values()) == SHIPPED
+        assert list(catalog.values())[: len(SHIPPED)] == SHIPPED
         assert list(catalog) == ALWAYS
 
     def test_smoke_ships(self) -> None:
@@ -136,8 +136,55 @@ class TestSources:
 
         catalog = build_catalog(tasks=tasks, pyproject=pyproject, contributed=iter([CONTRIBUTED]))
 
-        assert [*ALWAYS, "b", "a", "olympiad"] == list(catalog)
+        names = [benchmark.name for benchmark in SHIPPED]
+        assert [*names, "b", "a", "olympiad", *BUILT_IN_POOLS] == list(catalog)
         assert catalog["olympiad"] is CONTRIBUTED
+
+
+class TestPools:
+    """Pools by a name, of benchmarks from any source."""
+
+    def test_a_pool_of_pyproject(self, pyproject: Path) -> None:
+        """A list in tool.r1eval.pools is a pool, also of the project's own benchmarks."""
+        pyproject.write_text(
+            '[[tool.r1eval.benchmark]]\nname = "own"\ntask_module = "x"\nanswers = "mathematics"\n'
+            '[tool.r1eval.pools]\nhard = ["aime26", "hmmt_feb25"]\nsmall = ["math500", "own"]\n'
+        )
+        catalog = build_catalog(tasks=None, pyproject=pyproject, contributed=())
+        parts = {name: [part.name for part in catalog[name].parts] for name in ("aime_all", "hard", "small")}
+        assert parts == {
+            "aime_all": ["aime24", "aime25", "aime26"],
+            "hard": ["aime26", "hmmt_feb25"],
+            "small": ["math500", "own"],
+        }
+
+    @pytest.mark.parametrize(
+        ("content", "expected"),
+        [
+            (
+                'hard = ["aime24", "aime2"]',
+                "{path}: pool hard: no benchmark 'aime2' to pool; expected some of aime24, ",
+            ),
+            ('hard = ["aime24", "aime24"]', "{path}: pool hard: 'aime24' is in the pool twice; expected each"),
+            ('hard = ["aime24", "gpqa"]', "{path}: pool hard: aime24 and gpqa have different forms of answers (math"),
+            ('hard = ["aime24", "aime_all"]', "{path}: pool hard: no benchmark 'aime_all' to pool; expected some of"),
+            ('gpqa = ["aime24", "aime25"]', "{path}: pool 'gpqa' is taken already; expected a name of its own."),
+            ('aime_all = ["aime24", "aime25"]', "{path}: pool 'aime_all' is taken already; expected a name of its"),
+            ('skip = ["aime24", "aime25"]', "{path}: pool 'skip' is taken already; expected a name of its own."),
+            ('"my-pool" = ["aime24", "aime25"]', "{path}: pool my-pool: mark 'my-pool' is not a Python identifier"),
+            (
+                'hard = "aime24"',
+                "{path}: tool.r1eval.pools is not a table of lists of names; write [tool.r1eval.pools]",
+            ),
+            ("hard = [1, 2]", "{path}: tool.r1eval.pools is not a table of lists of names; write [tool.r1eval.pools]"),
+        ],
+    )
+    def test_a_bad_pool_is_refused(self, pyproject: Path, content: str, expected: str) -> None:
+        """A bad pool is refused in one line with its file, what was found and what was expected."""
+        pyproject.write_text(f"[tool.r1eval.pools]\n{content}\n")
+        message = exam_error(pyproject=pyproject)
+        assert message.startswith(expected.format(path=pyproject))
+        assert "\n" not in message
 
 
 TABLE = '[[tool.r1eval.benchmark]]\nname = "good"\ntask_module = "x"\n[[tool.r1eval.benchmark]]\n'
@@ -277,7 +324,7 @@ def test_nothing_heavy_is_imported(tasks: Path, pyproject: Path) -> None:
     )
 
     names, modules = (line.split() for line in child.stdout.splitlines())
-    assert [*ALWAYS, "one", "a"] == names
+    assert sorted([*ALWAYS, "one", "a"]) == sorted(names)
     assert {"lighteval", "torch", "transformers", "datasets", "vllm", "numpy", "scipy"}.isdisjoint(modules)
 
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import pytest
 
 from pytest_r1eval.core.built_in import LIVECODEBENCH_WINDOWS
+from pytest_r1eval.core.pools import pool_of
 from pytest_r1eval.core.records import Outcome
 from pytest_r1eval.errors import ExamError
 from pytest_r1eval.exams.code_test_cache import CodeTestCache
@@ -153,3 +154,47 @@ def test_gsm8k_is_asked_and_graded(pool: GradingPool, builder: Builder, tmp_path
     ]
     outcomes = [grade.outcome for grade in grades_of(pool, benchmark, [(problem, said(text)) for text in texts])]
     assert outcomes == [*[Outcome.CORRECT] * 4, Outcome.WRONG, Outcome.NO_ANSWER]
+
+
+class TestPool:
+    """A pool's exam is its parts' exams, one behind the other."""
+
+    @pytest.fixture
+    def data(self, tmp_path: Path) -> Path:
+        """Write two copies, which have one row in common."""
+        rows = [{"problem": "1+1?", "answer": "2"}, {"problem": "2+2?", "answer": "4"}]
+        write_rows(tmp_path / "aime_2024" / "train.jsonl", rows)
+        write_rows(tmp_path / "aime_2026" / "train.jsonl", [{"problem": "3+3?", "answer": 6}, rows[0]])
+        return tmp_path
+
+    def test_problems_keep_their_exam(self, builder: Builder, data: Path) -> None:
+        """Each part is read from its own copy, its ids keep its name, and one row in two parts is two problems."""
+        both = pool_of("both", ["aime24", "aime26"], BUILT_IN_BY_NAME)
+        exam = builder.exam(both, data_dir=data)
+        alone = [builder.exam(part, data_dir=data) for part in both.parts]
+        assert [problem.id for problem in exam.problems] == [
+            f"{one.benchmark}/{problem.id}" for one in alone for problem in one.problems
+        ]
+        assert exam.dataset == ", ".join(one.dataset for one in alone)
+        assert len({problem.id for problem in exam.problems}) == 4
+
+    def test_the_digest_covers_each_part(self, builder: Builder, data: Path) -> None:
+        """Another row in any part is another exam."""
+        both = pool_of("both", ["aime24", "aime26"], BUILT_IN_BY_NAME)
+        before = builder.exam(both, data_dir=data).digest
+        write_rows(data / "aime_2026" / "train.jsonl", [{"problem": "3+3?", "answer": 7}])
+        assert builder.exam(both, data_dir=data).digest != before
+
+    def test_a_part_without_data_is_named(self, builder: Builder, data: Path) -> None:
+        """A part whose copy does not fit is named in the error."""
+        write_rows(data / "aime_2026" / "train.jsonl", [{"question": "no such column"}])
+        with pytest.raises(ExamError, match=r"^aime26: row 1 of .* does not fit task 'aime26'"):
+            builder.exam(pool_of("both", ["aime24", "aime26"], BUILT_IN_BY_NAME), data_dir=data)
+
+    def test_each_problem_is_graded_by_its_part(self, pool: GradingPool, builder: Builder, data: Path) -> None:
+        """Each part's own metric grades its problems."""
+        both = pool_of("both", ["aime24", "aime26"], BUILT_IN_BY_NAME)
+        problems = builder.exam(both, data_dir=data).problems
+        answers = [(one, said(f"\\boxed{{{value}}}")) for one, value in zip(problems, (2, 4, 6, 3), strict=True)]
+        outcomes = [grade.outcome for grade in grades_of(pool, both, answers)]
+        assert outcomes == [Outcome.CORRECT, Outcome.CORRECT, Outcome.CORRECT, Outcome.WRONG]
