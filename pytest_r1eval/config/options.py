@@ -15,20 +15,8 @@ from pytest_r1eval.config.option import Option
 from pytest_r1eval.core import choices
 
 MARKS = (
-    *(
-        "r1eval",
-        "smoke",
-        "smoke_code",
-        "aime",
-        "aime25",
-        "math500",
-        "gpqa",
-        "lcb",
-        "aime26",
-        "hmmt_feb25",
-        "hmmt_nov25",
-    ),
-    *("gsm8k", "ifeval", "ifbench", "mmlu_pro", "mmlu_redux", "lcb6", "aime_all"),
+    *("r1eval", "smoke", "smoke_code", "aime", "aime25", "math500", "gpqa", "lcb", "aime26", "hmmt_feb25"),
+    *("hmmt_nov25", "gsm8k", "ifeval", "ifbench", "mmlu_pro", "mmlu_redux", "lcb6", "aime_all"),
 )
 """Of all shards, of the two small benchmarks, and of the built-in ones."""
 

@@ -16,7 +16,7 @@ from tests.recordings import record_run
 
 NAMES = (
     "aime24, aime25, math500, gpqa, lcb, aime26, hmmt_feb25, hmmt_nov25, gsm8k, ifeval, ifbench, mmlu_pro, mmlu_redux, "
-    "lcb_v6, smoke, smoke_code (and lcb_v5, ...: other windows of LiveCodeBench)"
+    "lcb_v6, smoke, smoke_code, aime_all (and lcb_v5, ...: other windows of LiveCodeBench)"
 )
 
 

@@ -15,7 +15,7 @@ from pytest_r1eval.config.options import MARKS, NEWEST, OPTIONS
 from pytest_r1eval.config.reading import is_asked
 from pytest_r1eval.config.settings import Settings, chosen_sampling, sampling_for, settings_from
 from pytest_r1eval.core.benchmarks import Sampling
-from pytest_r1eval.core.built_in import BUILT_IN
+from pytest_r1eval.core.built_in import BUILT_IN, BUILT_IN_POOLS
 from pytest_r1eval.core.choices import (
     Claim,
     CodeGrader,
@@ -531,7 +531,7 @@ class TestBadValues:
 
     def test_marks_are_the_benchmarks(self) -> None:
         """Every benchmark's mark is registered without an import of the benchmarks."""
-        assert ("r1eval", "smoke", "smoke_code", *(benchmark.mark for benchmark in BUILT_IN)) == MARKS
+        assert ("r1eval", "smoke", "smoke_code", *(benchmark.mark for benchmark in BUILT_IN), *BUILT_IN_POOLS) == MARKS
 
     def test_bad_value_reaches_the_user_as_one_line(self, pytester: pytest.Pytester) -> None:
         """A bad value ends pytest with exit code 4 and one line, without a traceback."""
