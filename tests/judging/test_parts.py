@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.commands import cli
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.judging.result import PartScore
 from pytest_r1eval.reports.run_report import read_report
@@ -84,6 +85,18 @@ def test_a_user_judges_a_pool(pytester: pytest.Pytester, recorded: Record) -> No
     assert "part aime26</dt>" in (pytester.path / "page.html").read_text()
 
 
+def test_its_power_is_known_before_the_first_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pool's power is worked out from its recorded baseline; without one nothing is guessed."""
+    judged(record_run(tmp_path / "base", **POOL), root=tmp_path)  # type: ignore[arg-type]
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["power", "--benchmark", "aime_all"]) != 0
+    assert "aime_all: no planning constants are known" in capsys.readouterr().err
+    assert cli.main(["power", "--benchmark", "aime_all", "--baseline", "local/toy"]) == 0
+    assert "aime_all" in capsys.readouterr().out
+
+
 def test_a_pool_of_pyproject_is_judged(pytester: pytest.Pytester, recorded: Record) -> None:
     """A pool that pyproject.toml names is selected by its name."""
     recorded("run", **{**POOL, "benchmarks": ("both",), "parts": ("aime24", "hmmt_nov25")})
@@ -96,3 +109,13 @@ def test_a_pool_of_pyproject_is_judged(pytester: pytest.Pytester, recorded: Reco
     )
     result = judge(pytester, "run", mark="both")
     result.stdout.fnmatch_lines(["  part aime24: * on 15 problems", "  part hmmt_nov25: * on 15 problems"])
+
+
+def test_a_bad_pool_ends_in_one_line(pytester: pytest.Pytester, recorded: Record) -> None:
+    """A pool that does not fit ends pytest with exit code 4 and one line, before anything is drawn."""
+    recorded("run", **POOL)
+    pytester.makepyprojecttoml('[tool.pytest.ini_options]\n[tool.r1eval.pools]\nboth = ["aime24", "gpqa"]\n')
+    result = judge(pytester, "run", mark="both")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = (line for line in result.errlines if line)
+    assert "pool both: aime24 and gpqa have different forms of answers (mathematics and letters)" in line

@@ -11,8 +11,10 @@ import pytest
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.benchmarks import AnswerForm
+from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.core.choices import CodeGrader, GateKind, LastLook, SamplingSource
 from pytest_r1eval.core.fingerprints import ModelIdentity
+from pytest_r1eval.core.pools import pool_of
 from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.exams.catalog import SMOKE, SMOKE_CODE
 from pytest_r1eval.ledger.question import asked_of
@@ -151,3 +153,22 @@ def test_tags_of_thoughts_count_where_answers_are_read_behind_them(settings: Set
     assert question(CodeGrader.LIGHTEVAL, None) == question(CodeGrader.LIGHTEVAL, other)
     assert question(CodeGrader.STRICT, None) == question(CodeGrader.STRICT, own)
     assert question(CodeGrader.STRICT, None) != question(CodeGrader.STRICT, other)
+
+
+def test_another_part_is_another_question(settings: Settings) -> None:
+    """A pool of one name with another part, or a part at another commit, asks another question."""
+    catalog = {benchmark.name: benchmark for benchmark in BUILT_IN}
+    moved = {**catalog, "aime26": replace(catalog["aime26"], revision="0" * 40)}
+    pools = [
+        pool_of("hard", ["aime25", "aime26"], catalog),
+        pool_of("hard", ["aime25", "aime26"], moved),
+        pool_of("hard", ["aime25", "hmmt_feb25"], catalog),
+    ]
+    assert len({asked_of(pool, settings, CHECKPOINT).question for pool in pools}) == len(pools)
+
+
+def test_another_metric_is_another_question(settings: Settings) -> None:
+    """Another score of a metric group is another question."""
+    (ifeval,) = (benchmark for benchmark in BUILT_IN if benchmark.name == "ifeval")
+    loose = replace(ifeval, metric="prompt_level_loose_acc")
+    assert asked_of(ifeval, settings, CHECKPOINT).question != asked_of(loose, settings, CHECKPOINT).question
