@@ -265,7 +265,7 @@ class _Everything(set[str]):
 def keywords_of(file: str, name: str) -> set[str]:
     """Return the keywords that a function or class of ours takes."""
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-    (found,) = (node for node in tree.body if getattr(node, "name", None) == name)
+    *_, found = (node for node in tree.body if getattr(node, "name", None) == name)  # overloads come first
     taken = set(keywords())
     for node in ast.walk(found):
         if isinstance(node, ast.FunctionDef) and node.name in {name, "__init__"}:
