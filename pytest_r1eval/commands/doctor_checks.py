@@ -20,6 +20,7 @@ from pathlib import Path
 
 from pytest_r1eval.config.installation import ENGINES, Needs, installed, misfits
 from pytest_r1eval.config.settings import GPU_MEMORY_UTILIZATION
+from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.core.choices import CodeGrader
 from pytest_r1eval.engines.devices import nvidia_smi, visible_gpus
 from pytest_r1eval.engines.gpu_state import busy_now, driver_problem
@@ -46,14 +47,8 @@ KNOWN_TO_WORK: Mapping[str, str] = {
 """Versions that the tests or the measurements in perf/ have run with."""
 _NEEDED = ("pytest", "pytest-xdist", "lighteval")
 _INSTALLED_WITH: Mapping[str, str] = {"lighteval": "lighteval", "huggingface_hub": "hub", "pyarrow": "hub"}
-DATA_SETS: Mapping[str, str] = {
-    "aime24": "HuggingFaceH4/aime_2024",
-    "aime25": "yentinglin/aime_2025",
-    "math500": "HuggingFaceH4/MATH-500",
-    "gpqa": "Idavidrein/gpqa",
-    "lcb": "lighteval/code_generation_lite",
-}
-"""Where LightEval 0.13.0 takes each benchmark's problems from; its tasks are slow to import."""
+DATA_SETS: Mapping[str, str] = {one.name: one.card.dataset for one in BUILT_IN if one.card is not None}
+"""Where each benchmark's problems come from; its task knows too, and is slow to import."""
 
 
 class Standing(StrEnum):

@@ -26,6 +26,7 @@ from tests.hub_client import Client, client
 from tests.hub_server import TOKEN, USER, StandInHub, Trouble
 from tests.requirements import LIGHTEVAL
 
+ROOT = Path(__file__).parents[2]
 SECRET = "hf_made_up"  # noqa: S105 - made up
 
 
@@ -57,12 +58,13 @@ def test_known_versions_are_those_that_run_here() -> None:
 
 @LIGHTEVAL.mark
 def test_data_sets_are_those_that_lighteval_reads() -> None:
-    """`r1eval doctor` asks for the data set that each benchmark's task in LightEval names."""
-    sources = {str(path): path for path in files("lighteval") or ()}
+    """`r1eval doctor` asks for the data set that each benchmark's task names, LightEval's or ours."""
+    lightevals = {str(path): path for path in files("lighteval") or ()}
     assert {benchmark.name for benchmark in BUILT_IN} == {*DATA_SETS}
     for benchmark in BUILT_IN:
-        source = sources[benchmark.task_module.replace(".", "/") + ".py"].read_text(encoding="utf-8")
-        assert f'hf_repo="{DATA_SETS[benchmark.name]}"' in source
+        path = benchmark.task_module.replace(".", "/") + ".py"
+        source = (lightevals.get(path) or ROOT / path).read_text(encoding="utf-8")
+        assert f'"{DATA_SETS[benchmark.name]}"' in source
 
 
 def test_what_is_missing_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,7 +174,8 @@ class TestHub:
         assert hub.repos
         found = self.asked(member, tmp_path)
         assert (found["Hub"]["standing"], found["Hub"]["found"]) == ("good", f"logged in as {USER}")
-        assert found["data sets"]["found"] == "the Hub lets you read those of aime24, aime25, math500, lcb"
+        others = ", ".join(benchmark.name for benchmark in BUILT_IN if benchmark.name != "gpqa")
+        assert found["data sets"]["found"] == f"the Hub lets you read those of {others}"
         gpqa = found["data of gpqa"]
         assert gpqa["found"] == "Idavidrein/gpqa: the token may not read it, or there is none"
         assert gpqa["advice"].startswith("see https://huggingface.co/datasets/Idavidrein/gpqa: accept its terms")
