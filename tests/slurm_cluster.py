@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,13 @@ USER = "slurm"
 NODES = ("n1", "n2", "n3")
 TIMEOUT_S = 150.0
 """Far more than anything takes on a machine that does nothing else."""
+
+
+def array_and_task(job: Mapping[str, Any]) -> tuple[object, object]:
+    """Return the numbers of a job's array and of its task; Slurm from 23.02 on wraps a number."""
+    found = (job["array_job_id"], job["array_task_id"])
+    array, task = (value["number"] if isinstance(value, Mapping) else value for value in found)
+    return array, task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +88,7 @@ class Cluster:
         """Wait until a task of an array is a job of its own, and return it."""
         return self.waited(
             lambda: next(
-                (job for job in self.jobs() if job["array_job_id"] == array_job and job["array_task_id"] == number),
+                (job for job in self.jobs() if (array_job, number) == array_and_task(job)),
                 None,
             ),
             f"task {number} of job {array_job}",

@@ -7,6 +7,7 @@ Weights are fetched of an adapter alone: a model's are the engine's matter.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,8 @@ def unreadable(option: str, model: str, error: Exception) -> ModelError:
 
 def _located(model: str, *, revision: str | None, option: str) -> Place:
     folder = Path(model).expanduser()
+    with suppress(FileNotFoundError, NotADirectoryError):
+        folder.stat()  # raises what `is_dir` keeps to itself since Python 3.14
     if folder.is_dir():
         resolved = folder.resolve()
         return Place(name=str(resolved), folder=resolved, commit=None)

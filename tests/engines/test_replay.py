@@ -42,10 +42,10 @@ def request_for(benchmark: str, problem_id: str, index: int, *, seed: int = 99) 
 async def replay(run: Path, *requests: Request) -> tuple[EngineIdentity, list[Generation]]:
     """Start an engine, ask it everything at once and close it."""
     engine = ReplayEngine(run)
-    identity = await engine.start()
-    generations = await asyncio.gather(*map(engine.generate, requests))
-    await engine.close()
-    return identity, list(generations)
+    try:
+        return await engine.start(), list(await asyncio.gather(*map(engine.generate, requests)))
+    finally:
+        await engine.close()
 
 
 def samples_of(run: Path, benchmark: str) -> list[Sample]:
@@ -161,7 +161,9 @@ def test_delay_holds_every_answer(run: Path) -> None:
         await engine.start()
         started = time.monotonic()
         await engine.generate(request_for("smoke", "p000", 0))
-        return time.monotonic() - started
+        took = time.monotonic() - started
+        await engine.close()
+        return took
 
     assert engine.n_concurrent == 3
     assert asyncio.run(answer()) >= 0.05
@@ -181,7 +183,9 @@ def test_a_recording_can_be_graded_anew(run: Path) -> None:
     engine = ReplayEngine(run, options=ReplayOptions.parse({"regrade": True}))
 
     async def ask() -> tuple[EngineIdentity, Generation]:
-        return await engine.start(), await engine.generate(request_for("smoke", "p000", 0))
+        answered = await engine.start(), await engine.generate(request_for("smoke", "p000", 0))
+        await engine.close()
+        return answered
 
     identity, generation = asyncio.run(ask())
     assert (identity.grader, generation.grade) == (None, None)

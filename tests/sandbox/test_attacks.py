@@ -296,7 +296,7 @@ class TestBombs:
         assert seen.ending is Ending.OUTPUT_LIMIT
         assert seen.n_bytes_out <= MIB
 
-    @pytest.mark.parametrize("stack_bytes", [0, 32768])
+    @pytest.mark.parametrize("stack_bytes", [0, 65536])
     def test_threads(self, host: Host, stack_bytes: int) -> None:
         """A program that starts threads without end is stopped or refused at the limit."""
         seen = host.run(
