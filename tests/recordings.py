@@ -126,6 +126,7 @@ def record_run(
         rates = dict(zip(plan.problem_ids, cycle(solve_rates or (solve_rate,)), strict=False))
         is_correct = {(id_, index): rng.random() < rate for id_, rate in rates.items() for index in range(n_samples)}
         while (claimed := next_unit(store, owner="recorder")) is not None:
+            drawn: list[tuple[ClaimedUnit, Sample]] = []
             for index in claimed.missing:
                 is_solved = is_correct[claimed.unit.problem_id, index]
                 grade = outcome or (Outcome.CORRECT if is_solved else Outcome.WRONG)
@@ -149,6 +150,7 @@ def record_run(
                     grade=Grade(outcome=grade, answer=answer, detail=detail),
                 )
                 if (claimed.unit.problem_id, index) not in skip:
-                    add_sample(store, claimed, sample)
+                    drawn.append((claimed, sample))
+            WorkQueue(store).add_drawn(drawn)
     store.close()
     return folder
