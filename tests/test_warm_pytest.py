@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.evaluation.die_with_parent import tied
+from tests.conftest import LEAN
 from tests.warm_pytest import UNTOUCHED
 
 SHOWING = """
@@ -56,6 +57,15 @@ def test_a_fork_finds_nothing_imported_that_reads_the_environment(pytester: pyte
     pytester.makepyfile(f"import sys\ndef test_it(): assert not set({UNTOUCHED!r}) & set(sys.modules)")
     arguments = ("-p", "no:r1eval", "-p", "no:pytest_r1eval.plugin", "-p", "no:xdist.plugin")
     assert pytester.runpytest_subprocess(*arguments).ret == 0
+
+
+def test_a_fork_loads_plugins_by_their_entry_points(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forked run that loads every installed plugin is warned of nothing, as a fresh one is not."""
+    for name in LEAN:
+        monkeypatch.delenv(name)
+    pytester.makeini("[pytest]\nfilterwarnings = error")
+    pytester.makepyfile("def test_it(): pass")
+    assert pytester.runpytest_subprocess("-p", "no:cacheprovider").ret == 0
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,8 @@ def preload() -> None:
 
     pa.array([""])  # pyarrow looks for pandas with its first array, and imports it
     warnings.filters[:] = filters  # type: ignore[index]
+    # pytest warns of what a plugin's package has imported before its asserts are rewritten; these words allow it.
+    pytest_r1eval.__doc__ = f"{pytest_r1eval.__doc__} PYTEST_DONT_REWRITE"
     if found := [name for name in UNTOUCHED if name in sys.modules]:
         raise RuntimeError(f"the server of runs imported {', '.join(found)}, which every run has to import by itself")
 
