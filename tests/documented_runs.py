@@ -11,6 +11,7 @@ from pytest_r1eval.upload.record import UploadRecord, write_record
 from pytest_r1eval.upload.results import write_run_files
 from tests.judged_runs import judged, judged_against
 from tests.recordings import record_run
+from tests.score_files import moved, save
 
 REPO = "org/evals"
 """The data set of the documents' uploads."""
@@ -18,6 +19,7 @@ _DISTILLED = "deepseek-ai/DeepSeek-R1-Distill"
 _MODELS = {
     "org/model": ("aime24", "math500", "lcb", "smoke_code"),
     "org/good-model": ("aime24",),
+    "export/model-awq": ("aime24",),
     "checkpoints/step-1000": ("aime24",),
     "checkpoints/step-2000": ("aime24",),
     f"{_DISTILLED}-Qwen-7B": ("aime24", "math500"),
@@ -25,7 +27,7 @@ _MODELS = {
     f"{_DISTILLED}-Llama-70B": ("math500",),
 }
 """What `--r1-model` names, with what is recorded there: `R1_ENGINE=replay` answers from it."""
-_WITHOUT_BASELINE = {"org/good-model", "checkpoints/step-1000", "checkpoints/step-2000"}
+_WITHOUT_BASELINE = {"org/good-model", "export/model-awq", "checkpoints/step-1000", "checkpoints/step-2000"}
 _RUNS = {
     "RUN": "org/model",
     "RUN2": "org/model",
@@ -49,6 +51,8 @@ def prepare(folder: Path) -> None:
             judged(record_run(reference, benchmarks=benchmarks, weights="w0", model_name=model), root=folder)
     (folder / "old.json").write_bytes((folder / "baselines" / "org" / "model.json").read_bytes())
     (folder / "new.json").write_bytes((folder / "old.json").read_bytes())
+    for name, gap in (("before", 0.0), ("after", 2**-6)):
+        save(moved(lambda *_, gap=gap: gap), folder / f"{name}.json")
     for seed, (run, model) in enumerate(_RUNS.items(), start=3):
         record_run(folder / run, benchmarks=("aime24",), seed=seed, weights=f"w {model}", model_name=model)
         results = judged_against(folder / run, folder, choice=None)

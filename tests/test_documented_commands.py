@@ -77,6 +77,13 @@ _OF_ADAPTERS = {
     ),
 }
 """A recorded run has no adapter to serve."""
+_SAME = "tests/commands/test_same.py::test_the_answer_is_the_exit_code"
+_OF_SAMENESS = (
+    "r1eval same org/model export/model-awq",
+    "r1eval same org/model --save before.json",
+    "r1eval same before.json org/model",
+    "r1eval same before.json org/model --engine-arg kv_cache_dtype=fp8",
+)
 ELSEWHERE: Mapping[str, Elsewhere] = {
     _CLONE: Elsewhere(need=Need.NETWORK, shown_by=_CLONED),
     "cd pytest-r1eval": Elsewhere(need=Need.NETWORK, shown_by=_CLONED),
@@ -137,9 +144,13 @@ ELSEWHERE: Mapping[str, Elsewhere] = {
         shown_by="tests/exams/test_smoke_code.py::TestVerdict::test_right_programs_pass_and_a_slow_one_turns_it_red",
     ),
     **{name: Elsewhere(need=Need.VLLM, shown_by=shown_by) for name, shown_by in _OF_ADAPTERS.items()},
+    **dict.fromkeys(_OF_SAMENESS, Elsewhere(need=Need.VLLM, shown_by=_SAME)),
 }
 """Each command of the documents that is not run here. A new command is run, or needs a row."""
 RED = {
+    "pytest --r1-model export/model-awq -m aime --r1-baseline org/model --r1-claim same --r1-margin 3": (
+        "a fall and a rise of 3.0 points are not excluded"
+    ),
     "pytest --r1-model ./checkpoints/step-2000 -m aime -n 8": "There is no baseline yet.",
     "pytest --r1-model org/good-model -m aime": "There is no baseline yet.",
     "pytest --r1-judge-only data/evals/org/model/RUN --r1-grader strict": "graders differ on 58 of 96 responses",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -130,7 +132,8 @@ class ModelToScore:
         engine = self.factory.build(parts)
         if not isinstance(engine, PromptScorer):
             raise _cannot_score(self.settings.engine)
-        identity, logprobs = asyncio.run(self._drawn(engine))
+        with redirect_stdout(sys.stderr):  # what an engine prints is no part of the answer
+            identity, logprobs = asyncio.run(self._drawn(engine))
         return PromptScores(
             model=self.model,
             identity=replace(self.identity, files=()),
