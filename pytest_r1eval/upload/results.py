@@ -17,6 +17,7 @@ from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from pytest_r1eval.core.codec import plain
 from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.judging.summary import BenchmarkSummary, RunSummary, benchmark_summary, verdicts_digest
 from pytest_r1eval.runs.reading import RunReader
@@ -80,7 +81,7 @@ def _summary(
         revision=revision_of(header),
         seed=header.seed,
         passes=all(result.passes for result in results),
-        verdicts=verdicts_digest([asdict(result) for result in results]),
+        verdicts=verdicts_digest(plain([*results])),
         benchmarks=parts,
     )
 
