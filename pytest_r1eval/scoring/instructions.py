@@ -50,9 +50,15 @@ _NEEDS = {
 }
 
 
+def fetch_nothing(benchmark: Benchmark) -> None:
+    """Keep a task's programs from the network, which they ask as they are imported; before that."""
+    if benchmark.task_module in _NEEDS:
+        _nltk().download = lambda *_, **__: False
+
+
 def check_instructions(benchmark: Benchmark) -> None:
     """
-    Refuse a benchmark whose programs lack something here, and let them fetch nothing.
+    Refuse a benchmark whose programs lack something here.
 
     Raises:
         ScoringError: If something lacks.
@@ -69,7 +75,6 @@ def check_instructions(benchmark: Benchmark) -> None:
         raise _lacking(benchmark, names, f"python -m nltk.downloader {' '.join(names)}")
     if needs.has_model and util.find_spec(_SPACY_MODEL) is None:
         raise _lacking(benchmark, [_SPACY_MODEL], f"python -m spacy download {_SPACY_MODEL}")
-    _nltk().download = lambda *_, **__: False
 
 
 def data_of_instructions() -> Iterator[Path]:

@@ -41,7 +41,7 @@ from pytest_r1eval.scoring import extraction
 from pytest_r1eval.scoring.extraction import TooManyStepsError
 from pytest_r1eval.scoring.final_answer import after_thought
 from pytest_r1eval.scoring.grading import REASONING_TAGS
-from pytest_r1eval.scoring.instructions import check_instructions, data_of_instructions, fixed_chance
+from pytest_r1eval.scoring.instructions import check_instructions, data_of_instructions, fetch_nothing, fixed_chance
 from pytest_r1eval.scoring.scored import Scored, control_failure, grade_of, guarded
 from pytest_r1eval.scoring.walls import put_up
 
@@ -157,6 +157,7 @@ def scorer(benchmark: Benchmark) -> Scorer:
         ExamError: If the task cannot be found.
     """
     extraction.bound()
+    fetch_nothing(benchmark)
     metrics = tasks.task_config(benchmark).metrics
     if benchmark.metric is not None:
         return _named(benchmark, benchmark.metric, metrics)

@@ -17,6 +17,7 @@ from pytest_r1eval.sandbox import Limits
 from pytest_r1eval.scoring.grading import CodeGrading
 from pytest_r1eval.scoring.pool import GradingPool
 from tests.exams.builder import Builder, write_rows
+from tests.requirements import LIGHTEVAL, need
 from tests.scoring.grades import grades_of
 from tests.toys import BUILT_IN_BY_NAME, PROBE, said, toy
 
@@ -153,6 +154,20 @@ class TestNamedMetric:
         named = replace(toy("toy:probe"), metric="toy")
         grades = grades_of(pool, named, [(PROBE, said("value 0")), (PROBE, said("value 1"))])
         assert [grade.outcome for grade in grades] == [Outcome.WRONG, Outcome.CORRECT]
+
+
+def test_programs_fetch_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NLTK fetches nothing where such a benchmark is graded, and is left alone elsewhere."""
+    need(LIGHTEVAL)
+    import nltk  # noqa: PLC0415 - comes with LightEval
+
+    from pytest_r1eval.scoring.instructions import fetch_nothing  # noqa: PLC0415 - imports LightEval
+
+    monkeypatch.setattr(nltk, "download", before := nltk.download)
+    fetch_nothing(BUILT_IN_BY_NAME["aime24"])
+    assert nltk.download is before
+    fetch_nothing(IFEVAL)
+    assert nltk.download("punkt") is False
 
 
 def test_what_lacks_is_named_with_its_command(builder: Builder, tokenizer: str, tmp_path: Path) -> None:
