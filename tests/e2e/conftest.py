@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import LEAN
 from tests.requirements import VLLM, need
+from tests.smollm2 import smollm2_in
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,3 +30,9 @@ def _lean_inner_runs() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _warm_processes() -> None:
     """Start every process fresh: an engine's imports and its own processes are part of what is tested."""
+
+
+@pytest.fixture(scope="session")
+def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a public chat model once, as a user would have it in a folder."""
+    return smollm2_in(tmp_path_factory.mktemp("smollm2"))
