@@ -36,8 +36,9 @@ COLD = subprocess.Popen
 """What starts a process that imports by itself."""
 
 LONGEST = (
-    "slurm/test_jobs.py", "plugin/test_faults.py", "training/test_runners.py", "plugin/test_plugin.py",
-    "evaluation/test_process.py", "plugin/test_answering.py", "reports/test_page.py", "stats/test_calibration.py",
+    "slurm/test_jobs.py", "plugin/test_faults.py", "plugin/test_plugin.py", "plugin/test_answering.py",
+    "evaluation/test_process.py", "training/test_runners.py", "test_documented_commands.py", "reports/test_page.py",
+    "stats/test_calibration.py", "upload/test_publish.py", "plugin/test_rootdir.py", "runs/test_merge.py",
 )  # fmt: skip
 """The files that take longest, the longest first: where they come last, a worker runs one while the others are done."""
 
