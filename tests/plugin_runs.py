@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.core.built_in import BUILT_IN, BUILT_IN_POOLS
 from pytest_r1eval.runs.finished import StoredRun
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME
 from tests.judged_runs import judged
+
+N_OTHERS = len(BUILT_IN) + len(BUILT_IN_POOLS) + len(["smoke_code"])
+"""Benchmarks that `-m smoke` leaves out: one shard of each."""
 
 
 def judge(pytester: pytest.Pytester, run: str, *arguments: str, mark: str = "smoke") -> pytest.RunResult:

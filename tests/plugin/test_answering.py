@@ -21,6 +21,7 @@ from pytest_r1eval.ledger.book import LEDGER_NAME
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME
 from tests.judged_runs import judged
+from tests.plugin_runs import N_OTHERS
 
 Record = Callable[..., Path]
 REPLAY = ("--r1-engine", "replay", "--r1-engine-arg", "ledger=true", "-m", "smoke", "-p", "no:cacheprovider")
@@ -67,7 +68,7 @@ class TestAskedAgain:
                 f"  ledger: stored: judged before, in run {run} (*",
             ]
         )
-        again.assert_outcomes(failed=1, passed=2, deselected=6)
+        again.assert_outcomes(failed=1, passed=2, deselected=N_OTHERS)
         assert runs_of(pytester) == [run]
         recorded("good", seed=3, weights="w3", solve_rate=0.8, n_samples=40)
         assert [judge(pytester, "good").ret for _ in range(2)] == [0, 0]

@@ -15,19 +15,24 @@ import pytest
 
 from pytest_r1eval.commands.cli import main
 from pytest_r1eval.core.baselines import BASELINE_FILE
-from pytest_r1eval.core.built_in import BUILT_IN, BUILT_IN_POOLS
 from pytest_r1eval.core.codec import from_json
 from pytest_r1eval.core.records import FinishReason, Outcome
 from pytest_r1eval.runs.reading import RunReader
-from tests.plugin_runs import drawn_by, judge, judge_only, runs_of, save_baseline, stored_samples, verdict_of
+from tests.plugin_runs import (
+    N_OTHERS,
+    drawn_by,
+    judge,
+    judge_only,
+    runs_of,
+    save_baseline,
+    stored_samples,
+    verdict_of,
+)
 from tests.requirements import LIGHTEVAL
 
 pytestmark = pytest.mark.usefixtures("measured_inner_runs")
 
 Record = Callable[..., Path]
-
-N_OTHERS = len(BUILT_IN) + len(BUILT_IN_POOLS) + len(["smoke_code"])
-"""Benchmarks that `-m smoke` leaves out: one shard of each."""
 
 
 class TestVerdicts:
