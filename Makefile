@@ -15,7 +15,7 @@ GOOD := examples/r1eval/tiny-arithmetic
 REGRESSED := examples/r1eval/tiny-arithmetic-regressed
 BASELINE := r1eval/tiny-arithmetic
 
-.PHONY: help demo demo-real check check-code check-tests test wheel-test bare-test plugin-test quality docs docs-release style evaluate gate slurm owner environment clean
+.PHONY: help demo demo-real check check-code check-tests test wheel-test bare-test plugin-test quality docs docs-release style evaluate gate simulate slurm owner environment clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -165,8 +165,11 @@ evaluate: $(STAMP) ## judge MODEL on TASK, with PARALLEL=data|tensor over NUM_GP
 	@case "$(PARALLEL)" in data|tensor) ;; *) echo "PARALLEL is '$(PARALLEL)'; expected data or tensor"; exit 2;; esac
 	$(BIN)/pytest --r1-model $(MODEL) -m $(MARK) $(SPREAD) $(ARGS)
 
+simulate: $(STAMP) ## error rates, cost and power of gates with allocated samples, from 600,000 simulated runs: minutes
+	$(BIN)/python -m perf.allocation --dry
+
 gate: ARGS := --r1-gate sequential $(ARGS)
-gate: evaluate ## the same, stopping at the first look that decides: a quarter of the tokens
+gate: evaluate ## the same, stopping at the first look that decides: 14 % of the tokens on AIME, unchanged
 
 slurm: $(STAMP) ## gate MODEL on TASK as jobs of a Slurm cluster and wait for the verdict (NODES=1 GPUS=8 ARGS=...)
 	@test -n "$(MODEL)" -a -n "$(TASK)" || { echo "usage: make slurm MODEL=org/name TASK=aime24,math_500 [NODES=4] [GPUS=8] [ARGS='--time 8:00:00']"; exit 2; }

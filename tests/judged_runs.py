@@ -16,7 +16,8 @@ from pytest_r1eval.runs.finished import StoredRun
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import Store
 from pytest_r1eval.stats import planning
-from pytest_r1eval.stats.looks import SequentialGate
+from pytest_r1eval.stats.allocated_plan import sequential_plan
+from pytest_r1eval.stats.looks import HealthReference, SequentialGate
 from pytest_r1eval.stats.tests import Design
 from pytest_r1eval.stats.verdicts import GateRule, Tau
 from pytest_r1eval.upload.paths import RunFiles
@@ -55,6 +56,19 @@ def sequential_gate(base: Path, *, n_samples: int) -> SequentialGate:
     counts = StoredRun(folder=base).measured("smoke").counts
     plan = planning.plan(Design.from_baseline(counts, n_samples=n_samples), paired=True, rule=GateRule())
     return SequentialGate(plan=plan, reference=counts, tau=Tau(value=0.0, source="one harness"), baseline="the base")
+
+
+def allocated_gate(base: Path, *, n_samples: int) -> SequentialGate:
+    """Plan a sequential gate against a recorded run, its samples allocated."""
+    baseline = StoredRun(folder=base).measured("smoke")
+    plan = sequential_plan(Design.from_baseline(baseline.counts, n_samples=n_samples), baseline.counts, rule=GateRule())
+    return SequentialGate(
+        plan=plan,
+        reference=baseline.counts,
+        tau=Tau(value=0.0, source="one harness"),
+        baseline="the base",
+        health=HealthReference(counts=baseline.health),
+    )
 
 
 def judged_run(folder: Path, *, k_at_stop: int | None = None, **details: object) -> RunFiles:

@@ -114,6 +114,7 @@ def record_run(
             exam=exam.digest,
             problem_ids=tuple(problem.id for problem in exam.problems),
             rounds=(n_samples,) if gate is None else gate.rounds,
+            allocated=None if gate is None else gate.allocated,
             first_look=0 if gate is None else gate.first_look,
             seed=seed,
             sampling=Sampling(temperature=temperature, max_new_tokens=64, max_model_length=256),
@@ -124,7 +125,11 @@ def record_run(
         WorkQueue(store).write_plan(exam, tuple(prompt for _ in exam.problems), plan, gate=gate)
         # Drawn before any claim, so that what is recorded does not depend on the order of the units.
         rates = dict(zip(plan.problem_ids, cycle(solve_rates or (solve_rate,)), strict=False))
-        is_correct = {(id_, index): rng.random() < rate for id_, rate in rates.items() for index in range(n_samples)}
+        is_correct = {
+            (id_, index): rng.random() < rate
+            for id_, rate in rates.items()
+            for index in range(max(n_samples, plan.samples_per_problem))
+        }
         while (claimed := next_unit(store, owner="recorder")) is not None:
             drawn: list[tuple[ClaimedUnit, Sample]] = []
             for index in claimed.missing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sqlite3
 import statistics
 import subprocess
@@ -16,9 +17,9 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from perf import growth, pump, start_up, store, tail, two_gpus
+from perf import allocation, growth, pump, start_up, store, tail, two_gpus
 from perf.generation import TUNED, Conductor, Load, Row, roofline, table_lines, waited
-from perf.machine import HERE
+from perf.machine import HERE, ROOT
 from perf.made_up_runs import Writer
 from perf.one_gpu import GB, GROUPS, wait_until_ready
 from perf.queue_balance import Engine, Setting, efficiency
@@ -34,8 +35,10 @@ from perf.random_checkpoint import (
 )
 from pytest_r1eval.checkpoints.inspect import inspect_checkpoint
 from pytest_r1eval.checkpoints.size import ModelSize
+from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.engines import vllm
 from pytest_r1eval.runs.store import FILE_NAME
+from pytest_r1eval.stats.verdicts import GateRule
 from tests.recordings import record_run
 from tests.requirements import TORCH
 
@@ -53,6 +56,42 @@ def test_slices_are_what_balances() -> None:
     """Without shares for the engines a run takes more than twice the time of perfect balance."""
     setting = Setting(benchmark="aime24", is_shared=False)
     assert efficiency(setting, seed=0) < 0.5
+
+
+@pytest.mark.parametrize("name", allocation.EXAMS)
+def test_an_allocated_gate_keeps_alpha(name: str) -> None:
+    """
+    Unchanged models fail an allocated gate with alpha at most, each against a baseline of its own.
+
+    Allocation and statistic are compared with the product's. Two sigmas make failures frequent enough to count;
+    perf/allocation.txt has those of three.
+    """
+    benchmark = next(each for each in BUILT_IN if each.name == name)
+    simulated = allocation.Simulation(benchmark, rule=GateRule(sigmas=2.0), seed=5)
+    ended = simulated.ended(simulated.unchanged, n_runs=8000)
+    assert ended.interval[0] <= simulated.rule.alpha
+    assert ended.p_fail > simulated.rule.alpha / 4
+
+
+def test_allocation_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """The simulation of the allocated gate prints its cost, its error and its power in six scenarios."""
+    allocation.main(["--exams", "aime24", "--runs", "40", "--dry"])
+    printed = capsys.readouterr().out
+    assert "aime24: 40 unchanged runs, 40 of each fall; 6 of 6 plans allocate" in printed
+    assert "unchanged, FAIL (alpha 0.00135)" in printed
+    assert printed.count("FAIL at ") == 6
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "Makefile", "action.yml", "docs/explanation/stopping.md", "docs/explanation/performance.md"]
+)
+def test_quoted_price_is_the_measured_one(page: str) -> None:
+    """Every page that quotes what the sequential gate costs quotes the figure of perf/allocation.txt."""
+    table = (ROOT / "perf" / "allocation.txt").read_text(encoding="utf-8")
+    found = re.search(r"^aime24: .*\n +unchanged, tokens over the fixed gate +(\d\.\d+)$", table, re.MULTILINE)
+    assert found is not None
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert f"{100 * float(found[1]):.0f} % of the" in text or f"| {float(found[1]):.2f} |" in text
 
 
 def test_store_is_measured(capsys: pytest.CaptureFixture[str]) -> None:

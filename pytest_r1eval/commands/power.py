@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Sigmas, Tasks, count, noise, points, rule_of, show
-from pytest_r1eval.core.choices import Claim, LastLook
+from pytest_r1eval.core.choices import AllocationKind, Claim, LastLook
 from pytest_r1eval.errors import BaselineError, PlanError
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ def power(  # noqa: PLR0913 - a command's options
     max_samples: Annotated[
         LastLook, typer.Option(help="where the sequential plan ends: at k, or where the power is kept")
     ] = LastLook.CAPPED,
+    allocation: Annotated[
+        AllocationKind, typer.Option(help="whether the sequential plan may follow the baseline's counts")
+    ] = AllocationKind.AUTO,
     drop: Annotated[
         list[float] | None,
         typer.Option(parser=points, metavar="POINTS", help="a fall to work out; repeatable (2, 3, 5 and 2, 5, 10)"),
@@ -71,6 +74,7 @@ def power(  # noqa: PLR0913 - a command's options
         ),
         rule=rule_of(claim, sigmas=sigmas, margin=margin, two_sided=two_sided),
         last_look=max_samples,
+        allocation=allocation,
         drops=drop or None,
     )
     if json:  # without the baseline's counts

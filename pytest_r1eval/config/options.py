@@ -294,6 +294,13 @@ OPTIONS: tuple[Option, ...] = (
         help="where a sequential run ends at the latest: at k samples, or where it keeps the fixed gate's power",
     ),
     Option(
+        name="allocation",
+        phase="draw",
+        choices=choices.AllocationKind,
+        default="auto",
+        help="whether a sequential run draws more samples of the problems that tell most, by the baseline's counts",
+    ),
+    Option(
         name="family",
         phase="judge",
         choices=choices.Family,

@@ -23,6 +23,7 @@ from pytest_r1eval.config.options import OPTIONS
 from pytest_r1eval.config.reading import Reader, given, root_of
 from pytest_r1eval.core.benchmarks import Benchmark, Sampling
 from pytest_r1eval.core.choices import (
+    AllocationKind,
     Claim,
     CodeGrader,
     Family,
@@ -109,6 +110,7 @@ class Settings:
     lineage: Lineage | None = None
     asked_gate: GateKind = GateKind.FIXED
     max_samples: LastLook = LastLook.CAPPED
+    allocation: AllocationKind = AllocationKind.AUTO
     family: Family = Family.NONE
     sigmas: float = 3.0
     margin: float | None = None

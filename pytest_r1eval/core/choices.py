@@ -36,6 +36,15 @@ class Claim(StrEnum):
     """A fall and a rise beyond the margin are both excluded."""
 
 
+class AllocationKind(StrEnum):
+    """How many samples a sequential run draws of each problem."""
+
+    AUTO = "auto"
+    """As many as the baseline's counts make worth drawing, where that saves samples."""
+    EQUAL = "equal"
+    """Equally many of every problem."""
+
+
 class Family(StrEnum):
     """Whether the gates of one run share one error rate."""
 

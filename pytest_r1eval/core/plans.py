@@ -12,10 +12,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated
 
 from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.codec import digest
+from pytest_r1eval.core.fields import LeftOutIfEmpty
 from pytest_r1eval.core.fingerprints import Question
+from pytest_r1eval.core.texts import counted
 from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.errors import PlanError
 
@@ -87,6 +91,15 @@ class Slice:
         return f"{self.number}/{self.total}"
 
 
+Depth = int | tuple[int, ...]
+"""How many samples of each problem are meant, from the first: one number for all, or one for each in their order."""
+
+
+def each_of(depth: Depth, n_problems: int) -> tuple[int, ...]:
+    """Return a depth problem by problem."""
+    return (depth,) * n_problems if isinstance(depth, int) else depth
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """
@@ -96,7 +109,8 @@ class Plan:
         benchmark: The benchmark's name.
         exam: The exam's digest.
         problem_ids: Every problem that is asked, in the exam's order.
-        rounds: Samples per problem at the end of each round, ascending; the last is the total.
+        rounds: Samples per problem at the end of each round, ascending; the last is the total. Empty where allocated.
+        allocated: Samples of each problem at the end of each round, in the order of `problem_ids`; None for equal ones.
         seed: The run's seed.
         sampling: How responses are drawn.
         system_prompt: The system message, None for none.
@@ -128,10 +142,14 @@ class Plan:
     subset: int | None = None
     n_exam: int | None = None
     first_look: int = 0
+    allocated: Annotated[tuple[tuple[int, ...], ...] | None, LeftOutIfEmpty()] = None
 
     def __post_init__(self) -> None:
         if not self.problem_ids:
             raise ValueError(f"{self.benchmark}: no problems to plan for")
+        if self.allocated is not None:
+            self._demand_allocation(self.allocated)
+            return
         if not self.rounds or any(a >= b for a, b in zip((0, *self.rounds), self.rounds, strict=False)):
             raise ValueError(f"{self.benchmark}: rounds {self.rounds} must ascend from 1 sample per problem")
 
@@ -148,15 +166,51 @@ class Plan:
             prompts=self.prompts,
         )
 
+    def _demand_allocation(self, rounds: tuple[tuple[int, ...], ...]) -> None:
+        if self.rounds or not rounds or any(len(samples) != len(self.problem_ids) for samples in rounds):
+            raise ValueError(f"{self.benchmark}: expected rounds of {len(self.problem_ids)} problems, and no others")
+        if min(rounds[0]) < 1 or any(
+            a > b for early, late in pairwise(rounds) for a, b in zip(early, late, strict=True)
+        ):
+            raise ValueError(f"{self.benchmark}: samples of a problem must not descend, from 1 on")
+
+    @property
+    def n_rounds(self) -> int:
+        """How many rounds there are."""
+        return len(self.rounds if self.allocated is None else self.allocated)
+
+    def depth_at(self, number: int) -> Depth:
+        """Return the samples that are there when a round, from 0, is complete."""
+        return self.rounds[number] if self.allocated is None else self.allocated[number]
+
+    @property
+    def depth(self) -> Depth:
+        """The samples that are there when every round is complete."""
+        return self.depth_at(self.n_rounds - 1)
+
     @property
     def samples_per_problem(self) -> int:
-        """Samples per problem when every round is complete."""
-        return self.rounds[-1]
+        """Samples of the problem that has most of them when every round is complete."""
+        return self.depth if isinstance(self.depth, int) else max(self.depth)
+
+    @property
+    def samples(self) -> tuple[int, ...]:
+        """Samples of each problem when every round is complete."""
+        return each_of(self.depth, len(self.problem_ids))
 
     @property
     def n_samples(self) -> int:
         """Samples over all problems when every round is complete."""
-        return self.samples_per_problem * len(self.problem_ids)
+        return sum(self.samples)
+
+    @property
+    def samples_text(self) -> str:
+        """Say how many samples are drawn of each problem."""
+        few, many = min(self.samples), max(self.samples)
+        text = (
+            counted(many, "sample") if few == many else f"{few} to {many} samples, as the baseline's counts allocate,"
+        )
+        return f"{text} for each problem"
 
     @property
     def digest(self) -> str:
@@ -173,11 +227,16 @@ class Plan:
             yield from _runs(unit, held[unit.problem_id])
 
     def _units(self) -> Iterator[Unit]:
-        for number, (start, stop) in enumerate(zip((0, *self.rounds), self.rounds, strict=False)):
-            for first in range(start, stop, MAX_SAMPLES_PER_UNIT):
-                last = min(first + MAX_SAMPLES_PER_UNIT, stop)
-                for problem_id in self.problem_ids:
-                    yield Unit(round=number, problem_id=problem_id, first=first, last=last)
+        starts = (0,) * len(self.problem_ids)
+        for number in range(self.n_rounds):
+            stops = each_of(self.depth_at(number), len(self.problem_ids))
+            widest = max(stop - start for start, stop in zip(starts, stops, strict=True))
+            for offset in range(0, widest, MAX_SAMPLES_PER_UNIT):
+                for problem_id, start, stop in zip(self.problem_ids, starts, stops, strict=True):
+                    first, last = start + offset, min(start + offset + MAX_SAMPLES_PER_UNIT, stop)
+                    if first < last:
+                        yield Unit(round=number, problem_id=problem_id, first=first, last=last)
+            starts = stops
 
 
 def dealt(plan: Plan, part: Slice) -> Mapping[str, frozenset[int]]:
@@ -188,11 +247,13 @@ def dealt(plan: Plan, part: Slice) -> Mapping[str, frozenset[int]]:
     sample is in exactly one slice, and slices differ by one sample at most. Each holds its part of every long problem,
     whatever the order of the exam (easy to hard, by subject).
     """
-    k, by_hash = plan.samples_per_problem, in_hash_order(plan.problem_ids)
-    return {
-        id_: frozenset(index for index in range(k) if (place * k + index) % part.total == part.number - 1)
-        for place, id_ in enumerate(by_hash)
-    }
+    samples = dict(zip(plan.problem_ids, plan.samples, strict=True))
+    held, before = {}, 0
+    for id_ in in_hash_order(plan.problem_ids):
+        k = samples[id_]
+        held[id_] = frozenset(index for index in range(k) if (before + index) % part.total == part.number - 1)
+        before += k
+    return held
 
 
 def _runs(unit: Unit, indices: Collection[int]) -> Iterator[Unit]:

@@ -9,7 +9,7 @@ correct", while the truncation rate counts finish reasons.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -226,6 +226,13 @@ class Counts:
                 ProblemCounts(problem_id=id_, n_correct=correct, n_samples=samples) for id_, correct, samples in rows
             )
         )
+
+    def in_order(self, problem_ids: Sequence[str]) -> Counts:
+        """Return the counts in another order of the problems; as they are where the problems are others."""
+        by_id = {problem.problem_id: problem for problem in self.problems}
+        if by_id.keys() != set(problem_ids):
+            return self
+        return Counts(problems=tuple(by_id[id_] for id_ in problem_ids))
 
     @property
     def n_problems(self) -> int:

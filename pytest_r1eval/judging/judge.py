@@ -167,8 +167,8 @@ class Judge:
         k = result.samples_per_problem
         if k is None or result.judgement.estimate is None:
             return result
-        tallies = self.run.tallies(result.benchmark, k=k)
-        observed, counts = health_of(tallies), Counts.graded(tallies)
+        tallies = self.run.tallies(result.benchmark, k=k if result.allocated is None else result.allocated)
+        observed, counts = health_of(self.run.tallies(result.benchmark, k=k)), Counts.graded(tallies)
         if earlier := self.earlier.get(result.benchmark, ()):
             observed = added_health([*(measured.health for measured in earlier), observed])
             counts = added_counts([*(measured.counts for measured in earlier), counts])
@@ -211,7 +211,7 @@ class Judge:
                 f"Complete it first, nothing is drawn twice: --r1-resume {self.run.path.parent} --r1-gate fixed.",
             )
             return GateResult(benchmark=benchmark.name, judgement=judgement, baseline=gate.baseline)
-        tallies = self.run.tallies(benchmark.name, k=plan.samples_per_problem)
+        tallies = self.run.tallies(benchmark.name, k=plan.depth)
         if gate is not None and not self.earlier.get(benchmark.name):
             return self._sequential(plan, gate)
         if gate is not None and stopped_early(plan, tallies, run=self.run.path.parent) is not None:
@@ -221,6 +221,10 @@ class Judge:
             )
             return GateResult(benchmark=benchmark.name, judgement=judgement, baseline=gate.baseline)
         result, found = self._judged(benchmark, plan, tallies, n_tests=n_tests)
+        if left_out := self.run.progress(benchmark.name).n_stored - sum(tally.n_samples for tally in tallies):
+            note = f"{left_out} samples that looks drew beyond {plan.depth} of a problem are left out, by their index."
+            judgement = replace(result.judgement, warnings=(*result.judgement.warnings, note))
+            result = replace(result, judgement=judgement)
         return self._with_health(_with_samples(result, plan, tallies), found, alpha=self.rule.alpha)
 
     def _sequential(self, plan: Plan, gate: SequentialGate) -> GateResult:
@@ -229,8 +233,9 @@ class Judge:
         looks = self.run.looks(plan.benchmark)
         is_closed = self.run.state(plan.benchmark) is BenchmarkState.CLOSED
         last = looks[-1] if is_closed and looks and looks[-1].ends else None
-        k = plan.samples_per_problem if last is None else last.samples_per_problem
-        tallies = self.run.tallies(plan.benchmark, k=k)
+        number = gate.plan.n_looks if last is None else last.number
+        depth, k = gate.depth_at(number), gate.n_judged_for_health(number)
+        tallies = self.run.tallies(plan.benchmark, k=depth)
         is_sick = last is not None and last.is_sick
         found = gate.look_at_score(last.number, tallies) if last is not None and not is_sick else None
         kept = _Keeping()
@@ -257,20 +262,20 @@ class Judge:
                 GateResult(benchmark=plan.benchmark, judgement=judgement, baseline=gate.baseline), plan, tallies
             ),
             samples_per_problem=k,
+            allocated=None if isinstance(depth, int) else depth,
             is_at_stop=is_sick or (found is not None and found.early),
             recorded=None if kept.recorded is None else str(kept.recorded),
             gate=gate.digest,
             sequential_plan=gate.plan,
         )
         baseline = None if judgement.estimate is None else self.shelf.find(plan.benchmark)
-        number = gate.plan.n_looks if last is None else last.number
         return self._with_health(result, baseline, alpha=gate.health_alpha(number, is_last=not is_sick))
 
     def _kept_of_looks(self, plan: Plan) -> _Keeping:
         """Record a sequential run on request: with every planned sample it equals a fixed one."""
         if self.save_as is None:
             return _Keeping()
-        tallies = self.run.tallies(plan.benchmark, k=plan.samples_per_problem)
+        tallies = self.run.tallies(plan.benchmark, k=plan.depth)
         early = stopped_early(plan, tallies, run=self.run.path.parent)
         try:
             return self._saved(early or complete_run(self.run, plan, tallies), plan.benchmark, name=self.save_as)
@@ -418,7 +423,7 @@ def _with_samples(result: GateResult, plan: Plan, tallies: tuple[ProblemTally, .
     """Add what was planned and drawn."""
     return replace(
         result,
-        samples_per_problem=plan.samples_per_problem,
+        samples_per_problem=min(plan.samples),
         n_samples=sum(tally.n_samples for tally in tallies),
         n_planned=plan.n_samples,
         part=None if plan.n_exam is None else f"{len(plan.problem_ids)} of {plan.n_exam} problems",

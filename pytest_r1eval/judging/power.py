@@ -19,13 +19,16 @@ from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
-from pytest_r1eval.core.choices import GateKind, LastLook
+from pytest_r1eval.core.choices import AllocationKind, GateKind, LastLook
 from pytest_r1eval.core.codec import Kind, Layout
 from pytest_r1eval.core.fields import LeftOutIfEmpty
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.texts import counted
+from pytest_r1eval.engines.engine import recording_of
 from pytest_r1eval.errors import PlanError, R1EvalError
+from pytest_r1eval.runs.reading import recorded_samples
 from pytest_r1eval.stats import verdicts
+from pytest_r1eval.stats.allocated_plan import described, plan_against
 from pytest_r1eval.stats.equivalence import margin_of_equivalence, power_of_equivalence
 from pytest_r1eval.stats.falls import caught_fall
 from pytest_r1eval.stats.looks import can_fail, caught_drop
@@ -329,12 +332,13 @@ def _from_published(  # noqa: PLR0913  the same
     )
 
 
-def power_report(
+def power_report(  # noqa: PLR0913  what a gate may be varied in
     benchmark: str,
     assumptions: Assumptions,
     *,
     rule: GateRule,
     last_look: LastLook = LastLook.CAPPED,
+    allocation: AllocationKind = AllocationKind.AUTO,
     drops: Sequence[float] | None = None,
 ) -> PowerReport:
     """
@@ -345,6 +349,7 @@ def power_report(
         assumptions: What the comparison is planned with.
         rule: How the gate decides.
         last_look: Where the sequential plan ends.
+        allocation: Whether the sequential plan may follow a baseline's counts.
         drops: Falls, fractions, to work out samples and costs for; None for `NEEDED_DROPS` and `COST_DROPS`.
     """
     design, sigmas = assumptions.design, rule.critical_sigmas
@@ -352,7 +357,11 @@ def power_report(
     same = same_outlook(assumptions, rule)
     try:
         sequential = _sequential_outlook(
-            assumptions, rule=rule, last_look=last_look, drops=COST_DROPS if drops is None else drops
+            assumptions,
+            rule=rule,
+            last_look=last_look,
+            allocation=allocation,
+            drops=COST_DROPS if drops is None else drops,
         )
     except PlanError as error:
         no_sequential = str(error)
@@ -386,12 +395,16 @@ def possible(change: float, largest: float) -> float | None:
 
 
 def _sequential_outlook(
-    assumptions: Assumptions, *, rule: GateRule, last_look: LastLook, drops: Sequence[float]
+    assumptions: Assumptions, *, rule: GateRule, last_look: LastLook, allocation: AllocationKind, drops: Sequence[float]
 ) -> SequentialOutlook:
     if rule.claims_same:
         raise PlanError("looks are planned to see a fall, not to exclude a rise")
-    planned = plan(assumptions.design, paired=assumptions.paired, rule=rule, last_look=last_look)
     reference = assumptions.reference
+    planned = (
+        plan(assumptions.design, paired=assumptions.paired, rule=rule, last_look=last_look)
+        if reference is None
+        else plan_against(reference, assumptions.design, rule=rule, last_look=last_look, allocation=allocation)
+    )
     turns_red = assumptions.can_fail(rule) if reference is None else can_fail(planned, reference)
     return SequentialOutlook(
         plan=planned,
@@ -477,18 +490,36 @@ def _against(benchmark: Benchmark, shelf: BaselineShelf, *, settings: Settings, 
             return
         # What will answer is not known yet: a measured baseline's tau is 0 unless the harness turns out to differ.
         assumptions = assumptions_for(benchmark, found=found, n_samples=k)
-        gate, last_look = settings.gate_for(benchmark.name), settings.max_samples
-        outlook = _outlook(assumptions, gate=gate, last_look=last_look, rule=rule)
+        planned = _planned(assumptions, benchmark, settings=settings, rule=rule)
+        outlook = _outlook(assumptions, planned, rule=rule)
     except R1EvalError as error:
         yield str(error)
         return
     yield from _outlook_lines(outlook, assumptions, k=k, rule=rule)
+    if planned is not None and planned.allocation is not None:
+        yield f"allocated by the baseline's counts: {described(planned)}"
 
 
-def _outlook(assumptions: Assumptions, *, gate: GateKind, last_look: LastLook, rule: GateRule) -> Outlook:
+def _planned(
+    assumptions: Assumptions, benchmark: Benchmark, *, settings: Settings, rule: GateRule
+) -> SequentialPlan | None:
+    """Plan a sequential gate as the run will, harness noise aside; None for a fixed one."""
+    if settings.gate_for(benchmark.name) is not GateKind.SEQUENTIAL or assumptions.reference is None:
+        return None
+    recording = recording_of(settings)
+    return plan_against(
+        assumptions.reference,
+        assumptions.design,
+        rule=rule,
+        last_look=settings.max_samples,
+        allocation=settings.allocation,
+        most_samples=None if recording is None else recorded_samples(recording, benchmark.name),
+    )
+
+
+def _outlook(assumptions: Assumptions, planned: SequentialPlan | None, *, rule: GateRule) -> Outlook:
     design, sigmas = assumptions.design, rule.critical_sigmas
-    if gate is GateKind.SEQUENTIAL and assumptions.reference is not None:
-        planned = plan(design, paired=assumptions.paired, rule=rule, last_look=last_look)
+    if planned is not None and assumptions.reference is not None:
         turns_red = can_fail(planned, assumptions.reference)
         return Outlook(
             fall_80=caught_drop(planned, assumptions.reference),

@@ -13,6 +13,7 @@ from pathlib import Path
 from pytest_r1eval.atomic_files import write_text
 from pytest_r1eval.core.attempts import Attempts
 from pytest_r1eval.core.codec import Kind, Layout, document
+from pytest_r1eval.core.plans import Depth
 from pytest_r1eval.core.records import GraderDifference, ProblemCounts
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.runs.reading import RunReader
@@ -78,7 +79,8 @@ class GateResult:
         judgement: The verdict and its numbers.
         baseline: Where the baseline came from, for people; None where there was none.
         baseline_run: The run that a measured baseline was recorded from; None for another one.
-        samples_per_problem: How many the verdict is computed from; None where there was no plan.
+        samples_per_problem: How many of every problem the verdict is computed from; None where there was no plan.
+        allocated: How many of each, in the exam's order, where the baseline's counts decided; None for equally many.
         n_samples: Stored samples among these.
         n_planned: Planned samples; None where there was no plan.
         part: Which part of the exam was asked, as in "24 of 500 problems"; None for all of it.
@@ -112,6 +114,7 @@ class GateResult:
     baseline: str | None
     baseline_run: str | None = None
     samples_per_problem: int | None = None
+    allocated: tuple[int, ...] | None = None
     n_samples: int = 0
     n_planned: int | None = None
     part: str | None = None
@@ -138,6 +141,11 @@ class GateResult:
     maj_at_k: AtK | None = None
     references: tuple[ReferenceVerdict, ...] = ()
     parts: tuple[PartScore, ...] = ()
+
+    @property
+    def depth(self) -> Depth | None:
+        """The samples of each problem that the verdict is computed from; None where there was no plan."""
+        return self.samples_per_problem if self.allocated is None else self.allocated
 
     @property
     def title(self) -> str:

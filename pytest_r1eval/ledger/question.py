@@ -66,6 +66,7 @@ def asked_of(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -
         "subset": settings.subset,
         "gate": settings.asked_gate,
         "max_samples": settings.max_samples if settings.asked_gate is GateKind.SEQUENTIAL else None,
+        "allocation": settings.allocation if settings.asked_gate is GateKind.SEQUENTIAL else None,
     }
     return Asked(question=digest(parts), subset=settings.subset, design=digest(design))
 
@@ -110,7 +111,7 @@ def _recorded(benchmark: Benchmark, recording: Path) -> Mapping[str, object]:
         "sampling": plan.sampling,
         "system_prompt": plan.system_prompt,
         "prompts": plan.prompts,
-        "samples": plan.samples_per_problem,
+        "samples": min(plan.samples),
     }
 
 

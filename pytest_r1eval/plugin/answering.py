@@ -269,7 +269,7 @@ class Desk:
         """Return the red attempt that other samples were drawn for under this run's seed; a copy holds the same."""
         for entry, measurement in before.items():
             if measurement.seed == plan.seed and not entry.passes:
-                own = drawn(store, plan, k=plan.samples_per_problem)
+                own = drawn(store, plan, k=min(plan.samples))
                 if own is None or own.counts != measurement.counts:
                     return self.ledger.attempt_of(entry)
         return None

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from html import escape
 
 from pytest_r1eval.core.records import Counts
-from pytest_r1eval.core.texts import counted
 from pytest_r1eval.reports.run_report import GateReport, Lengths, ProblemRow
 from pytest_r1eval.stats.looks import Look
+from pytest_r1eval.stats.planning import SequentialPlan
 from pytest_r1eval.stats.tests import pass_at_1
 from pytest_r1eval.stats.verdicts import Verdict
 
@@ -82,8 +82,10 @@ def estimates(rows: Sequence[Estimated], *, fails_below: float | None = None) ->
     return svg(body, height=floor + 30, title="pass@1 in points", description=description)
 
 
-def looks(rows: Sequence[Look], ks: Sequence[int], fails: Sequence[float | None], passes: Sequence[float]) -> str:
-    """Draw the path of z between the bounds of a sequential gate."""
+def looks(rows: Sequence[Look], plan: SequentialPlan) -> str:
+    """Draw the path of z between the bounds of a sequential gate, over the mean number of samples per problem."""
+    fails, passes = plan.fail_bounds, plan.pass_bounds
+    ks = [plan.n_samples_at(number) / plan.design.n_problems for number in range(1, plan.n_looks + 1)]
     drawn = [row.z for row in rows if row.z is not None]
     everything: list[float] = [*drawn, *passes, *(bound for bound in fails if bound is not None)]
     low: float = min(everything) - 0.5
@@ -91,7 +93,8 @@ def looks(rows: Sequence[Look], ks: Sequence[int], fails: Sequence[float | None]
     height, top, floor = 280, 16, 232
 
     def x(k: float) -> float:
-        return _LEFT + (WIDTH - _LEFT - _RIGHT) * (k / ks[-1])
+        whole: float = WIDTH - _LEFT - _RIGHT
+        return _LEFT + whole * (k / ks[-1])
 
     def y(z: float) -> float:
         above: float = (high - z) / (high - low)
@@ -109,13 +112,13 @@ def looks(rows: Sequence[Look], ks: Sequence[int], fails: Sequence[float | None]
         ),
         f'<text class="passes" x="{WIDTH - _RIGHT - 10}" y="{top + 24}" text-anchor="end">PASS</text>',
         f'<text class="fails" x="{WIDTH - _RIGHT - 10}" y="{floor - 12}" text-anchor="end">FAIL</text>',
-        *(f'<text class="tick" x="{x(k):.1f}" y="{floor + 20}" text-anchor="middle">{k}</text>' for k in ks),
+        *(f'<text class="tick" x="{x(k):.1f}" y="{floor + 20}" text-anchor="middle">{k:.3g}</text>' for k in ks),
         f'<text class="tick" x="{WIDTH - _RIGHT}" y="{floor + 43}" text-anchor="end">samples per problem</text>',
     ]
-    points = [(x(row.samples_per_problem), y(row.z), row) for row in rows if row.z is not None]
+    points = [(x(ks[row.number - 1]), y(row.z), row) for row in rows if row.z is not None]
     body.append(f'<polyline class="path" points="{" ".join(f"{a:.1f},{b:.1f}" for a, b, _ in points)}"/>')
     for a, b, row in points:
-        tip = f"look {row.number} at {counted(row.samples_per_problem, 'sample')}: z = {row.z:.2f}"
+        tip = f"look {row.number} at {plan.described_depth(row.number)}: z = {row.z:.2f}"
         body.append(f'<circle class="dot run" cx="{a:.1f}" cy="{b:.1f}" r="5"><title>{tip}</title></circle>')
     description = "; ".join(f"look {row.number}: z = {row.z:.2f}" for row in rows if row.z is not None)
     return svg(body, height=height, title="The looks between FAIL (below) and PASS (above)", description=description)

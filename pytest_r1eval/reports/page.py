@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from pytest_r1eval.core.plans import Depth
 from pytest_r1eval.core.records import FinishReason, Outcome, Sample
-from pytest_r1eval.core.texts import counted
 from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.reports import charts
 from pytest_r1eval.reports.appearance import appearance_of, style_of
@@ -259,10 +259,7 @@ def _asked(gate: GateReport) -> Iterator[str]:
             yield f"thoughts: in {gate.plan.think_tags}"
         if gate.plan.chat_template_kwargs is not None:
             yield f"chat template: given {gate.plan.chat_template_kwargs}"
-        yield (
-            f"drawn: {counted(gate.plan.samples_per_problem, 'sample')} for each problem{at_most}, {sampling.summary}, "
-            f"up to {sampling.max_new_tokens:,} tokens"
-        )
+        yield f"drawn: {gate.plan.samples_text}{at_most}, {sampling.summary}, up to {sampling.max_new_tokens:,} tokens"
 
 
 def _facts(lines: Iterable[str]) -> str:
@@ -325,7 +322,7 @@ def _pictures(gate: GateReport) -> Iterator[str]:
     plan = gate.result.sequential_plan
     if plan is not None and any(look.z is not None for look in gate.looks):
         yield "<h3>The looks of the sequential gate</h3>"
-        drawn = charts.looks(gate.looks, plan.ks, plan.fail_bounds, plan.pass_bounds)
+        drawn = charts.looks(gate.looks, plan)
         yield figure(drawn, "In the upper area a look passes, in the lower one it fails; between them more is drawn.")
 
 
@@ -373,7 +370,7 @@ _SIDE_BY_SIDE = {"response": "response", "base": "the baseline's response"}
 
 
 def _viewer(report: RunReport, gate: GateReport, *, embedding: Embedding) -> str:
-    k = gate.result.samples_per_problem
+    k = gate.result.depth
     if k is None or not embedding.n_samples or not gate.result.n_samples:
         return ""
     name = _anchor(gate)
@@ -424,7 +421,7 @@ def _baseline_samples(report: RunReport, gate: GateReport, chosen: Iterable[Samp
     return {(sample.problem_id, sample.index): sample for sample in found}
 
 
-def _chosen(report: RunReport, gate: GateReport, *, k: int, n_samples: int) -> tuple[list[Sample], int]:
+def _chosen(report: RunReport, gate: GateReport, *, k: Depth, n_samples: int) -> tuple[list[Sample], int]:
     """
     Choose the samples that a page carries, in the exam's order.
 

@@ -8,6 +8,7 @@ from pytest_r1eval.core.choices import LastLook
 from pytest_r1eval.core.texts import counted
 from pytest_r1eval.judging.power import Assumptions, PowerReport, SequentialOutlook, same_line
 from pytest_r1eval.reports.terminal import columns
+from pytest_r1eval.stats.allocated_plan import described
 from pytest_r1eval.stats.planning import SequentialPlan
 from pytest_r1eval.stats.verdicts import points
 
@@ -92,7 +93,7 @@ def _sequential(report: PowerReport, outlook: SequentialOutlook) -> list[str]:
     plan = outlook.plan
     kind = "capped at the fixed gate's" if plan.last_look is LastLook.CAPPED else "planned past the fixed gate's"
     return [
-        f"sequential gate: at most {counted(plan.ks[-1], 'sample')} per problem, {kind}",
+        f"sequential gate: {_most(plan, kind)}",
         *(f"  {line}" for line in columns(_looks(plan))),
         f"  with 80 % power: {_change(outlook.mde_80)}",
         f"  with {100 * (1 - plan.beta):.0f} % power: {_margin(plan)}, the margin that it is planned for",
@@ -105,15 +106,26 @@ def _sequential(report: PowerReport, outlook: SequentialOutlook) -> list[str]:
     ]
 
 
+def _most(plan: SequentialPlan, kind: str) -> str:
+    return (
+        f"at most {counted(plan.ks[-1], 'sample')} per problem, {kind}" if plan.allocation is None else described(plan)
+    )
+
+
 def _margin(plan: SequentialPlan) -> str:
     return _change(plan.margin if plan.margin <= plan.design.mean else None)
 
 
 def _looks(plan: SequentialPlan) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [("look", "samples", "FAIL at z of", "PASS at z of")]
-    for number, (k, fail, passing) in enumerate(zip(plan.ks, plan.fail_bounds, plan.pass_bounds, strict=True), start=1):
+    is_allocated = plan.allocation is not None
+    extra = ("samples in all",) if is_allocated else ()
+    rows: list[tuple[str, ...]] = [("look", "samples", *extra, "FAIL at z of", "PASS at z of")]
+    for number, (fail, passing) in enumerate(zip(plan.fail_bounds, plan.pass_bounds, strict=True), start=1):
         fail_cell = "never" if fail is None else f"{fail:.3f} or less"
-        rows.append((str(number), str(k), fail_cell, _passing(passing, plan.pass_ceiling(number))))
+        in_all = (str(plan.n_samples_at(number)),) if is_allocated else ()
+        passes = _passing(passing, plan.pass_ceiling(number))
+        samples = plan.described_depth(number).rpartition(" ")[0]
+        rows.append((str(number), samples, *in_all, fail_cell, passes))
     return rows
 
 

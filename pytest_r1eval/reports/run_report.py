@@ -13,7 +13,7 @@ from glob import escape
 from pathlib import Path
 
 from pytest_r1eval.core.fingerprints import Harness
-from pytest_r1eval.core.plans import Plan
+from pytest_r1eval.core.plans import Depth, Plan
 from pytest_r1eval.core.records import FinishReason, Outcome, ProblemCounts, Sample
 from pytest_r1eval.errors import RunError, StoreError
 from pytest_r1eval.judging.result import GateResult, false_alarm, stored_results
@@ -169,7 +169,7 @@ def read_report(run: Path) -> RunReport:
         )
 
 
-def outcomes_of(run: Path, benchmark: str, *, k: int) -> Iterator[tuple[str, int, Outcome]]:
+def outcomes_of(run: Path, benchmark: str, *, k: Depth) -> Iterator[tuple[str, int, Outcome]]:
     """
     Yield problem id, index and outcome of the samples that a verdict is computed from: the first k of every problem.
 
@@ -211,7 +211,7 @@ def samples_at(run: Path, benchmark: str, places: Iterable[tuple[str, int]]) -> 
 
 
 def _gate(store: RunReader, name: str, result: GateResult) -> GateReport:
-    plan, k = store.plan(name), result.samples_per_problem
+    plan, k = store.plan(name), result.depth
     if plan is None or k is None:
         return GateReport(
             result=result, dataset=None, plan=plan, problems=(), looks=(), lengths=Lengths(stopped=(), truncated=())
@@ -243,7 +243,7 @@ def _gate(store: RunReader, name: str, result: GateResult) -> GateReport:
     )
 
 
-def _lengths(store: RunReader, name: str, k: int) -> Lengths:
+def _lengths(store: RunReader, name: str, k: Depth) -> Lengths:
     return Lengths(
         stopped=store.lengths(name, k=k, reason=FinishReason.STOP),
         truncated=store.lengths(name, k=k, reason=FinishReason.LENGTH),

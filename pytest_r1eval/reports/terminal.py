@@ -9,6 +9,7 @@ from pytest_r1eval.core.texts import printable
 from pytest_r1eval.judging.result import GateResult, PartScore, ProblemTitle, false_alarm, gate_alpha
 from pytest_r1eval.reports.appearance import HEALTHY, UNHEALTHY, appearance_of, word_of
 from pytest_r1eval.reports.documentation import health_page, verdict_page
+from pytest_r1eval.stats.allocated_plan import described
 from pytest_r1eval.stats.health import Health
 from pytest_r1eval.stats.multiplicity import FallenProblem, FallenProblems, family_wise_error
 from pytest_r1eval.stats.planning import SequentialPlan, detectable_rise
@@ -91,7 +92,7 @@ def gate_lines(result: GateResult) -> list[str]:
     lines += _reference_lines(result)
     if result.n_planned is not None:
         lines.append(
-            f"  samples: {result.n_samples} of {result.n_planned}, {result.n_tokens} tokens, "
+            f"  samples: {result.n_samples} of {result.n_planned}{_spread(result)}, {result.n_tokens} tokens, "
             f"{result.n_truncated} truncated{_truncated_message(result)}, {result.n_no_answer} without an answer"
         )
     lines += [_part(part) for part in result.parts]
@@ -121,6 +122,13 @@ def claim_lines(judgement: Judgement) -> list[str]:
     margin, power = points(found.margin), f"{100 * found.power:.0f} %"
     tested = f"p = {found.p_fall:.2g} against such a fall, p = {found.p_rise:.2g} against such a rise"
     return [f"  claim: the same within {margin} points; {tested}; an unchanged model passes with {power} power"]
+
+
+def _spread(result: GateResult) -> str:
+    """Print fewest and most samples of a problem, where they are allocated."""
+    if result.allocated is None:
+        return ""
+    return f" ({min(result.allocated)} to {max(result.allocated)} per problem)"
 
 
 def _documented(page: str | None) -> list[str]:
@@ -174,7 +182,7 @@ def plan_lines(result: GateResult) -> list[str]:
     design, rule = plan.design, plan.rule
     return [
         f"  sequential gate {(result.gate or '')[:12]}, fixed before the first token:",
-        f"    looks after {_series(plan.ks, '{}')} samples per problem",
+        *_looks_after(plan),
         f"    FAIL at z of {_series(plan.fail_bounds, '{:.2f}')} or less",
         f"    PASS at z of {_series(plan.pass_bounds, '{:.2f}')} or more{_upper(plan)}",
         (
@@ -182,6 +190,14 @@ def plan_lines(result: GateResult) -> list[str]:
             f"tau {100 * design.tau:.1f} points, W {design.within_variance:.3f} from {design.within_variance_source}"
         ),
     ]
+
+
+def _looks_after(plan: SequentialPlan) -> list[str]:
+    """Print how many samples each look sees; of an allocation in all, and which problems get most."""
+    if plan.allocation is None:
+        return [f"    looks after {_series(plan.ks, '{}')} samples per problem"]
+    looks = [plan.n_samples_at(number) for number in range(1, plan.n_looks + 1)]
+    return [f"    looks after {_series(looks, '{}')} samples in all", f"    allocated: {described(plan)}"]
 
 
 def _upper(plan: SequentialPlan) -> str:
@@ -230,6 +246,10 @@ def health_lines(result: GateResult) -> list[str]:
     lines = [f"{result.title}: {found}. {health.truncation.reason} {health.no_answer.reason}"]
     baseline = "" if health.baseline_mean_tokens is None else f" (baseline {health.baseline_mean_tokens:.0f})"
     lines.append(f"  mean tokens: {health.mean_tokens:.0f}{baseline}")
+    if result.allocated is not None:
+        lines.append(
+            f"  judged by: the first {result.samples_per_problem} samples of each problem, equally many of all"
+        )
     lines += _thought_lines(result, health)
     lines += [f"  warning: {warning}" for warning in health.warnings]
     failing = [judged for judged in (health.truncation, health.no_answer) if judged.verdict is not Verdict.PASS]

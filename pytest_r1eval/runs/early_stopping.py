@@ -32,15 +32,17 @@ def advance(store: Store, name: str, gate: SequentialGate, *, shortcut: bool) ->
         shortcut: Whether to look into the incomplete round too, for a verdict that no completion can change.
     """
     run, queue = RunReader(store), WorkQueue(store)
-    n_seen, n_complete, n_rounds = run.n_rounds_seen(name), run.n_complete_rounds(name), len(gate.rounds)
+    n_seen, n_complete, n_rounds = run.n_rounds_seen(name), run.n_complete_rounds(name), gate.n_rounds
     n_due = n_rounds if shortcut else min(n_complete, n_rounds)
     # Looks are read where one is due alone: a worker asks ten times a second, and reading twelve takes 12 ms.
     if n_seen >= n_due or (n_seen and run.looks(name)[-1].ends):
         return
     for place in range(n_seen, n_due):
-        number, tallies = place + 1 - gate.first_look, run.tallies(name, k=gate.rounds[place])
+        number = place + 1 - gate.first_look
+        tallies = run.tallies(name, k=gate.depth_at(number))
         n_errors, n_samples = sum(tally.n_error for tally in tallies), sum(tally.n_samples for tally in tallies)
-        found = gate.look(number, tallies)
+        equal = None if gate.allocated is None else run.tallies(name, k=gate.n_judged_for_health(number))
+        found = gate.look(number, tallies, equal=equal)
         is_hung = found is None and n_errors > 0 and place < n_complete
         if is_hung or (number and too_many_ungraded(n_errors=n_errors, n_samples=n_samples)):
             queue.close_benchmark(name)

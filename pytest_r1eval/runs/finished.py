@@ -168,7 +168,7 @@ class StoredRun:
             if plan is None:
                 return unplanned_run(store, benchmark)
             check_drawn(store, plan)
-            tallies = store.tallies(benchmark, k=plan.samples_per_problem)
+            tallies = store.tallies(benchmark, k=plan.depth)
             is_sequential = store.is_sequential(benchmark)
             refusal = stopped_early(plan, tallies, run=self.folder) if is_sequential else None
             return refusal or complete_run(store, plan, tallies)
@@ -281,10 +281,10 @@ def check_drawn(store: RunReader, plan: Plan) -> None:
         )
     held = None if store.header.slice is None else dealt(plan, store.header.slice)
     has_looks = store.n_rounds_seen(name) > 0  # what looks drew beyond a plan that was completed as a fixed one is kept
-    problem_ids = frozenset(plan.problem_ids)
+    planned = dict(zip(plan.problem_ids, plan.samples, strict=True))
     for id_, index, seed in store.drawn(name):
-        is_beyond = index >= plan.samples_per_problem and not has_looks
-        if id_ not in problem_ids or is_beyond or (held is not None and index not in held[id_]):
+        is_beyond = index >= planned.get(id_, 0) and not has_looks
+        if id_ not in planned or is_beyond or (held is not None and index not in held[id_]):
             where = "the plan" if held is None else f"the plan, or in another slice than {store.header.slice}"
             raise RunError(
                 f"{run}: it holds sample {index} of problem {escaped(id_)} of {name}, which is not in {where}; draw it "
@@ -298,9 +298,13 @@ def check_drawn(store: RunReader, plan: Plan) -> None:
 
 
 def stopped_early(plan: Plan, tallies: Sequence[ProblemTally], *, run: Path) -> Judgement | None:
-    """Refuse a sequential run that ended before its last look: its pass@1 is at stop, and biased by the stopping."""
+    """
+    Refuse a sequential run that has no score.
+
+    It ended before its last look, or a baseline's counts allocated its samples: its pass@1 is at stop.
+    """
     n_there = sum(tally.n_samples for tally in tallies)
-    if n_there == plan.n_samples:
+    if n_there == plan.n_samples and plan.allocated is None:
         return None
     return invalid(
         f"The run stopped after {n_there} of {plan.n_samples} planned samples, and a pass@1 at stop is not a score.",
@@ -448,7 +452,7 @@ def complete_run(store: RunReader, plan: Plan, tallies: tuple[ProblemTally, ...]
     extremes: tuple[Counts, ...] = ()
     if ungraded is not None:
         rows = [(tally.problem_id, tally.n_correct, tally.n_graded) for tally in tallies]
-        completions = Completions.of(rows, n_samples=plan.samples_per_problem)
+        completions = Completions.of(rows, n_samples=plan.depth)
         extremes = (completions.lowest, completions.highest)
     return CompleteRun(
         measured=_measured(store, plan, tallies),

@@ -77,6 +77,7 @@ class Standing:
         score: pass@1 so far; None where there is none.
         n_looks: Looks of a sequential gate that were taken.
         n_planned_looks: Looks that are planned; 0 for a fixed gate.
+        is_allocated: Whether problems have unequal numbers of samples.
         has_looks: Whether a look was taken, be it at health alone.
         error: Why it cannot be run; None if it can.
         verdict: The stored verdict; None before it is judged.
@@ -94,6 +95,7 @@ class Standing:
     n_looks: int = 0
     n_planned_looks: int = 0
     has_looks: bool = False
+    is_allocated: bool = False
     error: str | None = None
     verdict: str | None = None
 
@@ -105,7 +107,8 @@ class Standing:
     @property
     def is_at_stop(self) -> bool:
         """Whether looks ended it early, so that its pass@1 is biased by the stopping."""
-        return self.state is BenchmarkState.CLOSED and self.has_looks and self.n_looks < self.n_planned_looks
+        is_early = self.n_looks < self.n_planned_looks or self.is_allocated
+        return self.state is BenchmarkState.CLOSED and self.has_looks and is_early
 
 
 def standing_of(store: RunReader, name: str) -> Standing:
@@ -125,7 +128,7 @@ def standing_of(store: RunReader, name: str) -> Standing:
             verdict=_verdict(store, name),
         )
     progress, n_looks = store.progress(name), store.n_looks(name)
-    tallies = store.tallies(name, k=plan.samples_per_problem)
+    tallies = store.tallies(name, k=plan.depth)
     return Standing(
         benchmark=name,
         state=state,
@@ -137,8 +140,9 @@ def standing_of(store: RunReader, name: str) -> Standing:
         n_ungraded=sum(tally.n_error for tally in tallies),
         score=running_score(_judged_tallies(store, plan, tallies, state=state)),
         n_looks=n_looks,
-        n_planned_looks=len(plan.rounds) - plan.first_look if store.is_sequential(name) else 0,
+        n_planned_looks=plan.n_rounds - plan.first_look if store.is_sequential(name) else 0,
         has_looks=store.n_rounds_seen(name) > 0,
+        is_allocated=plan.allocated is not None,
         verdict=_verdict(store, name),
     )
 
@@ -164,8 +168,9 @@ def _judged_tallies(
     store: RunReader, plan: Plan, tallies: tuple[ProblemTally, ...], *, state: BenchmarkState
 ) -> tuple[ProblemTally, ...]:
     """After a stop leave out what was begun beyond the last look: the verdict does not count it either."""
-    looks = store.looks(plan.benchmark) if state is BenchmarkState.CLOSED else ()
-    return store.tallies(plan.benchmark, k=looks[-1].samples_per_problem) if looks else tallies
+    has_stopped = state is BenchmarkState.CLOSED and store.is_sequential(plan.benchmark)
+    looks = store.looks(plan.benchmark) if has_stopped else ()
+    return store.tallies(plan.benchmark, k=plan.depth_at(looks[-1].number + plan.first_look - 1)) if looks else tallies
 
 
 def _verdict(store: RunReader, name: str) -> str | None:

@@ -6,6 +6,7 @@ import json
 import time
 from array import array
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from pytest_r1eval.core.benchmarks import Exam, Problem
 from pytest_r1eval.core.codec import Kind
 from pytest_r1eval.core.fingerprints import Harness
-from pytest_r1eval.core.plans import Plan
+from pytest_r1eval.core.plans import Depth, Plan
 from pytest_r1eval.core.records import FinishReason, GraderDifference, Outcome, ProblemTally, Response, Sample, Votes
 from pytest_r1eval.core.texts import escaped, quoted
 from pytest_r1eval.core.thinking import ThoughtCounts
@@ -25,6 +26,18 @@ if TYPE_CHECKING:
     from pytest_r1eval.stats.looks import Look, SequentialGate
 
 T = TypeVar("T")
+
+
+_TALLIES = (
+    "SELECT problem.id, coalesce(sum(outcome = 'correct'), 0), coalesce(sum(outcome = 'no_answer'), 0),"
+    " coalesce(sum(outcome = 'error'), 0), coalesce(sum(finish_reason = 'length'), 0),"
+    " coalesce(sum(finish_reason = 'length' AND outcome = 'correct'), 0),"
+    " coalesce(sum(n_tokens), 0), count(sample.idx), count(n_thought_tokens),"
+    " coalesce(sum(n_thought_tokens), 0), coalesce(sum(n_thought_tokens = n_tokens AND n_tokens > 0), 0)"
+    " FROM problem LEFT JOIN sample"
+    " ON sample.benchmark = problem.benchmark AND sample.problem_id = problem.id AND {within}"
+    " WHERE problem.benchmark = ? GROUP BY problem.id ORDER BY problem.position"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,19 +283,13 @@ class RunReader:
             return 0
         return int(last) + 1 if first_open is None else int(first_open)
 
-    def tallies(self, name: str, *, k: int) -> tuple[ProblemTally, ...]:
+    def tallies(self, name: str, *, k: Depth) -> tuple[ProblemTally, ...]:
         """Tally the first k samples of every problem of a planned benchmark, in the exam's order."""
+        within, limit = _within(k)
         with self._store.reading() as db:
             rows = db.execute(
-                "SELECT problem.id, coalesce(sum(outcome = 'correct'), 0), coalesce(sum(outcome = 'no_answer'), 0),"
-                " coalesce(sum(outcome = 'error'), 0), coalesce(sum(finish_reason = 'length'), 0),"
-                " coalesce(sum(finish_reason = 'length' AND outcome = 'correct'), 0),"
-                " coalesce(sum(n_tokens), 0), count(sample.idx), count(n_thought_tokens),"
-                " coalesce(sum(n_thought_tokens), 0), coalesce(sum(n_thought_tokens = n_tokens AND n_tokens > 0), 0)"
-                " FROM problem LEFT JOIN sample"
-                " ON sample.benchmark = problem.benchmark AND sample.problem_id = problem.id AND idx < ?"
-                " WHERE problem.benchmark = ? GROUP BY problem.id ORDER BY problem.position",
-                (k, name),
+                _TALLIES.format(within=within),
+                (limit, name),
             ).fetchall()
         return tuple(_tally(*row) for row in rows)
 
@@ -325,18 +332,20 @@ class RunReader:
             for grader, n, here, there in rows
         )
 
-    def lengths(self, name: str, *, k: int, reason: FinishReason) -> tuple[int, ...]:
+    def lengths(self, name: str, *, k: Depth, reason: FinishReason) -> tuple[int, ...]:
         """Return the generated tokens of those of the first k samples of every problem that ended for one reason."""
+        within, limit = _within(k)
         with self._store.reading() as db:
-            query = "SELECT n_tokens FROM sample WHERE benchmark = ? AND idx < ? AND finish_reason = ?"
-            return tuple(n_tokens for (n_tokens,) in db.execute(query, (name, k, reason)))
+            query = f"SELECT n_tokens FROM sample WHERE benchmark = ? AND {within} AND finish_reason = ?"  # noqa: S608 - ours
+            return tuple(n_tokens for (n_tokens,) in db.execute(query, (name, limit, reason)))
 
-    def outcomes(self, name: str, *, k: int) -> Iterator[tuple[str, int, Outcome]]:
+    def outcomes(self, name: str, *, k: Depth) -> Iterator[tuple[str, int, Outcome]]:
         """(problem id, index, outcome) of the first k samples of every problem; no text is read."""
         known = {outcome.value: outcome for outcome in Outcome}  # asking the enum takes longer than reading the row
+        within, limit = _within(k)
         with self._store.reading() as db:
-            query = "SELECT problem_id, idx, outcome FROM sample WHERE benchmark = ? AND idx < ?"
-            for problem_id, index, outcome in db.execute(query, (name, k)):
+            query = f"SELECT problem_id, idx, outcome FROM sample WHERE benchmark = ? AND {within}"  # noqa: S608 - ours
+            for problem_id, index, outcome in db.execute(query, (name, limit)):
                 with self._store.understanding(f"an outcome of {name}"):
                     found = known[outcome]
                 yield problem_id, index, found
@@ -407,6 +416,15 @@ class RunReader:
         )
 
 
+def _within(depth: Depth) -> tuple[str, int | str]:
+    """Return what selects the first samples of each problem, and its parameter: a number, or a list by position."""
+    if isinstance(depth, int):
+        return "idx < ?", depth
+    of_problem = "SELECT json_extract(?, '$[' || place.position || ']') FROM problem AS place"
+    matching = "place.benchmark = sample.benchmark AND place.id = sample.problem_id"
+    return f"idx < ({of_problem} WHERE {matching})", json.dumps(depth)
+
+
 def _tally(  # noqa: PLR0913, PLR0917 - the columns of `tallies`
     problem_id: str,
     n_correct: int,
@@ -433,6 +451,18 @@ def _tally(  # noqa: PLR0913, PLR0917 - the columns of `tallies`
         if n_told_apart == n_samples
         else None,
     )
+
+
+def recorded_samples(run: Path, benchmark: str) -> int | None:
+    """
+    Return how many samples of every problem a run planned; None where it planned no such benchmark.
+
+    Raises:
+        StoreError: If it cannot be read.
+    """
+    with closing(RunReader.open(run)) as store:
+        plan = store.plan(benchmark)
+    return None if plan is None else min(plan.samples)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,4 +86,4 @@ def _refusal(store: RunReader, name: str) -> Judgement | None:
         )
     if not progress.n_planned:  # more slices than samples: an empty one is whole
         return changed_checkpoint(store)
-    return unfit_run(store, plan, store.tallies(name, k=plan.samples_per_problem))
+    return unfit_run(store, plan, store.tallies(name, k=plan.depth))

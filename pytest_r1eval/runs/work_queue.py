@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pytest_r1eval.core.benchmarks import Exam, Problem
 from pytest_r1eval.core.codec import to_json
-from pytest_r1eval.core.plans import Plan, Unit
+from pytest_r1eval.core.plans import Plan, Slice, Unit
 from pytest_r1eval.core.records import Outcome, Sample
 from pytest_r1eval.core.texts import whole
 from pytest_r1eval.runs.reading import RunReader
@@ -40,6 +40,11 @@ class ClaimedUnit:
     missing: tuple[int, ...]
 
 
+_WHOLE_UNITS_ARE_DONE = (
+    "UPDATE unit SET done = 1 WHERE benchmark = ? AND done = 0"
+    " AND last - first = (SELECT count(*) FROM sample WHERE sample.benchmark = unit.benchmark"
+    " AND sample.problem_id = unit.problem_id AND idx >= first AND idx < last)"
+)
 _IS_STORED = "SELECT 1 FROM sample WHERE benchmark = ? AND problem_id = ? AND idx = ?"
 
 
@@ -117,13 +122,7 @@ class WorkQueue:
                     for position, (problem, prompt) in enumerate(zip(exam.problems, prompts, strict=True))
                 ],
             )
-            db.executemany(
-                "INSERT INTO unit (benchmark, round, problem_id, first, last) VALUES (?, ?, ?, ?, ?)",
-                [
-                    (plan.benchmark, unit.round, unit.problem_id, unit.first, unit.last)
-                    for unit in plan.units(part=part)
-                ],
-            )
+            _insert_units(db, plan, part=part)
 
     def fail(self, name: str, error: str) -> None:
         """Note why a benchmark cannot be planned; one that another worker planned meanwhile stays open."""
@@ -166,12 +165,15 @@ class WorkQueue:
         if plan is None or not run.is_sequential(name):
             return
         rounds = (*(end for end in plan.rounds if end < k), k)
+        fixed = replace(plan, rounds=rounds, allocated=None, first_look=0)
         with self._store.transaction() as db:
-            db.execute("DELETE FROM unit WHERE benchmark = ? AND first >= ?", (name, k))
+            db.execute("DELETE FROM unit WHERE benchmark = ?", (name,))
             db.execute(
                 "UPDATE benchmark SET state = ?, gate = NULL, plan = ? WHERE name = ?",
-                (BenchmarkState.OPEN, to_json(Plan, replace(plan, rounds=rounds)), name),
+                (BenchmarkState.OPEN, to_json(Plan, fixed), name),
             )
+            _insert_units(db, fixed, part=self._store.header.slice)
+            db.execute(_WHOLE_UNITS_ARE_DONE, (name,))
 
     def claim_samples(self, n_samples: int, *, owner: str, n_expected: int = 1) -> tuple[ClaimedUnit, ...]:
         """
@@ -335,12 +337,15 @@ class WorkQueue:
         with self._store.transaction() as db:
             for sample in samples:
                 insert(db, name, sample, stored(sample.response))
-            db.execute(
-                "UPDATE unit SET done = 1 WHERE benchmark = ? AND done = 0"
-                " AND last - first = (SELECT count(*) FROM sample WHERE sample.benchmark = unit.benchmark"
-                " AND sample.problem_id = unit.problem_id AND idx >= first AND idx < last)",
-                (name,),
-            )
+            db.execute(_WHOLE_UNITS_ARE_DONE, (name,))
+
+
+def _insert_units(db: Connection, plan: Plan, *, part: Slice | None) -> None:
+    """Open the units of a plan, or of one slice of it, for claims."""
+    db.executemany(
+        "INSERT INTO unit (benchmark, round, problem_id, first, last) VALUES (?, ?, ?, ?, ?)",
+        [(plan.benchmark, unit.round, unit.problem_id, unit.first, unit.last) for unit in plan.units(part=part)],
+    )
 
 
 def _gate_text(gate: SequentialGate) -> str:

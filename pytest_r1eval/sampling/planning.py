@@ -35,7 +35,7 @@ from pytest_r1eval.errors import BaselineError, PlanError
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.scoring.grading import CodeGrading, metric_name
 from pytest_r1eval.scoring.pool import GradingPool
-from pytest_r1eval.stats import planning
+from pytest_r1eval.stats import allocated_plan
 from pytest_r1eval.stats.looks import HealthReference, SequentialGate
 from pytest_r1eval.stats.verdicts import GateRule, Tau
 
@@ -77,6 +77,7 @@ class Sitting:
         grader: Name and version of what grades; None where the task's metric does.
         metric: Name and version of the task's metric, or of what graded where that is recorded; None if unknown.
         sandbox: What programs run in, a line; None where none run here.
+        most_samples: How many samples of a problem can be had; None for any number.
     """
 
     exam: Exam
@@ -90,6 +91,7 @@ class Sitting:
     grader: str | None = None
     metric: str | None = None
     sandbox: str | None = None
+    most_samples: int | None = None
 
 
 class SittingSource(Protocol):
@@ -201,7 +203,8 @@ class RecordedSource:
                 template_date=plan.template_date,
                 chat_template_kwargs=plan.chat_template_kwargs,
                 think_tags=plan.think_tags,
-                samples_per_problem=plan.samples_per_problem,
+                samples_per_problem=min(plan.samples),
+                most_samples=min(plan.samples),
                 grader=plan.grader if self.regrading is None else grader,
                 metric=metric or _only([harness.grader for harness in store.harnesses]),
                 sandbox=sandbox or store.sandbox,
@@ -283,12 +286,13 @@ class Planner:
         if self.settings.gate_for(benchmark.name) is GateKind.SEQUENTIAL and found is not None:
             answering = (await harness).graded_by(sitting.grader)
             fingerprint = Fingerprint(model=self.identity, question=question, harness=answering)
-            gate = self._sequential_gate(benchmark, found, fingerprint=fingerprint, k=k)
+            gate = self._sequential_gate(benchmark, found, fingerprint=fingerprint, k=k, sitting=sitting, exam=exam)
         plan = Plan(
             benchmark=benchmark.name,
             exam=exam.digest,
             problem_ids=tuple(lengths),
             rounds=gate.rounds if gate else (k,),
+            allocated=gate.allocated if gate else None,
             first_look=gate.first_look if gate else 0,
             seed=self.seed,
             sampling=sitting.sampling,
@@ -303,19 +307,31 @@ class Planner:
         )
         return PlannedBenchmark(exam=exam, prompts=prompts, plan=plan, gate=gate, sandbox=sitting.sandbox)
 
-    def _sequential_gate(
-        self, benchmark: Benchmark, found: FoundBaseline, *, fingerprint: Fingerprint, k: int
+    def _sequential_gate(  # noqa: PLR0913 - all that a gate is planned by
+        self,
+        benchmark: Benchmark,
+        found: FoundBaseline,
+        *,
+        fingerprint: Fingerprint,
+        k: int,
+        sitting: Sitting,
+        exam: Exam,
     ) -> SequentialGate:
         reference = reference_for(benchmark, found, fingerprint=fingerprint)
-        plan = planning.plan(
-            design_against(reference.side, benchmark, n_samples=k, tau=reference.tau.value),
-            paired=isinstance(reference.side, Counts),
+        side = reference.side
+        if isinstance(side, Counts):
+            side = side.in_order([problem.id for problem in exam.problems])
+        plan = allocated_plan.plan_against(
+            side,
+            design_against(side, benchmark, n_samples=k, tau=reference.tau.value),
             rule=self.rule,
             last_look=self.settings.max_samples,
+            allocation=self.settings.allocation,
+            most_samples=sitting.most_samples,
         )
         return SequentialGate(
             plan=plan,
-            reference=reference.side,
+            reference=side,
             tau=reference.tau,
             baseline=reference.source,
             evidence=reference.evidence,

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from scipy.special import ndtri
 
-from pytest_r1eval.core.choices import LastLook
+from pytest_r1eval.core.choices import AllocationKind, LastLook
+from pytest_r1eval.core.plans import each_of
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.stats.allocation import Allocation, AllocationRule, Shares
 from pytest_r1eval.stats.planning import SequentialPlan, Spending, expected_cost, look_samples, plan, planned
-from pytest_r1eval.stats.tests import Design
+from pytest_r1eval.stats.tests import Design, Published
 from pytest_r1eval.stats.verdicts import GateRule
 
 MIN_PROBLEMS = 20
@@ -56,9 +57,38 @@ class Sized:
     spending: Spending
 
 
-def sequential_plan(
-    design: Design, baseline: Counts, *, rule: GateRule, last_look: LastLook = LastLook.CAPPED, beta: float = 0.1
+def plan_against(  # noqa: PLR0913  what a plan may be varied in
+    reference: Counts | Published,
+    design: Design,
+    *,
+    rule: GateRule,
+    last_look: LastLook = LastLook.CAPPED,
+    allocation: AllocationKind = AllocationKind.AUTO,
+    most_samples: int | None = None,
 ) -> SequentialPlan:
+    """
+    Plan the looks of one benchmark against a baseline: allocated where that applies, pays and can be drawn.
+
+    Args:
+        reference: The baseline's counts, in the exam's order, or a published number.
+        design: The fixed comparison whose alpha and power are to be kept.
+        rule: How the gate decides; its alpha is spent over the looks.
+        last_look: Where an equal plan ends; a plan past k is always equal.
+        allocation: Whether an allocation is wanted at all.
+        most_samples: How many samples of a problem can be had, as from a recording; None for any number.
+
+    Raises:
+        PlanError: If no plan exists.
+    """
+    if isinstance(reference, Counts) and allocation is AllocationKind.AUTO and last_look is LastLook.CAPPED:
+        found = sequential_plan(design, reference, rule=rule)
+        most = max(each_of(found.depth_at(found.n_looks), design.n_problems))
+        if found.allocation is None or most_samples is None or most <= most_samples:
+            return found
+    return plan(design, paired=isinstance(reference, Counts), rule=rule, last_look=last_look)
+
+
+def sequential_plan(design: Design, baseline: Counts, *, rule: GateRule, beta: float = 0.1) -> SequentialPlan:
     """
     Plan the looks of one benchmark against a measured baseline, allocated where that applies and pays.
 
@@ -66,28 +96,29 @@ def sequential_plan(
         design: The fixed comparison whose alpha and power are to be kept.
         baseline: The baseline's counts, in the exam's order.
         rule: How the gate decides; its alpha is spent over the looks.
-        last_look: Where an equal plan ends; a plan past k is always equal.
         beta: Probability of a PASS at the margin.
 
     Raises:
         PlanError: If no plan exists.
     """
-    if last_look is not LastLook.CAPPED or not applies(baseline, rule=rule):
-        return plan(design, paired=True, rule=rule, beta=beta, last_look=last_look)
+    if not applies(baseline, rule=rule):
+        return plan(design, paired=True, rule=rule, beta=beta)
     found = sized(design, baseline, rule=rule, beta=beta)
+    if found.margin > found.target:
+        return plan(design, paired=True, rule=rule, beta=beta)
     allocated = planned(
         found.spending,
         found.margin,
         design=design,
         rule=rule,
         paired=True,
-        last_look=last_look,
+        last_look=LastLook.CAPPED,
         allocation=found.allocation,
     )
     eight = plan(design, paired=True, rule=rule, beta=beta, fractions=TARGET_FRACTIONS, beta_power=1.0)
     if expected_cost(allocated) <= LARGEST_COST * expected_cost(eight):
         return allocated
-    return plan(design, paired=True, rule=rule, beta=beta, last_look=last_look)
+    return plan(design, paired=True, rule=rule, beta=beta)
 
 
 def applies(baseline: Counts, *, rule: GateRule) -> bool:
@@ -106,6 +137,22 @@ def applies(baseline: Counts, *, rule: GateRule) -> bool:
         and min(problem.n_samples for problem in baseline.problems) >= MIN_BASELINE_SAMPLES
         and low <= sum(rates) / len(rates) <= high
     )
+
+
+def described(planned: SequentialPlan) -> str:
+    """Say what a plan costs at most and on an unchanged model, and which problems get most samples and fewest."""
+    design = planned.design
+    most = planned.n_samples_at(planned.n_looks)
+    fixed = most / (design.n_samples * design.n_problems)
+    text = (
+        f"at most {most} samples ({fixed:.2f} of the fixed design), {expected_cost(planned):.3f} of it expected on an "
+        f"unchanged model, margin {100 * planned.margin:.1f} points"
+    )
+    if planned.allocation is None:
+        return text
+    last = dict(zip(planned.allocation.problem_ids, planned.allocation.rounds[-1], strict=True))
+    first, fewest = max(last, key=last.__getitem__), min(last, key=last.__getitem__)
+    return f"{text}; most samples: problem {first} ({last[first]}), fewest: problem {fewest} ({last[fewest]})"
 
 
 def sized(

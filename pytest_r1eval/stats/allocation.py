@@ -118,16 +118,18 @@ class Allocation:
         rule: The constants that it follows.
         prior: The Beta prior of this exam, which the looks' test needs too.
         size: Steps of `rule.n_steps` per doubling that the whole is larger than the fixed design.
-        rounds: Samples of each problem at the end of each round, in the exam's order; shape (n_looks, n_problems).
+        problem_ids: The problems, in the exam's order.
+        rounds: Samples of each problem at each look, in that order; shape (n_looks, n_problems).
         information: Inverse variance of the difference at each look, if nothing changed; shape (n_looks,).
 
     Raises:
-        ValueError: If a problem has no sample in the first round, or fewer after a round than before.
+        ValueError: If there are not as many rounds as informations, or samples of other problems.
     """
 
     rule: AllocationRule
     prior: Prior
     size: int
+    problem_ids: tuple[str, ...]
     rounds: tuple[tuple[int, ...], ...]
     information: tuple[float, ...]
 
@@ -136,6 +138,8 @@ class Allocation:
             raise ValueError(
                 f"{len(self.rounds)} rounds, and the information of {len(self.information)}; expected as many"
             )
+        if any(len(samples) != len(self.problem_ids) for samples in self.rounds):
+            raise ValueError(f"expected samples of {len(self.problem_ids)} problems in every round")
 
 
 class Shares:
@@ -152,6 +156,7 @@ class Shares:
         self.rule = rule
         self.prior = Prior.of(baseline, rule=rule)
         self._tau = tau
+        self._problem_ids = baseline.ids
         y, self._k_b = arrays(baseline)
         self.variances = self.prior.variances(y, self._k_b)
         rates, left = self.prior.rates(y, self._k_b), 1 - rule.fall
@@ -189,6 +194,7 @@ class Shares:
             rule=self.rule,
             prior=self.prior,
             size=size,
+            problem_ids=self._problem_ids,
             rounds=tuple(tuple(int(k) for k in samples) for samples in rounds),
             information=tuple(information),
         )

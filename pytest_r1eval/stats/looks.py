@@ -16,8 +16,10 @@ from dataclasses import dataclass, replace
 from pytest_r1eval.core.baselines import HealthCounts
 from pytest_r1eval.core.codec import Kind, Layout, digest
 from pytest_r1eval.core.evidence import Evidence
+from pytest_r1eval.core.plans import Depth, each_of
 from pytest_r1eval.core.records import Counts, ProblemTally
 from pytest_r1eval.core.texts import counted
+from pytest_r1eval.stats.allocation import allocated_test, allocated_z_range
 from pytest_r1eval.stats.falls import caught_fall
 from pytest_r1eval.stats.health import is_sick
 from pytest_r1eval.stats.planning import SequentialPlan, detectable_drop
@@ -36,6 +38,7 @@ from pytest_r1eval.stats.verdicts import (
     Verdict,
     described_difference,
     impossible_fall,
+    invalid,
     judgement_of,
     next_step,
     other_problems,
@@ -88,16 +91,37 @@ class SequentialGate:
     @property
     def first_look(self) -> int:
         """The round, from 0, at whose end pass@1 is looked at first."""
-        return 0 if self.plan.ks[0] == 1 else 1
+        return 0 if self.plan.n_samples_at(1) == self.plan.design.n_problems else 1
 
     @property
     def rounds(self) -> tuple[int, ...]:
-        """Samples per problem at the end of each round."""
-        return (1, *self.plan.ks) if self.first_look else self.plan.ks
+        """Samples per problem at the end of each round; none where they are allocated."""
+        return (1, *self.plan.ks) if self.first_look and self.plan.ks else self.plan.ks
+
+    @property
+    def allocated(self) -> tuple[tuple[int, ...], ...] | None:
+        """Samples of each problem at the end of each round; None for equal rounds."""
+        if self.plan.allocation is None:
+            return None
+        rounds = self.plan.allocation.rounds
+        return ((1,) * len(rounds[0]), *rounds) if self.first_look else rounds
+
+    @property
+    def n_rounds(self) -> int:
+        """How many rounds there are."""
+        return self.plan.n_looks + self.first_look
+
+    def depth_at(self, number: int) -> Depth:
+        """Return how many samples of each problem there are at a look; 0 is the one before the first."""
+        return self.plan.depth_at(number) if number else 1
 
     def n_judged_for_health(self, number: int) -> int:
-        """Return how many samples of every problem health is judged by at a look; 0 is the one before the first."""
-        return self.plan.ks[number - 1] if number else 1
+        """
+        Return how many samples of every problem health is judged by at a look; 0 is the one before the first.
+
+        An allocation draws some problems more than others, so its own rates are not those of the exam.
+        """
+        return self.plan.fewest_at(number) if number else 1
 
     def health_alpha(self, number: int, *, is_last: bool) -> float:
         """
@@ -107,8 +131,9 @@ class SequentialGate:
             number: The look; 0 is the one before the first.
             is_last: Whether pass@1 ends the run here, so that all that is left is spent.
         """
-        before = [0, *(self.n_judged_for_health(each) for each in range(1 - self.first_look, number))][-1]
         now, whole = self.n_judged_for_health(number), self.n_judged_for_health(self.plan.n_looks)
+        earlier = (self.n_judged_for_health(each) for each in range(1 - self.first_look, number))
+        before = max((each for each in earlier if each < now), default=0)
         left = 1.0 if is_last else (now / whole) ** 2
         return self.plan.rule.alpha * (left - (before / whole) ** 2)
 
@@ -117,13 +142,16 @@ class SequentialGate:
         """SHA-256 of all of it."""
         return digest(self)
 
-    def look(self, number: int, tallies: tuple[ProblemTally, ...]) -> Look | None:
+    def look(
+        self, number: int, tallies: tuple[ProblemTally, ...], *, equal: tuple[ProblemTally, ...] | None = None
+    ) -> Look | None:
         """
         Look at a round: at its counts if it is complete, else at what no completion can change.
 
         Args:
             number: The look; 0 is the one before the first, at health alone.
             tallies: The samples of every problem up to this round; ungraded ones are pending for good.
+            equal: Equally many of every problem, for health; None where `tallies` are.
 
         Returns:
             The look; None if samples are pending and they matter.
@@ -131,7 +159,7 @@ class SequentialGate:
         found = self.look_at_score(number, tallies) if number else self._look_before_the_first(tallies)
         if found is not None and found.verdict is not None:
             return found
-        if not self._is_sick(number, tallies):
+        if not self._is_sick(number, tallies if equal is None else equal):
             return found
         return replace(found or self._unscored(number), is_sick=True)
 
@@ -169,12 +197,13 @@ class SequentialGate:
             number: The look, from 1.
             tallies: The samples of every problem up to this round.
         """
-        k = self.plan.ks[number - 1]
-        if all(tally.n_graded == k for tally in tallies):
-            counts = Counts.from_rows((tally.problem_id, tally.n_correct, k) for tally in tallies)
+        depth = self.plan.depth_at(number)
+        planned = each_of(depth, len(tallies))
+        if all(tally.n_graded == k for tally, k in zip(tallies, planned, strict=True)):
+            counts = Counts.graded(tallies)
             return look(self.plan, number, counts, self.reference, tau=self.tau)
         finished = ((tally.problem_id, tally.n_correct, tally.n_graded) for tally in tallies)
-        completions = Completions.of(finished, n_samples=k)
+        completions = Completions.of(finished, n_samples=depth)
         return sandwich(self.plan, number, completions, self.reference, tau=self.tau)
 
 
@@ -189,8 +218,8 @@ class Look:
 
     Attributes:
         number: The look, from 1; 0 is a look at health alone before the first.
-        samples_per_problem: How many there were so far.
-        early: Whether later looks were planned, so that the estimate is biased by stopping here.
+        samples_per_problem: How many there were so far of every problem; an allocation draws more of some.
+        early: Whether its pass@1 cannot be a score: later looks were planned, or samples were allocated.
         fail_bound: z at or below which it FAILs; None where no alpha is spent.
         pass_bound: z at or above which it PASSes; None at a look at health alone.
         comparison: The numbers; None where there was nothing to compare.
@@ -232,7 +261,7 @@ def look(plan: SequentialPlan, number: int, candidate: Counts, reference: Counts
     Args:
         plan: The plan, as it was stored before the first token.
         number: The look, from 1.
-        candidate: The counts of the first `plan.ks[number - 1]` samples of every problem.
+        candidate: The counts of the samples up to this round, of every problem in the exam's order.
         reference: The baseline's counts, or the published number the plan was made for.
         tau: Harness noise; the value the plan was made with.
 
@@ -240,8 +269,7 @@ def look(plan: SequentialPlan, number: int, candidate: Counts, reference: Counts
         ValueError: If plan, number, reference and tau do not belong together.
     """
     _demand_fit(plan, number, reference, tau)
-    k = plan.ks[number - 1]
-    judgement = wrong_denominator(candidate, k)
+    judgement = _wrong_round(plan, number, candidate)
     if judgement is None and isinstance(reference, Counts):
         judgement = other_problems(candidate, reference)
     comparison = None if judgement else _comparison(plan, candidate, reference)
@@ -250,8 +278,8 @@ def look(plan: SequentialPlan, number: int, candidate: Counts, reference: Counts
         judgement = _judgement(plan, number, candidate, comparison, verdict=verdict, reference=reference, tau=tau)
     return Look(
         number=number,
-        samples_per_problem=k,
-        early=number < len(plan.ks),
+        samples_per_problem=plan.fewest_at(number),
+        early=is_early(plan, number),
         fail_bound=plan.fail_bounds[number - 1],
         pass_bound=plan.pass_bounds[number - 1],
         comparison=comparison,
@@ -259,9 +287,26 @@ def look(plan: SequentialPlan, number: int, candidate: Counts, reference: Counts
     )
 
 
+def is_early(plan: SequentialPlan, number: int) -> bool:
+    """Whether a run that ends at a look has no score."""
+    return number < plan.n_looks or plan.allocation is not None
+
+
+def _wrong_round(plan: SequentialPlan, number: int, candidate: Counts) -> Judgement | None:
+    """Refuse counts that are not those of the planned round; None where they are."""
+    if plan.allocation is None:
+        return wrong_denominator(candidate, plan.ks[number - 1])
+    planned = dict(zip(plan.allocation.problem_ids, plan.allocation.rounds[number - 1], strict=True))
+    if {problem.problem_id: problem.n_samples for problem in candidate.problems} == planned:
+        return None
+    return invalid(
+        f"The samples are not those that were allocated up to look {number}.", "Resume the run: --r1-resume RUN."
+    )
+
+
 def _demand_fit(plan: SequentialPlan, number: int, reference: Counts | Published, tau: Tau) -> None:
-    if not 1 <= number <= len(plan.ks):
-        raise ValueError(f"look {number} was asked for; expected 1 to {len(plan.ks)}")
+    if not 1 <= number <= plan.n_looks:
+        raise ValueError(f"look {number} was asked for; expected 1 to {plan.n_looks}")
     if isinstance(reference, Counts) is not plan.paired:
         kind = "per-problem counts" if plan.paired else "a published number"
         raise ValueError(f"the baseline is {type(reference).__name__}; expected {kind}, as planned")
@@ -275,6 +320,8 @@ def _demand_fit(plan: SequentialPlan, number: int, reference: Counts | Published
 
 
 def _comparison(plan: SequentialPlan, candidate: Counts, reference: Counts | Published) -> Comparison:
+    if isinstance(reference, Counts) and plan.allocation is not None:
+        return allocated_test(candidate, reference, prior=plan.allocation.prior, tau=plan.design.tau)
     if isinstance(reference, Counts):
         return paired_test(candidate, reference, tau=plan.design.tau, exact=plan.rule.exact)
     return scalar_test(candidate, reference, n_baseline_samples=plan.design.n_baseline_samples, tau=plan.design.tau)
@@ -306,7 +353,7 @@ def _verdict(plan: SequentialPlan, number: int, evidence: _Statistic) -> Verdict
     if improved:
         return Verdict.SUSPICIOUS_IMPROVED
     is_excluded = plan.pass_bounds[number - 1] <= evidence.z <= plan.pass_ceiling(number)
-    return Verdict.PASS if is_excluded or number == len(plan.ks) else None
+    return Verdict.PASS if is_excluded or number == plan.n_looks else None
 
 
 def _judgement(  # noqa: PLR0913  a judgement knows everything
@@ -327,9 +374,8 @@ def _judgement(  # noqa: PLR0913  a judgement knows everything
     warnings = tau_warnings(comparison, tau=tau, rule=plan.rule)
     if isinstance(reference, Published):
         warnings += published_warnings(candidate, reference, comparison, n_baseline_samples=k_b, rule=plan.rule)
-    if number < len(plan.ks):
-        early = f"Stopped after {plan.ks[number - 1]} of at most {counted(plan.ks[-1], 'sample')} per problem"
-        warnings += (f"{early}: this pass@1 is at stop, biased by the stopping, and no score.",)
+    if is_early(plan, number):
+        warnings += (f"{_early(plan, number)}: this pass@1 is at stop, biased by the stopping, and no score.",)
     return replace(
         judgement_of(
             candidate, comparison, tau=tau, rule=plan.rule, can_fail=turns_red, mde_80=mde_80, warnings=warnings
@@ -342,6 +388,13 @@ def _judgement(  # noqa: PLR0913  a judgement knows everything
     )
 
 
+def _early(plan: SequentialPlan, number: int) -> str:
+    if plan.allocation is None:
+        return f"Stopped after {plan.ks[number - 1]} of at most {counted(plan.ks[-1], 'sample')} per problem"
+    n_samples, most = plan.n_samples_at(number), plan.n_samples_at(plan.n_looks)
+    return f"Stopped after {n_samples} of at most {most} samples, with {plan.described_depth(number)} per problem"
+
+
 def caught_drop(plan: SequentialPlan, reference: Counts | Published) -> float | None:
     """
     Return the fall, a fraction, that a plan turns red for with 80 % power; None where not even a fall to 0 does.
@@ -351,7 +404,7 @@ def caught_drop(plan: SequentialPlan, reference: Counts | Published) -> float | 
         reference: The baseline's counts, or the published number that the plan was made for.
     """
     normal = detectable_drop(plan)
-    if normal is None or isinstance(reference, Published):
+    if normal is None or isinstance(reference, Published) or plan.allocation is not None:
         return normal
     last = Counts.from_rows((id_, 0, plan.ks[-1]) for id_ in reference.ids)
     caught = caught_fall(last, reference, normal=normal, alpha=plan.alpha_spent[-1], tau=plan.design.tau)
@@ -367,8 +420,11 @@ def can_fail(plan: SequentialPlan, reference: Counts | Published) -> bool:
         reference: The baseline's counts, or the published number that the plan was made for.
     """
     ids = reference.ids if isinstance(reference, Counts) else tuple(map(str, range(plan.design.n_problems)))
-    for number, k in enumerate(plan.ks, start=1):
-        worst = Counts.from_rows((id_, 0, k) for id_ in ids)
+    if plan.allocation is not None:
+        ids = plan.allocation.problem_ids
+    for number in range(1, plan.n_looks + 1):
+        planned = each_of(plan.depth_at(number), len(ids))
+        worst = Counts.from_rows((id_, 0, k) for id_, k in zip(ids, planned, strict=True))
         verdict = _verdict(plan, number, _Statistic.of(_comparison(plan, worst, reference)))
         if verdict is not None:
             return verdict is Verdict.FAIL_REGRESSED
@@ -386,8 +442,8 @@ def _doubt(plan: SequentialPlan, baseline_mean: float, *, turns_red: bool) -> st
 def _reason(plan: SequentialPlan, number: int, comparison: Comparison, doubt: str | None) -> str:
     a, b = plan.fail_bounds[number - 1], plan.pass_bounds[number - 1]
     found = (
-        f"After {counted(plan.ks[number - 1], 'sample')} per problem "
-        f"pass@1 is {described_difference(comparison.difference)}, z = {comparison.z:.2f}"
+        f"After {plan.described_depth(number)} per problem pass@1 is {described_difference(comparison.difference)}, "
+        f"z = {comparison.z:.2f}"
     )
     if comparison.exact:
         p = comparison.p_improved if comparison.difference > 0 else comparison.p_regressed
@@ -396,7 +452,7 @@ def _reason(plan: SequentialPlan, number: int, comparison: Comparison, doubt: st
         fails = "no FAIL at this look" if a is None else f"FAIL at {a:.2f} and below"
     ceiling = f" to {plan.pass_ceiling(number):.2f}" if plan.rule.two_sided else ""
     passes = f"PASS from {b:.2f}{ceiling}" if b <= plan.pass_ceiling(number) else "no PASS at this look"
-    bounds = f"look {number} of {len(plan.ks)}: {fails}, {passes}"
+    bounds = f"look {number} of {plan.n_looks}: {fails}, {passes}"
     return f"{found} ({bounds})." if doubt is None else f"{found} ({bounds}), but {doubt}."
 
 
@@ -416,25 +472,26 @@ class Completions:
     n_pending: int
 
     @classmethod
-    def of(cls, finished: Iterable[tuple[str, int, int]], *, n_samples: int) -> Completions:
+    def of(cls, finished: Iterable[tuple[str, int, int]], *, n_samples: Depth) -> Completions:
         """
-        Complete a round of `n_samples` samples per problem.
+        Complete a round.
 
         Args:
             finished: For each problem of the exam its id, correct and finished samples; zero finished is allowed.
-            n_samples: Samples per problem at the end of the round.
+            n_samples: Samples of each problem at the end of the round.
 
         Raises:
             ValueError: If a problem has more samples than the round, or impossible counts.
         """
-        rows = list(finished)
-        for id_, correct, done in rows:
-            if not 0 <= correct <= done <= n_samples:
-                raise ValueError(f"problem {id_!r}: {correct} correct of {done} samples in a round of {n_samples}")
+        found = list(finished)
+        rows = [(*row, k) for row, k in zip(found, each_of(n_samples, len(found)), strict=True)]
+        for id_, correct, done, k in rows:
+            if not 0 <= correct <= done <= k:
+                raise ValueError(f"problem {id_!r}: {correct} correct of {done} samples in a round of {k}")
         return cls(
-            lowest=Counts.from_rows((id_, correct, n_samples) for id_, correct, _ in rows),
-            highest=Counts.from_rows((id_, correct + n_samples - done, n_samples) for id_, correct, done in rows),
-            n_pending=sum(n_samples - done for _, _, done in rows),
+            lowest=Counts.from_rows((id_, correct, k) for id_, correct, _, k in rows),
+            highest=Counts.from_rows((id_, correct + k - done, k) for id_, correct, done, k in rows),
+            n_pending=sum(k - done for _, _, done, k in rows),
         )
 
 
@@ -485,6 +542,9 @@ def _extremes(plan: SequentialPlan, completions: Completions, reference: Counts 
     if isinstance(reference, Published):
         k_b = plan.design.n_baseline_samples
         z = scalar_z_range(lowest, highest, reference, n_baseline_samples=k_b, tau=tau)
+        return _Statistic(z=z.low, exact_p=None), _Statistic(z=z.high, exact_p=None)
+    if plan.allocation is not None:
+        z = allocated_z_range(lowest, highest, reference, prior=plan.allocation.prior, tau=tau)
         return _Statistic(z=z.low, exact_p=None), _Statistic(z=z.high, exact_p=None)
     z = paired_z_range(lowest, highest, reference, tau=tau)
     ends = zip((z.low, z.high), (lowest, highest), strict=True)

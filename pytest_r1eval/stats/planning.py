@@ -34,12 +34,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Annotated
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
 from pytest_r1eval.core.choices import LastLook
 from pytest_r1eval.core.codec import digest
+from pytest_r1eval.core.fields import LeftOutIfEmpty
+from pytest_r1eval.core.plans import Depth, each_of
+from pytest_r1eval.core.texts import counted
 from pytest_r1eval.errors import PlanError
 from pytest_r1eval.stats.allocation import BETA_POWER, LOOK_FRACTIONS, Allocation
 from pytest_r1eval.stats.pairs import Floats
@@ -84,7 +88,7 @@ class SequentialPlan:
     fail_bounds: tuple[float | None, ...]
     pass_bounds: tuple[float, ...]
     margin: float
-    allocation: Allocation | None = None
+    allocation: Annotated[Allocation | None, LeftOutIfEmpty()] = None
 
     def __post_init__(self) -> None:
         n_looks = len(self.ks if self.allocation is None else self.allocation.rounds)
@@ -98,14 +102,23 @@ class SequentialPlan:
         """How many looks are planned."""
         return len(self.times)
 
-    def samples_at(self, number: int) -> int | tuple[int, ...]:
-        """Return how many samples a look sees of every problem, or of each in the exam's order; looks count from 1."""
+    def depth_at(self, number: int) -> Depth:
+        """Return how many samples a look, from 1, sees of each problem."""
         return self.ks[number - 1] if self.allocation is None else self.allocation.rounds[number - 1]
 
     def n_samples_at(self, number: int) -> int:
         """Return how many samples a look sees over all problems."""
-        samples = self.samples_at(number)
-        return samples * self.design.n_problems if isinstance(samples, int) else sum(samples)
+        return sum(each_of(self.depth_at(number), self.design.n_problems))
+
+    def fewest_at(self, number: int) -> int:
+        """Return how many samples a look sees of every problem, whichever has most."""
+        return min(each_of(self.depth_at(number), self.design.n_problems))
+
+    def described_depth(self, number: int) -> str:
+        """Say how many samples of a problem a look sees: "1 sample", or "2 to 6 samples"."""
+        samples = each_of(self.depth_at(number), self.design.n_problems)
+        few, many = min(samples), max(samples)
+        return counted(few, "sample") if few == many else f"{few} to {many} samples"
 
     @property
     def information(self) -> tuple[float, ...]:

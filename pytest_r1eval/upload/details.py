@@ -28,6 +28,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_r1eval.core.plans import Depth, each_of
 from pytest_r1eval.core.records import Outcome, Sample
 from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.errors import DetailsError
@@ -52,7 +53,7 @@ METADATA_KEY = "r1eval"
 
 
 def write_details(  # noqa: PLR0913 - one benchmark of one run, named at the only call
-    store: RunReader, benchmark: str, *, task: str, files: RunFiles, k: int, has_score: bool, metadata: str
+    store: RunReader, benchmark: str, *, task: str, files: RunFiles, k: Depth, has_score: bool, metadata: str
 ) -> Path:
     """
     Write one benchmark's samples.
@@ -62,7 +63,7 @@ def write_details(  # noqa: PLR0913 - one benchmark of one run, named at the onl
         benchmark: A planned benchmark.
         task: LightEval's full name of its task, ``aime24|0``.
         files: Where the run's files are.
-        k: Samples per problem that the verdict was computed from.
+        k: Samples of each problem that the verdict was computed from.
         has_score: Whether a score may be computed from them.
         metadata: JSON for the file's metadata: verdict and fingerprint.
 
@@ -133,14 +134,16 @@ def _write(path: Path, rows: Iterable[dict[str, Any]], *, metadata: str) -> None
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
 
-def _rows(store: RunReader, benchmark: str, *, task: str, k: int, has_score: bool) -> Iterator[dict[str, Any]]:
+def _rows(store: RunReader, benchmark: str, *, task: str, k: Depth, has_score: bool) -> Iterator[dict[str, Any]]:
     """Yield a row for each problem, in the order of LightEval's pipeline; one problem's samples are held at a time."""
     problems = store.exam(benchmark).problems
     prompts = store.prompts(benchmark)
     plan = store.plan(benchmark)
     room, tags = (None, None) if plan is None else (plan.sampling.max_new_tokens, plan.think_tags)
-    for problem in (problems[position] for position in pipeline_order(len(problems))):
-        samples = store.samples_of(benchmark, problem_id=problem.id, k=k)
+    samples_of_each = each_of(k, len(problems))
+    for position in pipeline_order(len(problems)):
+        problem = problems[position]
+        samples = store.samples_of(benchmark, problem_id=problem.id, k=samples_of_each[position])
         yield {
             "doc": _doc(problem, task=task, n_samples=len(samples), room=room),
             "metric": {METRIC: _mean(samples) if has_score else None},

@@ -61,14 +61,16 @@ def _summary(
     """Summarise a run, and write the samples of each benchmark on the way."""
     header = store.header
     parts = {result.benchmark: benchmark_summary(store, result, task=tasks[result.benchmark]) for result in results}
+    depths = {result.benchmark: result.depth for result in results}
     for name, part in parts.items():
-        if part.samples_per_problem is not None and part.n_samples:
+        depth = depths[name]
+        if depth is not None and part.n_samples:
             path = write_details(
                 store,
                 name,
                 task=part.task,
                 files=files,
-                k=part.samples_per_problem,
+                k=depth,
                 has_score=part.score is not None,
                 metadata=_dumps(asdict(part)),
             )

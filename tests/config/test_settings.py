@@ -17,6 +17,7 @@ from pytest_r1eval.config.settings import Settings, chosen_sampling, sampling_fo
 from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.built_in import BUILT_IN, BUILT_IN_POOLS
 from pytest_r1eval.core.choices import (
+    AllocationKind,
     Claim,
     CodeGrader,
     Family,
@@ -101,6 +102,7 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("lineage", "step=1", "parent=a/b", "commit=c", tuple(Lineage(**each) for each in LINEAGES)),
     ("gate", "sequential", "fixed", "sequential", tuple(map(GateKind, ("sequential", "fixed", "sequential")))),
     ("max-samples", "auto", "k", "auto", tuple(map(LastLook, ("auto", "k", "auto")))),
+    ("allocation", "equal", "auto", "equal", tuple(map(AllocationKind, ("equal", "auto", "equal")))),
     ("family", "holm", "none", "holm", tuple(map(Family, ("holm", "none", "holm")))),
     ("sigmas", "1", "2.5", "4", (1.0, 2.5, 4.0)),
     ("margin", "1", "2", "50", (0.01, 0.02, 0.5)),
@@ -149,6 +151,7 @@ DEFAULTS: dict[str, object] = {
     "lineage": None,
     "gate": GateKind.FIXED,
     "max_samples": LastLook.CAPPED,
+    "allocation": AllocationKind.AUTO,
     "family": Family.NONE,
     "sigmas": 3.0,
     "margin": None,
@@ -422,6 +425,7 @@ BAD_VALUES = [
         (("gate",), ("sometimes",), f"one of {', '.join(GateKind)}"),
         (("inconclusive",), ("ignore",), "one of fail, pass"),
         (("max-samples",), ("64",), "one of k, auto"),
+        (("allocation",), ("some",), "one of auto, equal"),
         (("family",), ("bonferroni",), "one of none, holm"),
     ) for name in names for bad in bads),
     *(("samples", bad, f"--r1-samples is {bad!r}; expected BENCH=K with K 1 or more, as in aime24=64")
@@ -432,6 +436,7 @@ BAD_VALUES = [
 
 
 PARSED_BY_PYTEST = {
+    "allocation",
     "exact",
     "family",
     "gate",

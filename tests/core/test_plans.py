@@ -191,6 +191,7 @@ class TestPlan:
             {"subset": 3},
             {"n_exam": 500},
             {"first_look": 1},
+            {"rounds": (), "allocated": ((1, 1, 1), (8, 64, 2))},
         ],
         ids=str,
     )
@@ -199,6 +200,7 @@ class TestPlan:
         assert {field.name for field in fields(Plan)} == {
             "benchmark", "exam", "problem_ids", "rounds", "seed", "sampling", "system_prompt", "grader",
             "template_date", "prompts", "subset", "n_exam", "chat_template_kwargs", "think_tags", "first_look",
+            "allocated",
         }  # fmt: skip
         assert PLAN.digest != replace(PLAN, **changed).digest  # type: ignore[arg-type]
 
@@ -206,6 +208,55 @@ class TestPlan:
         """Two plans with equal values have equal digests."""
         expected = PLAN.digest
         assert expected == replace(PLAN, sampling=Sampling()).digest
+
+
+ALLOCATED = replace(PLAN, rounds=(), allocated=((1, 1, 1), (3, 12, 1), (20, 30, 2)))
+
+
+class TestAllocated:
+    """Rounds in which problems have unequal numbers of samples."""
+
+    def test_every_sample_is_in_exactly_one_unit_of_its_round(self) -> None:
+        """The units of an allocated plan hold each problem's own samples once, round by round."""
+        units = list(ALLOCATED.units())
+        drawn = [(unit.problem_id, index) for unit in units for index in unit.indices]
+
+        expected = {(id_, index) for id_, k in zip("abc", (20, 30, 2), strict=True) for index in range(k)}
+        assert len(drawn) == len(set(drawn)) == 52
+        assert set(drawn) == expected
+        assert [unit.round for unit in units] == sorted(unit.round for unit in units)
+        assert {(unit.problem_id, unit.first) for unit in units if unit.round == 1} == {("a", 1), ("b", 1), ("b", 9)}
+
+    def test_slices_hold_every_sample_once(self) -> None:
+        """Slices of an allocated plan differ by one sample at most, and hold each sample once."""
+        held = [dealt(ALLOCATED, Slice(number=number, total=5)) for number in range(1, 6)]
+        sizes = [sum(map(len, each.values())) for each in held]
+
+        assert sum(sizes) == 52
+        assert max(sizes) - min(sizes) <= 1
+        assert sum(len(each["b"]) for each in held) == 30
+
+    def test_it_tells_its_size(self) -> None:
+        """An allocated plan tells its samples at each round, and in all."""
+        assert (ALLOCATED.n_rounds, ALLOCATED.depth, ALLOCATED.depth_at(0)) == (3, (20, 30, 2), (1, 1, 1))
+        assert (ALLOCATED.n_samples, ALLOCATED.samples_per_problem) == (52, 30)
+        assert PLAN.samples_text == "64 samples for each problem"
+        assert ALLOCATED.samples_text.startswith("2 to 30 samples, ")
+        assert (PLAN.n_rounds, PLAN.depth, PLAN.samples) == (2, 64, (64, 64, 64))
+
+    @pytest.mark.parametrize(
+        ("allocated", "message"),
+        [
+            ((), "rounds of 3 problems"),
+            (((1, 1),), "rounds of 3"),
+            (((2, 2, 2), (2, 1, 2)), "descend"),
+            (((0, 1, 1),), "1 on"),
+        ],
+    )
+    def test_impossible_rounds_are_refused(self, allocated: tuple[tuple[int, ...], ...], message: str) -> None:
+        """Rounds of other problems, or in which a problem's samples descend, are refused."""
+        with pytest.raises(ValueError, match=message):
+            replace(PLAN, rounds=(), allocated=allocated)
 
 
 class TestRoom:

@@ -13,17 +13,19 @@ from pytest_r1eval.config.baseline_choice import baseline_choice
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.built_in import BUILT_IN
-from pytest_r1eval.core.choices import GateKind, LastLook
+from pytest_r1eval.core.choices import AllocationKind, GateKind, LastLook
 from pytest_r1eval.core.codec import to_json
 from pytest_r1eval.core.records import Outcome
 from pytest_r1eval.errors import BaselineError, PlanError
 from pytest_r1eval.exams.catalog import SMOKE
 from pytest_r1eval.judging.power import POWER_REPORT, PowerReport, assumptions_for, outlook_lines, power_report
+from pytest_r1eval.reports.power import power_text
 from pytest_r1eval.stats.planning import plan
 from pytest_r1eval.stats.tests import Design
 from pytest_r1eval.stats.verdicts import GateRule
 from tests.made_up_baselines import PUBLISHED, measured
 from tests.recordings import record_run
+from tests.stats.examples import AIME_BASELINE
 from tests.toys import toy
 
 BENCHMARKS = {benchmark.name: benchmark for benchmark in BUILT_IN}
@@ -212,12 +214,18 @@ DOUBT = "smoke: this exam cannot show a fall of this model"
 
 
 def outlook(
-    tmp_path: Path, *, outcome: Outcome | None = None, gate: GateKind = GateKind.FIXED, rule: GateRule | None = None
+    tmp_path: Path,
+    *,
+    outcome: Outcome | None = None,
+    gate: GateKind = GateKind.FIXED,
+    rule: GateRule | None = None,
+    allocation: AllocationKind = AllocationKind.AUTO,
 ) -> list[str]:
     """Return the header of a run against a recorded one of 20 problems and 32 samples."""
     record_run(tmp_path / "base", n_problems=20, n_samples=32, outcome=outcome)
     shelf = BaselineShelf(root=tmp_path, choice=baseline_choice("base", tmp_path), model_name="local/toy")
     settings = Settings(model="toy", root=tmp_path, output_dir=tmp_path, samples={"smoke": 32}, asked_gate=gate)
+    settings = replace(settings, allocation=allocation)
     return list(outlook_lines([toy("smoke")], shelf=shelf, settings=settings, rule=rule or GateRule()))
 
 
@@ -228,9 +236,12 @@ def test_the_fall_that_is_caught(tmp_path: Path) -> None:
 
 
 def test_the_sequential_gates_own_fall_is_shown(tmp_path: Path) -> None:
-    """The line before a sequential run names the sequential gate's own, larger fall."""
-    (line,) = outlook(tmp_path, gate=GateKind.SEQUENTIAL)
-    assert line.startswith("smoke: 32 samples a problem catch a fall of 12.0 points with 80 % power")
+    """The lines before a sequential run name the gate's own, larger fall, and what is allocated."""
+    line, allocated = outlook(tmp_path, gate=GateKind.SEQUENTIAL)
+    (equal,) = outlook(tmp_path / "equal", gate=GateKind.SEQUENTIAL, allocation=AllocationKind.EQUAL)
+    assert equal.startswith("smoke: 32 samples a problem catch a fall of 12.0 points with 80 % power")
+    assert line.startswith("smoke: 32 samples a problem catch a fall of 11.")
+    assert allocated.startswith("smoke: allocated by the baseline's counts: at most ")
 
 
 def test_a_two_sided_gates_rise_is_shown(tmp_path: Path) -> None:
@@ -286,3 +297,32 @@ class TestSame:
         assert report.two_sided
         assert report.no_sequential == "looks are planned to see a fall, not to exclude a rise"
         assert power_report("aime24", assumptions_for(AIME), rule=GateRule(margin=0.06)).same is None
+
+
+class TestAllocation:
+    """A plan whose samples follow the baseline's counts."""
+
+    found = measured(*((one.n_correct, one.n_samples) for one in AIME_BASELINE.problems))
+
+    def test_the_plan_against_a_baseline_is_shown(self) -> None:
+        """With a measured baseline the report shows the allocated plan that a run will draw."""
+        assumptions = assumptions_for(AIME, found=self.found)
+
+        report = power_report("aime24", assumptions, rule=GateRule())
+
+        assert report.sequential is not None
+        assert report.sequential.plan.allocation is not None
+        assert report.sequential.costs[0].share == pytest.approx(0.140, abs=0.002)
+        text = "\n".join(power_text(report))
+        assert "sequential gate: at most 1" in text
+        assert "samples in all" in text
+        assert "most samples: problem p" in text
+
+    def test_equal_rounds_can_be_asked_for(self) -> None:
+        """Equal rounds that were asked for are shown."""
+        assumptions = assumptions_for(AIME, found=self.found)
+
+        report = power_report("aime24", assumptions, rule=GateRule(), allocation=AllocationKind.EQUAL)
+
+        assert report.sequential is not None
+        assert report.sequential.plan.ks[-1] == 64

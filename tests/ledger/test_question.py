@@ -12,7 +12,7 @@ from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.benchmarks import AnswerForm
 from pytest_r1eval.core.built_in import BUILT_IN
-from pytest_r1eval.core.choices import CodeGrader, GateKind, LastLook, SamplingSource
+from pytest_r1eval.core.choices import AllocationKind, CodeGrader, GateKind, LastLook, SamplingSource
 from pytest_r1eval.core.fingerprints import ModelIdentity
 from pytest_r1eval.core.pools import pool_of
 from pytest_r1eval.core.thinking import ThinkTags
@@ -83,6 +83,7 @@ def test_what_changes_answers_is_another_question(settings: Settings, change: di
         {"subset": 5},
         {"asked_gate": GateKind.SEQUENTIAL, "max_samples": LastLook.AUTO},
         {"asked_gate": GateKind.SEQUENTIAL},
+        {"asked_gate": GateKind.SEQUENTIAL, "allocation": AllocationKind.EQUAL},
     ],
 )
 def test_how_much_is_drawn_is_another_design_of_one_question(settings: Settings, change: dict[str, object]) -> None:
@@ -110,6 +111,7 @@ def test_a_benchmarks_planning_is_no_part_of_its_question(settings: Settings, ch
         {"sampling": SamplingSource.MODEL},
         {"thinking_budget": 40_000},
         {"max_samples": LastLook.AUTO},
+        {"allocation": AllocationKind.EQUAL},
         {"engine_args": {"load_format": "auto", "hf_overrides": {}, "quantization": None}},
     ],
 )

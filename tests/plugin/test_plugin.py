@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from pytest_r1eval.commands.cli import main
 from pytest_r1eval.core.baselines import BASELINE_FILE
 from pytest_r1eval.core.codec import from_json
+from pytest_r1eval.core.plans import each_of
 from pytest_r1eval.core.records import FinishReason, Outcome
 from pytest_r1eval.runs.reading import RunReader
 from tests.plugin_runs import (
@@ -413,6 +415,42 @@ class TestSequential:
                 "*margin * points, alpha 0.00135, beta 0.1, tau 0.0 points, W * from the stored baseline",
             ]
         )
+
+    @pytest.mark.parametrize("allocation", [(), ("--r1-allocation", "equal")], ids=["auto", "equal"])
+    def test_samples_follow_the_baselines_counts(
+        self, pytester: pytest.Pytester, recorded: Record, allocation: tuple[str, ...]
+    ) -> None:
+        """An unchanged model passes with the samples that the baseline's counts allocate, or with equally many."""
+        rates = tuple((number + 0.5) / 30 for number in range(30))
+        shape = {"n_problems": 30, "n_samples": 128, "solve_rates": rates}
+        recorded("base", seed=1, **shape)
+        recorded("next", seed=2, weights="w2", **shape)
+        few = ("--r1-samples", "smoke=64")
+        judge(pytester, "base", "--r1-save-baseline", "local/toy", *few)
+
+        result = judge(
+            pytester, "next", "--r1-gate", "sequential", "--r1-baseline", "local/toy", *few, *allocation, "-n2"
+        )
+
+        assert result.ret == 0
+        run = RunReader.open(runs_of(pytester)[-1])
+        gate, plan, looks = run.gate("smoke"), run.plan("smoke"), run.looks("smoke")
+        drawn = Counter(id_ for id_, _, _ in run.drawn("smoke"))
+        run.close()
+        assert gate is not None
+        assert plan is not None
+        assert (gate.plan.allocation is None) is bool(allocation)
+        assert looks[-1].verdict == "pass"
+        planned = dict(zip(plan.problem_ids, each_of(gate.depth_at(looks[-1].number), 30), strict=True))
+        assert all(drawn[id_] >= k for id_, k in planned.items())
+        if not allocation:
+            result.stdout.fnmatch_lines(
+                [
+                    "*samples: * of * (* to * per problem), *",
+                    "*looks after * samples in all",
+                    "*allocated: at most * samples (*)*most samples: problem p0*fewest: problem p0*",
+                ]
+            )
 
     def test_a_sick_checkpoint_stops_after_one_sample_of_each_problem(
         self, pytester: pytest.Pytester, recorded: Record

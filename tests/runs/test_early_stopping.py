@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.core.records import FinishReason
+from pytest_r1eval.core.plans import Plan, sample_seed
+from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
+from pytest_r1eval.reports.terminal import gate_lines
 from pytest_r1eval.runs.early_stopping import advance
+from pytest_r1eval.runs.finished import StoredRun
 from pytest_r1eval.runs.progress import standing_of
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import BenchmarkState, Store
-from pytest_r1eval.stats.verdicts import Verdict
-from tests.judged_runs import judged, judged_against, sequential_gate
-from tests.recordings import record_run
+from pytest_r1eval.runs.work_queue import WorkQueue
+from pytest_r1eval.stats.verdicts import Judgement, Verdict
+from tests.judged_runs import allocated_gate, judged, judged_against, sequential_gate
+from tests.recordings import add_sample, next_unit, record_run
 
 SHAPE = {"n_problems": 30, "n_samples": 64}
 
@@ -28,6 +32,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     gate = sequential_gate(base, n_samples=64)
     sick = {"solve_rate": 0.6, "finish_reason": FinishReason.LENGTH, "gate": gate}
     record_run(folder / "sick", seed=3, weights="w3", **sick, **SHAPE)  # type: ignore[arg-type]
+    rates = tuple((number + 0.5) / 30 for number in range(30))
+    spread = record_run(folder / "spread", seed=6, solve_rates=rates, **SHAPE)  # type: ignore[arg-type]
+    allocated = allocated_gate(spread, n_samples=64)
+    assert allocated.plan.allocation is not None
+    again = {"weights": "w4", "solve_rates": rates, "gate": allocated}
+    record_run(folder / "allocated", seed=7, **again, **SHAPE)  # type: ignore[arg-type]
     record_run(folder / "fallen", seed=2, weights="w2", solve_rate=0.4, gate=gate, **SHAPE)  # type: ignore[arg-type]
     return folder
 
@@ -95,3 +105,65 @@ def test_a_sample_without_a_grade_is_named_where_it_ends_a_run(root: Path) -> No
         assert [look.number for look in store.looks("smoke")] == [0]
     assert result.judgement.verdict is Verdict.INVALID
     assert result.judgement.reason.startswith("The grader failed on 1 of 1920 samples")
+
+
+def test_an_allocated_run_is_judged_by_its_rounds(root: Path) -> None:
+    """An allocated run stops at a look, is at stop whatever it drew, and reports unequal samples."""
+    (result,) = judged_against(root / "allocated", root / "root")
+
+    with closing(RunReader.open(root / "allocated")) as store:
+        gate, looks, plan = store.gate("smoke"), store.looks("smoke"), store.plan("smoke")
+        standing = standing_of(store, "smoke")
+    assert gate is not None
+    assert plan is not None
+    assert plan.allocated == gate.allocated
+    assert result.judgement.verdict is Verdict.PASS
+    assert result.is_at_stop
+    assert result.allocated == gate.plan.depth_at(looks[-1].number)
+    assert result.n_samples == gate.plan.n_samples_at(looks[-1].number)
+    assert result.n_planned == plan.n_samples == gate.plan.n_samples_at(12)
+    assert result.samples_per_problem == min(result.allocated or ())
+    assert result.health is not None
+    assert result.health.truncation.rate.n_responses == 30 * min(result.allocated or ())
+    assert standing.is_at_stop
+    assert (standing.n_planned, standing.n_planned_looks) == (plan.n_samples, 12)
+    lines = "\n".join(gate_lines(result))
+    assert f"({min(result.allocated or ())} to {max(result.allocated or ())} per problem)" in lines
+    assert "most samples: problem p0" in lines
+
+
+def test_an_allocated_run_has_no_score_until_it_is_completed(root: Path) -> None:
+    """An allocated run is refused as a baseline, and as a fixed run it takes the first k samples of every problem."""
+    with closing(Store.open(root / "allocated")) as store:
+        refusal = StoredRun(folder=root / "allocated").read("smoke")
+        assert isinstance(refusal, Judgement)
+        assert "--r1-gate fixed" in refusal.next_step
+        WorkQueue(store).complete_as_fixed("smoke", k=64)
+        run = RunReader(store)
+        plan = run.plan("smoke")
+        assert plan is not None
+        assert (plan.rounds, plan.allocated, plan.first_look) == ((64,), None, 0)
+        drawn = {
+            id_: max(index for other, index, _ in run.drawn("smoke") if other == id_) + 1 for id_ in plan.problem_ids
+        }
+        missing = sum(max(0, 64 - k) for k in drawn.values())
+        assert missing > 0
+        assert max(drawn.values()) > 64
+        n_open = 0
+        while (claimed := next_unit(store, owner="late")) is not None:
+            n_open += len(claimed.missing)
+            for index in claimed.missing:
+                add_sample(store, claimed, made_up_sample(plan, claimed.unit.problem_id, index))
+        assert n_open == missing
+    (result,) = judged_against(root / "allocated", root / "root")
+    assert (result.n_samples, result.is_at_stop, result.allocated) == (30 * 64, False, None)
+    left_out = sum(max(0, k - 64) for k in drawn.values())
+    assert any(f"{left_out} samples that looks drew beyond 64" in warning for warning in result.judgement.warnings)
+
+
+def made_up_sample(plan: Plan, problem_id: str, index: int) -> Sample:
+    """Make a sample by its planned seed."""
+    seed = sample_seed(plan.seed, problem_id, index)
+    response = Response(text=f"{index} {seed}", n_tokens=20, finish_reason=FinishReason.STOP)
+    grade = Grade(outcome=Outcome.CORRECT if seed % 2 else Outcome.WRONG, answer="4")
+    return Sample(problem_id=problem_id, index=index, seed=seed, response=response, grade=grade)

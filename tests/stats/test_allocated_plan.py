@@ -8,12 +8,19 @@ import json
 import numpy as np
 import pytest
 
-from pytest_r1eval.core.choices import LastLook
+from pytest_r1eval.core.choices import AllocationKind, LastLook
 from pytest_r1eval.core.codec import Kind, Layout, from_json, to_json
 from pytest_r1eval.core.records import Counts
-from pytest_r1eval.stats.allocated_plan import TARGET_FRACTIONS, applies, sequential_plan, sized
+from pytest_r1eval.stats.allocated_plan import (
+    TARGET_FRACTIONS,
+    applies,
+    described,
+    plan_against,
+    sequential_plan,
+    sized,
+)
 from pytest_r1eval.stats.planning import SequentialPlan, crossings, expected_cost, plan
-from pytest_r1eval.stats.tests import Design
+from pytest_r1eval.stats.tests import Design, Published
 from pytest_r1eval.stats.verdicts import GateRule
 from tests.stats.examples import AIME_BASELINE, counts, planning
 
@@ -115,7 +122,7 @@ class TestPlan:
 
     def test_samples_by_look(self) -> None:
         """A plan tells what each look sees of each problem, and in all."""
-        assert AIME.samples_at(12) == SIZED.allocation.rounds[-1]
+        assert AIME.depth_at(12) == SIZED.allocation.rounds[-1]
         assert AIME.n_samples_at(1) == 118
         assert AIME.n_looks == 12
 
@@ -156,9 +163,36 @@ class TestWhenItApplies:
 
     def test_a_plan_past_k_has_equal_rounds(self) -> None:
         """A plan that may end past k has equal rounds."""
-        planned = sequential_plan(DESIGN, AIME_BASELINE, rule=RULE, last_look=LastLook.AUTO)
+        planned = plan_against(AIME_BASELINE, DESIGN, rule=RULE, last_look=LastLook.AUTO)
 
         assert planned == plan(DESIGN, paired=True, rule=RULE, last_look=LastLook.AUTO)
+
+    def test_a_margin_that_noise_keeps_out_of_reach_keeps_equal_rounds(self) -> None:
+        """Where no number of samples catches the target, as under a large noise of the harness, rounds are equal."""
+        noisy = Design.from_baseline(AIME_BASELINE, n_samples=64, tau=0.5)
+
+        assert sequential_plan(noisy, AIME_BASELINE, rule=RULE).allocation is None
+
+    def test_a_recording_keeps_equal_rounds_where_it_is_too_small(self) -> None:
+        """An allocation that asks a recording for more samples than it has is not used."""
+        plans = [plan_against(AIME_BASELINE, DESIGN, rule=RULE, most_samples=most) for most in (86, 87)]
+
+        assert [planned.allocation is None for planned in plans] == [True, False]
+
+    def test_it_can_be_turned_off(self) -> None:
+        """Equal rounds that were asked for are equal, and a published number has no others."""
+        equal = plan_against(AIME_BASELINE, DESIGN, rule=RULE, allocation=AllocationKind.EQUAL)
+        published = plan_against(Published(value=0.5, n_samples=64), DESIGN, rule=RULE)
+
+        assert equal == plan(DESIGN, paired=True, rule=RULE)
+        assert published == plan(DESIGN, paired=False, rule=RULE)
+
+    def test_it_is_described_in_a_line(self) -> None:
+        """A plan says what it costs at most and on average, and which problems get most samples and fewest."""
+        assert described(AIME) == (
+            "at most 1855 samples (0.97 of the fixed design), 0.140 of it expected on an unchanged model, margin 5.0 "
+            "points; most samples: problem aime24-16 (87), fewest: problem aime24-28 (14)"
+        )
 
     def test_it_saves_a_tenth_where_it_applies(self) -> None:
         """The allocated plan of AIME needs fewer samples than twelve equal looks, for a smaller margin."""

@@ -120,7 +120,7 @@ class TestRounds:
     def test_rounds_and_information_belong_together(self) -> None:
         """An allocation without rounds is refused."""
         with pytest.raises(ValueError, match="0 rounds, and the information of 1"):
-            Allocation(rule=RULE, prior=PRIOR, size=0, rounds=(), information=(1.0,))
+            Allocation(rule=RULE, prior=PRIOR, size=0, problem_ids=(), rounds=(), information=(1.0,))
 
 
 class TestStatistic:

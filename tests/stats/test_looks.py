@@ -13,13 +13,16 @@ from scipy.stats import binomtest
 
 from pytest_r1eval.core.baselines import HealthCounts
 from pytest_r1eval.core.choices import LastLook
+from pytest_r1eval.core.plans import each_of
 from pytest_r1eval.core.records import Counts, ProblemTally
+from pytest_r1eval.stats.allocated_plan import sequential_plan
+from pytest_r1eval.stats.allocation import allocated_test
 from pytest_r1eval.stats.health import judge_health
 from pytest_r1eval.stats.looks import Completions, HealthReference, SequentialGate, can_fail, look, sandwich
 from pytest_r1eval.stats.planning import plan
 from pytest_r1eval.stats.tests import Design, Published
 from pytest_r1eval.stats.verdicts import GateRule, Tau, Verdict
-from tests.stats.examples import counts, planning, problems, standard_design, standard_plan
+from tests.stats.examples import AIME_BASELINE, counts, planning, problems, standard_design, standard_plan
 
 NO_NOISE = Tau(value=0.0, source="the fingerprints are equal")
 RULE = GateRule()
@@ -276,6 +279,82 @@ class TestTwoSidedLook:
         assert seen.judgement is not None
         assert seen.judgement.verdict is Verdict.PASS
         assert "PASS from -3.20 to 3.20" in seen.judgement.reason
+
+
+class TestAllocated:
+    """Looks at samples that the baseline's counts allocated."""
+
+    baseline = AIME_BASELINE
+    planned = sequential_plan(Design.from_baseline(AIME_BASELINE, n_samples=64), AIME_BASELINE, rule=RULE)
+    gate = SequentialGate(plan=planned, reference=AIME_BASELINE, tau=NO_NOISE, baseline="the base")
+
+    def tallied(self, number: int, rate: float | None = None, *, pending: int = 0) -> tuple[ProblemTally, ...]:
+        """Tally a round in which each problem is solved as the baseline solved it, or with a rate."""
+        tallies = []
+        for problem, k in zip(self.baseline.problems, each_of(self.planned.depth_at(number), 30), strict=True):
+            done = max(k - pending, 0)
+            solved = problem.n_correct / 64 if rate is None else rate
+            tallies.append(
+                dataclasses.replace(
+                    responses(done, n=1)[0], problem_id=problem.problem_id, n_correct=round(solved * done)
+                )
+            )
+        return tuple(tallies)
+
+    def test_a_broken_model_fails_at_the_first_look(self) -> None:
+        """A model that solves nothing fails at the first allocated look, and its samples are named."""
+        seen = self.gate.look(1, self.tallied(1, 0.0))
+
+        assert seen is not None
+        assert seen.judgement is not None
+        assert seen.verdict is Verdict.FAIL_REGRESSED
+        assert seen.judgement.reason.startswith("After 1 to 6 samples per problem pass@1 is ")
+        assert any("Stopped after 118 of at most 1855 samples" in warning for warning in seen.judgement.warnings)
+
+    def test_an_unchanged_model_passes_by_the_allocated_statistic(self) -> None:
+        """An unchanged model passes at an early look, with the z of the allocated test."""
+        tallies = self.tallied(4)
+        seen = self.gate.look(4, tallies)
+
+        assert seen is not None
+        assert seen.comparison is not None
+        assert self.planned.allocation is not None
+        expected = allocated_test(Counts.graded(tallies), self.baseline, prior=self.planned.allocation.prior)
+        assert seen.comparison == expected
+        assert seen.verdict is Verdict.PASS
+
+    def test_the_last_look_has_no_score_either(self) -> None:
+        """An allocated run that reaches its last look is at stop: some problems have more samples than others."""
+        seen = self.gate.look(12, self.tallied(12))
+
+        assert seen is not None
+        assert seen.early
+
+    def test_other_numbers_of_samples_are_invalid(self) -> None:
+        """Counts that are not those of the allocated round are INVALID."""
+        seen = look(self.planned, 1, problems(0.5, k=4), self.baseline, tau=NO_NOISE)
+
+        assert seen.verdict is Verdict.INVALID
+
+    def test_the_shortcut_bounds_every_completion(self) -> None:
+        """A round with pending samples decides only as any completion would."""
+        assert self.gate.look(6, self.tallied(6, 0.0, pending=1)) is not None
+        assert self.gate.look(1, self.tallied(1, pending=1)) is None
+
+    def test_a_pass_is_evidence(self) -> None:
+        """A candidate with every response wrong turns an allocated gate red."""
+        assert can_fail(self.planned, self.baseline)
+
+    def test_health_is_judged_by_equally_many_samples(self) -> None:
+        """Health is judged by the samples that every problem has, from one on, and alpha is spent on them once."""
+        assert self.gate.first_look == 1
+        assert [self.gate.n_judged_for_health(number) for number in (0, 1, 12)] == [1, 1, 14]
+        for last in (1, 4, 12):
+            depths = [self.gate.n_judged_for_health(number) for number in range(last + 1)]
+            spent = {}
+            for number in range(last + 1):
+                spent[depths[number]] = self.gate.health_alpha(number, is_last=number == last)
+            assert sum(spent.values()) == pytest.approx(RULE.alpha)
 
 
 def responses(k: int, *, n_truncated: int = 0, n_stored: int | None = None, n: int = 30) -> tuple[ProblemTally, ...]:
