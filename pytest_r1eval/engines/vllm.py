@@ -204,11 +204,12 @@ class VllmEngine:
         os.environ.update(missing_from(os.environ))
         logging.getLogger("vllm").setLevel(logging.WARNING)
         from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415 - 16 to 30 s to import
+        from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS  # noqa: PLC0415
         from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
 
         if self._is_closed:
             raise EngineError("vLLM was closed while it was being imported")
-        _refuse_gguf(options)
+        refuse_gguf(options.quantization, model=options.model, known=QUANTIZATION_METHODS)
         arguments: dict[str, Any] = {
             "model": options.model,
             "revision": options.revision,
@@ -336,14 +337,21 @@ class VllmEngine:
         await asyncio.to_thread(self._reaper.stop)
 
 
-def _refuse_gguf(options: VllmOptions) -> None:
-    """Refuse a GGUF file where this vLLM knows no such weights: it would look for other files, and name those."""
-    from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS  # noqa: PLC0415 - with vLLM
+def refuse_gguf(packed: Quantization | None, *, model: str, known: Collection[str]) -> None:
+    """
+    Refuse a GGUF file where this vLLM knows no such weights: it would look for other files, and name those.
 
-    packed = options.quantization
-    if packed is not None and packed.method.startswith("gguf") and "gguf" not in QUANTIZATION_METHODS:
+    Args:
+        packed: How the checkpoint's weights are packed; None for not.
+        model: Its folder or Hub id.
+        known: The methods that this vLLM serves.
+
+    Raises:
+        EngineError: If it does not serve GGUF.
+    """
+    if packed is not None and packed.method.startswith("gguf") and "gguf" not in known:
         raise EngineError(
-            f"{options.model} holds its weights as GGUF, which vLLM {_version()} does not serve; expected safetensors. "
+            f"{model} holds its weights as GGUF, which vLLM {_version()} does not serve; expected safetensors. "
             "Convert it (transformers: from_pretrained(FOLDER, gguf_file=NAME), then save_pretrained), or judge the "
             "server that serves the file: --r1-engine server"
         )

@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.checkpoints.inspect import inspect_checkpoint
+from pytest_r1eval.checkpoints.quantization import Quantization
 from pytest_r1eval.core.thinking import ThinkTags
-from pytest_r1eval.engines.vllm import adapter_arguments, missing_from, reasoning_arguments
+from pytest_r1eval.engines.vllm import (
+    adapter_arguments,
+    missing_from,
+    reasoning_arguments,
+    refuse_gguf,
+)
 from pytest_r1eval.errors import EngineError
 from tests.adapters import write_adapter
 from tests.requirements import VLLM
@@ -52,3 +58,23 @@ def test_variables_of_the_user_stay() -> None:
     """FlashInfer's sampler, which no seeded request uses, is not compiled unless the user asks for it."""
     assert missing_from({})["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
     assert "VLLM_USE_FLASHINFER_SAMPLER" not in missing_from({"VLLM_USE_FLASHINFER_SAMPLER": "1"})
+
+
+class TestGguf:
+    PACKED = Quantization(method="gguf Q4_1", bits=4)
+
+    @VLLM.mark
+    def test_a_vllm_without_it_is_refused(self) -> None:
+        """GGUF weights that this vLLM does not serve are refused in one line that names two ways out."""
+        with pytest.raises(EngineError) as caught:
+            refuse_gguf(self.PACKED, model="/models/small", known=("awq", "fp8"))
+        message = str(caught.value)
+        assert message.startswith("/models/small holds its weights as GGUF, which vLLM ")
+        assert "save_pretrained), or judge the server that serves the file: --r1-engine server" in message
+        assert len(message.splitlines()) == 1
+
+    def test_what_it_serves_is_left_to_it(self) -> None:
+        """A vLLM that knows GGUF gets it, and every other method is left to vLLM's own word."""
+        refuse_gguf(self.PACKED, model="m", known=("gguf",))
+        refuse_gguf(Quantization(method="awq", bits=4), model="m", known=())
+        refuse_gguf(None, model="m", known=())
