@@ -1,7 +1,8 @@
 """
-A public chat model with nothing replaced: its own weights, tokenizer and template, and real problems.
+A public chat model with nothing replaced: its own tokenizer and template, real problems, and adapters of PEFT on it.
 
-vLLM starts once for all tests together. Answers are short, because a CPU draws a few hundred tokens a second at best.
+vLLM starts twice for all tests together: once for the model, once for both adapters. Answers are short, because a CPU
+draws a few hundred tokens a second at best.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from pytest_r1eval import RunReport
+from pytest_r1eval import RunReport, evaluate
 from pytest_r1eval.core.records import FinishReason, Outcome, Sample
 from pytest_r1eval.reports.run_report import read_report
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.stats.verdicts import Verdict
 from tests.real_data import BESIDE, ENVIRON, TEST_DATA, real_data_in
-from tests.requirements import REAL_DATA, lacking
+from tests.requirements import PEFT, REAL_DATA, lacking, need
 
 ROOT = Path(__file__).parents[2]
 CAPITALS = ROOT / "tests" / "data" / "capitals.py"
@@ -120,3 +121,48 @@ class TestTheModelItself:
         assert len(cut) > len(samples) / 2
         assert recorded.report[benchmark].verdict is Verdict.INCONCLUSIVE
         assert f"FAILED r1eval::{benchmark}::health" in recorded.output
+
+
+@pytest.fixture(scope="module")
+def gated(recorded: Recorded, smollm2: Path) -> tuple[RunReport, ...]:
+    """Judge two adapters of the model in one engine: one fresh from PEFT, which changes nothing, and one of noise."""
+    need(PEFT)
+    command = [sys.executable, "-m", "tests.noisy_adapter", str(smollm2), str(recorded.project)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=600)
+    return evaluate(
+        [recorded.project / "fresh", recorded.project / "noise"],
+        ["capitals"],
+        folder=recorded.project,
+        baseline="acme/smollm2",
+        tasks=CAPITALS,
+        subset=N_PROBLEMS,
+        samples={"capitals": N_SAMPLES},
+        max_new_tokens=N_TOKENS,
+        max_model_len=CONTEXT,
+        engine_arg={"enforce_eager": True},
+        timeout_s=1200,
+    )
+
+
+class TestItsAdapters:
+    def test_the_same_function_passes_with_other_samples(
+        self, recorded: Recorded, gated: tuple[RunReport, ...]
+    ) -> None:
+        """An adapter that changes nothing, drawn with another seed, passes against the model's own baseline."""
+        fresh, _ = gated
+        assert fresh["capitals"].verdict is Verdict.PASS
+        assert fresh.header.seed != recorded.report.header.seed
+        assert fresh["capitals"].result.n_samples == N_PROBLEMS * N_SAMPLES
+
+    def test_noise_on_its_weights_fails(self, gated: tuple[RunReport, ...]) -> None:
+        """Noise of low rank on the model's weights is FAIL_REGRESSED, many standard errors below it."""
+        _, noise = gated
+        assert noise["capitals"].verdict is Verdict.FAIL_REGRESSED
+        assert noise["capitals"].result.judgement.z is not None
+        assert noise["capitals"].result.judgement.z < -5
+
+    def test_both_are_served_by_one_engine(self, gated: tuple[RunReport, ...]) -> None:
+        """The engine starts once: it logs in the first adapter's run, and the second run has none of its own."""
+        logs = [len([*report.run.glob("logs/engine-*.log")]) for report in gated]
+        assert logs == [1, 0]
+        assert len({report.header.identity.checkpoint for report in gated}) == 2
