@@ -123,6 +123,8 @@ class Simulation:
         self.offsets = offsets(self.ids)
         self.fractions: Sequence[float] = ()
         kept = [each for each in (self._planned() for _ in range(PLANS)) if each.allocation is not None]
+        if not kept:
+            raise ValueError(f"{self.name} keeps equal rounds under this rule; nothing is allocated")
         self.n_allocated, self.n_looks = len(kept), len(self.fractions)
         self.plans = [each for each in kept if each.n_looks == self.n_looks]
         self.size = int(np.median([_allocation(each).size for each in self.plans]))
