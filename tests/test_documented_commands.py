@@ -77,7 +77,7 @@ _OF_ADAPTERS = {
     ),
 }
 """A recorded run has no adapter to serve."""
-_SAME = "tests/commands/test_same.py::test_the_answer_is_the_exit_code"
+_SAME = "tests/e2e/test_real.py::test_the_same_function_is_told_from_another"
 _OF_SAMENESS = (
     "r1eval same org/model export/model-awq",
     "r1eval same org/model --save before.json",

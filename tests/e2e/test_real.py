@@ -7,6 +7,7 @@ Every engine start costs a minute here, so each test shares its runs.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import resource
 import shutil
@@ -476,3 +477,46 @@ class TestRefusals:
         assert lines
         assert all(message in line for line in lines)
         assert "Traceback" not in refused.stdout + refused.stderr
+
+
+def resharded(folder: Path) -> Path:
+    """Save the good checkpoint once more, its tensors in another order and over two files."""
+    from safetensors.torch import load_file, save_file  # noqa: PLC0415 - with vLLM
+
+    shutil.copytree(GOOD, folder, ignore=shutil.ignore_patterns("model.safetensors"))
+    tensors = sorted(load_file(GOOD / "model.safetensors").items(), reverse=True)
+    names = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    parts = dict(zip(names, (tensors[::2], tensors[1::2]), strict=True))
+    for name, part in parts.items():
+        save_file(dict(part), folder / name, metadata={"format": "pt"})
+    weight_map = {tensor: name for name, part in parts.items() for tensor, _ in part}
+    index = {"metadata": {}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+def asked_same(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Ask `r1eval same` in a process of its own, as a user does; return its exit code and what it printed."""
+    command = [sys.executable, "-c", "from pytest_r1eval.commands.cli import main; raise SystemExit(main())", "same"]
+    done = subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=900)
+    return done.returncode, done.stdout
+
+
+def test_the_same_function_is_told_from_another(tmp_path: Path) -> None:
+    """A re-sharded export is bitwise equal by `r1eval same`; the fallen checkpoint differs at a named token."""
+    again = str(resharded(tmp_path / "again"))
+    assert asked_same(tmp_path, str(GOOD), "--save", "good.json")[0] == 0
+
+    code, printed = asked_same(tmp_path, "good.json", again, "--json")
+    same = json.loads(printed)
+    assert (code, same["sameness"], same["scores"]["n_unequal"]) == (0, "bitwise equal", 0)
+    assert same["a"]["weights"] != same["b"]["weights"]
+
+    code, printed = asked_same(tmp_path, "good.json", str(REGRESSED), "--json")
+    fallen = json.loads(printed)
+    gap = fallen["scores"]["largest"]
+    assert (code, fallen["sameness"]) == (1, "different")
+    assert abs(gap["a"] - gap["b"]) > fallen["scores"]["bounds"]["largest"]
+    assert 1 <= gap["prompt"] <= 64
+    assert fallen["token"]
+    assert fallen["b"]["harness"]["engine"].startswith("vllm ")
