@@ -52,7 +52,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert (found["schema_version"], found["sameness"], found["differences"]) == (1, "different", [])
     assert found["scores"]["largest"] == {"prompt": 2, "position": 2, "a": -2.0, "b": 1.0}
-    assert found["scores"]["bounds"] == {"dtype": "bfloat16", "largest": 0.5, "root_mean_square": 0.078125}
+    assert found["scores"]["bounds"] == {"dtype": "bfloat16", "largest": 0.5, "root_mean_square": 0.109375}
 
 
 @pytest.mark.parametrize(
