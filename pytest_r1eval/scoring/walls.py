@@ -159,9 +159,11 @@ def processor_time(limit_s: float) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
-        signal.signal(signal.SIGPROF, before)
+        try:  # the signal may come here too, and only once
+            signal.setitimer(signal.ITIMER_PROF, 0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+            signal.signal(signal.SIGPROF, before)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> NoReturn:

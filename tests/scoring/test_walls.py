@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -52,6 +54,20 @@ class TestProcessorTime:
         )
         done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
         assert done.returncode == -signal.SIGXCPU
+
+
+    def test_a_signal_that_comes_at_the_end_leaves_no_limit(self) -> None:
+        """A signal that arrives while the limit is taken off leaves neither the kernel's limit nor the handler."""
+        before = resource.getrlimit(resource.RLIMIT_CPU), signal.getsignal(signal.SIGPROF)
+
+        def strike(_frame: FrameType, event: str, called: object) -> None:
+            if event == "c_call" and called is signal.setitimer:
+                signal.raise_signal(signal.SIGPROF)
+
+        with pytest.raises(ProcessorTimeUsedUpError), processor_time(5):
+            sys.setprofile(strike)
+        sys.setprofile(None)
+        assert (resource.getrlimit(resource.RLIMIT_CPU), signal.getsignal(signal.SIGPROF)) == before
 
 
 class TestConfirmation:
