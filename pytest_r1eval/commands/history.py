@@ -25,7 +25,7 @@ def history(
     """Show pass@1 over training steps, with error bars and baselines."""
     from pytest_r1eval.reports.files import write_text
     from pytest_r1eval.reports.history import history as history_of
-    from pytest_r1eval.reports.page import HistorySection, history_page
+    from pytest_r1eval.reports.history_page import HistorySection, history_page
     from pytest_r1eval.reports.terminal import columns
 
     training = history_of(folder)

@@ -15,7 +15,8 @@ from playwright.sync_api import Browser, Page
 from pytest_r1eval.core.records import FinishReason, Grade, Outcome, Response, Sample
 from pytest_r1eval.core.texts import whole
 from pytest_r1eval.reports.charts import Estimated, fails_below, history
-from pytest_r1eval.reports.page import HistorySection, history_page, page, visible
+from pytest_r1eval.reports.history_page import HistorySection, history_page
+from pytest_r1eval.reports.page import page, visible
 from pytest_r1eval.reports.run_report import Embedding, GateReport, RunReport, read_report
 from pytest_r1eval.runs.store import Store
 from pytest_r1eval.runs.work_queue import WorkQueue

@@ -55,7 +55,6 @@ class TestProcessorTime:
         done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
         assert done.returncode == -signal.SIGXCPU
 
-
     def test_a_signal_that_comes_at_the_end_leaves_no_limit(self) -> None:
         """A signal that arrives while the limit is taken off leaves neither the kernel's limit nor the handler."""
         before = resource.getrlimit(resource.RLIMIT_CPU), signal.getsignal(signal.SIGPROF)

@@ -25,7 +25,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -36,8 +36,9 @@ from pytest_r1eval.core.records import FinishReason, Response
 from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.engines.decoding import response_of
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
-from pytest_r1eval.engines.pacing import Patience, Streak, Window
-from pytest_r1eval.engines.server.key import KEY_VARIABLES, ApiKey
+from pytest_r1eval.engines.pacing import Streak, Window
+from pytest_r1eval.engines.server.key import KEY_VARIABLES
+from pytest_r1eval.engines.server.options import ServerOptions
 from pytest_r1eval.engines.server.tokens import Tokens
 from pytest_r1eval.engines.server.wire import (
     FORMS,
@@ -76,28 +77,6 @@ _PROBE_TEXT = "1 + 1 ="
 _BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 _PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
 _SHOWN_CHARACTERS = 300
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerOptions:
-    """
-    Which server is asked, and for what.
-
-    Attributes:
-        url: Its address, without the ``/v1``.
-        names: What the judged model may be called: as the user wrote it, resolved, ``org/name``.
-        max_model_length: Tokens of prompt and response together that the run needs.
-        patience: How long the server is waited for.
-        key: The API key.
-        needs_extras: Whether the run asks for more than OpenAI's protocol has words for.
-    """
-
-    url: str
-    names: tuple[str, ...]
-    max_model_length: int
-    patience: Patience
-    key: ApiKey
-    needs_extras: bool = False
 
 
 class ServerEngine:

@@ -28,7 +28,8 @@ def _build(parts: EngineParts) -> Engine:
         EngineError: If an engine argument or the key is not what it must be, or aiohttp is missing.
     """
     try:
-        from pytest_r1eval.engines.server.client import ServerEngine, ServerOptions  # noqa: PLC0415
+        from pytest_r1eval.engines.server.client import ServerEngine  # noqa: PLC0415
+        from pytest_r1eval.engines.server.options import ServerOptions  # noqa: PLC0415
     except ImportError as error:
         raise EngineError(
             f"--r1-engine server needs aiohttp, which cannot be imported ({error}); install pytest-r1eval[server]"

@@ -22,8 +22,9 @@ from pytest_r1eval.core.records import FinishReason, Response
 from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.engines.engine import EngineIdentity, Generation, Request
 from pytest_r1eval.engines.pacing import Patience
-from pytest_r1eval.engines.server.client import ServerEngine, ServerOptions
+from pytest_r1eval.engines.server.client import ServerEngine
 from pytest_r1eval.engines.server.key import ApiKey
+from pytest_r1eval.engines.server.options import ServerOptions
 from pytest_r1eval.errors import EngineError
 from tests.byte_tokenizer import byte_level
 

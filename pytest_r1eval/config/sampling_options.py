@@ -1,0 +1,111 @@
+"""
+The rows of the table of options that say how a response is sampled: part of the question that a run asks.
+
+`options` has the other rows, and what a row is read for.
+"""
+
+from __future__ import annotations
+
+from pytest_r1eval.config import values
+from pytest_r1eval.config.option import Option
+from pytest_r1eval.core import choices
+
+SAMPLING: tuple[Option, ...] = (
+    Option(
+        name="sampling",
+        phase="draw",
+        choices=choices.SamplingSource,
+        default="deepseek",
+        help="whose sampling counts where the next six options say nothing: temperature 0.6 and top-p 0.95, or the "
+        "model's generation_config.json",
+    ),
+    Option(name="temperature", phase="draw", parse=values.non_negative_float, metavar="T", help="sampling temperature"),
+    Option(name="top-p", phase="draw", parse=values.fraction, metavar="P", help="nucleus mass"),
+    Option(
+        name="top-k",
+        phase="draw",
+        parse=values.count,
+        metavar="N",
+        help="only the N likeliest tokens may follow; 0 for all",
+    ),
+    Option(
+        name="min-p",
+        phase="draw",
+        parse=values.fraction_or_zero,
+        metavar="P",
+        help="the least probability of a token, as a fraction of the likeliest one's",
+    ),
+    Option(
+        name="repetition-penalty",
+        phase="draw",
+        parse=values.positive_float,
+        metavar="R",
+        help="divides the logits of tokens that prompt or response hold already; 1 for none",
+    ),
+    Option(
+        name="presence-penalty",
+        phase="draw",
+        parse=values.penalty,
+        metavar="A",
+        help="is taken off the logits of tokens that the response holds already; 0 for none",
+    ),
+    Option(
+        name="max-new-tokens",
+        phase="draw",
+        parse=values.positive_int,
+        metavar="N",
+        help="tokens asked for per response (32768, or what the benchmark says)",
+    ),
+    Option(
+        name="max-model-len",
+        phase="draw",
+        parse=values.positive_int,
+        metavar="N",
+        help="tokens of prompt and response together (32768, or what the model can)",
+    ),
+    Option(
+        name="system-prompt",
+        phase="draw",
+        may_have_lines=True,
+        metavar="TEXT",
+        help="a system message before every problem",
+    ),
+    Option(
+        name="chat-template-kwargs",
+        phase="draw",
+        parse=values.template_argument,
+        collect=dict,
+        is_json=True,
+        metavar="KEY=VALUE",
+        help="an argument of the chat template, its value JSON or text: enable_thinking=false, reasoning_effort=high",
+    ),
+    Option(
+        name="think-tags",
+        phase="draw",
+        parse=values.think_tags,
+        metavar="OPEN,CLOSE",
+        help="what encloses a thought (found in the chat template or the tokenizer, if they know such tags)",
+    ),
+    Option(
+        name="thinking-budget",
+        phase="draw",
+        parse=values.positive_int,
+        metavar="N",
+        help="tokens after which vLLM ends a thought, so that the answer follows (as many as the thought takes)",
+    ),
+    Option(
+        name="template-date",
+        phase="draw",
+        parse=values.date,
+        metavar="DATE",
+        default="2025-01-01",
+        help="the date that the chat template sees, so that one which prints it asks the same every day",
+    ),
+    Option(
+        name="seed",
+        phase="draw",
+        parse=values.seed,
+        metavar="N",
+        help="the run's seed (from the checkpoint's digest, and the attempt's number)",
+    ),
+)
