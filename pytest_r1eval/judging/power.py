@@ -22,6 +22,7 @@ from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.choices import AllocationKind, GateKind, LastLook
 from pytest_r1eval.core.codec import Kind, Layout
 from pytest_r1eval.core.fields import LeftOutIfEmpty
+from pytest_r1eval.core.points import described_fall, points
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.texts import counted
 from pytest_r1eval.engines.engine import recording_of
@@ -41,7 +42,7 @@ from pytest_r1eval.stats.planning import (
     plan,
 )
 from pytest_r1eval.stats.tests import Design, Published, minimum_detectable_effect, samples_needed
-from pytest_r1eval.stats.verdicts import GateRule, Tau, described_fall, impossible_fall, margin_is_resolved, points
+from pytest_r1eval.stats.verdicts import GateRule, Tau, impossible_fall, margin_is_resolved
 
 NEEDED_DROPS = (0.02, 0.03, 0.05)
 """Falls whose samples are worked out: from the finest that a release note argues about to one that is never shipped."""

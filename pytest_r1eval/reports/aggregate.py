@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from pytest_r1eval.core.points import points
 from pytest_r1eval.judging.aggregate import AddedRuns, Aggregate, Method
 from pytest_r1eval.reports.terminal import columns
-from pytest_r1eval.stats.verdicts import points
 
 
 def aggregate_text(aggregate: Aggregate) -> list[str]:

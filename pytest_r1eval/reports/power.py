@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 from pytest_r1eval.core.choices import LastLook
+from pytest_r1eval.core.points import points
 from pytest_r1eval.core.texts import counted
 from pytest_r1eval.judging.power import Assumptions, PowerReport, SequentialOutlook, same_line
 from pytest_r1eval.reports.terminal import columns
 from pytest_r1eval.stats.allocated_plan import described
 from pytest_r1eval.stats.planning import SequentialPlan
-from pytest_r1eval.stats.verdicts import points
 
 
 def power_text(report: PowerReport) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pytest_r1eval.core.choices import CodeGrader, grades_programs
+from pytest_r1eval.core.points import points
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.judging.result import GateResult, PartScore, ProblemTitle, false_alarm, gate_alpha
 from pytest_r1eval.reports.appearance import HEALTHY, UNHEALTHY, appearance_of, word_of
@@ -14,7 +15,7 @@ from pytest_r1eval.stats.health import Health
 from pytest_r1eval.stats.multiplicity import FallenProblem, FallenProblems, family_wise_error
 from pytest_r1eval.stats.planning import SequentialPlan, detectable_rise
 from pytest_r1eval.stats.tests import StandardErrorName
-from pytest_r1eval.stats.verdicts import Judgement, Verdict, points
+from pytest_r1eval.stats.verdicts import Judgement, Verdict
 
 MAX_FALLEN_SHOWN = 10
 NEXT, DOCS = "  next: ", "  docs: "

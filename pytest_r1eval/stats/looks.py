@@ -17,6 +17,7 @@ from pytest_r1eval.core.baselines import HealthCounts
 from pytest_r1eval.core.codec import Kind, Layout, digest
 from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.plans import Depth, each_of
+from pytest_r1eval.core.points import described_difference, points
 from pytest_r1eval.core.records import Counts, ProblemTally
 from pytest_r1eval.core.texts import counted
 from pytest_r1eval.stats.allocation import allocated_test, allocated_z_range
@@ -36,13 +37,11 @@ from pytest_r1eval.stats.verdicts import (
     Judgement,
     Tau,
     Verdict,
-    described_difference,
     impossible_fall,
     invalid,
     judgement_of,
     next_step,
     other_problems,
-    points,
     published_warnings,
     tau_warnings,
     verdict_passes,

@@ -21,6 +21,7 @@ from typing import Annotated
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.fields import LeftOutIfEmpty
 from pytest_r1eval.core.fingerprints import Difference
+from pytest_r1eval.core.points import described_difference, described_fall, points
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.texts import counted
 from pytest_r1eval.stats.equivalence import Equivalence, equivalence_test
@@ -626,13 +627,6 @@ def _reason(comparison: Comparison, *, rule: GateRule, doubt: str | None) -> str
     return f"{found} ({decides})." if doubt is None else f"{found} ({decides}), but {doubt}."
 
 
-def described_difference(difference: float) -> str:
-    """Say a difference of fractions in points, e.g. "2.1 points below the baseline"."""
-    if difference == 0:
-        return "exactly the baseline's"
-    return f"{points(abs(difference))} points {'below' if difference < 0 else 'above'} the baseline"
-
-
 def next_step(verdict: Verdict, *, mde_80: float | None = None, can_fail: bool = True) -> str:
     """
     Say what to do after a verdict.
@@ -666,13 +660,3 @@ def _next_step_of_same(verdict: Verdict, equivalence: Equivalence) -> str:
             return "Do not take it for the same; r1eval same MODEL_A MODEL_B shows the token where the two part."
         case Verdict.INCONCLUSIVE | Verdict.INVALID:
             return next_step(verdict)
-
-
-def described_fall(fall: float | None) -> str:
-    """Say how large a fall is caught: "a fall of 4.3 points"; None for none."""
-    return "no fall, not even to 0," if fall is None else f"a fall of {points(fall)} points"
-
-
-def points(fraction: float) -> str:
-    """Write a fraction in percentage points, one decimal; two where one would hide it."""
-    return f"{100 * fraction:.2f}" if 0 < abs(fraction) < 0.001 else f"{100 * fraction:.1f}"

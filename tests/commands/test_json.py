@@ -70,7 +70,10 @@ CASES = (
     Case(line="slurm cancel submitted", keys={"folder", "cancelled"}),
     Case(line="slurm resubmit again", keys={"folder", "array_job", "n_slices"}),
 )
-ELSEWHERE = {"upload": "test_hub.py, which has a Hub for it"}
+ELSEWHERE = {
+    "upload": "upload/test_after_verdict.py, which has a Hub for it",
+    "same": "test_same.py, which has scores for it",
+}
 
 
 def commands(app: typer.Typer | None = None, prefix: str = "") -> Iterator[str]:

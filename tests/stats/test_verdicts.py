@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pytest_r1eval.core.fingerprints import Difference
+from pytest_r1eval.core.points import described_fall
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.texts import counted
 from pytest_r1eval.stats.tests import Design, Published, alpha_of, paired_test
@@ -18,7 +19,6 @@ from pytest_r1eval.stats.verdicts import (
     Judgement,
     Tau,
     Verdict,
-    described_fall,
     invalid,
     judge_measured,
     judge_published,
