@@ -71,7 +71,7 @@ CASES = (
     Case(line="slurm resubmit again", keys={"folder", "array_job", "n_slices"}),
 )
 ELSEWHERE = {
-    "upload": "upload/test_after_verdict.py, which has a Hub for it",
+    "upload": "upload/test_publish.py, which has a Hub for it",
     "same": "test_same.py, which has scores for it",
 }
 
