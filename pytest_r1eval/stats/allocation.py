@@ -123,7 +123,7 @@ class Allocation:
         information: Inverse variance of the difference at each look, if nothing changed; shape (n_looks,).
 
     Raises:
-        ValueError: If there are not as many rounds as informations, or samples of other problems.
+        ValueError: If there are not as many rounds as values of information, or samples of other problems.
     """
 
     rule: AllocationRule
