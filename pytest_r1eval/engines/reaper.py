@@ -14,6 +14,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,9 @@ _TRACKER = b"multiprocessing.resource_tracker"
 """Python's own helper: it ends by itself when the others have, and unlinks the shared memory that they left."""
 _END_TIMEOUT_S = 10
 POLL_S = 0.2
-"""A process is looked at once, this long after its start at the latest; an engine imports for seconds first."""
+"""A process is looked at this long after its start at the latest; an engine imports for seconds first."""
+SETTLED_S = 3.0
+"""A process is looked at again for so long: before its own program it shows its parent's environment."""
 
 
 class Reaper:
@@ -87,37 +90,47 @@ class Process:
         except OSError:
             return False
 
+    @property
+    def is_tracker(self) -> bool:
+        """Whether it is Python's helper for shared memory, as its command line says once its own program has begun."""
+        try:
+            return _TRACKER in Path(f"/proc/{self.pid}/cmdline").read_bytes()
+        except OSError:
+            return False
+
 
 def main() -> None:
     """Wait for the parent's end, then kill the engine's processes."""
     engine = sys.argv[1]
     marked: set[Process] = set()
-    seen: set[str] = set()
+    looks: dict[str, float] = {}
     while not select.select([sys.stdin], [], [], POLL_S)[0]:
-        marked |= marked_processes(engine, seen=seen)
-    for process in marked | marked_processes(engine, seen=set()):
-        if process.is_alive:
+        marked |= marked_processes(engine, looks=looks)
+    for process in marked | marked_processes(engine, looks={}):
+        if process.is_alive and not process.is_tracker:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
 
 
-def marked_processes(engine: str, *, seen: set[str]) -> set[Process]:
+def marked_processes(engine: str, *, looks: dict[str, float]) -> set[Process]:
     """
     Find processes that started with an engine's marker in their environment.
 
     Args:
         engine: The engine's name.
-        seen: Process numbers to pass over; those looked at are added.
+        looks: When each process number was first looked at, by the monotonic clock; brought up to date.
     """
     entry = f"{MARKER}={engine}".encode()
     found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        if folder.name in seen:
+    now = time.monotonic()
+    folders = {folder.name: folder for folder in Path("/proc").glob("[0-9]*")}
+    for gone in looks.keys() - folders.keys():  # its number may be given to another process
+        del looks[gone]
+    for name, folder in folders.items():
+        if now - looks.setdefault(name, now) > SETTLED_S:
             continue
-        seen.add(folder.name)
         try:
-            is_marked = entry in (folder / "environ").read_bytes().split(b"\0")
-            if is_marked and _TRACKER not in (folder / "cmdline").read_bytes():
+            if entry in (folder / "environ").read_bytes().split(b"\0"):
                 found.add(Process.of(folder))
         except OSError:  # ended meanwhile, or another user's
             continue

@@ -32,6 +32,19 @@ time.sleep(600)
 """
 """What vLLM's processes do after their imports: the title is written over the environment, here after a word."""
 
+SLOW_PARENT = """
+import os, sys, time
+from pytest_r1eval.engines.reaper import Reaper
+Reaper({engine!r}).start()
+pid = os.fork()
+if pid == 0:
+    time.sleep(1)
+    os.execv(sys.executable, [sys.executable, "-c", {code!r}])
+print(pid, flush=True)
+time.sleep(600)
+"""
+"""A process shows its parent's environment until it begins its own program, which takes long on a busy machine."""
+
 SHARING = """
 import time
 from multiprocessing.shared_memory import SharedMemory
@@ -54,7 +67,7 @@ def comes_true(condition: Callable[[], bool], *, timeout_s: float = 20) -> bool:
 
 def pids_of(engine: str) -> set[int]:
     """Return the processes whose environment still shows the marker."""
-    return {process.pid for process in marked_processes(engine, seen=set())}
+    return {process.pid for process in marked_processes(engine, looks={})}
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -76,6 +89,29 @@ def test_killed_parent_leaves_no_engine(number: signal.Signals) -> None:
     assert comes_true(lambda: pid not in pids_of(engine))
     assert Path(f"/proc/{pid}").exists()
     parent.send_signal(number)
+    parent.wait()
+    parent.stdin.close()
+    parent.stdout.close()
+    assert comes_true(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def test_a_process_that_begins_its_program_late_is_found() -> None:
+    """A reaper that looks between fork and exec sees the environment of the parent, and looks again."""
+    engine = f"test-{os.getpid()}-slow"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", SLOW_PARENT.format(engine=engine, code=TITLED)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    assert comes_true(lambda: pid in pids_of(engine))
+    parent.stdin.write("\n")
+    parent.stdin.flush()
+    assert comes_true(lambda: pid not in pids_of(engine))
+    parent.kill()
     parent.wait()
     parent.stdin.close()
     parent.stdout.close()

@@ -831,6 +831,7 @@ class TestSilence:
             "config.option",
             "config.options",
             "config.reading",
+            "config.sampling_options",
             "config.values",
             "core",
             "core.choices",
