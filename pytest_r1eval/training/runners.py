@@ -207,7 +207,7 @@ class LocalRunner:
         try:
             self._begin(self._series)
             return demand_whole(self._series.report(model, arguments), failures=self._series.failures())
-        except EvaluationError:
+        except BaseException:  # whatever failed: its engine may not hold a device until the next try
             self.rest()
             raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.core.lineage import Lineage
-from pytest_r1eval.errors import EvaluationError, RehearsalError
+from pytest_r1eval.errors import EvaluationError, RehearsalError, StoreError
 from pytest_r1eval.reports.run_report import RunReport
 from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.stats.verdicts import Verdict
@@ -185,6 +186,27 @@ def test_a_gate_that_was_stopped_begins_nothing(training: Training, place: Slurm
     with pytest.raises(EvaluationError, match="the training ended before its turn"):
         gate.judge(training.checkpoint(100))
     assert not (training.folder / "r1eval").exists()
+
+
+TORN = """
+from pathlib import Path
+def pytest_unconfigure():
+    for store in Path("r1eval").glob("*/*/*/run.sqlite"):
+        store.write_bytes(b"torn")
+"""
+
+
+def test_a_run_that_cannot_be_read_ends_the_process_too(training: Training) -> None:
+    """After any failure, an unreadable run among them, the next adapter is judged in a process of its own."""
+    (training.folder / "conftest.py").write_text(PIDS + TORN)
+    saved = training.checkpoint(100)
+    (saved.folder / "adapter_config.json").write_text("{}")
+    runner = LocalRunner(training.order(), workers=None, gpus=())
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            runner.judge(saved)
+        shutil.rmtree(training.folder / "r1eval")
+    assert len(set((training.folder / "pids").read_text().split())) == 2
 
 
 @pytest.mark.parametrize("is_adapter", [False, True])
