@@ -54,7 +54,7 @@ demo-real: ARGS := --r1-samples smoke=8 --r1-max-new-tokens 1024
 demo-real: $(STAMP) ## give MODEL its first verdict: draw it once, then judge it with a second seed against that run (TASK=... ARGS=...)
 	@test -n "$(MODEL)" || { echo "make demo-real needs MODEL=org/name or a folder, as in make demo-real MODEL=HuggingFaceTB/SmolLM2-135M-Instruct"; exit 2; }
 	@echo "== what does $(MODEL) score? There is nothing to compare it with, and its run becomes the baseline"
-	$(BIN)/pytest -p no:randomly --r1-model $(MODEL) -m $(MARK) --r1-output-dir $(DEMO) --r1-inconclusive pass $(ARGS)
+	$(BIN)/pytest -p no:randomly --r1-model $(MODEL) -m $(MARK) --r1-output-dir $(DEMO) $(ARGS) || test $$? -eq 1 # without a baseline a gate is red
 	@echo "== does the gate let the same model pass, drawn with another seed?"
 	$(BIN)/pytest -p no:randomly --r1-model $(MODEL) -m $(MARK) --r1-output-dir $(DEMO) --r1-baseline "$$(dirname $(DEMO)/*/*/*/run.sqlite)" --r1-seed 2 $(ARGS)
 
