@@ -56,16 +56,17 @@ class TestProcessorTime:
         assert done.returncode == -signal.SIGXCPU
 
     def test_a_signal_that_comes_at_the_end_leaves_no_limit(self) -> None:
-        """A signal that arrives while the limit is taken off leaves neither the kernel's limit nor the handler."""
+        """A signal that arrives while the limit is taken off leaves no limit, no timer and no handler."""
         before = resource.getrlimit(resource.RLIMIT_CPU), signal.getsignal(signal.SIGPROF)
 
         def strike(_frame: FrameType, event: str, called: object) -> None:
             if event == "c_call" and called is signal.setitimer:
+                sys.setprofile(None)
                 signal.raise_signal(signal.SIGPROF)
 
         with pytest.raises(ProcessorTimeUsedUpError), processor_time(5):
             sys.setprofile(strike)
-        sys.setprofile(None)
+        assert signal.getitimer(signal.ITIMER_PROF) == (0, 0)
         assert (resource.getrlimit(resource.RLIMIT_CPU), signal.getsignal(signal.SIGPROF)) == before
 
 
