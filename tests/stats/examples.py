@@ -23,43 +23,11 @@ def counts(*correct: int, of: int) -> Counts:
     return Counts.from_rows((f"p{i}", x, of) for i, x in enumerate(correct))
 
 
-AIME_BASELINE = Counts.from_rows(
-    (f"aime24-{number:02d}", correct, 64)
-    for number, correct in enumerate(
-        (
-            64,
-            64,
-            64,
-            64,
-            64,
-            63,
-            62,
-            60,
-            60,
-            57,
-            55,
-            51,
-            49,
-            48,
-            45,
-            40,
-            38,
-            31,
-            30,
-            24,
-            18,
-            15,
-            12,
-            8,
-            5,
-            2,
-            2,
-            1,
-            0,
-            0,
-        )
-    )
+_AIME_CORRECT = (
+    *(64, 64, 64, 64, 64, 63, 62, 60, 60, 57, 55, 51, 49, 48, 45),
+    *(40, 38, 31, 30, 24, 18, 15, 12, 8, 5, 2, 2, 1, 0, 0),
 )
+AIME_BASELINE = Counts.from_rows((f"aime24-{number:02d}", correct, 64) for number, correct in enumerate(_AIME_CORRECT))
 """The baseline of the allocation's golden numbers."""
 
 

@@ -26,7 +26,7 @@ from pytest_r1eval.stats.planning import (
 )
 from pytest_r1eval.stats.tests import Design
 from pytest_r1eval.stats.verdicts import GateRule
-from tests.stats.examples import EIGHT_LOOKS, counts, planning, standard_design, standard_plan
+from tests.stats.examples import AIME_BASELINE, EIGHT_LOOKS, planning, standard_design, standard_plan
 
 STORED = Kind(of=SequentialPlan, layout=Layout.CANONICAL)
 
@@ -163,37 +163,7 @@ class TestCost:
 
     def test_equal_plan_of_the_allocations_example(self) -> None:
         """A plan of eight looks from a baseline's own counts has the cost of example A08 in the specification."""
-        solved = (
-            64,
-            64,
-            64,
-            64,
-            64,
-            63,
-            62,
-            60,
-            60,
-            57,
-            55,
-            51,
-            49,
-            48,
-            45,
-            40,
-            38,
-            31,
-            30,
-            24,
-            18,
-            15,
-            12,
-            8,
-            5,
-            2,
-            2,
-            1,
-        )
-        design = Design.from_baseline(counts(*solved, 0, 0, of=64), n_samples=64)
+        design = Design.from_baseline(AIME_BASELINE, n_samples=64)
 
         planned = plan(design, paired=True, rule=RULE, fractions=EIGHT_LOOKS, beta_power=1)
 
