@@ -32,7 +32,7 @@ time.sleep(600)
 """
 """What vLLM's processes do after their imports: the title is written over the environment, here after a word."""
 
-SLOW_PARENT = """
+LATE = """
 import os, sys, time
 from pytest_r1eval.engines.reaper import Reaper
 Reaper({engine!r}).start()
@@ -70,12 +70,16 @@ def pids_of(engine: str) -> set[int]:
     return {process.pid for process in marked_processes(engine, looks={})}
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_killed_parent_leaves_no_engine(number: signal.Signals) -> None:
-    """A parent that is killed, even by SIGKILL, leaves no engine behind."""
+@pytest.mark.parametrize(
+    ("program", "number"),
+    [(PARENT, signal.SIGKILL), (PARENT, signal.SIGTERM), (LATE, signal.SIGKILL)],
+    ids=["SIGKILL", "SIGTERM", "a process that begins its program late"],
+)
+def test_killed_parent_leaves_no_engine(program: str, number: signal.Signals) -> None:
+    """A parent that is killed, even by SIGKILL, leaves no engine behind, also where a look fell before its program."""
     engine = f"test-{os.getpid()}-{number}"
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT.format(engine=engine, code=TITLED)],
+        [sys.executable, "-c", program.format(engine=engine, code=TITLED)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -89,29 +93,6 @@ def test_killed_parent_leaves_no_engine(number: signal.Signals) -> None:
     assert comes_true(lambda: pid not in pids_of(engine))
     assert Path(f"/proc/{pid}").exists()
     parent.send_signal(number)
-    parent.wait()
-    parent.stdin.close()
-    parent.stdout.close()
-    assert comes_true(lambda: not Path(f"/proc/{pid}").exists())
-
-
-def test_a_process_that_begins_its_program_late_is_found() -> None:
-    """A reaper that looks between fork and exec sees the environment of the parent, and looks again."""
-    engine = f"test-{os.getpid()}-slow"
-    parent = subprocess.Popen(
-        [sys.executable, "-c", SLOW_PARENT.format(engine=engine, code=TITLED)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert parent.stdin is not None
-    assert parent.stdout is not None
-    pid = int(parent.stdout.readline())
-    assert comes_true(lambda: pid in pids_of(engine))
-    parent.stdin.write("\n")
-    parent.stdin.flush()
-    assert comes_true(lambda: pid not in pids_of(engine))
-    parent.kill()
     parent.wait()
     parent.stdin.close()
     parent.stdout.close()
