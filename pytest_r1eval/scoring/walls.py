@@ -159,10 +159,9 @@ def processor_time(limit_s: float) -> Iterator[None]:
     try:
         yield
     finally:
-        try:  # the signal may come here too
+        try:  # the signal may come here too; its timer is spent then
             signal.setitimer(signal.ITIMER_PROF, 0)
         finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
             resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
             signal.signal(signal.SIGPROF, before)
 

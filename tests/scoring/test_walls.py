@@ -62,6 +62,7 @@ class TestProcessorTime:
         def strike(_frame: FrameType, event: str, called: object) -> None:
             if event == "c_call" and called is signal.setitimer:
                 sys.setprofile(None)
+                signal.setitimer(signal.ITIMER_PROF, 0)  # a timer that has rung is spent
                 signal.raise_signal(signal.SIGPROF)
 
         with pytest.raises(ProcessorTimeUsedUpError), processor_time(5):
