@@ -13,7 +13,6 @@ References:
 from __future__ import annotations
 
 import json
-import math
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -274,7 +273,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def n_numbers(tensors: Mapping[str, StoredTensor]) -> int:
     """Count an adapter's parameters."""
-    return sum(math.prod(tensor.shape) for tensor in tensors.values())
+    return sum(tensor.n_numbers for tensor in tensors.values())
 
 
 def adapter_weights(folder: Path, *, name: str) -> Path:

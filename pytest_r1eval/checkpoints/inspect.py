@@ -37,7 +37,6 @@ from pytest_r1eval.checkpoints.files import (
     weights_of,
 )
 from pytest_r1eval.checkpoints.places import Place, first_line, place_of, published_tensors, unreadable
-from pytest_r1eval.checkpoints.quantization import quantization_of
 from pytest_r1eval.checkpoints.size import ModelSize
 from pytest_r1eval.checkpoints.stored import stored_size
 from pytest_r1eval.checkpoints.vocabulary import added_tokens
@@ -298,7 +297,7 @@ def _from_folder(folder: Path, *, tokenizer: Path | None) -> Checkpoint:
         folder=folder,
         think_tags=tags_in(chat_template, added),
         special_tokens=frozenset(token for token, is_special in added.items() if is_special),
-        size=stored_size(config, folder, quantization=quantization_of(config, folder)),
+        size=stored_size(config, folder),
         prints_date=_DATE in chat_template,
         digests=digests,
     )
@@ -455,7 +454,7 @@ def _from_hub(place: Place, *, tokenizer: Path | None) -> Checkpoint:
         folder=folder,
         think_tags=tags_in(chat_template, added),
         special_tokens=frozenset(token for token, is_special in added.items() if is_special),
-        size=stored_size(config, folder, quantization=quantization_of(config, folder)),
+        size=stored_size(config, folder),
         prints_date=_DATE in chat_template,
     )
 

@@ -122,7 +122,11 @@ def published_tensors(model: Place) -> dict[str, StoredTensor]:
     except (HfHubHTTPError, NotASafetensorsRepoError, OfflineModeIsEnabled, SafetensorsParsingError, OSError):
         return {}  # the engine checks what it downloads
     return {
-        name: StoredTensor(dtype=str(tensor.dtype), shape=tuple(tensor.shape))
+        name: StoredTensor(
+            dtype=str(tensor.dtype),
+            shape=tuple(tensor.shape),
+            n_bytes=tensor.data_offsets[1] - tensor.data_offsets[0],
+        )
         for file in files
         for name, tensor in file.tensors.items()
     }

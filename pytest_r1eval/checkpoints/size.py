@@ -104,12 +104,14 @@ def n_parameters(text: Mapping[str, object]) -> int | None:
     n_dense = (_number(text, "first_k_dense_replace") or 0) if n_experts else n_layers
     n_wide = n_experts + (_number(text, "n_shared_experts") or 0)
     mlps = 3 * hidden * (n_dense * width + (n_layers - n_dense) * n_wide * expert_width)
-    embeddings = vocabulary * hidden * (1 if _is_tied(text) else 2)
+    embeddings = vocabulary * hidden * (1 if is_tied(text) else 2)
     norms = hidden * (2 * n_layers + 1)
     return embeddings + n_layers * attention + mlps + norms
 
 
-def _is_tied(text: Mapping[str, object]) -> bool:
+def is_tied(config: Mapping[str, object]) -> bool:
+    """Whether a model's output layer is its embeddings, by its config.json or by its kind."""
+    text = _text_part(config)
     said = text.get("tie_word_embeddings")
     return said if isinstance(said, bool) else str(text.get("model_type")).startswith(_TIED_BY_DEFAULT)
 

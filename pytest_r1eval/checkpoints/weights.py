@@ -10,6 +10,7 @@ A shard under the name of a whole model shows in its headers: layers that the co
 from __future__ import annotations
 
 import json
+import math
 import re
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -99,10 +100,23 @@ def _check_size(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTensor:
-    """One tensor of a safetensors file: its number format, as the header has it, and its shape."""
+    """
+    One tensor of a safetensors file.
+
+    Attributes:
+        dtype: Its number format, as the header has it.
+        shape: Its shape.
+        n_bytes: What it takes in the file.
+    """
 
     dtype: str
     shape: tuple[int, ...]
+    n_bytes: int
+
+    @property
+    def n_numbers(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
 
 
 def stored_tensors(path: Path) -> dict[str, StoredTensor]:
@@ -121,7 +135,11 @@ def stored_tensors(path: Path) -> dict[str, StoredTensor]:
     try:
         entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
         tensors = {
-            name: StoredTensor(dtype=str(entry["dtype"]), shape=tuple(map(int, entry["shape"])))
+            name: StoredTensor(
+                dtype=str(entry["dtype"]),
+                shape=tuple(map(int, entry["shape"])),
+                n_bytes=entry["data_offsets"][1] - entry["data_offsets"][0],
+            )
             for name, entry in entries.items()
         }
         n_bytes = n_said + max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.checkpoints.quantization import quantization_of
 from pytest_r1eval.checkpoints.size import ModelSize
 from pytest_r1eval.checkpoints.stored import stored_size
 
@@ -29,7 +28,7 @@ def size_of(folder: Path, tensors: Tensors, **config: object) -> ModelSize:
         position = end
     text = json.dumps(header).encode()
     (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(position))
-    return stored_size(config, folder, quantization=quantization_of(config, folder))
+    return stored_size(config, folder)
 
 
 def packed(method: str, **said: object) -> dict[str, object]:
@@ -149,7 +148,7 @@ class TestPacked:
         (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
         config = {"quantization_config": packed("awq", bits=4)}
 
-        size = stored_size(config, tmp_path, quantization=quantization_of(config, tmp_path))
+        size = stored_size(config, tmp_path)
 
         assert (size.n_parameters, size.n_quantized_bytes) == (None, 700)
 
@@ -157,7 +156,7 @@ class TestPacked:
         """A GGUF model takes the bytes of its files."""
         for number in (1, 2):
             (tmp_path / f"model-Q4_0-0000{number}-of-00002.gguf").write_bytes(bytes(50))
-        size = stored_size({}, tmp_path, quantization=quantization_of({}, tmp_path))
+        size = stored_size({}, tmp_path)
         assert (size.n_parameters, size.n_quantized_bytes) == (None, 100)
 
 
