@@ -49,6 +49,12 @@ class Package:
     build: str | None = None
     requires: tuple[str, ...] = ()
 
+    @property
+    def cuda(self) -> int | None:
+        """The CUDA release that it was built for; None for another build."""
+        found = _CUDA.fullmatch(self.build or "")
+        return None if found is None else int(found[1])
+
     def __str__(self) -> str:
         """Write version and build."""
         return self.version if self.build is None or "+" in self.version else f"{self.version}+{self.build}"
@@ -186,13 +192,11 @@ def _engine(packages: Mapping[str, Package]) -> Iterator[Misfit]:
 def _cuda(packages: Mapping[str, Package]) -> Iterator[Misfit]:
     """Find a vLLM for GPUs beside a torch that loads another CUDA release, or none."""
     vllm, torch = packages.get("vllm"), packages.get("torch")
-    needed = _CUDA.fullmatch((vllm and vllm.build) or "")
-    if vllm is None or torch is None or torch.build is None or needed is None:
+    if vllm is None or torch is None or torch.build is None or vllm.cuda is None:
         return
-    loaded = _CUDA.fullmatch(torch.build)
-    if loaded is None or loaded[1] != needed[1]:
-        found = f"vllm {vllm.version} is built for CUDA {needed[1]}, and torch {torch} is not"
-        remedy = f"install a torch for CUDA {needed[1]}, or vLLM's wheel for the CUDA of this torch"
+    if torch.cuda != vllm.cuda:
+        found = f"vllm {vllm.version} is built for CUDA {vllm.cuda}, and torch {torch} is not"
+        remedy = f"install a torch for CUDA {vllm.cuda}, or vLLM's wheel for the CUDA of this torch"
         yield Misfit(what="vllm", found=found, remedy=remedy)
 
 

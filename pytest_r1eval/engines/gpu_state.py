@@ -49,10 +49,10 @@ def driver_problem(head: str, torch: Package | None) -> GpuProblem | None:
         head: What ``nvidia-smi`` prints; nothing where there is none.
         torch: The installed torch.
     """
-    seen, built = _HEAD.search(head), re.fullmatch(r"cu(\d+)\d", (torch and torch.build) or "")
-    if seen is None or built is None or torch is None or int(seen["cuda"]) >= int(built[1]):
+    seen = _HEAD.search(head)
+    if seen is None or torch is None or torch.cuda is None or int(seen["cuda"]) >= torch.cuda:
         return None
-    asked, known = int(built[1]), OLDEST_DRIVER.get(int(built[1]))
+    asked, known = torch.cuda, OLDEST_DRIVER.get(torch.cuda)
     newer = f"driver {known} or newer" if known else f"a driver for CUDA {asked}"
     return GpuProblem(
         found=f"NVIDIA driver {seen['driver']} supports CUDA {seen['cuda']}, and torch {torch} needs CUDA {asked}",
