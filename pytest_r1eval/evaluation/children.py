@@ -52,7 +52,7 @@ class Order:
     log: str
 
 
-class RunFolder:
+class Scratch:
     """The scratch folder of one run of pytest: its log, and the report by which its run is found."""
 
     def __init__(self, folder: Path) -> None:
@@ -90,7 +90,7 @@ class RunFolder:
 class EvaluationProcess:
     """A run of pytest in a process of its own, which leaves nothing of itself behind and does not outlive this one."""
 
-    def __init__(self, process: subprocess.Popen[bytes], run: RunFolder) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], run: Scratch) -> None:
         self._process = process
         self._run = run
 
@@ -109,7 +109,7 @@ class EvaluationProcess:
             gpus: The GPUs it may use; None for those of this process.
         """
         with tempfile.TemporaryDirectory(prefix="r1eval-") as name:
-            run = RunFolder(Path(name))
+            run = Scratch(Path(name))
             with run.log.open("wb") as log:
                 process = subprocess.Popen(  # noqa: S603 - this interpreter, and arguments that are checked there
                     tied([sys.executable, "-m", "pytest", *run.arguments(model, arguments)]),
@@ -157,7 +157,7 @@ class EvaluationSeries:
         self._gpus = gpus
         self._scratch = scratch
         self._process: subprocess.Popen[bytes] | None = None
-        self._run = RunFolder(scratch)
+        self._run = Scratch(scratch)
         self._is_judging = False
         self._is_stopped = threading.Event()
 
@@ -190,7 +190,7 @@ class EvaluationSeries:
         Raises:
             EvaluationError: If there is no verdict, or not in time.
         """
-        self._run = RunFolder(Path(tempfile.mkdtemp(dir=self._scratch)))
+        self._run = Scratch(Path(tempfile.mkdtemp(dir=self._scratch)))
         process = self._running()
         orders, answers = _pipes_of(process)
         order = Order(arguments=tuple(self._run.arguments(model, arguments)), log=str(self._run.log))
