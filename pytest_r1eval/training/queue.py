@@ -17,7 +17,7 @@ import shutil
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -213,7 +213,8 @@ class CheckpointQueue:
                 self._finish(gated)
                 is_last = not self._waiting
             if is_last and self._rest is not None:
-                self._rest()
+                with suppress(Exception):  # the verdict is there; a training does not wait for ever for this
+                    self._rest()
             with self._changed:
                 self._is_judging = False
                 self._changed.notify_all()

@@ -98,6 +98,22 @@ class TestQueue:
         all_of(queue)
         assert rests == [3]
 
+    def test_a_rest_that_fails_holds_nobody_up(self, report: RunReport, tmp_path: Path) -> None:
+        """A verdict is kept and the queue goes on where freeing what was kept fails."""
+        gate, rests = Judging(report), list[int]()
+
+        def rest() -> None:
+            rests.append(len(gate.steps))
+            raise OSError("the scratch folder is in use")
+
+        queue = CheckpointQueue(gate, when_busy=WhenBusy.QUEUE, rest=rest)
+        gate.is_open.set()
+        for step in (10, 20):
+            queue.add(saved(tmp_path, step))
+            assert queue.wait(TIMEOUT_S)
+        assert [one.report for one in queue.collect()] == [report, report]
+        assert rests == [1, 2]
+
     def test_latest_skips_what_a_newer_one_overtakes(self, report: RunReport, tmp_path: Path) -> None:
         """A `latest` queue finishes the gate under way and then judges the newest of the waiting checkpoints."""
         gate = Judging(report)
