@@ -43,6 +43,11 @@ class AskedPrompts:
                 f"the scores are of other prompts ({self.prompts[:12]} and {other.prompts[:12]}); expected those of "
                 "one version of pytest-r1eval: save the scores again with this one"
             )
+        if len(self.ids) != len(other.ids):
+            raise RunError(
+                f"the scores are of {len(self.ids)} and {len(other.ids)} prompts of one list; expected all of it: "
+                "save the scores again"
+            )
         return tuple(self._differences(other))
 
     def _differences(self, other: AskedPrompts) -> Iterator[str]:
@@ -74,6 +79,9 @@ class PromptScores:
         harness: What answered; nothing was graded.
         asked: The prompts.
         logprobs: For each prompt, the log-probability of each token after the first, nats.
+
+    Raises:
+        RunError: If one is missing.
     """
 
     model: str
@@ -81,6 +89,13 @@ class PromptScores:
     harness: Harness
     asked: AskedPrompts
     logprobs: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        if [len(row) + 1 for row in self.logprobs] != [len(ids) for ids in self.asked.ids]:
+            raise RunError(
+                f"{self.model}: log-probabilities are missing; expected one for each token after the first of "
+                f"{len(self.asked.ids)} prompts. Score it again: r1eval same MODEL --save FILE"
+            )
 
 
 PROMPT_SCORES = Kind(of=PromptScores, version=1, error=RunError, advice="; save the scores again with r1eval same")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -39,6 +41,23 @@ def test_another_file_is_refused() -> None:
 def test_what_differs_is_named(other: AskedPrompts, expected: tuple[str, ...]) -> None:
     """Vocabulary, chat template and tokenizer are named; a prompt that is cut is no difference."""
     assert ASKED.differences(other) == expected
+
+
+@pytest.mark.parametrize(
+    "cut", [lambda rows: [row[:1] for row in rows], lambda rows: rows[:1]], ids=["of tokens", "of prompts"]
+)
+def test_a_file_that_is_cut_is_refused(cut: Callable[[list[list[float]]], list[list[float]]]) -> None:
+    """A file without the score of every token is refused, not taken for equal in what is left of it."""
+    content = json.loads(to_json(PROMPT_SCORES, moved(lambda *_: 0.0)))
+    content["logprobs"] = cut(content["logprobs"])
+    with pytest.raises(RunError, match="log-probabilities are missing; expected one for each token after the first"):
+        from_json(PROMPT_SCORES, json.dumps(content), name="x.json")
+
+
+def test_prompts_that_are_missing() -> None:
+    """Scores of fewer prompts of the same list are refused, not compared."""
+    with pytest.raises(RunError, match="the scores are of 2 and 1 prompts of one list; expected all of it"):
+        ASKED.differences(replace(ASKED, ids=ASKED.ids[:1]))
 
 
 def test_another_list_of_prompts() -> None:
