@@ -6,13 +6,15 @@ its data, how prompts are made and responses drawn, what answers and what grades
 together, whatever rule judges them. How many answers are drawn, and when they are judged, is `Asked.design`: a stored
 verdict answers only for the same. What only decides how fast they come is in neither
 (workers, tensor parallelism, memory, a server's address): on a GPU kernels round with the batch, so that another
-`-n` would otherwise be another chance. So is the seed, and an option that changes nothing here: a default that is
+`-n` would otherwise be another chance; the claim that two harnesses are the same alone asks about kernels. So is the
+seed, and an option that changes nothing here: a default that is
 written out, a grader where there is one rule alone, the last look of a gate without looks.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -26,13 +28,16 @@ from pytest_r1eval.config.settings import Settings, sampling_for
 from pytest_r1eval.core.attempts import Asked
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.built_in import BUILT_IN
-from pytest_r1eval.core.choices import CodeGrader, GateKind
+from pytest_r1eval.core.choices import Claim, CodeGrader, GateKind
 from pytest_r1eval.core.codec import digest
 from pytest_r1eval.engines.engine import engine_named, recording_of
 from pytest_r1eval.runs.reading import RunReader
 
 _ASKING = ("name", "task", "task_module", "max_new_tokens", "grader", "metric", "revision")
 """What of a benchmark's definition decides its problems and answers; the rest plans a gate."""
+
+_HARNESS_VARIABLES = ("VLLM_ATTENTION_BACKEND", "VLLM_BATCH_INVARIANT")
+"""Of vLLM's environment what a harness is told from another one by."""
 
 _CHUNK_BYTES = 1 << 20
 
@@ -80,22 +85,31 @@ def _drawn(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> 
         ),
         "system_prompt": settings.system_prompt,
         "chat_template_kwargs": settings.template_arguments,
-        "think_tags": _tags(settings, checkpoint),
+        "think_tags": _tags(benchmark, settings, checkpoint),
         "template_date": settings.template_date.isoformat() if checkpoint.prints_date else None,
         "tasks": _file_digest(settings.tasks) if own_tasks and settings.tasks is not None else None,
         "data": None if settings.data is None else _folder_digest(settings.data),
         "adapter_merge": settings.adapter_merge,
-        "dtype": settings.dtype,
+        "dtype": settings.engine_args.get("dtype", settings.dtype),
         "arguments": {key: value for key, value in settings.engine_args.items() if engine.decides(key, value)},
+        "harness": _harness(settings),
         "packages": [f"{name} {version}" for name in (*engine.packages, "lighteval") if (version := _version(name))],
         "devices": sorted(set(_gpu_models())) if engine.loads_model else [],
     }
 
 
-def _tags(settings: Settings, checkpoint: Checkpoint) -> str | None:
-    """Return what encloses a thought, where answers are read behind it: LightEval's graders know tags of their own."""
+def _tags(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -> str | None:
+    """Return what encloses a thought, where answers are read behind it; other graders of LightEval know their own."""
     tags = checkpoint.tags_for(settings.think_tags)
-    return None if tags is None or settings.grader is not CodeGrader.STRICT else str(tags)
+    is_read_behind = settings.grader is CodeGrader.STRICT or benchmark.metric is not None
+    return str(tags) if tags is not None and is_read_behind else None
+
+
+def _harness(settings: Settings) -> Mapping[str, object] | None:
+    """Return what else may round otherwise; only the claim that two harnesses are the same asks about that."""
+    if settings.claim is not Claim.SAME:
+        return None
+    return {"arguments": settings.engine_args, "variables": {name: os.environ.get(name) for name in _HARNESS_VARIABLES}}
 
 
 def _recorded(benchmark: Benchmark, recording: Path) -> Mapping[str, object]:

@@ -12,7 +12,7 @@ from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.benchmarks import AnswerForm
 from pytest_r1eval.core.built_in import BUILT_IN
-from pytest_r1eval.core.choices import AllocationKind, CodeGrader, GateKind, LastLook, SamplingSource
+from pytest_r1eval.core.choices import AllocationKind, Claim, CodeGrader, GateKind, LastLook, SamplingSource
 from pytest_r1eval.core.fingerprints import ModelIdentity
 from pytest_r1eval.core.pools import pool_of
 from pytest_r1eval.core.thinking import ThinkTags
@@ -65,6 +65,11 @@ def test_what_changes_no_answer_is_the_same_question(settings: Settings, change:
         {"chat_template_kwargs": {"enable_thinking": False}},
         {"dtype": "float32"},
         {"engine_args": {"quantization": "fp8"}},
+        {"engine_args": {"quantization_config": {"global_scheme": "fp8_per_tensor"}}},
+        {"engine_args": {"dtype": "float16"}},
+        {"engine_args": {"kv_cache_dtype_skip_layers": ["0"]}},
+        {"engine_args": {"spec_method": "ngram", "spec_tokens": 4}},
+        {"engine_args": {"logits_processors": ["mine:Forbid"]}},
         {"engine": "server"},
         {"data": None},
     ],
@@ -74,6 +79,30 @@ def test_what_changes_answers_is_another_question(settings: Settings, change: di
     found, other = (asked_of(SMOKE, one, CHECKPOINT) for one in (settings, replace(settings, **change)))  # type: ignore[arg-type]
     assert found.question != other.question
     assert found.design == other.design
+
+
+def test_tags_are_asked_where_a_group_of_metrics_reads_behind_them(settings: Settings) -> None:
+    """Instructions are checked in what follows a thought, so other tags are another question under any grader."""
+    (instructions,) = (benchmark for benchmark in BUILT_IN if benchmark.name == "ifeval")
+    tags = (ThinkTags(opening="<think>", closing="</think>"), ThinkTags(opening="[THINK]", closing="[/THINK]"))
+    asked = {asked_of(instructions, replace(settings, think_tags=one), CHECKPOINT).question for one in tags}
+    assert len(asked) == 2
+
+
+def test_the_claim_of_sameness_asks_about_kernels(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another attention backend is another question where it is asked whether two harnesses are the same."""
+    claimed = replace(settings, claim=Claim.SAME, margin=0.05)
+    backend = {"engine_args": {"attention_backend": "FLASHINFER"}}
+
+    def question(asked: Settings) -> str:
+        return asked_of(SMOKE, asked, CHECKPOINT).question
+
+    assert question(replace(claimed, **backend)) != question(claimed)  # type: ignore[arg-type]
+    assert question(replace(settings, **backend)) == question(settings)  # type: ignore[arg-type]
+    plain, before = question(settings), question(claimed)
+    monkeypatch.setenv("VLLM_BATCH_INVARIANT", "1")
+    assert question(claimed) != before
+    assert question(settings) == plain
 
 
 @pytest.mark.parametrize(
