@@ -165,6 +165,10 @@ def _accept(_: Settings) -> None:
     """Find no fault."""
 
 
+def _take(_: Checkpoint) -> None:
+    """Find no fault."""
+
+
 def _yes(_: Settings) -> bool:
     return True
 
@@ -177,6 +181,7 @@ class EngineFactory:
     Attributes:
         build: Makes an engine; nothing is loaded before its `start`.
         check: Refuses settings that it cannot work with, before anything is drawn.
+        check_model: Refuses a checkpoint that it cannot serve, as far as that is known without loading it.
         loads_model: Whether it loads the model on this machine: workers are placed on GPUs or CPUs of their own, and
             ``-n auto`` counts engines. Else one worker asks what runs elsewhere.
         serves_adapters: Whether it serves `Checkpoint.adapter` on its base model.
@@ -194,6 +199,7 @@ class EngineFactory:
 
     build: Callable[[EngineParts], Engine]
     check: Callable[[Settings], None] = _accept
+    check_model: Callable[[Checkpoint], None] = _take
     loads_model: bool = False
     serves_adapters: bool = False
     plays_recording: bool = False

@@ -20,11 +20,12 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_r1eval.checkpoints.adapter import Adapter
+from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.checkpoints.merging import merged_folder
 from pytest_r1eval.checkpoints.quantization import Quantization
 from pytest_r1eval.config.installation import ENGINES
@@ -198,9 +199,9 @@ class VllmEngine:
 
     def _load(self) -> EngineIdentity:
         options = self._options
-        if _has_gpu_build():
-            asked = options.arguments.get("gpu_memory_utilization", options.gpu_memory_utilization)
-            check_free(visible_gpus(os.environ)[: options.tensor_parallel_size], fraction=float(asked))
+        fraction = options.arguments.get("gpu_memory_utilization", options.gpu_memory_utilization)
+        if _has_gpu_build() and isinstance(fraction, int | float):  # vLLM refuses another kind in its own words
+            check_free(visible_gpus(os.environ)[: options.tensor_parallel_size], fraction=fraction)
         os.environ.update(missing_from(os.environ))
         logging.getLogger("vllm").setLevel(logging.WARNING)
         from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415 - 16 to 30 s to import
@@ -238,7 +239,7 @@ class VllmEngine:
         device, on_cpu = _device()
         if on_cpu:
             self.n_concurrent = N_CONCURRENT_CPU
-        return _identity(llm.vllm_config, options, device=device)
+        return identity_of(llm.vllm_config, options, device=device)
 
     async def generate(self, request: Request) -> Generation:
         """
@@ -357,7 +358,7 @@ def refuse_gguf(packed: Quantization | None, *, model: str, known: Collection[st
         )
 
 
-def _identity(config: VllmConfig, options: VllmOptions, *, device: str) -> EngineIdentity:
+def identity_of(config: VllmConfig, options: VllmOptions, *, device: str) -> EngineIdentity:
     """Say what answers, as vLLM resolved it: by the options, the checkpoint and the environment."""
     dtype = str(config.model_config.dtype).removeprefix("torch.")
     method, packed = config.model_config.quantization, options.quantization
@@ -560,20 +561,41 @@ def options_of(parts: EngineParts) -> VllmOptions:
     )
 
 
+_PLUGINS = "vllm.general_plugins"
+
+
+def check_model(checkpoint: Checkpoint) -> None:
+    """
+    Refuse GGUF weights before a run where neither vLLM nor a plugin of its can know them.
+
+    Raises:
+        EngineError: If that is so.
+    """
+    found = util.find_spec("vllm")  # finds it without an import
+    places = [] if found is None else list(found.submodule_search_locations or ())
+    has_own = any((Path(place) / "model_executor/layers/quantization/gguf.py").is_file() for place in places)
+    plugins = [point for point in metadata.entry_points(group=_PLUGINS) if not point.value.startswith("vllm.")]
+    may_know = not places or has_own or plugins
+    refuse_gguf(checkpoint.size.quantization, model=checkpoint.place, known=("gguf",) if may_know else ())
+
+
 def _build(parts: EngineParts) -> VllmEngine:
     return VllmEngine(options_of(parts))
 
 
 FACTORY = EngineFactory(
     build=_build,
+    check_model=check_model,
     loads_model=True,
     serves_adapters=True,
     ends_thoughts=True,
     scores_prompts=True,
     packages=ENGINES,
     answering_arguments=frozenset(
-        ("hf_overrides", "kv_cache_dtype", "load_format", "model_impl", "quantization", "reasoning_config",
-         "rope_scaling", "rope_theta", "speculative_config")
+        ("disable_sliding_window", "hf_overrides", "kv_cache_dtype", "kv_cache_dtype_skip_layers", "load_format",
+         "logits_processors", "lora_dtype", "model_class_overrides", "model_impl", "quantization",
+         "quantization_config", "reasoning_config", "rope_scaling", "rope_theta", "spec_method", "spec_model",
+         "spec_tokens", "speculative_config", "watermark_config")
     ),
     sizing_arguments=frozenset(
         ("cpu_offload_gb", "gpu_memory_utilization", "hf_overrides", "kv_cache_dtype", "kv_cache_memory_bytes",

@@ -88,6 +88,7 @@ def _inspected(settings: Settings) -> Checkpoint:
             f"expected a whole model, or --r1-engine vllm. Merge it: "
             f"{merge_command(found.place, base=found.model, out='MERGED')}"
         )
+    engine_named(settings.engine).check_model(found)
     if found.folder is None or settings.sampling is not SamplingSource.MODEL:
         return found
     return replace(found, recommended=recommended_sampling(found.folder, model=found.name))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,8 @@ from pytest_r1eval.engines.vllm import (
 from pytest_r1eval.errors import EngineError
 from tests.adapters import write_adapter
 from tests.requirements import VLLM
+
+GOOD = Path(__file__).parents[2] / "examples" / "r1eval" / "tiny-arithmetic"
 
 
 class TestAdapters:
@@ -58,6 +63,55 @@ def test_variables_of_the_user_stay() -> None:
     """FlashInfer's sampler, which no seeded request uses, is not compiled unless the user asks for it."""
     assert missing_from({})["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
     assert "VLLM_USE_FLASHINFER_SAMPLER" not in missing_from({"VLLM_USE_FLASHINFER_SAMPLER": "1"})
+
+
+CONFIGURED = """
+import json, os, sys
+from dataclasses import asdict
+from pathlib import Path
+from vllm.engine.arg_utils import AsyncEngineArgs
+from pytest_r1eval.engines.vllm import VllmOptions, identity_of
+
+model, *asked = json.load(sys.stdin)
+options = VllmOptions(
+    model=model, revision=None, dtype="bfloat16", max_model_length=512, gpu_memory_utilization=0.5,
+    tensor_parallel_size=1, kv_cache_bytes=None, arguments={}, log=Path("log"),
+)
+found = []
+for variables, arguments in asked:
+    os.environ |= variables
+    given = {"model": model, "dtype": "bfloat16", "max_model_len": 512, **arguments}
+    config = AsyncEngineArgs(**given).create_engine_config()
+    found.append(asdict(identity_of(config, options, device="d")))
+print(json.dumps(found))
+"""
+"""Reads what an engine would be from the configuration that vLLM makes; no engine starts."""
+
+
+@VLLM.mark
+def test_the_identity_is_read_from_vllms_configuration() -> None:
+    """Number format, cache, quantisation, guessing, attention and batch invariance are what vLLM resolved."""
+    guessing = {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 3}
+    cases: list[tuple[dict[str, str], dict[str, object], dict[str, object]]] = [
+        ({}, {}, {}),
+        ({}, {"dtype": "float16"}, {"dtype": "float16"}),
+        ({}, {"kv_cache_dtype": "fp8"}, {"kv_cache": "fp8"}),
+        ({}, {"quantization": "fp8"}, {"quantization": "fp8"}),
+        ({}, {"speculative_config": guessing}, {"speculative": "ngram 4"}),
+        ({}, {"attention_backend": "CPU_ATTN"}, {"attention": "CPU_ATTN"}),
+        ({"VLLM_BATCH_INVARIANT": "1"}, {}, {"is_batch_invariant": True}),
+    ]
+    asked = [str(GOOD), *((variables, arguments) for variables, arguments, _ in cases)]
+    done = subprocess.run(
+        [sys.executable, "-c", CONFIGURED], input=json.dumps(asked), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    plain = {
+        "dtype": "bfloat16", "quantization": None, "kv_cache": None, "speculative": None, "attention": None,
+        "is_batch_invariant": False,
+    }  # fmt: skip
+    found = [{name: each[name] for name in plain} for each in json.loads(done.stdout.splitlines()[-1])]
+    assert found == [plain | expected for _, _, expected in cases]
 
 
 class TestGguf:

@@ -16,10 +16,11 @@ from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.choices import SamplingSource
 from pytest_r1eval.core.fingerprints import ModelIdentity
 from pytest_r1eval.core.thinking import ThinkTags, tags_in
-from pytest_r1eval.errors import ModelError, PlanError
+from pytest_r1eval.errors import EngineError, ModelError, PlanError
 from pytest_r1eval.exams.catalog import SMOKE
 from pytest_r1eval.ledger.question import asked_of
 from pytest_r1eval.plugin.wiring import check_thinking, checkpoint_of, run_name
+from tests.requirements import VLLM
 
 GOOD = Path(__file__).parents[2] / "examples" / "r1eval" / "tiny-arithmetic"
 
@@ -64,6 +65,17 @@ class TestRecommendedSampling:
         (Path(settings.model) / "generation_config.json").unlink()
         with pytest.raises(ModelError, match=r"has no generation_config\.json"):
             checkpoint_of(settings)
+
+
+@VLLM.mark
+def test_gguf_that_vllm_does_not_know_is_refused_before_a_run(tmp_path: Path) -> None:
+    """A folder of GGUF weights is refused as it is inspected, where no run and no attempt is recorded yet."""
+    folder = tmp_path / "org" / "m"
+    shutil.copytree(GOOD, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    (folder / "model-Q4_K_M.gguf").write_bytes(b"GGUF" + bytes(60))
+    settings = Settings(model=str(folder), root=tmp_path, output_dir=tmp_path / "out")
+    with pytest.raises(EngineError, match=r"holds its weights as GGUF, which vLLM .* does not serve; expected safe"):
+        checkpoint_of(settings)
 
 
 class TestBudget:
