@@ -18,9 +18,9 @@ def _vllm() -> None:
     need(VLLM)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def _lean_inner_runs() -> Iterator[None]:
-    """Load in the pytest processes that tests start every installed plugin: nothing is replaced here."""
+    """Load in the pytest processes of this folder every installed plugin; what another folder's load stays as it is."""
     with pytest.MonkeyPatch.context() as patch:
         for name in LEAN:
             patch.delenv(name, raising=False)
