@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
@@ -132,10 +133,11 @@ def test_an_allocated_run_is_judged_by_its_rounds(root: Path) -> None:
     assert "most samples: problem p0" in lines
 
 
-def test_an_allocated_run_has_no_score_until_it_is_completed(root: Path) -> None:
+def test_an_allocated_run_has_no_score_until_it_is_completed(root: Path, tmp_path: Path) -> None:
     """An allocated run is refused as a baseline, and as a fixed run it takes the first k samples of every problem."""
-    with closing(Store.open(root / "allocated")) as store:
-        refusal = StoredRun(folder=root / "allocated").read("smoke")
+    folder = copytree(root / "allocated", tmp_path / "allocated")
+    with closing(Store.open(folder)) as store:
+        refusal = StoredRun(folder=folder).read("smoke")
         assert isinstance(refusal, Judgement)
         assert "--r1-gate fixed" in refusal.next_step
         WorkQueue(store).complete_as_fixed("smoke", k=64)
@@ -155,7 +157,7 @@ def test_an_allocated_run_has_no_score_until_it_is_completed(root: Path) -> None
             for index in claimed.missing:
                 add_sample(store, claimed, made_up_sample(plan, claimed.unit.problem_id, index))
         assert n_open == missing
-    (result,) = judged_against(root / "allocated", root / "root")
+    (result,) = judged_against(folder, root / "root")
     assert (result.n_samples, result.is_at_stop, result.allocated) == (30 * 64, False, None)
     left_out = sum(max(0, k - 64) for k in drawn.values())
     assert any(f"{left_out} samples that looks drew beyond 64" in warning for warning in result.judgement.warnings)
