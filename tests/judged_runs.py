@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pytest_r1eval.baselines.shelf import BaselineShelf
 from pytest_r1eval.config.baseline_choice import baseline_choice
+from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.records import Outcome
 from pytest_r1eval.judging.judge import Judge
 from pytest_r1eval.judging.result import GateResult, write_verdicts
@@ -17,7 +18,9 @@ from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import Store
 from pytest_r1eval.stats import planning
 from pytest_r1eval.stats.allocated_plan import sequential_plan
-from pytest_r1eval.stats.looks import HealthReference, SequentialGate
+from pytest_r1eval.stats.health import HealthReference
+from pytest_r1eval.stats.looks import SequentialGate
+from pytest_r1eval.stats.planning import SequentialPlan
 from pytest_r1eval.stats.tests import Design
 from pytest_r1eval.stats.verdicts import GateRule, Tau
 from pytest_r1eval.upload.paths import RunFiles
@@ -53,15 +56,22 @@ def judged_against(run: Path, root: Path, *, choice: str | None = "local/toy") -
 
 def sequential_gate(base: Path, *, n_samples: int) -> SequentialGate:
     """Plan a sequential gate against a recorded run."""
-    counts = StoredRun(folder=base).measured("smoke").counts
-    plan = planning.plan(Design.from_baseline(counts, n_samples=n_samples), paired=True, rule=GateRule())
-    return SequentialGate(plan=plan, reference=counts, tau=Tau(value=0.0, source="one harness"), baseline="the base")
+    baseline = StoredRun(folder=base).measured("smoke")
+    return _gate(baseline, planning.plan(_design(baseline, n_samples=n_samples), paired=True, rule=GateRule()))
 
 
 def allocated_gate(base: Path, *, n_samples: int) -> SequentialGate:
     """Plan a sequential gate against a recorded run, its samples allocated."""
     baseline = StoredRun(folder=base).measured("smoke")
-    plan = sequential_plan(Design.from_baseline(baseline.counts, n_samples=n_samples), baseline.counts, rule=GateRule())
+    design = _design(baseline, n_samples=n_samples)
+    return _gate(baseline, sequential_plan(design, baseline.counts, rule=GateRule()))
+
+
+def _design(baseline: Measurement, *, n_samples: int) -> Design:
+    return Design.from_baseline(baseline.counts, n_samples=n_samples)
+
+
+def _gate(baseline: Measurement, plan: SequentialPlan) -> SequentialGate:
     return SequentialGate(
         plan=plan,
         reference=baseline.counts,

@@ -83,6 +83,7 @@ def record_run(
     finish_reason: FinishReason = FinishReason.STOP,
     temperature: float = 0.6,
     ungraded: frozenset[tuple[str, int]] = frozenset(),
+    truncated: frozenset[tuple[str, int]] = frozenset(),
     gate: SequentialGate | None = None,
     part: Slice | None = None,
     parts: tuple[str, ...] = (),
@@ -90,7 +91,8 @@ def record_run(
     """
     Write a run whose samples are correct with the given rate, or with `solve_rates` in turn, problem by problem.
 
-    `skip` leaves (problem id, index) pairs out; on `ungraded` ones the grader failed. With a `gate` the samples are
+    `skip` leaves (problem id, index) pairs out; on `ungraded` ones the grader failed, and the `truncated` ones reached
+    the token limit. With a `gate` the samples are
     planned in its rounds; all are there, and no look is taken. A `part` holds its part of them. A pool's problems are
     of its `parts`. Random bytes behind each text, in hexadecimal, take as much room in a store: they cannot be
     compressed. A `text` is every sample's, a `solution` is written for a problem and for whether it is right.
@@ -139,6 +141,7 @@ def record_run(
                     grade = Outcome.ERROR
                 problem = exam.problems[plan.problem_ids.index(claimed.unit.problem_id)]
                 solved = "" if solution is None else solution(problem, is_solved)
+                is_truncated = (claimed.unit.problem_id, index) in truncated
                 own_text = (
                     f"{index} {sample_seed(seed, claimed.unit.problem_id, index)}{rng.randbytes(n_random_bytes).hex()}"
                 )
@@ -149,7 +152,7 @@ def record_run(
                     response=Response(
                         text=solved or text or ("again" if same_text else own_text),
                         n_tokens=n_tokens,
-                        finish_reason=finish_reason,
+                        finish_reason=FinishReason.LENGTH if is_truncated else finish_reason,
                         n_thought_tokens=n_thought_tokens,
                     ),
                     grade=Grade(outcome=grade, answer=answer, detail=detail),

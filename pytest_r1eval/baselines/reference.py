@@ -13,6 +13,7 @@ from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.fingerprints import Difference, Fingerprint
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import BaselineError
+from pytest_r1eval.stats.health import LIMITS_ALONE, HealthReference
 from pytest_r1eval.stats.tests import Design, Published, within_variance
 from pytest_r1eval.stats.verdicts import Tau, measured_tau, published_tau
 
@@ -161,6 +162,20 @@ def widened(tau: Tau, baseline: MeasuredBaseline) -> Tau:
 def harness_noise(tau: Tau, baseline: MeasuredBaseline) -> float:
     """Return the harness's part of a noise: what the runs of a checkpoint move by is of pass@1, and of no rate."""
     return math.sqrt(max(0.0, tau.value**2 - own_noise(baseline) ** 2))
+
+
+def health_reference(found: FoundBaseline | None, tau: Tau | None) -> HealthReference:
+    """
+    Return what health is judged against; limits alone where no baseline was measured.
+
+    Args:
+        found: The baseline; None where there is none.
+        tau: Noise of the comparison with it; None where pass@1 was not compared.
+    """
+    if found is None or not isinstance(found.baseline, MeasuredBaseline):
+        return LIMITS_ALONE
+    noise = 0.0 if tau is None else harness_noise(tau, found.baseline)
+    return HealthReference(counts=found.baseline.health, tau=noise)
 
 
 def check_same_question(differences: Iterable[Difference], found: FoundBaseline) -> None:

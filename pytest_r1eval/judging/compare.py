@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from pytest_r1eval.baselines.reference import health_reference
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
 from pytest_r1eval.config.baseline_choice import RunFolder, baseline_choice
 from pytest_r1eval.core.baselines import PublishedBaseline
@@ -219,6 +220,7 @@ def _gate(
         observed=observed,
         counts=run.measured.counts,
         baseline=found.baseline,
+        health=health_reference(found, result.judgement.tau),
         alpha=rule.alpha,
         ungraded=run.ungraded,
     )

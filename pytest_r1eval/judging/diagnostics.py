@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pytest_r1eval.baselines.reference import harness_noise
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.judging.result import GateResult, ProblemTitle
@@ -12,7 +11,7 @@ from pytest_r1eval.runs.finished import (
     Ungraded,
 )
 from pytest_r1eval.runs.reading import RunReader
-from pytest_r1eval.stats.health import Health, judge_health
+from pytest_r1eval.stats.health import Health, HealthReference, judge_health
 from pytest_r1eval.stats.multiplicity import fallen_problems, rearrangement
 from pytest_r1eval.stats.verdicts import Verdict
 
@@ -26,6 +25,7 @@ def with_diagnostics(  # noqa: PLR0913  what was found, and by what it is judged
     observed: HealthCounts,
     counts: Counts,
     baseline: MeasuredBaseline | PublishedBaseline | None,
+    health: HealthReference,
     alpha: float,
     ungraded: Ungraded | None,
 ) -> GateResult:
@@ -36,35 +36,33 @@ def with_diagnostics(  # noqa: PLR0913  what was found, and by what it is judged
         result: A result that has a pass@1.
         observed: The run's health counts.
         counts: The run's counts.
-        baseline: What it was compared with; only a measured one knows of problems and health.
+        baseline: What problems are compared with; only a measured one knows of them.
+        health: What the rates are judged against.
         alpha: Level of each rate's test.
         ungraded: Samples on which the grader failed; each may have held no answer. None where it failed on none.
     """
-    measured = baseline if isinstance(baseline, MeasuredBaseline) else None
-    tau = result.judgement.tau
-    noise = 0.0 if measured is None or tau is None else harness_noise(tau, measured)
 
     def judged(counts: HealthCounts) -> Health:
-        return judge_health(counts, baseline=None if measured is None else measured.health, alpha=alpha, tau=noise)
+        return judge_health(counts, baseline=health.counts, alpha=alpha, tau=health.tau)
 
-    health = judged(observed)
+    found = judged(observed)
     if ungraded is not None:
         worst = judged(replace(observed, n_no_answer=observed.n_no_answer + ungraded.n_errors))
-        if worst.passes is not health.passes:
+        if worst.passes is not found.passes:
             return replace(result, judgement=ungraded.refusal(_MATTERS_TO_HEALTH))
-    result = replace(result, health=health)
-    if result.judgement.verdict is Verdict.PASS and not health.passes:
+    result = replace(result, health=found)
+    if result.judgement.verdict is Verdict.PASS and not found.passes:
         result = replace(result, judgement=replace(result.judgement, next_step=_SICK))
-    if measured is None:
+    if not isinstance(baseline, MeasuredBaseline):
         return result
-    result = replace(result, reference=measured.counts.problems)
-    if set(counts.ids) != set(measured.counts.ids):
+    result = replace(result, reference=baseline.counts.problems)
+    if set(counts.ids) != set(baseline.counts.ids):
         return result
     has_failed = result.judgement.verdict is Verdict.FAIL_REGRESSED
     return replace(
         result,
-        rearrangement=rearrangement(counts, measured.counts),
-        fallen=fallen_problems(counts, measured.counts) if has_failed else None,
+        rearrangement=rearrangement(counts, baseline.counts),
+        fallen=fallen_problems(counts, baseline.counts) if has_failed else None,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pytest_r1eval.baselines.reference import health_reference
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline, references
 from pytest_r1eval.config.baseline_choice import Previous
 from pytest_r1eval.core.attempts import Attempt, Attempts
@@ -45,7 +46,7 @@ from pytest_r1eval.runs.finished import (
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import BenchmarkState, Store
 from pytest_r1eval.sandbox.levels import NO_SANDBOX
-from pytest_r1eval.stats.health import added_health
+from pytest_r1eval.stats.health import HealthReference, added_health
 from pytest_r1eval.stats.looks import SequentialGate
 from pytest_r1eval.stats.pooling import added_counts
 from pytest_r1eval.stats.tests import pass_at_1
@@ -162,8 +163,10 @@ class Judge:
         differences = self.run.grader_differences(result.benchmark)
         return replace(result, grader=plan.grader, sandbox=sandbox, judgement=judgement, grader_differences=differences)
 
-    def _with_health(self, result: GateResult, found: FoundBaseline | None, *, alpha: float) -> GateResult:
-        """Add health at a level for each rate, and diagnostics, where there is a pass@1, against its baseline."""
+    def _with_health(
+        self, result: GateResult, found: FoundBaseline | None, *, health: HealthReference, alpha: float
+    ) -> GateResult:
+        """Add health at a level for each rate, and diagnostics against the baseline, where there is a pass@1."""
         k = result.samples_per_problem
         if k is None or result.judgement.estimate is None:
             return result
@@ -179,6 +182,7 @@ class Judge:
             observed=observed,
             counts=counts,
             baseline=baseline,
+            health=health,
             alpha=alpha,
             ungraded=None if plan is None else ungraded_of(self.run, plan, tallies),
         )
@@ -225,7 +229,8 @@ class Judge:
             note = f"{left_out} samples that looks drew beyond {plan.depth} of a problem are left out, by their index."
             judgement = replace(result.judgement, warnings=(*result.judgement.warnings, note))
             result = replace(result, judgement=judgement)
-        return self._with_health(_with_samples(result, plan, tallies), found, alpha=self.rule.alpha)
+        health = health_reference(found, result.judgement.tau)
+        return self._with_health(_with_samples(result, plan, tallies), found, health=health, alpha=self.rule.alpha)
 
     def _sequential(self, plan: Plan, gate: SequentialGate) -> GateResult:
         """Judge by the looks; take the last one here if its worker is gone."""
@@ -269,7 +274,8 @@ class Judge:
             sequential_plan=gate.plan,
         )
         baseline = None if judgement.estimate is None else self.shelf.find(plan.benchmark)
-        return self._with_health(result, baseline, alpha=gate.health_alpha(number, is_last=not is_sick))
+        alpha = gate.health_alpha(number, is_last=not is_sick)
+        return self._with_health(result, baseline, health=gate.health, alpha=alpha)
 
     def _kept_of_looks(self, plan: Plan) -> _Keeping:
         """Record a sequential run on request: with every planned sample it equals a fixed one."""

@@ -18,7 +18,7 @@ from pytest_r1eval.baselines.reference import (
     check_same_question,
     check_same_sampling,
     design_against,
-    harness_noise,
+    health_reference,
     reference_for,
 )
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
@@ -36,8 +36,8 @@ from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.scoring.grading import CodeGrading, metric_name
 from pytest_r1eval.scoring.pool import GradingPool
 from pytest_r1eval.stats import allocated_plan
-from pytest_r1eval.stats.looks import HealthReference, SequentialGate
-from pytest_r1eval.stats.verdicts import GateRule, Tau
+from pytest_r1eval.stats.looks import SequentialGate
+from pytest_r1eval.stats.verdicts import GateRule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,15 +335,8 @@ class Planner:
             tau=reference.tau,
             baseline=reference.source,
             evidence=reference.evidence,
-            health=_health_reference(found, reference.tau),
+            health=health_reference(found, reference.tau),
         )
-
-
-def _health_reference(found: FoundBaseline, tau: Tau) -> HealthReference:
-    """Return what looks judge health against; limits where the baseline is a published number."""
-    if not isinstance(found.baseline, MeasuredBaseline):
-        return HealthReference()
-    return HealthReference(counts=found.baseline.health, tau=harness_noise(tau, found.baseline))
 
 
 def check_comparable(

@@ -53,6 +53,24 @@ NO_ANSWER = HealthLimit(name="hold no answer", limit=0.15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HealthReference:
+    """
+    What health is judged against.
+
+    Attributes:
+        counts: The baseline's; None for a published number or none at all, where limits decide.
+        tau: The harness's noise, a fraction.
+    """
+
+    counts: HealthCounts | None = None
+    tau: float = 0.0
+
+
+LIMITS_ALONE = HealthReference()
+"""Where there is no baseline, or a published number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HealthJudgement:
     """
     Whether a rate of unhealthy responses lets the checkpoint through.

@@ -22,7 +22,7 @@ from pytest_r1eval.core.records import Counts, ProblemTally
 from pytest_r1eval.core.texts import counted
 from pytest_r1eval.stats.allocation import allocated_test, allocated_z_range
 from pytest_r1eval.stats.falls import caught_fall
-from pytest_r1eval.stats.health import is_sick
+from pytest_r1eval.stats.health import LIMITS_ALONE, HealthReference, is_sick
 from pytest_r1eval.stats.planning import SequentialPlan, detectable_drop
 from pytest_r1eval.stats.tests import (
     MIN_RESPONSES_FOR_NORMAL,
@@ -50,20 +50,6 @@ from pytest_r1eval.stats.verdicts import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HealthReference:
-    """
-    What health is looked at against.
-
-    Attributes:
-        counts: The baseline's; None for a published number, where limits decide.
-        tau: The harness's noise, a fraction.
-    """
-
-    counts: HealthCounts | None = None
-    tau: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SequentialGate:
     """
     Everything that looks decide by.
@@ -77,7 +63,7 @@ class SequentialGate:
         tau: Harness noise; its value is the plan's.
         baseline: Where the reference came from, for people.
         evidence: Which samples the reference rests on; None for a published number.
-        health: What health is looked at against.
+        health: What health is judged against, at a look and at the verdict.
     """
 
     plan: SequentialPlan
@@ -85,7 +71,7 @@ class SequentialGate:
     tau: Tau
     baseline: str
     evidence: Evidence | None = None
-    health: HealthReference = HealthReference()
+    health: HealthReference = LIMITS_ALONE
 
     @property
     def first_look(self) -> int:

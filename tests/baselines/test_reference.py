@@ -10,6 +10,7 @@ import pytest
 
 from pytest_r1eval.baselines.reference import (
     check_same_sampling,
+    health_reference,
     own_noise,
     reference_for,
     unstated_sampling,
@@ -77,6 +78,7 @@ def test_rates_take_the_harnesss_noise_alone() -> None:
         observed=replace(baseline.health, n_truncated=10),
         counts=baseline.counts,
         baseline=baseline,
+        health=health_reference(FoundBaseline(baseline=baseline, source="x"), tau),
         alpha=GateRule().alpha,
         ungraded=None,
     )

@@ -18,6 +18,7 @@ from pytest_r1eval.reports.terminal import gate_lines
 from pytest_r1eval.runs.finished import StoredRun
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import Store
+from pytest_r1eval.stats.health import TRUNCATION
 from pytest_r1eval.stats.pass_at_k import maj_at_k, pass_at_k
 from pytest_r1eval.stats.verdicts import GateRule, Verdict
 from tests.judged_runs import judged, sequential_gate
@@ -76,6 +77,22 @@ def test_a_completed_run_by_looks_counts_with_earlier_samples(tmp_path: Path, ro
     assert not result.is_at_stop
     assert result.judgement.estimate is not None
     assert result.judgement.estimate.samples_per_problem == 2 * N_SAMPLES
+
+
+def test_health_needs_no_shelf_at_the_verdict(tmp_path: Path, root: Path) -> None:
+    """A sequential verdict judges health against the stored baseline, whether or not the shelf still holds it."""
+    gate = sequential_gate(tmp_path / "base", n_samples=N_SAMPLES)
+    truncated = frozenset((f"p{number:03}", 3) for number in range(10))
+    run = record(tmp_path / "run", seed=7, weights="w3", gate=gate, truncated=truncated)
+
+    shelved, bare = judge(run, root, earlier=()), judge(run, tmp_path / "empty", earlier=())
+
+    assert bare.judgement.verdict is shelved.judgement.verdict is Verdict.PASS
+    assert shelved.health is not None
+    assert shelved.health.truncation.rate.value == 0.125 < TRUNCATION.limit
+    assert shelved.health.truncation.verdict is Verdict.FAIL_REGRESSED
+    assert not bare.passes
+    assert bare.health == shelved.health
 
 
 class TestOtherScores:

@@ -17,8 +17,8 @@ from pytest_r1eval.core.plans import each_of
 from pytest_r1eval.core.records import Counts, ProblemTally
 from pytest_r1eval.stats.allocated_plan import sequential_plan
 from pytest_r1eval.stats.allocation import allocated_test
-from pytest_r1eval.stats.health import judge_health
-from pytest_r1eval.stats.looks import Completions, HealthReference, SequentialGate, can_fail, look, sandwich
+from pytest_r1eval.stats.health import HealthReference, judge_health
+from pytest_r1eval.stats.looks import Completions, SequentialGate, can_fail, look, sandwich
 from pytest_r1eval.stats.planning import plan
 from pytest_r1eval.stats.tests import Design, Published
 from pytest_r1eval.stats.verdicts import GateRule, Tau, Verdict
