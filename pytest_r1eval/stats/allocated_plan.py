@@ -175,23 +175,26 @@ def sized(
     def spending_at(information: tuple[float, ...], power: float) -> Spending:
         return Spending(information=information, alpha=rule.alpha, beta=beta, beta_power=power)
 
-    def margin_of(spending: Spending) -> float:
-        return spending.enlarged(deviations * spending.information[-1] ** -0.5)
+    def least(spending: Spending) -> float:
+        return float(deviations * spending.information[-1] ** -0.5)
+
+    def at(size: int) -> tuple[Allocation, Spending]:
+        allocation = shares.allocation(design.n_samples, size)
+        return allocation, spending_at(allocation.information, constants.beta_power)
+
+    def suffices(spending: Spending) -> bool:
+        """Whether the target is caught; a margin that was searched for would say the same."""
+        return least(spending) <= target and spending.pass_bounds(spending.fail_bounds(), target)[1] <= beta
 
     ks = look_samples(design, paired=True, fractions=TARGET_FRACTIONS)
-    target = margin_of(spending_at(tuple(map(shares.information, ks)), 1.0))
-
-    def at(size: int) -> Sized:
-        allocation = shares.allocation(design.n_samples, size)
-        spending = spending_at(allocation.information, constants.beta_power)
-        return Sized(allocation=allocation, target=target, margin=margin_of(spending), spending=spending)
-
+    equal = spending_at(tuple(map(shares.information, ks)), 1.0)
+    target = equal.enlarged(least(equal))
     low, high = _SIZES
-    best = None
     while high - low > 1:
-        found = at((low + high) // 2)
-        if found.margin <= target:
-            high, best = found.allocation.size, found
+        size = (low + high) // 2
+        if suffices(at(size)[1]):
+            high = size
         else:
-            low = found.allocation.size
-    return at(high) if best is None else best
+            low = size
+    allocation, spending = at(high)
+    return Sized(allocation=allocation, target=target, margin=spending.enlarged(least(spending)), spending=spending)
