@@ -16,7 +16,7 @@ from pytest_r1eval.core.choices import AllocationKind, LastLook
 from pytest_r1eval.core.plans import each_of
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.stats.allocation import Allocation, AllocationRule, Shares
-from pytest_r1eval.stats.planning import SequentialPlan, Spending, expected_cost, look_samples, plan, planned
+from pytest_r1eval.stats.planning import BETA, SequentialPlan, Spending, expected_cost, look_samples, plan, planned
 from pytest_r1eval.stats.tests import Design, Published
 from pytest_r1eval.stats.verdicts import GateRule
 
@@ -88,7 +88,7 @@ def plan_against(  # noqa: PLR0913  what a plan may be varied in
     return plan(design, paired=isinstance(reference, Counts), rule=rule, last_look=last_look)
 
 
-def sequential_plan(design: Design, baseline: Counts, *, rule: GateRule, beta: float = 0.1) -> SequentialPlan:
+def sequential_plan(design: Design, baseline: Counts, *, rule: GateRule) -> SequentialPlan:
     """
     Plan the looks of one benchmark against a measured baseline, allocated where that applies and pays.
 
@@ -96,16 +96,20 @@ def sequential_plan(design: Design, baseline: Counts, *, rule: GateRule, beta: f
         design: The fixed comparison whose alpha and power are to be kept.
         baseline: The baseline's counts, in the exam's order.
         rule: How the gate decides; its alpha is spent over the looks.
-        beta: Probability of a PASS at the margin.
 
     Raises:
         PlanError: If no plan exists.
     """
+    return _allocated(design, baseline, rule=rule) or plan(design, paired=True, rule=rule)
+
+
+def _allocated(design: Design, baseline: Counts, *, rule: GateRule) -> SequentialPlan | None:
+    """Plan an allocation; None where none applies, catches the target or costs less."""
     if not applies(baseline, rule=rule):
-        return plan(design, paired=True, rule=rule, beta=beta)
-    found = sized(design, baseline, rule=rule, beta=beta)
+        return None
+    found = sized(design, baseline, rule=rule)
     if found.margin > found.target:
-        return plan(design, paired=True, rule=rule, beta=beta)
+        return None
     allocated = planned(
         found.spending,
         found.margin,
@@ -115,10 +119,8 @@ def sequential_plan(design: Design, baseline: Counts, *, rule: GateRule, beta: f
         last_look=LastLook.CAPPED,
         allocation=found.allocation,
     )
-    eight = plan(design, paired=True, rule=rule, beta=beta, fractions=TARGET_FRACTIONS, beta_power=1.0)
-    if expected_cost(allocated) <= LARGEST_COST * expected_cost(eight):
-        return allocated
-    return plan(design, paired=True, rule=rule, beta=beta)
+    eight = plan(design, paired=True, rule=rule, fractions=TARGET_FRACTIONS, beta_power=1.0)
+    return allocated if expected_cost(allocated) <= LARGEST_COST * expected_cost(eight) else None
 
 
 def applies(baseline: Counts, *, rule: GateRule) -> bool:
@@ -155,9 +157,7 @@ def described(planned: SequentialPlan) -> str:
     return f"{text}; most samples: problem {first} ({last[first]}), fewest: problem {fewest} ({last[fewest]})"
 
 
-def sized(
-    design: Design, baseline: Counts, *, rule: GateRule, beta: float = 0.1, constants: AllocationRule | None = None
-) -> Sized:
+def sized(design: Design, baseline: Counts, *, rule: GateRule) -> Sized:
     """
     Find the smallest allocation whose margin is at most that of the capped plan of eight equal looks.
 
@@ -165,15 +165,13 @@ def sized(
         design: The fixed comparison.
         baseline: The baseline's counts, in the exam's order.
         rule: How the gate decides.
-        beta: Probability of a PASS at the margin.
-        constants: The allocation's; None for those in force.
     """
-    constants = AllocationRule() if constants is None else constants
+    constants = AllocationRule()
     shares = Shares(baseline, rule=constants, tau=design.tau)
-    deviations = rule.critical_sigmas - float(ndtri(beta))
+    deviations = rule.critical_sigmas - float(ndtri(BETA))
 
     def spending_at(information: tuple[float, ...], power: float) -> Spending:
-        return Spending(information=information, alpha=rule.alpha, beta=beta, beta_power=power)
+        return Spending(information=information, alpha=rule.alpha, beta=BETA, beta_power=power)
 
     def least(spending: Spending) -> float:
         return float(deviations * spending.information[-1] ** -0.5)
@@ -184,7 +182,7 @@ def sized(
 
     def suffices(spending: Spending) -> bool:
         """Whether the target is caught; a margin that was searched for would say the same."""
-        return least(spending) <= target and spending.pass_bounds(spending.fail_bounds(), target)[1] <= beta
+        return least(spending) <= target and spending.pass_bounds(spending.fail_bounds(), target)[1] <= BETA
 
     ks = look_samples(design, paired=True, fractions=TARGET_FRACTIONS)
     equal = spending_at(tuple(map(shares.information, ks)), 1.0)

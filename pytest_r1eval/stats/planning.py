@@ -50,6 +50,9 @@ from pytest_r1eval.stats.pairs import Floats
 from pytest_r1eval.stats.tests import Design
 from pytest_r1eval.stats.verdicts import MIN_SAMPLES_FOR_SCALAR_TEST, GateRule
 
+BETA = 0.1
+"""Probability of a PASS at the margin: a margin is excluded with 90 % power, in a fixed gate too."""
+
 SMALLEST_INCREMENT = 1e-13
 """Alpha below this is not spent: the recursion's own error is of this size."""
 
@@ -155,7 +158,7 @@ def plan(  # noqa: PLR0913  what a plan may be varied in
     *,
     paired: bool,
     rule: GateRule,
-    beta: float = 0.1,
+    beta: float = BETA,
     last_look: LastLook = LastLook.CAPPED,
     fractions: Sequence[float] = LOOK_FRACTIONS,
     beta_power: float = BETA_POWER,
