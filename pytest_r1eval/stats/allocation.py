@@ -32,6 +32,7 @@ from pytest_r1eval.stats.tests import (
     Comparison,
     ZRange,
     bernoulli_range,
+    candidates_part,
     inside,
     pseudo_response,
 )
@@ -223,14 +224,15 @@ def allocated_test(candidate: Counts, baseline: Counts, *, prior: Prior, tau: fl
         ValueError: If the two runs sat different problems.
     """
     pair = PairedCounts.of(candidate, baseline)
-    (sampling, _), z = allocated_variances(pair, pair, prior=prior), float(allocated_z(pair, prior=prior, tau=tau))
+    sampling = float(allocated_variances(pair, pair, prior=prior)[0])
+    error = math.sqrt(sampling + tau**2)
+    z = pair.difference / error
     n_problems, m = candidate.n_problems, pair.k + pair.k_b
-    k, k_b = harmonic_mean(pair.k), harmonic_mean(pair.k_b)
     return Comparison(
         baseline_mean=float((pair.y / pair.k_b).mean()),
         difference=pair.difference,
-        standard_error=math.sqrt(float(sampling) + tau**2),
-        candidate_variance=float(sampling) * (1 / k) / (1 / k + 1 / k_b),
+        standard_error=error,
+        candidate_variance=sampling * candidates_part(harmonic_mean(pair.k), harmonic_mean(pair.k_b)),
         pooled_mean=inside(float(((pair.x + pair.y) / m).mean()), 1 / (n_problems * harmonic_mean(m))),
         z=z,
         p_regressed=float(ndtr(z)),

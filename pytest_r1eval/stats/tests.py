@@ -194,7 +194,7 @@ def paired_test(candidate: Counts, baseline: Counts, *, tau: float = 0.0, exact:
         baseline_mean=float((pair.y / pair.k_b).mean()),
         difference=pair.difference,
         standard_error=error,
-        candidate_variance=sampling * _candidates_part(harmonic_mean(pair.k), harmonic_mean(pair.k_b)),
+        candidate_variance=sampling * candidates_part(harmonic_mean(pair.k), harmonic_mean(pair.k_b)),
         pooled_mean=inside(
             float(_pooled_rates(pair).mean()), 1 / (candidate.n_problems * harmonic_mean(pair.k + pair.k_b))
         ),
@@ -205,8 +205,8 @@ def paired_test(candidate: Counts, baseline: Counts, *, tau: float = 0.0, exact:
     )
 
 
-def _candidates_part(k: float, k_b: float) -> float:
-    """Share of the sampling variance of a difference that is the candidate's."""
+def candidates_part(k: float, k_b: float) -> float:
+    """Return the share of the sampling variance of a difference that is the candidate's."""
     return (1 / k) / (1 / k + 1 / k_b)
 
 
@@ -336,7 +336,7 @@ def scalar_test(candidate: Counts, published: Published, *, n_baseline_samples: 
         baseline_mean=published.value,
         difference=mean - published.value,
         standard_error=error,
-        candidate_variance=sampling * _candidates_part(k, n_baseline_samples),
+        candidate_variance=sampling * candidates_part(k, n_baseline_samples),
         pooled_mean=pooled_mean,
         z=z,
         p_regressed=float(ndtr(z)),
