@@ -167,11 +167,12 @@ class Judge:
         self, result: GateResult, found: FoundBaseline | None, *, health: HealthReference, alpha: float
     ) -> GateResult:
         """Add health at a level for each rate, and diagnostics against the baseline, where there is a pass@1."""
-        k = result.samples_per_problem
-        if k is None or result.judgement.estimate is None:
+        k, depth = result.samples_per_problem, result.depth
+        if k is None or depth is None or result.judgement.estimate is None:
             return result
-        tallies = self.run.tallies(result.benchmark, k=k if result.allocated is None else result.allocated)
-        observed, counts = health_of(self.run.tallies(result.benchmark, k=k)), Counts.graded(tallies)
+        tallies = self.run.tallies(result.benchmark, k=depth)
+        equal = tallies if result.allocated is None else self.run.tallies(result.benchmark, k=k)
+        observed, counts = health_of(equal), Counts.graded(tallies)
         if earlier := self.earlier.get(result.benchmark, ()):
             observed = added_health([*(measured.health for measured in earlier), observed])
             counts = added_counts([*(measured.counts for measured in earlier), counts])
