@@ -402,11 +402,9 @@ def can_fail(plan: SequentialPlan, reference: Counts | Published) -> bool:
 
     Args:
         plan: The plan.
-        reference: The baseline's counts, or the published number that the plan was made for.
+        reference: The baseline's counts that the plan was made for, in its order, or the published number.
     """
     ids = reference.ids if isinstance(reference, Counts) else tuple(map(str, range(plan.design.n_problems)))
-    if plan.allocation is not None:
-        ids = plan.allocation.problem_ids
     for number in range(1, plan.n_looks + 1):
         planned = each_of(plan.depth_at(number), len(ids))
         worst = Counts.from_rows((id_, 0, k) for id_, k in zip(ids, planned, strict=True))
