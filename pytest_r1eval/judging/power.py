@@ -123,7 +123,7 @@ def same_outlook(assumptions: Assumptions, rule: GateRule) -> SameOutlook | None
     Raises:
         PlanError: If the baseline is a printed number.
     """
-    if not rule.claims_same or rule.margin is None:
+    if (margin := rule.same_margin) is None:
         return None
     if not assumptions.paired:
         raise PlanError(
@@ -132,8 +132,8 @@ def same_outlook(assumptions: Assumptions, rule: GateRule) -> SameOutlook | None
         )
     design, sigmas = assumptions.design, rule.critical_sigmas
     return SameOutlook(
-        margin=rule.margin,
-        power=power_of_equivalence(design, rule.margin, sigmas=sigmas),
+        margin=margin,
+        power=power_of_equivalence(design, margin, sigmas=sigmas),
         margin_80=margin_of_equivalence(design, sigmas=sigmas, power=0.8),
         margin_90=margin_of_equivalence(design, sigmas=sigmas, power=0.9),
     )

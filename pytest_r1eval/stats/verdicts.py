@@ -166,6 +166,11 @@ class GateRule:
         return self.two_sided or self.claims_same
 
     @property
+    def same_margin(self) -> float | None:
+        """The margin beyond which a claim of sameness excludes a fall and a rise; None where it is not made."""
+        return self.margin if self.claims_same else None
+
+    @property
     def first_of_holm(self) -> GateRule:
         """The rule of Holm's first step: what a gate that falls alone among the family has to meet."""
         return self.shared_by(self.n_holm)
@@ -257,23 +262,16 @@ def judge_measured(
         comparison,
         tau=tau,
         rule=rule,
-        equivalence=_equivalence(candidate, baseline, comparison, tau=tau, rule=rule),
+        equivalence=None
+        if (margin := rule.same_margin) is None
+        else equivalence_test(
+            candidate, baseline, comparison, margin=margin, sigmas=rule.critical_sigmas, tau=tau.value
+        ),
         can_fail=can_fail(candidate, baseline, tau=tau, rule=rule),
         mde_80=caught_fall(
             candidate, baseline, normal=detectable_fall(comparison, rule=rule), alpha=rule.alpha, tau=tau.value
         ),
         warnings=tau_warnings(comparison, tau=tau, rule=rule),
-    )
-
-
-def _equivalence(
-    candidate: Counts, baseline: Counts, comparison: Comparison, *, tau: Tau, rule: GateRule
-) -> Equivalence | None:
-    """Test what a claim of sameness needs; None where it is not made."""
-    if not rule.claims_same or rule.margin is None:
-        return None
-    return equivalence_test(
-        candidate, baseline, comparison, margin=rule.margin, sigmas=rule.critical_sigmas, tau=tau.value
     )
 
 
