@@ -200,13 +200,14 @@ def is_sick(observed: HealthCounts, *, baseline: HealthCounts | None, alpha: flo
 
 def _rates(observed: HealthCounts, baseline: HealthCounts | None) -> Iterator[tuple[HealthLimit, Rate, Rate | None]]:
     """Yield what is judged: a limit, the run's rate, and the baseline's."""
-    known = None if baseline is None else (baseline.n_truncated, baseline.n_no_answer)
-    for place, (limit, n_events) in enumerate(((TRUNCATION, observed.n_truncated), (NO_ANSWER, observed.n_no_answer))):
-        rate = Rate(n_events=n_events, n_responses=observed.n_samples)
-        if baseline is None or known is None:
-            yield limit, rate, None
-        else:
-            yield limit, rate, Rate(n_events=known[place], n_responses=baseline.n_samples)
+    for limit in (TRUNCATION, NO_ANSWER):
+        yield limit, _rate(observed, limit), None if baseline is None else _rate(baseline, limit)
+
+
+def _rate(counts: HealthCounts, limit: HealthLimit) -> Rate:
+    """Return the rate of the responses that a limit is for."""
+    n_events = counts.n_truncated if limit is TRUNCATION else counts.n_no_answer
+    return Rate(n_events=n_events, n_responses=counts.n_samples)
 
 
 def _p_above(rate: Rate, limit: HealthLimit) -> float:
