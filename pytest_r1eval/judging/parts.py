@@ -24,12 +24,12 @@ def with_parts(result: GateResult, counts: Counts) -> GateResult:
 
 
 def _by_part(problems: tuple[ProblemCounts, ...]) -> dict[str, tuple[ProblemCounts, ...]]:
-    found: dict[str, tuple[ProblemCounts, ...]] = {}
+    found: dict[str, list[ProblemCounts]] = {}
     for problem in problems:
         name = part_name(problem.problem_id)
         if name is not None:
-            found[name] = (*found.get(name, ()), problem)
-    return found
+            found.setdefault(name, []).append(problem)
+    return {name: tuple(problems) for name, problems in found.items()}
 
 
 def _score(name: str, counts: Counts, baseline: tuple[ProblemCounts, ...] | None) -> PartScore:
