@@ -110,15 +110,19 @@ def joined(process: subprocess.Popen[str], run: Path) -> list[int]:
     """
 
     def read() -> list[int]:
-        with closing(sqlite3.connect(run / FILE_NAME, timeout=TIMEOUT_S)) as db:
-            owners = [owner for (owner,) in db.execute("SELECT owner FROM worker")]
-        known = {int(owner.split("-")[1]) for owner in owners}
+        known = {int(owner.split("-")[1]) for owner in owners_of(run)}
         found = [pid for pid in workers_of(process) if pid in known and is_alive(pid)]
         if not found:
             raise LookupError
         return found
 
     return waited(read, LookupError)
+
+
+def owners_of(run: Path) -> list[str]:
+    """List the workers whose engines were ever ready for a run."""
+    with closing(sqlite3.connect(run / FILE_NAME, timeout=TIMEOUT_S)) as db:
+        return [owner for (owner,) in db.execute("SELECT owner FROM worker")]
 
 
 def wait_until_gone(pids: list[int]) -> None:

@@ -28,6 +28,7 @@ class ReplayOptions:
     Attributes:
         n_concurrent: Requests in flight.
         delay_s: How long every answer takes, so that a run lasts long enough to watch it or to kill it.
+        start_s: How long its start takes, as a model's does that is loaded.
         regrade: Whether the recorded responses are graded again, by this process's graders.
         ledger: Whether the ledger is asked and told, as if the responses were drawn now.
 
@@ -37,14 +38,16 @@ class ReplayOptions:
 
     n_concurrent: int = 256
     delay_s: float = 0.0
+    start_s: float = 0.0
     regrade: bool = False
     ledger: bool = False
 
     def __post_init__(self) -> None:
         if type(self.n_concurrent) is not int or self.n_concurrent < 1:
             raise ValueError(f"n_concurrent is {self.n_concurrent!r}; expected a whole number, 1 or more")
-        if type(self.delay_s) not in {int, float} or not 0 <= self.delay_s < float("inf"):
-            raise ValueError(f"delay_s is {self.delay_s!r}; expected seconds, 0 or more")
+        for name, value in (("delay_s", self.delay_s), ("start_s", self.start_s)):
+            if type(value) not in {int, float} or not 0 <= value < float("inf"):
+                raise ValueError(f"{name} is {value!r}; expected seconds, 0 or more")
         if type(self.regrade) is not bool:
             raise ValueError(f"regrade is {self.regrade!r}; expected true or false")
         if type(self.ledger) is not bool:
@@ -64,7 +67,7 @@ class ReplayOptions:
             given = " ".join(f"{key}={value}" for key, value in arguments.items())
             raise EngineError(
                 f"--r1-engine-arg {given}: {error}; the replay engine takes n_concurrent=N, delay_s=SECONDS, "
-                "regrade=true and ledger=true"
+                "start_s=SECONDS, regrade=true and ledger=true"
             ) from error
 
 
@@ -88,6 +91,7 @@ class ReplayEngine:
         Raises:
             EngineError: If the runs' workers disagreed about what answered, or nothing was recorded.
         """
+        await asyncio.sleep(self._options.start_s)
         self._store = RunReader.open(self._run)
         harnesses = self._store.harnesses
         if len(harnesses) != 1:

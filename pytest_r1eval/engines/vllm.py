@@ -129,6 +129,7 @@ class VllmEngine:
         self._n_adapters = 0
         self._room = 0
         self._identity: EngineIdentity | None = None
+        self._loading: asyncio.Future[EngineIdentity] | None = None
         self._tokenizer: Tokenizer | None = None
         self._is_closed = False
         self._reaper = Reaper(options.log.stem)
@@ -144,8 +145,9 @@ class VllmEngine:
         """
         self._is_closed = False
         self._reaper.start()
+        self._loading = asyncio.ensure_future(asyncio.to_thread(self._load))
         try:
-            self._identity = identity = await asyncio.to_thread(self._load)
+            self._identity = identity = await asyncio.shield(self._loading)
             self._room = room_for(self._options.served)
             await self._load_adapter()
         except ImportError as error:
@@ -328,8 +330,11 @@ class VllmEngine:
         return response_of(self._tokenizer, request, ids, finish_reason=finish_reason)
 
     async def close(self) -> None:
-        """Shut the engine down and free its device."""
+        """Shut the engine down and free its device; what still loads loses its processes, and is waited for."""
         self._is_closed = True
+        if self._loading is not None and not self._loading.done():  # a thread, which nothing cancels
+            await asyncio.to_thread(self._reaper.stop)
+            await asyncio.gather(self._loading, return_exceptions=True)
         llm, self._llm = self._llm, None
         if llm is not None:
             await asyncio.to_thread(llm.shutdown)

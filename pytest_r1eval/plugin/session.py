@@ -186,6 +186,7 @@ class RunSession:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
         """Start the run as soon as the first worker knows what is selected."""
+        self._is_counted = False  # xdist sets pytest's total to what each worker collected
         if not self._selection.names:
             self._begin(list(ids))
 
@@ -248,8 +249,9 @@ class RunSession:
         self._judge()
         return outcome
 
-    def pytest_runtest_logstart(self) -> None:
-        """Add the gates to pytest's total, once the total exists."""
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self) -> None:
+        """Add the gates to pytest's total before it is counted against, once the total exists."""
         session = self._config.pluginmanager.get_plugin("session")
         if self._role.judges and not self._is_counted and isinstance(session, pytest.Session):
             session.testscollected += items.N_GATES * len(self._selection.names)

@@ -184,6 +184,15 @@ def is_finished(run: RunReader) -> bool:
     return all(is_settled(run, name) for name in run.selected)
 
 
+def has_work(run: RunReader) -> bool:
+    """Tell whether a worker that joins finds something to do: a benchmark to plan, or a unit that no worker holds."""
+    return any(
+        run.state(name) is BenchmarkState.SELECTED
+        or (not is_settled(run, name) and run.n_open_units(name) > run.n_leased_units(name))
+        for name in run.selected
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _OpenExam:
     """What the pump needs of one benchmark, read from the store once."""

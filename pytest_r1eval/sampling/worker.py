@@ -23,7 +23,7 @@ from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import BenchmarkState, Store
 from pytest_r1eval.runs.work_queue import LEASE_S, WorkQueue
 from pytest_r1eval.sampling.planning import Planner
-from pytest_r1eval.sampling.pump import POLL_S, Pump, is_finished, is_settled
+from pytest_r1eval.sampling.pump import POLL_S, Pump, has_work, is_finished, is_settled
 from pytest_r1eval.scoring.pool import GradingPool
 
 
@@ -71,6 +71,7 @@ class Worker:
         self._thread = threading.Thread(target=self._work, name=f"r1eval {owner}", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
+        self._loading: asyncio.Task[Harness] | None = None
         self._error: BaseException | None = None
         self._is_reported = False
 
@@ -132,30 +133,58 @@ class Worker:
     async def _session(self) -> None:
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
         with closing(Store.open(self._run)) as store:
-            if not is_finished(RunReader(store)):
+            if await self._finds_work(store):
                 self._check_named(store)
                 await self._work_through(store)
 
+    async def _finds_work(self, store: Store) -> bool:
+        """Wait for something to plan or to draw before an engine is loaded for it; False if the run ends first."""
+        run = RunReader(store)
+        while not is_finished(run):
+            if has_work(run):
+                return True
+            await asyncio.sleep(POLL_S)
+        return False
+
     async def _work_through(self, store: Store) -> None:
         """Plan and pump until nothing is left."""
-        loading = asyncio.create_task(self._load(store))
+        loading = self._begin_loading(store)
         renewing = asyncio.create_task(self._renew(store))
         try:
             if self._pool is not None:
                 self._pool.start()
             await self._plan_all(store, loading)
-            if not is_finished(RunReader(store)):
+            if await self._is_ready(store, loading):
                 await self._note_sandbox(store)
                 store.add_worker(self._owner, await loading)
                 await self._pump(store)
         finally:
             renewing.cancel()
-            await self._engine.close()
-            await asyncio.gather(loading, return_exceptions=True)
-            await self._engine.close()
+            await self._end_engine()
             if self._pool is not None:
                 self._pool.close()
             WorkQueue(store).release(owner=self._owner)
+
+    def _begin_loading(self, store: Store) -> asyncio.Task[Harness]:
+        self._loading = asyncio.create_task(self._load(store))
+        return self._loading
+
+    async def _is_ready(self, store: Store, loading: asyncio.Task[Harness]) -> bool:
+        """Wait for the engine; False if the run needs nothing more before it is loaded, because others did the rest."""
+        run = RunReader(store)
+        while not is_finished(run):
+            await asyncio.wait({loading}, timeout=POLL_S)
+            if loading.done():
+                return True
+        return False
+
+    async def _end_engine(self) -> None:
+        """End the engine, loaded or not: what is still loading when it is closed, and what came of it meanwhile."""
+        await self._engine.close()
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.gather(self._loading, return_exceptions=True)
+        await self._engine.close()
 
     async def _pump(self, store: Store) -> None:
         """Work until nothing is left; an engine that dies is started once more, and its units go back."""
@@ -165,8 +194,12 @@ class Worker:
             WorkQueue(store).release(owner=self._owner)
         # Outside the handler, because its traceback keeps the dead engine's sockets alive.
         await self._engine.close()
-        await self._engine.start()
-        await self._check_loaded(store)
+        if not await self._finds_work(store):
+            return None
+        loading = self._begin_loading(store)
+        if not await self._is_ready(store, loading):
+            return None
+        await loading
         try:
             return await self._new_pump(store).run()
         except EngineDiedError as error:

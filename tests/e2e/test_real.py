@@ -369,7 +369,7 @@ def test_killed_worker_and_killed_engine(tmp_path: Path) -> None:
     """
     A run survives a killed worker and a killed engine of real vLLM.
 
-    Every sample is stored once, the verdict is PASS, and no engine stays behind.
+    Every sample is stored once, the verdict is PASS, pytest counts to 100 %, and no engine stays behind.
     """
     with running_gate(tmp_path, "-n2") as process:
         run = run_of(tmp_path)
@@ -384,6 +384,8 @@ def test_killed_worker_and_killed_engine(tmp_path: Path) -> None:
     assert done.code == 0, output
     assert len(done.samples("smoke")) == 2560
     assert done.verdict("smoke")["verdict"] == Verdict.PASS
+    assert "[100%]" in output
+    assert "[200%]" not in output
     assert awaited(lambda: not processes_writing_to(run), timeout_s=30)
 
 

@@ -170,11 +170,14 @@ def test_delay_holds_every_answer(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"delay": 1}, {"delay_s": -1}, {"delay_s": "long"}, {"n_concurrent": 0}, {"n_concurrent": 1.5}]
+    "arguments",
+    [{"delay": 1}, {"delay_s": -1}, {"delay_s": "long"}, {"start_s": -1}, {"n_concurrent": 0}, {"n_concurrent": 1.5}],
 )
 def test_unknown_arguments_are_refused(arguments: dict[str, object]) -> None:
     """Unknown arguments of the replay are refused with the known ones."""
-    with pytest.raises(EngineError, match="takes n_concurrent=N, delay_s=SECONDS, regrade=true and ledger=true"):
+    with pytest.raises(
+        EngineError, match="takes n_concurrent=N, delay_s=SECONDS, start_s=SECONDS, regrade=true and ledger=true"
+    ):
         ReplayOptions.parse(arguments)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -27,6 +28,7 @@ from tests.processes import (
     ended,
     joined,
     n_stored,
+    owners_of,
     run_of,
     started,
     wait_for_samples,
@@ -114,6 +116,20 @@ class TestKilledWorker:
         assert process.returncode == EXIT_PASSED, output
         assert "1 worker lost" in output
         assert stored_samples(run) == stored_samples(pytester.path / "same")
+
+    def test_replacement_that_still_loads_holds_nothing_up(self, pytester: pytest.Pytester) -> None:
+        """A replacement whose engine loads until after the last sample ends with it, and pytest counts to 100 %."""
+        with started(pytester.path, "same", "-n2", "--r1-engine-arg", "start_s=8", *SLOW) as process:
+            run = run_of(pytester.path)
+            wait_for_samples(run, 150)
+            os.kill(joined(process, run)[0], signal.SIGKILL)
+            output = ended(process)
+        assert process.returncode == EXIT_PASSED, output
+        assert "replacing crashed worker" in output
+        assert stored_samples(run) == stored_samples(pytester.path / "same")
+        assert len(owners_of(run)) == 2
+        assert "[100%]" in output
+        assert not re.search(r"\[ *(1\d[1-9]|[2-9]\d\d)%\]", output)
 
     def test_nobody_left_is_invalid(self, pytester: pytest.Pytester) -> None:
         """When all workers died, samples are missing, and that is an error of the gate."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -24,6 +25,7 @@ from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import Store
 from pytest_r1eval.runs.work_queue import WorkQueue
 from pytest_r1eval.sampling.planning import Planner, RecordedSource
+from pytest_r1eval.sampling.pump import POLL_S
 from pytest_r1eval.sampling.worker import Worker
 from pytest_r1eval.stats.verdicts import GateRule, Judgement, Verdict
 from tests.recordings import record_run
@@ -153,6 +155,52 @@ def test_finished_run_loads_no_engine(recorded: Path, tmp_path: Path) -> None:
     late.finish(SMOKE.name)
     late.stop()
     assert engine.n_starts == 0
+
+
+def test_worker_without_a_unit_to_draw_loads_no_engine(recorded: Path, tmp_path: Path) -> None:
+    """A worker that joins while others hold every unit starts its engine only when a unit comes back."""
+    run, engine = tmp_path / "run", DyingEngine(recorded, iter((N_SAMPLES,)))
+    worker = worker_on(recorded, run, engine)
+    with closing(RunReader.open(recorded)) as source, closing(Store.open(run)) as store:
+        plan, prompts = source.plan(SMOKE.name), tuple(source.prompts(SMOKE.name).values())
+        assert plan is not None
+        WorkQueue(store).write_plan(source.exam(SMOKE.name), prompts, plan)
+        assert WorkQueue(store).claim_samples(N_SAMPLES, owner="other")
+        worker.start()
+        time.sleep(5 * POLL_S)
+        assert engine.n_starts == 0
+        WorkQueue(store).release(owner="other")
+    worker.finish(SMOKE.name)
+    worker.stop()
+    assert engine.n_starts == 1
+    assert n_stored(run) == N_SAMPLES
+
+
+class OvertakenEngine(DyingEngine):
+    """An engine that dies at its first request, just when others have stored every sample."""
+
+    def __init__(self, recorded: Path, run: Path) -> None:
+        super().__init__(recorded, iter((0, N_SAMPLES)))
+        self._recorded, self._run = recorded, run
+
+    async def generate(self, request: Request) -> Generation:
+        """Let the others store what is missing, and die."""
+        with closing(RunReader.open(self._recorded)) as source, closing(Store.open(self._run)) as store:
+            if not RunReader(store).progress(SMOKE.name).n_stored:
+                WorkQueue(store).add_samples(SMOKE.name, source.samples(SMOKE.name))
+        return await super().generate(request)
+
+
+def test_dead_engine_is_not_started_again_for_nothing(recorded: Path, tmp_path: Path) -> None:
+    """An engine that dies when others have drawn the rest is not started again."""
+    run = tmp_path / "run"
+    engine = OvertakenEngine(recorded, run)
+    worker = worker_on(recorded, run, engine)
+    worker.start()
+    assert worker.finish_all() is None
+    worker.stop()
+    assert engine.n_starts == 1
+    assert n_stored(run) == N_SAMPLES
 
 
 class SwappingEngine(DyingEngine):
