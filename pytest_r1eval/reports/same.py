@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_r1eval.core.texts import counted
+from pytest_r1eval.exams.fixed_prompts import FIXED_PROMPTS
 from pytest_r1eval.judging.sameness import IdentityReport, Side
 from pytest_r1eval.stats.sameness import Sameness, ScoreComparison
 
@@ -29,7 +30,7 @@ def _side(name: str, side: Side) -> str:
 
 
 def _answer_of(scores: ScoreComparison) -> str:
-    return f"{scores.sameness.value}: log-probabilities of {scores.n_tokens:,} tokens in 64 prompts"
+    return f"{scores.sameness.value}: log-probabilities of {scores.n_tokens:,} tokens in {len(FIXED_PROMPTS)} prompts"
 
 
 def _gaps(scores: ScoreComparison, token: str | None) -> Iterator[str]:

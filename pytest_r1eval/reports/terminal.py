@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pytest_r1eval.core.choices import CodeGrader, grades_programs
 from pytest_r1eval.core.points import points
-from pytest_r1eval.core.texts import printable
+from pytest_r1eval.core.texts import counted, printable
 from pytest_r1eval.judging.result import GateResult, PartScore, ProblemTitle, false_alarm, gate_alpha
 from pytest_r1eval.reports.appearance import HEALTHY, UNHEALTHY, appearance_of, word_of
 from pytest_r1eval.reports.documentation import health_page, verdict_page
@@ -126,10 +126,9 @@ def claim_lines(judgement: Judgement) -> list[str]:
 
 
 def _spread(result: GateResult) -> str:
-    """Print fewest and most samples of a problem, where they are allocated."""
-    if result.allocated is None:
-        return ""
-    return f" ({min(result.allocated)} to {max(result.allocated)} per problem)"
+    """Print fewest and most samples of a problem, where they differ."""
+    fewest, most = (0, 0) if result.allocated is None else (min(result.allocated), max(result.allocated))
+    return "" if fewest == most else f" ({fewest} to {most} per problem)"
 
 
 def _documented(page: str | None) -> list[str]:
@@ -141,7 +140,7 @@ def _part(part: PartScore) -> str:
     """Print a part of a pool, which is not gated by itself."""
     baseline = "" if part.baseline_mean is None else f", baseline {100 * part.baseline_mean:.1f}"
     score = f"{100 * part.mean:.1f} ± {100 * part.standard_error:.1f}"
-    return f"  part {part.name}: {score} on {part.n_problems} problems{baseline}"
+    return f"  part {part.name}: {score} on {counted(part.n_problems, 'problem')}{baseline}"
 
 
 def _other_scores(result: GateResult) -> list[str]:
@@ -219,7 +218,7 @@ def _fallen_lines(fallen: FallenProblems, titles: Sequence[ProblemTitle]) -> lis
     share, power = 100 * fallen.power_for_rate, fallen.power
     lines = [f"  fell: {_fall(row, called)}" for row in fallen.problems[:MAX_FALLEN_SHOWN]]
     hidden = len(fallen.problems) - len(lines)
-    lines += [f"  fell: and {hidden} more problems"] if hidden > 0 else []
+    lines += [f"  fell: and {counted(hidden, 'more problem')}"] if hidden > 0 else []
     lines += [] if lines else ["  fell: no single problem fell clearly"]
     return [*lines, f"  a problem that fell to {share:.0f} % is on this list with probability {power:.2f}"]
 
@@ -247,10 +246,9 @@ def health_lines(result: GateResult) -> list[str]:
     lines = [f"{result.title}: {found}. {health.truncation.reason} {health.no_answer.reason}"]
     baseline = "" if health.baseline_mean_tokens is None else f" (baseline {health.baseline_mean_tokens:.0f})"
     lines.append(f"  mean tokens: {health.mean_tokens:.0f}{baseline}")
-    if result.allocated is not None:
-        lines.append(
-            f"  judged by: the first {result.samples_per_problem} samples of each problem, equally many of all"
-        )
+    if result.allocated is not None and (k := result.samples_per_problem) is not None:
+        first = "first sample" if k == 1 else f"first {counted(k, 'sample')}"
+        lines.append(f"  judged by: the {first} of each problem, equally many of all")
     lines += _thought_lines(result, health)
     lines += [f"  warning: {warning}" for warning in health.warnings]
     failing = [judged for judged in (health.truncation, health.no_answer) if judged.verdict is not Verdict.PASS]

@@ -14,7 +14,7 @@ import pytest
 from pytest_r1eval.core.codec import to_json
 from pytest_r1eval.core.records import FinishReason, Outcome
 from pytest_r1eval.core.texts import hidden_in
-from pytest_r1eval.judging.result import VERDICT
+from pytest_r1eval.judging.result import VERDICT, PartScore
 from pytest_r1eval.reports.appearance import colour_of
 from pytest_r1eval.reports.github import workflow_commands
 from pytest_r1eval.reports.markdown import markdown
@@ -105,6 +105,27 @@ def test_thoughts_have_lines_of_their_own(tmp_path: Path, grader: str | None, wo
         "  mean tokens of the answer: 0 (baseline 10)",
         f"  unfinished thoughts: 32 of 32 responses; {words}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("allocated", "spread", "first"),
+    [
+        ((1, 1, 1), "", "the first sample of"),
+        ((1, 1, 3), " (1 to 3 per problem)", "the first sample of"),
+        ((2, 2, 5), " (2 to 5 per problem)", "the first 2 samples of"),
+    ],
+)
+def test_one_of_a_kind_is_counted_as_one(
+    examples: Mapping[str, Path], allocated: tuple[int, ...], spread: str, first: str
+) -> None:
+    """Counts of one are singular, and a spread of samples is printed only where problems differ in them."""
+    (gate,) = read_report(examples["green"]).gates
+    part = PartScore(name="aime24", n_problems=1, mean=0.5, standard_error=0.0, baseline_mean=None)
+    result = replace(gate.result, allocated=allocated, samples_per_problem=min(allocated), parts=(part,))
+    lines = gate_lines(result)
+    assert "  part aime24: 50.0 ± 0.0 on 1 problem" in lines
+    assert any(line.startswith(f"  samples: 320 of 320{spread}, ") for line in lines), lines
+    assert f"  judged by: {first} each problem, equally many of all" in health_lines(result)
 
 
 def test_a_run_without_tags_has_no_thoughts(examples: Mapping[str, Path]) -> None:
