@@ -153,11 +153,12 @@ def scorer(benchmark: Benchmark) -> Scorer:
     It is the one that the benchmark names, else its first pass@k, else its first metric of generated text.
 
     Raises:
-        ScoringError: If there is none.
+        ScoringError: If there is none, or what it needs is not installed.
         ExamError: If the task cannot be found.
     """
     extraction.bound()
     fetch_nothing(benchmark)
+    check_instructions(benchmark)
     metrics = tasks.task_config(benchmark).metrics
     if benchmark.metric is not None:
         return _named(benchmark, benchmark.metric, metrics)
@@ -195,7 +196,6 @@ def _named(benchmark: Benchmark, name: str, metrics: Iterable[Metric]) -> Scorer
             continue
         found = _of_function(metric.sample_level_fn)
         if found is not None and isinstance(metric, SampleLevelMetricGrouping):
-            check_instructions(benchmark)
             return Scorer(preprocess=str, score=_one_of_group(found.score, name), is_group=True)
         if found is not None:
             return found

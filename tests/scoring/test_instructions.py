@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -170,13 +171,54 @@ def test_programs_fetch_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert nltk.download("punkt") is False
 
 
+WITHOUT_A_PACKAGE = """
+import sys
+from importlib import metadata
+
+whole = metadata.distribution
+
+
+def distribution(name):
+    if name == {name!r}:
+        raise metadata.PackageNotFoundError(name)
+    return whole(name)
+
+
+metadata.distribution = distribution
+sys.modules[{name!r}] = None
+"""
+"""A process's sitecustomize.py that hides an installed package from it, as if it were not installed."""
+
+
+def refusal(benchmark: Benchmark, tokenizer: str, *, data_dir: Path, nltk_data: str) -> str:
+    """Return why an exam cannot be built by processes with this folder of NLTK's data."""
+    code = CodeGrading(grader=CodeGrader.LIGHTEVAL, limits=Limits(), tests=data_dir)
+    with GradingPool(n_processes=1, code=code, environ={**os.environ, "NLTK_DATA": nltk_data}) as pool:
+        with pytest.raises(ScoringError) as caught:
+            Builder(pool, tokenizer).exam(benchmark, data_dir=data_dir)
+        return str(caught.value)
+
+
 def test_what_lacks_is_named_with_its_command(builder: Builder, tokenizer: str, tmp_path: Path) -> None:
     """Without NLTK's data an exam is refused before anything is drawn, with the command that gets it."""
     problems_of(builder, IFEVAL, tmp_path)
-    code = CodeGrading(grader=CodeGrader.LIGHTEVAL, limits=Limits(), tests=tmp_path)
-    with GradingPool(n_processes=1, code=code, environ={**os.environ, "NLTK_DATA": str(tmp_path)}) as pool:
-        builder = Builder(pool, tokenizer)
-        with pytest.raises(
-            ScoringError, match=r"ifeval: punkt_tab not found; .* Run python -m nltk\.downloader punkt_tab"
-        ):
-            builder.exam(IFEVAL, data_dir=tmp_path)
+    found = refusal(IFEVAL, tokenizer, data_dir=tmp_path, nltk_data=str(tmp_path))
+    assert re.search(r"ifeval: punkt_tab not found; .* Run python -m nltk\.downloader punkt_tab", found)
+
+
+@pytest.mark.parametrize(("benchmark", "package"), [(IFEVAL, "langdetect"), (IFBENCH, "emoji")])
+def test_a_package_that_lacks_is_named_with_its_command(  # noqa: PLR0913 - fixtures
+    pool: GradingPool,
+    tokenizer: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    benchmark: Benchmark,
+    package: str,
+) -> None:
+    """Without a package that the programs import, an exam is refused with the command that installs it."""
+    assert pool is not None
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_A_PACKAGE.format(name=package))
+    monkeypatch.syspath_prepend(tmp_path)
+    found = refusal(benchmark, tokenizer, data_dir=tmp_path, nltk_data=str(tmp_path))
+    assert found.startswith(f"{benchmark.name}: {package}")
+    assert found.endswith("Run python -m pip install 'pytest-r1eval[instructions]'")
