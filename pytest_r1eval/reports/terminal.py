@@ -271,7 +271,14 @@ def _thought_lines(result: GateResult, health: Health) -> list[str]:
         for part, mean in parts.items()
     ]
     if health.n_unfinished_thoughts:
-        is_strict = (result.grader or "").startswith(CodeGrader.STRICT)
-        how = "they hold no answer" if is_strict else "LightEval's grader reads them as answers"
+        how = _reading_of_unfinished(result.grader)
         lines.append(f"  unfinished thoughts: {health.n_unfinished_thoughts} of {result.n_samples} responses; {how}")
     return lines
+
+
+def _reading_of_unfinished(grader: str | None) -> str:
+    """Say how a grader reads a thought without an end; which metric a task has is not known where verdicts are read."""
+    if grader is None:
+        return "LightEval's grader reads them as answers, unless its metric is a group (IFEval, IFBench)"
+    is_strict = grader.startswith(CodeGrader.STRICT)
+    return "they hold no answer" if is_strict else "LightEval's grader reads them as answers"
