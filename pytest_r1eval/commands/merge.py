@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, show, show_json
+from pytest_r1eval.core.texts import counted
 
 
 def merge(
@@ -26,6 +27,6 @@ def merge(
     if json:
         show_json({"run": str(merged.run), "n_slices": merged.n_slices, "n_samples": dict(merged.n_samples)})
         return EXIT_PASSED
-    held = ", ".join(f"{name}: {n_samples} samples" for name, n_samples in merged.n_samples.items())
+    held = ", ".join(f"{name}: {counted(n_samples, 'sample')}" for name, n_samples in merged.n_samples.items())
     show(f"{merged.n_slices} slices merged into {merged.run} ({held})\nnext: pytest --r1-judge-only {merged.run}")
     return EXIT_PASSED

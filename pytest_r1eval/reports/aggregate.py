@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pytest_r1eval.core.points import points
+from pytest_r1eval.core.texts import counted
 from pytest_r1eval.judging.aggregate import AddedRuns, Aggregate, Method
 from pytest_r1eval.reports.terminal import columns
 
@@ -13,7 +14,7 @@ def aggregate_text(aggregate: Aggregate) -> list[str]:
     lines = [] if aggregate.disagreement is None else [f"{aggregate.benchmark}: {aggregate.disagreement}"]
     lines += [
         f"{aggregate.benchmark}: pass@1 {_score(aggregate.mean, aggregate.standard_error)} points",
-        f"  from {aggregate.n_samples} samples of {n_runs} runs, {_method(aggregate)}",
+        f"  from {counted(aggregate.n_samples, 'sample')} of {counted(n_runs, 'run')}, {_method(aggregate)}",
         *(f"  {line}" for line in columns(_rows(aggregate))),
     ]
     if aggregate.pooled is not None:
@@ -49,7 +50,8 @@ def _spread(group: AddedRuns) -> list[str]:
     if moved is not None:
         lines.append(
             f"    over-dispersion 1 + (k - 1) rho = {moved.factor:.2f} at k = {moved.samples_per_problem:.3g} "
-            f"(rho = {moved.correlation:.2g}, from {moved.n_informative} problems; 1 where sampling explains all)"
+            f"(rho = {moved.correlation:.2g}, from {counted(moved.n_informative, 'problem')}; "
+            "1 where sampling explains all)"
         )
     return lines
 

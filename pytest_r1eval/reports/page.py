@@ -23,6 +23,7 @@ from pathlib import Path
 
 from pytest_r1eval.core.plans import Depth
 from pytest_r1eval.core.records import FinishReason, Outcome, Sample
+from pytest_r1eval.core.texts import counted
 from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.reports import charts
 from pytest_r1eval.reports.appearance import appearance_of, style_of
@@ -253,7 +254,7 @@ def _asked(gate: GateReport) -> Iterator[str]:
     if gate.plan is not None:
         sampling = gate.plan.sampling
         at_most = "" if gate.result.sequential_plan is None else " at most"
-        yield f"exam: {len(gate.plan.problem_ids)} problems of {gate.dataset}"
+        yield f"exam: {counted(len(gate.plan.problem_ids), 'problem')} of {gate.dataset}"
         if gate.plan.think_tags is not None:
             yield f"thoughts: in {gate.plan.think_tags}"
         if gate.plan.chat_template_kwargs is not None:

@@ -17,7 +17,7 @@ def power_text(report: PowerReport) -> list[str]:
     """Print what the fixed gate sees, what a finer one needs, and what the sequential gate costs."""
     assumptions, design = report.assumptions, report.assumptions.design
     lines = [
-        f"{report.benchmark}: {design.n_problems} problems, {counted(design.n_samples, 'sample')} each",
+        f"{report.benchmark}: {counted(design.n_problems, 'problem')}, {counted(design.n_samples, 'sample')} each",
         f"  decides: {report.sigmas:.3g} standard errors of the difference{_sides(report)}",
         *_assumed(assumptions),
         "",

@@ -17,7 +17,7 @@ from pathlib import Path
 from pytest_r1eval.core import uploads
 from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.core.codec import Kind, from_json
-from pytest_r1eval.core.texts import escaped, quoted
+from pytest_r1eval.core.texts import counted, escaped, quoted
 from pytest_r1eval.core.uploads import CardRow, RunKey, UploadWishes
 from pytest_r1eval.errors import UploadError, in_one_line
 from pytest_r1eval.judging.summary import BenchmarkSummary, RunSummary, verdicts_digest
@@ -216,7 +216,8 @@ def _page_score(part: BenchmarkSummary, *, date: str) -> PageScore | None:
     """Return a score for the model's page: of a whole benchmark whose data set is on the Hub, else None."""
     pinned = re.fullmatch(r"([^/@\s]+/[^/@\s]+)@([0-9a-f]{40})", part.dataset or "")
     question, is_whole = part.fingerprint.question, _EXAM_SIZES.get(part.task) == part.n_problems
-    if part.score is None or pinned is None or question is None or not is_whole:
+    k = part.samples_per_problem
+    if part.score is None or k is None or pinned is None or question is None or not is_whole:
         return None
     sampling, name = question.sampling, part.task.rpartition("|")[0]
     return PageScore(
@@ -226,7 +227,6 @@ def _page_score(part: BenchmarkSummary, *, date: str) -> PageScore | None:
         points=round(100 * part.score.mean, 2),
         date=date,
         notes=(
-            f"pass@1 over {part.samples_per_problem} samples per problem, {sampling.summary}, "
-            f"{sampling.max_new_tokens} new tokens"
+            f"pass@1 over {counted(k, 'sample')} per problem, {sampling.summary}, {sampling.max_new_tokens} new tokens"
         ),
     )

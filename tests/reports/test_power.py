@@ -37,6 +37,14 @@ def test_noise_is_named_where_it_limits() -> None:
     assert "  tau, the noise between harnesses: 4.7 points, because the number was made with another harness" in lines
 
 
+def test_one_problem_is_counted_as_one() -> None:
+    """The head of the report counts one problem and one sample in the singular."""
+    report = power_report("aime24", assumptions_for(AIME), rule=GateRule())
+    design = replace(report.assumptions.design, n_problems=1, n_samples=1)
+    lines = power_text(replace(report, assumptions=replace(report.assumptions, design=design)))
+    assert lines[0] == "aime24: 1 problem, 1 sample each"
+
+
 def test_falls_that_can_all_be_seen_need_no_sentence() -> None:
     """The report has no sentence about limits where every fall can be caught."""
     lines = power_text(power_report("aime24", assumptions_for(AIME), rule=GateRule(), drops=(0.05,)))
