@@ -12,6 +12,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -61,9 +62,10 @@ def read_data(benchmark: Benchmark, config: LightevalTaskConfig, *, data_dir: Pa
     folder = _local_folder(benchmark, config, data_dir=data_dir)
     if folder is None:
         return _hub_data(benchmark, config, data_dir=data_dir)
+    subsets = _subsets(config)
     splits = [
-        _local_rows(_local_place(folder, subset, config), subset, split)
-        for subset in _subsets(config)
+        _local_rows(folder, subset, split, n_subsets=len(subsets))
+        for subset in subsets
         for split in config.evaluation_splits
     ]
     return DataSet(rows=itertools.chain(*splits), origin=str(folder), name=_local_name(config.hf_repo))
@@ -95,24 +97,57 @@ def _local_folder(benchmark: Benchmark, config: LightevalTaskConfig, *, data_dir
     return own if own.is_dir() else None
 
 
-def _local_place(folder: Path, subset: str, config: LightevalTaskConfig) -> Path:
-    """Return the folder that a subset is looked for in: of several, its own, or each would read one file of all."""
-    n_subsets = len(_subsets(config))
-    if n_subsets == 1 or (folder / "README.md").is_file():
-        return folder
-    if not (folder / subset).is_dir():
-        raise ExamError(
-            f"{folder}: found no folder {subset}; expected one for each of the {n_subsets} subsets that the task "
-            "reads. Copy the whole data set"
+def _local_rows(folder: Path, subset: str, split: str, *, n_subsets: int) -> Iterable[Row]:
+    """Read a subset of a local copy."""
+    if n_subsets > 1:
+        return _whole(
+            _own_rows(folder, subset, split, n_subsets=n_subsets), place=f"{folder / subset}: split {split!r}"
         )
-    return folder / subset
-
-
-def _local_rows(folder: Path, subset: str, split: str) -> Iterable[Row]:
     for candidate in (folder / subset / f"{split}.jsonl", folder / f"{split}.jsonl"):
         if candidate.is_file():
             return _json_lines(candidate)
     return _folder_rows(folder, subset, split)
+
+
+def _own_rows(folder: Path, subset: str, split: str, *, n_subsets: int) -> Iterable[Row]:
+    """Read one of several subsets from its own folder or file; the file of another would be read for each of them."""
+    own = folder / subset
+    if (rows := own / f"{split}.jsonl").is_file():
+        return _json_lines(rows)
+    if subset in _named_subsets(folder / "README.md"):
+        return _folder_rows(folder, subset, split)
+    if own.is_dir():
+        return _folder_rows(own, subset, split)
+    raise ExamError(
+        f"{folder}: found no folder {subset}; expected one for each of the {n_subsets} subsets that the task reads. "
+        "Copy the whole data set"
+    )
+
+
+@cache
+def _named_subsets(card: Path) -> frozenset[str]:
+    """Name the subsets for which the README of a snapshot names files; none where there is no README."""
+    from huggingface_hub import metadata_load
+    from yaml import YAMLError
+
+    try:
+        metadata = metadata_load(card) if card.is_file() else None
+    except (OSError, ValueError, YAMLError) as error:
+        raise ExamError(
+            f"{card}: cannot be read ({in_one_line(error)}); expected the one of the Hub's data set. Copy it again"
+        ) from error
+    configs = (metadata or {}).get("configs") or []
+    return frozenset(str(config.get("config_name")) for config in configs if isinstance(config, dict))
+
+
+def _whole(rows: Iterable[Row], *, place: str) -> Iterator[Row]:
+    """Give the rows of one of several subsets; one without a row would go unseen beside the others."""
+    given = iter(rows)
+    first = next(given, None)
+    if first is None:
+        raise ExamError(f"{place} holds no row; expected at least one of each subset. Copy the whole data set")
+    yield first
+    yield from given
 
 
 def _json_lines(path: Path) -> Iterator[Row]:

@@ -35,6 +35,17 @@ def redux(question: str, answer: int, *, error_type: str = "ok") -> dict[str, An
     }  # fmt: skip
 
 
+def write_snapshot(folder: Path, subjects: list[str]) -> Path:
+    """Move each subject's rows into a file beside a README that names it, as a repository of the Hub may."""
+    place = folder / "mmlu-redux-2.0"
+    files = [f"- config_name: {name}\n  data_files: [{{split: test, path: {name}.jsonl}}]\n" for name in subjects]
+    for name in subjects:
+        (place / name / "test.jsonl").rename(place / f"{name}.jsonl")
+        (place / name).rmdir()
+    (place / "README.md").write_text(f"---\nconfigs:\n{''.join(files)}---\n")
+    return place
+
+
 @pytest.fixture
 def subjects(pool: GradingPool, tmp_path: Path) -> list[str]:
     """Write a row for each of MMLU-Redux's subsets, and return their names in the task's order."""
@@ -96,6 +107,40 @@ class TestRedux:
         missing.parent.rmdir()
         write_rows(tmp_path / "mmlu-redux-2.0" / "test.jsonl", [redux("All?", 0)])
         with pytest.raises(ExamError, match=rf"found no folder {subjects[-1]}; expected one for each of the 57"):
+            builder.exam(REDUX, data_dir=tmp_path)
+
+    @pytest.mark.parametrize("card", ["# MMLU-Redux", "---\nlicense: mit\n---\n"], ids=["without", "with"])
+    def test_one_file_is_not_read_for_each_subject(self, builder: Builder, tmp_path: Path, card: str) -> None:
+        """One file beside a README that names no subset is refused, instead of read once for each subject."""
+        folder = tmp_path / "mmlu-redux-2.0"
+        write_rows(folder / "test.jsonl", [redux("All?", 0)])
+        (folder / "README.md").write_text(card)
+        with pytest.raises(ExamError, match=r"found no folder abstract_algebra; expected one for each of the 57"):
+            builder.exam(REDUX, data_dir=tmp_path)
+
+    def test_a_snapshot_without_the_file_of_a_subject_is_refused(
+        self, builder: Builder, tmp_path: Path, subjects: list[str]
+    ) -> None:
+        """A snapshot whose README names a file for each subject is refused where one lacks, beside a file of all."""
+        folder = write_snapshot(tmp_path, subjects)
+        write_rows(folder / "test.jsonl", [redux("All?", 0)])
+        (folder / f"{subjects[0]}.jsonl").unlink()
+        with pytest.raises(ExamError, match=r"split 'test' cannot be read"):
+            builder.exam(REDUX, data_dir=tmp_path)
+
+    def test_a_snapshot_is_read_by_its_readme(self, builder: Builder, tmp_path: Path, subjects: list[str]) -> None:
+        """A snapshot of the Hub's repository gives the rows of each subject from the file that its README names."""
+        write_snapshot(tmp_path, subjects)
+        problems = builder.exam(REDUX, data_dir=tmp_path).problems
+        assert [problem.gold_index for problem in problems] == [number % 4 for number in range(SUBJECTS)]
+
+    @pytest.mark.parametrize("content", ["", "\n"])
+    def test_an_empty_subject_is_refused(
+        self, builder: Builder, tmp_path: Path, subjects: list[str], content: str
+    ) -> None:
+        """A subject without a row is refused by its name: the copy is not whole."""
+        (tmp_path / "mmlu-redux-2.0" / subjects[3] / "test.jsonl").write_text(content)
+        with pytest.raises(ExamError, match=rf"{subjects[3]}: split 'test' holds no row; expected at least one"):
             builder.exam(REDUX, data_dir=tmp_path)
 
 
