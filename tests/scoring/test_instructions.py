@@ -206,17 +206,12 @@ def test_what_lacks_is_named_with_its_command(builder: Builder, tokenizer: str, 
     assert re.search(r"ifeval: punkt_tab not found; .* Run python -m nltk\.downloader punkt_tab", found)
 
 
+@pytest.mark.usefixtures("pool")
 @pytest.mark.parametrize(("benchmark", "package"), [(IFEVAL, "langdetect"), (IFBENCH, "emoji")])
-def test_a_package_that_lacks_is_named_with_its_command(  # noqa: PLR0913 - fixtures
-    pool: GradingPool,
-    tokenizer: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    benchmark: Benchmark,
-    package: str,
+def test_a_package_that_lacks_is_named_with_its_command(
+    tokenizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, benchmark: Benchmark, package: str
 ) -> None:
     """Without a package that the programs import, an exam is refused with the command that installs it."""
-    assert pool is not None
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_A_PACKAGE.format(name=package))
     monkeypatch.syspath_prepend(tmp_path)
     found = refusal(benchmark, tokenizer, data_dir=tmp_path, nltk_data=str(tmp_path))
