@@ -81,8 +81,9 @@ def build_catalog(
     found = [*BUILT_IN, *LIVECODEBENCH_WINDOWS, SMOKE, SMOKE_CODE]
     if tasks is not None:
         found += [_custom(task, tasks) for task in task_names(tasks)]
-    if pyproject is not None and pyproject.is_file():
-        found += _from_pyproject(pyproject)
+    ours = {} if pyproject is None or not pyproject.is_file() else _ours(pyproject)
+    if pyproject is not None:
+        found += _from_pyproject(ours, path=pyproject)
     found += contributed
     catalog: dict[str, Benchmark] = {}
     for benchmark in found:
@@ -98,15 +99,15 @@ def build_catalog(
                 f"{catalog[benchmark.name].task_module} and {benchmark.task!r} of {benchmark.task_module}); rename one"
             )
         catalog[benchmark.name] = benchmark
-    return catalog | _pools(catalog, pyproject=pyproject)
+    return catalog | _pools(catalog, ours, path=pyproject)
 
 
-def _pools(catalog: dict[str, Benchmark], *, pyproject: Path | None) -> dict[str, Benchmark]:
+def _pools(catalog: dict[str, Benchmark], ours: dict[str, Any], *, path: Path | None) -> dict[str, Benchmark]:
     """Make the pools that ship, and those of pyproject.toml."""
-    own = {} if pyproject is None or not pyproject.is_file() else _pools_of(pyproject)
+    own = _pools_of(ours, path=path)
     pools: dict[str, Benchmark] = {}
     for name, members in [*BUILT_IN_POOLS.items(), *own.items()]:
-        where = "" if name not in own else f"{pyproject}: pool "
+        where = "" if name not in own else f"{path}: pool "
         if name in catalog or name in pools or name in PYTESTS_OWN_MARKS:
             raise ExamError(f"{where}{name!r} is taken already; expected a name of its own. Rename the pool")
         try:
@@ -117,9 +118,9 @@ def _pools(catalog: dict[str, Benchmark], *, pyproject: Path | None) -> dict[str
     return pools
 
 
-def _pools_of(path: Path) -> dict[str, list[str]]:
+def _pools_of(ours: dict[str, Any], *, path: Path | None) -> dict[str, list[str]]:
     """Read ``[tool.r1eval.pools]``: a list of benchmarks by the pool's name."""
-    pools: dict[str, list[str]] = _ours(path).get("pools", {})
+    pools: dict[str, list[str]] = ours.get("pools", {})
     is_table = isinstance(pools, dict) and all(
         isinstance(members, list) and all(isinstance(member, str) for member in members) for members in pools.values()
     )
@@ -190,8 +191,8 @@ def _ours(path: Path) -> dict[str, Any]:
     return ours if isinstance(ours, dict) else {"benchmark": None}
 
 
-def _from_pyproject(path: Path) -> list[Benchmark]:
-    tables = _ours(path).get("benchmark", [])
+def _from_pyproject(ours: dict[str, Any], *, path: Path) -> list[Benchmark]:
+    tables = ours.get("benchmark", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ExamError(f"{path}: tool.r1eval.benchmark is not an array of tables; write [[tool.r1eval.benchmark]]")
     return [

@@ -13,6 +13,8 @@ from lighteval.tasks.lighteval_task import LightevalTaskConfig
 from lighteval.tasks.requests import Doc
 from lighteval.tasks.tasks.aime import MATH_PROMPT_TEMPLATE
 
+from pytest_r1eval.core.built_in import BUILT_IN
+
 
 def prompt_function(line: dict[str, str | int], task_name: str) -> Doc:
     """Put a problem in the words for AIME; MathArena keeps AIME's answers as whole numbers, HMMT's as LaTeX."""
@@ -28,21 +30,15 @@ _METRIC = Metrics.pass_at_k_math(sample_params={"k": 1, "n": 1})
 
 TASKS_TABLE = [
     LightevalTaskConfig(
-        name=name,
+        name=benchmark.task,
         prompt_function=prompt_function,
-        hf_repo=repo,
+        hf_repo=benchmark.card.dataset,
         hf_subset="default",
         hf_avail_splits=("train",),
         evaluation_splits=("train",),
-        few_shots_split=None,
-        few_shots_select=None,
-        generation_size=None,
         metrics=(_METRIC,),
         version=1,
     )
-    for name, repo in (
-        ("aime26", "MathArena/aime_2026"),
-        ("hmmt_feb25", "MathArena/hmmt_feb_2025"),
-        ("hmmt_nov25", "MathArena/hmmt_nov_2025"),
-    )
+    for benchmark in BUILT_IN
+    if benchmark.task_module == __name__ and benchmark.card is not None
 ]

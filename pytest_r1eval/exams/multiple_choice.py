@@ -79,9 +79,6 @@ def _task(kind: type[LightevalTaskConfig], **own: Any) -> LightevalTaskConfig:  
     return kind(
         hf_avail_splits=("test",),
         evaluation_splits=("test",),
-        few_shots_split=None,
-        few_shots_select=None,
-        generation_size=None,
         metrics=(_METRIC,),
         version=1,
         **own,

@@ -59,10 +59,11 @@ def check_template_arguments(
         raise ModelError(found["error"])
     if found["idle"]:
         key = found["idle"][0]
-        read = f"one that its chat template reads ({', '.join(found['read'])})" if found["read"] else "none"
+        read = f" ({', '.join(found['read'])})" if found["read"] else ""
         raise ModelError(
             f"--r1-chat-template-kwargs {key}={json.dumps(arguments[key])} does nothing: the prompts of {model} are "
-            f"the same with and without it; expected {read}. Check its spelling, or drop it"
+            f"the same with and without it; expected one that its chat template reads{read}. Check its spelling, or "
+            "drop it"
         )
 
 

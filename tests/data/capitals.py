@@ -35,9 +35,6 @@ TASKS_TABLE = [
         hf_subset="default",
         hf_avail_splits=("test",),
         evaluation_splits=("test",),
-        few_shots_split=None,
-        few_shots_select=None,
-        generation_size=None,
         metrics=(
             SampleLevelMetric(
                 metric_name="named",

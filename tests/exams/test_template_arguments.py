@@ -71,5 +71,6 @@ def test_a_run_checks_it_where_one_is_given(tmp_path: Path) -> None:
     plain = Settings(model=str(good), root=tmp_path, output_dir=tmp_path)
     check_thinking(plain, checkpoint_of(plain))
     asked = replace(plain, chat_template_kwargs={"enable_thinking": False})
-    with pytest.raises(ModelError, match=r"enable_thinking=false does nothing: .*; expected none"):
+    expected = r"enable_thinking=false does nothing: .*; expected one that its chat template reads\. Check"
+    with pytest.raises(ModelError, match=expected):
         check_thinking(asked, checkpoint_of(asked))
