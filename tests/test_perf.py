@@ -35,12 +35,12 @@ from perf.random_checkpoint import (
 )
 from pytest_r1eval.checkpoints.inspect import inspect_checkpoint
 from pytest_r1eval.checkpoints.size import ModelSize
-from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.engines import vllm
 from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.stats.verdicts import GateRule
 from tests.recordings import record_run
 from tests.requirements import TORCH
+from tests.toys import BUILT_IN_BY_NAME
 
 SEEDS = range(4)
 
@@ -66,7 +66,7 @@ def test_an_allocated_gate_keeps_alpha(name: str) -> None:
     Allocation and statistic are compared with the product's. Two sigmas make failures frequent enough to count;
     perf/allocation.txt has those of three.
     """
-    benchmark = next(each for each in BUILT_IN if each.name == name)
+    benchmark = BUILT_IN_BY_NAME[name]
     simulated = allocation.Simulation(benchmark, rule=GateRule(sigmas=2.0), seed=5)
     ended = simulated.ended(simulated.unchanged, n_runs=8000)
     assert ended.interval[0] <= simulated.rule.alpha

@@ -16,10 +16,14 @@ _COMPETITIONS = "pytest_r1eval.exams.competitions"
 _MULTIPLE_CHOICE = "pytest_r1eval.exams.multiple_choice"
 _LEADERBOARDS = "seed-to-seed SDs of the Sober Look leaderboard; standard errors at k = 1, 4, 8 in lighteval#771"
 _MATHEMATICS = "LightEval's mathematics, or `--r1-grader strict`"
+_EXPRESSIONS = f"{_MATHEMATICS}. Answers are expressions, not only whole numbers"
 _LETTERS = "LightEval's letters, or `--r1-grader strict`"
 _PROGRAMS = "Runs the programs in the sandbox: LightEval's rule, or `--r1-grader strict`"
 _INSTRUCTION_SCORE = "prompt_level_strict_acc"
 """LightEval's name of the score that is right where a response follows every instruction of its prompt."""
+_INSTRUCTIONS = (
+    f"LightEval's programs check each instruction; `{_INSTRUCTION_SCORE}` counts. They read what follows the thought"
+)
 
 DEEPSEEKS: tuple[Benchmark, ...] = (
     Benchmark(
@@ -143,7 +147,7 @@ _NEWER: tuple[Benchmark, ...] = (
         card=ExamCard(
             dataset="MathArena/hmmt_feb_2025",
             n_problems=30,
-            grading=f"{_MATHEMATICS}. Answers are expressions, not only whole numbers",
+            grading=_EXPRESSIONS,
             shows="Large models, where AIME is solved",
         ),
     ),
@@ -159,7 +163,7 @@ _NEWER: tuple[Benchmark, ...] = (
         card=ExamCard(
             dataset="MathArena/hmmt_nov_2025",
             n_problems=30,
-            grading=f"{_MATHEMATICS}. Answers are expressions, not only whole numbers",
+            grading=_EXPRESSIONS,
             shows="Large models; between AIME and HMMT February",
         ),
     ),
@@ -193,10 +197,7 @@ _NEWER: tuple[Benchmark, ...] = (
         card=ExamCard(
             dataset="google/IFEval",
             n_problems=541,
-            grading=(
-                f"LightEval's programs check each instruction; `{_INSTRUCTION_SCORE}` counts. They read what follows "
-                "the thought"
-            ),
+            grading=_INSTRUCTIONS,
             shows="Lost obedience after training on reasoning",
         ),
     ),
@@ -212,10 +213,7 @@ _NEWER: tuple[Benchmark, ...] = (
         card=ExamCard(
             dataset="allenai/IFBench_test",
             n_problems=300,
-            grading=(
-                f"LightEval's programs check each instruction; `{_INSTRUCTION_SCORE}` counts. They read what follows "
-                "the thought"
-            ),
+            grading=_INSTRUCTIONS,
             shows="As IFEval, with instructions that are in no training data",
         ),
     ),

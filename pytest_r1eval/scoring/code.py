@@ -47,7 +47,7 @@ from pytest_r1eval.exams.code_test_cache import CodeTestCache
 from pytest_r1eval.sandbox import Call, Completion, Confirmation, Ending, Imports, Sandbox, Script
 from pytest_r1eval.sandbox.interior import DEFAULT_MODULES
 from pytest_r1eval.scoring.blocks import Blocks, blocks_of
-from pytest_r1eval.scoring.final_answer import after_thought
+from pytest_r1eval.scoring.final_answer import UNFINISHED, after_thought
 from pytest_r1eval.scoring.grading import REASONING_TAGS, CodeGrading
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class ProgramScorer:
             answer = self._answer(response, think_tags)
             program = "" if answer is None else self._program(answer, tests)
             if not program.strip():
-                unfinished = "its thought does not end" if answer is None else None
+                unfinished = UNFINISHED if answer is None else None
                 return Grade(outcome=Outcome.TRUNCATED if is_cut else Outcome.NO_ANSWER, detail=unfinished)
             failure = self._failure(program, tests)
         except SandboxError as error:

@@ -21,6 +21,9 @@ from functools import cache
 from pytest_r1eval.core.records import FinishReason, Response
 from pytest_r1eval.core.thinking import ThinkTags
 
+UNFINISHED = "its thought does not end"
+"""Why a response without anything behind its thought has no answer."""
+
 _NAMES = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|analysis)"
 _CLOSING = re.compile(
     rf"</{_NAMES}>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|channel\|>final<\|message\|>", re.IGNORECASE

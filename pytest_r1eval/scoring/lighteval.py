@@ -39,7 +39,7 @@ from pytest_r1eval.exams import tasks
 from pytest_r1eval.exams.problems import as_doc
 from pytest_r1eval.scoring import extraction
 from pytest_r1eval.scoring.extraction import TooManyStepsError
-from pytest_r1eval.scoring.final_answer import after_thought
+from pytest_r1eval.scoring.final_answer import UNFINISHED, after_thought
 from pytest_r1eval.scoring.grading import REASONING_TAGS
 from pytest_r1eval.scoring.instructions import check_instructions, data_of_instructions, fetch_nothing, fixed_chance
 from pytest_r1eval.scoring.scored import Scored, control_failure, grade_of, guarded
@@ -90,7 +90,7 @@ def grade(
     if scorer(benchmark).is_group and (text := after_thought(response, think_tags)) is not None:
         text = text.lstrip()  # what a template puts between thought and answer
     if text is None:
-        scored = Scored(answers=(), reason="its thought does not end")
+        scored = Scored(answers=(), reason=UNFINISHED)
     else:
         text = text if think_tags is None else think_tags.without_special(text)
         scored = _scored(benchmark, problem, text, cpu_s=cpu_s)

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from pytest_r1eval.core.benchmarks import AnswerForm
 from pytest_r1eval.errors import ScoringError
-from pytest_r1eval.scoring.final_answer import FinalAnswer, after_thought, final_answer
+from pytest_r1eval.scoring.final_answer import UNFINISHED, FinalAnswer, after_thought, final_answer
 from pytest_r1eval.scoring.letters import SeveralLettersError, letter_of
 from pytest_r1eval.scoring.mathematics import readings_of
 from pytest_r1eval.scoring.notation import UnreadableError, unwrapped
@@ -99,7 +99,7 @@ def _control(form: AnswerForm, problem: Problem, *, cpu_s: float) -> Scored:
 
 def _scored(form: AnswerForm, problem: Problem, rest: str | None) -> Scored:
     if rest is None:
-        return Scored(answers=(), reason="its thought does not end")
+        return Scored(answers=(), reason=UNFINISHED)
     answer = final_answer(rest)
     if answer is None:
         return Scored(answers=())

@@ -6,8 +6,8 @@ import pytest
 
 from pytest_r1eval.core.benchmarks import AnswerForm, Benchmark, Grader
 from pytest_r1eval.core.built_in import BUILT_IN, DEEPSEEKS, LIVECODEBENCH_WINDOWS
+from tests.toys import BUILT_IN_BY_NAME
 
-BY_NAME = {benchmark.name: benchmark for benchmark in BUILT_IN}
 PINNED = {
     "aime26": ("MathArena/aime_2026", "d2de22f3"),
     "hmmt_feb25": ("MathArena/hmmt_feb_2025", "6fdc4277"),
@@ -19,6 +19,12 @@ PINNED = {
     "mmlu_redux": ("edinburgh-dawg/mmlu-redux-2.0", "372ea425"),
     "lcb_v6": ("lighteval/code_generation_lite", "89e5fc5c"),
 }
+SIZES = {
+    "aime24": 30, "aime25": 30, "math500": 500, "gpqa": 198, "lcb": 268, "aime26": 30, "hmmt_feb25": 30,
+    "hmmt_nov25": 30, "gsm8k": 1319, "ifeval": 541, "ifbench": 300, "mmlu_pro": 12032, "mmlu_redux": 5330,
+    "lcb_v6": 175,
+}  # fmt: skip
+"""Problems of each exam, as its authors state them."""
 
 
 def test_samples_per_problem_are_the_fields() -> None:
@@ -29,7 +35,7 @@ def test_samples_per_problem_are_the_fields() -> None:
 
 def test_newer_exams_have_samples_by_their_size() -> None:
     """Thirty problems get 64 samples each, hundreds of problems 4, and thousands one."""
-    found = {name: BY_NAME[name].samples_per_problem for name in PINNED}
+    found = {name: BUILT_IN_BY_NAME[name].samples_per_problem for name in PINNED}
     assert found == {
         "aime26": 64, "hmmt_feb25": 64, "hmmt_nov25": 64, "gsm8k": 4, "ifeval": 4, "ifbench": 4,
         "mmlu_pro": 1, "mmlu_redux": 1, "lcb_v6": 16,
@@ -60,13 +66,13 @@ class TestEach:
         assert benchmark.max_new_tokens is None
 
     def test_it_has_a_card(self, benchmark: Benchmark) -> None:
-        """Each built-in benchmark says where it comes from, how large it is, what grades it and what it shows."""
+        """Each built-in benchmark says its data set, its authors' number of problems, its grading and its use."""
         card = benchmark.card
         assert card is not None
         assert card.dataset.count("/") == 1
         assert card.grading
         assert card.shows
-        assert card.n_problems == (card.n_problems if benchmark.planning is None else benchmark.planning.n_problems)
+        assert card.n_problems == SIZES[benchmark.name]
 
 
 @pytest.mark.parametrize("benchmark", DEEPSEEKS, ids=lambda benchmark: benchmark.name)
@@ -78,12 +84,13 @@ def test_deepseeks_are_plannable(benchmark: Benchmark) -> None:
     # W cannot exceed the variance of one draw with the mean over all problems
     assert 0 < benchmark.planning.within_variance <= benchmark.planning.mean * (1 - benchmark.planning.mean)
     assert benchmark.planning.source
+    assert benchmark.planning.n_problems == SIZES[benchmark.name]
 
 
 @pytest.mark.parametrize("name", PINNED)
 def test_newer_exams_are_what_they_say(name: str) -> None:
     """A newer exam has the data set and the commit of its public source, and no number that is not published."""
-    benchmark = BY_NAME[name]
+    benchmark = BUILT_IN_BY_NAME[name]
     assert benchmark.card is not None
     assert (benchmark.card.dataset, (benchmark.revision or "")[:8]) == PINNED[name]
     assert (benchmark.planning, benchmark.published_tau) == (None, None)
@@ -91,17 +98,17 @@ def test_newer_exams_are_what_they_say(name: str) -> None:
 
 def test_strict_rules_are_for_forms_that_prompts_ask_for() -> None:
     """GSM8K and the instruction exams have no strict rule: their prompts ask for no form of an answer."""
-    assert {name for name, one in BY_NAME.items() if not one.has_rules} == {"gsm8k", "ifeval", "ifbench"}
-    letters = {name for name, one in BY_NAME.items() if one.answers is AnswerForm.LETTERS}
+    assert {name for name, one in BUILT_IN_BY_NAME.items() if not one.has_rules} == {"gsm8k", "ifeval", "ifbench"}
+    letters = {name for name, one in BUILT_IN_BY_NAME.items() if one.answers is AnswerForm.LETTERS}
     assert letters == {"gpqa", "mmlu_pro", "mmlu_redux"}
 
 
 def test_livecodebenchs_windows_are_exams_of_their_own() -> None:
     """LiveCodeBench's windows are separate exams of one commit, without numbers for planning."""
-    lcb = BY_NAME["lcb"]
+    lcb = BUILT_IN_BY_NAME["lcb"]
     windows = {window.name: window for window in LIVECODEBENCH_WINDOWS}
     assert {"lcb_v4", "lcb_v5", *(f"lcb_release_v{number}" for number in range(1, 7))} <= set(windows)
-    of_task = {window.task for window in (lcb, BY_NAME["lcb_v6"], *LIVECODEBENCH_WINDOWS)}
+    of_task = {window.task for window in (lcb, BUILT_IN_BY_NAME["lcb_v6"], *LIVECODEBENCH_WINDOWS)}
     assert len(of_task) == len(LIVECODEBENCH_WINDOWS) + 2
     for window in LIVECODEBENCH_WINDOWS:
         assert (window.revision, window.grader, window.samples_per_problem) == (lcb.revision, Grader.CODE, 16)
@@ -110,7 +117,7 @@ def test_livecodebenchs_windows_are_exams_of_their_own() -> None:
 
 def test_the_newest_window_has_a_mark_of_its_own() -> None:
     """LiveCodeBench's window v6 is selected by lcb6, and by its name."""
-    assert BY_NAME["lcb_v6"].marks == ("lcb6", "lcb_v6")
+    assert BUILT_IN_BY_NAME["lcb_v6"].marks == ("lcb6", "lcb_v6")
 
 
 def test_only_livecodebench_runs_code() -> None:

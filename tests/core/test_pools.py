@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from pytest_r1eval.core.benchmarks import AnswerForm, Benchmark, Grader, Problem
-from pytest_r1eval.core.built_in import BUILT_IN, BUILT_IN_POOLS
+from pytest_r1eval.core.built_in import BUILT_IN_POOLS
 from pytest_r1eval.core.pools import part_name, part_of, pool_of, pooled
+from tests.toys import BUILT_IN_BY_NAME
 
-CATALOG = {benchmark.name: benchmark for benchmark in BUILT_IN}
 PROBLEM = Problem(id="p1", query="1+1?", instruction=None, choices=("2",), gold_index=0)
 
 
 def pool(*members: str, catalog: dict[str, Benchmark] | None = None) -> Benchmark:
     """Make a pool of built-in benchmarks."""
-    return pool_of("hard", members, CATALOG if catalog is None else catalog)
+    return pool_of("hard", members, BUILT_IN_BY_NAME if catalog is None else catalog)
 
 
 class TestPool:
@@ -46,12 +46,12 @@ class TestPool:
     @pytest.mark.parametrize("name", BUILT_IN_POOLS)
     def test_pools_that_ship_fit(self, name: str) -> None:
         """Each pool that ships can be made: its parts share samples, grading and answers."""
-        made = pool_of(name, BUILT_IN_POOLS[name], CATALOG)
+        made = pool_of(name, BUILT_IN_POOLS[name], BUILT_IN_BY_NAME)
         assert [part.name for part in made.parts] == [*BUILT_IN_POOLS[name]]
 
     def test_aime_all_is_three_years(self) -> None:
         """aime_all is AIME 2024, 2025 and 2026, which are 90 problems."""
-        cards = [CATALOG[name].card for name in BUILT_IN_POOLS["aime_all"]]
+        cards = [BUILT_IN_BY_NAME[name].card for name in BUILT_IN_POOLS["aime_all"]]
         assert [card.n_problems for card in cards if card is not None] == [30, 30, 30]
 
 
@@ -61,15 +61,15 @@ class TestProblems:
     def test_an_id_keeps_its_exam(self) -> None:
         """The pool's id of a problem names the part, and the part of the id is found again."""
         both = pool("aime24", "aime25")
-        problem = pooled(PROBLEM, CATALOG["aime25"])
+        problem = pooled(PROBLEM, BUILT_IN_BY_NAME["aime25"])
         assert problem == replace(PROBLEM, id="aime25/p1")
         assert part_name(problem.id) == "aime25"
-        assert part_of(both, problem.id) is CATALOG["aime25"]
+        assert part_of(both, problem.id) is BUILT_IN_BY_NAME["aime25"]
 
     def test_a_benchmark_of_its_own_grades_itself(self) -> None:
         """A problem of no pool is graded by its benchmark."""
         assert part_name("p1") is None
-        assert part_of(CATALOG["aime24"], "p1") is CATALOG["aime24"]
+        assert part_of(BUILT_IN_BY_NAME["aime24"], "p1") is BUILT_IN_BY_NAME["aime24"]
 
     def test_a_strange_problem_is_refused(self) -> None:
         """A problem of none of a pool's parts is refused."""
@@ -109,17 +109,17 @@ class TestRefused:
     @pytest.mark.parametrize("changed", [{"max_new_tokens": 64}, {"grader": Grader.CODE, "answers": None}])
     def test_other_kinds(self, changed: dict[str, Any]) -> None:
         """Benchmarks of other token limits or grading do not fit one pool."""
-        other = replace(CATALOG["aime25"], name="other", **changed)
+        other = replace(BUILT_IN_BY_NAME["aime25"], name="other", **changed)
         with pytest.raises(ValueError, match=r"hard: aime24 and other have different .*Judge them apart"):
-            pool("aime24", "other", catalog={**CATALOG, "other": other})
+            pool("aime24", "other", catalog={**BUILT_IN_BY_NAME, "other": other})
 
     def test_a_pool_of_pools(self) -> None:
         """A pool holds benchmarks, not pools."""
-        catalog = {**CATALOG, "hard": pool("aime24", "aime25")}
+        catalog = {**BUILT_IN_BY_NAME, "hard": pool("aime24", "aime25")}
         with pytest.raises(ValueError, match="more: 'hard' is a pool itself; name its benchmarks"):
             pool_of("more", ["hard", "aime26"], catalog)
 
     def test_a_name_that_m_cannot_select(self) -> None:
         """A pool needs a name that -m can select."""
         with pytest.raises(ValueError, match="my-pool: mark 'my-pool' is not a Python identifier"):
-            pool_of("my-pool", ["aime24", "aime25"], CATALOG)
+            pool_of("my-pool", ["aime24", "aime25"], BUILT_IN_BY_NAME)

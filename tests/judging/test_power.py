@@ -12,7 +12,6 @@ from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
 from pytest_r1eval.config.baseline_choice import baseline_choice
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.benchmarks import Benchmark
-from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.core.choices import AllocationKind, GateKind, LastLook
 from pytest_r1eval.core.codec import to_json
 from pytest_r1eval.core.records import Outcome
@@ -26,10 +25,9 @@ from pytest_r1eval.stats.verdicts import GateRule
 from tests.made_up_baselines import PUBLISHED, measured
 from tests.recordings import record_run
 from tests.stats.examples import AIME_BASELINE
-from tests.toys import toy
+from tests.toys import BUILT_IN_BY_NAME, toy
 
-BENCHMARKS = {benchmark.name: benchmark for benchmark in BUILT_IN}
-AIME = BENCHMARKS["aime24"]
+AIME = BUILT_IN_BY_NAME["aime24"]
 
 
 def report_of(
@@ -44,7 +42,7 @@ class TestNumbers:
     @pytest.mark.parametrize(("name", "mde_80"), [("aime24", 4.3), ("math500", 2.1), ("gpqa", 5.0), ("lcb", 2.4)])
     def test_detectable_falls_come_out(self, name: str, mde_80: float) -> None:
         """The standard designs catch the falls that the specification states."""
-        assert report_of(BENCHMARKS[name]).mde_80 == pytest.approx(mde_80 / 100, abs=5e-4)
+        assert report_of(BUILT_IN_BY_NAME[name]).mde_80 == pytest.approx(mde_80 / 100, abs=5e-4)
 
     def test_a_fall_of_the_mde_needs_the_samples_there_are(self) -> None:
         """The samples needed for a fall of the minimum detectable effect are those that the gate draws."""
@@ -79,7 +77,7 @@ class TestNumbers:
         self, name: str, last_look: LastLook, last: int, unchanged: float, broken: float | None
     ) -> None:
         """Sequential plans end at their known last looks with their known expected costs."""
-        outlook = report_of(BENCHMARKS[name], last_look=last_look).sequential
+        outlook = report_of(BUILT_IN_BY_NAME[name], last_look=last_look).sequential
         assert outlook is not None
         assert outlook.plan.ks[-1] == last
         costs = {cost.drop: cost for cost in outlook.costs}
@@ -88,13 +86,15 @@ class TestNumbers:
         if broken is not None:
             assert costs[0.1].share == pytest.approx(broken, abs=6e-4)
             assert costs[0.1].p_fail > 0.99
-        assert costs[0.1].samples_per_problem == pytest.approx(costs[0.1].share * BENCHMARKS[name].samples_per_problem)
+        assert costs[0.1].samples_per_problem == pytest.approx(
+            costs[0.1].share * BUILT_IN_BY_NAME[name].samples_per_problem
+        )
 
     def test_outlook_is_of_the_plan_that_a_run_would_store(self) -> None:
         """The digest printed is the digest of the plan that the same inputs give."""
         outlook = report_of().sequential
         assert outlook is not None
-        design = Design.from_planning(BENCHMARKS["aime24"].planning, n_samples=64, n_baseline_samples=64)  # type: ignore[arg-type]
+        design = Design.from_planning(BUILT_IN_BY_NAME["aime24"].planning, n_samples=64, n_baseline_samples=64)  # type: ignore[arg-type]
         assert outlook.digest == plan(design, paired=True, rule=GateRule()).digest
         assert outlook.mde_80 is not None
         assert outlook.mde_80 < outlook.plan.margin

@@ -11,13 +11,13 @@ import pytest
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.benchmarks import AnswerForm
-from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.core.choices import AllocationKind, Claim, CodeGrader, GateKind, LastLook, SamplingSource
 from pytest_r1eval.core.fingerprints import ModelIdentity
 from pytest_r1eval.core.pools import pool_of
 from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.exams.catalog import SMOKE, SMOKE_CODE
 from pytest_r1eval.ledger.question import asked_of
+from tests.toys import BUILT_IN_BY_NAME
 
 IDENTITY = ModelIdentity(weights="w", tokenizer="t", chat_template="c", checkpoint="all")
 CHECKPOINT = Checkpoint(
@@ -83,7 +83,7 @@ def test_what_changes_answers_is_another_question(settings: Settings, change: di
 
 def test_tags_are_asked_where_a_group_of_metrics_reads_behind_them(settings: Settings) -> None:
     """Instructions are checked in what follows a thought, so other tags are another question under any grader."""
-    (instructions,) = (benchmark for benchmark in BUILT_IN if benchmark.name == "ifeval")
+    instructions = BUILT_IN_BY_NAME["ifeval"]
     tags = (ThinkTags(opening="<think>", closing="</think>"), ThinkTags(opening="[THINK]", closing="[/THINK]"))
     asked = {asked_of(instructions, replace(settings, think_tags=one), CHECKPOINT).question for one in tags}
     assert len(asked) == 2
@@ -188,18 +188,17 @@ def test_tags_of_thoughts_count_where_answers_are_read_behind_them(settings: Set
 
 def test_another_part_is_another_question(settings: Settings) -> None:
     """A pool of one name with another part, or a part at another commit, asks another question."""
-    catalog = {benchmark.name: benchmark for benchmark in BUILT_IN}
-    moved = {**catalog, "aime26": replace(catalog["aime26"], revision="0" * 40)}
+    moved = {**BUILT_IN_BY_NAME, "aime26": replace(BUILT_IN_BY_NAME["aime26"], revision="0" * 40)}
     pools = [
-        pool_of("hard", ["aime25", "aime26"], catalog),
+        pool_of("hard", ["aime25", "aime26"], BUILT_IN_BY_NAME),
         pool_of("hard", ["aime25", "aime26"], moved),
-        pool_of("hard", ["aime25", "hmmt_feb25"], catalog),
+        pool_of("hard", ["aime25", "hmmt_feb25"], BUILT_IN_BY_NAME),
     ]
     assert len({asked_of(pool, settings, CHECKPOINT).question for pool in pools}) == len(pools)
 
 
 def test_another_metric_is_another_question(settings: Settings) -> None:
     """Another score of a metric group is another question."""
-    (ifeval,) = (benchmark for benchmark in BUILT_IN if benchmark.name == "ifeval")
+    ifeval = BUILT_IN_BY_NAME["ifeval"]
     loose = replace(ifeval, metric="prompt_level_loose_acc")
     assert asked_of(ifeval, settings, CHECKPOINT).question != asked_of(loose, settings, CHECKPOINT).question

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from pytest_r1eval.core.benchmarks import Benchmark, PlanningConstants
-from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.core.choices import LastLook
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.stats.planning import SequentialPlan, plan
 from pytest_r1eval.stats.tests import Design
 from pytest_r1eval.stats.verdicts import GateRule
+from tests.toys import BUILT_IN_BY_NAME
 
 EIGHT_LOOKS = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1.0)
 """Looks with which the specification's golden numbers were made, beta spent as t."""
@@ -33,7 +33,7 @@ AIME_BASELINE = Counts.from_rows((f"aime24-{number:02d}", correct, 64) for numbe
 
 def benchmark(name: str) -> Benchmark:
     """A built-in benchmark by its name."""
-    return next(benchmark for benchmark in BUILT_IN if benchmark.name == name)
+    return BUILT_IN_BY_NAME[name]
 
 
 def planning(name: str) -> PlanningConstants:
