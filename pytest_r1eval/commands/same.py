@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,12 +12,15 @@ import typer
 
 from pytest_r1eval.commands.arguments import EXIT_FAILED, EXIT_PASSED, Json, parsed_by, show
 from pytest_r1eval.config import values
-from pytest_r1eval.errors import RunError
+from pytest_r1eval.errors import R1EvalError, RunError
 
 if TYPE_CHECKING:
     from pytest_r1eval.commands.prompt_scoring import Scored
     from pytest_r1eval.config.settings import Settings
     from pytest_r1eval.judging.sameness import IdentityReport
+
+_OPTIONS_OF_A_RUN = re.compile(r"--r1-(?=(?:dtype|engine|engine-arg|server-url|tp)\b)")
+"""Those that this command takes too, by the same name without the plugin's prefix."""
 
 
 def same(  # noqa: PLR0913 - a command's options
@@ -59,9 +63,17 @@ def same(  # noqa: PLR0913 - a command's options
             "r1eval same takes two models, or one model and --save FILE; expected one of the two: "
             "r1eval same MODEL_A MODEL_B"
         )
-    if model_b is not None:
-        return _compared(model_a, model_b, settings, json=json)
-    return EXIT_PASSED if save is None else _saved(model_a, save, settings)
+    try:
+        if model_b is not None:
+            return _compared(model_a, model_b, settings, json=json)
+        return EXIT_PASSED if save is None else _saved(model_a, save, settings)
+    except R1EvalError as error:
+        raise type(error)(_in_own_words(str(error))) from error
+
+
+def _in_own_words(message: str) -> str:
+    """Name this command's arguments where a message names the options of a run that they are."""
+    return _OPTIONS_OF_A_RUN.sub("--", message.replace("--r1-model ", ""))
 
 
 def _saved(model: str, path: Path, settings: Settings) -> int:
