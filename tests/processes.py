@@ -21,6 +21,13 @@ T = TypeVar("T")
 TIMEOUT_S = 60.0
 SLOW = ("--r1-engine-arg", "delay_s=0.1", "--r1-engine-arg", "n_concurrent=4")
 """Forty samples a second and worker: long enough to be killed in."""
+PIDS = """
+import os
+def pytest_sessionstart():
+    with open("pids", "a") as file:
+        print(os.getpid(), file=file)
+"""
+"""A conftest.py that notes the process of each session, workers included."""
 
 
 def arguments_of(model: str, *arguments: str) -> list[str]:

@@ -24,6 +24,7 @@ from pytest_r1eval.commands.doctor_checks import (
 from pytest_r1eval.core.built_in import BUILT_IN
 from tests.hub_client import Client, client
 from tests.hub_server import TOKEN, USER, StandInHub, Trouble
+from tests.nvidia_smi import install_nvidia_smi
 from tests.requirements import LIGHTEVAL
 
 ROOT = Path(__file__).parents[2]
@@ -102,10 +103,7 @@ def test_gpus_that_are_hidden_are_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, standing: Standing, words: str
 ) -> None:
     """GPUs that CUDA_VISIBLE_DEVICES hides from a run are reported as missing."""
-    program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\nyes 'NVIDIA H100, 81559 MiB, 580.159.04' | head -n 2\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    install_nvidia_smi(tmp_path, monkeypatch, "yes 'NVIDIA H100, 81559 MiB, 580.159.04' | head -n 2")
     environ = {"HF_HUB_OFFLINE": "1"} if visible is None else {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": visible}
     found = {finding.what: finding for finding in findings(environ, folder=tmp_path)}["GPUs"]
     assert (found.standing, found.found) == (standing, words)
@@ -114,10 +112,8 @@ def test_gpus_that_are_hidden_are_not_there(
 
 def test_a_driver_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What nvidia-smi prints when it fails is the finding, in one line."""
-    program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\necho 'Failed to initialize NVML: Driver/library version mismatch'\nexit 18\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    broken = "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18"
+    install_nvidia_smi(tmp_path, monkeypatch, broken)
     found = {finding.what: finding for finding in findings({"HF_HUB_OFFLINE": "1"}, folder=tmp_path)}["GPUs"]
     assert found.standing is Standing.BAD
     assert found.found == "nvidia-smi failed: Failed to initialize NVML: Driver/library version mismatch"
@@ -125,16 +121,15 @@ def test_a_driver_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_busy_gpu_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU whose memory another process holds is a finding of its own, with the process."""
-    program = tmp_path / "nvidia-smi"
-    program.write_text(
-        "#!/bin/sh\ncase $1 in\n"
+    install_nvidia_smi(
+        tmp_path,
+        monkeypatch,
+        "case $1 in\n"
         "*apps*) echo 'GPU-1, 42, python3, 80000';;\n"
         "-L) echo 'GPU 0: NVIDIA H100 (UUID: GPU-1)';;\n"
         "*name*) echo 'NVIDIA H100, 81559 MiB, 580.159.04';;\n"
-        "*) echo '0, GPU-1, 81559, 80100';;\nesac\n"
+        "*) echo '0, GPU-1, 81559, 80100';;\nesac",
     )
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     found = {finding.what: finding for finding in findings({"HF_HUB_OFFLINE": "1"}, folder=tmp_path)}["GPU memory"]
     assert found.standing is Standing.MISSING
     assert found.found.startswith("GPU 0 is busy: 1.4 of 79.6 GiB are free, and an engine takes 63.7 (0.8 of all); ")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections import Counter
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from pytest_r1eval.engines.devices import (
 )
 from pytest_r1eval.engines.placement import GIB, Gpu
 from pytest_r1eval.errors import PlanError
+from tests.nvidia_smi import install_nvidia_smi
 
 EIGHT = tuple(map(str, range(8)))
 MIG = ("MIG-1c1a2d6c-8f1e-5d3f-9b2c-0a1b2c3d4e5f", "MIG-2c1a2d6c-8f1e-5d3f-9b2c-0a1b2c3d4e5f")
@@ -184,14 +184,6 @@ class TestEnvironment:
             {},
             {"VLLM_CPU_OMP_THREADS_BIND": "4"},
         ]
-
-
-def install_nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """Put a driver's listing program first in the search path."""
-    program = folder / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
 class TestVisibleGpus:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ import pytest
 from pytest_r1eval.config.installation import Package
 from pytest_r1eval.engines.gpu_state import busy_problem, check_driver, check_free, driver_problem
 from pytest_r1eval.errors import EngineError, InstallationError
+from tests.nvidia_smi import install_nvidia_smi
 
 H200 = """\
 Mon Nov 30 00:51:40 2026
@@ -108,14 +107,6 @@ class TestMemory:
         )
         check_free(["0"], fraction=0.8, timeout_s=10)
         assert (tmp_path / "seen").exists()
-
-
-def install_nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """Put a driver's listing program first in the search path."""
-    program = folder / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
 def install_torch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

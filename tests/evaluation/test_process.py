@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from pytest_r1eval.reports.run_report import RunReport
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.stats.verdicts import Verdict
-from tests.processes import TIMEOUT_S, n_stored, run_of, wait_for_none_with, wait_for_samples
+from tests.processes import PIDS, TIMEOUT_S, n_stored, run_of, wait_for_none_with, wait_for_samples
 from tests.recordings import record_run
 
 SLOW = {"delay_s": 1.0, "n_concurrent": 1}
@@ -34,13 +35,6 @@ import json, os
 from pathlib import Path
 def pytest_sessionstart(session):
     Path("environment.json").write_text(json.dumps(dict(os.environ)))
-"""
-
-PIDS = """
-import os
-def pytest_sessionstart():
-    with open("pids", "a") as file:
-        print(os.getpid(), file=file)
 """
 
 
@@ -113,10 +107,12 @@ class TestSeveral:
         assert len({*pids, str(os.getpid())}) == 2
 
     def test_workers_are_started_for_each(self, folder: Path) -> None:
-        """With `workers`, each run of several starts workers of its own."""
+        """With `workers`, each run of several starts workers of its own, beside the process of them all."""
+        (folder / "conftest.py").write_text(PIDS)
         passed, fell = evaluate(["good", "worse"], ["smoke"], workers=2, engine="replay", baseline="base")
         assert (passed.exit_code, fell.exit_code) == (0, 1)
-        assert folder == Path.cwd()
+        pids = Counter((folder / "pids").read_text().split())
+        assert sorted(pids.values()) == [1, 1, 1, 1, 2]
 
     def test_one_without_a_verdict_leaves_the_others_theirs(self, folder: Path) -> None:
         """A checkpoint that cannot be judged is named with pytest's reason after all others are judged."""

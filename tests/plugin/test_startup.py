@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from pytest_r1eval.plugin.startup import auto_workers
 from pytest_r1eval.runs.finished import StoredRun
 from tests.adapters import SHIPPED, write_adapter
 from tests.model_configs import LLAMA_70B, QWEN_1_5B
+from tests.nvidia_smi import install_nvidia_smi
 from tests.toys import write_shard
 
 MODEL = "org/m"
@@ -45,11 +45,7 @@ def checkpoint(pytester: pytest.Pytester) -> Path:
 def eight_gpus(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this machine one of eight GPUs of 80 GB."""
     table = "".join(f"{number}, GPU-{number}, 81559\\n" for number in range(8))
-    program = pytester.path / "bin" / "nvidia-smi"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nif [ "$1" != -L ]; then printf "{table}"; fi\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    install_nvidia_smi(pytester.path / "bin", monkeypatch, f'if [ "$1" != -L ]; then printf "{table}"; fi')
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5,6,7")
 
 

@@ -17,7 +17,7 @@ from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.stats.verdicts import Verdict
 from pytest_r1eval.training.queue import SavedCheckpoint
 from pytest_r1eval.training.runners import GateOrder, LocalRunner, Runner, SlurmPlace, SlurmRunner
-from tests.processes import wait_for_samples
+from tests.processes import PIDS, wait_for_samples
 from tests.recordings import record_run
 
 
@@ -136,14 +136,6 @@ def test_an_evaluation_that_cannot_run_says_why(training: Training) -> None:
     """An evaluation that cannot run raises with pytest's own reason."""
     with pytest.raises(EvaluationError, match="--r1-sigmas is '0'"):
         training.judged(training.checkpoint(100), sigmas=0)
-
-
-PIDS = """
-import os
-def pytest_sessionstart():
-    with open("pids", "a") as file:
-        print(os.getpid(), file=file)
-"""
 
 
 def test_adapters_are_judged_in_one_process_until_it_rests(training: Training) -> None:
