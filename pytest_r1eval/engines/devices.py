@@ -104,10 +104,9 @@ def worker_devices(
 
 def this_machine(environment: Mapping[str, str]) -> Machine:
     """Describe what this process may use."""
-    names = visible_gpus(environment)
-    memory = gpu_memory(
-        nvidia_smi("-L"), nvidia_smi("--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")
-    )
+    listing = nvidia_smi("-L")
+    names = _visible(environment, listing)
+    memory = gpu_memory(listing, nvidia_smi("--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"))
     return Machine(
         gpus=tuple(Gpu(name=name, n_bytes=_memory_of(name, memory)) for name in names),
         cpus=usable_cpus(),
@@ -117,12 +116,15 @@ def this_machine(environment: Mapping[str, str]) -> Machine:
 
 def visible_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
     """List the GPUs this process may use: the caller's list, else all that the driver names."""
+    return _visible(environment, "" if "CUDA_VISIBLE_DEVICES" in environment else nvidia_smi("-L"))
+
+
+def _visible(environment: Mapping[str, str], listing: str) -> tuple[str, ...]:
     listed = environment.get("CUDA_VISIBLE_DEVICES")
     if listed is not None:
         names = (name.strip() for name in listed.split(","))
         return tuple(takewhile(lambda name: name not in {"", "-1"}, names))  # CUDA stops there too
-    lines = nvidia_smi("-L").splitlines()
-    return tuple(str(index) for index, _ in enumerate(line for line in lines if line.startswith("GPU ")))
+    return tuple(str(index) for index in range(sum(line.startswith("GPU ") for line in listing.splitlines())))
 
 
 def gpu_memory(listing: str, table: str) -> dict[str, int]:

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_r1eval.config.installation import Package, installed
-from pytest_r1eval.engines.devices import nvidia_smi, visible_gpus
+from pytest_r1eval.engines.devices import nvidia_smi
+from pytest_r1eval.engines.placement import Machine
 from pytest_r1eval.errors import EngineError, InstallationError
 
 MIB_PER_GIB = 1024
@@ -60,14 +61,14 @@ def driver_problem(head: str, torch: Package | None) -> GpuProblem | None:
     )
 
 
-def check_driver(environment: Mapping[str, str]) -> None:
+def check_driver(machine: Machine) -> None:
     """
-    Refuse a driver that is too old for the installed torch.
+    Refuse a driver that is too old for the installed torch; a machine without GPUs needs none.
 
     Raises:
         InstallationError: If it is.
     """
-    if not visible_gpus(environment):
+    if not machine.gpus:
         return
     problem = driver_problem(nvidia_smi(), installed().get("torch"))
     if problem is not None:

@@ -25,6 +25,7 @@ from pytest_r1eval.core.texts import printable
 from pytest_r1eval.engines.devices import this_machine
 from pytest_r1eval.engines.engine import engine_named
 from pytest_r1eval.engines.gpu_state import check_driver
+from pytest_r1eval.engines.placement import Machine
 from pytest_r1eval.errors import R1EvalError
 from pytest_r1eval.exams.catalog import build_catalog, names_of
 from pytest_r1eval.plugin import items, rootdir
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 _CHECKPOINT = pytest.StashKey[Checkpoint]()
 """What ``-n auto`` inspected before the run was registered; weights are hashed once."""
+_MACHINE = pytest.StashKey[Machine]()
+"""What ``-n auto`` found on this machine; nvidia-smi takes a second for each question."""
 
 
 def auto_workers(config: pytest.Config) -> int:
@@ -57,7 +60,8 @@ def auto_workers(config: pytest.Config) -> int:
     settings = settings_from(config)
     try:
         checkpoint = checkpoint_of(settings)
-        placement = placement_of(settings, checkpoint, machine=this_machine(os.environ), n_workers=None)
+        config.stash[_MACHINE] = machine = this_machine(os.environ)
+        placement = placement_of(settings, checkpoint, machine=machine, n_workers=None)
     except R1EvalError as error:
         raise pytest.UsageError(printable(str(error))) from error
     config.stash[_CHECKPOINT] = checkpoint
@@ -118,12 +122,11 @@ def register(config: pytest.Config) -> None:
         is_answered = bool(expected) and all(one.answer is not None for one in expected.values())
         placement = None
         if not (config.option.collectonly or is_worker or is_answered):
-            placement = placement_of(
-                settings, checkpoint, machine=this_machine(os.environ), n_workers=settings.n_workers
-            )
+            machine = config.stash.get(_MACHINE, None) or this_machine(os.environ)
+            placement = placement_of(settings, checkpoint, machine=machine, n_workers=settings.n_workers)
             check_installation(_needs(settings))
             if placement is not None:
-                check_driver(os.environ)
+                check_driver(machine)
     except R1EvalError as error:
         raise pytest.UsageError(printable(str(error))) from error
     for benchmark in catalog.values():

@@ -296,6 +296,13 @@ class TestMemory:
         assert [gpu.n_bytes and gpu.n_bytes // 2**20 for gpu in machine.gpus] == expected
         assert machine.cpus == usable_cpus()
 
+    def test_the_driver_is_asked_two_questions(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A machine of any number of GPUs is described by one listing and one table of the driver."""
+        install_nvidia_smi(tmp_path, monkeypatch, f'echo "$1" >> {tmp_path}/asked; echo "GPU 0: H100 (UUID: GPU-1)"')
+        assert this_machine({}).gpus == (Gpu(name="0"),)
+        asked = (tmp_path / "asked").read_text().splitlines()
+        assert asked == ["-L", "--query-gpu=index,uuid,memory.total"]
+
     def test_machine_without_a_driver(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A machine without a driver has main memory, and GPUs only where CUDA_VISIBLE_DEVICES lists them."""
         expected = (Gpu(name="0"),)

@@ -8,6 +8,7 @@ import pytest
 
 from pytest_r1eval.config.installation import Package
 from pytest_r1eval.engines.gpu_state import busy_problem, check_driver, check_free, driver_problem
+from pytest_r1eval.engines.placement import Gpu, Machine
 from pytest_r1eval.errors import EngineError, InstallationError
 from tests.nvidia_smi import install_nvidia_smi
 
@@ -54,8 +55,8 @@ class TestDriver:
         install_nvidia_smi(tmp_path, monkeypatch, f"echo '{OLD}'")
         install_torch(tmp_path, monkeypatch)
         with pytest.raises(InstallationError, match=r"driver 550\.54\.15 supports CUDA 12, .*; install driver 580"):
-            check_driver({"CUDA_VISIBLE_DEVICES": "0"})
-        check_driver({"CUDA_VISIBLE_DEVICES": ""})
+            check_driver(Machine(gpus=(Gpu(name="0"),)))
+        check_driver(Machine())
 
 
 class TestMemory:
