@@ -208,7 +208,8 @@ class TestCode:
     def test_yaml_loads(self, block: Block) -> None:
         """A step that uses the action gives only inputs that it has."""
         inputs = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))["inputs"]
-        for step in yaml.safe_load(block.text):
+        loaded = yaml.safe_load(block.text)
+        for step in loaded if isinstance(loaded, list) else ():  # a mapping is another program's configuration
             assert set(step.get("with", ())) <= set(inputs)
 
     @pytest.mark.parametrize("block", blocks("toml"), ids=by_name)

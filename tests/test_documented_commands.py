@@ -38,6 +38,7 @@ class Need(StrEnum):
     VLLM = "it starts vLLM, which takes a minute of processor time"
     LIGHTEVAL = "it needs LightEval, which takes ten seconds of processor time"
     LANE = "it is a lane of .ci/run"
+    TRAINER = "it watches the folder of another framework's training"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,15 @@ _OF_SAMENESS = (
     "r1eval same before.json org/model",
     "r1eval same before.json org/model --engine-arg kv_cache_dtype=fp8",
 )
+_GATES = "tests/commands/test_gates.py::"
+_WATCHED = "r1eval gates checkpoints/grpo --framework verl --benchmarks aime24"
+_OF_WATCHING = {
+    f"{_WATCHED} --first-baseline org/model": f"{_GATES}test_a_watcher_that_is_killed_loses_and_repeats_nothing",
+    f"{_WATCHED} --convert python -m verl.model_merger merge --backend fsdp --local_dir {{checkpoint}} "
+    "--target_dir {out}": f"{_GATES}test_a_converter_runs_before_the_gate",
+    f"{_WATCHED} --once --json": f"{_GATES}test_each_is_compared_with_the_last_that_held_and_with_the_anchor",
+    f"{_WATCHED} --runner slurm --nodes 4": "tests/slurm/test_jobs.py::TestTraining::test_checkpoint_is_judged_as_jobs",
+}
 ELSEWHERE: Mapping[str, Elsewhere] = {
     _CLONE: Elsewhere(need=Need.NETWORK, shown_by=_CLONED),
     "cd pytest-r1eval": Elsewhere(need=Need.NETWORK, shown_by=_CLONED),
@@ -143,6 +153,7 @@ ELSEWHERE: Mapping[str, Elsewhere] = {
         need=Need.LIGHTEVAL,
         shown_by="tests/exams/test_smoke_code.py::TestVerdict::test_right_programs_pass_and_a_slow_one_turns_it_red",
     ),
+    **{name: Elsewhere(need=Need.TRAINER, shown_by=shown_by) for name, shown_by in _OF_WATCHING.items()},
     **{name: Elsewhere(need=Need.VLLM, shown_by=shown_by) for name, shown_by in _OF_ADAPTERS.items()},
     **dict.fromkeys(_OF_SAMENESS, Elsewhere(need=Need.VLLM, shown_by=_SAME)),
 }

@@ -104,6 +104,7 @@ def rule_of(claim: Claim, *, sigmas: float, margin: float | None, two_sided: boo
 def show(text: str) -> None:
     """Print a command's answer."""
     sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()  # what goes to a file or a pipe is followed there
 
 
 def show_json(content: Mapping[str, object]) -> None:
@@ -111,3 +112,10 @@ def show_json(content: Mapping[str, object]) -> None:
     from pytest_r1eval.core.codec import document  # noqa: PLC0415 - see the package
 
     show(document(content))
+
+
+def show_line(value: object) -> None:
+    """Print one value as JSON on a line, at once, for a program that follows."""
+    from pytest_r1eval.core.codec import to_json  # noqa: PLC0415 - see the package
+
+    show(to_json(type(value), value))

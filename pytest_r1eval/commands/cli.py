@@ -18,6 +18,7 @@ from pytest_r1eval.commands.aggregate import aggregate
 from pytest_r1eval.commands.arguments import EXIT_INTERRUPTED, EXIT_REHEARSAL, EXIT_USAGE
 from pytest_r1eval.commands.compare import compare
 from pytest_r1eval.commands.doctor import doctor
+from pytest_r1eval.commands.gates import gates
 from pytest_r1eval.commands.history import history
 from pytest_r1eval.commands.index import index
 from pytest_r1eval.commands.merge import merge
@@ -43,6 +44,7 @@ def application() -> typer.Typer:
     )
     for command in (power, same, compare, aggregate, merge, watch, report, history, index, upload, doctor):
         app.command()(command)
+    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(gates)
     app.add_typer(baseline.app)
     app.add_typer(slurm.app)
     return app

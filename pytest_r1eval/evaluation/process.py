@@ -9,10 +9,13 @@ and its CUDA context, an engine that dies takes no other process with it, and Ct
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, overload
 
+import pytest
+
+from pytest_r1eval.config import values
 from pytest_r1eval.config.option import Option
 from pytest_r1eval.config.options import OPTIONS
 from pytest_r1eval.errors import EvaluationError, EvaluationRefusedError, PlanError
@@ -146,6 +149,44 @@ def arguments_of(options: Mapping[str, object]) -> list[str]:
         if value is not None:
             arguments += _arguments(known[name], value)
     return arguments
+
+
+def options_of(words: Sequence[str], *, without: Collection[str] = ()) -> dict[str, OptionValue]:
+    """
+    Return arguments of a command line as options, of which `arguments_of` makes the same arguments again.
+
+    Args:
+        words: As in ``--r1-samples aime24=16 --r1-fresh``.
+        without: Options that have no place where they were given, by name.
+
+    Raises:
+        PlanError: If one is not an option of a gate, lacks its value, or has a wrong one.
+    """
+    known = {option.flag: option for option in keywords().values() if option.keyword not in without}
+    found: dict[str, list[str]] = {}
+    rest = list(words)
+    while rest:
+        flag, is_joined, text = rest.pop(0).partition("=")
+        if (option := known.get(flag)) is None:
+            raise PlanError(f"{flag}: no such option of a gate here; expected one of {', '.join(known)}")
+        if not option.is_flag and not is_joined:
+            if not rest:
+                raise PlanError(f"{flag} has no value; expected {flag} {option.metavar or 'VALUE'}")
+            text = rest.pop(0)
+        found.setdefault(option.keyword, []).append("true" if option.is_flag and not is_joined else text)
+    options = keywords()
+    try:
+        for name, texts in found.items():
+            options[name].value(texts, Path.cwd())
+    except pytest.UsageError as error:
+        raise PlanError(str(error)) from error
+    return {name: _as_option(options[name], texts) for name, texts in found.items()}
+
+
+def _as_option(option: Option, texts: list[str]) -> OptionValue:
+    if option.is_flag:
+        return values.switch(texts[-1])
+    return texts if option.is_repeatable else texts[-1]
 
 
 def _arguments(option: Option, value: object) -> Iterator[str]:

@@ -121,6 +121,15 @@ def write(job: Submission) -> None:
         ) from error
 
 
+def is_written(job: Submission) -> bool:
+    """Whether a submission's folder holds the scripts of this very submission."""
+    scripts = {SLICE_SCRIPT: slice_script(job), JUDGE_SCRIPT: judge_script(job)}
+    try:
+        return all((job.folder / name).read_text() == text for name, text in scripts.items())
+    except OSError:
+        return False
+
+
 def resubmit(folder: Path, *, model: str, n_slices: int, environment: Mapping[str, str] = os.environ) -> Submitted:
     """
     Submit the scripts that lie in a folder; slices go on with what is stored.

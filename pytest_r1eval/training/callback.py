@@ -33,7 +33,6 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pytest_r1eval.checkpoints.inspect import check_trained
-from pytest_r1eval.config.baseline_choice import PREVIOUS
 from pytest_r1eval.engines.engine import engine_named
 from pytest_r1eval.errors import PlanError, R1EvalError
 from pytest_r1eval.evaluation.process import OptionValue, Workers, arguments_of
@@ -48,7 +47,14 @@ from pytest_r1eval.training.queue import (
     kept_copy,
     left_over,
 )
-from pytest_r1eval.training.runners import GateOrder, LocalRunner, Runner, SlurmPlace, SlurmRunner
+from pytest_r1eval.training.runners import (
+    GateOrder,
+    LocalRunner,
+    Runner,
+    SlurmPlace,
+    SlurmRunner,
+    refuse_contradictions,
+)
 
 __all__ = ["GatedCheckpoint", "R1EvalCallback", "SlurmPlace"]
 
@@ -305,18 +311,9 @@ def _check(order: GateOrder, on_regression: OnRegression) -> None:
     Raises:
         PlanError: With the reason.
     """
-    order.marks  # noqa: B018 - raises for a benchmark that does not exist
+    refuse_contradictions(order)
     if on_regression not in ("log", "stop") and not callable(on_regression):
         raise PlanError(f"on_regression is {on_regression!r}; expected 'log', 'stop' or a function")
-    if order.options.get("gate") == "sequential" and "anchor" in order.options:
-        raise PlanError(
-            "gate='sequential' with an anchor: looks are planned around one baseline; leave one of them out"
-        )
-    if order.options.get("gate") == "sequential" and order.options.get("baseline", PREVIOUS) == PREVIOUS:
-        raise PlanError(
-            "gate='sequential' with the previous checkpoint as baseline: a run that stops early gives none for the "
-            "next one; name a fixed baseline, as in baseline='org/name', or leave gate out"
-        )
 
 
 def _check_adapter(model: object, options: Mapping[str, OptionValue]) -> None:

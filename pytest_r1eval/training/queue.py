@@ -13,11 +13,12 @@ the same copy. What was asked wrongly is not, and neither is a verdict.
 from __future__ import annotations
 
 import fcntl
+import math
 import shutil
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -143,19 +144,25 @@ class CheckpointQueue:
         when_busy: What becomes of those that are saved meanwhile.
         before: What is done with each first; where it fails, that is remarked and the checkpoint is judged.
         rest: What is done when none waits any more, before the next is saved.
+        record: What is done with what became of each, before its copy is removed; it does not fail.
         waits_s: Seconds before each further try of a gate that the machinery failed.
+        leaves_open: Whether copies without a verdict stay where they are when the queue is closed, for another start.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is done before, for and after each
         self,
         gate: Callable[[SavedCheckpoint], RunReport],
         *,
         when_busy: WhenBusy,
         before: Callable[[SavedCheckpoint], None] | None = None,
         rest: Callable[[], None] | None = None,
+        record: Callable[[GatedCheckpoint], None] | None = None,
         waits_s: Sequence[float] = WAITS_S,
+        leaves_open: bool = False,
     ) -> None:
         self._waits_s = tuple(waits_s)
+        self._record = record
+        self._leaves_open = leaves_open
         self._gate = gate
         self._before = before
         self._rest = rest
@@ -179,6 +186,12 @@ class CheckpointQueue:
             if self._thread.ident is None:
                 self._thread.start()
             self._changed.notify_all()
+
+    @property
+    def n_waiting(self) -> int:
+        """How many wait for their turn."""
+        with self._changed:
+            return len(self._waiting)
 
     def collect(self) -> tuple[GatedCheckpoint, ...]:
         """Return what has been judged since the last time, in order."""
@@ -259,8 +272,10 @@ class CheckpointQueue:
             return self._changed.wait_for(lambda: self._is_closed, wait_s)
 
     def _finish(self, gated: GatedCheckpoint) -> None:
-        shutil.rmtree(gated.saved.folder, ignore_errors=True)
-        _digests_of(gated.saved.folder).unlink(missing_ok=True)
+        if not (self._is_closed and self._leaves_open and gated.report is None):
+            if self._record is not None:
+                self._record(gated)
+            remove_copy(gated.saved.folder)
         self._gated.append(gated)
 
 
@@ -288,19 +303,45 @@ def kept_copy(checkpoint: Path, *, to: Path) -> Path:
         EvaluationError: If it cannot be read, or there is no room.
     """
     try:
-        shutil.rmtree(to, ignore_errors=True)
-        with making(to) as part:
+        with keeping(to) as part:
             for path in sorted(checkpoint.iterdir()):
                 if path.is_file() and not any(path.match(pattern) for pattern in _TRAINERS_OWN):
                     _copied(path, part / path.name)
-            kept = KeptDigests(files=folder_digests(part).files)
-            _digests_of(to).write_text(to_json(KeptDigests, kept), encoding="utf-8")
     except OSError as error:
         raise EvaluationError(
             f"the checkpoint {checkpoint} cannot be kept for its gate: {error.strerror or error}; expected a folder "
             f"that can be read, and room in {to.parent}"
         ) from error
     return to
+
+
+@contextmanager
+def keeping(to: Path) -> Iterator[Path]:
+    """
+    Give a folder to fill with a checkpoint, and keep it with the digests of its files; what was there is removed.
+
+    Raises:
+        OSError: If it cannot be made.
+    """
+    shutil.rmtree(to, ignore_errors=True)
+    with making(to) as part:
+        yield part
+        kept = KeptDigests(files=folder_digests(part).files)
+        _digests_of(to).write_text(to_json(KeptDigests, kept), encoding="utf-8")
+
+
+def remove_copy(copy: Path) -> None:
+    """Remove a kept copy and its digests."""
+    shutil.rmtree(copy, ignore_errors=True)
+    _digests_of(copy).unlink(missing_ok=True)
+
+
+def kept_since(copy: Path) -> float:
+    """Return when a copy was kept, in seconds of the file system's clock; infinity for one that was not."""
+    try:
+        return _digests_of(copy).stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def left_over(folder: Path, *, last_step: int) -> tuple[SavedCheckpoint, ...]:
@@ -320,8 +361,7 @@ def left_over(folder: Path, *, last_step: int) -> tuple[SavedCheckpoint, ...]:
         if name == "checkpoint" and step.isdigit() and int(step) <= last_step:
             found.append(SavedCheckpoint(step=int(step), epoch=None, folder=copy))
         elif copy.is_dir():
-            shutil.rmtree(copy, ignore_errors=True)
-            _digests_of(copy).unlink(missing_ok=True)
+            remove_copy(copy)
     return tuple(sorted(found, key=lambda saved: saved.step))
 
 

@@ -22,7 +22,7 @@ from typing import Protocol
 
 from pytest_r1eval.checkpoints.adapter import is_adapter
 from pytest_r1eval.config.baseline_choice import PREVIOUS
-from pytest_r1eval.errors import EvaluationError, EvaluationRefusedError, RunError, StoreError
+from pytest_r1eval.errors import EvaluationError, EvaluationRefusedError, PlanError, RunError, StoreError
 from pytest_r1eval.evaluation.children import EvaluationProcess, EvaluationSeries
 from pytest_r1eval.evaluation.environment import without_training
 from pytest_r1eval.evaluation.process import Workers, arguments_of
@@ -30,12 +30,22 @@ from pytest_r1eval.exams.catalog import mark_expression
 from pytest_r1eval.reports.history import Point, points_of
 from pytest_r1eval.reports.run_report import RunReport, read_report
 from pytest_r1eval.runs.store import FILE_NAME
-from pytest_r1eval.slurm.jobs import Submitted, cancel_jobs, submit
+from pytest_r1eval.slurm.jobs import FILE_NAME as JOBS_FILE
+from pytest_r1eval.slurm.jobs import (
+    Submitted,
+    cancel_jobs,
+    is_written,
+    jobs_of,
+    resubmit,
+    result_of,
+    submit,
+    submitted_in,
+)
 from pytest_r1eval.slurm.rehearsals import rehearse
 from pytest_r1eval.slurm.scripts import Submission, divided
 from pytest_r1eval.slurm.status import awaited
 from pytest_r1eval.stats.verdicts import Verdict
-from pytest_r1eval.training.queue import ENDED, SavedCheckpoint, demand_whole
+from pytest_r1eval.training.queue import ENDED, SavedCheckpoint, demand_whole, kept_since
 
 _REFUSED = 4
 """pytest's exit code for what was asked wrongly."""
@@ -108,6 +118,8 @@ class GateOrder:
             first = self.first_baseline or self.options.get("anchor")
             baseline = first if before is None else before.run
         said = self.options.get("lineage", {})
+        if isinstance(said, list):  # as a command line gives it
+            said = dict(text.partition("=")[::2] for text in map(str, said))
         lineage: dict[str, object] = {"step": saved.step}
         lineage |= {} if before is None else {"parent": before.model}
         lineage |= {} if self.commit is None else {"commit": self.commit}
@@ -135,6 +147,25 @@ class GateOrder:
     def _runs(self, saved: SavedCheckpoint) -> Iterator[Path]:
         """Find the runs of this training: they lie below its folder's name, as their checkpoints do."""
         return (self.output_dir / saved.folder.parent.name).glob(f"*/*/{FILE_NAME}")
+
+
+def refuse_contradictions(order: GateOrder) -> None:
+    """
+    Refuse before the training what would fail at every checkpoint.
+
+    Raises:
+        PlanError: With the reason.
+    """
+    order.marks  # noqa: B018 - raises for a benchmark that does not exist
+    if order.options.get("gate") == "sequential" and "anchor" in order.options:
+        raise PlanError(
+            "gate='sequential' with an anchor: looks are planned around one baseline; leave one of them out"
+        )
+    if order.options.get("gate") == "sequential" and order.options.get("baseline", PREVIOUS) == PREVIOUS:
+        raise PlanError(
+            "gate='sequential' with the previous checkpoint as baseline: a run that stops early gives none for the "
+            "next one; name a fixed baseline, as in baseline='org/name', or leave gate out"
+        )
 
 
 class Runner(Protocol):
@@ -228,12 +259,52 @@ class SlurmRunner:
 
     def judge(self, saved: SavedCheckpoint) -> RunReport:
         """Submit and wait for the judge's word."""
-        place, order = self._place, self._order
         if self._is_stopped.is_set():
             raise EvaluationError(ENDED)
+        folder = self._left(saved) or self._submit(saved)
+        if self._is_stopped.is_set():  # since it was asked above; `stop` may not have seen the jobs
+            self.stop()
+        result = awaited(folder, interval_s=self._place.interval_s)
+        if result.exit_code > 1 or not result.run:
+            kind = EvaluationRefusedError if result.exit_code == _REFUSED else EvaluationError
+            raise kind(
+                f"the cluster's jobs ended without a verdict (exit code {result.exit_code}): see r1eval slurm logs "
+                f"{folder}, and go on with r1eval slurm resubmit {folder}"
+            )
+        return demand_whole(read_report(Path(result.run)))
+
+    def _left(self, saved: SavedCheckpoint) -> Path | None:
+        """
+        Go on with what another start submitted for this very copy, in the same words; None where there is nothing.
+
+        A process that is killed leaves its jobs on the cluster, and one that ends leaves what they have stored.
+        """
+        for path in sorted((self._order.output_dir / "slurm").glob(f"*-step-{saved.step}-*/{JOBS_FILE}"), reverse=True):
+            job, submitted = self._job(saved, path.parent), submitted_in(path.parent)
+            if path.stat().st_mtime < kept_since(saved.folder) or not is_written(job):
+                continue
+            result = result_of(path.parent, submitted)
+            if result is not None and (result.exit_code > 1 or not result.run):
+                continue
+            if result is None and all(one.is_ended for one in jobs_of(submitted)):
+                environment = without_training(os.environ)
+                submitted = resubmit(job.folder, model=job.model, n_slices=job.n_slices, environment=environment)
+            self._submitted = submitted
+            return path.parent
+        return None
+
+    def _submit(self, saved: SavedCheckpoint) -> Path:
+        """Submit a checkpoint, and return the submission's folder."""
         name = f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-step-{saved.step}-{secrets.token_hex(2)}"
-        folder = order.output_dir / "slurm" / name
-        job = Submission(
+        job = self._job(saved, self._order.output_dir / "slurm" / name)
+        environment = without_training(os.environ)
+        rehearse(job, environment=environment)
+        self._submitted = submit(job, environment=environment)
+        return job.folder
+
+    def _job(self, saved: SavedCheckpoint, folder: Path) -> Submission:
+        place, order = self._place, self._order
+        return Submission(
             folder=folder,
             output_dir=order.output_dir,
             root=order.folder,
@@ -247,19 +318,6 @@ class SlurmRunner:
             sbatch_arguments=place.sbatch_arguments,
             arguments=divided([word for word in order.arguments(saved) if not word.startswith("--r1-output-dir=")]),
         )
-        environment = without_training(os.environ)
-        rehearse(job, environment=environment)
-        self._submitted = submit(job, environment=environment)
-        if self._is_stopped.is_set():  # since it was asked above; `stop` may not have seen the jobs
-            self.stop()
-        result = awaited(folder, interval_s=place.interval_s)
-        if result.exit_code > 1 or not result.run:
-            kind = EvaluationRefusedError if result.exit_code == _REFUSED else EvaluationError
-            raise kind(
-                f"the cluster's jobs ended without a verdict (exit code {result.exit_code}): see r1eval slurm logs "
-                f"{folder}, and go on with r1eval slurm resubmit {folder}"
-            )
-        return demand_whole(read_report(Path(result.run)))
 
     def rest(self) -> None:
         """Free nothing: each checkpoint has jobs of its own."""

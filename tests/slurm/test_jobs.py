@@ -181,12 +181,15 @@ def cancelled(cluster: Cluster) -> Left:
 TRAINING = """
 from pathlib import Path
 from pytest_r1eval.training.runners import GateOrder, SlurmRunner, SlurmPlace
-from pytest_r1eval.training.queue import SavedCheckpoint
+from pytest_r1eval.training.queue import SavedCheckpoint, kept_copy
 here = Path.cwd()
 order = GateOrder(benchmarks=("smoke",), output_dir=here / "training", folder=here, commit="abc",
                   options={"engine": "replay", "samples": {"smoke": 8}}, first_baseline="local/toy")
 place = SlurmPlace(gpus_per_node=0, workers="1", sbatch_arguments=("--nodelist=n1",), interval_s=0.5)
-report = SlurmRunner(order, place).judge(SavedCheckpoint(step=20, epoch=None, folder=here / "good"))
+saved = SavedCheckpoint(step=20, epoch=None, folder=kept_copy(here / "good", to=here / "kept" / "checkpoint-20"))
+report = SlurmRunner(order, place).judge(saved)
+again = SlurmRunner(order, place).judge(saved)  # as after a kill: the jobs are found by their scripts
+print("again:", again.run)
 print("folder:", *(here / "training" / "slurm").iterdir())
 print("run:", report.run)
 print("verdict:", report["smoke"].verdict.name, report.header.lineage)
@@ -283,6 +286,13 @@ class TestTraining:
         assert "verdict: PASS Lineage(parent=None, step=20, commit='abc')" in left.said
         assert left.merged.is_relative_to(left.folder.parents[1])
         assert "RANK None" in left.log("slice-1")
+
+    def test_jobs_of_an_earlier_start_are_found_again(self, running: dict[str, Future[Left]]) -> None:
+        """A runner that finds jobs of its very copy and words waits for those, and submits no others."""
+        left = running["trained"].result()
+        (run,) = re.findall(r"^run: (.+)$", left.said, re.MULTILINE)
+        assert f"again: {run}\n" in left.said
+        assert len([*left.folder.parent.iterdir()]) == 1
 
 
 class TestRestarts:
