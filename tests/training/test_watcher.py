@@ -121,6 +121,11 @@ class Folder:
         """What became of each, in a word."""
         return {step: entry.became.value for step, entry in self.journal.items()}
 
+    @property
+    def copies(self) -> list[str]:
+        """List the copies that are kept, whole."""
+        return sorted(path.name for path in self.watch.kept.glob("checkpoint-*/"))
+
     def saved(self, *steps: int) -> None:
         """Save checkpoints."""
         for step in steps:
@@ -238,7 +243,7 @@ class TestBacklog:
         with folder.running(gates, backlog=Backlog.NEWEST):
             assert gates.entered.wait(TIMEOUT_S)
             folder.saved(20)
-            until(lambda: folder.became.get(20) == "kept")
+            until(lambda: "checkpoint-20" in folder.copies)
             folder.saved(30)
             until(lambda: folder.became[20] == "skipped")
             gates.is_open.set()
@@ -263,7 +268,7 @@ class TestBacklog:
         with folder.running(gates, max_waiting=1):
             assert gates.entered.wait(TIMEOUT_S)
             until(lambda: folder.became == {10: "kept", 20: "kept", 30: "again", 40: "again"})
-            assert len([*folder.watch.kept.glob("checkpoint-*/")]) == 2
+            until(lambda: folder.copies == ["checkpoint-10", "checkpoint-20"])
             gates.is_open.set()
             until(lambda: [*folder.became.values()] == ["judged"] * 4)
         assert gates.steps == [10, 20, 30, 40]
@@ -289,7 +294,7 @@ class TestDeleted:
         folder.saved(10, 20)
         gates = folder.gates(is_open=False)
         with folder.running(gates):
-            until(lambda: folder.became == {10: "kept", 20: "kept"})
+            until(lambda: folder.copies == ["checkpoint-10", "checkpoint-20"])
             for step in (10, 20):
                 shutil.rmtree(folder.watch.folder / f"checkpoint-{step}")
             gates.is_open.set()
