@@ -112,10 +112,3 @@ def show_json(content: Mapping[str, object]) -> None:
     from pytest_r1eval.core.codec import document  # noqa: PLC0415 - see the package
 
     show(document(content))
-
-
-def show_line(value: object) -> None:
-    """Print one value as JSON on a line, at once, for a program that follows."""
-    from pytest_r1eval.core.codec import to_json  # noqa: PLC0415 - see the package
-
-    show(to_json(type(value), value))

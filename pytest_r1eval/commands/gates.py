@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_r1eval.commands.arguments import Json, above_zero, count, show, show_line
+from pytest_r1eval.commands.arguments import Json, above_zero, count, show
 from pytest_r1eval.errors import R1EvalError, RehearsalError
 
 if TYPE_CHECKING:
@@ -208,16 +208,14 @@ def _slurm_runner(  # noqa: PLR0913 - as above
 
 
 def _watched(watch: Watch, runner: Runner, *, once: bool, retry_failed: bool, json: bool) -> int:
-    from pytest_r1eval.training.watcher import Watcher
+    from pytest_r1eval.core.codec import to_json
+    from pytest_r1eval.training.watcher import HAPPENED, Watcher
 
     stopped, signals = threading.Event(), list[int]()
 
     def tell(happened: Happened) -> None:
         try:
-            if json:
-                show_line(happened)
-            else:
-                show(happened.line)
+            show(to_json(HAPPENED, happened) if json else happened.line)
         except BrokenPipeError:  # nothing reads it any more
             stopped.set()
 

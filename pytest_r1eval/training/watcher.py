@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
+from pytest_r1eval.core.codec import Kind
 from pytest_r1eval.core.points import points
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.errors import EvaluationError, PlanError, StoreError
@@ -139,6 +140,10 @@ class _Tries:
 
     failures: list[str] = field(default_factory=list)
     again_at: float = 0.0
+
+
+HAPPENED = Kind(of=Happened, version=1)
+"""A line for programs."""
 
 
 class Watcher:

@@ -73,6 +73,7 @@ CASES = (
 ELSEWHERE = {
     "upload": "upload/test_publish.py, which has a Hub for it",
     "same": "test_same.py, which has scores for it",
+    "gates": "test_gates.py, which has checkpoints for it",
 }
 
 

@@ -25,7 +25,7 @@ from pytest_r1eval.training.converting import converter_of
 from pytest_r1eval.training.frameworks import Layout, framework_named
 from pytest_r1eval.training.journal import Became, Entry, Journal
 from pytest_r1eval.training.queue import SavedCheckpoint
-from pytest_r1eval.training.watcher import Backlog, Happened, Watch, Watcher
+from pytest_r1eval.training.watcher import HAPPENED, Backlog, Happened, Watch, Watcher
 from tests.adapters import write_adapter
 from tests.judged_runs import judged_run
 from tests.training.watched import write_model
@@ -436,5 +436,5 @@ class TestWaiting:
 
         folder.saved(10)
         folder.once(folder.gates())
-        content = json.loads(to_json(Happened, folder.told[-1]))
-        assert content.keys() == {"step", "what", "message", "run", "exit_code"}
+        content = json.loads(to_json(HAPPENED, folder.told[-1]))
+        assert content.keys() == {"schema_version", "step", "what", "message", "run", "exit_code"}
