@@ -15,7 +15,7 @@ GOOD := examples/r1eval/tiny-arithmetic
 REGRESSED := examples/r1eval/tiny-arithmetic-regressed
 BASELINE := r1eval/tiny-arithmetic
 
-.PHONY: help demo demo-real check check-code check-tests test wheel-test bare-test plugin-test quality docs docs-release style evaluate gate simulate slurm owner environment clean
+.PHONY: help demo demo-real check check-code check-tests test wheel-test bare-test plugin-test tracker-test quality docs docs-release style evaluate gate simulate slurm owner environment clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,7 +67,7 @@ test: $(STAMP) ## run the whole test suite; installs what it runs for real where
 	$(BIN)/coverage report --format=total
 	@echo "== end to end, with real vLLM and LightEval"
 	R1_NOT_RUN=$(NOT_RUN) $(BIN)/pytest tests/e2e -n 2 --dist loadscope
-	@$(MAKE) --no-print-directory plugin-test
+	@$(MAKE) --no-print-directory plugin-test tracker-test
 	@$(BIN)/python -m tests.requirements $(NOT_RUN)
 
 wheel-test: $(CHECK)/.stamp ## build and check sdist and wheel in dist/, install the wheel into a fresh environment, run the documents' light commands
@@ -102,17 +102,20 @@ $(CHECK)/.stamp: pyproject.toml requirements-cpu.lock
 	@touch $@
 
 PLUGINS := .venv-plugins
-PLUGIN_STAMP := $(PLUGINS)/.stamp
+TRACKERS := .venv-trackers
 
-plugin-test: $(PLUGIN_STAMP) ## judge beside the most installed pytest plugins, in an environment of their own
+plugin-test: $(PLUGINS)/.stamp ## judge beside the most installed pytest plugins, in an environment of their own
 	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(PLUGINS)/bin/python -m pytest -p no:cacheprovider tests/plugins
 
-$(PLUGIN_STAMP): tests/plugins/requirements.txt $(STAMP)
-	@echo "== making $(PLUGINS): the plugins alone, beside the packages of $(VENV)"
-	@$(BIN)/python -m venv --clear $(PLUGINS)
-	@$(PLUGINS)/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r $<
+tracker-test: $(TRACKERS)/.stamp ## log verdicts to MLflow's server, W&B offline, trackio and TensorBoard, in an environment of their own
+	$(TRACKERS)/bin/python -m pytest -p no:cacheprovider -q $(foreach one,mlflow tensorboard trackio wandb,tests/trackers/test_$(one).py)
+
+$(PLUGINS)/.stamp $(TRACKERS)/.stamp: .venv-%/.stamp: tests/%/requirements.txt $(STAMP)
+	@echo "== making .venv-$*: the $* alone, beside the packages of $(VENV)"
+	@$(BIN)/python -m venv --clear .venv-$*
+	@.venv-$*/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r $<
 	@site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
-	echo "import site; site.addsitedir('$$site')" > $$($(PLUGINS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth
+	echo "import site; site.addsitedir('$$site')" > $$(.venv-$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth
 	@touch $@
 
 quality: $(STAMP) ## check format, lint, types, layers, spelling and GitHub workflows
@@ -177,4 +180,4 @@ slurm: $(STAMP) ## gate MODEL on TASK as jobs of a Slurm cluster and wait for th
 	echo "$$said"; $(BIN)/r1eval slurm wait "$$(echo "$$said" | sed -n 's/^folder: //p')"
 
 clean: ## remove the environment and caches; runs in data/ stay
-	rm -rf $(VENV) $(CHECK) $(PLUGINS) $(DOCS) site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache
+	rm -rf $(VENV) $(CHECK) $(PLUGINS) $(TRACKERS) $(DOCS) site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache

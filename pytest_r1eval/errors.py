@@ -62,6 +62,10 @@ class UploadError(R1EvalError):
     """A run cannot be uploaded. Nothing is lost: its folder holds everything."""
 
 
+class TrackerError(R1EvalError):
+    """A verdict cannot be logged to a tracker. Nothing is lost: the run's folder holds everything."""
+
+
 class ReportError(R1EvalError):
     """A report cannot be written."""
 

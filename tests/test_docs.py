@@ -22,8 +22,8 @@ import yaml
 
 from pytest_r1eval.commands import run_benchmarks
 from pytest_r1eval.commands.cli import application
-from pytest_r1eval.config.engine_names import GROUP
 from pytest_r1eval.config.options import OPTIONS
+from pytest_r1eval.config.registered import ENGINES
 from pytest_r1eval.config.settings import settings_from
 from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.engines.engine import EngineFactory, EngineParts
@@ -76,11 +76,11 @@ def generated() -> ModuleType:
 @pytest.fixture
 def my_engine(pytester: pytest.Pytester) -> None:
     """Install the entry points of the engines' page, as a package's installer would."""
-    (block,) = (block for block in blocks("toml") if GROUP in block.text)
-    points = tomllib.loads(block.text)["project"]["entry-points"][GROUP]
+    (block,) = (block for block in blocks("toml") if ENGINES.group in block.text)
+    points = tomllib.loads(block.text)["project"]["entry-points"][ENGINES.group]
     metadata = pytester.mkdir("my_engine-1.dist-info")
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-engine\nVersion: 1\n", encoding="utf-8")
-    lines = [f"[{GROUP}]", *(f"{name} = {value}" for name, value in points.items())]
+    lines = [f"[{ENGINES.group}]", *(f"{name} = {value}" for name, value in points.items())]
     (metadata / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
     pytester.syspathinsert()
 
@@ -217,7 +217,7 @@ class TestCode:
         """The catalog reads a benchmark as it is written; an entry point is in the group of engines."""
         content = tomllib.loads(block.text)
         if "project" in content:
-            assert set(content["project"]["entry-points"]) == {GROUP}
+            assert set(content["project"]["entry-points"]) == {ENGINES.group}
             return
         path = tmp_path / "pyproject.toml"
         path.write_text(block.text, encoding="utf-8")

@@ -21,6 +21,9 @@ from typing import Any
 import pytest
 
 from pytest_r1eval.exams.catalog import build_catalog
+from pytest_r1eval.reports.run_report import read_report
+from pytest_r1eval.trackers.tracked import tracked
+from pytest_r1eval.trackers.tracker import Tracker
 from tests.documented_runs import REPO, prepare
 from tests.documents import REPOSITORY, ROOT, Block, Command, blocks, commands
 from tests.hub_client import Client, client
@@ -39,6 +42,7 @@ class Need(StrEnum):
     LIGHTEVAL = "it needs LightEval, which takes ten seconds of processor time"
     LANE = "it is a lane of .ci/run"
     TRAINER = "it watches the folder of another framework's training"
+    TRACKER = "it needs a tracker, which has an environment of its own"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +82,16 @@ _OF_ADAPTERS = {
     ),
 }
 """A recorded run has no adapter to serve."""
+_MLFLOW = "tests/trackers/test_mlflow.py"
+_OF_TRACKERS = {
+    "pytest --r1-model ./checkpoints/step-2000 -m aime --r1-log mlflow": (
+        f"{_MLFLOW}::test_a_gate_logs_to_all_of_them"
+    ),
+    "r1eval log data/evals/org/model/RUN --to mlflow": f"{_MLFLOW}::TestRun::test_the_command_logs_it",
+    "pytest --r1-model ./checkpoints/step-2000 -m aime --r1-log mlflow:my-model/7": (
+        f"{_MLFLOW}::TestVersion::test_a_pass_that_is_no_more"
+    ),
+}
 _SAME = "tests/e2e/test_real.py::test_the_same_function_is_told_from_another"
 _OF_SAMENESS = (
     "r1eval same org/model export/model-awq",
@@ -101,6 +115,7 @@ ELSEWHERE: Mapping[str, Elsewhere] = {
     "pip install pytest-r1eval[cpu]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
     "pip install pytest-r1eval[server]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
     "pip install pytest-r1eval[hub]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
+    "pip install pytest-r1eval[mlflow]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
     "pip install pytest-r1eval[adapters]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
     "pip install pytest-r1eval[instructions]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
     "python -m nltk.downloader punkt_tab stopwords averaged_perceptron_tagger_eng": Elsewhere(
@@ -155,6 +170,7 @@ ELSEWHERE: Mapping[str, Elsewhere] = {
     ),
     **{name: Elsewhere(need=Need.TRAINER, shown_by=shown_by) for name, shown_by in _OF_WATCHING.items()},
     **{name: Elsewhere(need=Need.VLLM, shown_by=shown_by) for name, shown_by in _OF_ADAPTERS.items()},
+    **{name: Elsewhere(need=Need.TRACKER, shown_by=shown_by) for name, shown_by in _OF_TRACKERS.items()},
     **dict.fromkeys(_OF_SAMENESS, Elsewhere(need=Need.VLLM, shown_by=_SAME)),
 }
 """Each command of the documents that is not run here. A new command is run, or needs a row."""
@@ -402,9 +418,23 @@ class TestPython:
         found = executed(block)["pytest_r1eval_benchmarks"](None)
         assert "gsm_plus" in build_catalog(tasks=None, pyproject=tmp_path / "pyproject.toml", contributed=found)
 
+    def test_the_tracker_follows_the_protocol(self, prepared: Path) -> None:
+        """The documented tracker is one, and says where a judged run is."""
+        (block,) = (block for block in blocks("python") if "class MyTracker" in block.text)
+        tracker = executed(block)["TRACKER"]
+        assert isinstance(tracker, Tracker)
+        told = tracked(read_report(prepared / "data/evals/org/model/RUN"))
+        assert tracker.log(told) == f"noted {told.verdict} of org/model"
+
     def test_each_block_is_run(self) -> None:
         """Each Python block of the documents is run, except one that reads the real Hub."""
-        run = ("pytest_r1eval.evaluate(", "trainer.add_callback(", "def pytest_r1eval_benchmarks", "EngineFactory(")
+        run = (
+            "pytest_r1eval.evaluate(",
+            "trainer.add_callback(",
+            "def pytest_r1eval_benchmarks",
+            "EngineFactory(",
+            "class MyTracker",
+        )
         left = [block.text for block in blocks("python") if not any(words in block.text for words in run)]
         assert [text.splitlines()[0] for text in left] == ["from datasets import load_dataset"]
 

@@ -21,6 +21,7 @@ from pytest_r1eval.commands.doctor import doctor
 from pytest_r1eval.commands.gates import gates
 from pytest_r1eval.commands.history import history
 from pytest_r1eval.commands.index import index
+from pytest_r1eval.commands.log import log
 from pytest_r1eval.commands.merge import merge
 from pytest_r1eval.commands.power import power
 from pytest_r1eval.commands.report import report
@@ -42,7 +43,7 @@ def application() -> typer.Typer:
         no_args_is_help=False,
         pretty_exceptions_enable=False,
     )
-    for command in (power, same, compare, aggregate, merge, watch, report, history, index, upload, doctor):
+    for command in (power, same, compare, aggregate, merge, watch, report, history, index, upload, log, doctor):
         app.command()(command)
     app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(gates)
     app.add_typer(baseline.app)

@@ -335,6 +335,15 @@ OPTIONS: tuple[Option, ...] = (
         help="whose names for repositories, folders and configs an upload uses",
     ),
     Option(
+        name="log",
+        phase="upload",
+        field="trackers",
+        parse=values.tracker,
+        collect=values.trackers,
+        metavar="mlflow|wandb|trackio|tensorboard|NAME",
+        help="log the verdict to this tracker; mlflow:MODEL/VERSION writes a PASS on that version of the model",
+    ),
+    Option(
         name="upload-model-page",
         phase="upload",
         parse=values.model_page,

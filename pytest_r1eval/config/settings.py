@@ -21,6 +21,7 @@ import pytest
 from pytest_r1eval.config.baseline_choice import BaselineChoice
 from pytest_r1eval.config.options import OPTIONS
 from pytest_r1eval.config.reading import Reader, given, root_of
+from pytest_r1eval.config.tracker_choice import TrackerChoice
 from pytest_r1eval.core.benchmarks import Benchmark, Sampling
 from pytest_r1eval.core.choices import (
     AllocationKind,
@@ -133,6 +134,7 @@ class Settings:
     upload_public: bool = False
     upload_layout: UploadLayout = UploadLayout.LIGHTEVAL
     upload_model_page: str | None = None
+    trackers: tuple[TrackerChoice, ...] = ()
 
     @property
     def gate(self) -> GateKind:

@@ -19,6 +19,7 @@ from pytest_r1eval.core.choices import REPORT_FORMATS, report_suffixes
 
 if TYPE_CHECKING:
     from pytest_r1eval.config.baseline_choice import BaselineChoice
+    from pytest_r1eval.config.tracker_choice import TrackerChoice
     from pytest_r1eval.core.lineage import Lineage
     from pytest_r1eval.core.plans import Slice
     from pytest_r1eval.core.thinking import ThinkTags
@@ -140,9 +141,9 @@ def machine_slice(text: str) -> Slice:
 
 def engine(text: str) -> str:
     """Read the name of a registered engine."""
-    from pytest_r1eval.config.engine_names import engine_name  # noqa: PLC0415 - see the module
+    from pytest_r1eval.config.registered import ENGINES  # noqa: PLC0415 - see the module
 
-    return engine_name(text)
+    return ENGINES.checked(text)
 
 
 def server_url(text: str) -> str:
@@ -175,6 +176,20 @@ def model_page(text: str) -> str:
     if "/" not in (found := repository(text)):
         raise ValueError("org/name of the model")
     return found
+
+
+def tracker(text: str) -> TrackerChoice:
+    """Read which tracker a verdict goes to."""
+    from pytest_r1eval.config.tracker_choice import tracker_choice  # noqa: PLC0415 - see the module
+
+    return tracker_choice(text)
+
+
+def trackers(choices: Sequence[TrackerChoice]) -> tuple[TrackerChoice, ...]:
+    """Put together where verdicts go, each tracker once."""
+    if len({choice.name for choice in choices}) < len(choices):
+        raise ValueError(f"{', '.join(map(str, choices))}; expected each tracker once")
+    return tuple(choices)
 
 
 def baseline_name(text: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from pytest_r1eval.checkpoints.inspect import Checkpoint
-from pytest_r1eval.config.engine_names import GROUP, engine_names, entry_points_of
+from pytest_r1eval.config.registered import ENGINES
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.fingerprints import Harness
@@ -225,23 +225,23 @@ def engine_named(name: str) -> EngineFactory:
     Raises:
         EngineError: If there is none or more than one, or if what is registered cannot be imported or is not a factory.
     """
-    found = entry_points_of(name)
+    found = ENGINES.points(name)
     if len(found) != 1:
         packages = ", ".join(sorted({"?" if one.dist is None else one.dist.name for one in found}))
         what = f"is registered by {packages}; expected one of them" if found else "is not registered; expected one of "
-        raise EngineError(f"--r1-engine {name} {what}{'' if found else ', '.join(engine_names())}")
+        raise EngineError(f"--r1-engine {name} {what}{'' if found else ', '.join(ENGINES.names)}")
     (point,) = found
     try:
         factory = point.load()
     except (ImportError, AttributeError) as error:
         raise EngineError(
             f"--r1-engine {name}: {point.value} cannot be imported ({error}); expected an EngineFactory. "
-            f"Repair the package that registers it in {GROUP}"
+            f"Repair the package that registers it in {ENGINES.group}"
         ) from error
     if not isinstance(factory, EngineFactory):
         raise EngineError(
             f"--r1-engine {name}: {point.value} is {type(factory).__name__}; expected an EngineFactory. "
-            f"Repair the package that registers it in {GROUP}"
+            f"Repair the package that registers it in {ENGINES.group}"
         )
     return factory
 

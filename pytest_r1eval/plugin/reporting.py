@@ -216,11 +216,23 @@ class Reporting:
                 when=settings.upload_when,
                 reports=settings.reports,
             )
-        self._closing_lines = (*not_recorded, *finished.reports, *finished.lines)
+        self._closing_lines = (*not_recorded, *finished.reports, *finished.lines, *self._logged())
         if self._settings.upload_required:
             ending = {True: items.Ending.PASSED, False: items.Ending.ERROR, None: items.Ending.SKIPPED}
             message = "\n".join(finished.lines)
             self._log(items.upload_reports(ending[finished.is_uploaded], message=message))
+
+    def _logged(self) -> tuple[str, ...]:
+        """Log what was judged to the trackers that are asked for; a line for each."""
+        if not self._settings.trackers:
+            return ()
+        from pytest_r1eval.runs.finished import StoredRun  # noqa: PLC0415 - imports the statistics
+        from pytest_r1eval.trackers.delivery import lines_of  # noqa: PLC0415 - only where one is asked for
+        from pytest_r1eval.trackers.tracked import says_pass  # noqa: PLC0415
+
+        all_pass = all(map(says_pass, self._results))
+        there = [run for run in dict.fromkeys(self._runs) if StoredRun(folder=run).exists]
+        return tuple(line for run in there for line in lines_of(run, self._settings.trackers, all_pass=all_pass))
 
     def _not_recorded(self, runs: Iterable[Path]) -> tuple[str, ...]:
         """Return how a stored run becomes a baseline, where --r1-save-baseline finds nothing that was drawn."""

@@ -116,6 +116,7 @@ def register(config: pytest.Config) -> None:
         if is_worker:
             settings = replace(settings, in_full=frozenset(config.workerinput["r1eval_in_full"]))  # type: ignore[attr-defined]  # xdist is untyped
         elif not config.option.collectonly:
+            _check_trackers(settings)
             check_thinking(settings, checkpoint)
             settings, expected = _after_inquiry(config, settings, catalog=catalog, checkpoint=checkpoint)
         run = run_folder(config, settings, checkpoint)
@@ -149,6 +150,14 @@ def register(config: pytest.Config) -> None:
         # No path was named: judge, and leave the user's own tests and their marks alone.
         config.args.clear()
     config.args.append(str(items.ANCHOR))
+
+
+def _check_trackers(settings: Settings) -> None:
+    """Refuse a tracker that is not installed now, and not after hours; nothing is imported where none is asked for."""
+    if settings.trackers:
+        from pytest_r1eval.trackers.delivery import check_trackers  # noqa: PLC0415 - see above
+
+        check_trackers(settings.trackers)
 
 
 def _after_inquiry(

@@ -1,4 +1,8 @@
-"""A verdict as properties of a JUnit test case, for programs that read XML."""
+"""
+A verdict as numbers and texts by name, for other programs: JUnit's properties, metrics, trackers.
+
+A value that is not known has no name here, so that no reader takes a gap for a number.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,10 @@ from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.reports.appearance import appearance_of
 
 
-def properties_of(result: GateResult, *, run: str) -> tuple[tuple[str, str], ...]:
-    """
-    Return (name, value) pairs, in fractions; an unknown value has no pair.
-
-    Args:
-        result: The verdict.
-        run: The run's folder.
-    """
+def numbers_of(result: GateResult) -> dict[str, float]:
+    """Return the numbers that are known of a verdict: fractions, and counts."""
     judgement, estimate = result.judgement, result.judgement.estimate
-    numbers = {
+    numbers: dict[str, float | None] = {
         "pass_at_1": None if estimate is None else estimate.mean,
         "standard_error": None if estimate is None else estimate.standard_error,
         "exam_standard_error": None if estimate is None else estimate.exam_standard_error,
@@ -29,19 +27,39 @@ def properties_of(result: GateResult, *, run: str) -> tuple[tuple[str, str], ...
     }
     if (claimed := judgement.equivalence) is not None:
         numbers |= {"margin": claimed.margin, "p_fall": claimed.p_fall, "p_rise": claimed.p_rise}
-    texts = {"verdict": appearance_of(judgement.verdict).word, "baseline": result.baseline, "run": run}
-    known = {name: None if value is None else f"{value:.6g}" for name, value in numbers.items()} | texts
-    known |= {
-        f"verdict_against_{reference.role}": appearance_of(reference.judgement.verdict).word
-        for reference in result.references
+    numbers |= {
+        "samples_per_problem": result.samples_per_problem,
+        "samples": result.n_samples,
+        "tokens": None if result.n_planned is None else result.n_tokens,
+        "attempt": None if result.attempts is None else result.attempts.number,
     }
-    known |= {} if claimed is None else {"claim": Claim.SAME.value}
-    known |= {"samples_per_problem": _word(result.samples_per_problem), "samples": str(result.n_samples)}
-    if result.attempts is not None:
-        known["attempt"] = str(result.attempts.number)
-        known["first_verdict"] = result.attempts.earlier[0].verdict if result.attempts.earlier else None
-    return tuple((f"r1eval.{name}", printable(value)) for name, value in known.items() if value is not None)
+    return {name: value for name, value in numbers.items() if value is not None}
 
 
-def _word(number: int | None) -> str | None:
-    return None if number is None else str(number)
+def texts_of(result: GateResult) -> dict[str, str]:
+    """Return the texts that are known of a verdict, each on one line."""
+    judgement, attempts = result.judgement, result.attempts
+    texts = {
+        "verdict": appearance_of(judgement.verdict).word,
+        "baseline": result.baseline,
+        **{
+            f"verdict_against_{reference.role}": appearance_of(reference.judgement.verdict).word
+            for reference in result.references
+        },
+        "claim": None if judgement.equivalence is None else Claim.SAME.value,
+        "first_verdict": attempts.earlier[0].verdict if attempts is not None and attempts.earlier else None,
+    }
+    return {name: printable(text) for name, text in texts.items() if text is not None}
+
+
+def properties_of(result: GateResult, *, run: str) -> tuple[tuple[str, str], ...]:
+    """
+    Return (name, value) pairs for a JUnit test case.
+
+    Args:
+        result: The verdict.
+        run: The run's folder.
+    """
+    numbers = {name: str(it) if isinstance(it, int) else f"{it:.6g}" for name, it in numbers_of(result).items()}
+    known = numbers | texts_of(result) | {"run": printable(run)}
+    return tuple((f"r1eval.{name}", value) for name, value in known.items())

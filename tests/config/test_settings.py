@@ -14,6 +14,7 @@ from pytest_r1eval.config.option import Option
 from pytest_r1eval.config.options import MARKS, NEWEST, OPTIONS
 from pytest_r1eval.config.reading import is_asked
 from pytest_r1eval.config.settings import Settings, chosen_sampling, sampling_for, settings_from
+from pytest_r1eval.config.tracker_choice import TrackerChoice
 from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.built_in import BUILT_IN, BUILT_IN_POOLS
 from pytest_r1eval.core.choices import (
@@ -64,6 +65,7 @@ DATES = (dt.date(2024, 12, 31), dt.date(2025, 2, 28), dt.date(2026, 1, 1))
 
 LINEAGES: list[dict[str, Any]] = [{"step": 1}, {"parent": "a/b"}, {"commit": "c"}]
 
+TRACKERS = (("mlflow", None), ("wandb", None), ("mlflow", "m/7"))
 KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("model", "a/a", "b/b", "c/c", ("a/a", "b/b", "c/c")),
     ("revision", "r1", "r2", "r3", ("r1", "r2", "r3")),
@@ -97,6 +99,7 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("grader", "strict", "lighteval", "strict", tuple(map(CodeGrader, ("strict", "lighteval", "strict")))),
     ("sandbox-limit", "cpu_s=1", "wall_s=2.5", "n_threads=3", tuple(Limits(**each) for each in LIMITS)),
     ("baseline", "published", "previous", "a/b", (Published(), Previous(), Named(name="a/b"))),
+    ("log", "mlflow", "wandb", "mlflow:m/7", tuple((TrackerChoice(name=n, version=v),) for n, v in TRACKERS)),
     ("anchor", "a/b", "previous", "hf://x", (Named(name="a/b"), Previous(), OnHub(place="hf://x"))),
     ("save-baseline", "a/a", "b/b", "c/c", ("a/a", "b/b", "c/c")),
     ("lineage", "step=1", "parent=a/b", "commit=c", tuple(Lineage(**each) for each in LINEAGES)),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.config.engine_names import GROUP
+from pytest_r1eval.config.registered import ENGINES
 from pytest_r1eval.engines.engine import EngineFactory, engine_named
 from tests.requirements import LIGHTEVAL
 from tests.toys import write_shard, write_tokenizer
@@ -41,7 +41,7 @@ def install(folder: Path, engines: Mapping[str, str], *, distribution: str = "ca
     metadata.mkdir()
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1\n")
     lines = [f"{name} = {value}" for name, value in engines.items()]
-    (metadata / "entry_points.txt").write_text("\n".join([f"[{GROUP}]", *lines, ""]))
+    (metadata / "entry_points.txt").write_text("\n".join([f"[{ENGINES.group}]", *lines, ""]))
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ class TestRegistry:
 
     def test_ours_are_registered_like_any_other(self) -> None:
         """The three engines of this package are entry points, like those of other packages."""
-        ours = {point.name: point.load() for point in entry_points(group=GROUP)}
+        ours = {point.name: point.load() for point in entry_points(group=ENGINES.group)}
 
         assert all(isinstance(factory, EngineFactory) for factory in ours.values())
         assert {name: (one.loads_model, one.plays_recording) for name, one in ours.items()} == {

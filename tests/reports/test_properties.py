@@ -41,6 +41,7 @@ def test_a_real_file(pytester: pytest.Pytester, recorded: Callable[..., Path]) -
         "r1eval.run": str(run),
         "r1eval.samples_per_problem": "8",
         "r1eval.samples": "96",
+        "r1eval.tokens": str(gate.result.n_tokens),
     }
     (failure,) = cases["pass@1"].iter("failure")
     assert failure.get("message") == f"smoke: FAIL_REGRESSED. {judgement.reason}"
@@ -56,4 +57,5 @@ def test_what_is_not_known_is_no_property(examples: dict[str, Path]) -> None:
         "r1eval.run": "here",
         "r1eval.samples_per_problem": "16",
         "r1eval.samples": "319",
+        "r1eval.tokens": str(gate.result.n_tokens),
     }
