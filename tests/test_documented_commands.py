@@ -168,6 +168,10 @@ ELSEWHERE: Mapping[str, Elsewhere] = {
         need=Need.LIGHTEVAL,
         shown_by="tests/exams/test_smoke_code.py::TestVerdict::test_right_programs_pass_and_a_slow_one_turns_it_red",
     ),
+    "r1eval k8s render --model org/model --benchmarks aime24 --slices 8 --image registry.example/r1eval:1.0"
+    " --claim evals --queue gpu-queue --name aime-1": Elsewhere(
+        need=Need.CLUSTER, shown_by="tests/k8s/test_manifests.py::TestCommands::test_slices_and_judge_give_the_verdict"
+    ),
     **{name: Elsewhere(need=Need.TRAINER, shown_by=shown_by) for name, shown_by in _OF_WATCHING.items()},
     **{name: Elsewhere(need=Need.VLLM, shown_by=shown_by) for name, shown_by in _OF_ADAPTERS.items()},
     **{name: Elsewhere(need=Need.TRACKER, shown_by=shown_by) for name, shown_by in _OF_TRACKERS.items()},

@@ -1,0 +1,1 @@
+"""A gate as Jobs of Kubernetes: manifests, and nothing that talks to a cluster."""

@@ -1,0 +1,1 @@
+"""Manifests of Kubernetes: valid by the published models, and their scripts judge."""
