@@ -42,6 +42,10 @@ class EngineDiedError(EngineError):
     """The engine is gone; another may be started in its place."""
 
 
+class LeftOutError(R1EvalError):
+    """A benchmark is not drawn, because one before it failed."""
+
+
 class ScoringError(R1EvalError):
     """The grader failed. Never a wrong answer."""
 

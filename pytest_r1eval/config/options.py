@@ -282,6 +282,13 @@ OPTIONS: tuple[Option, ...] = (
         help="draw a question again that has its verdict: another attempt, judged on all attempts' samples together",
     ),
     Option(
+        name="fail-fast",
+        phase="draw",
+        is_flag=True,
+        help="a benchmark begins when the one before it has not failed; after a FAIL, of health too, the rest is not "
+        "drawn and is INVALID",
+    ),
+    Option(
         name="slice",
         alias="shard",
         phase="draw",

@@ -124,6 +124,7 @@ class Settings:
     fresh: bool = False
     goes_on: bool = False
     in_full: frozenset[str] = frozenset()
+    fail_fast: bool = False
     slice: Slice | None = None
     timeout_s: float | None = None
     judge_only: Path | None = None
@@ -219,6 +220,11 @@ def _refuse_contradictions(settings: Settings) -> None:
         raise pytest.UsageError(
             "--r1-claim same with --r1-gate sequential: looks are planned to see a fall, not to exclude a rise; leave "
             "one of the two out"
+        )
+    if settings.fail_fast and settings.slice is not None:
+        raise pytest.UsageError(
+            "--r1-fail-fast with --r1-slice: the slice of one machine has no verdict, so that nothing can end the run; "
+            "leave one of the two out"
         )
     if settings.upload is None and (settings.upload_model_page is not None or settings.upload_required):
         flag = "--r1-upload-required" if settings.upload_model_page is None else "--r1-upload-model-page"

@@ -123,6 +123,11 @@ class Judge:
             self.store.write_verdict(result.benchmark, to_json(VERDICT, result))
         return results
 
+    def alone(self, benchmark: Benchmark) -> GateResult:
+        """Judge one benchmark before the others are drawn, so that they cannot lift it; store and record nothing."""
+        strict = replace(self.rule.first_of_holm, n_holm=1)
+        return replace(self, rule=strict, is_holm=False, save_as=None)._result(benchmark, n_tests=1)  # noqa: SLF001 - its own
+
     def _drawn_once(self, result: GateResult) -> GateResult:
         """Let no samples pass that share the seed of red ones: on a GPU they differ, and are one attempt."""
         first, judgement = self.repeated.get(result.benchmark), result.judgement
@@ -203,7 +208,7 @@ class Judge:
 
     def _result(self, benchmark: Benchmark, *, n_tests: int) -> GateResult:
         plan = self.run.plan(benchmark.name)
-        if plan is None:
+        if plan is None or self.run.state(benchmark.name) is BenchmarkState.LEFT_OUT:
             return GateResult(
                 benchmark=benchmark.name, judgement=unplanned_run(self.run, benchmark.name), baseline=None
             )

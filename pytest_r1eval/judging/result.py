@@ -22,7 +22,7 @@ from pytest_r1eval.stats.multiplicity import FallenProblems, Rearrangement, fami
 from pytest_r1eval.stats.pass_at_k import AtK
 from pytest_r1eval.stats.planning import SequentialPlan
 from pytest_r1eval.stats.tests import alpha_of
-from pytest_r1eval.stats.verdicts import Judgement
+from pytest_r1eval.stats.verdicts import Judgement, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +166,12 @@ class GateResult:
     def passes(self) -> bool:
         """Whether both gates, pass@1 and health, are green or were not judged."""
         return self.judgement.passes and self.is_healthy
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is decided that the checkpoint is worse or sick; what is not decided has not failed."""
+        is_decided = self.judgement.verdict not in {Verdict.INCONCLUSIVE, Verdict.INVALID}
+        return (is_decided and not self.judgement.passes) or not self.is_healthy
 
     @property
     def is_healthy(self) -> bool:

@@ -19,7 +19,7 @@ from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocat
 
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.texts import printable
-from pytest_r1eval.errors import R1EvalError
+from pytest_r1eval.errors import LeftOutError, R1EvalError
 
 if TYPE_CHECKING:
     from _pytest._code.code import ExceptionInfo
@@ -110,7 +110,10 @@ class ShardItem(pytest.Item):
         collector = self.parent
         if not isinstance(collector, BenchmarkCollector):
             raise TypeError(f"{self.nodeid} hangs below {collector!r}; expected a BenchmarkCollector")
-        collector.worker().finish(self.benchmark.name)
+        try:
+            collector.worker().finish(self.benchmark.name)
+        except LeftOutError as error:
+            pytest.skip(str(error))
 
     def repr_failure(
         self,

@@ -34,6 +34,7 @@ from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import Store
 
 if TYPE_CHECKING:
+    from pytest_r1eval.judging.judge import Judge
     from pytest_r1eval.judging.result import GateResult
     from pytest_r1eval.ledger.book import Entry
     from pytest_r1eval.plugin.answering import Desk, Inquiry, Standing
@@ -145,34 +146,42 @@ class Reporting:
         for line in self._workflow_commands:
             terminal.write_line(line)
 
+    def has_failed(self, name: str, selection: Selection, desk: Desk) -> bool:
+        """Judge one benchmark that is complete, before the others are drawn: whether it turns the run red."""
+        with closing(Store.open(self._run)) as store:
+            return self._judge(store, selection, desk)[0].alone(self._catalog[name]).has_failed
+
     def _judged(self, selection: Selection, desk: Desk) -> tuple[GateResult, ...]:
         """Judge what was drawn, and write the verdicts into the ledger."""
-        from pytest_r1eval.judging.judge import Judge  # noqa: PLC0415 - imports the statistics
-
         with closing(Store.open(self._run)) as store:
             if self._settings.regrades:
                 self._regrade(store, selection)
-            shelf = shelf_of(self._settings, self._checkpoint, run=self._run)
-            asked = {name: inquiry.asked for name, inquiry in selection.inquiries.items()}
-            standings: dict[str, Standing] = {}
-            if not self._settings.regrades:
-                standings = desk.standings(RunReader(store), selection.drawn, asked=asked, family=selection.names)
-            judge = Judge(
-                store=store,
-                shelf=replace(shelf, lineage=shelf.lineage or store.header.lineage),  # a run that is judged again
-                anchor=anchor_of(self._settings, self._checkpoint, run=self._run),
-                rule=rule_of(self._settings, n_gates=len(selection.names)),
-                save_as=self._settings.save_baseline,
-                is_holm=self._settings.family is Family.HOLM,
-                earlier={name: standing.added for name, standing in standings.items()},
-                attempts={name: standing.attempts for name, standing in standings.items()},
-                repeated={
-                    name: standing.repeated for name, standing in standings.items() if standing.repeated is not None
-                },
-            )
+            judge, standings = self._judge(store, selection, desk)
             results = judge.judge([self._catalog[name] for name in selection.drawn])
             desk.tell(RunReader(store), results, standings)
         return results
+
+    def _judge(self, store: Store, selection: Selection, desk: Desk) -> tuple[Judge, dict[str, Standing]]:
+        """Make the judge of the run, and what the ledger knows of each benchmark."""
+        from pytest_r1eval.judging.judge import Judge  # noqa: PLC0415 - imports the statistics
+
+        shelf = shelf_of(self._settings, self._checkpoint, run=self._run)
+        asked = {name: inquiry.asked for name, inquiry in selection.inquiries.items()}
+        standings: dict[str, Standing] = {}
+        if not self._settings.regrades:
+            standings = desk.standings(RunReader(store), selection.drawn, asked=asked, family=selection.names)
+        judge = Judge(
+            store=store,
+            shelf=replace(shelf, lineage=shelf.lineage or store.header.lineage),  # a run that is judged again
+            anchor=anchor_of(self._settings, self._checkpoint, run=self._run),
+            rule=rule_of(self._settings, n_gates=len(selection.names)),
+            save_as=self._settings.save_baseline,
+            is_holm=self._settings.family is Family.HOLM,
+            earlier={name: standing.added for name, standing in standings.items()},
+            attempts={name: standing.attempts for name, standing in standings.items()},
+            repeated={name: standing.repeated for name, standing in standings.items() if standing.repeated is not None},
+        )
+        return judge, standings
 
     def _regrade(self, store: Store, selection: Selection) -> None:
         """Grade a stored run's programs again by `--r1-grader`, and report that."""

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pytest_r1eval.ledger.book import Entry
     from pytest_r1eval.plugin.answering import Desk
     from pytest_r1eval.plugin.display import LiveProgress
+    from pytest_r1eval.plugin.fail_fast import Barrier
     from pytest_r1eval.plugin.items import Work
     from pytest_r1eval.sampling.worker import Worker
 
@@ -105,6 +106,7 @@ class RunSession:
         self._reporting = Reporting(config, settings=settings, catalog=catalog, checkpoint=checkpoint, run=run)
         self._lock: RunLock | None = None
         self._progress: LiveProgress | None = None
+        self._barrier: Barrier | None = None
         self._is_interrupted = False
         self._is_counted = False
 
@@ -151,6 +153,8 @@ class RunSession:
             lines.append(f"r1eval: nothing is drawn; responses are graded again by --r1-grader {self._settings.grader}")
         if self._placement is not None:
             lines += [f"r1eval: {line}" for line in self._placement.remarks]
+        if self._settings.fail_fast:
+            lines.append("r1eval: a benchmark begins when the one before it has not failed (--r1-fail-fast)")
         if self._settings.slice is not None:
             lines.append(f"r1eval: slice {self._settings.slice}; to be merged before it is judged")
         is_drawing = self._settings.judge_only is None and recording_of(self._settings) is None
@@ -237,7 +241,7 @@ class RunSession:
             try:
                 outcome = yield
             finally:
-                self._stop_progress()
+                self._stop_watching()
         except KeyboardInterrupt as error:
             self._is_interrupted = not isinstance(error, session.Interrupted)
             if not self._is_interrupted:
@@ -293,9 +297,27 @@ class RunSession:
         except R1EvalError as error:
             raise pytest.UsageError(printable(str(error))) from error
         if self._settings.judge_only is None and self._selection.drawn:
+            if self._settings.fail_fast:
+                self._hold_back()
             from pytest_r1eval.plugin.display import start_progress  # noqa: PLC0415 - imports the statistics
 
             self._progress = start_progress(self._config, self._run, benchmarks=self._selection.drawn)
+
+    def _hold_back(self) -> None:
+        """Let no benchmark begin before the one in front of it; none at all after a stored verdict that is a FAIL."""
+        from pytest_r1eval.plugin.fail_fast import Barrier, reason_after  # noqa: PLC0415 - imports the statistics
+
+        selection = self._selection
+        stored = {name: self._desk.stored(selection.inquiries[name], one) for name, one in selection.answers.items()}
+        failed = next((name for name, result in stored.items() if result.has_failed), None)
+        if failed is not None:
+            with closing(Store.open(self._run)) as store:
+                WorkQueue(store).leave_out(reason_after(failed))
+            return
+        self._barrier = Barrier(
+            self._run, has_failed=lambda name: self._reporting.has_failed(name, selection, self._desk)
+        )
+        self._barrier.start()
 
     def _choice(self) -> str:
         """Return the options that selected the benchmarks."""
@@ -353,10 +375,11 @@ class RunSession:
             selected = run.selected
         return OpenWork(selected=selected, start=self._start_worker)
 
-    def _stop_progress(self) -> None:
-        error = None if self._progress is None else self._progress.stop()
-        if error is not None:
-            self._config.get_terminal_writer().line(error)
+    def _stop_watching(self) -> None:
+        for watching in (self._barrier, self._progress):
+            error = None if watching is None else watching.stop()
+            if error is not None:
+                self._config.get_terminal_writer().line(error)
 
     def _start_worker(self) -> Worker:
         if self._worker is None:

@@ -333,6 +333,11 @@ def unplanned_run(store: RunReader, name: str) -> Judgement:
     """Say why a benchmark of a run has no plan."""
     if (changed := changed_checkpoint(store)) is not None:
         return changed
+    if store.state(name) is BenchmarkState.LEFT_OUT:
+        return invalid(
+            store.error(name) or "It was left out.",
+            f"To draw it all the same: --r1-resume {store.path.parent}, without --r1-fail-fast.",
+        )
     if store.state(name) is BenchmarkState.FAILED:
         return invalid(store.error(name) or "planning failed", "Repair the cause and start the run again.")
     return invalid(

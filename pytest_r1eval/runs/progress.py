@@ -123,7 +123,7 @@ def standing_of(store: RunReader, name: str) -> Standing:
         return Standing(
             benchmark=name,
             state=state,
-            is_settled=state is BenchmarkState.FAILED,
+            is_settled=state in {BenchmarkState.FAILED, BenchmarkState.LEFT_OUT},
             error=store.error(name),
             verdict=_verdict(store, name),
         )
@@ -132,7 +132,8 @@ def standing_of(store: RunReader, name: str) -> Standing:
     return Standing(
         benchmark=name,
         state=state,
-        is_settled=state is BenchmarkState.CLOSED or progress.n_open_units == 0,
+        is_settled=state in {BenchmarkState.CLOSED, BenchmarkState.LEFT_OUT} or progress.n_open_units == 0,
+        error=store.error(name),
         is_under_way=store.n_leased_units(name) > 0,
         n_stored=sum(tally.n_samples for tally in tallies),
         n_planned=min(progress.n_planned, plan.n_samples),  # one machine's slice of a plan has fewer
@@ -299,7 +300,8 @@ def settled_line(standing: Standing) -> str:
     """Say in one line how a benchmark ended."""
     parts = [] if standing.verdict is None else [standing.verdict]
     if standing.error is not None:
-        return f"{standing.benchmark}: {', '.join([*parts, f'cannot be run: {printable(standing.error)}'])}"
+        how = "" if standing.state is BenchmarkState.LEFT_OUT else "cannot be run: "
+        return f"{standing.benchmark}: {', '.join([*parts, f'{how}{printable(standing.error)}'])}"
     parts += ["stopped"] if standing.is_at_stop else []
     parts += [*_amount(standing), f"{standing.n_tokens:,} tokens"] if standing.n_planned else []
     return f"{standing.benchmark}: {', '.join(parts or ['nothing was planned'])}"

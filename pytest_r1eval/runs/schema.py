@@ -40,7 +40,7 @@ CREATE TABLE benchmark (
     dataset TEXT, plan TEXT, gate TEXT, error TEXT,
     owner TEXT, lease_until REAL NOT NULL DEFAULT 0,
     CHECK (typeof(name) = 'text' AND typeof(position) = 'integer'
-        AND state IN ('selected', 'open', 'closed', 'failed')
+        AND state IN ('selected', 'open', 'closed', 'failed', 'left_out')
         AND typeof(dataset) IN ('text', 'null') AND typeof(plan) IN ('text', 'null')
         AND typeof(gate) IN ('text', 'null') AND typeof(error) IN ('text', 'null')
         AND (dataset IS NULL) = (plan IS NULL))

@@ -48,12 +48,18 @@ Connection = sqlite3.Connection
 
 
 class BenchmarkState(StrEnum):
-    """How far a benchmark is: SELECTED has no plan yet, FAILED never gets one, CLOSED needs no more samples."""
+    """
+    How far a benchmark is.
+
+    SELECTED has no plan yet, FAILED never gets one, CLOSED needs no more samples. LEFT_OUT is not drawn, because one
+    before it failed.
+    """
 
     SELECTED = "selected"
     OPEN = "open"
     CLOSED = "closed"
     FAILED = "failed"
+    LEFT_OUT = "left_out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,10 @@ _WHOLE_UNITS_ARE_DONE = (
 _IS_STORED = "SELECT 1 FROM sample WHERE benchmark = ? AND problem_id = ? AND idx = ?"
 
 
+_ADMITTED = "admitted"
+"""The key of the place up to which benchmarks are drawn."""
+
+
 class WorkQueue:
     """
     The work of one run, for those that plan it and draw it.
@@ -63,7 +67,7 @@ class WorkQueue:
         """
         Note which benchmarks this run judges, in the order given.
 
-        Known ones stay as they are, but one that could not be planned gets another chance.
+        Known ones stay as they are, but one that could not be planned, or was left out, gets another chance.
         """
         with self._store.transaction() as db:
             for name in names:
@@ -76,6 +80,11 @@ class WorkQueue:
                     "UPDATE benchmark SET state = ?, error = NULL WHERE name = ? AND state = ? AND plan IS NULL",
                     (BenchmarkState.SELECTED, name, BenchmarkState.FAILED),
                 )
+                db.execute(
+                    "UPDATE benchmark SET state = iif(plan IS NULL, ?, ?), error = NULL WHERE name = ? AND state = ?",
+                    (BenchmarkState.SELECTED, BenchmarkState.OPEN, name, BenchmarkState.LEFT_OUT),
+                )
+            db.execute("DELETE FROM run WHERE key = ?", (_ADMITTED,))
 
     def claim_planning(self, name: str, *, owner: str) -> bool:
         """Take the task of planning a benchmark; False if another worker holds it or it is planned."""
@@ -130,6 +139,22 @@ class WorkQueue:
             db.execute(
                 "UPDATE benchmark SET state = ?, error = ? WHERE name = ? AND state = ?",
                 (BenchmarkState.FAILED, whole(error), name, BenchmarkState.SELECTED),
+            )
+
+    def admit(self, position: int | None) -> None:
+        """Let benchmarks be drawn up to a place in the run's order, from 0; None for all of them."""
+        with self._store.transaction() as db:
+            db.execute("DELETE FROM run WHERE key = ?", (_ADMITTED,))
+            if position is not None:
+                db.execute("INSERT INTO run VALUES (?, ?)", (_ADMITTED, str(position)))
+
+    def leave_out(self, reason: str) -> None:
+        """Draw no benchmark that has no sample yet, and note why; one that was begun goes on."""
+        with self._store.transaction() as db:
+            db.execute(
+                "UPDATE benchmark SET state = ?, error = ? WHERE state IN (?, ?)"
+                " AND NOT EXISTS (SELECT 1 FROM sample WHERE sample.benchmark = benchmark.name)",
+                (BenchmarkState.LEFT_OUT, whole(reason), BenchmarkState.SELECTED, BenchmarkState.OPEN),
             )
 
     def add_look(self, name: str, look: Look) -> None:
@@ -228,10 +253,11 @@ class WorkQueue:
         ).fetchone()
         rounds = db.execute(
             "SELECT benchmark.name, number, n_open FROM benchmark JOIN round ON round.benchmark = benchmark.name"
-            " WHERE state = ? AND n_open > 0 AND number <= 1 + (SELECT min(number)"
+            " WHERE state = ? AND n_open > 0 AND position <= coalesce("
+            "(SELECT CAST(value AS INTEGER) FROM run WHERE key = ?), position) AND number <= 1 + (SELECT min(number)"
             " FROM round AS early WHERE early.benchmark = benchmark.name AND n_open > 0)"
             " ORDER BY position, number",
-            (BenchmarkState.OPEN,),
+            (BenchmarkState.OPEN, _ADMITTED),
         ).fetchall()
         for benchmark, number, n_open in rounds:
             (n_held,) = db.execute(

@@ -18,7 +18,7 @@ from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.core.benchmarks import Benchmark, Grader
 from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.engines.engine import Engine
-from pytest_r1eval.errors import EngineDiedError, EngineError, R1EvalError
+from pytest_r1eval.errors import EngineDiedError, EngineError, LeftOutError, R1EvalError
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import BenchmarkState, Store
 from pytest_r1eval.runs.work_queue import LEASE_S, WorkQueue
@@ -84,6 +84,7 @@ class Worker:
         Wait until a benchmark has no unit left, whichever worker did it.
 
         Raises:
+            LeftOutError: If the benchmark is not drawn, because one before it failed.
             R1EvalError: If the benchmark cannot be planned, or this worker failed.
         """
         with closing(RunReader.open(self._run)) as run:
@@ -92,6 +93,8 @@ class Worker:
                     self._is_reported = True
                     raise self._error or EngineError(f"the worker ended before {benchmark} was finished")
                 time.sleep(POLL_S)
+            if run.state(benchmark) is BenchmarkState.LEFT_OUT:
+                raise LeftOutError(run.error(benchmark))
             if run.state(benchmark) is BenchmarkState.FAILED:
                 raise R1EvalError(run.error(benchmark))
 

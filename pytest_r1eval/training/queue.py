@@ -127,7 +127,8 @@ def demand_whole(report: RunReport, *, failures: Sequence[str] = ()) -> RunRepor
             for gate in report.gates
             if gate.verdict is Verdict.INVALID
             and (gate.result.n_planned is None or gate.result.n_samples < gate.result.n_planned)
-            and store.state(gate.result.benchmark) is not BenchmarkState.FAILED  # it cannot be planned as asked
+            and store.state(gate.result.benchmark)
+            not in {BenchmarkState.FAILED, BenchmarkState.LEFT_OUT}  # by what was asked
         ]
     if not lacking:
         return report

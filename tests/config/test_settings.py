@@ -160,6 +160,7 @@ DEFAULTS: dict[str, object] = {
     "margin": None,
     "claim": Claim.HELD,
     "two_sided": False,
+    "fail_fast": False,
     "exact": False,
     "inconclusive": InconclusivePolicy.FAIL,
     "resume": None,
@@ -206,6 +207,7 @@ class TestPrecedence:
             "unsafe-code",
             "adapter-merge",
             "fresh",
+            "fail-fast",
             "report",
         }
         elsewhere |= {option.name for option in OPTIONS if option.name.startswith("upload")}
@@ -226,7 +228,7 @@ class TestPrecedence:
         assert pytester.path / "data" / "evals" == found.output_dir
         assert pytester.path == found.root
 
-    @pytest.mark.parametrize("name", ["two-sided", "exact", "unsafe-code"])
+    @pytest.mark.parametrize("name", ["two-sided", "exact", "unsafe-code", "fail-fast"])
     def test_flags(self, read: Read, name: str) -> None:
         """A flag accepts the usual words for true and false, and the environment can unset the ini file's."""
         dest = f"r1_{name.replace('-', '_')}"

@@ -44,6 +44,7 @@ def settings(tmp_path: Path) -> Settings:
         {"sigmas": 5.0},
         {"output_dir": Path("elsewhere")},
         {"fresh": True},
+        {"fail_fast": True},
     ],
 )
 def test_what_changes_no_answer_is_the_same_question(settings: Settings, change: dict[str, object]) -> None:
