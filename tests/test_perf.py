@@ -94,6 +94,18 @@ def test_quoted_price_is_the_measured_one(page: str) -> None:
     assert f"{100 * float(found[1]):.0f} % of the" in text or f"| {float(found[1]):.2f} |" in text
 
 
+@pytest.mark.parametrize("name", ["tiny-arithmetic", "tiny-arithmetic-regressed"])
+def test_quoted_tokens_of_real_runs_are_the_measured_ones(name: str) -> None:
+    """The page on performance quotes the mean ratio and the goal of perf/tokens_per_verdict.txt."""
+    table = (ROOT / "perf" / "tokens_per_verdict.txt").read_text(encoding="utf-8")
+    found = re.search(rf"^{name} +mean ratio (\S+) \S+ \S+; goal: at most (\S+)$", table, re.MULTILINE)
+    assert found is not None
+    text = (ROOT / "docs" / "explanation" / "performance.md").read_text(encoding="utf-8")
+    (row,) = (line for line in text.splitlines() if "eight real runs" in line)
+    assert f"{found[1]} {'regressed' if 'regressed' in name else 'unchanged'}" in row
+    assert found[2] in row
+
+
 def test_store_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     """Two writers store every sample without an error."""
     store.main(["--samples", "256", "--chars", "2000", "--writers", "2", "--dry"])
