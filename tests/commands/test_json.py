@@ -75,6 +75,7 @@ ELSEWHERE = {
     "upload": "upload/test_publish.py, which has a Hub for it",
     "same": "test_same.py, which has scores for it",
     "gates": "test_gates.py, which has checkpoints for it",
+    "comment": "upload/test_pull_request.py, which has a GitHub for it",
     "log": "trackers/test_delivery.py, which has trackers for it",
 }
 

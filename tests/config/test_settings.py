@@ -658,7 +658,8 @@ class TestReports:
 
     def test_another_suffix_is_refused(self, read: Read) -> None:
         """`--r1-report` refuses an unknown suffix and names the known ones."""
-        assert "expected a file that ends in .html, .md, .json or .txt" in usage_error(read, "--r1-report", "a.pdf")
+        expected = "expected a file that ends in .html, .md, .json, .prom or .txt"
+        assert expected in usage_error(read, "--r1-report", "a.pdf")
 
 
 class TestSampling:

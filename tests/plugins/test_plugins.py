@@ -164,6 +164,25 @@ def test_a_gate_is_green_and_red_beside_it(
         assert REASON in (pytester.path / plugin.writes).read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("_models")
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "n2"])
+def test_both_annotations_have_the_reason(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
+) -> None:
+    """On GitHub our annotation of a red gate and that of pytest-github-actions-annotate-failures both say why."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "summary.md"))
+    (theirs,) = (plugin for plugin in PLUGINS if plugin.package == "pytest-github-actions-annotate-failures")
+    loads = ("-p", "xdist") if workers else ()
+    red = judge(pytester, "bad", *theirs.arguments, *loads, *workers)
+    assert red.ret == 1
+    lines = [line for line in text_of(red).splitlines() if line.startswith("::error ")]
+    ours = [line for line in lines if line.startswith("::error title=smoke%3A FAIL_REGRESSED::pass@1 is ")]
+    assert len(ours) == 1
+    assert len([line for line in lines if line.startswith(theirs.prints)]) == 1
+    assert "FAIL_REGRESSED" in (pytester.path / "summary.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.usefixtures("_models", "cold_processes")
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "n2"])
 def test_all_at_once(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]) -> None:

@@ -97,7 +97,7 @@ def test_written_again_is_written_over(examples: Runs, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("report.pdf", r"no report of that kind; expected a file that ends in \.html, \.md, \.json or \.txt"),
+        ("report.pdf", r"no report of that kind; expected a file that ends in \.html, \.md, \.json, \.prom or \.txt"),
         ("report", "no report of that kind"),
         ("in/the/way.md", "cannot write the report .*; r1eval report RUN writes it again"),
     ],
