@@ -37,6 +37,7 @@ from perf.made_up_runs import BENCHMARK, HARNESS, exam_of, planned_run
 from perf.random_checkpoint import SHAPES, Shape, write_tokenizer
 from perf.tail import warmed
 from pytest_r1eval.baselines.shelf import BaselineShelf
+from pytest_r1eval.baselines.terms import Terms
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.plans import sample_seed
 from pytest_r1eval.core.records import FinishReason, Response
@@ -242,8 +243,9 @@ def through_plugin(run: Path, tokenizer: Tokenizer, setting: Setting) -> Taken:
         settings=Settings(model=str(run), root=run, output_dir=run),
         identity=header.identity,
         source=RecordedSource(run=run),
-        shelf=BaselineShelf(root=run, choice=None, model_name=header.model_name),
-        rule=GateRule(),
+        terms={
+            BENCHMARK: Terms(shelf=BaselineShelf(root=run, choice=None, model_name=header.model_name), rule=GateRule())
+        },
         seed=header.seed,
     )
     worker = Worker(

@@ -25,6 +25,7 @@ from pathlib import Path
 from perf.machine import machine_line, publish
 from perf.made_up_runs import BENCHMARK, HARNESS, Writer, exam_of, planned_run
 from pytest_r1eval.baselines.shelf import BaselineShelf
+from pytest_r1eval.baselines.terms import Terms
 from pytest_r1eval.config.baseline_choice import Previous
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.records import FinishReason, Response
@@ -112,8 +113,9 @@ def run_workers(run: Path, setting: Setting, engines: Sequence[TimedEngine], poo
         settings=Settings(model=str(run), root=run, output_dir=run),
         identity=header.identity,
         source=RecordedSource(run=run),
-        shelf=BaselineShelf(root=run, choice=None, model_name=header.model_name),
-        rule=GateRule(),
+        terms={
+            BENCHMARK: Terms(shelf=BaselineShelf(root=run, choice=None, model_name=header.model_name), rule=GateRule())
+        },
         seed=header.seed,
     )
     for number, engine in enumerate(engines):
@@ -141,7 +143,7 @@ def judged_s(run: Path) -> float:
     started = time.monotonic()
     with closing(Store.open(run)) as store:
         shelf = BaselineShelf(root=run, choice=Previous(), model_name=store.header.model_name, output_dir=run, run=run)
-        Judge(store=store, shelf=shelf, rule=GateRule()).judge([SMOKE])
+        Judge(store=store, terms={"smoke": Terms(shelf=shelf, rule=GateRule())}).judge([SMOKE])
     return time.monotonic() - started
 
 

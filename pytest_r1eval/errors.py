@@ -26,6 +26,10 @@ class PlanError(R1EvalError):
     """The run asked for cannot be carried out as asked: context too short, sample count below one."""
 
 
+class PolicyError(R1EvalError):
+    """A release policy cannot be read, or asks for what cannot be."""
+
+
 class BaselineError(R1EvalError):
     """A baseline file is malformed, or was made from another exam or another sampling."""
 

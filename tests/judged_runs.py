@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_r1eval.baselines.shelf import BaselineShelf
+from pytest_r1eval.baselines.terms import Terms
 from pytest_r1eval.config.baseline_choice import baseline_choice
 from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.records import Outcome
@@ -35,10 +36,10 @@ def judged(run: Path, *, root: Path | None = None, save_as: str | None = None) -
     """Judge a recorded run against nothing: it becomes the baseline `save_as`, or its model's, below `root`."""
     with closing(Store.open(run)) as store:
         name = store.header.model_name
+        shelf = BaselineShelf(root=root or run.parent / "root", choice=None, model_name=name)
         judge = Judge(
             store=store,
-            shelf=BaselineShelf(root=root or run.parent / "root", choice=None, model_name=name),
-            rule=GateRule(),
+            terms=dict.fromkeys(RunReader(store).selected, Terms(shelf=shelf, rule=GateRule())),
             save_as=save_as or name,
         )
         return judge.judge(
@@ -51,7 +52,9 @@ def judged_against(run: Path, root: Path, *, choice: str | None = "local/toy") -
     with closing(Store.open(run)) as store:
         asked = None if choice is None else baseline_choice(choice, root)
         shelf = BaselineShelf(root=root, choice=asked, model_name=store.header.model_name)
-        return Judge(store=store, shelf=shelf, rule=GateRule()).judge([toy(name) for name in RunReader(store).selected])
+        selected = RunReader(store).selected
+        terms = dict.fromkeys(selected, Terms(shelf=shelf, rule=GateRule()))
+        return Judge(store=store, terms=terms).judge([toy(name) for name in selected])
 
 
 def sequential_gate(base: Path, *, n_samples: int) -> SequentialGate:

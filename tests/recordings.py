@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import cycle
 from pathlib import Path
 
@@ -60,6 +60,7 @@ def record_run(
     *,
     solve_rate: float = 0.6,
     solve_rates: tuple[float, ...] = (),
+    rate_of: Mapping[str, float] | None = None,
     benchmarks: tuple[str, ...] = ("smoke",),
     n_problems: int = 12,
     n_samples: int = 8,
@@ -70,6 +71,7 @@ def record_run(
     chat_template: str = "c",
     prompt: tuple[int, ...] = (1, 2, 3),
     skip: frozenset[tuple[str, int]] = frozenset(),
+    skip_in: str | None = None,
     outcome: Outcome | None = None,
     n_tokens: int = 20,
     n_thought_tokens: int | None = None,
@@ -91,8 +93,9 @@ def record_run(
     """
     Write a run whose samples are correct with the given rate, or with `solve_rates` in turn, problem by problem.
 
-    `skip` leaves (problem id, index) pairs out; on `ungraded` ones the grader failed, and the `truncated` ones reached
-    the token limit. With a `gate` the samples are
+    `rate_of` gives some benchmarks a rate of their own. `skip` leaves (problem id, index) pairs out, with `skip_in` of
+    that benchmark alone; on `ungraded` ones the grader failed, and the `truncated` ones reached the token limit. With a
+    `gate` the samples are
     planned in its rounds; all are there, and no look is taken. A `part` holds its part of them. A pool's problems are
     of its `parts`. Random bytes behind each text, in hexadecimal, take as much room in a store: they cannot be
     compressed. A `text` is every sample's, a `solution` is written for a problem and for whether it is right.
@@ -126,7 +129,8 @@ def record_run(
         )
         WorkQueue(store).write_plan(exam, tuple(prompt for _ in exam.problems), plan, gate=gate)
         # Drawn before any claim, so that what is recorded does not depend on the order of the units.
-        rates = dict(zip(plan.problem_ids, cycle(solve_rates or (solve_rate,)), strict=False))
+        usual = solve_rates or ((rate_of or {}).get(name, solve_rate),)
+        rates = dict(zip(plan.problem_ids, cycle(usual), strict=False))
         is_correct = {
             (id_, index): rng.random() < rate
             for id_, rate in rates.items()
@@ -157,7 +161,8 @@ def record_run(
                     ),
                     grade=Grade(outcome=grade, answer=answer, detail=detail),
                 )
-                if (claimed.unit.problem_id, index) not in skip:
+                is_skipped = (claimed.unit.problem_id, index) in skip and skip_in in {None, name}
+                if not is_skipped:
                     drawn.append((claimed, sample))
             WorkQueue(store).add_drawn(drawn)
     store.close()

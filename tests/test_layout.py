@@ -18,6 +18,7 @@ SPANNING = frozenset(
         "judging/test_ungraded.py",  # grades that failed, from the run to the verdict
         "plugin/test_faults.py",  # what a run survives
         "plugin/test_judge_only.py",  # a stored run, option by option
+        "plugin/test_releases.py",  # a policy, from its file to the exit code
         "plugin/test_plugin.py",  # the main job as a user sees it
         "runs/test_foreign_runs.py",  # files from elsewhere, whatever reads them
         "sandbox/test_attacks.py",  # every level of the sandbox

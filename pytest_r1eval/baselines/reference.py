@@ -13,7 +13,7 @@ from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.fingerprints import Difference, Fingerprint
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import BaselineError
-from pytest_r1eval.stats.health import LIMITS_ALONE, HealthReference
+from pytest_r1eval.stats.health import LIMITS_ALONE, USUAL_LIMITS, HealthLimits, HealthReference
 from pytest_r1eval.stats.tests import Design, Published, within_variance
 from pytest_r1eval.stats.verdicts import Tau, measured_tau, published_tau
 
@@ -164,18 +164,21 @@ def harness_noise(tau: Tau, baseline: MeasuredBaseline) -> float:
     return math.sqrt(max(0.0, tau.value**2 - own_noise(baseline) ** 2))
 
 
-def health_reference(found: FoundBaseline | None, tau: Tau | None) -> HealthReference:
+def health_reference(
+    found: FoundBaseline | None, tau: Tau | None, *, limits: HealthLimits = USUAL_LIMITS
+) -> HealthReference:
     """
     Return what health is judged against; limits alone where no baseline was measured.
 
     Args:
         found: The baseline; None where there is none.
         tau: Noise of the comparison with it; None where pass@1 was not compared.
+        limits: What each rate may be.
     """
     if found is None or not isinstance(found.baseline, MeasuredBaseline):
-        return LIMITS_ALONE
+        return LIMITS_ALONE.within(limits)
     noise = 0.0 if tau is None else harness_noise(tau, found.baseline)
-    return HealthReference(counts=found.baseline.health, tau=noise)
+    return HealthReference(counts=found.baseline.health, tau=noise).within(limits)
 
 
 def check_same_question(differences: Iterable[Difference], found: FoundBaseline) -> None:

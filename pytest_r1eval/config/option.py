@@ -22,6 +22,12 @@ Phase: TypeAlias = Literal["draw", "grade", "judge", "upload", "both"]
 Subject: TypeAlias = Literal["gate", "checkpoint", "place", "part"]
 """What an option is about: the gate itself, what is judged, where its run is kept, or one part of a run alone."""
 
+UnderPolicy: TypeAlias = Literal["set", "beside", "refused"]
+"""
+What a release policy does with an option: it alone sets it, for each benchmark; it leaves it to the command line; or
+it forbids it.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
@@ -36,6 +42,8 @@ class Option:
         parse: Makes a value of its text.
         locate: Makes a value of a text that may be a path, and the folder that this starts from; in place of `parse`.
         collect: Makes one value of those of an option that is given several times.
+        policy: What becomes of it under a release policy.
+        is_of_benchmark: Whether its text names a benchmark first, as in ``aime24=64``.
         field: The field of `Settings`; None for its name.
         may_have_lines: Whether its text is put to a model and printed nowhere, so that it may have line ends.
         is_json: Whether values of `KEY=VALUE` are JSON.
@@ -50,6 +58,8 @@ class Option:
     locate: Callable[[str, Path], object] | None = None
     collect: Callable[[list[Any]], object] | None = None
     choices: type[StrEnum] | None = None
+    policy: UnderPolicy = "beside"
+    is_of_benchmark: bool = False
     field: str | None = None
     metavar: str | None = None
     default: str | None = None
@@ -68,6 +78,11 @@ class Option:
     def keyword(self) -> str:
         """The name in Python."""
         return self.name.replace("-", "_")
+
+    @property
+    def key(self) -> str:
+        """The field of `Settings` that it sets."""
+        return self.field or self.keyword
 
     @property
     def flag(self) -> str:

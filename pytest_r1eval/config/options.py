@@ -16,7 +16,19 @@ from pytest_r1eval.config.sampling_options import SAMPLING
 from pytest_r1eval.core import choices
 
 MARKS = (
-    *("r1eval", "smoke", "smoke_code", "aime", "aime25", "math500", "gpqa", "lcb", "aime26", "hmmt_feb25"),
+    *(
+        "r1eval",
+        choices.RELEASE_MARK,
+        "smoke",
+        "smoke_code",
+        "aime",
+        "aime25",
+        "math500",
+        "gpqa",
+        "lcb",
+        "aime26",
+        "hmmt_feb25",
+    ),
     *("hmmt_nov25", "gsm8k", "ifeval", "ifbench", "mmlu_pro", "mmlu_redux", "lcb6", "aime_all"),
 )
 """Of all shards, of the two small benchmarks, and of the built-in ones."""
@@ -88,6 +100,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="grader",
         phase="grade",
+        policy="set",
         choices=choices.CodeGrader,
         default="lighteval",
         help="the rule by which programs and answers are right: LightEval's own, or ours (docs: Graders)",
@@ -125,6 +138,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="samples",
         phase="draw",
+        policy="set",
+        is_of_benchmark=True,
         parse=values.samples,
         collect=dict,
         metavar="BENCH=K",
@@ -133,6 +148,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="subset",
         phase="draw",
+        policy="set",
         parse=values.positive_int,
         metavar="N",
         help="only N problems of each benchmark, drawn by hash; never gates against a full exam",
@@ -155,6 +171,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="baseline",
         phase="judge",
+        policy="set",
         locate=values.baseline,
         metavar="WHICH",
         help="published, previous, org/name, a file, or hf://datasets/ORG/REPO/PATH.json (the model's own: measured, "
@@ -163,6 +180,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="anchor",
         phase="judge",
+        policy="set",
         locate=values.baseline,
         metavar="WHICH",
         help="a second, fixed baseline, named as --r1-baseline's is: each decides with half of alpha, and the worse "
@@ -171,6 +189,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="save-baseline",
         phase="judge",
+        policy="refused",
         parse=values.baseline_name,
         metavar="NAME",
         help="record this run as baselines/NAME.json",
@@ -186,6 +205,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="gate",
         phase="draw",
+        policy="set",
         field="asked_gate",
         choices=choices.GateKind,
         default="fixed",
@@ -194,6 +214,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="max-samples",
         phase="draw",
+        policy="set",
         choices=choices.LastLook,
         default="k",
         help="where a sequential run ends at the latest: at k samples, or where it keeps the fixed gate's power",
@@ -201,13 +222,23 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="allocation",
         phase="draw",
+        policy="set",
         choices=choices.AllocationKind,
         default="auto",
         help="whether a sequential run draws more samples of the problems that tell most, by the baseline's counts",
     ),
     Option(
+        name="policy",
+        phase="both",
+        locate=values.policy,
+        metavar="FILE",
+        help="a release policy: what each benchmark is judged by, and one verdict for the run (pyproject.toml's, where "
+        "-m names release)",
+    ),
+    Option(
         name="family",
         phase="judge",
+        policy="set",
         choices=choices.Family,
         default="none",
         help="whether all gates of the run share one error rate",
@@ -215,6 +246,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="sigmas",
         phase="judge",
+        policy="set",
         parse=values.positive_float,
         metavar="S",
         default="3",
@@ -223,27 +255,61 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="margin",
         phase="judge",
+        policy="set",
         parse=values.points,
         metavar="POINTS",
         help="non-inferiority margin: a run that cannot resolve it is INCONCLUSIVE",
     ),
     Option(
+        name="relative-margin",
+        phase="judge",
+        policy="set",
+        parse=values.percent,
+        metavar="PERCENT",
+        help="the same in percent of the baseline's pass@1, for small scores; of the two the smaller margin counts",
+    ),
+    Option(
+        name="max-truncated",
+        phase="judge",
+        policy="set",
+        parse=values.percent_or_zero,
+        metavar="PERCENT",
+        help="more truncated responses fail, whatever the baseline has (15, where there is no measured baseline)",
+    ),
+    Option(
+        name="max-no-answer",
+        phase="judge",
+        policy="set",
+        parse=values.percent_or_zero,
+        metavar="PERCENT",
+        help="the same for responses without an answer",
+    ),
+    Option(
         name="claim",
         phase="judge",
+        policy="set",
         choices=choices.Claim,
         default="held",
         help="what a PASS claims: that no fall is shown, or that the two models are the same within --r1-margin",
     ),
-    Option(name="two-sided", phase="judge", is_flag=True, help="a score that is too good fails as well"),
+    Option(
+        name="two-sided",
+        phase="judge",
+        policy="set",
+        is_flag=True,
+        help="a score that is too good fails as well",
+    ),
     Option(
         name="exact",
         phase="judge",
+        policy="set",
         is_flag=True,
         help="decide by the exact stratified test, not the normal approximation",
     ),
     Option(
         name="inconclusive",
         phase="judge",
+        policy="refused",
         choices=choices.InconclusivePolicy,
         default="fail",
         help="what INCONCLUSIVE does to the exit code",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -91,6 +92,13 @@ def root_of(config: pytest.Config) -> Path:
     return here
 
 
+def named_marks(config: pytest.Config) -> tuple[str, ...]:
+    """Return the marks that the expression of -m names, without their arguments, and the operators between them."""
+    without_texts = re.sub(r"""'[^']*'|"[^"]*\"""", "", config.option.markexpr or "")
+    without_arguments = re.sub(r"\(\s*\w+\s*=[^()]*\)", "", without_texts)
+    return tuple(re.findall(r"[\w:+\-.\[\]\\/]+", without_arguments))
+
+
 class Reader:
     """Looks an option up on the command line, then in the environment, then in the ini file."""
 
@@ -111,6 +119,12 @@ class Reader:
     def texts(self, option: Option) -> list[str]:
         """Return what was given for an option, else its default; nothing where there is neither."""
         return self._found(option)[0]
+
+    def is_given(self, option: Option) -> bool:
+        """Whether an option was given anywhere, so that its default is not meant."""
+        dest = option.dest
+        typed, variable = self._config.getoption(dest), self._environment.get(dest.upper())
+        return typed is not None or bool(variable) or bool(self._config.getini(dest))
 
     def _found(self, option: Option) -> tuple[list[str], Path]:
         """Return an option's texts, and where a relative path in them starts: where they were written."""

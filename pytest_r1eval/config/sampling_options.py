@@ -14,16 +14,25 @@ SAMPLING: tuple[Option, ...] = (
     Option(
         name="sampling",
         phase="draw",
+        policy="set",
         choices=choices.SamplingSource,
         default="deepseek",
         help="whose sampling counts where the next six options say nothing: temperature 0.6 and top-p 0.95, or the "
         "model's generation_config.json",
     ),
-    Option(name="temperature", phase="draw", parse=values.non_negative_float, metavar="T", help="sampling temperature"),
-    Option(name="top-p", phase="draw", parse=values.fraction, metavar="P", help="nucleus mass"),
+    Option(
+        name="temperature",
+        phase="draw",
+        policy="set",
+        parse=values.non_negative_float,
+        metavar="T",
+        help="sampling temperature",
+    ),
+    Option(name="top-p", phase="draw", policy="set", parse=values.fraction, metavar="P", help="nucleus mass"),
     Option(
         name="top-k",
         phase="draw",
+        policy="set",
         parse=values.count,
         metavar="N",
         help="only the N likeliest tokens may follow; 0 for all",
@@ -31,6 +40,7 @@ SAMPLING: tuple[Option, ...] = (
     Option(
         name="min-p",
         phase="draw",
+        policy="set",
         parse=values.fraction_or_zero,
         metavar="P",
         help="the least probability of a token, as a fraction of the likeliest one's",
@@ -38,6 +48,7 @@ SAMPLING: tuple[Option, ...] = (
     Option(
         name="repetition-penalty",
         phase="draw",
+        policy="set",
         parse=values.positive_float,
         metavar="R",
         help="divides the logits of tokens that prompt or response hold already; 1 for none",
@@ -45,6 +56,7 @@ SAMPLING: tuple[Option, ...] = (
     Option(
         name="presence-penalty",
         phase="draw",
+        policy="set",
         parse=values.penalty,
         metavar="A",
         help="is taken off the logits of tokens that the response holds already; 0 for none",
@@ -52,6 +64,7 @@ SAMPLING: tuple[Option, ...] = (
     Option(
         name="max-new-tokens",
         phase="draw",
+        policy="set",
         parse=values.positive_int,
         metavar="N",
         help="tokens asked for per response (32768, or what the benchmark says)",
@@ -59,6 +72,7 @@ SAMPLING: tuple[Option, ...] = (
     Option(
         name="max-model-len",
         phase="draw",
+        policy="set",
         parse=values.positive_int,
         metavar="N",
         help="tokens of prompt and response together (32768, or what the model can)",
@@ -89,6 +103,7 @@ SAMPLING: tuple[Option, ...] = (
     Option(
         name="thinking-budget",
         phase="draw",
+        policy="set",
         parse=values.positive_int,
         metavar="N",
         help="tokens after which vLLM ends a thought, so that the answer follows (as many as the thought takes)",

@@ -20,10 +20,12 @@ import pytest
 
 from pytest_r1eval.config.baseline_choice import BaselineChoice
 from pytest_r1eval.config.options import OPTIONS
-from pytest_r1eval.config.reading import Reader, given, root_of
+from pytest_r1eval.config.policy import Policy, find_policy
+from pytest_r1eval.config.reading import Reader, given, named_marks, root_of
 from pytest_r1eval.config.tracker_choice import TrackerChoice
 from pytest_r1eval.core.benchmarks import Benchmark, Sampling
 from pytest_r1eval.core.choices import (
+    RELEASE_MARK,
     AllocationKind,
     Claim,
     CodeGrader,
@@ -40,6 +42,7 @@ from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.core.texts import hidden_argument, hidden_in, without_lines
 from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.core.uploads import UploadWishes
+from pytest_r1eval.errors import PolicyError
 
 if TYPE_CHECKING:
     from pytest_r1eval.sandbox import Limits
@@ -64,7 +67,8 @@ class Settings:
     - `regrades`: whether `--r1-grader` grades a stored run again.
     - `model`: empty where a stored run is judged.
     - `samples`: samples per problem, by the benchmark's name.
-    - `margin`: a fraction.
+    - `margin`, `relative_margin`, `max_truncated`, `max_no_answer`: fractions.
+    - `policy`: what it sets of one benchmark is in `of`.
     - `asked_gate`: `--r1-gate`.
     """
 
@@ -112,9 +116,13 @@ class Settings:
     asked_gate: GateKind = GateKind.FIXED
     max_samples: LastLook = LastLook.CAPPED
     allocation: AllocationKind = AllocationKind.AUTO
+    policy: Policy | None = None
     family: Family = Family.NONE
     sigmas: float = 3.0
     margin: float | None = None
+    relative_margin: float | None = None
+    max_truncated: float | None = None
+    max_no_answer: float | None = None
     claim: Claim = Claim.HELD
     two_sided: bool = False
     exact: bool = False
@@ -164,9 +172,20 @@ class Settings:
             model_page=self.upload_model_page,
         )
 
+    def of(self, benchmark: str) -> Settings:
+        """Return what was decided about one benchmark: a policy may set options for it alone."""
+        member = None if self.policy is None else self.policy.member(benchmark)
+        own = {} if member is None else {field: value for field, value in member.values.items() if field != "samples"}
+        return replace(self, **own) if own else self  # samples are by benchmark already
+
+    @property
+    def each(self) -> tuple[Settings, ...]:
+        """What was decided, for each benchmark of a policy; itself without one."""
+        return (self,) if self.policy is None else tuple(map(self.of, self.policy.names))
+
     def gate_for(self, benchmark: str) -> GateKind:
         """Return how a benchmark's samples are drawn: in full where they count together with earlier ones."""
-        return GateKind.FIXED if benchmark in self.in_full else self.gate
+        return GateKind.FIXED if benchmark in self.in_full else self.of(benchmark).gate
 
 
 def settings_from(config: pytest.Config) -> Settings:
@@ -178,15 +197,50 @@ def settings_from(config: pytest.Config) -> Settings:
     """
     read = Reader(config, os.environ)
     _refuse_hidden(config, read)
-    values = read.values()
+    values, root = read.values(), root_of(config)
+    policy: Policy | None = values.get("policy")
+    if policy is None and RELEASE_MARK in named_marks(config):
+        policy = _policy_of(root)
+    if policy is not None:
+        _refuse_beside(policy, read)
+        values |= {"policy": policy, "samples": policy.samples}
     settings = Settings(
-        root=root_of(config),
+        root=root,
         n_workers=_n_workers(config),
         regrades="judge_only" in values and "grader" in {option.name for option in given(config, "grade")},
         **values,
     )
     _refuse_contradictions(settings)
+    if policy is not None:
+        _refuse_contradictions_in(policy, settings)
     return settings
+
+
+def _refuse_contradictions_in(policy: Policy, settings: Settings) -> None:
+    for name in policy.names:
+        try:
+            _refuse_contradictions(settings.of(name))
+        except pytest.UsageError as error:
+            raise pytest.UsageError(f"{policy.path}, {name}: {error}") from error
+
+
+def _policy_of(root: Path) -> Policy | None:
+    try:
+        return find_policy(root)
+    except PolicyError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _refuse_beside(policy: Policy, read: Reader) -> None:
+    """Refuse what a policy sets or forbids, wherever it was written: a verdict would not show that."""
+    for option in OPTIONS:
+        if option.policy == "beside" or not read.is_given(option):
+            continue
+        remedy = "write it into the policy" if option.policy == "set" else "judge without the policy"
+        raise pytest.UsageError(
+            f"{option.flag} (or {option.dest}) beside the release policy {policy.path}, which alone decides what a "
+            f"benchmark is judged by; drop the option, or {remedy}"
+        )
 
 
 def _refuse_hidden(config: pytest.Config, read: Reader) -> None:
@@ -255,6 +309,9 @@ def sampling_for(
 
     A budget that no response can reach is none: it would be the same question under another name.
     """
+    is_policed, settings = settings.policy is not None, settings.of(benchmark.name)
+    if is_policed and settings.sampling is not SamplingSource.MODEL:
+        recommended = None  # it was read for another benchmark of the policy
     chosen = chosen_sampling(settings, recommended=recommended)
     asked_length = settings.max_model_len or chosen.max_model_length
     max_new_tokens = settings.max_new_tokens or benchmark.max_new_tokens or chosen.max_new_tokens

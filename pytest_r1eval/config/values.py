@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+import pytest
+
 from pytest_r1eval.core.choices import REPORT_FORMATS, report_suffixes
+from pytest_r1eval.errors import PolicyError
 
 if TYPE_CHECKING:
     from pytest_r1eval.config.baseline_choice import BaselineChoice
+    from pytest_r1eval.config.policy import Policy
     from pytest_r1eval.config.tracker_choice import TrackerChoice
     from pytest_r1eval.core.lineage import Lineage
     from pytest_r1eval.core.plans import Slice
@@ -119,6 +123,16 @@ def penalty(text: str) -> float:
 def points(text: str) -> float:
     """Read points as a fraction; one that rounds to 0 is refused as 0 is."""
     return _within(text, float, "points above 0 and at most 100", lambda number: 0 < number / 100 <= 1) / 100
+
+
+def percent(text: str) -> float:
+    """Read a percentage as a fraction."""
+    return _within(text, float, "percent above 0 and at most 100", lambda number: 0 < number / 100 <= 1) / 100
+
+
+def percent_or_zero(text: str) -> float:
+    """Read a percentage that may be 0 as a fraction."""
+    return _within(text, float, "percent from 0 to 100", lambda number: 0 <= number <= 100) / 100
 
 
 def date(text: str) -> dt.date:
@@ -320,6 +334,22 @@ def existing_folder(text: str, folder: Path) -> Path:
     if not text.strip() or not (found := path(text, folder)).is_dir():
         raise ValueError("an existing folder")
     return found.resolve()
+
+
+def policy(text: str, folder: Path) -> Policy:
+    """
+    Read a release policy from its file.
+
+    Raises:
+        pytest.UsageError: If the file holds none that can be used.
+    """
+    from pytest_r1eval.config.policy import read_policy  # noqa: PLC0415 - see the module
+
+    file = existing_file(text, folder)
+    try:
+        return read_policy(file)
+    except PolicyError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def folder_or_id(text: str, folder: Path) -> str:

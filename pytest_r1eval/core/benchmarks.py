@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
+from pytest_r1eval.core.choices import RELEASE_MARK
 from pytest_r1eval.core.fields import (
     AtLeastOne,
     Count,
@@ -156,6 +157,7 @@ class Benchmark:
         planning: Constants for planning; None where they are not measured.
         card: What people choose it by; None for benchmarks that do not ship.
         parts: Of a pool, the benchmarks whose problems it asks (`core.pools`); empty for a benchmark of its own.
+        in_release: Whether the run's policy lists it, so that the mark of a release selects it.
     """
 
     name: str
@@ -172,6 +174,7 @@ class Benchmark:
     planning: PlanningConstants | None = None
     card: ExamCard | None = None
     parts: tuple[Benchmark, ...] = ()
+    in_release: bool = False
 
     def __post_init__(self) -> None:
         if self.samples_per_problem < 1:
@@ -194,7 +197,8 @@ class Benchmark:
     @property
     def marks(self) -> tuple[str, ...]:
         """The marks that select it, the most particular last: its own, and its name where that can be one."""
-        return tuple(dict.fromkeys(name for name in (self.mark, self.name) if name.isidentifier()))
+        names = (*((RELEASE_MARK,) if self.in_release else ()), self.mark, self.name)
+        return tuple(dict.fromkeys(name for name in names if name.isidentifier()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

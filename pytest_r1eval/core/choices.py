@@ -52,6 +52,21 @@ class Family(StrEnum):
     HOLM = "holm"
 
 
+RELEASE_MARK = "release"
+"""The mark of all benchmarks that a release policy lists."""
+
+
+class Tier(StrEnum):
+    """What a benchmark's verdict does to the verdict of a release."""
+
+    CRITICAL = "critical"
+    """Without its PASS there is no release."""
+    SUPPORTING = "supporting"
+    """A verdict other than PASS is a warning."""
+    ADVISORY = "advisory"
+    """It is shown."""
+
+
 class InconclusivePolicy(StrEnum):
     """What an INCONCLUSIVE verdict does to the exit code."""
 

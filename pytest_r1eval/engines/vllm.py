@@ -561,7 +561,9 @@ def options_of(parts: EngineParts) -> VllmOptions:
         adapter=checkpoint.adapter,
         tokenizer=checkpoint.tokenizer,
         source=checkpoint.source,
-        think_tags=None if settings.thinking_budget is None else checkpoint.tags_for(settings.think_tags),
+        think_tags=checkpoint.tags_for(settings.think_tags)
+        if any(one.thinking_budget is not None for one in settings.each)
+        else None,
         quantization=checkpoint.size.quantization,
     )
 

@@ -43,7 +43,7 @@ def with_diagnostics(  # noqa: PLR0913  what was found, and by what it is judged
     """
 
     def judged(counts: HealthCounts) -> Health:
-        return judge_health(counts, baseline=health.counts, alpha=alpha, tau=health.tau)
+        return judge_health(counts, baseline=health.counts, alpha=alpha, tau=health.tau, limits=health.known_limits)
 
     found = judged(observed)
     if ungraded is not None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_r1eval.baselines.reference import health_reference
-from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline, references
+from pytest_r1eval.baselines.shelf import FoundBaseline, references
+from pytest_r1eval.baselines.terms import Terms
 from pytest_r1eval.config.baseline_choice import Previous
 from pytest_r1eval.core.attempts import Attempt, Attempts
 from pytest_r1eval.core.baselines import MeasuredBaseline
@@ -25,6 +26,7 @@ from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.records import Counts, ProblemTally
 from pytest_r1eval.errors import LowerBaselineError, R1EvalError
+from pytest_r1eval.judging.conformity import deviation
 from pytest_r1eval.judging.decision import MATTERS, decided, is_own, is_same_question, weighed
 from pytest_r1eval.judging.diagnostics import with_diagnostics, with_titles
 from pytest_r1eval.judging.other_scores import with_other_scores
@@ -82,30 +84,19 @@ class Judge:
 
     Attributes:
         store: The run.
-        shelf: Where baselines are.
-        rule: How to decide.
-        anchor: Where a second, fixed baseline is, against which the same counts are tested; None for one baseline.
+        terms: By benchmark, by what it is judged.
         save_as: The name to record baselines under; None records none.
-        is_holm: Whether fixed gates are judged as one family by Holm's procedure.
         earlier: By benchmark, what earlier attempts on these weights measured; a verdict rests on all samples.
         attempts: By benchmark, what a report shows of them.
         repeated: By benchmark, an attempt that did not pass and has other samples under the same seed.
     """
 
     store: Store
-    shelf: BaselineShelf
-    rule: GateRule
-    anchor: BaselineShelf | None = None
+    terms: Mapping[str, Terms]
     save_as: str | None = None
-    is_holm: bool = False
     earlier: Mapping[str, tuple[Measurement, ...]] = field(default_factory=dict)
     attempts: Mapping[str, Attempts] = field(default_factory=dict)
     repeated: Mapping[str, Attempt] = field(default_factory=dict)
-
-    @property
-    def run(self) -> RunReader:
-        """What is judged, to read."""
-        return RunReader(self.store)
 
     def judge(self, benchmarks: Sequence[Benchmark]) -> tuple[GateResult, ...]:
         """
@@ -114,10 +105,12 @@ class Judge:
         Raises:
             StoreError: If the run cannot be read or a verdict not written.
         """
-        n_tests = len(benchmarks) * (1 if self.anchor is None else 2) if self.is_holm else 1
-        results = tuple(self._with_grader(self._result(each, n_tests=n_tests)) for each in benchmarks)
-        if self.is_holm and self.rule.family_size == 1:
-            results = _as_family(results, rule=self.rule)
+        family = {each.name: self.terms[each.name] for each in benchmarks if self.terms[each.name].is_holm}
+        n_tests = sum(1 if terms.anchor is None else 2 for terms in family.values())
+        results = tuple(
+            self._of(each.name).result(each, n_tests=n_tests if each.name in family else 1) for each in benchmarks
+        )
+        results = _as_family(results, {name: terms.rule for name, terms in family.items()})
         results = tuple(self._with_attempts(self._drawn_once(result)) for result in results)
         for result in results:
             self.store.write_verdict(result.benchmark, to_json(VERDICT, result))
@@ -125,8 +118,18 @@ class Judge:
 
     def alone(self, benchmark: Benchmark) -> GateResult:
         """Judge one benchmark before the others are drawn, so that they cannot lift it; store and record nothing."""
-        strict = replace(self.rule.first_of_holm, n_holm=1)
-        return replace(self, rule=strict, is_holm=False, save_as=None)._result(benchmark, n_tests=1)  # noqa: SLF001 - its own
+        judge = self._of(benchmark.name)
+        strict = replace(judge.terms.rule.first_of_holm, n_holm=1)
+        terms = replace(judge.terms, rule=strict, is_holm=False)
+        return replace(judge, terms=terms, save_as=None).result(benchmark, n_tests=1)
+
+    def _of(self, benchmark: str) -> BenchmarkJudge:
+        return BenchmarkJudge(
+            store=self.store,
+            terms=self.terms[benchmark],
+            save_as=self.save_as,
+            earlier=self.earlier.get(benchmark, ()),
+        )
 
     def _drawn_once(self, result: GateResult) -> GateResult:
         """Let no samples pass that share the seed of red ones: on a GPU they differ, and are one attempt."""
@@ -151,6 +154,40 @@ class Judge:
         n_earlier = sum(measured.counts.n_samples for measured in earlier)
         told = replace(attempts, n_added=len(earlier), n_samples=n_earlier + result.n_samples)
         return replace(result, attempts=told)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkJudge:
+    """
+    Judges one benchmark by its own terms, before its family and the ledger count.
+
+    Attributes:
+        store: The run.
+        terms: By what it is judged.
+        save_as: The name to record its baseline under; None records none.
+        earlier: What earlier attempts on these weights measured.
+    """
+
+    store: Store
+    terms: Terms
+    save_as: str | None
+    earlier: tuple[Measurement, ...]
+
+    @property
+    def run(self) -> RunReader:
+        """What is judged, to read."""
+        return RunReader(self.store)
+
+    def result(self, benchmark: Benchmark, *, n_tests: int) -> GateResult:
+        """
+        Judge the benchmark.
+
+        Args:
+            benchmark: The benchmark.
+            n_tests: Tests that Holm's procedure orders together afterwards; 1 for none.
+        """
+        result, policy = self._with_grader(self._result(benchmark, n_tests=n_tests)), self.terms.policy
+        return result if policy is None else replace(result, policy=policy.digest, tier=policy.tier)
 
     def _with_grader(self, result: GateResult) -> GateResult:
         """Add what graded unless it is the task's own metric, what it graded in, and where another grader differs."""
@@ -178,9 +215,9 @@ class Judge:
         tallies = self.run.tallies(result.benchmark, k=depth)
         equal = tallies if result.allocated is None else self.run.tallies(result.benchmark, k=k)
         observed, counts = health_of(equal), Counts.graded(tallies)
-        if earlier := self.earlier.get(result.benchmark, ()):
-            observed = added_health([*(measured.health for measured in earlier), observed])
-            counts = added_counts([*(measured.counts for measured in earlier), counts])
+        if self.earlier:
+            observed = added_health([*(measured.health for measured in self.earlier), observed])
+            counts = added_counts([*(measured.counts for measured in self.earlier), counts])
         baseline = None if found is None else found.baseline
         plan = self.run.plan(result.benchmark)
         result = with_diagnostics(
@@ -213,16 +250,20 @@ class Judge:
                 benchmark=benchmark.name, judgement=unplanned_run(self.run, benchmark.name), baseline=None
             )
         gate = self.run.gate(benchmark.name)
-        if gate is not None and (self.anchor is not None or self.rule.claims_same):
+        if self.terms.policy is not None:
+            deviating = deviation(plan, gate, benchmark, self.terms.policy.asked)
+            if deviating is not None:
+                return GateResult(benchmark=benchmark.name, judgement=deviating, baseline=None)
+        if gate is not None and (self.terms.anchor is not None or self.terms.rule.claims_same):
             judgement = invalid(
                 "The looks of this run were planned to see a fall, and --r1-claim same must exclude a rise as well."
-                if self.rule.claims_same
+                if self.terms.rule.claims_same
                 else "The looks of this run were planned around one baseline, and --r1-anchor names a second.",
                 f"Complete it first, nothing is drawn twice: --r1-resume {self.run.path.parent} --r1-gate fixed.",
             )
             return GateResult(benchmark=benchmark.name, judgement=judgement, baseline=gate.baseline)
         tallies = self.run.tallies(benchmark.name, k=plan.depth)
-        if gate is not None and not self.earlier.get(benchmark.name):
+        if gate is not None and not self.earlier:
             return self._sequential(plan, gate)
         if gate is not None and stopped_early(plan, tallies, run=self.run.path.parent) is not None:
             judgement = invalid(
@@ -235,8 +276,10 @@ class Judge:
             note = f"{left_out} samples that looks drew beyond {plan.depth} of a problem are left out, by their index."
             judgement = replace(result.judgement, warnings=(*result.judgement.warnings, note))
             result = replace(result, judgement=judgement)
-        health = health_reference(found, result.judgement.tau)
-        return self._with_health(_with_samples(result, plan, tallies), found, health=health, alpha=self.rule.alpha)
+        health = health_reference(found, result.judgement.tau, limits=self.terms.limits)
+        return self._with_health(
+            _with_samples(result, plan, tallies), found, health=health, alpha=self.terms.rule.alpha
+        )
 
     def _sequential(self, plan: Plan, gate: SequentialGate) -> GateResult:
         """Judge by the looks; take the last one here if its worker is gone."""
@@ -279,9 +322,9 @@ class Judge:
             gate=gate.digest,
             sequential_plan=gate.plan,
         )
-        baseline = None if judgement.estimate is None else self.shelf.find(plan.benchmark)
+        baseline = None if judgement.estimate is None else self.terms.shelf.find(plan.benchmark)
         alpha = gate.health_alpha(number, is_last=not is_sick)
-        return self._with_health(result, baseline, health=gate.health, alpha=alpha)
+        return self._with_health(result, baseline, health=gate.health.within(self.terms.limits), alpha=alpha)
 
     def _kept_of_looks(self, plan: Plan) -> _Keeping:
         """Record a sequential run on request: with every planned sample it equals a fixed one."""
@@ -306,11 +349,11 @@ class Judge:
         name, run = benchmark.name, complete_run(self.run, plan, tallies)
         if isinstance(run, Judgement):
             return GateResult(benchmark=name, judgement=run, baseline=None), None
-        whole = with_earlier(run, self.earlier.get(name, ()))
+        whole = with_earlier(run, self.earlier)
         if isinstance(whole, Judgement):
             return GateResult(benchmark=name, judgement=whole, baseline=None), None
         try:
-            found, anchor = references(self.shelf, self.anchor, name)
+            found, anchor = references(self.terms.shelf, self.terms.anchor, name)
             is_comparable = found is not None and is_same_question(run.measured, found)
             is_comparable = is_comparable and not (self.save_as is not None and is_own(run.measured, found))
             kept = self._kept(run, found, is_judged=is_comparable)
@@ -320,7 +363,7 @@ class Judge:
         if found is None or (self.save_as is not None and not is_comparable):
             found, anchor, judgement = None, None, self._without_baseline(run, kept)
         else:
-            rule = self.rule if anchor is None else self._rule_of_two
+            rule = self._rule_against(found, is_of_two=anchor is not None)
             judgement = decided(whole, found, benchmark=benchmark, rule=rule, n_tests=n_tests)
             if kept.refusal is not None:
                 note = f"Not recorded. {kept.refusal.reason}"
@@ -334,6 +377,7 @@ class Judge:
         )
         if found is None or anchor is None:
             return result, found
+        rule = self._rule_against(anchor, is_of_two=True)
         second = decided(whole, anchor, benchmark=benchmark, rule=rule, n_tests=n_tests)
         verdicts = (
             ReferenceVerdict(role="baseline", baseline=found.source, judgement=judgement),
@@ -342,10 +386,12 @@ class Judge:
         result = result.with_references(verdicts)
         return result, anchor if result.judgement is second else found
 
-    @property
-    def _rule_of_two(self) -> GateRule:
-        """The rule against a baseline and an anchor: half of alpha each, or two members of Holm's family."""
-        return replace(self.rule, n_holm=2 * self.rule.n_holm) if self.is_holm else self.rule.shared_by(2)
+    def _rule_against(self, found: FoundBaseline, *, is_of_two: bool) -> GateRule:
+        """Return the rule against a baseline; of two half of alpha each, or two members of Holm's family."""
+        rule = self.terms.rule_against(found)
+        if not is_of_two:
+            return rule
+        return replace(rule, n_holm=2 * rule.n_holm) if self.terms.is_holm else rule.shared_by(2)
 
     def _kept(self, run: CompleteRun, found: FoundBaseline | None, *, is_judged: bool) -> _Keeping:
         """
@@ -354,13 +400,13 @@ class Judge:
         Raises:
             LowerBaselineError: If it would lower a baseline and there is no verdict to say it beside.
         """
-        if self.save_as is None and (found is not None or isinstance(self.shelf.choice, Previous)):
+        if self.save_as is None and (found is not None or isinstance(self.terms.shelf.choice, Previous)):
             return _Keeping()
         if self.save_as is None:
             fit = baseline_from(run, replaced=None, reason=None)
             if isinstance(fit, Judgement):
                 return _Keeping(refusal=fit)
-            return _Keeping(candidate=self.shelf.keep_candidate(fit, run=self.run.path.parent))
+            return _Keeping(candidate=self.terms.shelf.keep_candidate(fit, run=self.run.path.parent))
         try:
             return self._saved(run, run.measured.benchmark, name=self.save_as)
         except LowerBaselineError as error:
@@ -375,10 +421,10 @@ class Judge:
         Raises:
             BaselineError: If it would lower a baseline, or the file cannot be read or written.
         """
-        fit = baseline_from(run, replaced=self.shelf.entry(benchmark, name=name), reason=None)
+        fit = baseline_from(run, replaced=self.terms.shelf.entry(benchmark, name=name), reason=None)
         if isinstance(fit, Judgement):
             return _Keeping(refusal=fit)
-        return _Keeping(recorded=self.shelf.record(fit, name=name))
+        return _Keeping(recorded=self.terms.shelf.record(fit, name=name))
 
     def _without_baseline(self, run: CompleteRun, kept: _Keeping) -> Judgement:
         """Judge a run that has nothing to compare with, and name the command that makes it a baseline."""
@@ -394,12 +440,12 @@ class Judge:
             reason, next_step = f"{head} {refusal.reason}", refusal.next_step
         elif kept.candidate is not None:
             only = name if len(self.run.selected) > 1 else None
-            command = self.shelf.command_to_record(self.run.path.parent, benchmark=name, only=only)
+            command = self.terms.shelf.command_to_record(self.run.path.parent, benchmark=name, only=only)
             reason = "There is no baseline yet."
             next_step = f"Review {kept.candidate}; if it is to be the baseline: {command}"
         return Judgement(
             verdict=Verdict.INCONCLUSIVE,
-            passes=kept.recorded is not None or (kept == _Keeping() and self.rule.inconclusive_passes),
+            passes=kept.recorded is not None or (kept == _Keeping() and self.terms.rule.inconclusive_passes),
             estimate=pass_at_1(run.measured.counts),
             reason=reason,
             next_step=next_step,
@@ -420,15 +466,22 @@ def _sick(tallies: Sequence[ProblemTally], *, k: int) -> Judgement:
     )
 
 
-def _as_family(results: Sequence[GateResult], *, rule: GateRule) -> tuple[GateResult, ...]:
-    """Judge all tests of pass@1, against anchors too, as one family."""
-    judged = iter(under_holm([test for result in results for test in result.tests], rule=rule))
-    return tuple(
-        result.with_references([replace(reference, judgement=next(judged)) for reference in result.references])
+def _as_family(results: Sequence[GateResult], rules: Mapping[str, GateRule]) -> tuple[GateResult, ...]:
+    """Judge the tests of a family's members, against anchors too, together; where looks divide alpha, they did so."""
+    members = [result for result in results if result.benchmark in rules and rules[result.benchmark].family_size == 1]
+    if not members:
+        return tuple(results)
+    tests = [test for result in members for test in result.tests]
+    judged = iter(under_holm(tests, rule=rules[members[0].benchmark]))
+    corrected = {
+        result.benchmark: result.with_references(
+            [replace(reference, judgement=next(judged)) for reference in result.references]
+        )
         if result.references
         else replace(result, judgement=next(judged))
-        for result in results
-    )
+        for result in members
+    }
+    return tuple(corrected.get(result.benchmark, result) for result in results)
 
 
 def _with_samples(result: GateResult, plan: Plan, tallies: tuple[ProblemTally, ...]) -> GateResult:

@@ -1,7 +1,7 @@
 """
 What a gate can see before a token is spent: falls it catches, samples it needs, what it costs.
 
-`r1eval power` asks for all of it (`PowerReport`); a run asks for what its own gates catch (`outlook_lines`).
+`r1eval power` asks for all of it (`PowerReport`); a run asks for what its own gates catch (`outlook`).
 
 The numbers come from a measured baseline where one is named, and from the
 benchmark's planning constants otherwise; those are called assumed wherever they
@@ -10,26 +10,22 @@ are shown, because a gate is only as good as its inputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pytest_r1eval.baselines.reference import design_against, published_side, tau_of, widened
-from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
-from pytest_r1eval.config.settings import Settings
+from pytest_r1eval.baselines.shelf import FoundBaseline
 from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
-from pytest_r1eval.core.choices import AllocationKind, GateKind, LastLook
+from pytest_r1eval.core.choices import AllocationKind, LastLook
 from pytest_r1eval.core.codec import Kind, Layout
 from pytest_r1eval.core.fields import LeftOutIfEmpty
-from pytest_r1eval.core.points import described_fall, points
+from pytest_r1eval.core.points import points
 from pytest_r1eval.core.records import Counts
-from pytest_r1eval.core.texts import counted
-from pytest_r1eval.engines.engine import recording_of
-from pytest_r1eval.errors import PlanError, R1EvalError
-from pytest_r1eval.runs.reading import recorded_samples
+from pytest_r1eval.errors import PlanError
 from pytest_r1eval.stats import verdicts
-from pytest_r1eval.stats.allocated_plan import described, plan_against
+from pytest_r1eval.stats.allocated_plan import plan_against
 from pytest_r1eval.stats.equivalence import margin_of_equivalence, power_of_equivalence
 from pytest_r1eval.stats.falls import caught_fall
 from pytest_r1eval.stats.looks import can_fail, caught_drop
@@ -42,7 +38,7 @@ from pytest_r1eval.stats.planning import (
     plan,
 )
 from pytest_r1eval.stats.tests import Design, Published, minimum_detectable_effect, samples_needed
-from pytest_r1eval.stats.verdicts import GateRule, Tau, impossible_fall, margin_is_resolved
+from pytest_r1eval.stats.verdicts import GateRule, Tau, impossible_fall
 
 NEEDED_DROPS = (0.02, 0.03, 0.05)
 """Falls whose samples are worked out: from the finest that a release note argues about to one that is never shipped."""
@@ -434,109 +430,6 @@ In fractions. ``needed[].power_80`` is null where no number of samples suffices,
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """
-    What a gate sees; fractions.
-
-    Attributes:
-        fall_80: The fall that it catches with 80 % power; None where not even a fall to 0 is.
-        rise_80: The rise that it sees with 80 % power; None where none is.
-        resolves_margin: Whether a PASS excludes the margin that was asked for.
-        doubt: Why a PASS is not evidence; None where it is.
-        same: What the claim of sameness can be shown for; None where it is not made.
-    """
-
-    fall_80: float | None
-    rise_80: float | None
-    resolves_margin: bool
-    doubt: str | None
-    same: SameOutlook | None = None
-
-
-def outlook_lines(
-    benchmarks: Sequence[Benchmark],
-    *,
-    shelf: BaselineShelf,
-    settings: Settings,
-    rule: GateRule,
-    anchor: BaselineShelf | None = None,
-) -> Iterator[str]:
-    """
-    Print for each benchmark which fall its gate catches, or why that is not known yet.
-
-    Args:
-        benchmarks: What is going to be judged.
-        shelf: Where baselines are.
-        settings: What the user decided.
-        rule: How the gate decides.
-        anchor: Where a second, fixed baseline is; None where none was named.
-    """
-    for benchmark in benchmarks:
-        if anchor is None:
-            lines = _against(benchmark, shelf, settings=settings, rule=rule)
-            yield from (f"{benchmark.name}: {line}" for line in lines)
-            continue
-        for name, place in (("baseline", shelf), ("anchor", anchor)):
-            lines = _against(benchmark, place, settings=settings, rule=rule.shared_by(2))
-            yield from (f"{benchmark.name}, against the {name} at half of alpha: {line}" for line in lines)
-
-
-def _against(benchmark: Benchmark, shelf: BaselineShelf, *, settings: Settings, rule: GateRule) -> Iterator[str]:
-    k = settings.samples.get(benchmark.name, benchmark.samples_per_problem)
-    try:
-        found = shelf.find(benchmark.name)
-        if found is None:
-            yield "no baseline yet: the gate fails, and says how this run becomes the baseline"
-            return
-        # What will answer is not known yet: a measured baseline's tau is 0 unless the harness turns out to differ.
-        assumptions = assumptions_for(benchmark, found=found, n_samples=k)
-        planned = _planned(assumptions, benchmark, settings=settings, rule=rule)
-        outlook = _outlook(assumptions, planned, rule=rule)
-    except R1EvalError as error:
-        yield str(error)
-        return
-    yield from _outlook_lines(outlook, assumptions, k=k, rule=rule)
-    if planned is not None and planned.allocation is not None:
-        yield f"allocated by the baseline's counts: {described(planned)}"
-
-
-def _planned(
-    assumptions: Assumptions, benchmark: Benchmark, *, settings: Settings, rule: GateRule
-) -> SequentialPlan | None:
-    """Plan a sequential gate as the run will, harness noise aside; None for a fixed one."""
-    if settings.gate_for(benchmark.name) is not GateKind.SEQUENTIAL or assumptions.reference is None:
-        return None
-    recording = recording_of(settings)
-    return plan_against(
-        assumptions.reference,
-        assumptions.design,
-        rule=rule,
-        last_look=settings.max_samples,
-        allocation=settings.allocation,
-        most_samples=None if recording is None else recorded_samples(recording, benchmark.name),
-    )
-
-
-def _outlook(assumptions: Assumptions, planned: SequentialPlan | None, *, rule: GateRule) -> Outlook:
-    design, sigmas = assumptions.design, rule.critical_sigmas
-    if planned is not None and assumptions.reference is not None:
-        turns_red = can_fail(planned, assumptions.reference)
-        return Outlook(
-            fall_80=caught_drop(planned, assumptions.reference),
-            rise_80=detectable_rise(planned),
-            resolves_margin=planned.resolves_margin,
-            doubt=impossible_fall(design.mean, rule=rule, can_fail=turns_red),
-        )
-    return Outlook(
-        fall_80=assumptions.caught_fall(rule, power=0.8),
-        rise_80=possible(minimum_detectable_effect(design.mirrored, sigmas=sigmas), 1 - design.mean),
-        resolves_margin=margin_is_resolved(design, rule),
-        doubt=impossible_fall(design.mean, rule=rule, can_fail=assumptions.can_fail(rule)),
-        same=same_outlook(assumptions, rule),
-    )
-
-
 def same_line(same: SameOutlook) -> str:
     """Print what a claim of sameness can be shown for."""
     margins = ", ".join(
@@ -549,24 +442,3 @@ def same_line(same: SameOutlook) -> str:
         f"{100 * same.power:.0f} % power{f' ({margins})' if margins else ''}"
         f"{'' if same.power > 0 else '; PASS is out of reach: draw more samples, or ask for a larger margin'}"
     )
-
-
-def _outlook_lines(outlook: Outlook, assumptions: Assumptions, *, k: int, rule: GateRule) -> Iterator[str]:
-    design = assumptions.design
-    rise = ""
-    if rule.fails_on_rise:
-        rise = " and no rise" if outlook.rise_80 is None else f" and a rise of {points(outlook.rise_80)} points"
-    catch = "catches" if k == 1 else "catch"
-    yield (
-        f"{counted(k, 'sample')} a problem {catch} {described_fall(outlook.fall_80).rstrip(',')}{rise} with 80 % power "
-        f"(W = {design.within_variance:.3f} from {design.within_variance_source}, tau {100 * design.tau:.1f})"
-    )
-    if outlook.doubt is not None:
-        yield f"{outlook.doubt}; PASS is out of reach"
-    elif outlook.same is not None:
-        yield same_line(outlook.same)
-    elif rule.margin is not None and not outlook.resolves_margin:
-        yield (
-            f"this cannot resolve --r1-margin {100 * rule.margin:g}, so PASS is out of reach; draw more samples "
-            "(--r1-samples), or use a baseline with more"
-        )

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 from pytest_r1eval.atomic_files import write_text
 from pytest_r1eval.core.attempts import Attempts
+from pytest_r1eval.core.choices import Tier
 from pytest_r1eval.core.codec import Kind, Layout, document
+from pytest_r1eval.core.fields import LeftOutIfEmpty
 from pytest_r1eval.core.plans import Depth
 from pytest_r1eval.core.records import GraderDifference, ProblemCounts
 from pytest_r1eval.errors import StoreError
@@ -107,6 +110,8 @@ class GateResult:
         maj_at_k: How often the most frequent answer is right; None there, and for programs, which cannot be compared.
         references: With an anchor, the verdicts against both baselines; `judgement` is the worse of them.
         parts: Of a pool, each part's pass@1; empty for a benchmark of its own.
+        policy: Digest of the release policy that it was judged by; None without one.
+        tier: What it does to the release; None without a policy.
     """
 
     benchmark: str
@@ -141,6 +146,8 @@ class GateResult:
     maj_at_k: AtK | None = None
     references: tuple[ReferenceVerdict, ...] = ()
     parts: tuple[PartScore, ...] = ()
+    policy: Annotated[str | None, LeftOutIfEmpty()] = None
+    tier: Annotated[Tier | None, LeftOutIfEmpty()] = None
 
     @property
     def depth(self) -> Depth | None:
@@ -208,16 +215,25 @@ def stored_results(run: RunReader) -> dict[str, GateResult]:
     return {name: result for name, result in stored.items() if result is not None}
 
 
-def write_verdicts(folder: Path, results: Sequence[GateResult]) -> Path:
+def write_verdicts(folder: Path, results: Sequence[GateResult], *, release: object = None) -> Path:
     """
     Write all results of a run beside its store, as ``verdicts.json``: `schema_version` and `gates`.
+
+    Args:
+        folder: The run's folder.
+        results: Its verdicts.
+        release: The verdict under a policy, which is written as `release`; None without one.
 
     Raises:
         StoreError: If the folder cannot be written.
     """
     path = folder / "verdicts.json"
     try:
-        write_text(path, document({"gates": results}) + "\n", inside=folder)
+        write_text(
+            path,
+            document({"gates": results} if release is None else {"gates": results, "release": release}) + "\n",
+            inside=folder,
+        )
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}; the verdicts are in the run's store") from error
     return path

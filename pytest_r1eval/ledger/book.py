@@ -32,6 +32,7 @@ from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.runs.store import FILE_NAME
+from pytest_r1eval.stats.health import USUAL_LIMITS, HealthLimits
 from pytest_r1eval.stats.verdicts import GateRule, Verdict
 
 LEDGER_NAME = "ledger.jsonl"
@@ -257,8 +258,14 @@ def _by_attempt(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     return tuple(sorted(entries, key=lambda entry: entry.attempt))
 
 
-def key_of(
-    asked: Asked, *, rule: GateRule, family: str, found: FoundBaseline | None, anchor: FoundBaseline | None = None
+def key_of(  # noqa: PLR0913  a verdict depends on all of them
+    asked: Asked,
+    *,
+    rule: GateRule,
+    family: str,
+    found: FoundBaseline | None,
+    anchor: FoundBaseline | None = None,
+    limits: HealthLimits = USUAL_LIMITS,
 ) -> str:
     """
     Digest what a verdict depends on besides the samples.
@@ -269,10 +276,12 @@ def key_of(
         family: Which gates share the error rate.
         found: The baseline.
         anchor: The second, fixed baseline; None where none was named.
+        limits: What rates of unhealthy responses may be.
     """
     how = replace(rule, inconclusive_passes=False)
     parts: dict[str, object] = {"asked": asked, "rule": how, "family": family, "baseline": _baseline_digest(found)}
     parts |= {} if anchor is None else {"anchor": _baseline_digest(anchor)}
+    parts |= {} if limits == USUAL_LIMITS else {"limits": limits}
     return digest(parts)
 
 

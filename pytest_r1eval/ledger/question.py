@@ -54,6 +54,7 @@ def asked_of(benchmark: Benchmark, settings: Settings, checkpoint: Checkpoint) -
     Raises:
         StoreError: If a recorded run that is replayed cannot be read.
     """
+    settings = settings.of(benchmark.name)
     parts: dict[str, object] = {
         "checkpoint": checkpoint.identity,
         "benchmark": [{name: getattr(one, name) for name in _ASKING} for one in (benchmark, *benchmark.parts)],

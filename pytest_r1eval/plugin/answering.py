@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pytest_r1eval.baselines.shelf import FoundBaseline
 from pytest_r1eval.checkpoints.inspect import Checkpoint
@@ -24,7 +25,7 @@ from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.attempts import Asked, Attempt, Attempts
 from pytest_r1eval.core.baselines import MeasuredBaseline
 from pytest_r1eval.core.benchmarks import Benchmark
-from pytest_r1eval.core.choices import Family, InconclusivePolicy
+from pytest_r1eval.core.choices import InconclusivePolicy
 from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.plans import Plan, Slice
@@ -33,7 +34,7 @@ from pytest_r1eval.errors import BaselineError, PlanError, StoreError
 from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.ledger.book import Entry, Known, Ledger, begun_entry, judged_entry, key_of, known, stored_result
 from pytest_r1eval.ledger.question import asked_of
-from pytest_r1eval.plugin.wiring import anchor_of, rule_of, shelf_of
+from pytest_r1eval.plugin.wiring import family_of, terms_of
 from pytest_r1eval.runs.finished import changed_checkpoint, drawn
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.sampling.open_run import seed_of
@@ -163,17 +164,24 @@ class Desk:
         return replace(found, unfinished=None, is_invalid=False)
 
     def _keys(self, asked: Mapping[str, Asked], *, run: Path, family: Sequence[str]) -> dict[str, _Keyed]:
-        shelf, keys = shelf_of(self.settings, self.checkpoint, run=run), dict[str, _Keyed]()
-        fixed = anchor_of(self.settings, self.checkpoint, run=run)
-        rule = rule_of(self.settings, n_gates=len(family))
-        members = f"holm {' '.join(sorted(family))}" if self.settings.family is Family.HOLM else "none"
+        keys = dict[str, _Keyed]()
+        terms = terms_of(self.settings, self.checkpoint, run=run, names=list(dict.fromkeys([*family, *asked])))
+        members = f"holm {' '.join(sorted(family_of(self.settings, family)))}"
         for name, each in asked.items():
+            own = terms[name]
             try:
-                found = shelf.find(name)
-                anchor = None if fixed is None else fixed.find(name)
+                found = own.shelf.find(name)
+                anchor = None if own.anchor is None else own.anchor.find(name)
             except BaselineError:  # planning refuses it by name
                 continue
-            key = key_of(each, rule=rule, family=members, found=found, anchor=anchor)
+            key = key_of(
+                each,
+                rule=own.rule_against(found),
+                family=members if own.is_holm else "none",
+                found=found,
+                anchor=anchor,
+                limits=own.limits,
+            )
             keys[name] = _Keyed(asked=each, key=key, found=found)
         return keys
 
@@ -296,12 +304,19 @@ class Desk:
         Raises:
             StoreError: If it cannot be read.
         """
-        result = stored_result(answer)
+        result = replace(stored_result(answer), **self._policy_of(inquiry.benchmark))
         if result.judgement.verdict is Verdict.INCONCLUSIVE and not self._lets_through(result):
             result = replace(result, judgement=replace(result.judgement, passes=False))
         attempt = self.ledger.attempt_of(answer)
         said = result.attempts or Attempts(number=answer.attempt, ledger=self._ledger_name)
         return replace(result, benchmark=inquiry.benchmark, attempts=replace(said, stored=attempt))
+
+    def _policy_of(self, benchmark: str) -> dict[str, Any]:
+        """Name the policy that the verdict counts for now; what it asks of the benchmark is in the key."""
+        policy = self.settings.policy
+        member = None if policy is None else policy.member(benchmark)
+        digest, tier = (None, None) if policy is None or member is None else (policy.digest, member.tier)
+        return {"policy": digest, "tier": tier}
 
     def _lets_through(self, result: GateResult) -> bool:
         """Whether this command, too, would let an INCONCLUSIVE through that passed when it was stored."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -181,6 +181,8 @@ class Ending(Enum):
     FAILED = auto()
     ERROR = auto()
     SKIPPED = auto()
+    TOLERATED = auto()
+    """It fails or cannot be judged, and a release policy lets that pass with a warning."""
 
     @classmethod
     def of(cls, *, passes: bool) -> Ending:
@@ -223,6 +225,17 @@ def gate_reports(
     yield from _reports(f"{benchmark.name}::{gate}", ending, message=message, marks=marks, properties=properties)
 
 
+def release_reports(ending: Ending, *, message: str) -> Iterator[pytest.TestReport]:
+    """Make the reports of the verdict under a release policy."""
+    yield from _reports("release", ending, message=message, marks=())
+
+
+def in_order(benchmarks: Mapping[str, Benchmark], order: Sequence[str]) -> dict[str, Benchmark]:
+    """Put some benchmarks first, in their order; the others follow as they are."""
+    first = [name for name in order if name in benchmarks]
+    return {name: benchmarks[name] for name in dict.fromkeys([*first, *benchmarks])}
+
+
 def upload_reports(ending: Ending, *, message: str) -> Iterator[pytest.TestReport]:
     """Make the reports of an upload that decides the exit code too."""
     yield from _reports("upload", ending, message=message, marks=())
@@ -244,11 +257,13 @@ def _reports(
             outcomes = {"setup": "failed", "teardown": "passed"}
         case Ending.SKIPPED:
             outcomes = {"setup": "skipped", "teardown": "passed"}
+        case Ending.TOLERATED:
+            outcomes["call"] = "skipped"
         case Ending.PASSED:
             pass
     now = time.time()
     for phase, outcome in outcomes.items():
-        yield pytest.TestReport(
+        report = pytest.TestReport(
             nodeid=f"{ROOT_ID}::{name}",
             location=(ROOT_ID, None, name),
             keywords=dict.fromkeys((name, *marks, ROOT_ID), 1),
@@ -261,3 +276,12 @@ def _reports(
             start=now,
             stop=now,
         )
+        if ending is Ending.TOLERATED and phase == "call":
+            tolerate(report, message)
+        yield report
+
+
+def tolerate(report: pytest.TestReport, message: str) -> None:
+    """Let pytest count a failure as one that was allowed for, which is its word for what only warns."""
+    report.outcome = "skipped"
+    report.wasxfail = f"only warns. {message}"

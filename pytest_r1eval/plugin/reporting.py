@@ -7,7 +7,7 @@ The session knows when a run is over; what its end consists of is decided here.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,23 +18,23 @@ import pytest
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.benchmarks import Benchmark
-from pytest_r1eval.core.choices import Family
+from pytest_r1eval.core.choices import Tier
+from pytest_r1eval.core.codec import to_json
 from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.errors import R1EvalError, StoreError
 from pytest_r1eval.plugin import items
 from pytest_r1eval.plugin.wiring import (
     N_SCORING_PROCESSES_PER_WORKER,
-    anchor_of,
     code_grading_of,
-    rule_of,
-    shelf_of,
+    terms_of,
 )
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import Store
 
 if TYPE_CHECKING:
     from pytest_r1eval.judging.judge import Judge
+    from pytest_r1eval.judging.release import Release
     from pytest_r1eval.judging.result import GateResult
     from pytest_r1eval.ledger.book import Entry
     from pytest_r1eval.plugin.answering import Desk, Inquiry, Standing
@@ -90,14 +90,20 @@ class Reporting:
         self._run = run
         self._runs: tuple[Path, ...] = ()
         self._results: tuple[GateResult, ...] = ()
+        self._release: Release | None = None
         self._slice_results: tuple[SliceResult, ...] = ()
         self._regraded: tuple[str, ...] = ()
         self._closing_lines: tuple[str, ...] = ()
         self._workflow_commands: tuple[str, ...] = ()
 
-    def judge(self, selection: Selection, desk: Desk) -> None:
+    def judge(self, selection: Selection, desk: Desk, *, left_out: Collection[str] = ()) -> None:
         """
         Judge what was drawn, report every gate, and write and upload what is kept.
+
+        Args:
+            selection: The benchmarks that are asked for.
+            desk: The ledger.
+            left_out: Those of which pytest ran no shard.
 
         Raises:
             pytest.UsageError: If the run cannot be judged, with the reason in one line.
@@ -113,10 +119,12 @@ class Reporting:
             if selection.drawn:
                 found |= {result.benchmark: result for result in self._judged(selection, desk)}
             self._results = tuple(found[name] for name in selection.names)
+            self._release = self._released(selection, left_out)
         except R1EvalError as error:
             raise pytest.UsageError(printable(f"the run cannot be judged: {error}")) from error
         for result in self._results:
             self._report(result)
+        self._report_release()
         self._finish(selection, not_recorded=self._not_recorded(stored))
         self._tell_github()
 
@@ -135,6 +143,7 @@ class Reporting:
             terminal.write_line(line, **colour)
         for line in (*family_lines(self._results), *self._regraded):
             terminal.write_line(line)
+        self._show_release(terminal)
         passed = [result for result in self._results if result.judgement.passes]
         for line in [line for result in passed for line in ("", *gate_lines(result))]:
             terminal.write_line(line)
@@ -149,11 +158,52 @@ class Reporting:
     def has_failed(self, name: str, selection: Selection, desk: Desk) -> bool:
         """Judge one benchmark that is complete, before the others are drawn: whether it turns the run red."""
         with closing(Store.open(self._run)) as store:
-            return self._judge(store, selection, desk)[0].alone(self._catalog[name]).has_failed
+            return ends_run(self._judge(store, selection, desk)[0].alone(self._catalog[name]))
+
+    def _show_release(self, terminal: pytest.TerminalReporter) -> None:
+        """Write the verdict of the release."""
+        if self._release is None:
+            return
+        from pytest_r1eval.reports.release import release_colour, release_lines  # noqa: PLC0415 - as above
+
+        first, *lines = release_lines(self._release)
+        terminal.write_line("")
+        terminal.write_line(first, **release_colour(self._release))
+        for line in lines:
+            terminal.write_line(line)
+
+    def _released(self, selection: Selection, left_out: Collection[str]) -> Release | None:
+        """Weigh the verdicts by the policy, and keep the answer with the run; None without a policy."""
+        if self._settings.policy is None:
+            return None
+        from pytest_r1eval.judging.release import RELEASE, release_of  # noqa: PLC0415 - imports the statistics
+
+        release = release_of(self._settings.policy, self._results, left_out=left_out)
+        if selection.drawn:
+            with closing(Store.open(self._run)) as store:
+                store.write_release(to_json(RELEASE, release))
+        return release
+
+    def _report_release(self) -> None:
+        """Emit the verdict of the release, as pytest does for a test."""
+        if self._release is None:
+            return
+        from pytest_r1eval.judging.release import ReleaseVerdict  # noqa: PLC0415 - imports the statistics
+        from pytest_r1eval.reports.release import release_lines  # noqa: PLC0415 - the same
+
+        endings = {ReleaseVerdict.SHIP: items.Ending.PASSED, ReleaseVerdict.INVALID: items.Ending.ERROR}
+        ending = endings.get(self._release.verdict, items.Ending.FAILED)
+        self._log(items.release_reports(ending, message="\n".join(release_lines(self._release))))
+
+    @property
+    def exit_code(self) -> int | None:
+        """Pytest's exit code of the release; None without one."""
+        return None if self._release is None else self._release.verdict.exit_code
 
     def _judged(self, selection: Selection, desk: Desk) -> tuple[GateResult, ...]:
         """Judge what was drawn, and write the verdicts into the ledger."""
         with closing(Store.open(self._run)) as store:
+            store.write_release(None)
             if self._settings.regrades:
                 self._regrade(store, selection)
             judge, standings = self._judge(store, selection, desk)
@@ -165,18 +215,18 @@ class Reporting:
         """Make the judge of the run, and what the ledger knows of each benchmark."""
         from pytest_r1eval.judging.judge import Judge  # noqa: PLC0415 - imports the statistics
 
-        shelf = shelf_of(self._settings, self._checkpoint, run=self._run)
+        settings = self._settings
+        if settings.lineage is None:  # a run that is judged again
+            settings = replace(settings, lineage=store.header.lineage)
+        terms = terms_of(settings, self._checkpoint, run=self._run, names=selection.names)
         asked = {name: inquiry.asked for name, inquiry in selection.inquiries.items()}
         standings: dict[str, Standing] = {}
         if not self._settings.regrades:
             standings = desk.standings(RunReader(store), selection.drawn, asked=asked, family=selection.names)
         judge = Judge(
             store=store,
-            shelf=replace(shelf, lineage=shelf.lineage or store.header.lineage),  # a run that is judged again
-            anchor=anchor_of(self._settings, self._checkpoint, run=self._run),
-            rule=rule_of(self._settings, n_gates=len(selection.names)),
+            terms=terms,
             save_as=self._settings.save_baseline,
-            is_holm=self._settings.family is Family.HOLM,
             earlier={name: standing.added for name, standing in standings.items()},
             attempts={name: standing.attempts for name, standing in standings.items()},
             repeated={name: standing.repeated for name, standing in standings.items() if standing.repeated is not None},
@@ -190,7 +240,7 @@ class Reporting:
         regraded = regrade(
             store,
             [self._catalog[name] for name in selection.names],
-            code=code_grading_of(self._settings),
+            code=code_grading_of(self._settings, [self._catalog[name] for name in selection.names]),
             n_processes=N_SCORING_PROCESSES_PER_WORKER,
         )
         self._regraded = tuple(one.line for one in regraded)
@@ -216,6 +266,7 @@ class Reporting:
                 when=settings.upload_when,
                 reports=settings.reports,
                 index=settings.output_dir if self._run.is_relative_to(settings.output_dir) else None,
+                release=self._release,
             )
         else:
             finished = finish_again(
@@ -224,6 +275,7 @@ class Reporting:
                 wishes=settings.upload_wishes,
                 when=settings.upload_when,
                 reports=settings.reports,
+                release=self._release,
             )
         self._closing_lines = (*not_recorded, *finished.reports, *finished.lines, *self._logged())
         if self._settings.upload_required:
@@ -261,9 +313,11 @@ class Reporting:
         failures: list[str] = []
         is_job = True
         with noted("GitHub summary", failures):
-            is_job = write_summary(os.environ, self._results, title=f"{self._checkpoint.name}: may it ship?")
+            is_job = write_summary(
+                os.environ, self._results, title=f"{self._checkpoint.name}: may it ship?", release=self._release
+            )
         with noted("GitHub annotations", failures):
-            self._workflow_commands = tuple(workflow_commands(self._results)) if is_job else ()
+            self._workflow_commands = tuple(workflow_commands(self._results, release=self._release)) if is_job else ()
         self._closing_lines = (*self._closing_lines, *failures)
 
     def _report_slice(self, part: Slice, selection: Selection) -> None:
@@ -285,6 +339,7 @@ class Reporting:
         """Emit the two reports of a benchmark, as pytest does for two tests."""
         from pytest_r1eval.reports.appearance import JUnit, appearance_of  # noqa: PLC0415 - imports the statistics
         from pytest_r1eval.reports.properties import properties_of  # noqa: PLC0415
+        from pytest_r1eval.reports.release import is_tolerated  # noqa: PLC0415
         from pytest_r1eval.reports.terminal import gate_lines, health_lines  # noqa: PLC0415
 
         judgement, health = result.judgement, result.health
@@ -292,6 +347,9 @@ class Reporting:
         if appearance_of(judgement.verdict).junit is JUnit.ERROR:
             pass_at_1 = items.Ending.ERROR
         healthy = items.Ending.SKIPPED if health is None else items.Ending.of(passes=health.passes)
+        if is_tolerated(result):
+            red = {items.Ending.FAILED, items.Ending.ERROR}
+            pass_at_1, healthy = (items.Ending.TOLERATED if one in red else one for one in (pass_at_1, healthy))
         properties = properties_of(result, run=str(self._run))
         self._emit(result.benchmark, "pass@1", pass_at_1, gate_lines(result), properties)
         self._emit(result.benchmark, "health", healthy, health_lines(result))
@@ -315,3 +373,8 @@ class Reporting:
                 hook.pytest_runtest_logstart(nodeid=report.nodeid, location=report.location)
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=report.nodeid, location=report.location)
+
+
+def ends_run(result: GateResult) -> bool:
+    """Whether a failed gate ends a run that is to end so: under a policy that of a critical benchmark alone."""
+    return result.has_failed and result.tier in {None, Tier.CRITICAL}

@@ -12,7 +12,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing, suppress
 from enum import Enum, auto
 from functools import cached_property
@@ -26,6 +26,7 @@ from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings, chosen_sampling
 from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.built_in import LIVECODEBENCH_WINDOWS
+from pytest_r1eval.core.choices import Tier
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.engines.devices import Places
 from pytest_r1eval.engines.engine import recording_of
@@ -35,7 +36,7 @@ from pytest_r1eval.errors import PlanError, R1EvalError, StoreError
 from pytest_r1eval.exams.catalog import names_of
 from pytest_r1eval.plugin import items
 from pytest_r1eval.plugin.reporting import Reporting, Selection
-from pytest_r1eval.plugin.wiring import anchor_of, build_worker, check_references, rule_of, shelf_of
+from pytest_r1eval.plugin.wiring import build_worker, check_references, terms_of
 from pytest_r1eval.runs.lock import RunLock
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME, Store
@@ -43,6 +44,8 @@ from pytest_r1eval.runs.work_queue import WorkQueue
 from pytest_r1eval.sampling.open_run import open_run
 
 if TYPE_CHECKING:
+    from pytest_r1eval.config.policy import Policy
+    from pytest_r1eval.judging.outlook import Foreseen
     from pytest_r1eval.ledger.book import Entry
     from pytest_r1eval.plugin.answering import Desk
     from pytest_r1eval.plugin.display import LiveProgress
@@ -79,9 +82,10 @@ class RunSession:
         run: The run's folder, which need not exist yet.
         placement: Where engines run; None where this process starts none of its own.
         is_answered: Whether every question seems to have its verdict already.
+        seen: By benchmark, what gates see and cost, where one may end the run; in that order they are drawn.
     """
 
-    def __init__(  # noqa: PLR0913 - seven parts, named at the only call
+    def __init__(  # noqa: PLR0913 - eight parts, named at the only call
         self,
         config: pytest.Config,
         *,
@@ -91,8 +95,10 @@ class RunSession:
         run: Path,
         placement: Placement | None = None,
         is_answered: bool = False,
+        seen: Mapping[str, Foreseen] | None = None,
     ) -> None:
         self._config = config
+        self._seen = seen or {}
         self._is_answered = is_answered
         self._placement = placement
         self._places = Places()
@@ -109,6 +115,7 @@ class RunSession:
         self._barrier: Barrier | None = None
         self._is_interrupted = False
         self._is_counted = False
+        self._has_run: set[str] = set()
 
     @cached_property
     def _desk(self) -> Desk:
@@ -133,7 +140,10 @@ class RunSession:
 
     def _offered(self) -> dict[str, Benchmark]:
         """Return what can be selected; of LiveCodeBench's two dozen other windows only what is named."""
-        windows = {window.name for window in LIVECODEBENCH_WINDOWS} - self._named()
+        policy = self._settings.policy
+        windows = (
+            {window.name for window in LIVECODEBENCH_WINDOWS} - self._named() - {*(policy.names if policy else ())}
+        )
         return {name: spec for name, spec in self._catalog.items() if name not in windows or self._settings.judge_only}
 
     def _named(self) -> set[str]:
@@ -151,6 +161,8 @@ class RunSession:
             lines.append("r1eval: it goes on from what is stored")
         if self._settings.regrades:
             lines.append(f"r1eval: nothing is drawn; responses are graded again by --r1-grader {self._settings.grader}")
+        if self._settings.policy is not None:
+            lines += [f"r1eval: {line}" for line in self._policy_lines(self._settings.policy)]
         if self._placement is not None:
             lines += [f"r1eval: {line}" for line in self._placement.remarks]
         if self._settings.fail_fast:
@@ -160,8 +172,6 @@ class RunSession:
         is_drawing = self._settings.judge_only is None and recording_of(self._settings) is None
         if self._config.option.collectonly or not is_drawing or self._is_answered:
             return lines
-        from pytest_r1eval.judging.power import outlook_lines  # noqa: PLC0415 - imports the statistics
-
         sampling = chosen_sampling(self._settings, recommended=self._checkpoint.recommended)
         source = "" if self._checkpoint.recommended is None else " (generation_config.json, and options before it)"
         lines.append(f"r1eval: sampling {sampling.summary}{source}")
@@ -172,19 +182,35 @@ class RunSession:
         if self._checkpoint.prints_date:
             date = self._settings.template_date
             lines.append(f"r1eval: its chat template prints the date and sees {date} (--r1-template-date)")
+        return lines + [f"r1eval: {line}" for line in self._foreseen_lines()]
+
+    def _policy_lines(self, policy: Policy) -> list[str]:
+        """Name the policy; before the first token also what its gates see and cost."""
+        first = f"release policy {policy.title} ({policy.path})"
+        if self._is_answered or not self._seen:
+            return [first]
+        from pytest_r1eval.reports.policy import policy_lines  # noqa: PLC0415 - imports the statistics
+
+        return [first, *policy_lines(policy, self._seen)[1:]]
+
+    def _foreseen_lines(self) -> Iterable[str]:
+        """Print what gates see before the first token; a policy has a table for that."""
+        if self._settings.policy is not None:
+            return ()
+        from pytest_r1eval.judging.outlook import outlook_lines  # noqa: PLC0415 - imports the statistics
+
         named = self._named()
         asked = [spec for spec in self._catalog.values() if not named.isdisjoint(spec.marks)]
-        rule = rule_of(self._settings, n_gates=max(1, len(asked)))
-        shelf = shelf_of(self._settings, self._checkpoint, run=self._run)
-        anchor = anchor_of(self._settings, self._checkpoint, run=self._run)
-        foreseen = outlook_lines(asked, shelf=shelf, anchor=anchor, settings=self._settings, rule=rule)
-        return lines + [f"r1eval: {line}" for line in foreseen]
+        terms = terms_of(self._settings, self._checkpoint, run=self._run, names=[spec.name for spec in asked])
+        return outlook_lines(asked, terms=terms, settings=self._settings)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist is untyped
         """Tell a worker its run, its place (a dead worker's for one that replaces it), and what is drawn in full."""
         node.workerinput["r1eval_run"] = str(self._run)
         node.workerinput["r1eval_in_full"] = sorted(self._settings.in_full)
+        node.workerinput["r1eval_order"] = list(self._catalog) if self._seen else []
+        node.workerinput["r1eval_policy"] = None if self._settings.policy is None else self._settings.policy.digest
         node.workerinput["r1eval_place"] = self._places.take(node.gateway.id)
 
     @pytest.hookimpl(optionalhook=True)
@@ -226,6 +252,18 @@ class RunSession:
             return None
         return runner.pytest_runtest_protocol(item, nextitem)
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Let a shard fail with a warning where a policy lets its benchmark do so; the judge says what is missing."""
+        report = yield
+        policy = self._settings.policy
+        member = (
+            policy.member(item.benchmark.name) if policy is not None and isinstance(item, items.ShardItem) else None
+        )
+        if member is not None and member.tier is not Tier.CRITICAL and report.failed:
+            items.tolerate(report, str(report.longreprtext))
+        return report
+
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         """Judge after the last item, except after a Ctrl-C; under xdist, work until nothing is left."""
@@ -254,18 +292,25 @@ class RunSession:
         return outcome
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logreport(self) -> None:
-        """Add the gates to pytest's total before it is counted against, once the total exists."""
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Add the gates to pytest's total before it is counted against, and note which benchmarks ran a shard."""
+        name = items.benchmark_of(report.nodeid)
+        if name is not None and (report.when == "call" or report.failed):  # what pytest skipped has no call
+            self._has_run.add(name)
         session = self._config.pluginmanager.get_plugin("session")
         if self._role.judges and not self._is_counted and isinstance(session, pytest.Session):
             session.testscollected += items.N_GATES * len(self._selection.names)
-            session.testscollected += self._settings.upload_required and self._settings.slice is None
+            is_whole = self._settings.slice is None
+            session.testscollected += is_whole * (self._settings.upload_required + (self._settings.policy is not None))
             self._is_counted = True
 
-    def pytest_sessionfinish(self) -> None:
-        """Release the device and the leases."""
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Release the device and the leases; an INVALID release has an exit code of its own."""
         if self._worker is not None:
             self._worker.stop()
+        codes = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        if session.exitstatus in codes and (code := self._reporting.exit_code) is not None:
+            session.exitstatus = max(session.exitstatus, code)
 
     def pytest_unconfigure(self) -> None:
         """Release the run."""
@@ -288,6 +333,13 @@ class RunSession:
         self._selection = Selection(names=tuple(name for name in self._catalog if name in names))
         if not self._selection.names:  # whatever else is selected: green tests without a gate would be exit code 0
             raise pytest.UsageError(f"{self._choice()} selects no benchmark; {marks_hint(self._catalog)}")
+        policy = self._settings.policy
+        beyond = [name for name in self._selection.names if policy is not None and policy.member(name) is None]
+        if policy is not None and beyond:
+            raise pytest.UsageError(
+                f"{self._choice()} selects {beyond[0]}, which the release policy {policy.path} does not list; expected "
+                "its benchmarks alone, as by -m release. Add it to the policy with a tier, or leave it out"
+            )
         try:
             check_references(self._settings, self._checkpoint, run=self._run, benchmarks=self._selection.names)
             with self._desk.locked():
@@ -425,7 +477,8 @@ class RunSession:
 
     def _judge(self) -> None:
         if self._selection.names:
-            self._reporting.judge(self._selection, self._desk)
+            left_out = [name for name in self._selection.names if name not in self._has_run]
+            self._reporting.judge(self._selection, self._desk, left_out=left_out)
 
 
 def stop_when_orphaned(worker: Worker, parent: int) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -17,16 +17,17 @@ from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.installation import ENGINES, Needs
 from pytest_r1eval.config.installation import check as check_installation
 from pytest_r1eval.config.options import MARKS
-from pytest_r1eval.config.reading import given
+from pytest_r1eval.config.policy import PYPROJECT
+from pytest_r1eval.config.reading import given, named_marks
 from pytest_r1eval.config.settings import Settings, settings_from
 from pytest_r1eval.core.benchmarks import Benchmark, Grader
-from pytest_r1eval.core.choices import CodeGrader, GateKind
+from pytest_r1eval.core.choices import RELEASE_MARK, CodeGrader, GateKind
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.engines.devices import this_machine
 from pytest_r1eval.engines.engine import engine_named
 from pytest_r1eval.engines.gpu_state import check_driver
 from pytest_r1eval.engines.placement import Machine
-from pytest_r1eval.errors import R1EvalError
+from pytest_r1eval.errors import PlanError, R1EvalError
 from pytest_r1eval.exams.catalog import build_catalog, names_of
 from pytest_r1eval.plugin import items, rootdir
 from pytest_r1eval.plugin.session import RunSession, marks_hint
@@ -36,10 +37,12 @@ from pytest_r1eval.plugin.wiring import (
     checkpoint_of,
     placement_of,
     run_folder,
+    terms_of,
 )
 from pytest_r1eval.runs.reading import RunReader
 
 if TYPE_CHECKING:
+    from pytest_r1eval.judging.outlook import Foreseen
     from pytest_r1eval.plugin.answering import Inquiry
 
 _CHECKPOINT = pytest.StashKey[Checkpoint]()
@@ -85,8 +88,10 @@ def rehearse(config: pytest.Config) -> None:
         _check_choice(config, settings, catalog)
         checkpoint = checkpoint_of(settings)
         check_thinking(settings, checkpoint)
-        named = _named_marks(config)
-        chosen = [spec for spec in catalog.values() if spec.marks[-1] in named]
+        named = named_marks(config)
+        chosen = [
+            spec for spec in catalog.values() if spec.marks[-1] in named or (spec.in_release and RELEASE_MARK in named)
+        ]
         run = run_folder(config, settings, checkpoint)
         check_references(settings, checkpoint, run=run, benchmarks=[spec.name for spec in chosen])
         rehearse_plans(chosen, settings=settings, checkpoint=checkpoint, run=run)
@@ -114,12 +119,15 @@ def register(config: pytest.Config) -> None:
         is_worker = hasattr(config, "workerinput")
         expected: dict[str, Inquiry] = {}
         if is_worker:
+            _check_policy(config, settings)
             settings = replace(settings, in_full=frozenset(config.workerinput["r1eval_in_full"]))  # type: ignore[attr-defined]  # xdist is untyped
         elif not config.option.collectonly:
             _check_trackers(settings)
             check_thinking(settings, checkpoint)
             settings, expected = _after_inquiry(config, settings, catalog=catalog, checkpoint=checkpoint)
         run = run_folder(config, settings, checkpoint)
+        seen = _foreseen(config, settings, catalog=catalog, checkpoint=checkpoint, run=run)
+        catalog = items.in_order(catalog, _order(config, seen))
         is_answered = bool(expected) and all(one.answer is not None for one in expected.values())
         placement = None
         if not (config.option.collectonly or is_worker or is_answered):
@@ -142,6 +150,7 @@ def register(config: pytest.Config) -> None:
             run=run,
             placement=placement,
             is_answered=is_answered,
+            seen=seen,
         ),
         "r1eval-run",
     )
@@ -160,6 +169,47 @@ def _check_trackers(settings: Settings) -> None:
         check_trackers(settings.trackers)
 
 
+def _foreseen(
+    config: pytest.Config, settings: Settings, *, catalog: dict[str, Benchmark], checkpoint: Checkpoint, run: Path
+) -> dict[str, Foreseen]:
+    """Work out what gates see and cost where one of them may end the run: under a policy, and with -x."""
+    named = named_marks(config)
+    asked = [name for name, spec in catalog.items() if not {*spec.marks}.isdisjoint(named)]
+    names = settings.policy.names if settings.policy is not None else asked if config.getoption("maxfail") == 1 else ()
+    names = [name for name in names if name in catalog]
+    if not names or settings.judge_only is not None or hasattr(config, "workerinput"):
+        return {}
+    from pytest_r1eval.judging.outlook import foreseen  # noqa: PLC0415 - imports the statistics
+
+    terms = terms_of(settings, checkpoint, run=run, names=names)
+    return {name: foreseen(catalog[name], terms[name], settings) for name in names}
+
+
+def _order(config: pytest.Config, seen: Mapping[str, Foreseen]) -> Sequence[str]:
+    """Return the benchmarks by cost; a worker collects in the controller's order."""
+    if hasattr(config, "workerinput"):
+        return list(config.workerinput["r1eval_order"])
+    if not seen:
+        return ()
+    from pytest_r1eval.judging.outlook import by_cost  # noqa: PLC0415 - imports the statistics
+
+    return by_cost(seen)
+
+
+def _check_policy(config: pytest.Config, settings: Settings) -> None:
+    """Refuse to draw by another policy than the controller read; the file may have changed since."""
+    drawn_by = config.workerinput["r1eval_policy"]  # type: ignore[attr-defined]  # xdist is untyped
+    if drawn_by != (None if settings.policy is None else settings.policy.digest):
+        raise PlanError("the release policy changed while the run was started; expected one policy. Start it again")
+
+
+def _no_policy(settings: Settings) -> pytest.UsageError:
+    return pytest.UsageError(
+        f"-m {RELEASE_MARK}: there is no release policy; expected [tool.r1eval.policy] in {settings.root / PYPROJECT}, "
+        "or --r1-policy FILE"
+    )
+
+
 def _after_inquiry(
     config: pytest.Config, settings: Settings, *, catalog: dict[str, Benchmark], checkpoint: Checkpoint
 ) -> tuple[Settings, dict[str, Inquiry]]:
@@ -171,7 +221,7 @@ def _after_inquiry(
     """
     from pytest_r1eval.plugin.answering import Desk  # noqa: PLC0415 - imports the statistics
 
-    named = _named_marks(config)
+    named = named_marks(config)
     if settings.judge_only is not None or config.option.keyword or "not" in named:
         return settings, {}
     names = [name for name, spec in catalog.items() if not {*spec.marks}.isdisjoint(named)]
@@ -202,7 +252,23 @@ def _forgive_dead_engines(config: pytest.Config) -> None:
 
 def _catalog(config: pytest.Config, settings: Settings) -> dict[str, Benchmark]:
     contributed = [benchmark for found in config.hook.pytest_r1eval_benchmarks(config=config) for benchmark in found]
-    return build_catalog(tasks=settings.tasks, pyproject=settings.root / "pyproject.toml", contributed=contributed)
+    catalog = build_catalog(tasks=settings.tasks, pyproject=settings.root / "pyproject.toml", contributed=contributed)
+    if settings.policy is None:
+        return catalog
+    settings.policy.check_names(catalog)
+    _check_graders(settings, catalog)
+    return catalog | {name: replace(catalog[name], in_release=True) for name in settings.policy.names}
+
+
+def _check_graders(settings: Settings, catalog: dict[str, Benchmark]) -> None:
+    """Refuse two rules for programs: one process grades all programs of a run."""
+    names = () if settings.policy is None else settings.policy.names
+    rules = {settings.of(name).grader: name for name in names if catalog[name].grader is Grader.CODE}
+    if len(rules) > 1:
+        raise PlanError(
+            f"the policy grades the programs of {' and '.join(rules.values())} by {' and '.join(rules)}; expected one "
+            "rule for all programs: write the same grader"
+        )
 
 
 def _check_choice(config: pytest.Config, settings: Settings, catalog: dict[str, Benchmark]) -> None:
@@ -216,6 +282,8 @@ def _check_choice(config: pytest.Config, settings: Settings, catalog: dict[str, 
             "--reruns with --r1-model: a gate that is rerun until it passes has no error rate; "
             "leave --reruns out, and add samples (--r1-samples) where a verdict is too close"
         )
+    if RELEASE_MARK in named_marks(config) and settings.policy is None:
+        raise _no_policy(settings)
     _check_slice(settings)
     if settings.judge_only is not None:
         _check_judging(config, settings, settings.judge_only, catalog)
@@ -225,18 +293,11 @@ def _check_choice(config: pytest.Config, settings: Settings, catalog: dict[str, 
         raise pytest.UsageError(f"--r1-model without -m would run everything; {marks_hint(catalog)}")
 
 
-def _named_marks(config: pytest.Config) -> tuple[str, ...]:
-    """Return the marks that the expression of -m names, without their arguments, and the operators between them."""
-    without_texts = re.sub(r"""'[^']*'|"[^"]*\"""", "", config.option.markexpr or "")
-    without_arguments = re.sub(r"\(\s*\w+\s*=[^()]*\)", "", without_texts)
-    return tuple(re.findall(r"[\w:+\-.\[\]\\/]+", without_arguments))
-
-
 def _check_marks(config: pytest.Config, catalog: dict[str, Benchmark]) -> None:
     """Refuse a word of -m that is not a mark: ``smoke or amie`` would be green without AIME."""
     ours = dict.fromkeys((*MARKS, *(mark for benchmark in catalog.values() for mark in benchmark.marks)))
     known = {*ours, *items.registered_marks(config), "and", "or", "not", "True", "False", "None"}
-    for mark in _named_marks(config):
+    for mark in named_marks(config):
         if mark not in known:
             close = difflib.get_close_matches(mark, ours, n=1)
             guess = f"did you mean {close[0]!r}? " if close else ""
@@ -274,7 +335,7 @@ def _held(run: Path, catalog: dict[str, Benchmark]) -> dict[str, Benchmark]:
 def _check_slice(settings: Settings) -> None:
     if settings.slice is None:
         return
-    if settings.gate is GateKind.SEQUENTIAL:
+    if any(one.gate is GateKind.SEQUENTIAL for one in settings.each):
         raise pytest.UsageError(
             f"--r1-slice {settings.slice} with --r1-gate sequential: looks need the samples of all machines while the "
             "run goes on; leave --r1-gate sequential out, or run it on one machine"

@@ -41,6 +41,7 @@ from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.sampling.open_run import seed_of, slice_message
 
 if TYPE_CHECKING:
+    from pytest_r1eval.baselines.terms import PolicyTerms, Terms
     from pytest_r1eval.sampling.planning import Planner, SittingSource
     from pytest_r1eval.sampling.worker import Worker
     from pytest_r1eval.scoring.grading import CodeGrading
@@ -89,7 +90,7 @@ def _inspected(settings: Settings) -> Checkpoint:
             f"{merge_command(found.place, base=found.model, out='MERGED')}"
         )
     engine_named(settings.engine).check_model(found)
-    if found.folder is None or settings.sampling is not SamplingSource.MODEL:
+    if found.folder is None or all(one.sampling is not SamplingSource.MODEL for one in settings.each):
         return found
     return replace(found, recommended=recommended_sampling(found.folder, model=found.name))
 
@@ -119,9 +120,10 @@ def _check_template(settings: Settings, checkpoint: Checkpoint) -> None:
 
 
 def _check_budget(settings: Settings, checkpoint: Checkpoint) -> None:
-    if settings.thinking_budget is None or settings.judge_only is not None:
+    budget = next((one.thinking_budget for one in settings.each if one.thinking_budget is not None), None)
+    if budget is None or settings.judge_only is not None:
         return
-    what = f"--r1-thinking-budget {settings.thinking_budget}"
+    what = f"--r1-thinking-budget {budget}"
     if not engine_named(settings.engine).ends_thoughts:
         raise PlanError(
             f"{what} with --r1-engine {settings.engine}: nothing tells whether it ends thoughts; expected --r1-engine "
@@ -160,7 +162,7 @@ def placement_of(
     engine = engine_named(settings.engine)
     if not engine.loads_model:
         return None
-    asked = settings.max_model_len or Sampling().max_model_length
+    asked = max(one.max_model_len or Sampling().max_model_length for one in settings.each)
     demand = Demand(
         model=checkpoint.name,
         size=checkpoint.size,
@@ -234,22 +236,73 @@ def check_references(settings: Settings, checkpoint: Checkpoint, *, run: Path, b
     Raises:
         BaselineError: If there is such a benchmark.
     """
-    if (anchor := anchor_of(settings, checkpoint, run=run)) is not None:
-        for benchmark in benchmarks:
-            references(shelf_of(settings, checkpoint, run=run), anchor, benchmark)
+    for benchmark in benchmarks:
+        own = settings.of(benchmark)
+        if (anchor := anchor_of(own, checkpoint, run=run)) is not None:
+            references(shelf_of(own, checkpoint, run=run), anchor, benchmark)
 
 
-def rule_of(settings: Settings, *, n_gates: int) -> GateRule:
+def terms_of(settings: Settings, checkpoint: Checkpoint, *, run: Path, names: Sequence[str]) -> dict[str, Terms]:
     """
-    Make the rule by which a run's gates decide.
+    Make what each benchmark of a run is planned and judged by.
+
+    Args:
+        settings: What the user decided.
+        checkpoint: What is judged.
+        run: The run's folder.
+        names: All benchmarks that are asked for, which may be one family.
+    """
+    from pytest_r1eval.baselines.terms import Terms  # noqa: PLC0415 - imports the statistics
+    from pytest_r1eval.stats.health import HealthLimits  # noqa: PLC0415 - the same
+
+    own = {name: settings.of(name) for name in names}
+    family = family_of(settings, names)
+    n_tests = sum(1 if own[name].anchor is None else 2 for name in family)
+    return {
+        name: Terms(
+            shelf=shelf_of(one, checkpoint, run=run),
+            anchor=anchor_of(one, checkpoint, run=run),
+            rule=rule_of(one, n_gates=len(family), n_tests=n_tests),
+            is_holm=one.family is Family.HOLM,
+            limits=HealthLimits.of(max_truncated=one.max_truncated, max_no_answer=one.max_no_answer),
+            relative_margin=one.relative_margin,
+            policy=_policy_terms(one, name),
+        )
+        for name, one in own.items()
+    }
+
+
+def family_of(settings: Settings, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the benchmarks that share one error rate."""
+    return tuple(name for name in names if settings.of(name).family is Family.HOLM)
+
+
+def _policy_terms(own: Settings, name: str) -> PolicyTerms | None:
+    from pytest_r1eval.baselines.terms import PolicyTerms  # noqa: PLC0415 - imports the statistics
+
+    member = None if own.policy is None else own.policy.member(name)
+    if own.policy is None or member is None:
+        return None
+    return PolicyTerms(digest=own.policy.digest, tier=member.tier, asked=own)
+
+
+def rule_of(settings: Settings, *, n_gates: int, n_tests: int) -> GateRule:
+    """
+    Make the rule by which a benchmark's gate decides.
 
     Looks cannot be ordered by p-value afterwards, so a family of sequential gates
     divides alpha beforehand; fixed gates are ordered by Holm's procedure.
+
+    Args:
+        settings: What was decided about the benchmark.
+        n_gates: Gates of its family.
+        n_tests: Their tests, those against anchors too.
     """
     from pytest_r1eval.stats.verdicts import GateRule  # noqa: PLC0415 - imports the statistics
 
     is_holm = settings.family is Family.HOLM
     is_divided = is_holm and settings.gate is GateKind.SEQUENTIAL
+    n_own = 1 if settings.anchor is None else 2
     return GateRule(
         sigmas=settings.sigmas,
         two_sided=settings.two_sided,
@@ -258,7 +311,7 @@ def rule_of(settings: Settings, *, n_gates: int) -> GateRule:
         exact=settings.exact,
         family_size=n_gates if is_divided else 1,
         inconclusive_passes=settings.inconclusive is InconclusivePolicy.PASS,
-        n_holm=n_gates if is_holm and not is_divided else 1,
+        n_holm=-(-n_tests // n_own) if is_holm and not is_divided else 1,
     )
 
 
@@ -281,7 +334,7 @@ def build_worker(  # noqa: PLR0913 - what is judged, where, and by what
     log = run / "logs" / f"engine-{owner}.log"
     lengths = [sampling_for(one, settings, max_position=checkpoint.max_position).max_model_length for one in benchmarks]
     parts = engine_parts(settings, checkpoint, max_model_length=max(lengths), place=place, log=log)
-    code = code_grading_of(settings)
+    code = code_grading_of(settings, benchmarks)
     pool = None
     if factory.grades_here(settings):
         pool = _pool(settings, benchmarks, code=code, n_cpus=len(parts.devices.cpus))
@@ -294,7 +347,7 @@ def build_worker(  # noqa: PLR0913 - what is judged, where, and by what
             checkpoint=checkpoint,
             run=run,
             source=_source(settings, checkpoint, pool=pool, code=code),
-            n_gates=len(benchmarks),
+            names=[one.name for one in benchmarks],
             seed=seed,
         ),
         engine=factory.build(parts) if keeper is None else keeper.lend(factory, parts),
@@ -353,14 +406,14 @@ def rehearse_plans(benchmarks: Sequence[Benchmark], *, settings: Settings, check
     """
     from pytest_r1eval.scoring.pool import GradingPool  # noqa: PLC0415 - not in a process that only collects
 
-    code = code_grading_of(settings)
+    code = code_grading_of(settings, benchmarks)
     with ExitStack() as ending:
         pool = None
         if recording_of(settings) is None:
             pool = ending.enter_context(GradingPool(n_processes=1, code=code))
         source = _source(settings, checkpoint, pool=pool, code=code, is_rehearsal=True)
         planner = _planner(
-            settings, checkpoint=checkpoint, run=run, source=source, n_gates=len(benchmarks),
+            settings, checkpoint=checkpoint, run=run, source=source, names=[one.name for one in benchmarks],
             seed=seed_of(settings, checkpoint),
         )  # fmt: skip
         asyncio.run(_rehearsed(planner, benchmarks))
@@ -373,7 +426,7 @@ async def _rehearsed(planner: Planner, benchmarks: Sequence[Benchmark]) -> None:
 
 
 def _planner(  # noqa: PLR0913 - a planner's parts, named at both calls
-    settings: Settings, *, checkpoint: Checkpoint, run: Path, source: SittingSource, n_gates: int, seed: int
+    settings: Settings, *, checkpoint: Checkpoint, run: Path, source: SittingSource, names: Sequence[str], seed: int
 ) -> Planner:
     from pytest_r1eval.sampling.planning import Planner  # noqa: PLC0415 - imports the statistics
 
@@ -381,9 +434,7 @@ def _planner(  # noqa: PLR0913 - a planner's parts, named at both calls
         settings=settings,
         identity=checkpoint.identity,
         source=source,
-        shelf=shelf_of(settings, checkpoint, run=run),
-        anchor=anchor_of(settings, checkpoint, run=run),
-        rule=rule_of(settings, n_gates=n_gates),
+        terms=terms_of(settings, checkpoint, run=run, names=names),
         seed=seed,
     )
 
@@ -419,13 +470,16 @@ def _pool(settings: Settings, benchmarks: Sequence[Benchmark], *, code: CodeGrad
     return GradingPool(n_processes=n_processes, code=code, needs_lighteval=bool(by_metric) or not is_recorded)
 
 
-def code_grading_of(settings: Settings) -> CodeGrading:
-    """Say how the programs and answers of a run are graded."""
+def code_grading_of(settings: Settings, benchmarks: Sequence[Benchmark] = ()) -> CodeGrading:
+    """Say how the programs and answers of a run are graded; one process grades all programs by one rule."""
     from pytest_r1eval.sandbox import Limits  # noqa: PLC0415 - not in a process that only collects
     from pytest_r1eval.scoring.grading import CodeGrading  # noqa: PLC0415 - the same
 
+    rules = {one.name: settings.of(one.name).grader for one in benchmarks}
+    of_programs = [rules[one.name] for one in benchmarks if one.grader is Grader.CODE]
     return CodeGrading(
-        grader=settings.grader,
+        grader=of_programs[0] if of_programs else settings.grader,
+        own=rules if settings.policy is not None else {},
         limits=settings.sandbox_limits or Limits(),
         tests=cache_folder(os.environ),
         allow_unsafe=settings.unsafe_code,

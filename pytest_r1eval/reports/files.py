@@ -12,6 +12,7 @@ from pytest_r1eval.core.choices import REPORT_FORMATS, report_suffixes
 from pytest_r1eval.core.codec import document
 from pytest_r1eval.errors import ReportError
 from pytest_r1eval.reports.markdown import markdown
+from pytest_r1eval.reports.release import release_lines
 from pytest_r1eval.reports.run_report import USUAL, Embedding, RunReport
 from pytest_r1eval.reports.terminal import family_lines, gate_lines, gate_table, health_lines
 from pytest_r1eval.stats.looks import Look
@@ -25,13 +26,16 @@ def report_text(report: RunReport, *, embedding: Embedding = USUAL) -> str:  # n
     results = [gate.result for gate in report.gates]
     lines = [line for result in results for line in ("", *gate_lines(result), *health_lines(result))]
     missing = [f"{name}: not judged yet" for name in report.unjudged]
-    return "\n".join([*gate_table(results), *missing, *lines, *family_lines(results)]) + "\n"
+    release = [] if report.release is None else ["", *release_lines(report.release)]
+    return "\n".join([*gate_table(results), *missing, *lines, *family_lines(results), *release]) + "\n"
 
 
 def report_markdown(report: RunReport, *, embedding: Embedding = USUAL) -> str:  # noqa: ARG001 - the table's
     """Write a run's verdicts as Markdown."""
     title = f"{report.header.model_name}: may this checkpoint ship?"
-    return markdown([gate.result for gate in report.gates], title=title, unjudged=report.unjudged)
+    return markdown(
+        [gate.result for gate in report.gates], title=title, unjudged=report.unjudged, release=report.release
+    )
 
 
 def report_json(report: RunReport, *, embedding: Embedding = USUAL) -> str:  # noqa: ARG001 - the table's
@@ -46,7 +50,7 @@ def report_json(report: RunReport, *, embedding: Embedding = USUAL) -> str:  # n
         }
         for gate in report.gates
     ]
-    content = {
+    content: dict[str, object] = {
         "run": str(report.run),
         "passes": report.passes,
         "header": report.header,
@@ -55,6 +59,7 @@ def report_json(report: RunReport, *, embedding: Embedding = USUAL) -> str:  # n
         "unjudged": report.unjudged,
         "gates": gates,
     }
+    content |= {} if report.release is None else {"release": report.release}
     return document(content) + "\n"
 
 

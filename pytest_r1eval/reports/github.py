@@ -5,12 +5,16 @@ from pathlib import Path
 
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.errors import ReportError
+from pytest_r1eval.judging.release import Release
 from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.reports.appearance import UNHEALTHY, Annotation, annotation_of, appearance_of
 from pytest_r1eval.reports.markdown import markdown
+from pytest_r1eval.reports.release import is_tolerated, release_annotation, release_lines
 
 
-def write_summary(environ: Mapping[str, str], results: Sequence[GateResult], *, title: str) -> bool:
+def write_summary(
+    environ: Mapping[str, str], results: Sequence[GateResult], *, title: str, release: Release | None = None
+) -> bool:
     """
     Append the verdicts to the job's summary.
 
@@ -18,6 +22,7 @@ def write_summary(environ: Mapping[str, str], results: Sequence[GateResult], *, 
         environ: The environment; without ``GITHUB_STEP_SUMMARY`` nothing is written.
         results: The verdicts.
         title: What was judged.
+        release: The verdict under a policy; None without one.
 
     Returns:
         Whether this is a GitHub job.
@@ -30,7 +35,7 @@ def write_summary(environ: Mapping[str, str], results: Sequence[GateResult], *, 
         return False
     try:
         with Path(path).open("a", encoding="utf-8") as file:
-            file.write(markdown(results, title=title))
+            file.write(markdown(results, title=title, release=release))
     except OSError as error:
         raise ReportError(
             f"cannot write the job's summary {path}: {error.strerror}; the verdicts stand above"
@@ -38,17 +43,22 @@ def write_summary(environ: Mapping[str, str], results: Sequence[GateResult], *, 
     return True
 
 
-def workflow_commands(results: Sequence[GateResult]) -> Iterator[str]:
-    """Yield a workflow command for each gate that a person must look at."""
+def workflow_commands(results: Sequence[GateResult], *, release: Release | None = None) -> Iterator[str]:
+    """Yield a workflow command for the release and each gate that a person must look at."""
+    if release is not None and (kind := release_annotation(release)) is not None:
+        yield _command(kind, f"release: {release.verdict.name}", *release_lines(release))
     for result in results:
         judgement = result.judgement
         kind = annotation_of(judgement)
+        if kind is not None and is_tolerated(result):
+            kind = Annotation.WARNING
         if kind is not None:
             title = f"{result.title}: {appearance_of(judgement.verdict).word}"
             yield _command(kind, title, judgement.reason, judgement.next_step)
         if result.health is not None and not result.health.passes:
             reasons = f"{result.health.truncation.reason} {result.health.no_answer.reason}"
-            yield _command(Annotation.ERROR, f"{result.title}: {UNHEALTHY}", reasons, "")
+            sick = Annotation.WARNING if is_tolerated(result) else Annotation.ERROR
+            yield _command(sick, f"{result.title}: {UNHEALTHY}", reasons, "")
 
 
 def _command(kind: Annotation, title: str, *sentences: str) -> str:

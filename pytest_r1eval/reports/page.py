@@ -27,6 +27,7 @@ from pytest_r1eval.core.texts import counted
 from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.reports import charts
 from pytest_r1eval.reports.appearance import appearance_of, style_of
+from pytest_r1eval.reports.release import headline, release_lines, release_style
 from pytest_r1eval.reports.run_report import (
     USUAL,
     Embedding,
@@ -73,7 +74,7 @@ def page(report: RunReport, *, embedding: Embedding = USUAL) -> str:
         "<header>",
         f'<p class="soft">May this checkpoint ship?</p><h1>{html_text(report.header.model_name)}</h1>',
         f'<p class="answer {_kind(report)}">{html_text(_plain_answer(report))}</p>',
-        _reasons(report),
+        _release(report) or _reasons(report),
         f'<p class="soft">{html_text(_origin(report))}</p></header><main>',
         _summary(report),
         *(_section(report, gate, embedding=embedding) for gate in report.gates),
@@ -98,6 +99,8 @@ def document(title: str, body: Iterable[str], *, is_wide: bool = False) -> str:
 
 def _kind(report: RunReport) -> str:
     """Colour the answer: red only where the checkpoint was judged and failed."""
+    if report.release is not None:
+        return release_style(report.release)
     if report.passes:
         verdict = Verdict.PASS if all(gate.verdict is Verdict.PASS for gate in report.gates) else Verdict.INCONCLUSIVE
     else:
@@ -110,7 +113,17 @@ def _is_undecided(report: RunReport) -> bool:
     return all(not appearance_of(gate.verdict).is_answer and gate.result.is_healthy for gate in red)
 
 
+def _release(report: RunReport) -> str:
+    """List what each benchmark of a release policy means for the answer; nothing without a policy."""
+    if report.release is None:
+        return ""
+    items = "".join(f"<li>{html_text(line.strip())}</li>" for line in release_lines(report.release)[1:])
+    return f'<ul class="reasons">{items}</ul>'
+
+
 def _plain_answer(report: RunReport) -> str:
+    if report.release is not None:
+        return headline(report.release)
     found = [_finding(gate) for gate in report.gates if gate.verdict is not Verdict.PASS or not gate.result.passes]
     found += [f"{name} was not judged" for name in report.unjudged]
     if not found:

@@ -16,6 +16,7 @@ from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.plans import Depth, Plan
 from pytest_r1eval.core.records import FinishReason, Outcome, ProblemCounts, Sample
 from pytest_r1eval.errors import RunError, StoreError
+from pytest_r1eval.judging.release import RELEASE, Release, ReleaseVerdict
 from pytest_r1eval.judging.result import GateResult, false_alarm, stored_results
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME, RunHeader
@@ -113,6 +114,7 @@ class RunReport:
         harnesses: What answered and graded; one where the run can be judged.
         gates: In the order in which they were judged.
         unjudged: Benchmarks of the run that have no verdict yet.
+        release: The verdict under a release policy; None without one.
     """
 
     run: Path
@@ -120,15 +122,20 @@ class RunReport:
     harnesses: tuple[Harness, ...]
     gates: tuple[GateReport, ...]
     unjudged: tuple[str, ...] = ()
+    release: Release | None = None
 
     @property
     def passes(self) -> bool:
-        """Whether every benchmark of the run was judged and every gate is green, health included."""
+        """Whether every benchmark of the run was judged and every gate is green, health included; or its release is."""
+        if self.release is not None:
+            return self.release.verdict is ReleaseVerdict.SHIP
         return bool(self.gates) and not self.unjudged and all(gate.result.passes for gate in self.gates)
 
     @property
     def exit_code(self) -> int:
-        """Pytest's exit code: 0 for green, 1 for anything else."""
+        """Pytest's exit code: 0 for green, 1 for anything else; under a policy that of the release."""
+        if self.release is not None:
+            return self.release.verdict.exit_code
         return 0 if self.passes else 1
 
     @property
@@ -166,6 +173,7 @@ def read_report(run: Path) -> RunReport:
             harnesses=store.harnesses,
             gates=tuple(_gate(store, name, result) for name, result in results.items()),
             unjudged=tuple(name for name in store.selected if name not in results),
+            release=store.release(RELEASE),
         )
 
 

@@ -121,6 +121,7 @@ def _check_headers(parts: Sequence[_Part]) -> None:
             )
         _check_equal(part, first, "the model's name", header.model_name, expected.model_name)
         _check_equal(part, first, "the seed", header.seed, expected.seed)
+        _check_equal(part, first, "the release policy", header.policy or "none", expected.policy or "none")
         _check_equal(part, first, "the benchmarks", ", ".join(part.store.selected), ", ".join(first.store.selected))
 
 

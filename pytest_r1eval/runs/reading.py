@@ -246,6 +246,12 @@ class RunReader:
             row = db.execute("SELECT content FROM verdict WHERE benchmark = ?", (name,)).fetchone()
         return None if row is None else self._store.decoded(kind, row[0], what=f"the verdict on {name}")
 
+    def release(self, kind: Kind[T]) -> T | None:
+        """Return the stored verdict of a release; None where the run was judged without a policy."""
+        with self._store.reading() as db:
+            row = db.execute("SELECT value FROM run WHERE key = 'release'").fetchone()
+        return None if row is None else self._store.decoded(kind, row[0], what="the verdict of the release")
+
     def progress(self, name: str) -> Progress:
         """How many samples of a benchmark are stored and planned."""
         with self._store.reading() as db:

@@ -22,11 +22,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Annotated, Self, TypeVar
 
 from pytest_r1eval.atomic_files import replacing
 from pytest_r1eval.core.attempts import Asked
 from pytest_r1eval.core.codec import Kind, from_json, to_json
+from pytest_r1eval.core.fields import LeftOutIfEmpty
 from pytest_r1eval.core.fingerprints import Harness, ModelIdentity
 from pytest_r1eval.core.lineage import Lineage, is_model_name, step_of
 from pytest_r1eval.core.plans import Slice
@@ -74,6 +75,7 @@ class RunHeader:
         created: ISO date and time, UTC.
         seed: The run's seed.
         slice: Which part of the plans this store draws; None for all of it.
+        policy: Digest of the release policy that it is drawn under; None without one.
         lineage: The checkpoint's place in its training; None where that was not given.
         asked: By benchmark, what the ledger calls the question; None where no ledger is kept.
     """
@@ -84,6 +86,7 @@ class RunHeader:
     created: str
     seed: int
     slice: Slice | None = None
+    policy: Annotated[str | None, LeftOutIfEmpty()] = None
     lineage: Lineage | None = None
     asked: Mapping[str, Asked] | None = None
 
@@ -308,6 +311,14 @@ class Store:
         """Store the judgement of a benchmark, as JSON."""
         with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO verdict VALUES (?, ?)", (name, content))
+
+    def write_release(self, content: str | None) -> None:
+        """Store the verdict of a release, as JSON; None where the run was judged without a policy."""
+        with self.transaction() as db:
+            if content is None:
+                db.execute("DELETE FROM run WHERE key = 'release'")
+            else:
+                db.execute("INSERT OR REPLACE INTO run VALUES ('release', ?)", (content,))
 
     @contextmanager
     def _closing_on_error(self) -> Iterator[None]:

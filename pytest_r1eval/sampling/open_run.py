@@ -117,6 +117,7 @@ def _header(
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         seed=seed_of(settings, checkpoint) if seed is None else seed,
         slice=settings.slice,
+        policy=None if settings.policy is None else settings.policy.digest,
         lineage=settings.lineage,
         asked=asked or None,
     )
@@ -157,6 +158,12 @@ def _check_resumable(run: Path, header: RunHeader, *, settings: Settings, checkp
             f"--r1-resume {run}: the seed was {header.seed}, and {settings.seed} is asked for now; "
             "leave --r1-seed out, or start a new run"
         )
+    policy = None if settings.policy is None else settings.policy.digest
+    if header.policy != policy and not settings.goes_on:  # where the ledger resumes, each benchmark is asked the same
+        raise PlanError(
+            f"--r1-resume {run}: the run was started {_policy_message(header.policy)}, and this one is asked for "
+            f"{_policy_message(policy)}; resume with the policy it was started with, or start a new run"
+        )
     if header.slice != settings.slice:
         raise PlanError(
             f"--r1-resume {run}: the run holds {slice_message(header.slice)}, and {slice_message(settings.slice)} is "
@@ -168,7 +175,7 @@ def _check_unchanged(
     run: Path, stored: RunReader, benchmark: Benchmark, *, settings: Settings, checkpoint: Checkpoint
 ) -> None:
     """Refuse to go on with a plan that is not the one asked for."""
-    name, plan = benchmark.name, stored.plan(benchmark.name)
+    name, plan, settings = benchmark.name, stored.plan(benchmark.name), settings.of(benchmark.name)
     if plan is None:
         return
     is_replay = recording_of(settings) is not None
@@ -220,6 +227,10 @@ def _complete_as_fixed(store: Store, benchmark: Benchmark, *, settings: Settings
     if gate is not None:
         k = settings.samples.get(benchmark.name, gate.plan.design.n_samples)
         WorkQueue(store).complete_as_fixed(benchmark.name, k=k)
+
+
+def _policy_message(digest: str | None) -> str:
+    return "without a policy" if digest is None else f"under the policy {digest[:12]}"
 
 
 def slice_message(part: Slice | None) -> str:

@@ -8,7 +8,7 @@ and the model's tokenizer, which the judging process never loads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,8 @@ from pytest_r1eval.baselines.reference import (
     health_reference,
     reference_for,
 )
-from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
+from pytest_r1eval.baselines.shelf import FoundBaseline
+from pytest_r1eval.baselines.terms import Terms
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings, sampling_for
 from pytest_r1eval.core.baselines import MeasuredBaseline, PublishedBaseline
@@ -37,7 +38,6 @@ from pytest_r1eval.scoring.grading import CodeGrading, metric_name
 from pytest_r1eval.scoring.pool import GradingPool
 from pytest_r1eval.stats import allocated_plan
 from pytest_r1eval.stats.looks import SequentialGate
-from pytest_r1eval.stats.verdicts import GateRule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,19 +224,15 @@ class Planner:
         settings: What the user decided.
         identity: Digests of the checkpoint.
         source: Where exams and prompts come from.
-        shelf: Where baselines are.
-        anchor: Where a second, fixed baseline is; None where none was named.
-        rule: How the gate decides.
+        terms: By benchmark, by what it is judged.
         seed: The run's seed.
     """
 
     settings: Settings
     identity: ModelIdentity
     source: SittingSource
-    shelf: BaselineShelf
-    rule: GateRule
+    terms: Mapping[str, Terms]
     seed: int
-    anchor: BaselineShelf | None = None
 
     async def plan(self, benchmark: Benchmark, harness: Awaitable[Harness]) -> PlannedBenchmark:
         """
@@ -251,15 +247,16 @@ class Planner:
             BaselineError: If the baseline's file is malformed, or it was asked something else.
             PlanError: If the context is too short, or no sequential plan keeps the error rates.
         """
+        settings, terms = self.settings.of(benchmark.name), self.terms[benchmark.name]
         sitting = await self.source.sitting(benchmark)
-        exam, prompts = _subset(sitting.exam, sitting.prompts, n_problems=self.settings.subset)
+        exam, prompts = _subset(sitting.exam, sitting.prompts, n_problems=settings.subset)
         is_subset = exam != sitting.exam
         lengths = {problem.id: len(prompt) for problem, prompt in zip(exam.problems, prompts, strict=True)}
         check_room(
             benchmark.name,
             sitting.sampling,
             n_prompt_tokens=lengths,
-            asked_length=self.settings.max_model_len or Sampling().max_model_length,
+            asked_length=settings.max_model_len or Sampling().max_model_length,
         )
         question = Question(
             exam=exam.digest,
@@ -270,9 +267,9 @@ class Planner:
             template_date=sitting.template_date,
             prompts=prompts_digest({problem.id: ids for problem, ids in zip(exam.problems, prompts, strict=True)}),
         )
-        found = self.shelf.find(benchmark.name)
-        if self.settings.save_baseline is None:
-            anchor = None if self.anchor is None else self.anchor.find(benchmark.name)
+        found = terms.shelf.find(benchmark.name)
+        if settings.save_baseline is None:
+            anchor = None if terms.anchor is None else terms.anchor.find(benchmark.name)
             for baseline in (found, anchor):
                 check_comparable(
                     question,
@@ -281,7 +278,7 @@ class Planner:
                     grader=sitting.grader or sitting.metric,
                     is_subset=is_subset,
                 )
-        k = self.settings.samples.get(benchmark.name, sitting.samples_per_problem)
+        k = settings.samples.get(benchmark.name, sitting.samples_per_problem)
         gate = None
         if self.settings.gate_for(benchmark.name) is GateKind.SEQUENTIAL and found is not None:
             answering = (await harness).graded_by(sitting.grader)
@@ -302,7 +299,7 @@ class Planner:
             template_date=sitting.template_date,
             prompts=question.prompts,
             grader=sitting.grader,
-            subset=self.settings.subset,
+            subset=settings.subset,
             n_exam=len(sitting.exam.problems) if is_subset else None,
         )
         return PlannedBenchmark(exam=exam, prompts=prompts, plan=plan, gate=gate, sandbox=sitting.sandbox)
@@ -317,6 +314,7 @@ class Planner:
         sitting: Sitting,
         exam: Exam,
     ) -> SequentialGate:
+        settings, terms = self.settings.of(benchmark.name), self.terms[benchmark.name]
         reference = reference_for(benchmark, found, fingerprint=fingerprint)
         side = reference.side
         if isinstance(side, Counts):
@@ -324,9 +322,9 @@ class Planner:
         plan = allocated_plan.plan_against(
             side,
             design_against(side, benchmark, n_samples=k, tau=reference.tau.value),
-            rule=self.rule,
-            last_look=self.settings.max_samples,
-            allocation=self.settings.allocation,
+            rule=terms.rule_against(found),
+            last_look=settings.max_samples,
+            allocation=settings.allocation,
             most_samples=sitting.most_samples,
         )
         return SequentialGate(
@@ -335,7 +333,7 @@ class Planner:
             tau=reference.tau,
             baseline=reference.source,
             evidence=reference.evidence,
-            health=health_reference(found, reference.tau),
+            health=health_reference(found, reference.tau, limits=terms.limits),
         )
 
 

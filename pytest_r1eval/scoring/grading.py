@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -46,21 +47,27 @@ class CodeGrading:
     By which rule programs and answers are right, and what programs may use.
 
     Attributes:
-        grader: The rule.
+        grader: The rule; of a policy with several the one for programs.
         limits: Of one test; `cpu_s` is also the time that LightEval's scorer gives a test.
         tests: Folder of the tests (`code_test_cache`).
         allow_unsafe: Whether programs run even where no sandbox holds.
+        own: The rule of some benchmarks, by their names.
     """
 
     grader: CodeGrader
     limits: Limits
     tests: Path
     allow_unsafe: bool = False
+    own: Mapping[str, CodeGrader] = field(default_factory=dict)
+
+    def rule_for(self, benchmark: Benchmark) -> CodeGrader:
+        """Return the rule of a benchmark."""
+        return self.own.get(benchmark.name, self.grader)
 
     def name_for(self, benchmark: Benchmark) -> str | None:
         """Return name and version of what grades a benchmark; None where its task's own metric does."""
-        return grader_name(self.grader, benchmark)
+        return grader_name(self.rule_for(benchmark), benchmark)
 
     def is_strict_for(self, benchmark: Benchmark) -> bool:
         """Tell whether a benchmark's answers are graded by the strict rule, and not by its task's metric."""
-        return self.grader is CodeGrader.STRICT and benchmark.answers is not None
+        return self.rule_for(benchmark) is CodeGrader.STRICT and benchmark.answers is not None

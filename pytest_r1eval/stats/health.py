@@ -13,11 +13,13 @@ rate is judged at more than alpha.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 from scipy.special import bdtrc
 
 from pytest_r1eval.core.baselines import HealthCounts
+from pytest_r1eval.core.fields import LeftOutIfEmpty
 from pytest_r1eval.core.thinking import added_thoughts
 from pytest_r1eval.stats.tests import Rate, rate_test
 from pytest_r1eval.stats.verdicts import Verdict
@@ -34,10 +36,12 @@ class HealthLimit:
     Attributes:
         name: What the responses show, a text that follows "of the responses", e.g. "were truncated".
         limit: The largest rate, a fraction, that passes without a baseline.
+        decides: Whether a larger one fails beside a baseline too, because a person set it.
     """
 
     name: str
     limit: float
+    decides: Annotated[bool, LeftOutIfEmpty()] = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.limit <= 1:
@@ -53,6 +57,27 @@ NO_ANSWER = HealthLimit(name="hold no answer", limit=0.15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HealthLimits:
+    """What each rate of unhealthy responses may be."""
+
+    truncation: HealthLimit = TRUNCATION
+    no_answer: HealthLimit = NO_ANSWER
+
+    @classmethod
+    def of(cls, *, max_truncated: float | None, max_no_answer: float | None) -> HealthLimits:
+        """Return the limits that a person set, fractions; None for the usual one."""
+        return cls(truncation=_set(TRUNCATION, max_truncated), no_answer=_set(NO_ANSWER, max_no_answer))
+
+
+def _set(usual: HealthLimit, limit: float | None) -> HealthLimit:
+    return usual if limit is None else HealthLimit(name=usual.name, limit=limit, decides=True)
+
+
+USUAL_LIMITS = HealthLimits()
+"""Without anything that a person set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HealthReference:
     """
     What health is judged against.
@@ -60,10 +85,21 @@ class HealthReference:
     Attributes:
         counts: The baseline's; None for a published number or none at all, where limits decide.
         tau: The harness's noise, a fraction.
+        limits: What a person set for each rate; None for the usual limits.
     """
 
     counts: HealthCounts | None = None
     tau: float = 0.0
+    limits: Annotated[HealthLimits | None, LeftOutIfEmpty()] = None
+
+    @property
+    def known_limits(self) -> HealthLimits:
+        """What each rate may be."""
+        return self.limits or USUAL_LIMITS
+
+    def within(self, limits: HealthLimits) -> HealthReference:
+        """Return the same with other limits."""
+        return replace(self, limits=None if limits == USUAL_LIMITS else limits)
 
 
 LIMITS_ALONE = HealthReference()
@@ -154,7 +190,14 @@ def added_health(parts: Collection[HealthCounts]) -> HealthCounts:
     )
 
 
-def judge_health(observed: HealthCounts, *, baseline: HealthCounts | None, alpha: float, tau: float = 0.0) -> Health:
+def judge_health(
+    observed: HealthCounts,
+    *,
+    baseline: HealthCounts | None,
+    alpha: float,
+    tau: float = 0.0,
+    limits: HealthLimits = USUAL_LIMITS,
+) -> Health:
     """
     Judge a run's responses, against a measured baseline's where there is one.
 
@@ -163,14 +206,15 @@ def judge_health(observed: HealthCounts, *, baseline: HealthCounts | None, alpha
         baseline: The measured baseline's; None for a published number or none at all.
         alpha: Level of each rate's test.
         tau: Harness noise, a fraction: engines and devices move rates as they move scores.
+        limits: What each rate may be.
     """
     judged = {
         limit: judge_rate(rate, limit=limit, alpha=alpha, tau=tau, baseline=known)
-        for limit, rate, known in _rates(observed, baseline)
+        for limit, rate, known in _rates(observed, baseline, limits)
     }
     return Health(
-        truncation=judged[TRUNCATION],
-        no_answer=judged[NO_ANSWER],
+        truncation=judged[limits.truncation],
+        no_answer=judged[limits.no_answer],
         mean_tokens=observed.n_tokens / observed.n_samples,
         baseline_mean_tokens=None if baseline is None else baseline.n_tokens / baseline.n_samples,
         mean_thought_tokens=_mean_thought(observed),
@@ -179,11 +223,18 @@ def judge_health(observed: HealthCounts, *, baseline: HealthCounts | None, alpha
     )
 
 
-def is_sick(observed: HealthCounts, *, baseline: HealthCounts | None, alpha: float, tau: float = 0.0) -> bool:
+def is_sick(
+    observed: HealthCounts,
+    *,
+    baseline: HealthCounts | None,
+    alpha: float,
+    tau: float = 0.0,
+    limits: HealthLimits = USUAL_LIMITS,
+) -> bool:
     """
     Tell at a look whether the responses are too unhealthy to go on.
 
-    A limit without a baseline is tested here, because a look has few responses: a model at the limit is stopped with
+    A limit that decides is tested here, because a look has few responses: a model at the limit is stopped with
     probability alpha.
 
     Args:
@@ -191,23 +242,29 @@ def is_sick(observed: HealthCounts, *, baseline: HealthCounts | None, alpha: flo
         baseline: The measured baseline's; None for a published number.
         alpha: What the look may spend on each rate.
         tau: Harness noise, a fraction.
+        limits: What each rate may be.
     """
     return any(
-        (_p_above(rate, limit) if known is None else rate_test(rate, known, tau=tau)) <= alpha
-        for limit, rate, known in _rates(observed, baseline)
+        ((known is None or limit.decides) and _p_above(rate, limit) <= alpha)
+        or (known is not None and rate_test(rate, known, tau=tau) <= alpha)
+        for limit, rate, known in _rates(observed, baseline, limits)
     )
 
 
-def _rates(observed: HealthCounts, baseline: HealthCounts | None) -> Iterator[tuple[HealthLimit, Rate, Rate | None]]:
+def _rates(
+    observed: HealthCounts, baseline: HealthCounts | None, limits: HealthLimits
+) -> Iterator[tuple[HealthLimit, Rate, Rate | None]]:
     """Yield what is judged: a limit, the run's rate, and the baseline's."""
-    for limit in (TRUNCATION, NO_ANSWER):
-        yield limit, _rate(observed, limit), None if baseline is None else _rate(baseline, limit)
+    yield limits.truncation, _truncated(observed), None if baseline is None else _truncated(baseline)
+    yield limits.no_answer, _unanswered(observed), None if baseline is None else _unanswered(baseline)
 
 
-def _rate(counts: HealthCounts, limit: HealthLimit) -> Rate:
-    """Return the rate of the responses that a limit is for."""
-    n_events = counts.n_truncated if limit is TRUNCATION else counts.n_no_answer
-    return Rate(n_events=n_events, n_responses=counts.n_samples)
+def _truncated(counts: HealthCounts) -> Rate:
+    return Rate(n_events=counts.n_truncated, n_responses=counts.n_samples)
+
+
+def _unanswered(counts: HealthCounts) -> Rate:
+    return Rate(n_events=counts.n_no_answer, n_responses=counts.n_samples)
 
 
 def _p_above(rate: Rate, limit: HealthLimit) -> float:
@@ -225,17 +282,18 @@ def judge_rate(
     """
     Judge a rate of unhealthy responses: against the baseline's, or without one against the limit.
 
-    With a baseline the limit only warns, because a model may have been truncated often before.
+    With a baseline the usual limit only warns, because a model may have been truncated often before.
     """
     above = rate.value > limit.limit
     found = f"{100 * rate.value:.1f} % of the responses {limit.name}"
     if baseline is None:
         p_value, fails = None, above
-        reason = f"{found}; without a baseline at most {100 * limit.limit:.0f} % may."
+        reason = f"{found}; {'' if limit.decides else 'without a baseline '}at most {100 * limit.limit:g} % may."
     else:
         p_value = rate_test(rate, baseline, tau=tau)
-        fails = p_value <= alpha
+        fails = p_value <= alpha or (above and limit.decides)
         reason = f"{found}, {100 * baseline.value:.1f} % in the baseline (p = {p_value:.2g}, {alpha:.2g} decides)."
+        reason += f" At most {100 * limit.limit:g} % may." if limit.decides else ""
     return HealthJudgement(
         verdict=Verdict.FAIL_REGRESSED if fails else Verdict.PASS,
         limit=limit,

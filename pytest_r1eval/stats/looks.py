@@ -172,7 +172,13 @@ class SequentialGate:
             n_tokens=0,
         )
         alpha = self.health_alpha(number, is_last=False)
-        return is_sick(observed, baseline=self.health.counts, alpha=alpha, tau=self.health.tau)
+        return is_sick(
+            observed,
+            baseline=self.health.counts,
+            alpha=alpha,
+            tau=self.health.tau,
+            limits=self.health.known_limits,
+        )
 
     def look_at_score(self, number: int, tallies: tuple[ProblemTally, ...]) -> Look | None:
         """

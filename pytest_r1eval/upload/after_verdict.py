@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_r1eval.core.choices import UploadWhen
 from pytest_r1eval.core.texts import escaped, printable
 from pytest_r1eval.core.uploads import UploadWishes
 from pytest_r1eval.errors import R1EvalError, UploadError
+from pytest_r1eval.judging.release import Release, ReleaseVerdict
 from pytest_r1eval.judging.result import GateResult, write_verdicts
 from pytest_r1eval.reports.files import PAGE_NAME, write_report
 from pytest_r1eval.reports.index import write_index
@@ -60,6 +61,7 @@ def finish(  # noqa: PLR0913 - the steps' wishes, named at the only call
     when: UploadWhen = UploadWhen.PASS,
     reports: Sequence[Path] = (),
     index: Path | None = None,
+    release: Release | None = None,
 ) -> Finished:
     """
     Write a judged run's files and reports, and upload it where that is wished for.
@@ -72,16 +74,17 @@ def finish(  # noqa: PLR0913 - the steps' wishes, named at the only call
         when: Which runs are.
         reports: Files to write a report to, beside the page in the run's folder.
         index: The output folder, whose page of all runs is written again; None for none.
+        release: The verdict under a policy; None without one.
     """
     lines: list[str] = []
     with noted("verdicts.json", lines):
-        write_verdicts(run, results)
+        write_verdicts(run, results, release=release)
     written = (*_write_reports(run, reports), *_write_index(index))
     with noted("details", lines):
         write_run_files(run, results, tasks=tasks)
     if wishes is None:
         return Finished(reports=written, lines=tuple(lines), is_uploaded=None)
-    if when is UploadWhen.PASS and not all(result.passes for result in results):
+    if when is UploadWhen.PASS and not _may_ship(results, release):
         note = "upload: none, as a gate is not green (--r1-upload-when always uploads every run)"
         return Finished(reports=written, lines=(*lines, note), is_uploaded=None)
     failures: list[str] = []
@@ -91,6 +94,13 @@ def finish(  # noqa: PLR0913 - the steps' wishes, named at the only call
         again = f"  nothing is lost; try again with: r1eval upload {run}"
         return Finished(reports=written, lines=(*lines, *failures, again), is_uploaded=False)
     return Finished(reports=written, lines=(*lines, *uploaded.lines), is_uploaded=True)
+
+
+def _may_ship(results: Sequence[GateResult], release: Release | None) -> bool:
+    """Whether every gate is green, or under a policy whether the answer is SHIP."""
+    if release is not None:
+        return release.verdict is ReleaseVerdict.SHIP
+    return all(result.passes for result in results)
 
 
 @contextmanager
@@ -112,13 +122,14 @@ def noted(what: str, lines: list[str], *, failed: str = "not written:") -> Itera
         lines.append(f"{what}: {failed} {reason}; samples and verdicts are in the run's store")
 
 
-def finish_again(
+def finish_again(  # noqa: PLR0913 - the steps' wishes, named at the only call
     runs: Sequence[Path],
     results: Sequence[GateResult],
     *,
     wishes: UploadWishes | None,
     when: UploadWhen,
     reports: Sequence[Path],
+    release: Release | None = None,
 ) -> Finished:
     """
     Write reports of runs whose verdicts were stored before, and upload them where that is wished for.
@@ -131,11 +142,12 @@ def finish_again(
         wishes: Where they are to be uploaded; None for nowhere.
         when: Which runs are.
         reports: Files to write a report to.
+        release: The verdict under a policy; None without one.
     """
     there = [run for run in runs if StoredRun(folder=run).exists]
     lines = [f"the samples of {run} are gone; its verdict is in the ledger" for run in runs if run not in there]
-    written = _reports(there[0], reports) if there and reports else ()
-    is_wanted = when is UploadWhen.ALWAYS or all(result.passes for result in results)
+    written = _reports(there[0], reports, release=release) if there and reports else ()
+    is_wanted = when is UploadWhen.ALWAYS or _may_ship(results, release)
     if wishes is None or not there or not is_wanted:
         return Finished(reports=written, lines=tuple(lines), is_uploaded=None)
     failures: list[str] = []
@@ -161,10 +173,11 @@ def _write_index(folder: Path | None) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _reports(run: Path, paths: Sequence[Path]) -> tuple[str, ...]:
+def _reports(run: Path, paths: Sequence[Path], *, release: Release | None = None) -> tuple[str, ...]:
     lines: list[str] = []
     with noted("report", lines):
         report = read_report(run)
+        report = report if release is None else replace(report, release=release)
     for path in () if lines else paths:
         with noted("report", lines):
             lines.append(f"report: {write_report(report, path)}")

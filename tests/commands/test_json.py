@@ -53,6 +53,9 @@ CASES = (
     Case(line="index training", keys={"folder", "page"}),
     Case(line="history training --out page.html", keys={"folder", "page"}),
     Case(line="doctor", keys={"is_fit", "findings"}, needs=LIGHTEVAL),
+    Case(line="policy show policy.toml", keys={"policy", "benchmarks", "gates"}),
+    Case(line="policy check policy.toml", keys={"policy", "is_fit", "problems"}),
+    Case(line="policy cost policy.toml", keys={"policy", "order", "gates"}),
     Case(line="baseline record {green} org/new", keys={"file", "baselines"}),
     Case(line="baseline list", keys={"baselines"}),
     Case(line="baseline show org/old", keys={"model", "measured"}),
@@ -97,6 +100,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, examples: Runs) -> Path:
     here = tmp_path_factory.mktemp("json")
     for number in (1, 2):
         record_run(here / "slices" / str(number), part=Slice(number=number, total=2))
+    (here / "policy.toml").write_text('[benchmarks.aime24]\ntier = "critical"\n', encoding="utf-8")
     judged(record_run(here / "training" / "run", model_name="org/checkpoint-100"))
     assert examples["base"].is_dir()
     with pytest.MonkeyPatch.context() as patch:

@@ -109,6 +109,9 @@ KINDS: list[tuple[str, str, str, str, tuple[object, ...]]] = [
     ("family", "holm", "none", "holm", tuple(map(Family, ("holm", "none", "holm")))),
     ("sigmas", "1", "2.5", "4", (1.0, 2.5, 4.0)),
     ("margin", "1", "2", "50", (0.01, 0.02, 0.5)),
+    ("relative-margin", "1", "2", "50", (0.01, 0.02, 0.5)),
+    ("max-truncated", "0", "2", "50", (0.0, 0.02, 0.5)),
+    ("max-no-answer", "0", "2", "50", (0.0, 0.02, 0.5)),
     ("claim", "held", "held", "held", (Claim.HELD, Claim.HELD, Claim.HELD)),
     ("inconclusive", "pass", "fail", "pass", tuple(map(InconclusivePolicy, ("pass", "fail", "pass")))),
     ("resume", "run1", "run2", "run3", ("run1", "run2", "run3")),
@@ -201,6 +204,7 @@ class TestPrecedence:
             "tasks",
             "data",
             "judge-only",
+            "policy",
             "output-dir",
             "two-sided",
             "exact",
@@ -541,7 +545,8 @@ class TestBadValues:
 
     def test_marks_are_the_benchmarks(self) -> None:
         """Every benchmark's mark is registered without an import of the benchmarks."""
-        assert ("r1eval", "smoke", "smoke_code", *(benchmark.mark for benchmark in BUILT_IN), *BUILT_IN_POOLS) == MARKS
+        own = ("r1eval", "release", "smoke", "smoke_code")
+        assert (*own, *(benchmark.mark for benchmark in BUILT_IN), *BUILT_IN_POOLS) == MARKS
 
     def test_bad_value_reaches_the_user_as_one_line(self, pytester: pytest.Pytester) -> None:
         """A bad value ends pytest with exit code 4 and one line, without a traceback."""

@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.baselines.shelf import BaselineShelf
+from pytest_r1eval.baselines.terms import Terms
 from pytest_r1eval.checkpoints.inspect import Checkpoint, inspect_checkpoint
 from pytest_r1eval.config.baseline_choice import Named
 from pytest_r1eval.config.settings import Settings
@@ -229,15 +230,14 @@ async def judged_with(bench: Bench, run: Path, *, seed: int) -> Verdict:
         source=TaskSource(
             settings=settings, checkpoint=bench.checkpoint, pool=bench.pool, code=code_grading_of(settings)
         ),
-        shelf=shelf,
-        rule=GateRule(),
+        terms={SMOKE.name: Terms(shelf=shelf, rule=GateRule())},
         seed=seed,
     )
     planned = await planner.plan(SMOKE, bench.harness_ready())
     WorkQueue(store).write_plan(planned.exam, planned.prompts, planned.plan)
     store.add_worker("test", bench.harness)
     await Pump(store, "test", bench.engine, bench.pool, {SMOKE.name: SMOKE}).run()
-    (result,) = Judge(store=store, shelf=shelf, rule=GateRule()).judge([SMOKE])
+    (result,) = Judge(store=store, terms={SMOKE.name: Terms(shelf=shelf, rule=GateRule())}).judge([SMOKE])
     store.close()
     return result.judgement.verdict
 

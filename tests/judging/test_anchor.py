@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from pytest_r1eval.baselines.shelf import BaselineShelf
+from pytest_r1eval.baselines.terms import Terms
 from pytest_r1eval.config.baseline_choice import RunFolder, baseline_choice
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.judging.judge import Judge
-from pytest_r1eval.judging.power import outlook_lines
+from pytest_r1eval.judging.outlook import outlook_lines
 from pytest_r1eval.judging.result import VERDICT, GateResult, false_alarm, gate_alpha
 from pytest_r1eval.reports.page import page
 from pytest_r1eval.reports.properties import properties_of
@@ -54,10 +55,14 @@ class Training:
         with closing(Store.open(run)) as store:
             judge = Judge(
                 store=store,
-                shelf=self.shelf(baseline),
-                anchor=None if anchor is None else replace(self.shelf(anchor), option="--r1-anchor"),
-                rule=GateRule(),
-                is_holm=is_holm,
+                terms={
+                    "smoke": Terms(
+                        shelf=self.shelf(baseline),
+                        anchor=None if anchor is None else replace(self.shelf(anchor), option="--r1-anchor"),
+                        rule=GateRule(),
+                        is_holm=is_holm,
+                    )
+                },
             )
             (result,) = judge.judge([toy("smoke")])
         return result
@@ -199,10 +204,12 @@ class TestReports:
         lines = list(
             outlook_lines(
                 [toy("smoke")],
-                shelf=training.shelf("previous-run"),
-                anchor=training.shelf("anchor-run"),
+                terms={
+                    "smoke": Terms(
+                        shelf=training.shelf("previous-run"), anchor=training.shelf("anchor-run"), rule=GateRule()
+                    )
+                },
                 settings=settings,
-                rule=GateRule(),
             )
         )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
+from pytest_r1eval.baselines.terms import Terms
 from pytest_r1eval.core.codec import digest, to_json
 from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.judging.decision import compared
@@ -113,7 +114,7 @@ def test_looks_cannot_claim_it(tmp_path: Path) -> None:
     run = record_run(tmp_path / "run", seed=2, weights="w2", n_problems=20, n_samples=16, gate=gate)
     with closing(Store.open(run)) as store:
         shelf = BaselineShelf(root=tmp_path, choice=None, model_name="local/toy")
-        (result,) = Judge(store=store, shelf=shelf, rule=SAME).judge([toy("smoke")])
+        (result,) = Judge(store=store, terms={"smoke": Terms(shelf=shelf, rule=SAME)}).judge([toy("smoke")])
 
     assert result.judgement.verdict is Verdict.INVALID
     assert result.judgement.reason.endswith("--r1-claim same must exclude a rise as well.")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.baselines.shelf import BaselineShelf
+from pytest_r1eval.baselines.terms import Terms
 from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.judging.judge import Judge
@@ -38,9 +39,9 @@ def judge(run: Path, root: Path, *, earlier: Sequence[Measurement]) -> GateResul
     """Judge a run against the model's own baseline below a folder."""
     with closing(Store.open(run)) as store:
         shelf = BaselineShelf(root=root, choice=None, model_name=store.header.model_name)
-        (result,) = Judge(store=store, shelf=shelf, rule=GateRule(), earlier={"smoke": tuple(earlier)}).judge(
-            [toy("smoke")]
-        )
+        (result,) = Judge(
+            store=store, terms={"smoke": Terms(shelf=shelf, rule=GateRule())}, earlier={"smoke": tuple(earlier)}
+        ).judge([toy("smoke")])
     return result
 
 

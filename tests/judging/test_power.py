@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
+from pytest_r1eval.baselines.terms import Terms
 from pytest_r1eval.config.baseline_choice import baseline_choice
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.benchmarks import Benchmark
@@ -17,7 +18,8 @@ from pytest_r1eval.core.codec import to_json
 from pytest_r1eval.core.records import Outcome
 from pytest_r1eval.errors import BaselineError, PlanError
 from pytest_r1eval.exams.catalog import SMOKE
-from pytest_r1eval.judging.power import POWER_REPORT, PowerReport, assumptions_for, outlook_lines, power_report
+from pytest_r1eval.judging.outlook import outlook_lines
+from pytest_r1eval.judging.power import POWER_REPORT, PowerReport, assumptions_for, power_report
 from pytest_r1eval.reports.power import power_text
 from pytest_r1eval.stats.planning import plan
 from pytest_r1eval.stats.tests import Design
@@ -226,7 +228,9 @@ def outlook(
     shelf = BaselineShelf(root=tmp_path, choice=baseline_choice("base", tmp_path), model_name="local/toy")
     settings = Settings(model="toy", root=tmp_path, output_dir=tmp_path, samples={"smoke": 32}, asked_gate=gate)
     settings = replace(settings, allocation=allocation)
-    return list(outlook_lines([toy("smoke")], shelf=shelf, settings=settings, rule=rule or GateRule()))
+    return list(
+        outlook_lines([toy("smoke")], terms={"smoke": Terms(shelf=shelf, rule=rule or GateRule())}, settings=settings)
+    )
 
 
 def test_the_fall_that_is_caught(tmp_path: Path) -> None:

@@ -93,7 +93,9 @@ class TestRefusals:
     def test_what_judging_needs_is_taken(self, pytester: pytest.Pytester, option: Option) -> None:
         """Options about gates, reports and places are accepted beside a stored run."""
         (pytester.path / "tasks.py").write_text("TASKS_TABLE = []", encoding="utf-8")
+        (pytester.path / "policy.toml").write_text('[benchmarks.smoke]\ntier = "critical"', encoding="utf-8")
         values = {"judge-only": "run", "tasks": "tasks.py", "report": "report.md", "save-baseline": "a/b"}
+        values["policy"] = "policy.toml"
         word = f"{option.flag}={values[option.name]}" if option.name in values else given(option)
         with judged(pytester, word) as config:
             assert settings_from(config).judge_only == pytester.path / "run"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.baselines.shelf import BaselineShelf
+from pytest_r1eval.baselines.terms import Terms
 from pytest_r1eval.commands.cli import main
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.errors import R1EvalError
@@ -154,7 +155,9 @@ def judge_only(run: Path) -> None:
     opened.lock.release()
     with closing(opened.store) as store:
         shelf = BaselineShelf(root=run.parent, choice=None, model_name=store.header.model_name)
-        Judge(store=store, shelf=shelf, rule=GateRule(), save_as="local/toy").judge([*catalog.values()])
+        Judge(store=store, terms={"smoke": Terms(shelf=shelf, rule=GateRule())}, save_as="local/toy").judge(
+            [*catalog.values()]
+        )
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +212,9 @@ def test_a_text_that_cannot_be_read_is_a_line_beside_the_verdict(run: Path, what
     damaged(run, sql("UPDATE response SET text = ? WHERE id = 3", TEXTS[what]))
     with closing(Store.open(run)) as store:
         shelf = BaselineShelf(root=run.parent, choice=None, model_name="local/toy")
-        results = Judge(store=store, shelf=shelf, rule=GateRule(), save_as="local/toy").judge([toy("smoke")])
+        results = Judge(store=store, terms={"smoke": Terms(shelf=shelf, rule=GateRule())}, save_as="local/toy").judge(
+            [toy("smoke")]
+        )
     finished = finish(run, results, tasks=TASKS, wishes=None)
     (details,) = [line for line in finished.lines if line.startswith("details:")]
     assert details.startswith("details: not written: ")
@@ -275,7 +280,7 @@ class TestPlaces:
             judge_only(run)
             with closing(Store.open(run)) as store:
                 shelf = BaselineShelf(root=run.parent, choice=None, model_name="local/toy")
-                results = Judge(store=store, shelf=shelf, rule=GateRule()).judge([toy("smoke")])
+                results = Judge(store=store, terms={"smoke": Terms(shelf=shelf, rule=GateRule())}).judge([toy("smoke")])
             write_verdicts(run, results)
             finished = finish(run, results, tasks=TASKS, wishes=None)
             assert bool(finished.lines) == is_folder

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.baselines.shelf import BaselineShelf
+from pytest_r1eval.baselines.terms import Terms
 from pytest_r1eval.checkpoints.inspect import Checkpoint, inspect_checkpoint
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.measurements import Measurement
@@ -86,8 +87,9 @@ def worker_of(recorded: Path, run: Path, engine: DyingEngine, *, checkpoint: Che
         settings=settings,
         identity=header.identity,
         source=RecordedSource(run=recorded),
-        shelf=BaselineShelf(root=run, choice=None, model_name=header.model_name),
-        rule=GateRule(),
+        terms={
+            SMOKE.name: Terms(shelf=BaselineShelf(root=run, choice=None, model_name=header.model_name), rule=GateRule())
+        },
         seed=header.seed,
     )
     return Worker(

@@ -8,7 +8,16 @@ import pytest
 
 from pytest_r1eval.core.baselines import HealthCounts
 from pytest_r1eval.core.thinking import ThoughtCounts
-from pytest_r1eval.stats.health import NO_ANSWER, TRUNCATION, HealthLimit, added_health, judge_health, judge_rate
+from pytest_r1eval.stats.health import (
+    NO_ANSWER,
+    TRUNCATION,
+    HealthLimit,
+    HealthLimits,
+    added_health,
+    is_sick,
+    judge_health,
+    judge_rate,
+)
 from pytest_r1eval.stats.multiplicity import family_wise_error
 from pytest_r1eval.stats.tests import Rate
 from pytest_r1eval.stats.verdicts import CHANGED_HARNESS_TAU, GateRule, Verdict
@@ -105,3 +114,26 @@ class TestHealth:
         """A health limit above 1 is refused, because it is a fraction."""
         with pytest.raises(ValueError, match="the limit is"):
             HealthLimit(name="anything", limit=15)
+
+
+class TestOwnLimits:
+    """A limit that a person set fails beside a baseline too."""
+
+    LIMITS = HealthLimits.of(max_truncated=0.05, max_no_answer=None)
+
+    @pytest.mark.parametrize(("n_truncated", "passes"), [(96, True), (97, False)])
+    def test_a_rate_above_it_fails_whatever_the_baseline_has(self, *, n_truncated: int, passes: bool) -> None:
+        """A rate above a limit that was set fails although the baseline's is as large; the other limit is the usual."""
+        counts = health_counts(n_truncated)
+        judged = judge_health(counts, baseline=counts, alpha=ALPHA, limits=self.LIMITS)
+        assert judged.passes is passes
+        assert judged.truncation.reason.endswith("At most 5 % may.")
+        assert judged.no_answer.limit == NO_ANSWER
+        assert judge_health(counts, baseline=counts, alpha=ALPHA).passes
+
+    def test_looks_stop_by_it(self) -> None:
+        """A look stops where a limit that was set is shown to be exceeded, beside a baseline too."""
+        counts = health_counts(300)
+        assert is_sick(counts, baseline=counts, alpha=ALPHA, limits=self.LIMITS)
+        assert not is_sick(counts, baseline=counts, alpha=ALPHA)
+        assert not is_sick(health_counts(100), baseline=counts, alpha=ALPHA, limits=self.LIMITS)

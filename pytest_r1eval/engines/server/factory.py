@@ -51,7 +51,7 @@ def _build(parts: EngineParts) -> Engine:
 
 def sampling_needs_extras(settings: Settings, *, recommended: Sampling | None) -> bool:
     """Tell whether a run's sampling is more than OpenAI's protocol has words for."""
-    return extras_of(chosen_sampling(settings, recommended=recommended)) != NEUTRAL
+    return any(extras_of(chosen_sampling(one, recommended=recommended)) != NEUTRAL for one in settings.each)
 
 
 FACTORY = EngineFactory(build=_build, check=_check, answering_arguments=frozenset(), scores_prompts=True)

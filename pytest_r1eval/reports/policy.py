@@ -1,0 +1,87 @@
+"""A release policy as one table: what each benchmark is judged by, what its gate sees, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pytest_r1eval.config.policy import Member, Policy
+from pytest_r1eval.core.choices import Tier
+from pytest_r1eval.core.points import described_fall, points
+from pytest_r1eval.core.texts import printable
+from pytest_r1eval.judging.outlook import Foreseen
+from pytest_r1eval.reports.terminal import columns
+
+_SHOWN = ("tier", "required", "samples", "gate", "sigmas", "margin", "baseline")
+"""The columns of terms; what else a benchmark sets is a line below the table."""
+
+
+def policy_lines(policy: Policy, seen: Mapping[str, Foreseen]) -> list[str]:
+    """
+    Lay out a policy: a row for each benchmark, then what does not fit into one.
+
+    Args:
+        policy: The policy.
+        seen: By benchmark, what its gate sees and costs.
+    """
+    head = ("benchmark", "tier", "samples", "gate", "sigmas", "margin", "baseline", "sees", "responses", "tokens")
+    rows = [_row(member, seen[member.benchmark]) for member in policy.members]
+    lines = [f"release policy {policy.title}", *columns([head, *rows]), *_further(policy), *cost_lines(seen)]
+    lines += [f"{name}: {undecided_line(one)}" for name, one in seen.items() if one.undecided]
+    return [printable(line) for line in lines]
+
+
+def undecided_line(one: Foreseen) -> str:
+    """Print why a gate cannot pass, or why nothing is known of it."""
+    return str(one.problem) if one.outlook is None else f"{one.undecided}; no PASS can come of it"
+
+
+def cost_lines(seen: Mapping[str, Foreseen]) -> list[str]:
+    """Add up what an unchanged model is expected to cost; what is not known is named."""
+    unknown = [name for name, one in seen.items() if one.n_tokens is None]
+    n_responses = sum(one.n_responses or 0.0 for one in seen.values())
+    tokens = f"{sum(one.n_tokens or 0.0 for one in seen.values()):,.0f} tokens"
+    if unknown:
+        tokens = (
+            f"tokens not known of {', '.join(unknown)}"
+            if len(unknown) == len(seen)
+            else (f"{tokens} and those of {', '.join(unknown)}, which are not known")
+        )
+    return [f"an unchanged model is expected to cost {n_responses:,.0f} responses, {tokens}"]
+
+
+def cost_table(seen: Sequence[Foreseen]) -> list[str]:
+    """Lay out what gates cost: what is expected of an unchanged model, and at most."""
+    head = ("benchmark", "responses", "at most", "tokens", "at most")
+    return columns([head, *map(_cost_row, seen)])
+
+
+def _cost_row(one: Foreseen) -> tuple[str, ...]:
+    numbers = (one.n_responses, one.n_tokens)
+    expected = ["-" if number is None else f"{number:,.0f}" for number in numbers]
+    most = ["-" if number is None else f"{number / one.share:,.0f}" for number in numbers]
+    return (one.benchmark, expected[0], most[0], expected[1], most[1])
+
+
+def _row(member: Member, one: Foreseen) -> tuple[str, ...]:
+    terms, outlook = member.terms, one.outlook
+    is_added = member.required and member.tier is not Tier.CRITICAL
+    return (
+        member.benchmark,
+        f"{member.tier}, required" if is_added else str(member.tier),
+        str(one.n_samples),
+        terms["gate"] or "",
+        terms["sigmas"] or "",
+        "-" if one.margin is None else points(one.margin),
+        terms["baseline"] or "the model's own",
+        "-" if outlook is None else described_fall(outlook.fall_80).rstrip(","),
+        "-" if one.n_responses is None else f"{one.n_responses:,.0f}",
+        "-" if one.n_tokens is None else f"{one.n_tokens:,.0f}",
+    )
+
+
+def _further(policy: Policy) -> Iterator[str]:
+    """Name what benchmarks set beyond the table's columns."""
+    for member in policy.members:
+        others = [f"{name} {text}" for name, text in member.texts.items() if name not in _SHOWN]
+        if others:
+            yield f"{member.benchmark}: {', '.join(others)}"
