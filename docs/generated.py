@@ -32,8 +32,12 @@ def on_page_markdown(markdown: str, **_: Any) -> str:  # noqa: ANN401 - what MkD
 
 def options() -> str:
     """Return the table of options."""
-    rows = (_row(_usage(option), _code(option.default), option.phase, _escaped(option.help)) for option in OPTIONS)
+    rows = (_row(_usage(option), _code(option.default), _phase(option), _escaped(option.help)) for option in OPTIONS)
     return "\n".join([_row("option", "default", "phase", "what it does"), "|---|---|---|---|", *rows])
+
+
+def _phase(option: Option) -> str:
+    return f"{option.phase}, policy" if option.policy == "set" else option.phase
 
 
 def exams() -> str:

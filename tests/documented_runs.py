@@ -27,6 +27,16 @@ _MODELS = {
     f"{_DISTILLED}-Llama-70B": ("math500",),
 }
 """What `--r1-model` names, with what is recorded there: `R1_ENGINE=replay` answers from it."""
+_POLICY = """
+samples = 8
+max-new-tokens = 64
+baseline = "org/model"
+[benchmarks.aime24]
+tier = "critical"
+[benchmarks.math500]
+tier = "supporting"
+"""
+"""What the documents call policy.toml and stored.toml, for checkpoints that are recorded."""
 _WITHOUT_BASELINE = {"org/good-model", "export/model-awq", "checkpoints/step-1000", "checkpoints/step-2000"}
 _RUNS = {
     "RUN": "org/model",
@@ -53,6 +63,8 @@ def prepare(folder: Path) -> None:
     (folder / "new.json").write_bytes((folder / "old.json").read_bytes())
     for name, gap in (("before", 0.0), ("after", 2**-6)):
         save(moved(lambda *_, gap=gap: gap), folder / f"{name}.json")
+    (folder / "policy.toml").write_text(_POLICY, encoding="utf-8")
+    (folder / "stored.toml").write_text(_POLICY.partition("[benchmarks.math500]")[0], encoding="utf-8")
     for seed, (run, model) in enumerate(_RUNS.items(), start=3):
         record_run(folder / run, benchmarks=("aime24",), seed=seed, weights=f"w {model}", model_name=model)
         results = judged_against(folder / run, folder, choice=None)

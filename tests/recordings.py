@@ -84,6 +84,7 @@ def record_run(
     detail: str | None = None,
     finish_reason: FinishReason = FinishReason.STOP,
     temperature: float = 0.6,
+    temperature_of: Mapping[str, float] | None = None,
     ungraded: frozenset[tuple[str, int]] = frozenset(),
     truncated: frozenset[tuple[str, int]] = frozenset(),
     gate: SequentialGate | None = None,
@@ -93,9 +94,9 @@ def record_run(
     """
     Write a run whose samples are correct with the given rate, or with `solve_rates` in turn, problem by problem.
 
-    `rate_of` gives some benchmarks a rate of their own. `skip` leaves (problem id, index) pairs out, with `skip_in` of
-    that benchmark alone; on `ungraded` ones the grader failed, and the `truncated` ones reached the token limit. With a
-    `gate` the samples are
+    `rate_of` and `temperature_of` give some benchmarks their own. `skip` leaves (problem id, index) pairs out, with
+    `skip_in` of that benchmark alone; on `ungraded` ones the grader failed, and the `truncated` ones reached the token
+    limit. With a `gate` the samples are
     planned in its rounds; all are there, and no look is taken. A `part` holds its part of them. A pool's problems are
     of its `parts`. Random bytes behind each text, in hexadecimal, take as much room in a store: they cannot be
     compressed. A `text` is every sample's, a `solution` is written for a problem and for whether it is right.
@@ -122,7 +123,9 @@ def record_run(
             allocated=None if gate is None else gate.allocated,
             first_look=0 if gate is None else gate.first_look,
             seed=seed,
-            sampling=Sampling(temperature=temperature, max_new_tokens=64, max_model_length=256),
+            sampling=Sampling(
+                temperature=(temperature_of or {}).get(name, temperature), max_new_tokens=64, max_model_length=256
+            ),
             template_date="2025-01-01",
             think_tags=think_tags,
             prompts=prompts_digest({problem.id: prompt for problem in exam.problems}),

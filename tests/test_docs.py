@@ -23,6 +23,7 @@ import yaml
 from pytest_r1eval.commands import run_benchmarks
 from pytest_r1eval.commands.cli import application
 from pytest_r1eval.config.options import OPTIONS
+from pytest_r1eval.config.policy import read_policy
 from pytest_r1eval.config.registered import ENGINES
 from pytest_r1eval.config.settings import settings_from
 from pytest_r1eval.core.built_in import BUILT_IN
@@ -213,11 +214,16 @@ class TestCode:
             assert set(step.get("with", ())) <= set(inputs)
 
     @pytest.mark.parametrize("block", blocks("toml"), ids=by_name)
-    def test_toml_defines_a_benchmark_or_an_engine(self, block: Block, tmp_path: Path) -> None:
-        """The catalog reads a benchmark as it is written; an entry point is in the group of engines."""
+    def test_toml_defines_a_benchmark_an_engine_or_a_policy(self, block: Block, tmp_path: Path) -> None:
+        """The catalog reads a benchmark, and a policy is one; an entry point is in the group of engines."""
         content = tomllib.loads(block.text)
         if "project" in content:
             assert set(content["project"]["entry-points"]) == {ENGINES.group}
+            return
+        if "benchmarks" in content:
+            policy = tmp_path / "policy.toml"
+            policy.write_text(block.text, encoding="utf-8")
+            read_policy(policy).check_names(build_catalog(tasks=None, pyproject=None, contributed=()))
             return
         path = tmp_path / "pyproject.toml"
         path.write_text(block.text, encoding="utf-8")

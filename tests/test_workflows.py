@@ -17,7 +17,8 @@ import yaml
 from tests.documents import OWNER, ROOT
 from tests.recordings import record_run
 
-WORKFLOWS = [*sorted((ROOT / ".github" / "workflows").glob("*.yml")), *sorted((ROOT / "examples/github").glob("*.yml"))]
+FOLDERS = (".github/workflows", "examples/github", "examples/release")
+WORKFLOWS = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.yml"))]
 
 
 def loaded(path: Path) -> dict[Any, Any]:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.commands.cli import main
+from pytest_r1eval.config.policy import find_policy
+from pytest_r1eval.core.baselines import BASELINE_FILE
+from pytest_r1eval.core.codec import from_json
 from pytest_r1eval.core.records import FinishReason
 from pytest_r1eval.reports.run_report import read_report
+from tests.documents import ROOT
+from tests.judged_runs import judged
 from tests.plugin_runs import judge, judge_only, runs_of, save_baseline, verdict_of
+from tests.recordings import record_run
 
 Record = Callable[..., Path]
 
@@ -172,8 +180,6 @@ class TestTerms:
         recorded("base", seed=1, **details)
         recorded("same", seed=2, weights="w2", **details)
         save = ("baseline", "record", str(pytester.path / "base"), "local/toy", "--reason", "as before")
-        from pytest_r1eval.commands.cli import main  # noqa: PLC0415
-
         assert main(list(save)) == 0
         policy = '[benchmarks.smoke]\ntier = "critical"\nsamples = 8\n'
         (pytester.path / "policy.toml").write_text(policy, encoding="utf-8")
@@ -300,6 +306,45 @@ class TestReports:
             assert f"release: HOLD, a critical benchmark fails (policy policy.toml {found[1]})" in path.read_text()
         assert 'name="release"' in (pytester.path / "gate.xml").read_text()
         result.stdout.fnmatch_lines(["::error title=release%3A HOLD::release: HOLD*", "::warning title=smoke%3A FAIL*"])
+
+
+class TestExample:
+    """examples/release, with recorded checkpoints in place of the shipped ones; tests/e2e judges those."""
+
+    BENCHMARKS = ("smoke", "sums", "cold_sums")
+
+    def record(self, pytester: pytest.Pytester, name: str, **details: object) -> Path:
+        """Record a checkpoint on the example's benchmarks, as its policy draws them."""
+        usual: dict[str, object] = {"n_problems": 40, "n_samples": 16, "temperature_of": {"cold_sums": 0.2}}
+        return record_run(pytester.path / name, benchmarks=self.BENCHMARKS, **{**usual, **details})  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(("rate", "answer", "code"), [(0.6, "SHIP", 0), (0.3, "HOLD", 1)], ids=["ships", "holds"])
+    def test_one_release_ships_and_one_holds(
+        self, pytester: pytest.Pytester, rate: float, answer: str, code: int
+    ) -> None:
+        """By the example's policy an unchanged checkpoint ships, and a fallen one is held by its critical benchmark."""
+        shutil.copytree(ROOT / "examples" / "release", pytester.path, dirs_exist_ok=True)
+        base = self.record(pytester, "base", n_samples=64)
+        judged(base, root=pytester.path, save_as="r1eval/tiny-arithmetic")
+        self.record(pytester, "candidate", seed=2, weights="w2", solve_rate=rate)
+        result = judge(pytester, "candidate", mark="release")
+        assert (answer_of(result), result.ret) == (answer, code)
+        tiers = ("smoke (critical)", "sums (supporting, required)", "cold_sums (advisory)")
+        result.stdout.fnmatch_lines([f"  {tier}: *" for tier in tiers])
+
+    def test_its_baselines_are_of_its_benchmarks(self) -> None:
+        """The example's baseline file has counts for every benchmark of its policy, drawn as the policy draws."""
+        folder = ROOT / "examples" / "release"
+        policy = find_policy(folder)
+        assert policy is not None
+        text = (folder / "baselines/r1eval/tiny-arithmetic.json").read_text(encoding="utf-8")
+        file = from_json(BASELINE_FILE, text, name="file")
+        assert {entry.benchmark for entry in file.measured} == {*policy.names}
+        for entry in file.measured:
+            member = policy.member(entry.benchmark)
+            assert member is not None
+            assert entry.fingerprint.question.sampling.temperature == member.values.get("temperature", 0.6)
+            assert min(problem.n_samples for problem in entry.counts.problems) == 4 * policy.samples[entry.benchmark]
 
 
 class TestOrder:
