@@ -30,7 +30,6 @@ _MODELS = {
 _POLICY = """
 samples = 8
 max-new-tokens = 64
-baseline = "org/model"
 [benchmarks.aime24]
 tier = "critical"
 [benchmarks.math500]

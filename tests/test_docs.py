@@ -100,6 +100,8 @@ class TestCommands:
         for option, value in pairwise(command.words):
             if option in IS_FOLDER:
                 (pytester.path / value).mkdir(parents=True, exist_ok=True)
+            if option == "--r1-policy":
+                (pytester.path / value).write_text('[benchmarks.aime24]\ntier = "critical"\n', encoding="utf-8")
             if option == "--r1-tasks":
                 (pytester.path / value).touch()
         settings = settings_from(pytester.parseconfig(*command.words[1:]))

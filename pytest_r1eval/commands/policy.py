@@ -14,7 +14,6 @@ from pytest_r1eval.commands.arguments import (
     Json,
     Tasks,
     above_zero,
-    existing_file,
     show,
     show_json,
 )
@@ -28,11 +27,8 @@ app = typer.Typer(name="policy", help="Show and check a release policy, and what
 
 File: TypeAlias = Annotated[
     Path,
-    typer.Argument(
-        parser=existing_file, metavar="[FILE]", help="the policy (pyproject.toml's [tool.r1eval.policy])",
-        show_default=False,
-    ),
-]  # fmt: skip
+    typer.Argument(metavar="[FILE]", help="the policy (pyproject.toml's [tool.r1eval.policy])", show_default=False),
+]
 Model: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="ORG/NAME", help="whose baselines count where the policy names none (planning constants)"),

@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from pytest_r1eval.core.choices import REPORT_FORMATS, report_suffixes
-from pytest_r1eval.errors import PolicyError
 
 if TYPE_CHECKING:
     from pytest_r1eval.config.baseline_choice import BaselineChoice
@@ -344,6 +343,7 @@ def policy(text: str, folder: Path) -> Policy:
         pytest.UsageError: If the file holds none that can be used.
     """
     from pytest_r1eval.config.policy import read_policy  # noqa: PLC0415 - see the module
+    from pytest_r1eval.errors import PolicyError  # noqa: PLC0415 - the same
 
     file = existing_file(text, folder)
     try:
