@@ -3,10 +3,11 @@ From the gates of a run to one verdict on the release, by the tiers of its polic
 
 - SHIP: every critical benchmark passes.
 - INCONCLUSIVE: a critical benchmark is INCONCLUSIVE.
-- HOLD: a critical benchmark fails; pass@1 regressed, or its responses are not healthy.
 - INVALID: a required benchmark has no verdict, or an INVALID one.
+- HOLD: a critical benchmark fails; pass@1 regressed, or its responses are not healthy. Nothing that is missing changes
+  that.
 
-Of several the last in the list counts. Their exit codes are 0, 1, 1 and 2. What is not there is no evidence: a
+Of several the last in the list counts. Their exit codes are 0, 1, 2 and 1. What is not there is no evidence: a
 benchmark that was deselected, skipped or not collected has no verdict. INCONCLUSIVE passes nowhere, whatever let the
 gate through.
 """
@@ -29,8 +30,8 @@ class ReleaseVerdict(StrEnum):
 
     SHIP = "ship"
     INCONCLUSIVE = "inconclusive"
-    HOLD = "hold"
     INVALID = "invalid"
+    HOLD = "hold"
 
     @property
     def exit_code(self) -> int:

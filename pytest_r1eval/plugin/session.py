@@ -12,7 +12,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from enum import Enum, auto
 from functools import cached_property
@@ -35,7 +35,7 @@ from pytest_r1eval.engines.placement import Placement
 from pytest_r1eval.errors import PlanError, R1EvalError, StoreError
 from pytest_r1eval.exams.catalog import names_of
 from pytest_r1eval.plugin import items
-from pytest_r1eval.plugin.reporting import Reporting, Selection
+from pytest_r1eval.plugin.reporting import Reporting, Selection, ends_run
 from pytest_r1eval.plugin.wiring import build_worker, check_references, terms_of
 from pytest_r1eval.runs.lock import RunLock
 from pytest_r1eval.runs.reading import RunReader
@@ -172,17 +172,20 @@ class RunSession:
         is_drawing = self._settings.judge_only is None and recording_of(self._settings) is None
         if self._config.option.collectonly or not is_drawing or self._is_answered:
             return lines
+        return [*lines, *(f"r1eval: {line}" for line in (*self._sampling_lines(), *self._foreseen_lines()))]
+
+    def _sampling_lines(self) -> Iterator[str]:
+        """Print how responses are drawn; a policy's own sampling is in its table."""
         sampling = chosen_sampling(self._settings, recommended=self._checkpoint.recommended)
         source = "" if self._checkpoint.recommended is None else " (generation_config.json, and options before it)"
-        lines.append(f"r1eval: sampling {sampling.summary}{source}")
+        yield f"sampling {sampling.summary}{source}"
         if (arguments := self._settings.template_arguments) is not None:
-            lines.append(f"r1eval: its chat template is given {arguments}")
+            yield f"its chat template is given {arguments}"
         tags = self._checkpoint.tags_for(self._settings.think_tags)
-        lines.append("r1eval: no tags of thoughts are known" if tags is None else f"r1eval: its thoughts are in {tags}")
+        yield "no tags of thoughts are known" if tags is None else f"its thoughts are in {tags}"
         if self._checkpoint.prints_date:
             date = self._settings.template_date
-            lines.append(f"r1eval: its chat template prints the date and sees {date} (--r1-template-date)")
-        return lines + [f"r1eval: {line}" for line in self._foreseen_lines()]
+            yield f"its chat template prints the date and sees {date} (--r1-template-date)"
 
     def _policy_lines(self, policy: Policy) -> list[str]:
         """Name the policy; before the first token also what its gates see and cost."""
@@ -361,7 +364,7 @@ class RunSession:
 
         selection = self._selection
         stored = {name: self._desk.stored(selection.inquiries[name], one) for name, one in selection.answers.items()}
-        failed = next((name for name, result in stored.items() if result.has_failed), None)
+        failed = next((name for name, result in stored.items() if ends_run(result)), None)
         if failed is not None:
             with closing(Store.open(self._run)) as store:
                 WorkQueue(store).leave_out(reason_after(failed))

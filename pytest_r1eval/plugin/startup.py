@@ -172,10 +172,11 @@ def _check_trackers(settings: Settings) -> None:
 def _foreseen(
     config: pytest.Config, settings: Settings, *, catalog: dict[str, Benchmark], checkpoint: Checkpoint, run: Path
 ) -> dict[str, Foreseen]:
-    """Work out what gates see and cost where one of them may end the run: under a policy, and with -x."""
+    """Work out what gates see and cost where one of them may end the run: under a policy, with -x or a fail-fast."""
     named = named_marks(config)
     asked = [name for name, spec in catalog.items() if not {*spec.marks}.isdisjoint(named)]
-    names = settings.policy.names if settings.policy is not None else asked if config.getoption("maxfail") == 1 else ()
+    may_end = settings.fail_fast or config.getoption("maxfail") == 1
+    names = settings.policy.names if settings.policy is not None else asked if may_end else ()
     names = [name for name in names if name in catalog]
     if not names or settings.judge_only is not None or hasattr(config, "workerinput"):
         return {}

@@ -91,11 +91,12 @@ def test_other_tiers_hold_nothing_but_a_missing_requirement(
 
 
 def test_the_worst_counts() -> None:
-    """Of several critical benchmarks INVALID counts before HOLD, and HOLD before INCONCLUSIVE."""
+    """Of several critical benchmarks HOLD counts before INVALID, and INVALID before INCONCLUSIVE."""
     asked = policy(a=(Tier.CRITICAL, True), b=(Tier.CRITICAL, True), c=(Tier.CRITICAL, True))
     a, b = gate("a", Verdict.INCONCLUSIVE, asked), gate("b", Verdict.FAIL_REGRESSED, asked)
     assert release_of(asked, [a, b, gate("c", Verdict.PASS, asked)]).verdict is HOLD
-    assert release_of(asked, [a, b]).verdict is INVALID
+    assert release_of(asked, [a, b]).verdict is HOLD
+    assert release_of(asked, [a, gate("c", Verdict.PASS, asked)]).verdict is INVALID
     assert [member.benchmark for member in release_of(asked, [a, b]).deciding] == ["a", "b", "c"]
 
 

@@ -85,6 +85,15 @@ class TestVerdicts:
             ]
         )
 
+    def test_a_critical_fall_ends_the_run_on_request(self, pytester: pytest.Pytester, run_of: Record) -> None:
+        """Under --r1-fail-fast a critical FAIL ends the run and is HOLD, and a supporting one ends nothing."""
+        run_of("worse", rate_of={"aime24": 0.1})
+        result = release(pytester, "worse", "--r1-fail-fast")
+        assert (answer_of(result), result.ret) == ("HOLD", 1)
+        result.stdout.fnmatch_lines(["  smoke (supporting): INVALID -> a warning. Not drawn: aime24 failed*"])
+        run_of("warned", weights="w3", rate_of={"smoke": 0.1, "math500": 0.1})
+        assert answer_of(release(pytester, "warned", "--r1-fail-fast")) == "SHIP"
+
     def test_other_falls_only_warn(self, pytester: pytest.Pytester, run_of: Record) -> None:
         """Falls of supporting and advisory benchmarks are shown, and the release ships with exit code 0."""
         run_of("worse", rate_of={"smoke": 0.1, "math500": 0.1})
