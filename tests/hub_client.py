@@ -104,7 +104,7 @@ def _upload(run: str, wishes: dict[str, Any], patience: dict[str, Any]) -> dict[
         receipt = publish.publish(package, patience=how, sleep=slept.append)
         page = None
         if wished.model_page is not None:
-            scores, source = package.page_scores, receipt.url
+            scores, source = package.page.scores, receipt.url
             page = publish.publish_page(wished.model_page, scores, source=source, patience=how, sleep=slept.append)
     except R1EvalError as error:
         return {"error": str(error), "receipt": None, "slept": slept}

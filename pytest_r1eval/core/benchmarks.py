@@ -128,12 +128,16 @@ class ExamCard:
         n_problems: Problems in the exam.
         grading: What grades it, and what to know about that.
         shows: Which models it tells apart.
+        hub_task: The task in the data set's eval.yaml, by which the Hub shows scores; None where it shows none.
+        hub_gap: Why it shows none, where that is not for want of a registration.
     """
 
     dataset: str
     n_problems: int
     grading: str
     shows: str
+    hub_task: str | None = None
+    hub_gap: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """
 The benchmarks that ship: each one's task, samples, pinned data, and what people choose it by.
 
-A revision is a commit of the Hub, read in a public source that is named beside it, and never guessed. Constants for
-planning are published numbers or none.
+A revision is a commit of the Hub, read in a public source that is named beside it, and never guessed. So is a task of
+the Hub's leaderboards (`hub_task`), as of November 2026. Constants for planning are published numbers or none.
 """
 
 from __future__ import annotations
@@ -94,6 +94,8 @@ DEEPSEEKS: tuple[Benchmark, ...] = (
             n_problems=198,
             grading=f"{_LETTERS}. Guessing gives 25 %",
             shows="Knowledge of sciences with reasoning, at every size",
+            # huggingface.co/Zyphra/ZAYA1-8B, .eval_results/gpqa.yaml, from the Hub's own staff
+            hub_task="diamond",
         ),
     ),
     Benchmark(
@@ -133,6 +135,8 @@ _NEWER: tuple[Benchmark, ...] = (
             n_problems=30,
             grading=_MATHEMATICS,
             shows="As AIME 2024, the newest year",
+            # its eval.yaml at commit 10b4e45
+            hub_task="MathArena/aime_2026",
         ),
     ),
     Benchmark(
@@ -183,6 +187,8 @@ _NEWER: tuple[Benchmark, ...] = (
                 "answer"
             ),
             shows="A broken engine or tokenizer, in minutes; solved from 3B on",
+            # huggingface.co/blog on evaluation results by EvalEval
+            hub_task="gsm8k",
         ),
     ),
     Benchmark(
@@ -215,6 +221,8 @@ _NEWER: tuple[Benchmark, ...] = (
             n_problems=300,
             grading=_INSTRUCTIONS,
             shows="As IFEval, with instructions that are in no training data",
+            # its discussion 4
+            hub_gap="the Hub shows prompt_level_loose, and the strict score is measured here",
         ),
     ),
     Benchmark(
@@ -231,6 +239,8 @@ _NEWER: tuple[Benchmark, ...] = (
             n_problems=12032,
             grading=f"{_LETTERS}. A task of our own: LightEval's asks for one of ABCD where there are ten options",
             shows="Knowledge; the mean of many problems, so small falls",
+            # huggingface.co/MiniMaxAI/MiniMax-M2, .eval_results/mmlu-pro.yaml, from the Hub's own staff
+            hub_task="mmlu_pro",
         ),
     ),
     Benchmark(

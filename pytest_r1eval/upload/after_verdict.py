@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_r1eval.core.choices import UploadWhen
-from pytest_r1eval.core.texts import escaped, printable
+from pytest_r1eval.core.texts import counted, escaped, printable
 from pytest_r1eval.core.uploads import UploadWishes
 from pytest_r1eval.errors import R1EvalError, UploadError
 from pytest_r1eval.judging.release import Release, ReleaseVerdict
@@ -23,7 +23,8 @@ from pytest_r1eval.reports.files import PAGE_NAME, write_report
 from pytest_r1eval.reports.index import write_index
 from pytest_r1eval.reports.run_report import read_report
 from pytest_r1eval.runs.finished import StoredRun
-from pytest_r1eval.upload.package import PageScore, pack
+from pytest_r1eval.upload.package import pack
+from pytest_r1eval.upload.page_scores import PageScores
 from pytest_r1eval.upload.record import UploadRecord, write_record
 from pytest_r1eval.upload.results import write_run_files
 
@@ -211,17 +212,20 @@ def _uploaded(run: Path, wishes: UploadWishes) -> Uploaded:
     state = "commit" if receipt.is_new else "was there already, commit"
     lines = [f"upload: {receipt.url} ({state} {receipt.commit[:12]})"]
     if wishes.model_page is not None:
-        lines.append(_page_line(wishes.model_page, package.page_scores, url=receipt.url))
+        lines += _page_lines(wishes.model_page, package.page, url=receipt.url)
     return Uploaded(record=UploadRecord(wishes=wishes, url=receipt.url, commit=receipt.commit), lines=tuple(lines))
 
 
-def _page_line(model: str, scores: Sequence[PageScore], *, url: str) -> str:
+def _page_lines(model: str, page: PageScores, *, url: str) -> list[str]:
+    """Put scores on a model's page, and say what became of them and of those that it cannot show."""
     from pytest_r1eval.upload import publish  # noqa: PLC0415 - only where something is uploaded
 
-    if not scores:
-        return f"model page: nothing for {model}: no score of a whole benchmark from the Hub"
+    gaps = "; ".join(map(str, page.gaps))
+    if not page.scores:
+        return [f"model page: nothing for {model}: {gaps}"]
     try:
-        receipt = publish.publish_page(model, scores, source=url)
+        receipt = publish.publish_page(model, page.scores, source=url)
     except UploadError as error:
         raise UploadError(f"the samples are at {url}, but not the scores on the model's page: {error}") from error
-    return f"model page: {receipt.url} ({len(scores)} scores, commit {receipt.commit[:12]})"
+    line = f"model page: {receipt.url} ({counted(len(page.scores), 'score')}, commit {receipt.commit[:12]})"
+    return [line, *([f"  not shown there: {gaps}"] if gaps else [])]

@@ -8,21 +8,20 @@ sends the same bytes to the same names.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_r1eval.core import uploads
-from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.core.codec import Kind, from_json
-from pytest_r1eval.core.texts import counted, escaped, quoted
+from pytest_r1eval.core.texts import escaped, quoted
 from pytest_r1eval.core.uploads import CardRow, RunKey, UploadWishes
 from pytest_r1eval.errors import UploadError, in_one_line
 from pytest_r1eval.judging.summary import BenchmarkSummary, RunSummary, verdicts_digest
 from pytest_r1eval.reports.appearance import appearance_of
 from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.upload.page_scores import PageScores, page_scores
 from pytest_r1eval.upload.paths import RunFiles
 
 VERDICTS_NAME = "verdicts.json"
@@ -37,28 +36,6 @@ class PackedFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PageScore:
-    """
-    One score for a model's page.
-
-    Attributes:
-        dataset: The benchmark's data set on the Hub.
-        dataset_revision: Its commit.
-        task: The task's name within the benchmark.
-        points: pass@1 in points of 100.
-        date: When the run was started, ISO.
-        notes: How it was measured.
-    """
-
-    dataset: str
-    dataset_revision: str
-    task: str
-    points: float
-    date: str
-    notes: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
     """
     What one run sends to a data set's repository.
@@ -70,7 +47,7 @@ class Package:
         files: Details, results and verdicts.
         tasks: Full names of the tasks that have details.
         rows: The run's benchmarks, for the card.
-        page_scores: Scores for the model's page, where there are any to show.
+        page: Scores for the model's page, and those that it cannot show.
         run: The name of the run's folder.
     """
 
@@ -80,7 +57,7 @@ class Package:
     files: tuple[PackedFile, ...]
     tasks: tuple[str, ...]
     rows: tuple[CardRow, ...]
-    page_scores: tuple[PageScore, ...]
+    page: PageScores
     run: str
 
 
@@ -156,7 +133,7 @@ def _package(summary: RunSummary, files: RunFiles, wishes: UploadWishes) -> Pack
         files=tuple(PackedFile(path=path, source=source) for path, source in sorted(packed.items())),
         tasks=tuple(with_details),
         rows=tuple(map(_row, parts)),
-        page_scores=tuple(score for part in parts if (score := _page_score(part, date=summary.created))),
+        page=page_scores(summary),
         run=files.folder.name,
     )
 
@@ -206,27 +183,4 @@ def _row(part: BenchmarkSummary) -> CardRow:
         samples_per_problem=part.samples_per_problem,
         verdict=appearance_of(part.verdict).word,
         note="; ".join(notes),
-    )
-
-
-_EXAM_SIZES = {f"{spec.task}|0": spec.card.n_problems for spec in BUILT_IN if spec.card is not None}
-
-
-def _page_score(part: BenchmarkSummary, *, date: str) -> PageScore | None:
-    """Return a score for the model's page: of a whole benchmark whose data set is on the Hub, else None."""
-    pinned = re.fullmatch(r"([^/@\s]+/[^/@\s]+)@([0-9a-f]{40})", part.dataset or "")
-    question, is_whole = part.fingerprint.question, _EXAM_SIZES.get(part.task) == part.n_problems
-    k = part.samples_per_problem
-    if part.score is None or k is None or pinned is None or question is None or not is_whole:
-        return None
-    sampling, name = question.sampling, part.task.rpartition("|")[0]
-    return PageScore(
-        dataset=pinned[1],
-        dataset_revision=pinned[2],
-        task=uploads.task_config(name) if ":" in name else "default",
-        points=round(100 * part.score.mean, 2),
-        date=date,
-        notes=(
-            f"pass@1 over {counted(k, 'sample')} per problem, {sampling.summary}, {sampling.max_new_tokens} new tokens"
-        ),
     )

@@ -29,7 +29,8 @@ from pytest_r1eval.core import uploads
 from pytest_r1eval.errors import UploadError
 from pytest_r1eval.hub.errors import Reply, causes, is_lapsed, reply_behind, scrubbed
 from pytest_r1eval.hub.session import UNREACHABLE_S, failure_to_reach, quiet_client
-from pytest_r1eval.upload.package import Package, PageScore
+from pytest_r1eval.upload.package import Package
+from pytest_r1eval.upload.page_scores import PageScore
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

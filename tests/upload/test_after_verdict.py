@@ -156,7 +156,7 @@ class TestPack:
     def test_only_whole_benchmarks_go_to_a_model_page(self, tmp_path: Path) -> None:
         """A run that is not of a whole public benchmark has no score for a model's page."""
         judged_run(tmp_path / "run")
-        assert pack(tmp_path / "run", UploadWishes(repo="acme/runs")).page_scores == ()
+        assert pack(tmp_path / "run", UploadWishes(repo="acme/runs")).page.scores == ()
 
 
 class TestCommand:

@@ -174,13 +174,35 @@ class TestCommit:
         for line in (
             "- dataset:",
             "    id: Idavidrein/gpqa",
-            "    task_id: gpqa_diamond",
+            "    task_id: diamond",
             f"    revision: '{'1' * 40}'",
             f"  value: {round(100 * score, 2)}",
+            "  date: '2025-01-20'",
+            "  source:",
             f"    url: {hub.url}/datasets/{REPO}",
+            "    name: Samples and verdicts",
         ):
             assert line in page.splitlines()
         assert "pass@1 over 4 samples per problem, temperature 0.6, top-p 0.95, 64 new tokens" in " ".join(page.split())
+
+    def test_what_a_model_page_cannot_show_is_said(
+        self, hub: StandInHub, lfs: Client, run: RunFiles, tmp_path: Path
+    ) -> None:
+        """A score on a data set that is no benchmark of the Hub is not written, and one line says why."""
+        hub.make_repo("acme/model", kind="model")
+        content = called_gpqa(run)
+        content["r1eval"]["benchmarks"]["smoke"] |= {
+            "task": "math_500|0", "n_problems": 500, "dataset": f"HuggingFaceH4/MATH-500@{'1' * 40}",
+        }  # fmt: skip
+        run.results.write_text(json.dumps(content))
+        command = ("upload", str(run.folder), "--repo", REPO, "--model-page", "acme/model")
+        code, printed = lfs.r1eval(tmp_path, *command)
+        assert code == 0
+        assert (
+            "model page: nothing for acme/model: smoke (HuggingFaceH4/MATH-500 is not registered as a benchmark on the "
+            "Hub)\n"
+        ) in printed
+        assert not [path for path in hub.repo("acme/model", kind="model").head.tree if ".eval_results" in path]
 
     def test_a_model_page_that_is_not_there(self, hub: StandInHub, lfs: Client, run: RunFiles, tmp_path: Path) -> None:
         """A missing model's page is an error that reports where the samples were uploaded."""

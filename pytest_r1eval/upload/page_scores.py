@@ -1,0 +1,104 @@
+"""
+Which of a run's scores a model's page on the Hub can show, and why not the others.
+
+A page shows scores on data sets that the Hub knows as benchmarks, by the task that the data set's eval.yaml names; a
+file of another one is shown nowhere. So only those are written, each for a whole benchmark with the Hub's own problems.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pytest_r1eval.core.benchmarks import ExamCard
+from pytest_r1eval.core.built_in import BUILT_IN
+from pytest_r1eval.core.texts import escaped
+from pytest_r1eval.judging.summary import BenchmarkSummary, RunSummary
+
+_CARDS = {f"{spec.task}|0": spec.card for spec in BUILT_IN if spec.card is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageScore:
+    """
+    One score for a model's page.
+
+    Attributes:
+        dataset: The benchmark's data set on the Hub.
+        dataset_revision: Its commit.
+        task: The task's name in the data set's eval.yaml.
+        points: pass@1 in points of 100.
+        date: When the run was started, ``YYYY-MM-DD``.
+        notes: How it was measured.
+    """
+
+    dataset: str
+    dataset_revision: str
+    task: str
+    points: float
+    date: str
+    notes: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageGap:
+    """A benchmark whose score a model's page cannot show, and why."""
+
+    benchmark: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.benchmark} ({self.reason})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageScores:
+    """A run's scores for a model's page, and those that it cannot show."""
+
+    scores: tuple[PageScore, ...]
+    gaps: tuple[PageGap, ...]
+
+
+def page_scores(summary: RunSummary) -> PageScores:
+    """Choose the scores that a model's page can show."""
+    found = [_score_or_gap(name, part, date=summary.created[:10]) for name, part in summary.benchmarks.items()]
+    return PageScores(
+        scores=tuple(one for one in found if isinstance(one, PageScore)),
+        gaps=tuple(one for one in found if isinstance(one, PageGap)),
+    )
+
+
+def _score_or_gap(name: str, part: BenchmarkSummary, *, date: str) -> PageScore | PageGap:
+    card, question = _CARDS.get(part.task), part.fingerprint.question
+    pinned = re.fullmatch(r"([^/@\s]+/[^/@\s]+)@([0-9a-f]{40})", part.dataset or "")
+    reason = _reason(part, card, dataset=None if pinned is None else pinned[1])
+    if reason is not None or card is None or card.hub_task is None or pinned is None:
+        return PageGap(benchmark=escaped(name), reason=escaped(reason or "it is not registered on the Hub"))
+    if part.score is None or question is None:
+        return PageGap(benchmark=escaped(name), reason="it has no score")
+    return PageScore(
+        dataset=pinned[1],
+        dataset_revision=pinned[2],
+        task=card.hub_task,
+        points=round(100 * part.score.mean, 2),
+        date=date,
+        notes=(
+            f"pass@1 over {part.samples_per_problem} samples per problem, {question.sampling.summary}, "
+            f"{question.sampling.max_new_tokens} new tokens"
+        ),
+    )
+
+
+def _reason(part: BenchmarkSummary, card: ExamCard | None, *, dataset: str | None) -> str | None:
+    """Say why a page cannot show a benchmark's score; None where it can."""
+    if card is None:
+        return "it is not a built-in benchmark, so that its size is not known here"
+    if card.hub_task is None:
+        return card.hub_gap or f"{card.dataset} is not registered as a benchmark on the Hub"
+    if dataset != card.dataset:
+        return f"its problems did not come from {card.dataset} on the Hub"
+    if part.n_problems != card.n_problems:
+        return f"{part.n_problems} of {card.n_problems} problems"
+    if part.score is None:
+        return "stopped early" if part.is_at_stop else "no score, see the verdict"
+    return None
