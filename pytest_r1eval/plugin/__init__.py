@@ -57,3 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_r1eval.plugin.startup import register  # noqa: PLC0415 - only for a process that judges
 
         register(config)
+    elif config.getoption("r1_policy") is not None:
+        raise pytest.UsageError(
+            "--r1-policy without --r1-model: nothing would be judged; expected a model, or a stored "
+            "run with --r1-judge-only"
+        )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_r1eval.config.policy import Member, Policy
-from pytest_r1eval.core.choices import Tier
+from pytest_r1eval.core.choices import Family, Tier
 from pytest_r1eval.core.points import described_fall, points
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.judging.outlook import Foreseen
 from pytest_r1eval.reports.terminal import columns
+from pytest_r1eval.stats.tests import alpha_of
 
 _SHOWN = ("tier", "required", "samples", "gate", "sigmas", "margin", "baseline")
 """The columns of terms; what else a benchmark sets is a line below the table."""
@@ -26,8 +28,24 @@ def policy_lines(policy: Policy, seen: Mapping[str, Foreseen]) -> list[str]:
     head = ("benchmark", "tier", "samples", "gate", "sigmas", "margin", "baseline", "sees", "responses", "tokens")
     rows = [_row(member, seen[member.benchmark]) for member in policy.members]
     lines = [f"release policy {policy.title}", *columns([head, *rows]), *_further(policy), *cost_lines(seen)]
+    lines.append(f"an unchanged model is held with probability {held_by_chance(policy):.4f} at most")
     lines += [f"{name}: {undecided_line(one)}" for name, one in seen.items() if one.undecided]
     return [printable(line) for line in lines]
+
+
+N_HEALTH_TESTS = 2
+"""Tests of a benchmark beside pass@1, each at its level."""
+
+
+def held_by_chance(policy: Policy) -> float:
+    """Return a bound on how often an unchanged model fails a critical benchmark, health included."""
+    critical = [member for member in policy.members if member.tier is Tier.CRITICAL]
+    levels = [alpha_of(float(member.terms["sigmas"] or 0)) for member in critical]
+    is_holm = [member.values.get("family") is Family.HOLM for member in critical]
+    alone = [alpha for alpha, shares in zip(levels, is_holm, strict=True) if not shares]
+    together = [alpha for alpha, shares in zip(levels, is_holm, strict=True) if shares][:1]  # the family's, once
+    tests = [*alone, *together, *(alpha for alpha in levels for _ in range(N_HEALTH_TESTS))]
+    return 1 - math.prod(1 - alpha for alpha in tests)
 
 
 def undecided_line(one: Foreseen) -> str:

@@ -46,6 +46,7 @@ def test_one_table_shows_what_each_gate_sees_and_costs(file: Path, capsys: pytes
     assert smoke.split()[:4] == ["smoke", "supporting,", "required", "8"]
     assert smoke.split()[-2:] == ["96", "1,920"]
     assert rest[0] == "smoke: max-truncated 10"
+    assert rest[2] == "an unchanged model is held with probability 0.0040 at most"
 
 
 def test_a_policy_that_no_model_can_pass_is_found(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

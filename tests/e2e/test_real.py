@@ -93,10 +93,27 @@ MAIN_JOB = (
 )  # fmt: skip
 
 
+POLICY = """
+max-new-tokens = 64
+[benchmarks.aime24]
+tier = "advisory"
+samples = 2
+[benchmarks.toy_pass]
+tier = "supporting"
+[benchmarks.smoke]
+tier = "critical"
+"""
+"""The main job as a release."""
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Done:
-    """The main job in one process."""
-    return run_gate(tmp_path_factory.mktemp("alone") / "folder", *MAIN_JOB, f"--r1-data={real_data}")
+    """The main job in one process, by a policy that draws what the options of the other run draw."""
+    folder = tmp_path_factory.mktemp("alone")
+    (folder / "policy.toml").write_text(POLICY, encoding="utf-8")
+    policy = ("-m", "release", f"--r1-policy={folder / 'policy.toml'}")
+    other = ("--r1-tasks", str(TOY_TASKS), "--r1-dtype", "float32", f"--r1-data={real_data}")
+    return run_gate(folder / "folder", *policy, *other)
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +133,28 @@ class TestMainJob:
         assert alone.verdict("aime24")["verdict"] == Verdict.INCONCLUSIVE
         assert "There is no baseline yet" in alone.output
 
+    def test_three_tiers_make_one_release(self, alone: Done) -> None:
+        """The good checkpoint ships by its critical benchmark, although the two of other tiers are not decided."""
+        assert alone.code == 0
+        printed = [
+            line for line in alone.output.splitlines() if line.startswith(("release: ", "  smoke (", "  aime24 ("))
+        ]
+        assert printed[0].startswith("release: SHIP, every critical benchmark passes (policy policy.toml ")
+        assert printed[1].startswith("  aime24 (advisory): INCONCLUSIVE -> shown only. There is no baseline yet.")
+        assert printed[2] == "  smoke (critical): PASS"
+        assert "  toy_pass (supporting): INCONCLUSIVE -> a warning." in alone.output
+
+    def test_the_cheapest_is_drawn_first(self, alone: Done) -> None:
+        """The benchmark that can decide is drawn before those that cannot."""
+        with closing(RunReader.open(alone.run)) as run:
+            assert run.selected[0] == "smoke"
+
+    def test_a_gate_without_a_baseline_fails_without_a_policy(self, spread: Done) -> None:
+        """Without a policy the process fails for AIME and the user's own benchmark, which have no baseline."""
+        assert spread.code == 1
+
     def test_smoke_passes_beside_it(self, alone: Done) -> None:
-        """The good checkpoint passes smoke against its shipped baseline, and the process fails for AIME alone."""
-        assert alone.code == 1
+        """The good checkpoint passes smoke against its shipped baseline."""
         assert alone.verdict("smoke")["verdict"] == Verdict.PASS
         assert len(alone.samples("smoke")) == 40 * 16
         assert "PASSED r1eval::smoke::pass@1" in alone.output.replace(

@@ -222,6 +222,14 @@ class TestRefusals:
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         result.stderr.fnmatch_lines([f"ERROR: {message}"])
 
+    def test_a_policy_needs_a_checkpoint(self, pytester: pytest.Pytester) -> None:
+        """A policy without a model is refused, because green tests beside it would look like a release."""
+        (pytester.path / "policy.toml").write_text(POLICY, encoding="utf-8")
+        pytester.makepyfile(test_mine="import pytest\n\n\n@pytest.mark.release\ndef test_mine():\n    pass\n")
+        result = pytester.runpytest_subprocess("--r1-policy", "policy.toml", "-m", "release")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["ERROR: --r1-policy without --r1-model: nothing would be judged*"])
+
     def test_release_needs_a_policy(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """`-m release` without a policy is refused, and says where one is looked for."""
         recorded("same")

@@ -160,6 +160,7 @@ class TestRefusals:
         ("change", "words"),
         [
             ({"seed": 7}, "the seed is 7, and 1 in"),
+            ({"policy": "5f"}, "the release policy is 5f, and none in"),
             ({"model_name": "a/b"}, "the model's name is a/b, and local/toy in"),
             ({"identity": identity_of(weights="w2")}, "another checkpoint than {first}: model.safetensors changed"),
             (
@@ -171,7 +172,7 @@ class TestRefusals:
     def test_another_header(
         self, slices: list[Path], header: RunHeader, plan: Plan, change: dict[str, object], words: str
     ) -> None:
-        """A slice of another seed, model or checkpoint is refused with the difference."""
+        """A slice of another seed, policy, model or checkpoint is refused with the difference."""
         other = replace(header, **change)  # type: ignore[arg-type]  # one field of the parameters above
         shutil.rmtree(slices[1])
         draw_slice(slices[1], Slice(number=2, total=3), header=other, plan=plan)
