@@ -125,7 +125,9 @@ def _foreseen(  # noqa: PLR0913 - one of two baselines, and what is judged by it
     rule: GateRule,
     is_assumed: bool = False,
 ) -> Foreseen:
-    k = settings.samples.get(benchmark.name, benchmark.samples_per_problem)
+    recording = recording_of(settings)
+    standard = None if recording is None else recorded_samples(recording, benchmark.name)
+    k = settings.samples.get(benchmark.name, standard or benchmark.samples_per_problem)
     try:
         found = shelf.find(benchmark.name)
         if found is None and not is_assumed:
