@@ -1,16 +1,18 @@
 """
 The table of options.
 
-An option is one row, here or in `sampling_options`, and one field of `Settings`: pytest's parser, what its text means,
-which part of a run it is about, a cluster's jobs and `evaluate`'s keywords are read off it. A test walks the table.
+An option is one row, here, in `sampling_options` or in `later_options`, and one field of `Settings`: pytest's parser,
+what its text means, which part of a run it is about, a cluster's jobs and `evaluate`'s keywords are read off it. A test
+walks the table.
 
 Every pytest run where the plugin is installed imports this module, and no other of the package's but `plugin`,
-`hookspecs`, `reading`, `option`, `sampling_options`, `values`, `choices` and `errors`.
+`hookspecs`, `reading`, `option`, `sampling_options`, `later_options`, `values`, `choices` and `errors`.
 """
 
 from __future__ import annotations
 
 from pytest_r1eval.config import values
+from pytest_r1eval.config.later_options import AFTERWARDS
 from pytest_r1eval.config.option import Option
 from pytest_r1eval.config.sampling_options import SAMPLING
 from pytest_r1eval.core import choices
@@ -379,48 +381,5 @@ OPTIONS: tuple[Option, ...] = (
         metavar="RUN",
         help="judge a stored run: no model, no engine, nothing is drawn; --r1-grader grades it again",
     ),
-    Option(
-        name="upload",
-        phase="upload",
-        parse=values.repository,
-        metavar="REPO",
-        help="upload the judged run to this data set on the Hub, privately; an organisation alone has it named for you",
-    ),
-    Option(
-        name="upload-when",
-        phase="upload",
-        choices=choices.UploadWhen,
-        default="pass",
-        help="which runs are uploaded: those whose gates are all green, or all",
-    ),
-    Option(
-        name="upload-required",
-        phase="upload",
-        is_flag=True,
-        help="a failed upload is an error of the run, not a remark beside it",
-    ),
-    Option(name="upload-public", phase="upload", is_flag=True, help="make the upload public"),
-    Option(
-        name="upload-layout",
-        phase="upload",
-        choices=choices.UploadLayout,
-        default="lighteval",
-        help="whose names for repositories, folders and configs an upload uses",
-    ),
-    Option(
-        name="log",
-        phase="upload",
-        field="trackers",
-        parse=values.tracker,
-        collect=values.trackers,
-        metavar="mlflow|wandb|trackio|tensorboard|NAME",
-        help="log the verdict to this tracker; mlflow:MODEL/VERSION writes a PASS on that version of the model",
-    ),
-    Option(
-        name="upload-model-page",
-        phase="upload",
-        parse=values.model_page,
-        metavar="REPO",
-        help="put the scores into this model's .eval_results as well, for its page on the Hub",
-    ),
+    *AFTERWARDS,
 )

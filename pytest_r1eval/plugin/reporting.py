@@ -293,7 +293,8 @@ class Reporting:
 
         all_pass = all(map(says_pass, self._results))
         there = [run for run in dict.fromkeys(self._runs) if StoredRun(folder=run).exists]
-        return tuple(line for run in there for line in lines_of(run, self._settings.trackers, all_pass=all_pass))
+        lines = (lines_of(run, self._settings.trackers, all_pass=all_pass, release=self._release) for run in there)
+        return tuple(line for found in lines for line in found)
 
     def _not_recorded(self, runs: Iterable[Path]) -> tuple[str, ...]:
         """Return how a stored run becomes a baseline, where --r1-save-baseline finds nothing that was drawn."""

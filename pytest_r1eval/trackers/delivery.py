@@ -23,14 +23,15 @@ from pytest_r1eval.core.codec import from_json, to_json
 from pytest_r1eval.core.secrets import redacted
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.errors import R1EvalError, last_words
+from pytest_r1eval.judging.release import Release
 from pytest_r1eval.reports.run_report import read_report
 from pytest_r1eval.trackers.child import Answer, Order
 from pytest_r1eval.trackers.tracked import TrackedRun, tracked
 
-LIMIT_S = 60.0
-"""For one tracker: a page is at most some megabytes, and a server that takes longer is asked again by hand."""
-_START_S = 60.0
-"""Beside it for importing the tracker, on a machine that has other work."""
+LIMIT_S = 120.0
+"""For one tracker: half a minute to import it from a cold disk, seconds for a page of some megabytes."""
+_SPARE_S = 10.0
+"""After which a tracker's process ends itself, where none is left that ends it."""
 _PROGRAM = "pytest_r1eval.trackers.child"
 
 
@@ -53,7 +54,7 @@ def log_run(
     choices: Sequence[TrackerChoice],
     *,
     all_pass: bool = True,
-    environ: Mapping[str, str] | None = None,
+    release: Release | None = None,
     limit_s: float = LIMIT_S,
 ) -> tuple[Logged, ...]:
     """
@@ -63,22 +64,25 @@ def log_run(
         run: The run's folder.
         choices: The trackers.
         all_pass: Whether gates that were judged beside it all say PASS; else no version is marked as passed.
-        environ: What trackers see; None for this process's environment.
+        release: The verdict under a policy, in place of the one that is stored with the run; None for that.
         limit_s: How long each may take.
 
     Raises:
         R1EvalError: If the run cannot be read.
     """
-    told = tracked(read_report(run), all_pass=all_pass)
-    known = os.environ if environ is None else environ
+    report = read_report(run)
+    told = tracked(report if release is None else replace(report, release=release), all_pass=all_pass)
+    environ = dict(os.environ)
     with ThreadPoolExecutor(max_workers=len(choices)) as pool:
-        return tuple(pool.map(lambda choice: _logged(choice, told, known, limit_s), choices))
+        return tuple(pool.map(lambda choice: _logged(choice, told, environ, limit_s), choices))
 
 
-def lines_of(run: Path, choices: Sequence[TrackerChoice], *, all_pass: bool) -> Iterator[str]:
+def lines_of(
+    run: Path, choices: Sequence[TrackerChoice], *, all_pass: bool, release: Release | None = None
+) -> Iterator[str]:
     """Log a run that was judged just now, and yield a line for each tracker; nothing is raised."""
     try:
-        logged = log_run(run, choices, all_pass=all_pass)
+        logged = log_run(run, choices, all_pass=all_pass, release=release)
     except R1EvalError as error:
         yield printable(f"trackers: not logged: {error}")
         return
@@ -104,7 +108,7 @@ def _logged(choice: TrackerChoice, run: TrackedRun, environ: Mapping[str, str], 
 
 def _asked(choice: TrackerChoice, run: TrackedRun, environ: Mapping[str, str], limit_s: float) -> Answer:
     """Log a run in a process of its own, and end that with everything it started."""
-    order = to_json(Order, Order(tracker=choice.name, run=run, limit_s=limit_s + _START_S))
+    order = to_json(Order, Order(tracker=choice.name, run=run, limit_s=limit_s + _SPARE_S))
     path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
     command = [sys.executable, "-P", "-m", _PROGRAM]
     with (

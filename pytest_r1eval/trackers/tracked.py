@@ -30,8 +30,9 @@ class TrackedRun:
         model_name: ``org/name`` of the checkpoint.
         checkpoint: Its digest.
         step: Its training step; None where that is not known.
-        is_pass: Whether every gate says PASS, health included; not merely that a rule lets the checkpoint through.
-        verdict: PASS, or the worst of the gates.
+        is_pass: Whether every gate says PASS, health included, whatever a rule lets through; under a release policy
+            whether it says SHIP.
+        verdict: PASS, or the worst of the gates; under a release policy its answer.
         numbers: By ``benchmark/name``.
         texts: By name, those of a gate by ``benchmark/name``.
         report: The page, an HTML file; None where it could not be written.
@@ -61,12 +62,13 @@ def tracked(report: RunReport, *, all_pass: bool = True) -> TrackedRun:
 
     Args:
         report: The run.
-        all_pass: Whether the gates that were asked for beside this run's, and had their verdict before, all say PASS.
+        all_pass: Whether the gates that were asked for beside this run's, and had their verdict before, all say PASS. A
+            release has weighed them.
     """
     gates = {gate.result.benchmark: gate.result for gate in report.gates}
     page = report.run / PAGE_NAME
     header = report.header
-    is_pass = all_pass and report.passes and all(map(says_pass, gates.values()))
+    is_pass = report.passes and (report.release is not None or (all_pass and all(map(says_pass, gates.values()))))
     return TrackedRun(
         id=_id(report),
         model_name=header.model_name,
@@ -92,6 +94,8 @@ def says_pass(result: GateResult) -> bool:
 
 
 def _verdict(report: RunReport) -> str:
+    if report.release is not None:
+        return report.release.verdict.name
     if report.unjudged:
         return appearance_of(Verdict.INVALID).word
     return word_of(

@@ -828,6 +828,7 @@ class TestSilence:
         assert "HEAVY []" in done.stdout
         ours = (
             "config",
+            "config.later_options",
             "config.option",
             "config.options",
             "config.reading",

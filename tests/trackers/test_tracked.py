@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.core.attempts import Asked
+from pytest_r1eval.judging.release import Release, ReleaseVerdict
 from pytest_r1eval.reports.run_report import read_report
 from pytest_r1eval.trackers.tracked import page_of, tracked
 from tests.judged_runs import judged_against
@@ -69,6 +70,15 @@ class TestVerdict:
         )
         assert accepted.passes
         assert not tracked(accepted).is_pass
+
+    @pytest.mark.parametrize(("answer", "is_pass"), [(ReleaseVerdict.SHIP, True), (ReleaseVerdict.HOLD, False)])
+    def test_a_policys_answer_counts(
+        self, examples: Mapping[str, Path], answer: ReleaseVerdict, *, is_pass: bool
+    ) -> None:
+        """Under a release policy SHIP is the pass, also beside a gate that may fail, and HOLD is none."""
+        release = Release(verdict=answer, policy="p", source="policy.toml", members=())
+        told = tracked(replace(read_report(examples["red"]), release=release), all_pass=False)
+        assert (told.verdict, told.is_pass) == (answer.name, is_pass)
 
     def test_gates_beside_it_count(self, examples: Mapping[str, Path]) -> None:
         """A green run beside a gate that is not green is no PASS of the checkpoint."""
