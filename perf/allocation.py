@@ -183,6 +183,25 @@ class Simulation:
             going = going[(z > a) & (z < min(b, -a))]
         return failed, n_samples, n_tokens
 
+    def p_fail_of_equal_rounds(self, change: Change, *, n_runs: int) -> float:
+        """Return how often the gate of eight equal looks fails, whose margin the allocation has to keep."""
+        design, n_problems = self.plans[0].design, len(self.rates)
+        eight = plan(design, paired=True, rule=self.rule, fractions=TARGET_FRACTIONS, beta_power=1.0)
+        y = self.rng.binomial(self.k, self.rates, (n_runs, n_problems)).astype(np.float64)
+        rates = np.broadcast_to(change(Allocated.of(y, self.k).shares), y.shape)
+        x, drawn, going, failed = np.zeros_like(y), 0, np.arange(n_runs), np.zeros(n_runs, dtype=bool)
+        for number, (k, b) in enumerate(zip(eight.ks, eight.pass_bounds, strict=True), start=1):
+            a = eight.fail_bound(number)
+            x[going] += self.rng.binomial(k - drawn, rates[going])
+            drawn = k
+            m, difference = k + self.k, x[going].mean(axis=1) / k - y[going].mean(axis=1) / self.k
+            pooled = (x[going] + y[going]) / m
+            variance = (pooled * (1 - pooled)).mean(axis=1) * m / (m - 1) + 1 / (n_problems * m)
+            z = difference / np.sqrt(variance / n_problems * (1 / k + 1 / self.k))
+            failed[going] = z <= a
+            going = going[(z > a) & (z < min(b, -a))]
+        return float(failed.mean())
+
     def unchanged(self, shares: Floats) -> Floats:  # noqa: ARG002 - a change that changes nothing
         """Leave solve rates as they are."""
         return self.rates
@@ -222,9 +241,10 @@ class Simulation:
             fell = scaled(lambda size: logit_fall(self.rates, size), self.rates, drop)
             ended = self.ended(constant(fell), n_runs=n_fallen)
             yield _row(f"fall of {100 * drop:.0f} points, tokens over the fixed gate", ended.n_tokens.mean() / tokens)
+        yield f"  {f'FAIL after a fall of {100 * self.margin:.1f} points':46}        of eight equal looks"
         for name, change in self.scenarios().items():
-            ended = self.ended(change, n_runs=n_fallen)
-            yield _row(f"FAIL at {100 * self.margin:.1f} points, {name}", ended.p_fail)
+            ended, equal = self.ended(change, n_runs=n_fallen), self.p_fail_of_equal_rounds(change, n_runs=n_fallen)
+            yield _row(f"  {name}", ended.p_fail, f"{equal:8.3f}")
         moved = self.ended(constant(rearranged(self.rates)), n_runs=5 * n_fallen)
         yield f"  {'FAIL, a tenth fell by .5 and a tenth rose':46}{moved.p_fail:8.5f}"
 

@@ -16,6 +16,7 @@ an answer is graded alike on every machine and after every resume:
 - A formula of more than `MAX_FORMULA` characters is not parsed, nor are its operators repaired before. LightEval gives
   up such ones after 5 s, by the clock, or takes the square of their fractions: a box that is never closed holds all
   that a looping model writes behind it.
+- An expression is parsed in a copy of the names that sympy would import again for each one: half of a grade's time.
 - What remains quadratic, long rows of digits and operators, is counted first in one pass. A text that needs more than
   `MAX_STEPS` is not searched (`TooManyStepsError`).
 
@@ -29,12 +30,13 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Literal
 
 from latex2sympy2_extended import latex2sympy2
 from latex2sympy2_extended.math_normalization import NormalizationConfig
 from lighteval.metrics.utils import extractive_match_utils
+from sympy.parsing import sympy_parser
 
 from pytest_r1eval.errors import R1EvalError
 
@@ -57,6 +59,8 @@ _ROW_START = re.compile(r"(?:^|[\s=])(?:\*\*)?-?\(?-?\d")
 _DIGIT = re.compile(r"\d")
 _UNENDED = re.compile(r"[^.)\s]+")
 _OPERATOR = re.compile(r"[+\-*×/^()÷]")  # noqa: RUF001 - as LightEval has it
+_ARGUMENTS_WITH_NAMES = 4
+"""Arguments of sympy's parser up to its names: text, local names, transformations, global names."""
 _FOLLOWS = re.compile(r"[.,:)$\s]")
 
 
@@ -203,6 +207,8 @@ def bound() -> None:
     module.lazy_expr_regex = _wrapped(module.lazy_expr_regex, _number_pattern)
     module.parse_latex_with_timeout = _for_short_formulas(module.parse_latex_with_timeout)
     latex2sympy2.normalize_latex = _without_repairs(latex2sympy2.normalize_latex)
+    # By the parser's module for `sympify`, which looks it up there; LightEval has a name of its own.
+    module.parse_expr = sympy_parser.parse_expr = _with_kept_names(sympy_parser.parse_expr)
 
 
 def _wrapped(patterns: Callable[..., list[tuple[re.Pattern[str], int]]], wrap: Callable[..., object]) -> object:
@@ -222,6 +228,25 @@ def _for_short_formulas(parse: Callable[[str, int], object]) -> Callable[[str, i
         if len(latex) > MAX_FORMULA:
             raise ValueError(f"a formula of {len(latex):,} characters; at most {MAX_FORMULA:,} are parsed")
         return parse(latex, timeout_seconds)
+
+    return parsed
+
+
+def _with_kept_names(parse: Callable[..., object]) -> Callable[..., object]:
+    """Give sympy's parser the names that it makes for itself where none are given, a fresh copy for each expression."""
+    names: dict[str, object] = {}
+
+    def keep(tokens: list[object], _: dict[str, object], made: dict[str, object]) -> list[object]:
+        names.update(made)
+        return tokens
+
+    parse("0", transformations=(*sympy_parser.standard_transformations, keep))
+
+    @wraps(parse)
+    def parsed(*arguments: object, **named: object) -> object:
+        if len(arguments) < _ARGUMENTS_WITH_NAMES and named.get("global_dict") is None:
+            named["global_dict"] = names.copy()
+        return parse(*arguments, **named)
 
     return parsed
 

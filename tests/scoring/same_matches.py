@@ -17,9 +17,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import sympy
 from latex2sympy2_extended import latex2sympy2
 from lighteval.metrics.utils import extractive_match_utils
 from lighteval.utils.language import Language
+from sympy import srepr, sympify
+from sympy.parsing import sympy_parser
 
 from pytest_r1eval.scoring import extraction
 
@@ -98,9 +101,14 @@ def parsed(latex: str) -> str:
         return str(error)
 
 
+EXPRESSIONS = ("1/2", "sqrt(2)*x", "max(1, x)", "E + pi + I", "S(1) + zeta(2) + y", "abs(-1)", "0.1", "3!")
+"""Names of sympy's, of Python's, and new ones."""
+
+
 def main() -> None:
     """Compare."""
     theirs = patterns()
+    expressions = [srepr(sympy_parser.parse_expr(text, evaluate=False)) for text in EXPRESSIONS]
     normalized = [latex2sympy2.normalize_latex(text, config=CONFIG) for text in FORMULAS]
     extraction.bound()
     ours = patterns()
@@ -118,6 +126,12 @@ def main() -> None:
     n_of_loops = [len(found(pattern.finditer(loop))) for _, pattern in ours for loop in LOOPS]
     said = {"n_texts": n_texts, "n_matches": n_matches, "different": different[:3], "n_of_loops": max(n_of_loops)}
     said["normalized"] = normalized == [latex2sympy2.normalize_latex(text, config=CONFIG) for text in FORMULAS]
+    parse = extractive_match_utils.parse_expr
+    said["expressions"] = expressions == [srepr(parse(text, evaluate=False)) for text in EXPRESSIONS]
+    sympy.later = sympy.Integer(1)  # what would be seen by an import of sympy's names for each expression
+    sympy.__all__.append("later")
+    said["later"] = srepr(parse("later", evaluate=False))
+    said["sympified"] = str(sympify("(pi := 3) + S(1)")) + str(sympify("2*pi"))
     said |= {f"of {n} characters": parsed("7" * (n - 2) + "+x") for n in (1000, 20_001)}
     print(json.dumps(said))  # noqa: T201 - its answer
 

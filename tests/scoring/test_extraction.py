@@ -26,6 +26,8 @@ def test_bounded_patterns_find_what_lightevals_own_find() -> None:
 
     A match that repeats in a loop comes once: LightEval parsed 25,000 equal ones of 100 KB, for 7 s. A formula that it
     parses for 5 s before giving up is not parsed.
+
+    Expressions mean what they mean to sympy, leave no name behind, and import none again.
     """
     command = [sys.executable, "-m", "tests.scoring.same_matches", "20261129", "4000"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
@@ -34,6 +36,9 @@ def test_bounded_patterns_find_what_lightevals_own_find() -> None:
     assert said_by_program["n_matches"] > said_by_program["n_texts"] > 4000
     assert said_by_program["n_of_loops"] <= 3
     assert said_by_program["normalized"] is True
+    assert said_by_program["expressions"] is True
+    assert said_by_program["later"] == "Symbol('later')"
+    assert said_by_program["sympified"] == "42*pi"
     assert said_by_program["of 1000 characters"] == "Add"
     assert said_by_program["of 20001 characters"] == "a formula of 20,001 characters; at most 20,000 are parsed"
 
