@@ -6,7 +6,6 @@ A marker alone is not believed: what it calls complete is loaded by no engine wh
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -71,16 +70,22 @@ class Looks:
         self._settle_s = settle_s
         self._seen: dict[int, _Seen] = {}
 
-    def at(self, found: Found) -> Look:
-        """Look at one."""
+    def at(self, found: Found, *, now_s: float) -> Look:
+        """
+        Look at one.
+
+        Args:
+            found: The checkpoint.
+            now_s: When, of one clock; the same for all that one look goes over, so that they settle in their order.
+        """
         mark = is_marked(found, self._marker, root=self._root)
         if mark is False:
             return Look(standing=Standing.COMING, why=f"waits for {self._marker.name}")
         lack = None if self._is_native else lack_of(found.folder)
         if mark and lack is None:
             return Look(standing=Standing.COMPLETE)
-        seen = self._updated(found)
-        if time.monotonic() - seen.since < self._settle_s:
+        seen = self._updated(found, now_s=now_s)
+        if now_s - seen.since < self._settle_s:
             why = "waits until its files stay as they are" if lack is None else f"waits: {lack}"
             standing = Standing.SETTLING if mark or lack is None else Standing.COMING
             return Look(standing=standing, why=why, is_changing=seen.has_changed)
@@ -88,11 +93,11 @@ class Looks:
             return Look(standing=Standing.COMPLETE)
         return Look(standing=Standing.BROKEN if mark else Standing.COMING, why=lack)
 
-    def _updated(self, found: Found) -> _Seen:
-        state, now = state_of(found.folder) or "", time.monotonic()
-        seen = self._seen.setdefault(found.step, _Seen(state=state, since=now))
+    def _updated(self, found: Found, *, now_s: float) -> _Seen:
+        state = state_of(found.folder) or ""
+        seen = self._seen.setdefault(found.step, _Seen(state=state, since=now_s))
         if state != seen.state:
-            seen.state, seen.since, seen.has_changed = state, now, True
+            seen.state, seen.since, seen.has_changed = state, now_s, True
         return seen
 
 

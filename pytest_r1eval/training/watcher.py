@@ -50,6 +50,8 @@ REFUSED = 4
 """pytest's exit code for what cannot be done as asked; here of a checkpoint that its converter does not convert."""
 _NO_VERDICT = 1
 _DELETED = "no verdict: it was deleted before it could be kept"
+_OPEN = frozenset({Became.AGAIN, Became.GONE})
+"""What is taken up where its checkpoint is there; one that was gone may be back."""
 _FOLDER = -1
 """In place of a step, for what is about the whole folder."""
 _ONCE_S = 0.2
@@ -237,40 +239,54 @@ class Watcher:
     def _look(self, *, once: bool) -> bool:
         """Take up what is complete; whether something may become complete, or is tried again, by itself."""
         found = self._found(once=once)
+        if found is None:
+            return True
         self._there = frozenset(one.step for one in found)
         for entry in self._journal.entries:
             if entry.became is Became.AGAIN and entry.step not in self._there:
                 self._enter(replace(entry, became=Became.GONE, message=_DELETED, exit_code=_NO_VERDICT))
         ready: list[tuple[Found, Entry]] = []
-        is_pending = False
+        is_pending, now_s = False, time.monotonic()
         for one in found:
-            entry_or_wait = self._readiness(one, once=once)
+            try:
+                entry_or_wait = self._readiness(one, once=once, now_s=now_s)
+            except OSError:  # its trainer removes it while it is looked at
+                entry_or_wait = True
             if isinstance(entry_or_wait, Entry):
                 ready.append((one, entry_or_wait))
             else:
                 is_pending |= entry_or_wait
         return self._admit(ready) or is_pending
 
-    def _found(self, *, once: bool) -> Sequence[Found]:
+    def _found(self, *, once: bool) -> Sequence[Found] | None:
+        """Find what is there; None where that cannot be seen now."""
         watch = self._watch
-        if not watch.folder.is_dir():
-            raise PlanError(f"{watch.folder}: no such folder; expected the one that the trainer writes to")
-        found = found_in(watch.folder, self._pattern, without=watch.output_dir)
-        if not found and not self._journal.entries:
+        try:
+            found: Sequence[Found] | None = found_in(watch.folder, self._pattern, without=watch.output_dir)
+            found = found if watch.folder.is_dir() else None  # asked last: a folder that is not there lists nothing
+        except OSError:  # removed while it is listed
+            return None
+        if found is None:
+            message = f"{watch.folder}: no such folder; expected the one that the trainer writes to"
+        elif not found and not self._journal.entries:
             message = f"nothing in {watch.folder} matches {watch.layout.pattern!r}"
-            if once:
-                raise PlanError(f"{message}; expected checkpoints: see --framework and --pattern")
-            self._wait_for(None, f"{message} yet; waiting")
+        else:
+            return found
+        if once:
+            raise PlanError(
+                message if found is None else f"{message}; expected checkpoints: see --framework, --pattern"
+            )
+        self._wait_for(None, f"{message}; waiting")
         return found
 
-    def _readiness(self, found: Found, *, once: bool) -> Entry | bool:
+    def _readiness(self, found: Found, *, once: bool, now_s: float) -> Entry | bool:
         """Return the entry of a checkpoint that may be taken up; else whether it is to be waited for."""
         stamp = stamp_of(found.folder, is_native=self._watch.converter is not None)
         entry = self._journal.of(found.step)
         is_known = entry is not None and stamp in {None, entry.stamp}
-        if entry is not None and (entry.became is Became.KEPT or (is_known and entry.became is not Became.AGAIN)):
+        if entry is not None and (entry.became is Became.KEPT or (is_known and entry.became not in _OPEN)):
             return False
-        look = self._looks.at(found)
+        look = self._looks.at(found, now_s=now_s)
         match look.standing:
             case Standing.COMPLETE if stamp is not None:
                 return self._entered(found, stamp)
@@ -296,7 +312,8 @@ class Watcher:
         """Settle a checkpoint that its trainer calls complete and no engine loads."""
         framework, stamp = self._watch.framework, state_of(found.folder)
         entry = self._journal.of(found.step)
-        if stamp is None or (entry is not None and entry.stamp == stamp):
+        is_known = entry is not None and entry.stamp == stamp and entry.became is Became.FAILED
+        if stamp is None or is_known:
             return
         advice = "" if framework is None else f". {framework.name}: {without_weights(framework)}"
         entry = self._entered(found, stamp)
@@ -304,15 +321,16 @@ class Watcher:
 
     def _admit(self, ready: Sequence[tuple[Found, Entry]]) -> bool:
         """Take up what may be; whether some have to wait for room or for another try."""
-        watch, waits = self._watch, False
+        watch, waits, is_full = self._watch, False, False
         for number, (found, entry) in enumerate(ready, start=1):
             if self._stopped.is_set():
                 return True
+            is_full |= watch.backlog is not Backlog.NEWEST and self._queue.n_waiting >= watch.max_waiting
             if watch.backlog is Backlog.NEWEST and number < len(ready):
                 self._skip(entry, reason=f"step {ready[-1][0].step} was saved before its turn")
             elif watch.backlog is Backlog.EVERY and entry.number % watch.every:
                 self._skip(entry, reason=f"one in {watch.every} is judged")
-            elif watch.backlog is not Backlog.NEWEST and self._queue.n_waiting >= watch.max_waiting:
+            elif is_full:  # also where there is room meanwhile: a later step does not go first
                 self._wait_for(found.step, f"waits in its folder: {watch.max_waiting} are kept already")
                 waits = True
             else:
@@ -356,7 +374,7 @@ class Watcher:
         if self._stopped.is_set():
             self._enter(entry)
             return False
-        if not found.folder.is_dir():
+        if not found.folder.is_dir() and self._watch.folder.is_dir():
             self._enter(replace(entry, became=Became.GONE, message=_DELETED, exit_code=_NO_VERDICT))
             return True
         tries.failures.append(str(error))

@@ -203,7 +203,10 @@ class TestRefusals:
         [
             (("nothing", "--framework", "trl"), "nothing: no such folder; expected the one that the trainer writes to"),
             (("out", "--framework", "varl"), "--framework varl: no such preset (did you mean verl?)"),
-            (("out", "--framework", "trl", "--once"), "matches 'checkpoint-*'; expected checkpoints: see --framework"),
+            (
+                ("out", "--framework", "trl", "--once"),
+                "matches 'checkpoint-*'; expected checkpoints: see --framework, --pattern",
+            ),
             (("out",), "no layout: expected --framework NAME"),
             (("out", "--pattern", "final"), "--pattern 'final': expected a path below the folder with *"),
             (("out", "--framework", "trl", "--backlog", "every:0"), "--backlog every:0; expected all, newest, or"),

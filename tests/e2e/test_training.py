@@ -7,7 +7,9 @@ The example of the README is the test: a training whose learning rate goes wrong
 from __future__ import annotations
 
 import ast
+import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +58,22 @@ def test_runs_hold_their_lineage(said: tuple[Path, str]) -> None:
     lineage = read_report(run.parent).header.lineage
     assert lineage is not None
     assert (lineage.step, lineage.parent) == (6, "tuned/checkpoint-3")
+
+
+def test_a_watcher_asks_nothing_again(said: tuple[Path, str], tmp_path: Path) -> None:
+    """`r1eval gates` over the training's folder gives the same verdicts from the ledger, and starts no engine."""
+    out = shutil.copytree(said[0], tmp_path / "tuned")
+    program = "import sys; from pytest_r1eval.commands.cli import main; sys.exit(main(sys.argv[1:]))"
+    options = ("--framework", "trl", "--benchmarks", "smoke", "--gpus", "none", "--once", "--json")
+    done = subprocess.run(
+        [sys.executable, "-c", program, "gates", str(out), *options, "--first-baseline", "r1eval/tiny-arithmetic"],
+        cwd=EXAMPLES.parent, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(one["step"], one["exit_code"]) for one in told] == [(3, 0), (6, 1)]
+    assert "smoke FAIL_REGRESSED" in told[1]["message"]
+    assert len([*out.glob(f"r1eval/tuned/*/*/{FILE_NAME}")]) == 2
 
 
 @PEFT.mark

@@ -14,21 +14,20 @@ from tests.training.watched import write_model
 def test_files_that_change_are_being_written(tmp_path: Path) -> None:
     """A whole checkpoint is complete only after its files stayed as they are for long enough."""
     found = Found(step=1, folder=write_model(tmp_path / "checkpoint-1"))
-    looks = Looks(tmp_path, marker=SETTLED, is_native=False, settle_s=0.05)
-    first = looks.at(found)
+    looks = Looks(tmp_path, marker=SETTLED, is_native=False, settle_s=10.0)
+    first = looks.at(found, now_s=100.0)
     assert (first.standing, first.is_changing) == (Standing.SETTLING, False)
     (found.folder / "generation_config.json").write_text("{}")
-    second = looks.at(found)
+    second = looks.at(found, now_s=111.0)
     assert (second.standing, second.is_changing) == (Standing.SETTLING, True)
-    while looks.at(found).standing is Standing.SETTLING:
-        pass
-    assert looks.at(found).standing is Standing.COMPLETE
+    assert looks.at(found, now_s=120.0).standing is Standing.SETTLING
+    assert looks.at(found, now_s=121.0).standing is Standing.COMPLETE
 
 
 def test_a_shard_of_the_index_that_is_missing(tmp_path: Path) -> None:
     """A checkpoint that lacks a shard of its index is coming, however long its files stay as they are."""
     found = Found(step=1, folder=write_model(tmp_path / "checkpoint-1", shards=3, missing=1))
-    look = Looks(tmp_path, marker=SETTLED, is_native=False, settle_s=0.0).at(found)
+    look = Looks(tmp_path, marker=SETTLED, is_native=False, settle_s=0.0).at(found, now_s=0.0)
     assert look.standing is Standing.COMING
     assert "lacks model-00003-of-00003.safetensors" in look.why
 
@@ -55,6 +54,6 @@ def test_a_marker_is_waited_for(tmp_path: Path) -> None:
     """A whole and settled checkpoint is not complete while its trainer's marker is missing."""
     found = Found(step=1, folder=write_model(tmp_path / "step_1"))
     looks = Looks(tmp_path, marker=Marker(kind=MarkerKind.IN_FOLDER, name="STABLE"), is_native=False, settle_s=0.0)
-    assert looks.at(found).why == "waits for STABLE"
+    assert looks.at(found, now_s=0.0).why == "waits for STABLE"
     (found.folder / "STABLE").touch()
-    assert looks.at(found).standing is Standing.COMPLETE
+    assert looks.at(found, now_s=0.0).standing is Standing.COMPLETE

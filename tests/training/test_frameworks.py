@@ -20,7 +20,7 @@ def standings(root: Path, *, framework: str, pattern: str | None = None, convert
     layout = layout_of(framework_named(framework), pattern=pattern, marker=None, converts=converts)
     looks = Looks(root, marker=layout.marker, is_native=converts, settle_s=0.0)
     found = found_in(root, pattern_of(layout.pattern), without=root / "r1eval")
-    return {one.step: looks.at(one).standing for one in found}
+    return {one.step: looks.at(one, now_s=0.0).standing for one in found}
 
 
 def write_shards(folder: Path, *names: str) -> None:
@@ -175,4 +175,4 @@ def test_a_marker_of_one_s_own(tmp_path: Path) -> None:
     layout = layout_of(None, pattern="save-*", marker="DONE", converts=False)
     looks = Looks(tmp_path, marker=layout.marker, is_native=False, settle_s=60.0)
     found = found_in(tmp_path, pattern_of(layout.pattern), without=tmp_path / "r1eval")
-    assert [looks.at(one).standing for one in found] == [Standing.COMPLETE, Standing.COMING]
+    assert [looks.at(one, now_s=0.0).standing for one in found] == [Standing.COMPLETE, Standing.COMING]

@@ -22,6 +22,7 @@ import pytest
 from pytest_r1eval.errors import EvaluationError, PlanError
 from pytest_r1eval.reports.run_report import RunReport, read_report
 from pytest_r1eval.training.converting import converter_of
+from pytest_r1eval.training.finding import found_in, pattern_of, stamp_of
 from pytest_r1eval.training.frameworks import Layout, framework_named
 from pytest_r1eval.training.journal import Became, Entry, Journal
 from pytest_r1eval.training.queue import SavedCheckpoint
@@ -147,7 +148,7 @@ def until(condition: Callable[[], bool]) -> None:
     """Wait until something is so."""
     end = time.monotonic() + TIMEOUT_S
     while not condition():
-        assert time.monotonic() < end
+        assert time.monotonic() < end, "too late"
         time.sleep(0.02)
 
 
@@ -211,6 +212,7 @@ class TestOnce:
         (entry,) = folder.journal.values()
         assert entry.message.startswith(f"no verdict: {huggingface} holds no weights")
         assert "add --convert 'python -m verl.model_merger merge" in entry.message
+        assert folder.once(folder.gates(), layout=verl.whole, framework=verl, retry_failed=True) == 4
 
     def test_an_adapter_is_kept_whole(self, folder: Folder) -> None:
         """An adapter is found, kept and judged as a whole model is."""
@@ -220,9 +222,22 @@ class TestOnce:
         assert gates.steps == [7]
         assert folder.became == {7: "judged"}
 
+    def test_what_was_gone_may_be_back(self, folder: Folder) -> None:
+        """A checkpoint that was gone and is there again, as it was, is judged."""
+        folder.saved(10)
+        (found,) = found_in(folder.watch.folder, pattern_of("checkpoint-*"), without=folder.watch.output_dir)
+        stamp = stamp_of(found.folder, is_native=False)
+        assert stamp is not None
+        entry = Entry(step=10, folder="checkpoint-10", stamp=stamp, number=1, became=Became.GONE, exit_code=1)
+        Journal.open(folder.watch.kept.with_name("out.json")).enter(entry)
+        folder.once(folder.gates())
+        assert folder.became == {10: "judged"}
+
     def test_nothing_that_matches_is_refused(self, folder: Folder) -> None:
         """A pattern that matches nothing ends with an error that names the folder and the pattern."""
-        with pytest.raises(PlanError, match="matches 'checkpoint-\\*'; expected checkpoints: see --framework"):
+        with pytest.raises(
+            PlanError, match="matches 'checkpoint-\\*'; expected checkpoints: see --framework, --pattern"
+        ):
             folder.once(folder.gates())
 
 
@@ -420,6 +435,21 @@ class TestRestart:
 
 
 class TestWaiting:
+    def test_a_folder_that_goes_away_is_waited_for(self, folder: Folder) -> None:
+        """A watcher goes on when the folder is not there for a while, and takes nothing in it for deleted."""
+        folder.saved(10, 20, 30)
+        gates = folder.gates(is_open=False)
+        elsewhere = folder.watch.folder.with_name("elsewhere")
+        output_dir = folder.watch.folder.with_name("r1eval")
+        with folder.running(gates, output_dir=output_dir, max_waiting=1):
+            assert gates.entered.wait(TIMEOUT_S)
+            until(lambda: any(one.step == 30 for one in folder.told))
+            folder.watch.folder.rename(elsewhere)
+            until(lambda: "no such folder" in folder.told[-1].line)
+            elsewhere.rename(folder.watch.folder)
+            gates.is_open.set()
+            until(lambda: gates.steps == [10, 20, 30])
+
     def test_an_empty_folder_is_waited_for(self, folder: Folder) -> None:
         """A watcher says once that nothing matches yet, and judges what comes."""
         gates = folder.gates()
@@ -427,7 +457,7 @@ class TestWaiting:
             until(lambda: bool(folder.told))
             folder.saved(10)
             until(lambda: folder.became == {10: "judged"})
-        assert folder.told[0].line == f"nothing in {folder.watch.folder} matches 'checkpoint-*' yet; waiting"
+        assert folder.told[0].line == f"nothing in {folder.watch.folder} matches 'checkpoint-*'; waiting"
         assert len([one for one in folder.told if one.step is None]) == 1
 
     def test_what_happens_is_json(self, folder: Folder) -> None:
