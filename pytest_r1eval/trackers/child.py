@@ -14,10 +14,14 @@ from dataclasses import dataclass
 
 from pytest_r1eval.config.tracker_choice import TrackerChoice
 from pytest_r1eval.core.codec import from_json, to_json
+from pytest_r1eval.core.secrets import redacted
 from pytest_r1eval.core.texts import escaped
-from pytest_r1eval.errors import R1EvalError, in_one_line
+from pytest_r1eval.errors import R1EvalError
 from pytest_r1eval.trackers.tracked import TrackedRun
 from pytest_r1eval.trackers.tracker import tracker_named
+
+_MAX_CHARACTERS = 400
+"""Of a line; a client's error may quote a whole page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +54,16 @@ def main() -> None:
 def _answer(order: Order) -> Answer:
     try:
         tracker = tracker_named(TrackerChoice(name=order.tracker, version=order.run.version))
-        return Answer(place=escaped(tracker.log(order.run)))
+        return Answer(place=shortened(tracker.log(order.run)))
     except R1EvalError as error:
-        return Answer(error=escaped(str(error)))
+        return Answer(error=shortened(str(error)))
     except Exception as error:  # noqa: BLE001 - trackers share no base class; the line says what it was
-        return Answer(error=escaped(in_one_line(error)))
+        return Answer(error=shortened(f"{type(error).__name__}: {error}"))
+
+
+def shortened(text: str) -> str:
+    """Return a tracker's words on one line: first without secrets, then cut, as half a secret would not be found."""
+    return escaped(redacted(" ".join(text.split()), os.environ)[:_MAX_CHARACTERS])
 
 
 if __name__ == "__main__":

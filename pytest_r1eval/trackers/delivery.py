@@ -12,26 +12,28 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 from pytest_r1eval.config.tracker_choice import TrackerChoice
 from pytest_r1eval.core.codec import from_json, to_json
-from pytest_r1eval.core.secrets import redacted
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.errors import R1EvalError, last_words
 from pytest_r1eval.judging.release import Release
 from pytest_r1eval.reports.run_report import read_report
-from pytest_r1eval.trackers.child import Answer, Order
+from pytest_r1eval.trackers.child import Answer, Order, shortened
 from pytest_r1eval.trackers.tracked import TrackedRun, tracked
 
 LIMIT_S = 120.0
 """For one tracker: half a minute to import it from a cold disk, seconds for a page of some megabytes."""
 _SPARE_S = 10.0
 """After which a tracker's process ends itself, where none is left that ends it."""
+_READ_S = 1.0
+"""For an answer that came while another tracker was waited for: with no time at all it would not be read."""
 _PROGRAM = "pytest_r1eval.trackers.child"
 
 
@@ -72,9 +74,10 @@ def log_run(
     """
     report = read_report(run)
     told = tracked(report if release is None else replace(report, release=release), all_pass=all_pass)
-    environ = dict(os.environ)
-    with ThreadPoolExecutor(max_workers=len(choices)) as pool:
-        return tuple(pool.map(lambda choice: _logged(choice, told, environ, limit_s), choices))
+    with ExitStack() as ending:
+        children = [ending.enter_context(_started(choice, told, limit_s=limit_s)) for choice in choices]
+        end = time.monotonic() + limit_s
+        return tuple(child.logged(end=end, limit_s=limit_s) for child in children)
 
 
 def lines_of(
@@ -94,43 +97,61 @@ def lines_of(
             yield printable(f"{one.choice.name}: {one.answer.place}")
         else:
             yield printable(
-                f"{one.choice.name}: not logged: {one.answer.error}; log it again with: r1eval log {run} --to "
-                f"{one.choice}"
+                f"{one.choice.name}: failed: {one.answer.error}; log it again with: r1eval log {run} --to {one.choice}"
             )
 
 
-def _logged(choice: TrackerChoice, run: TrackedRun, environ: Mapping[str, str], limit_s: float) -> Logged:
-    answer = _asked(choice, replace(run, version=choice.version), environ, limit_s)
-    error = None if answer.error is None else redacted(answer.error, environ)
-    place = None if answer.place is None else redacted(answer.place, environ)
-    return Logged(choice=choice, answer=Answer(place=place, error=error))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Child:
+    """
+    The process of one tracker.
+
+    Attributes:
+        choice: The tracker.
+        process: The process; its group is its own.
+        noise: What it prints beside its answer.
+    """
+
+    choice: TrackerChoice
+    process: subprocess.Popen[str]
+    noise: IO[str]
+
+    def logged(self, *, end: float, limit_s: float) -> Logged:
+        """Wait for its answer, until a time of the monotonic clock."""
+        try:
+            text, _ = self.process.communicate(timeout=max(_READ_S, end - time.monotonic()))
+            answer = from_json(Answer, text)
+        except subprocess.TimeoutExpired:
+            answer = Answer(error=f"it did not answer within {limit_s:g} s")
+        except ValueError:
+            self.noise.seek(0)
+            words = last_words(self.noise.read(), exit_code=self.process.returncode)
+            answer = Answer(error=f"its process ended: {shortened(words)}")
+        return Logged(choice=self.choice, answer=answer)
 
 
-def _asked(choice: TrackerChoice, run: TrackedRun, environ: Mapping[str, str], limit_s: float) -> Answer:
-    """Log a run in a process of its own, and end that with everything it started."""
+@contextmanager
+def _started(choice: TrackerChoice, told: TrackedRun, *, limit_s: float) -> Iterator[_Child]:
+    """Start logging in a process of its own; with the block end that, and everything that it started."""
+    run = replace(told, version=choice.version)
     order = to_json(Order, Order(tracker=choice.name, run=run, limit_s=limit_s + _SPARE_S))
     path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
     command = [sys.executable, "-P", "-m", _PROGRAM]
     with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as orders,
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as noise,
-        subprocess.Popen(  # noqa: S603 - this interpreter, and a module of ours
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=noise, text=True, start_new_session=True,
-            env={**environ, "PYTHONPATH": path},
-        ) as process,
-    ):  # fmt: skip
-        try:
-            text, _ = process.communicate(order, timeout=limit_s)
-        except subprocess.TimeoutExpired:
-            return Answer(error=f"it did not answer within {limit_s:g} s")
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        try:
-            return from_json(Answer, text)
-        except ValueError:
-            process.wait()
-            noise.seek(0)
-            return Answer(error=f"its process ended: {last_words(noise.read(), exit_code=process.returncode)[:300]}")
+    ):
+        orders.write(order)
+        orders.seek(0)
+        with subprocess.Popen(  # noqa: S603 - this interpreter, and a module of ours
+            command, stdin=orders, stdout=subprocess.PIPE, stderr=noise, text=True, start_new_session=True,
+            env={**os.environ, "PYTHONPATH": path},
+        ) as process:  # fmt: skip
+            try:
+                yield _Child(choice=choice, process=process, noise=noise)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
 def check_trackers(choices: Sequence[TrackerChoice]) -> None:

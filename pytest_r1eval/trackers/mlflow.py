@@ -12,6 +12,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 
+from pytest_r1eval.errors import TrackerError
 from pytest_r1eval.trackers.tracked import TrackedRun, page_of
 from pytest_r1eval.trackers.tracker import PROJECT
 
@@ -39,6 +40,7 @@ class MLflow:
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient  # noqa: PLC0415 - see the package
         from mlflow.entities import Metric, RunTag  # noqa: PLC0415
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
         client = MlflowClient()
         experiment = _experiment(client)
@@ -52,8 +54,12 @@ class MLflow:
         if (page := page_of(run)) is not None:
             client.log_artifact(run_id, str(page))
         client.set_terminated(run_id, "FINISHED")
-        _write_version(client, run, run_id=run_id, source=logged.info.artifact_uri)
-        return f"run {run_id} of experiment {experiment} at {client.tracking_uri}"
+        place = f"run {run_id} of experiment {experiment} at {client.tracking_uri}"
+        try:
+            _write_version(client, run, run_id=run_id, source=logged.info.artifact_uri)
+        except MlflowException as error:
+            raise TrackerError(f"{place} is logged, and its model version is not: {error}") from error
+        return place
 
 
 def _experiment(client: MlflowClient) -> str:

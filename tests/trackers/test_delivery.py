@@ -40,11 +40,14 @@ def hang(run):
     Path(os.environ["NOTES"]).write_text(str(subprocess.Popen(["sleep", "300"]).pid))
     time.sleep(300)
 
+def ramble(run):
+    raise ValueError("x" * 380 + os.environ["ACME_API_KEY"] + "y" * 5000)
+
 def vanish(run):
     print("fatal: no route", file=sys.stderr)
     os._exit(3)
 
-NOTE, FAIL, HANG, VANISH = map(Tracker, (note, fail, hang, vanish))
+NOTE, FAIL, HANG, RAMBLE, VANISH = map(Tracker, (note, fail, hang, ramble, vanish))
 """
 SECRET = "k3y-of-acme-42"  # noqa: S105 - made up
 
@@ -57,7 +60,7 @@ def notes(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     metadata = site / "acme_trackers-1.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: acme_trackers\nVersion: 1\n")
-    lines = [f"{name} = acme_trackers:{name.upper()}" for name in ("note", "fail", "hang", "vanish")]
+    lines = [f"{name} = acme_trackers:{name.upper()}" for name in ("note", "fail", "hang", "ramble", "vanish")]
     (metadata / "entry_points.txt").write_text("\n".join([f"[{TRACKERS.group}]", *lines, ""]))
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("PYTHONPATH", str(site))
@@ -92,10 +95,10 @@ class TestFailures:
         result.stdout.fnmatch_lines(
             [
                 (
-                    "fail: not logged: ConnectionError: refused: [*][*][*] at http://[*][*][*]@acme.test/; "
+                    "fail: failed: ConnectionError: refused: [*][*][*] at http://[*][*][*]@acme.test/; "
                     f"log it again with: r1eval log {run} --to fail"
                 ),
-                "vanish: not logged: its process ended: fatal: no route; log it again with: *--to vanish",
+                "vanish: failed: its process ended: fatal: no route; log it again with: *--to vanish",
             ]
         )
         assert not [text for text in (SECRET, "hidden-word", "a tracker prints") if text in result.stdout.str()]
@@ -109,6 +112,26 @@ class TestFailures:
         child = int(notes.read_text())
         stat = Path(f"/proc/{child}/stat")
         assert not stat.is_file() or stat.read_text().split()[2] == "Z"
+
+    def test_a_long_line_is_cut_behind_its_secrets(self, judged_copy: Callable[[str], Path]) -> None:
+        """A long error is cut after secrets are left out of it, so that no half of one remains."""
+        (logged,) = log_run(judged_copy("green"), [TrackerChoice(name="ramble")])
+        error = logged.answer.error
+        assert error is not None
+        assert error.startswith(f"ValueError: {'x' * 380}***")
+        assert len(error) == 400
+
+    def test_several_at_once_share_the_time(self, judged_copy: Callable[[str], Path], notes: Path) -> None:
+        """A tracker that hangs keeps no other from being told, and the limit is for all together."""
+        started = time.monotonic()
+        logged = log_run(
+            judged_copy("green"), [TrackerChoice(name=name) for name in ("hang", "vanish", "ramble")], limit_s=20
+        )
+        assert time.monotonic() - started < 60
+        hung, *others = [one.answer.error or "" for one in logged]
+        assert hung == "it did not answer within 20 s"
+        assert [error.partition(":")[0] for error in others] == ["its process ended", "ValueError"]
+        assert notes.is_file()
 
     def test_the_command_says_what_failed(
         self, judged_copy: Callable[[str], Path], capsys: pytest.CaptureFixture[str], notes: Path

@@ -101,5 +101,5 @@ def test_no_credentials_are_one_line(
     result = judge(pytester, "good", "--r1-log=wandb")
     assert result.ret == 0
     (line,) = [line for line in result.stdout.lines if line.startswith("wandb: ")]
-    assert line.startswith("wandb: not logged: UsageError: No API key configured.")
+    assert line.startswith("wandb: failed: UsageError: No API key configured.")
     assert line.endswith("--to wandb")
