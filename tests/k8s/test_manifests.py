@@ -1,8 +1,8 @@
 """
 Manifests are what Kubernetes' published models take, and the commands in them judge.
 
-The models of the Kubernetes client are generated from the API's OpenAPI document: they refuse an unknown key, a
-missing one and a value of another type. No cluster is asked; Kueue's part is a label.
+The models of the Kubernetes client are generated from the API's OpenAPI document: by them an unknown key, a missing
+one and a value of another type are refused. No cluster is asked; Kueue's part is a label.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pytest_r1eval.errors import PlanError
 from pytest_r1eval.k8s.manifests import GPU, QUEUE_LABEL, Cluster, judge_command, manifests, slice_command
 from pytest_r1eval.k8s.yaml import documents
 from pytest_r1eval.slurm.scripts import PytestArguments, Submission
+from tests.k8s.api_models import check
 from tests.processes import TIMEOUT_S, n_stored
 from tests.recordings import record_run
 from tests.requirements import KUBERNETES
@@ -66,22 +67,24 @@ class TestModels:
     )
     def test_they_take_it(self, tmp_path: Path, more: dict[str, Any]) -> None:
         """Jobs and claim have only keys of the API, each with a value of its type, and lose nothing in the models."""
-        from kubernetes.client import V1Job, V1PersistentVolumeClaim  # noqa: PLC0415 - a second, and here alone
-
-        models: dict[str, Any] = {"Job": V1Job, "PersistentVolumeClaim": V1PersistentVolumeClaim}
         for manifest in rendered(job_in(tmp_path), **more):
-            read = models[manifest["kind"]].model_validate(manifest)
-            assert read.model_dump(mode="json", by_alias=True, exclude_unset=True) == manifest
+            check(manifest, f"V1{manifest['kind']}")
 
     @KUBERNETES.mark
-    def test_they_refuse_what_is_not_the_api_s(self, tmp_path: Path) -> None:
-        """The models refuse a key that the API does not have and a number where it has a text."""
-        from kubernetes.client import V1Job  # noqa: PLC0415 - the same
-
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"completionsMode": "Indexed"}, ".spec.completionsMode is not part of V1JobSpec"),
+            ({"completions": "2"}, ".spec.completions is '2'; expected int"),
+            ({"template": {"spec": {"volumes": []}}}, "Invalid value for `containers`, must not be `None`"),
+            ({"podFailurePolicy": {"rules": [{"action": 4}]}}, r".rules\[0\].action is 4; expected str"),
+        ],
+    )
+    def test_they_refuse_what_is_not_the_api_s(self, tmp_path: Path, change: dict[str, Any], words: str) -> None:
+        """An unknown key, a value of another type and a required key that is missing are refused by their paths."""
         slices, _ = rendered(job_in(tmp_path))
-        for change in ({"completionsMode": "Indexed"}, {"completions": "2"}):
-            with pytest.raises(ValueError, match=next(iter(change))):
-                V1Job.model_validate({**slices, "spec": {**slices["spec"], **change}})
+        with pytest.raises(ValueError, match=words):
+            check({**slices, "spec": {**slices["spec"], **change}}, "V1Job")
 
 
 class TestJobs:
