@@ -31,8 +31,8 @@ from pytest_r1eval.reports.run_report import RunReport, read_report
 
 STOP_S = 60.0
 """How long a run that was told to stop has for storing what is drawn."""
-_VERDICTS = (0, 1)
-"""Exit codes of pytest that stand for a judged run: green, and not green."""
+_VERDICTS = (0, 1, 2)
+"""Exit codes of pytest that stand for a judged run: green, not green, and an INVALID release, which Ctrl-C shares."""
 _REFUSALS = (4, 5)
 """Exit codes of pytest for what was asked wrongly: the same again ends the same way."""
 _SHARD_FAILURE = re.compile(r"^(?:FAILED|ERROR) r1eval::\S+\[shard [^\]]+\] - (.+)$", re.MULTILINE)

@@ -17,6 +17,7 @@ from typing import Any
 
 from pytest_r1eval.core.benchmarks import AnswerForm, Benchmark, Grader
 from pytest_r1eval.core.built_in import BUILT_IN, BUILT_IN_POOLS, LIVECODEBENCH_WINDOWS
+from pytest_r1eval.core.choices import RELEASE_MARK
 from pytest_r1eval.core.pools import pool_of
 from pytest_r1eval.core.texts import hidden_in
 from pytest_r1eval.errors import ExamError, PlanError
@@ -153,7 +154,7 @@ def names_of(catalog: Iterable[str]) -> str:
 
 def mark_expression(names: Iterable[str], *, tasks: Path | None, folder: Path | None = None) -> str:
     """
-    Return the expression of -m for benchmarks, by their names here or in open-r1.
+    Return the expression of -m for benchmarks, by their names here or in open-r1; `release` stands for a policy's.
 
     Args:
         names: The benchmarks.
@@ -165,12 +166,13 @@ def mark_expression(names: Iterable[str], *, tasks: Path | None, folder: Path | 
     """
     catalog = build_catalog(tasks=tasks, pyproject=(folder or Path()) / "pyproject.toml", contributed=())
     chosen = [OPEN_R1_NAMES.get(name.strip(), name.strip()) for name in names]
-    unknown = [name for name in chosen if name not in catalog]
+    marks = {name: spec.marks[-1] for name, spec in catalog.items()} | {RELEASE_MARK: RELEASE_MARK}
+    unknown = [name for name in chosen if name not in marks]
     if unknown or not chosen:
         raise PlanError(
             f"--benchmarks {unknown[0] if unknown else ''}: no such benchmark; expected some of {', '.join(catalog)}"
         )
-    return " or ".join(dict.fromkeys(catalog[name].marks[-1] for name in chosen))
+    return " or ".join(dict.fromkeys(marks[name] for name in chosen))
 
 
 def _custom(task: str, module: Path) -> Benchmark:

@@ -42,6 +42,8 @@ def texts_of(result: GateResult) -> dict[str, str]:
     texts = {
         "verdict": appearance_of(judgement.verdict).word,
         "baseline": result.baseline,
+        "policy": result.policy,
+        "tier": result.tier,
         **{
             f"verdict_against_{reference.role}": appearance_of(reference.judgement.verdict).word
             for reference in result.references

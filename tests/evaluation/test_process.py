@@ -236,6 +236,20 @@ class TestRefusals:
         with pytest.raises(EvaluationError, match=words):
             evaluate(model, ["smoke"], **option)  # type: ignore[call-overload]
 
+    def test_a_policy_gives_its_answer(self, folder: Path) -> None:
+        """A release from Python has the verdict and the exit code of the policy, an INVALID one too."""
+        policy, terms = (
+            folder / "policy.toml",
+            'samples = 8\nbaseline = "base"\n[benchmarks.smoke]\ntier = "critical"\n',
+        )
+        policy.write_text(terms, encoding="utf-8")
+        shipped = evaluate("good", ["release"], engine="replay", policy="policy.toml")
+        assert shipped.release is not None
+        assert (shipped.release.verdict, shipped.exit_code) == ("ship", 0)
+        policy.write_text(f'{terms}[benchmarks.aime24]\ntier = "critical"\n', encoding="utf-8")
+        lacking = evaluate("good", ["smoke"], engine="replay", policy="policy.toml")
+        assert (lacking.exit_code, lacking.passes) == (2, False)
+
     def test_a_run_that_dies_has_no_verdict(self, folder: Path) -> None:
         """A run that is killed raises an error with pytest's last words, and gives no report."""
         (folder / "conftest.py").write_text(

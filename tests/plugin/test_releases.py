@@ -321,7 +321,8 @@ class TestReports:
         assert json.loads((pytester.path / "r.json").read_text())["release"]["verdict"] == "hold"
         for path in (run / "report.html", *(pytester.path / name for name in ("r.md", "r.txt", "summary.md"))):
             assert f"release: HOLD, a critical benchmark fails (policy policy.toml {found[1]})" in path.read_text()
-        assert 'name="release"' in (pytester.path / "gate.xml").read_text()
+        junit = (pytester.path / "gate.xml").read_text()
+        assert all(text in junit for text in ('name="release"', 'name="r1eval.tier" value="critical"', found[1]))
         result.stdout.fnmatch_lines(["::error title=release%3A HOLD::release: HOLD*", "::warning title=smoke%3A FAIL*"])
 
 
