@@ -22,7 +22,7 @@ def test_prometheus_reads_every_number(examples: Mapping[str, Path], name: str) 
     report = read_report(examples[name])
     (gate,) = report.gates
     found = {}
-    for family in text_string_to_metric_families(report_metrics(report)):  # type: ignore[no-untyped-call]
+    for family in text_string_to_metric_families(report_metrics(report)):
         (sample,) = family.samples
         assert sample.labels == {"benchmark": "smoke", "model": "local/toy"}
         found[family.name] = sample.value
