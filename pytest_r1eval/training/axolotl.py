@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from axolotl.integrations.base import BasePlugin  # type: ignore[import-not-found]  # it is there when this is loaded
+from axolotl.integrations.base import BasePlugin  # it is there when this is loaded
 from pydantic import BaseModel
 from transformers import Trainer, TrainerCallback
 
@@ -29,7 +29,7 @@ from pytest_r1eval.training.callback import R1EvalCallback
 _SLURM = "slurm"
 
 
-class R1EvalArgs(BaseModel):
+class R1EvalArgs(BaseModel):  # type: ignore[misc]  # skipped: not every environment has it
     """What the plugin adds to axolotl's configuration."""
 
     r1eval: dict[str, Any] | None = None
