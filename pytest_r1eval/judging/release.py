@@ -150,12 +150,14 @@ def _found(result: GateResult | None, policy: Policy) -> tuple[ReleaseVerdict, s
     found = _of_gates(result)
     if found is ReleaseVerdict.SHIP:
         return found, None
-    judgement, health = result.judgement, result.health
-    if health is not None and not health.passes and judgement.verdict is not Verdict.FAIL_REGRESSED:
-        return found, f"{health.truncation.reason} {health.no_answer.reason}"
-    if health is None and judgement.verdict is Verdict.PASS:
-        return found, "The health of its responses was not judged."
-    return found, judgement.reason
+    health = result.health
+    reasons = [] if result.judgement.verdict is Verdict.PASS else [result.judgement.reason]
+    if health is None and not reasons:
+        reasons = ["The health of its responses was not judged."]
+    if health is not None and not health.passes:
+        judged = (health.truncation, health.no_answer)
+        reasons += [rate.reason for rate in judged if rate.verdict is not Verdict.PASS]
+    return found, " ".join(reasons)
 
 
 def _of_gates(result: GateResult) -> ReleaseVerdict:

@@ -90,6 +90,14 @@ def test_other_tiers_hold_nothing_but_a_missing_requirement(
     assert warned == (["b"] if tier is Tier.SUPPORTING and not is_green and not is_gap else [])
 
 
+def test_every_reason_is_given() -> None:
+    """The reason of a sick checkpoint names the rate that failed, after what pass@1 says where that does not pass."""
+    sick = [gate("a", verdict, CRITICAL, sick=True) for verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)]
+    alone, both = (release_of(CRITICAL, [one]).members[0].reason for one in sick)
+    assert alone == "90.0 % of the responses were truncated; without a baseline at most 15 % may."
+    assert both == f"Because. {alone}"
+
+
 def test_the_worst_counts() -> None:
     """Of several critical benchmarks HOLD counts before INVALID, and INVALID before INCONCLUSIVE."""
     asked = policy(a=(Tier.CRITICAL, True), b=(Tier.CRITICAL, True), c=(Tier.CRITICAL, True))
