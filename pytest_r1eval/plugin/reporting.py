@@ -135,7 +135,8 @@ class Reporting:
         if not self._results:
             return
         from pytest_r1eval.reports.appearance import colour_of  # noqa: PLC0415
-        from pytest_r1eval.reports.terminal import family_lines, gate_lines, gate_table  # noqa: PLC0415
+        from pytest_r1eval.reports.release import unshown_lines  # noqa: PLC0415
+        from pytest_r1eval.reports.terminal import family_lines, gate_table  # noqa: PLC0415
 
         terminal.section("r1eval: may this checkpoint ship?")
         colours = [{}, {}, *map(colour_of, self._results)]
@@ -144,8 +145,7 @@ class Reporting:
         for line in (*family_lines(self._results), *self._regraded):
             terminal.write_line(line)
         self._show_release(terminal)
-        passed = [result for result in self._results if result.judgement.passes]
-        for line in [line for result in passed for line in ("", *gate_lines(result))]:
+        for line in [line for result in self._results for line in unshown_lines(result)]:
             terminal.write_line(line)
         terminal.write_line("")
         for run in dict.fromkeys(self._runs):

@@ -9,6 +9,7 @@ from pytest_r1eval.core.texts import printable
 from pytest_r1eval.judging.release import Release, ReleaseMember, ReleaseVerdict
 from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.reports.appearance import Annotation, appearance_of
+from pytest_r1eval.reports.terminal import gate_lines, health_lines
 from pytest_r1eval.stats.verdicts import Verdict
 
 MEANINGS: Mapping[ReleaseVerdict, str] = {
@@ -72,6 +73,13 @@ def release_sign(release: Release) -> str:
 def is_tolerated(result: GateResult) -> bool:
     """Whether a policy lets a red gate only warn, so that the run does not fail by it."""
     return result.tier is not None and result.tier is not Tier.CRITICAL
+
+
+def unshown_lines(result: GateResult) -> list[str]:
+    """Print what pytest's own list of failures does not hold: a gate that passes, and one whose failure only warns."""
+    tolerated = is_tolerated(result)
+    lines = ["", *gate_lines(result)] if tolerated or result.judgement.passes else []
+    return [*lines, "", *health_lines(result)] if tolerated and not result.is_healthy else lines
 
 
 def release_annotation(release: Release) -> Annotation | None:

@@ -103,6 +103,8 @@ class TestVerdicts:
             [
                 "  smoke (supporting): FAIL_REGRESSED -> a warning. *",
                 "  math500 (advisory): FAIL_REGRESSED -> shown only. *",
+                "smoke: FAIL_REGRESSED. *",
+                "  next: Do not ship; *",
                 "XFAIL r1eval::smoke::pass@1 - only warns.*",
             ]
         )
