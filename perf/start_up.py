@@ -48,7 +48,8 @@ with GradingPool(n_processes=1) as pool:
 """,
     "engine, import included": """
 import asyncio, pathlib
-from pytest_r1eval.engines.vllm import VllmEngine, VllmOptions
+from pytest_r1eval.engines.vllm import VllmEngine
+from pytest_r1eval.engines.vllm_options import VllmOptions
 async def load():
     engine = VllmEngine(VllmOptions(model={model!r}, revision=None, dtype="bfloat16", max_model_length=4096,
         gpu_memory_utilization=0.8, tensor_parallel_size=1, arguments={{}}, log=pathlib.Path("engine.log")))

@@ -36,6 +36,7 @@ from perf.random_checkpoint import (
 from pytest_r1eval.checkpoints.inspect import inspect_checkpoint
 from pytest_r1eval.checkpoints.size import ModelSize
 from pytest_r1eval.engines import vllm
+from pytest_r1eval.engines.vllm_options import VllmOptions
 from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.stats.verdicts import GateRule
 from tests.recordings import record_run
@@ -245,7 +246,7 @@ def test_table_sets_rows_beside_lighteval() -> None:
 def test_bare_engines_get_the_plugins_arguments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Bare engines are given the plugin's own arguments, so that the ratio does not compare settings."""
     monkeypatch.setattr(vllm, "_device", lambda: ("NVIDIA H100", False))
-    options = vllm.VllmOptions(
+    options = VllmOptions(
         model="m", revision=None, dtype="bfloat16", max_model_length=32768, gpu_memory_utilization=0.8,
         tensor_parallel_size=1, arguments={}, log=tmp_path / "log",
     )  # fmt: skip

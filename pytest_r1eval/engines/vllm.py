@@ -17,14 +17,13 @@ import itertools
 import logging
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_r1eval.checkpoints.adapter import Adapter
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.checkpoints.merging import merged_folder
 from pytest_r1eval.checkpoints.quantization import Quantization
@@ -36,6 +35,7 @@ from pytest_r1eval.engines.devices import visible_gpus
 from pytest_r1eval.engines.engine import EngineFactory, EngineIdentity, EngineParts, Generation, Request
 from pytest_r1eval.engines.gpu_state import check_free
 from pytest_r1eval.engines.reaper import Reaper
+from pytest_r1eval.engines.vllm_options import VllmOptions, adapter_arguments, missing_from, options_of, room_for
 from pytest_r1eval.errors import EngineDiedError, EngineError, ModelError
 
 if TYPE_CHECKING:
@@ -53,70 +53,7 @@ MAX_BATCHED_TOKENS = 8192
 _CAPTURE_ARGUMENTS = frozenset({"compilation_config", "cudagraph_capture_sizes", "enforce_eager"})
 """Engine arguments by which a user decides about CUDA graphs; with one of these, ours stays out."""
 N_CONCURRENT_CPU = 128
-CPU_KV_CACHE_GIB = 2
-LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM takes for ``max_lora_rank``."""
 MIN_BATCHED_TOKENS_CPU = 4096
-VARIABLES: Mapping[str, str] = {
-    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
-    "VLLM_LOGGING_LEVEL": "WARNING",
-    "VLLM_CPU_KVCACHE_SPACE": str(CPU_KV_CACHE_GIB),
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_USE_FLASHINFER_SAMPLER": "0",
-}
-"""
-What vLLM is told where the user's environment does not. vLLM 0.32 compiles FlashInfer's sampler at a machine's first
-start, two minutes on an H200, and never calls it for requests with a seed, which all of ours have (perf/README.md).
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VllmOptions:
-    """
-    How vLLM is started.
-
-    Attributes:
-        model: Hub id or folder.
-        revision: Hub revision; None for a folder or the default branch.
-        dtype: ``bfloat16``, ``float16``, ``float32`` or ``auto``.
-        max_model_length: Tokens of prompt and response together.
-        gpu_memory_utilization: The fraction of one GPU's memory this engine may take, (0, 1].
-        kv_cache_bytes: Its cache on each GPU; None to let vLLM measure what is free.
-        tensor_parallel_size: GPUs one engine spans.
-        arguments: Further engine arguments, passed through.
-        log: Where the engine's processes write what they have to say.
-        adapter: The adapter on the model; None for none.
-        tokenizer: The folder of the adapter's own tokenizer; None for the model's.
-        source: A digest of what is loaded at the start: the model's files and the tokenizer's, a served adapter apart.
-        think_tags: What encloses a thought, where requests may limit one; else None.
-        quantization: How the checkpoint's weights are packed; None for not.
-    """
-
-    model: str
-    revision: str | None
-    dtype: str
-    max_model_length: int
-    gpu_memory_utilization: float
-    tensor_parallel_size: int
-    arguments: dict[str, Any]
-    log: Path
-    kv_cache_bytes: int | None = None
-    adapter: Adapter | None = None
-    tokenizer: str | None = None
-    source: str = ""
-    think_tags: ThinkTags | None = None
-    quantization: Quantization | None = None
-
-    @property
-    def served(self) -> Adapter | None:
-        """The adapter that vLLM loads on the model; None for none, and for one that is merged into it."""
-        return None if self.adapter is None or self.adapter.is_merged else self.adapter
-
-    @property
-    def at_start(self) -> VllmOptions:
-        """What an engine was started with, without what a started one can change."""
-        started = replace(self, log=Path())
-        return started if self.served is None else replace(started, adapter=None, tokenizer=None)
 
 
 class VllmEngine:
@@ -469,25 +406,6 @@ def _whole_model(options: VllmOptions) -> Iterator[dict[str, Any]]:
         yield {"model": str(folder), "revision": None, "tokenizer": str(folder)}
 
 
-def adapter_arguments(adapter: Adapter | None, *, tokenizer: str | None) -> dict[str, Any]:
-    """
-    Return the engine arguments that make room for one adapter, and name the tokenizer that it was trained with.
-
-    Args:
-        adapter: The adapter; None for none.
-        tokenizer: The folder of its own tokenizer; None for the model's.
-    """
-    named = {} if tokenizer is None else {"tokenizer": tokenizer, "tokenizer_revision": None}
-    if adapter is None or adapter.is_merged:
-        return named
-    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": room_for(adapter), **named}
-
-
-def room_for(adapter: Adapter | None) -> int:
-    """Return the lowest rank of vLLM's that has room for an adapter; 0 for none."""
-    return 0 if adapter is None else next(rank for rank in LORA_RANKS if rank >= adapter.rank)
-
-
 def reasoning_arguments(tags: ThinkTags | None, *, known: Collection[str]) -> dict[str, Any]:
     """
     Tell vLLM which tokens end a thought.
@@ -507,11 +425,6 @@ def reasoning_arguments(tags: ThinkTags | None, *, known: Collection[str]) -> di
             "Install a newer vLLM, or drop the option"
         )
     return {"reasoning_config": {"reasoning_start_str": tags.opening, "reasoning_end_str": tags.closing}}
-
-
-def missing_from(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that an environment lacks; what a user has set stays."""
-    return {name: value for name, value in VARIABLES.items() if name not in environment}
 
 
 def _has_gpu_build() -> bool:
@@ -543,29 +456,6 @@ def _cpu_name() -> str:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"cpu {names[0]}" if names else "cpu"
-
-
-def options_of(parts: EngineParts) -> VllmOptions:
-    """Return how vLLM is started for a run."""
-    settings, placement, checkpoint = parts.settings, parts.placement, parts.checkpoint
-    return VllmOptions(
-        model=checkpoint.model,
-        revision=checkpoint.revision,
-        dtype=settings.dtype,
-        max_model_length=parts.max_model_length,
-        gpu_memory_utilization=settings.gpu_memory_utilization / parts.devices.n_sharing,
-        tensor_parallel_size=1 if placement is None else placement.tensor_parallel_size,
-        kv_cache_bytes=None if placement is None else placement.kv_cache_bytes,
-        arguments=dict(settings.engine_args),
-        log=parts.log,
-        adapter=checkpoint.adapter,
-        tokenizer=checkpoint.tokenizer,
-        source=checkpoint.source,
-        think_tags=checkpoint.tags_for(settings.think_tags)
-        if any(one.thinking_budget is not None for one in settings.each)
-        else None,
-        quantization=checkpoint.size.quantization,
-    )
 
 
 _PLUGINS = "vllm.general_plugins"

@@ -154,7 +154,7 @@ def names_of(catalog: Iterable[str]) -> str:
 
 def mark_expression(names: Iterable[str], *, tasks: Path | None, folder: Path | None = None) -> str:
     """
-    Return the expression of -m for benchmarks, by their names here or in open-r1; `release` stands for a policy's.
+    Return the expression of -m for benchmarks, by their names here or in open-r1; `release` is for those of a policy.
 
     Args:
         names: The benchmarks.

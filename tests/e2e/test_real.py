@@ -32,7 +32,8 @@ from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.records import Outcome, Response, Sample
 from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.engines.engine import Request
-from pytest_r1eval.engines.vllm import VllmEngine, VllmOptions
+from pytest_r1eval.engines.vllm import VllmEngine
+from pytest_r1eval.engines.vllm_options import VllmOptions
 from pytest_r1eval.exams.catalog import SMOKE
 from pytest_r1eval.judging.judge import Judge
 from pytest_r1eval.judging.result import VERDICT

@@ -16,7 +16,7 @@ from pytest_r1eval.core.records import FinishReason, Response
 from pytest_r1eval.engines.devices import WorkerDevices
 from pytest_r1eval.engines.engine import Engine, EngineFactory, EngineIdentity, EngineParts, Generation, Request
 from pytest_r1eval.engines.kept import EngineKeeper
-from pytest_r1eval.engines.vllm import VllmOptions, options_of
+from pytest_r1eval.engines.vllm_options import VllmOptions, options_of
 from pytest_r1eval.errors import EngineDiedError, EngineError
 from tests.adapters import write_adapter
 
