@@ -74,6 +74,7 @@ class Worker:
         self._loading: asyncio.Task[Harness] | None = None
         self._error: BaseException | None = None
         self._is_reported = False
+        self._is_ending = False
 
     def start(self) -> None:
         """Begin to plan, load and generate in the background."""
@@ -106,7 +107,7 @@ class Worker:
 
     def stop(self) -> None:
         """Give leases back, free the device and wait for the thread; safe to call twice."""
-        if self._thread.is_alive() and self._loop is not None and self._main is not None:
+        if self._thread.is_alive() and self._loop is not None and self._main is not None and not self._is_ending:
             with suppress(RuntimeError):  # the loop closed between the two lines
                 self._loop.call_soon_threadsafe(self._main.cancel)
         if self._thread.ident is not None:
@@ -162,6 +163,7 @@ class Worker:
                 store.add_worker(self._owner, await loading)
                 await self._pump(store)
         finally:
+            self._is_ending = True  # `stop` then waits for what follows, and interrupts none of it
             renewing.cancel()
             await self._end_engine()
             if self._pool is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import time
@@ -176,6 +177,30 @@ def test_worker_without_a_unit_to_draw_loads_no_engine(recorded: Path, tmp_path:
     worker.stop()
     assert engine.n_starts == 1
     assert n_stored(run) == N_SAMPLES
+
+
+class SlowlyEndingEngine(DyingEngine):
+    """An engine that takes a while to end."""
+
+    n_ended = 0
+
+    async def close(self) -> None:
+        """Free the device in the end."""
+        await asyncio.sleep(0.5)
+        self.n_ended += 1
+        await super().close()
+
+
+def test_stop_waits_for_the_end_of_an_engine(recorded: Path, tmp_path: Path) -> None:
+    """`stop` does not interrupt a worker that ends its engine after the last sample."""
+    engine = SlowlyEndingEngine(recorded, iter((N_SAMPLES,)))
+    worker = worker_on(recorded, tmp_path / "run", engine)
+    worker.start()
+    worker.finish(SMOKE.name)
+    time.sleep(2 * POLL_S)
+    worker.stop()
+    assert engine.n_ended == 2
+    assert worker.finish_all() is None
 
 
 class OvertakenEngine(DyingEngine):
