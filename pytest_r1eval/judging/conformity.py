@@ -3,32 +3,49 @@ Whether a run was drawn as a release policy asks.
 
 A stored run may have been drawn before the policy was written, or by other options. What the policy does not write is
 meant at its default, as it is in a run under the policy.
+
+Looks decide while a run is drawn, by the rule and the baseline that they were planned with. No other rule can be put
+in their place afterwards, so those are compared too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pytest_r1eval.baselines.reference import side_of
+from pytest_r1eval.baselines.terms import Terms
 from pytest_r1eval.config.settings import Settings, sampling_for
 from pytest_r1eval.core.benchmarks import Benchmark
-from pytest_r1eval.core.choices import GateKind, SamplingSource
+from pytest_r1eval.core.choices import AllocationKind, GateKind, SamplingSource
 from pytest_r1eval.core.plans import Plan
+from pytest_r1eval.core.points import points
+from pytest_r1eval.core.records import Counts
 from pytest_r1eval.scoring.grading import METRIC, grader_name
 from pytest_r1eval.stats.looks import SequentialGate
 from pytest_r1eval.stats.verdicts import Judgement, invalid
 
+_RULE = ("sigmas", "margin", "two_sided", "exact", "family_size")
+"""What looks were planned by, of a rule; what they cannot be planned for is refused by its own name."""
 
-def deviation(plan: Plan, gate: SequentialGate | None, benchmark: Benchmark, asked: Settings) -> Judgement | None:
+
+def deviation(plan: Plan, gate: SequentialGate | None, benchmark: Benchmark, terms: Terms) -> Judgement | None:
     """
-    Refuse to judge a run by a policy that asks for another one; None where it was drawn as asked.
+    Refuse to judge a run by a policy that asks for another one; None where it was drawn as asked, or without a policy.
 
     Args:
         plan: What was planned.
         gate: Its looks; None where it is complete.
         benchmark: The benchmark.
-        asked: What the policy asks for, of this benchmark.
+        terms: What it is judged by.
+
+    Raises:
+        BaselineError: If the baseline that looks must have been planned with cannot be read.
     """
-    found = next(_differences(plan, gate, benchmark, asked), None)
+    if terms.policy is None:
+        return None
+    found = next(_differences(plan, gate, benchmark, terms.policy.asked), None)
+    if found is None and gate is not None:
+        found = next(_look_differences(plan, gate, terms, terms.policy.asked), None)
     if found is None:
         return None
     what, has, wants = found
@@ -54,6 +71,31 @@ def _differences(
     if grader != wanted and not (wanted == METRIC and grader.startswith(f"{METRIC} ")):
         yield "grader", grader, wanted
     yield from _sampling_differences(plan, benchmark, asked)
+
+
+def _look_differences(
+    plan: Plan, gate: SequentialGate, terms: Terms, asked: Settings
+) -> Iterator[tuple[str, object, object]]:
+    """Compare what looks were planned by."""
+    found = terms.shelf.find(plan.benchmark)
+    rule, wanted = gate.plan.rule, terms.rule_against(found)
+    for name in _RULE:
+        has, wants = getattr(rule, name), getattr(wanted, name)
+        if has != wants:
+            yield name.replace("_", "-"), _shown(name, has), _shown(name, wants)
+    if gate.plan.last_look is not asked.max_samples:
+        yield "max-samples", gate.plan.last_look, asked.max_samples
+    if gate.plan.allocation is not None and asked.allocation is AllocationKind.EQUAL:
+        yield "allocation", AllocationKind.AUTO, asked.allocation
+    side = None if found is None else side_of(found.baseline)
+    if isinstance(side, Counts):
+        side = side.in_order(plan.problem_ids)
+    if side != gate.reference:
+        yield "baseline", gate.baseline, "none that is there" if found is None else found.source
+
+
+def _shown(name: str, value: object) -> object:
+    return f"{points(value)} points" if name == "margin" and isinstance(value, float) else value
 
 
 def _sampling_differences(plan: Plan, benchmark: Benchmark, asked: Settings) -> Iterator[tuple[str, object, object]]:

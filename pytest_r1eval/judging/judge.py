@@ -250,10 +250,8 @@ class BenchmarkJudge:
                 benchmark=benchmark.name, judgement=unplanned_run(self.run, benchmark.name), baseline=None
             )
         gate = self.run.gate(benchmark.name)
-        if self.terms.policy is not None:
-            deviating = deviation(plan, gate, benchmark, self.terms.policy.asked)
-            if deviating is not None:
-                return GateResult(benchmark=benchmark.name, judgement=deviating, baseline=None)
+        if (deviating := self._deviation(plan, gate, benchmark)) is not None:
+            return GateResult(benchmark=benchmark.name, judgement=deviating, baseline=None)
         if gate is not None and (self.terms.anchor is not None or self.terms.rule.claims_same):
             judgement = invalid(
                 "The looks of this run were planned to see a fall, and --r1-claim same must exclude a rise as well."
@@ -280,6 +278,13 @@ class BenchmarkJudge:
         return self._with_health(
             _with_samples(result, plan, tallies), found, health=health, alpha=self.terms.rule.alpha
         )
+
+    def _deviation(self, plan: Plan, gate: SequentialGate | None, benchmark: Benchmark) -> Judgement | None:
+        """Refuse what a policy asks for otherwise, or looks whose baseline is not there to compare."""
+        try:
+            return deviation(plan, gate, benchmark, self.terms)
+        except R1EvalError as error:
+            return invalid(str(error), "Repair the baseline and judge again.")
 
     def _sequential(self, plan: Plan, gate: SequentialGate) -> GateResult:
         """Judge by the looks; take the last one here if its worker is gone."""

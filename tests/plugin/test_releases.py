@@ -278,6 +278,18 @@ class TestStoredRuns:
         assert judge_only(pytester, run).ret == 0
         assert read_report(run).release is None
 
+    def test_looks_by_another_rule_do_not_ship(self, pytester: pytest.Pytester, run_of: Record) -> None:
+        """A fall that looks let through at seven sigmas is INVALID under a policy of three."""
+        run_of("worse", rate_of={"aime24": 0.3})
+        wide = ("--r1-gate", "sequential", "--r1-sigmas", "7", "--r1-samples", "aime24=8")
+        assert judge(pytester, "worse", *wide, mark="aime").ret == 0
+        (run,) = runs_of(pytester)
+        policy = 'samples = 8\nmax-new-tokens = 64\n[benchmarks.aime24]\ntier = "critical"\ngate = "sequential"\n'
+        (pytester.path / "policy.toml").write_text(policy, encoding="utf-8")
+        result = judge_only(pytester, run, "--r1-policy", "policy.toml")
+        assert (answer_of(result), result.ret) == ("INVALID", 2)
+        result.stdout.fnmatch_lines(["*The policy asks for sigmas 3.0, and the run was drawn with 7.0.*"])
+
     def test_another_policy_does_not_go_on_with_a_run(self, pytester: pytest.Pytester, run_of: Record) -> None:
         """--r1-resume under another policy, or under none, is refused by their digests."""
         run_of("same")
