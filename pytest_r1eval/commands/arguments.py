@@ -43,6 +43,11 @@ def above_zero(text: str) -> float:
     return parsed_by(values.positive_float, text)
 
 
+def deviations(text: str) -> float:
+    """Read a number of standard errors."""
+    return parsed_by(values.sigmas, text)
+
+
 def count(text: str) -> int:
     """Read a whole number, 1 or more."""
     if not text.isdecimal() or int(text) < 1:
@@ -75,7 +80,7 @@ def _number(text: str) -> float:
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="print JSON, in fractions, for other programs")]
 Run: TypeAlias = Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run", show_default=False)]
 Sigmas: TypeAlias = Annotated[
-    float, typer.Option("--sigmas", parser=above_zero, metavar="S", help="standard errors that decide")
+    float, typer.Option("--sigmas", parser=deviations, metavar="S", help="standard errors that decide")
 ]
 Tasks: TypeAlias = Annotated[
     Path | None,

@@ -144,7 +144,8 @@ def find_policy(folder: Path) -> Policy | None:
 def _table(path: Path) -> dict[str, Any] | None:
     try:
         content: Any = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        repr(content)  # a message may show any of it, and some numbers are too long to be written
+    except (OSError, ValueError, RecursionError) as error:
         raise PolicyError(f"{path} cannot be read: {error}; expected a policy in TOML") from error
     for key in ("tool", "r1eval", "policy") if path.name == PYPROJECT else ():
         content = content.get(key)

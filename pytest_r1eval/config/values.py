@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MAX_SIGMAS = 37
+"""Standard deviations: the level of 37 is 6e-300, and that of 39 is 0, which nothing can fail."""
+
 MAX_SAMPLES = 10_000
 """Samples per problem: AIME's sampling error is then .06 points, a tenth of the noise between two harnesses."""
 
@@ -92,6 +95,12 @@ def seed(text: str) -> int:
 def positive_float(text: str) -> float:
     """Read a number above 0."""
     return _within(text, float, "a number above 0", lambda number: 0 < number < math.inf)
+
+
+def sigmas(text: str) -> float:
+    """Read a number of standard deviations that a float can tell from no level at all."""
+    expected = f"a number above 0 and at most {MAX_SIGMAS}"
+    return _within(text, float, expected, lambda number: 0 < number <= MAX_SIGMAS)
 
 
 def non_negative_float(text: str) -> float:

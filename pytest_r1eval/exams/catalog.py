@@ -186,7 +186,7 @@ def _ours(path: Path) -> dict[str, Any]:
     """Read the part of a pyproject.toml that is ours."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ExamError(f"{path} cannot be read: {error}; expected TOML") from error
     tool = content.get("tool", {})
     ours = tool.get("r1eval", {}) if isinstance(tool, dict) else None

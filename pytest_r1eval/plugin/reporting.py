@@ -196,6 +196,11 @@ class Reporting:
         self._log(items.release_reports(ending, message="\n".join(release_lines(self._release))))
 
     @property
+    def is_done(self) -> bool:
+        """Whether there are verdicts, or what there is of a slice."""
+        return bool(self._results or self._slice_results)
+
+    @property
     def exit_code(self) -> int | None:
         """Pytest's exit code of the release; None without one."""
         return None if self._release is None else self._release.verdict.exit_code

@@ -307,13 +307,23 @@ class RunSession:
             session.testscollected += is_whole * (self._settings.upload_required + (self._settings.policy is not None))
             self._is_counted = True
 
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Release the device and the leases; an INVALID release has an exit code of its own."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Release the device and the leases, and see that what was not judged, or not released, is not exit code 0."""
         if self._worker is not None:
             self._worker.stop()
-        codes = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        if session.exitstatus in codes and (code := self._reporting.exit_code) is not None:
-            session.exitstatus = max(session.exitstatus, code)
+        outcome = yield
+        session.exitstatus = self._exit_code(session.exitstatus)
+        return outcome
+
+    def _exit_code(self, found: int | pytest.ExitCode) -> int | pytest.ExitCode:
+        """Return pytest's exit code, or the release's where that is worse; a run that pytest.exit ended is none."""
+        if found not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+            return found
+        is_judging = self._role.judges and bool(self._selection.names)
+        if found == pytest.ExitCode.OK and is_judging and not self._reporting.is_done:
+            return pytest.ExitCode.INTERRUPTED
+        return max(found, self._reporting.exit_code or 0)
 
     def pytest_unconfigure(self) -> None:
         """Release the run."""

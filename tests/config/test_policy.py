@@ -124,6 +124,21 @@ def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, message: str
         policy(tmp_path, POLICY.replace(old, new))
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"a = {'[' * 3000}{']' * 3000}", "cannot be read: "),
+        (f"samples = 0x{'F' * 4500}", "cannot be read: Exceeds the limit"),
+        ("sigmas = 1e308", "sigmas is '1e\\+308'; expected a number above 0 and at most 37"),
+    ],
+    ids=["nested", "long", "sigmas"],
+)
+def test_what_no_gate_could_use_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    """TOML that is nested without end, a number too long to be printed, and a level of 0 are named in one line."""
+    with pytest.raises(PolicyError, match=message):
+        policy(tmp_path, f'{text}\n[benchmarks.smoke]\ntier = "critical"\n')
+
+
 @pytest.mark.parametrize("text", ["", "sigmas = 3", "[benchmarks]", "benchmarks = 1"])
 def test_a_policy_without_benchmarks_is_refused(tmp_path: Path, text: str) -> None:
     """A policy that lists no benchmark is refused."""

@@ -422,7 +422,7 @@ BAD_VALUES = [
         (("repetition-penalty",), ("0", "-1", "nan", "inf"), "a number above 0"),
         (("presence-penalty",), ("-2.1", "3", "nan"), "a number from -2 to 2"),
         (("sampling",), ("card",), "one of deepseek, model"),
-        (("sigmas",), ("0", "-1", "nan", "inf", "x"), "a number above 0"),
+        (("sigmas",), ("0", "-1", "nan", "inf", "38", "x"), "a number above 0 and at most 37"),
         (("margin",), ("0", "-1", "nan", "inf", "x", "100.1", "1000", "5e-324"), "points above 0 and at most 100"),
         (("gpu-memory-utilization", "top-p"), ("0", "1.01", "nan", "80%"), "a number above 0 and at most 1"),
         (("tasks",), ("missing.py", "."), "an existing file"),

@@ -160,6 +160,24 @@ class TestVerdicts:
         result = judge(pytester, "same", "--r1-policy", "policy.toml", "test_mine.py", mark="release or not r1eval")
         assert (answer_of(result), result.ret) == ("SHIP", 1)
 
+    @pytest.mark.parametrize("mode", [(), ("-n", "2")], ids=["alone", "n2"])
+    def test_another_plugin_does_not_end_it_green(
+        self, pytester: pytest.Pytester, run_of: Record, mode: tuple[str, ...]
+    ) -> None:
+        """A plugin that sets exit code 0 does not make a HOLD green."""
+        run_of("worse", rate_of={"aime24": 0.1})
+        pytester.makepyfile(lenient="def pytest_sessionfinish(session):\n    session.exitstatus = 0\n")
+        result = release(pytester, "worse", "-p", "lenient", *mode)
+        assert (answer_of(result), result.ret) == ("HOLD", 1)
+
+    def test_what_was_not_judged_is_not_green(self, pytester: pytest.Pytester, run_of: Record) -> None:
+        """A plugin that ends pytest with exit code 0 before anything is judged leaves exit code 2."""
+        run_of("same")
+        pytester.makepyfile(
+            ending="import pytest\n\n\ndef pytest_runtest_teardown():\n    pytest.exit('enough', returncode=0)\n"
+        )
+        assert release(pytester, "same", "-p", "ending").ret == pytest.ExitCode.INTERRUPTED
+
 
 class TestTerms:
     def test_each_benchmark_is_judged_by_its_own_terms(self, pytester: pytest.Pytester, run_of: Record) -> None:
