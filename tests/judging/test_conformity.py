@@ -90,7 +90,7 @@ def test_looks_are_as_asked(
     tmp_path: Path, rule: dict[str, object], asked: dict[str, object], message: str | None
 ) -> None:
     """Looks that were planned by another rule than the policy's are refused, however they ended."""
-    why = looked(tmp_path, rule=rule, **asked)
+    why = looked(tmp_path, rule=rule, **asked)  # type: ignore[arg-type]
     assert why is None if message is None else message in str(why)
 
 
