@@ -90,6 +90,8 @@ _COMMANDS = _words("""
     frac sqrt binom pmod bmod mod pod overline bar infty pi begin end cfrac choose emptyset varnothing
 """)
 _SAME_COMMAND = {"dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "pod": "pmod"}
+_MOD_IN_WORDS = re.compile(r"\\(?:text(?:rm)?|mathrm|mbox|operatorname)\s*\{\s*(\(?\s*mod\b[^{}]*)\}")
+"""A remark that is set as words: `\\text{ (mod 1000)}`."""
 _THOUSANDS_FOR_SURE = re.compile(r"(?<=\d)(?:,\\!\s*|\{,\}\s*|\\,)(?=\d{3}(?!\d))")
 _PIECE = re.compile(
     r"""
@@ -132,7 +134,7 @@ def tokens_of(text: str, *, letters: AbstractSet[str] | None, comma_is_thousands
     """
     if len(text) > MAX_CHARACTERS:
         raise UnreadableError(f"it has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
-    text = _THOUSANDS_FOR_SURE.sub("", unwrapped(text).translate(_UNICODE))
+    text = _MOD_IN_WORDS.sub(r" \1 ", _THOUSANDS_FOR_SURE.sub("", unwrapped(text).translate(_UNICODE)))
     return list(_Tokenizer(text=text, letters=letters, comma_is_thousands=comma_is_thousands).tokens())
 
 

@@ -30,7 +30,8 @@ MATHEMATICS = (
             "204", " 204 ", "204.", "204 ,", "204,", "$204$", r"\(204\)", r"\[204\]", r"\fbox{204}", r"\boxed{204}",
             r"\color{red}{204}", r"\color{blue} 204", r"{\color{red}204}", r"\textcolor{red}{204}", r"\mathbf{204}",
             r"\text{204}", r"\displaystyle 204", r"204 \pmod{1000}", r"204 \pmod {1000}", r"204 \bmod 1000",
-            r"2204 \bmod 1000", "204 (mod 1000)", r"x \equiv 204 \pmod{1000}", "x = 204", "204 = x", "N=204",
+            r"2204 \bmod 1000", "204 (mod 1000)", r"204 \text{ (mod 1000)}", r"204 \; (\text{mod } 1000)",
+            r"204 \text{ mod } 1000", r"x \equiv 204 \pmod{1000}", "x = 204", "204 = x", "N=204",
             r"m+n = 204", r"m + n = 125 + 79 = 204", "125+79=204", r"\text{Area} = 204", r"f(2) = 204", "204.0", "0204",
             r"204\text{ cm}^2", r"204 \text{ square units}", "204 cm", "204 degrees", r"204^\circ", r"204^{\circ}",
             "204°", r"\$204", r"204\%", r"\frac{408}{2}", r"\dfrac{408}{2}", "408/2", r"12 \cdot 17", r"12 \times 17",
@@ -42,6 +43,7 @@ MATHEMATICS = (
         wrong=(
             "16", "16 or 204", "204 or 16", "16, 204", r"16 \text{ or } 204", r"204 \text{ and } 16", r"16 \lor 204",
             r"\pm 204", "-204", "205", "204.0001", "203.9999999", r"1204 \pmod{1000}", r"\{16, 204\}", "204; 16",
+            r"1204 \text{ (mod 1000)}",
             "not 204", r"204 \text{ is wrong}", "about 204", r"\approx 204", "204 or so", "[16, 204]", "204 to 210",
             r"\neq 204", "x > 204", r"x \ge 204", "2x = 204", r"x^2 = 204", "16 = 204", r"\frac{204}{16}", "204x",
             r"204 \pm 16", "2 04", "20 4", "204?", "around 200", "none", r"\text{none}", r"\emptyset", "204i",
