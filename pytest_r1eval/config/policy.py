@@ -177,6 +177,8 @@ def _member(name: str, table: Mapping[str, Any], *, shared: Mapping[str, str], p
     where = f"{path}, {name}"
     if (hidden := hidden_in(name)) is not None:
         raise PolicyError(f"{path}: the benchmark {name!a} has the character {hidden}; expected a name")
+    own = {key: value for key, value in table.items() if key not in _OWN}
+    texts = {**shared, **dict(_options(own, where, more=_OWN))}  # first: a misspelt tier is named as it is written
     tier = _tier(table.get("tier"), where)
     required = table.get("required", tier is Tier.CRITICAL)
     if not isinstance(required, bool):
@@ -186,8 +188,6 @@ def _member(name: str, table: Mapping[str, Any], *, shared: Mapping[str, str], p
             f"{where}: a critical benchmark is required, because a release needs its verdict; drop required = false, "
             f'or write tier = "{Tier.SUPPORTING}"'
         )
-    own = {key: value for key, value in table.items() if key not in _OWN}
-    texts = {**shared, **dict(_options(own, where, more=_OWN))}
     values = {
         KEYS[key].key: _value(KEYS[key], name, text, folder=path.parent, where=where) for key, text in texts.items()
     }

@@ -106,6 +106,7 @@ class TestDigest:
         ("sigmas = 2.5", "sigma = 2.5", r": unknown key 'sigma'; did you mean 'sigmas'\?"),
         ('"advisory"', '"advisry"', r", smoke: it has the tier 'advisry'; expected critical, supporting, advisory"),
         ('tier = "advisory"', "", ", smoke: it has no tier"),
+        ('tier = "advisory"', 'teir = "advisory"', r", smoke: unknown key 'teir'; did you mean 'tier'\?"),
         ('"critical"', '"supporting"', ": no benchmark is critical, so nothing could hold a release"),
         ('"critical"', '"critical"\nrequired = false', ", aime24: a critical benchmark is required"),
         ("required = true", "required = 1", ", math500: required is 1; expected true or false"),
