@@ -84,7 +84,7 @@ def cost(
 ) -> int:
     """Print what a release costs, in the order in which its benchmarks are drawn."""
     from pytest_r1eval.judging.outlook import by_cost
-    from pytest_r1eval.reports.policy import cost_lines, cost_table
+    from pytest_r1eval.reports.policy import cost_lines, cost_table, hours_line
 
     policy, seen = _foreseen(file, model=model, tasks=tasks)
     order = by_cost(seen)
@@ -92,9 +92,8 @@ def cost(
         show_json({"policy": policy.digest, "order": order, "gates": _gates(seen)})
         return EXIT_PASSED
     show("\n".join([*cost_table([seen[name] for name in order]), *cost_lines(seen)]))
-    total = sum(one.n_tokens or 0.0 for one in seen.values())
     if tokens_per_second is not None:
-        show(f"at {tokens_per_second:,.0f} tokens a second: {total / tokens_per_second / 3600:.2f} hours")
+        show(hours_line(seen, tokens_per_second=tokens_per_second))
     return EXIT_PASSED
 
 

@@ -55,16 +55,30 @@ def undecided_line(one: Foreseen) -> str:
 
 def cost_lines(seen: Mapping[str, Foreseen]) -> list[str]:
     """Add up what an unchanged model is expected to cost; what is not known is named."""
-    unknown = [name for name, one in seen.items() if one.n_tokens is None]
-    n_responses = sum(one.n_responses or 0.0 for one in seen.values())
-    tokens = f"{sum(one.n_tokens or 0.0 for one in seen.values()):,.0f} tokens"
-    if unknown:
-        tokens = (
-            f"tokens not known of {', '.join(unknown)}"
-            if len(unknown) == len(seen)
-            else (f"{tokens} and those of {', '.join(unknown)}, which are not known")
-        )
-    return [f"an unchanged model is expected to cost {n_responses:,.0f} responses, {tokens}"]
+    if all(one.n_responses is None for one in seen.values()):
+        return [f"what an unchanged model costs is not known of {', '.join(seen)}"]
+    responses = _total("responses", {name: one.n_responses for name, one in seen.items()})
+    tokens = _total("tokens", {name: one.n_tokens for name, one in seen.items()})
+    return [f"an unchanged model is expected to cost {responses}, {tokens}"]
+
+
+def hours_line(seen: Mapping[str, Foreseen], *, tokens_per_second: float) -> str:
+    """Print how long an engine of a rate takes for the tokens that are known."""
+    known = [one.n_tokens for one in seen.values() if one.n_tokens is not None]
+    unknown = ", ".join(name for name, one in seen.items() if one.n_tokens is None)
+    if not known:
+        return f"at {tokens_per_second:,.0f} tokens a second: hours not known of {unknown}"
+    without = f", without {unknown}" if unknown else ""
+    return f"at {tokens_per_second:,.0f} tokens a second: {sum(known) / tokens_per_second / 3600:.2f} hours{without}"
+
+
+def _total(what: str, numbers: Mapping[str, float | None]) -> str:
+    known = [number for number in numbers.values() if number is not None]
+    unknown = ", ".join(name for name, number in numbers.items() if number is None)
+    if not known:
+        return f"{what} not known of {unknown}"
+    rest = f" and those of {unknown}, which are not known" if unknown else ""
+    return f"{sum(known):,.0f} {what}{rest}"
 
 
 def cost_table(seen: Sequence[Foreseen]) -> list[str]:
@@ -89,12 +103,19 @@ def _row(member: Member, one: Foreseen) -> tuple[str, ...]:
         str(one.n_samples),
         terms["gate"] or "",
         terms["sigmas"] or "",
-        "-" if one.margin is None else points(one.margin),
+        _margin(terms["margin"], one),
         terms["baseline"] or "the model's own",
         "-" if outlook is None else described_fall(outlook.fall_80).rstrip(","),
         "-" if one.n_responses is None else f"{one.n_responses:,.0f}",
         "-" if one.n_tokens is None else f"{one.n_tokens:,.0f}",
     )
+
+
+def _margin(written: str | None, one: Foreseen) -> str:
+    """Return the margin that counts; the one that is written where the gate's baseline is not known."""
+    if one.margin is not None:
+        return points(one.margin)
+    return "-" if written is None else points(float(written) / 100)
 
 
 def _further(policy: Policy) -> Iterator[str]:

@@ -66,7 +66,27 @@ def test_cost_is_printed_in_the_order_of_drawing(capsys: pytest.CaptureFixture[s
     *rows, total, hours = capsys.readouterr().out.splitlines()[2:]
     assert [row.split()[0] for row in rows] == ["smoke", "aime24"]
     assert total.endswith("1,920 tokens and those of aime24, which are not known")
-    assert hours == "at 100 tokens a second: 0.01 hours"
+    assert hours == "at 100 tokens a second: 0.01 hours, without aime24"
+
+
+def test_what_is_not_known_is_no_number(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A benchmark without baseline and constants adds no responses, tokens or hours, and its margin is shown."""
+    unknown = '[benchmarks.aime26]\ntier = "critical"\nmargin = 4\n'
+    file.write_text(unknown, encoding="utf-8")
+    assert main(["policy", "cost", "policy.toml", "--tokens-per-second", "100"]) == 0
+    assert capsys.readouterr().out.splitlines()[3:] == [
+        "what an unchanged model costs is not known of aime26",
+        "at 100 tokens a second: hours not known of aime26",
+    ]
+    file.write_text(POLICY + unknown, encoding="utf-8")
+    assert main(["policy", "show", "policy.toml"]) == 0
+    *_, aime26, _, costs, _, _ = capsys.readouterr().out.splitlines()
+    assert aime26.split()[:6] == ["aime26", "critical", "64", "fixed", "3", "4.0"]
+    assert costs.startswith("an unchanged model is expected to cost ")
+    assert costs.endswith(
+        " responses and those of aime26, which are not known, "
+        "1,920 tokens and those of aime24, aime26, which are not known"
+    )
 
 
 def test_pyproject_is_the_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
