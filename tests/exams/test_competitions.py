@@ -15,7 +15,7 @@ from tests.toys import BUILT_IN_BY_NAME, said
 
 pytest_plugins = ["tests.scoring_fixtures"]
 
-FOLDERS = {"aime26": "aime_2026", "hmmt_feb25": "hmmt_feb_2025", "hmmt_nov25": "hmmt_nov_2025"}
+FOLDERS = {"aime25": "aime_2025", "aime26": "aime_2026", "hmmt_feb25": "hmmt_feb_2025", "hmmt_nov25": "hmmt_nov_2025"}
 VALUES = {
     "103": "104",
     r"\frac{1}{576}": r"\frac{1}{575}",
@@ -31,8 +31,9 @@ VALUES = {
 
 
 def write_competition(folder: Path, name: str) -> None:
-    """Write a copy with MathArena's columns: AIME's answers are whole numbers, HMMT's text."""
-    answers = [277, 62, 0] if name == "aime26" else [*VALUES]
+    """Write a copy with MathArena's columns: AIME 2026's answers are whole numbers, those of others text."""
+    years: dict[str, list[int | str]] = {"aime25": ["277", "062", "0"], "aime26": [277, 62, 0]}
+    answers = years.get(name, [*VALUES])
     rows = [
         {"problem_idx": number, "answer": answer, "problem": f"Find number {number}.", "problem_type": ["Algebra"]}
         for number, answer in enumerate(answers, 1)

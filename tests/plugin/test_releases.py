@@ -94,6 +94,29 @@ class TestVerdicts:
         run_of("warned", weights="w3", rate_of={"smoke": 0.1, "math500": 0.1})
         assert answer_of(release(pytester, "warned", "--r1-fail-fast")) == "SHIP"
 
+    def test_an_undecided_critical_benchmark_does_not_ship(
+        self, pytester: pytest.Pytester, recorded: Record, mode: tuple[str, ...]
+    ) -> None:
+        """A critical benchmark without a baseline is INCONCLUSIVE with exit code 1, alone and on workers."""
+        recorded("first", benchmarks=BOTH)
+        (pytester.path / "policy.toml").write_text(POLICY, encoding="utf-8")
+        result = release(pytester, "first", "--r1-report", "r.json", *mode)
+        assert (answer_of(result), result.ret) == ("INCONCLUSIVE", 1)
+        result.stdout.fnmatch_lines(["  aime24 (critical): INCONCLUSIVE -> INCONCLUSIVE. There is no baseline yet.*"])
+        assert json.loads((pytester.path / "r.json").read_text())["release"]["verdict"] == "inconclusive"
+
+    def test_a_pool_is_a_member(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A pool is a benchmark of a policy by its name, with one verdict on the release and each part shown."""
+        pool = {"benchmarks": ("aime_all",), "parts": ("aime24", "aime25", "aime26"), "n_problems": 30}
+        recorded("base", seed=1, n_samples=16, **pool)
+        save_baseline(pytester, "base")
+        recorded("worse", seed=2, weights="w2", n_samples=16, solve_rate=0.3, **pool)
+        text = 'max-new-tokens = 64\nsamples = 16\n[benchmarks.aime_all]\ntier = "critical"\n'
+        (pytester.path / "policy.toml").write_text(text, encoding="utf-8")
+        result = release(pytester, "worse")
+        assert (answer_of(result), result.ret) == ("HOLD", 1)
+        result.stdout.fnmatch_lines(["  part aime26: * on 10 problems, baseline *"])
+
     def test_other_falls_only_warn(self, pytester: pytest.Pytester, run_of: Record) -> None:
         """Falls of supporting and advisory benchmarks are shown, and the release ships with exit code 0."""
         run_of("worse", rate_of={"smoke": 0.1, "math500": 0.1})
@@ -200,6 +223,30 @@ class TestTerms:
         assert gate is not None
         assert gate.rule.margin == pytest.approx(0.01 * 0.6, abs=0.002)
         result.stdout.fnmatch_lines(["r1eval: smoke *9 *", "*math500: *no PASS can come of it"])
+
+    def test_each_benchmark_has_its_own_baseline_and_anchor(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A benchmark is judged against its own baseline and anchor, and others against theirs."""
+        for name, rates in (("one", {}), ("two", {"aime24": 0.95, "smoke": 0.2})):
+            recorded(name, seed=1, benchmarks=BOTH, weights=name, rate_of=rates)
+            judged(pytester.path / name, root=pytester.path, save_as=f"org/{name}")
+        recorded("same", seed=2, benchmarks=BOTH, weights="w2")
+        (pytester.path / "policy.toml").write_text(
+            'max-new-tokens = 64\nsamples = 8\nbaseline = "org/one"\n'
+            '[benchmarks.math500]\ntier = "critical"\n'
+            '[benchmarks.smoke]\ntier = "supporting"\nbaseline = "org/two"\n'
+            '[benchmarks.aime24]\ntier = "supporting"\nanchor = "org/two"\n',
+            encoding="utf-8",
+        )
+        result = release(pytester, "same")
+        (run,) = runs_of(pytester)
+        assert (answer_of(result), result.ret) == ("SHIP", 0)
+        found = {name: verdict_of(run, name) for name in BOTH}
+        assert found == {"math500": "pass", "smoke": "suspicious_improved", "aime24": "fail_regressed"}
+        (gate,) = (line for line in result.outlines if line.startswith("  aime24 (supporting): "))
+        assert "FAIL_REGRESSED -> a warning" in gate
+        page = (run / "report.html").read_text(encoding="utf-8")
+        assert "baselines/org/one.json" in page
+        assert "baselines/org/two.json" in page
 
     def test_a_limit_of_health_holds_beside_a_baseline_that_broke_it(
         self, pytester: pytest.Pytester, recorded: Record
