@@ -14,7 +14,7 @@ gate through.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -99,6 +99,13 @@ class Release:
 
 RELEASE = Kind(of=Release, version=1, layout=Layout.INDENTED)
 """As the store keeps it."""
+
+
+def may_ship(results: Iterable[GateResult], release: Release | None) -> bool:
+    """Whether every gate is green; under a policy whether the answer is SHIP, whatever single gates say."""
+    if release is not None:
+        return release.verdict is ReleaseVerdict.SHIP
+    return all(result.passes for result in results)
 
 
 def release_of(policy: Policy, results: Sequence[GateResult], *, left_out: Collection[str] = ()) -> Release:

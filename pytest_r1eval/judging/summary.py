@@ -100,7 +100,7 @@ class RunSummary:
         model_name: ``org/name`` of the checkpoint.
         revision: Its commit on the Hub; ``main`` for one from a folder.
         seed: The run's seed.
-        passes: Whether every gate is green, health included.
+        passes: Whether every gate is green, health included; under a release policy whether the answer is SHIP.
         verdicts: Digest of the verdicts that this belongs to.
         benchmarks: By name, in the order of their verdicts.
     """

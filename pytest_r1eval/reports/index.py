@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from pytest_r1eval.core.texts import counted
 from pytest_r1eval.errors import RunError
+from pytest_r1eval.judging.release import RELEASE, Release, may_ship
 from pytest_r1eval.judging.result import GateResult, stored_results
 from pytest_r1eval.reports import charts
 from pytest_r1eval.reports.appearance import style_of
@@ -46,6 +47,7 @@ class IndexedRun:
         gates: Its stored verdicts; empty where it has none yet.
         unjudged: Its benchmarks that have no verdict yet.
         has_page: Whether its report is there.
+        release: Its stored verdict under a release policy; None without one.
     """
 
     number: int = 0
@@ -56,6 +58,7 @@ class IndexedRun:
     gates: tuple[GateResult, ...]
     unjudged: tuple[str, ...]
     has_page: bool
+    release: Release | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,7 @@ def read_index(folder: Path) -> RunIndex:
 def _indexed(folder: Path, run: Path) -> IndexedRun:
     with closing(RunReader.open(run)) as store:
         header, results, selected = store.header, stored_results(store), store.selected
+        release = store.release(RELEASE)
     return IndexedRun(
         folder=run.relative_to(folder),
         model=header.model_name,
@@ -101,6 +105,7 @@ def _indexed(folder: Path, run: Path) -> IndexedRun:
         gates=tuple(results.values()),
         unjudged=tuple(name for name in selected if name not in results),
         has_page=(run / PAGE_NAME).is_file(),
+        release=release,
     )
 
 
@@ -131,7 +136,7 @@ def index_page(index: RunIndex) -> str:
 
 def _count(runs: Sequence[IndexedRun]) -> str:
     judged = [run for run in runs if run.gates and not run.unjudged]
-    n_green = sum(all(gate.passes for gate in run.gates) for run in judged)
+    n_green = sum(may_ship(run.gates, run.release) for run in judged)
     n_open = len(runs) - len(judged)
     n_runs = counted(len(runs), "run")
     return f"{n_runs}: {n_green} green, {len(judged) - n_green} not green, {n_open} without all verdicts"

@@ -17,7 +17,7 @@ from pytest_r1eval.core.choices import UploadWhen
 from pytest_r1eval.core.texts import counted, escaped, printable
 from pytest_r1eval.core.uploads import UploadWishes
 from pytest_r1eval.errors import R1EvalError, UploadError
-from pytest_r1eval.judging.release import Release, ReleaseVerdict
+from pytest_r1eval.judging.release import Release, may_ship
 from pytest_r1eval.judging.result import GateResult, write_verdicts
 from pytest_r1eval.reports.files import PAGE_NAME, write_report
 from pytest_r1eval.reports.index import write_index
@@ -85,8 +85,9 @@ def finish(  # noqa: PLR0913 - the steps' wishes, named at the only call
         write_run_files(run, results, tasks=tasks)
     if wishes is None:
         return Finished(reports=written, lines=tuple(lines), is_uploaded=None)
-    if when is UploadWhen.PASS and not _may_ship(results, release):
-        note = "upload: none, as a gate is not green (--r1-upload-when always uploads every run)"
+    if when is UploadWhen.PASS and not may_ship(results, release):
+        why = "a gate is not green" if release is None else f"the release is {release.verdict.name}"
+        note = f"upload: none, as {why} (--r1-upload-when always uploads every run)"
         return Finished(reports=written, lines=(*lines, note), is_uploaded=None)
     failures: list[str] = []
     with noted("upload", failures, failed="FAILED."):
@@ -95,13 +96,6 @@ def finish(  # noqa: PLR0913 - the steps' wishes, named at the only call
         again = f"  nothing is lost; try again with: r1eval upload {run}"
         return Finished(reports=written, lines=(*lines, *failures, again), is_uploaded=False)
     return Finished(reports=written, lines=(*lines, *uploaded.lines), is_uploaded=True)
-
-
-def _may_ship(results: Sequence[GateResult], release: Release | None) -> bool:
-    """Whether every gate is green, or under a policy whether the answer is SHIP."""
-    if release is not None:
-        return release.verdict is ReleaseVerdict.SHIP
-    return all(result.passes for result in results)
 
 
 @contextmanager
@@ -148,7 +142,7 @@ def finish_again(  # noqa: PLR0913 - the steps' wishes, named at the only call
     there = [run for run in runs if StoredRun(folder=run).exists]
     lines = [f"the samples of {run} are gone; its verdict is in the ledger" for run in runs if run not in there]
     written = _reports(there[0], reports, release=release) if there and reports else ()
-    is_wanted = when is UploadWhen.ALWAYS or _may_ship(results, release)
+    is_wanted = when is UploadWhen.ALWAYS or may_ship(results, release)
     if wishes is None or not there or not is_wanted:
         return Finished(reports=written, lines=tuple(lines), is_uploaded=None)
     failures: list[str] = []

@@ -18,6 +18,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from pytest_r1eval.core.codec import plain
+from pytest_r1eval.judging.release import RELEASE, may_ship
 from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.judging.summary import BenchmarkSummary, RunSummary, benchmark_summary, verdicts_digest
 from pytest_r1eval.runs.reading import RunReader
@@ -82,7 +83,7 @@ def _summary(
         model_name=header.model_name,
         revision=revision_of(header),
         seed=header.seed,
-        passes=all(result.passes for result in results),
+        passes=may_ship(results, store.release(RELEASE)),
         verdicts=verdicts_digest(plain([*results])),
         benchmarks=parts,
     )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from pytest_r1eval.commands.cli import main
 from pytest_r1eval.core.choices import UploadLayout
+from pytest_r1eval.core.codec import to_json
 from pytest_r1eval.core.uploads import UploadWishes
 from pytest_r1eval.errors import UploadError
+from pytest_r1eval.judging.release import RELEASE, Release, ReleaseVerdict
+from pytest_r1eval.reports.index import index_page, read_index
+from pytest_r1eval.runs.store import Store
 from pytest_r1eval.upload.after_verdict import finish
 from pytest_r1eval.upload.package import pack
 from pytest_r1eval.upload.record import UploadRecord, read_record, write_record
@@ -48,6 +53,21 @@ class TestFinish:
         finished = finish(run, judged(run), tasks=TASKS, wishes=UploadWishes(repo="acme/runs"))
         assert finished.lines == ("upload: none, as a gate is not green (--r1-upload-when always uploads every run)",)
         assert finished.is_uploaded is None
+
+    def test_a_release_that_is_held_is_not_green(self, tmp_path: Path) -> None:
+        """Green gates of a release that is INVALID are no pass: not uploaded, and not counted as green anywhere."""
+        run = record_run(tmp_path / "data" / "local" / "toy" / "run")
+        results = judged(run)
+        release = Release(verdict=ReleaseVerdict.INVALID, policy="p", source="policy.toml", members=())
+        with closing(Store.open(run)) as store:
+            store.write_release(to_json(RELEASE, release))
+        finished = finish(run, results, tasks=TASKS, wishes=UploadWishes(repo="acme/runs"), release=release)
+        assert finished.lines == (
+            "upload: none, as the release is INVALID (--r1-upload-when always uploads every run)",
+        )
+        (path,) = run.glob("results/local/toy/*.json")
+        assert json.loads(path.read_text())["r1eval"]["passes"] is False
+        assert "1 run: 0 green, 1 not green, 0 without all verdicts" in index_page(read_index(tmp_path / "data"))
 
     @pytest.mark.parametrize("name", ["verdicts.json", "report.html", "results", "details", "upload.json"])
     def test_no_file_takes_the_verdict_away(self, tmp_path: Path, name: str) -> None:
