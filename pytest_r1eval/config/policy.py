@@ -28,6 +28,7 @@ import pytest
 
 from pytest_r1eval.config.option import Option
 from pytest_r1eval.config.options import OPTIONS
+from pytest_r1eval.core.benchmarks import Benchmark
 from pytest_r1eval.core.choices import Family, Tier
 from pytest_r1eval.core.codec import digest
 from pytest_r1eval.core.texts import hidden_in
@@ -104,16 +105,24 @@ class Policy:
         """Return a benchmark's part; None for one that it does not list."""
         return next((member for member in self.members if member.benchmark == benchmark), None)
 
-    def check_names(self, known: Collection[str]) -> None:
+    def check_names(self, catalog: Mapping[str, Benchmark]) -> None:
         """
         Refuse a benchmark that does not exist.
+
+        Args:
+            catalog: The benchmarks that there are, by name.
 
         Raises:
             PolicyError: If there is one; the message names what may have been meant.
         """
+        marked = {benchmark.mark: name for name, benchmark in catalog.items()}
         for name in self.names:
-            if name not in known:
-                raise PolicyError(f"{self.path}: there is no benchmark {name!r}; {_meant(name, known)}")
+            if name in catalog:
+                continue
+            what = f"{self.path}: there is no benchmark {name!r}"
+            if name in marked:
+                raise PolicyError(f"{what}, which is the mark of {marked[name]}; write {marked[name]}")
+            raise PolicyError(f"{what}; {_meant(name, catalog)}")
 
 
 def read_policy(path: Path) -> Policy:

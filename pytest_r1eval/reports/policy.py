@@ -50,7 +50,9 @@ def held_by_chance(policy: Policy) -> float:
 
 def undecided_line(one: Foreseen) -> str:
     """Print why a gate cannot pass, or why nothing is known of it."""
-    return str(one.problem) if one.outlook is None else f"{one.undecided}; no PASS can come of it"
+    if one.outlook is None:
+        return str(one.problem).removeprefix(f"{one.benchmark}: ")  # as the line begins with it
+    return f"{one.undecided}; no PASS can come of it"
 
 
 def cost_lines(seen: Mapping[str, Foreseen]) -> list[str]:

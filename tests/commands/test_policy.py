@@ -80,7 +80,8 @@ def test_what_is_not_known_is_no_number(file: Path, capsys: pytest.CaptureFixtur
     ]
     file.write_text(POLICY + unknown, encoding="utf-8")
     assert main(["policy", "show", "policy.toml"]) == 0
-    *_, aime26, _, costs, _, _ = capsys.readouterr().out.splitlines()
+    *_, aime26, _, costs, _, why = capsys.readouterr().out.splitlines()
+    assert why.startswith("aime26: no planning constants are known")
     assert aime26.split()[:6] == ["aime26", "critical", "64", "fixed", "3", "4.0"]
     assert costs.startswith("an unchanged model is expected to cost ")
     assert costs.endswith(

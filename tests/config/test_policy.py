@@ -12,6 +12,7 @@ from pytest_r1eval.config.policy import KEYS, Policy, find_policy, read_policy
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.choices import GateKind, Tier
 from pytest_r1eval.errors import PolicyError
+from tests.toys import BUILT_IN_BY_NAME
 
 POLICY = """
 sigmas = 2.5
@@ -149,8 +150,17 @@ def test_a_policy_without_benchmarks_is_refused(tmp_path: Path, text: str) -> No
 
 def test_an_unknown_benchmark_is_refused(tmp_path: Path) -> None:
     """A benchmark that does not exist is refused, with the nearest that does."""
-    with pytest.raises(PolicyError, match=r"no benchmark 'aime24'; did you mean 'aime2024'\?"):
-        policy(tmp_path).check_names({"math500", "smoke", "aime2024"})
+    others = {name: BUILT_IN_BY_NAME[name] for name in ("math500", "aime25")}
+    with pytest.raises(PolicyError, match=r"no benchmark 'aime24'; did you mean 'aime25'\?"):
+        policy(tmp_path).check_names(others)
+
+
+@pytest.mark.parametrize(("mark", "name"), [("aime", "aime24"), ("lcb6", "lcb_v6")])
+def test_a_mark_is_no_name(tmp_path: Path, mark: str, name: str) -> None:
+    """A mark in place of a name is refused with the benchmark that it selects, not with the nearest name."""
+    text = f'[benchmarks.{mark}]\ntier = "critical"\n'
+    with pytest.raises(PolicyError, match=rf"no benchmark '{mark}', which is the mark of {name}; write {name}"):
+        policy(tmp_path, text).check_names(BUILT_IN_BY_NAME)
 
 
 def test_a_family_shares_its_error_rate(tmp_path: Path) -> None:
