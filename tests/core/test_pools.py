@@ -10,6 +10,7 @@ import pytest
 from pytest_r1eval.core.benchmarks import AnswerForm, Benchmark, Grader, Problem
 from pytest_r1eval.core.built_in import BUILT_IN_POOLS
 from pytest_r1eval.core.pools import part_name, part_of, pool_of, pooled
+from pytest_r1eval.stats.tests import Design, minimum_detectable_effect
 from tests.toys import BUILT_IN_BY_NAME
 
 PROBLEM = Problem(id="p1", query="1+1?", instruction=None, choices=("2",), gold_index=0)
@@ -38,6 +39,22 @@ class TestPool:
         assert both.n_problems == 60
         assert both.mean == pytest.approx(0.508)
         assert both.within_variance == pytest.approx(0.120)
+
+    def test_a_third_of_the_tokens_sees_the_same_fall(self) -> None:
+        """One gate on three exams' 90 problems sees the fall of three gates on 30 with a third of the responses."""
+        alone = BUILT_IN_BY_NAME["aime24"].planning
+        assert alone is not None
+        known = {**BUILT_IN_BY_NAME, "aime26": replace(BUILT_IN_BY_NAME["aime26"], planning=alone)}
+        together = pool("aime24", "aime25", "aime26", catalog=known).planning
+        assert together is not None
+        pooled_gate, single_gate = (
+            Design.from_planning(constants, n_samples=k, n_baseline_samples=k)
+            for constants, k in ((together, 20), (alone, 60))
+        )
+        falls = [minimum_detectable_effect(gate) for gate in (pooled_gate, single_gate)]
+        assert falls[0] == pytest.approx(falls[1], rel=1e-9)
+        n_responses = [gate.n_problems * gate.n_samples for gate in (pooled_gate, single_gate)]
+        assert n_responses == [1_800, 1_800]  # of one gate, and of each of three
 
     def test_unknown_constants_stay_unknown(self) -> None:
         """A pool with a part whose constants are not published has none: no number is made up."""

@@ -18,6 +18,7 @@ from pytest_r1eval.core.records import FinishReason, Grade, Outcome
 from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.errors import ScoringError
 from pytest_r1eval.scoring import strict
+from tests.documents import ROOT
 from tests.scoring.answer_corpus import LETTERS, MATHEMATICS, RESPONSES, TRUNCATED
 from tests.scoring.hostile_answers import HOSTILE, Hostile
 from tests.toys import BUILT_IN_BY_NAME, said
@@ -213,6 +214,20 @@ class TestCost:
         program = "import sys; from pytest_r1eval.scoring import strict; print('lighteval' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert done.stdout == "False\n"
+
+    def test_it_grades_behind_walls(self) -> None:
+        """A process that confined itself grades by the strict rule, and reads no file that is not code."""
+        program = (
+            "from pathlib import Path\n"
+            "from pytest_r1eval.scoring import strict\n"
+            "from tests.scoring.test_strict import AIME, asked, graded\n"
+            "strict.confine(AIME, asked('204'), cpu_s=20)\n"
+            "print([graded(asked('204'), text).outcome.value for text in ('ANSWER: 204', 'ANSWER: 16 or 204')])\n"
+            "try:\n    Path('/etc/passwd').read_text()\n"
+            "except PermissionError as error:\n    print(type(error).__name__)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+        assert done.stdout.splitlines() == ["['correct', 'wrong']", "PermissionError"]
 
 
 @pytest.fixture(scope="module")
