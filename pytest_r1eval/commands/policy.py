@@ -99,18 +99,26 @@ def cost(
 
 def _foreseen(file: Path, *, model: str | None, tasks: Path | None) -> tuple[Policy, dict[str, Foreseen]]:
     """Read a policy, and work out what its gates see and cost."""
+    import pytest
+
     from pytest_r1eval.checkpoints.inspect import Checkpoint
     from pytest_r1eval.config.policy import read_policy
-    from pytest_r1eval.config.settings import Settings
+    from pytest_r1eval.config.settings import Settings, refuse_contradictions_in
     from pytest_r1eval.core.fingerprints import ModelIdentity
+    from pytest_r1eval.errors import PolicyError
     from pytest_r1eval.exams.catalog import build_catalog
     from pytest_r1eval.judging.outlook import foreseen
-    from pytest_r1eval.plugin.wiring import terms_of
+    from pytest_r1eval.plugin.wiring import check_graders, terms_of
 
     policy, here = read_policy(file), Path.cwd()
     catalog = build_catalog(tasks=tasks, pyproject=here / PYPROJECT, contributed=())
     policy.check_names(catalog)
     settings = Settings(root=here, output_dir=here / "data" / "evals", policy=policy, samples=policy.samples)
+    try:
+        refuse_contradictions_in(policy, settings)
+    except pytest.UsageError as error:
+        raise PolicyError(str(error)) from error
+    check_graders(settings, catalog)
     name = model or NAMELESS
     nothing = ModelIdentity(weights="", tokenizer="", chat_template="", checkpoint="")
     checkpoint = Checkpoint(model=name, revision=None, name=name, identity=nothing, max_position=None)

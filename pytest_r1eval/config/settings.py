@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -197,10 +197,10 @@ def settings_from(config: pytest.Config) -> Settings:
     """
     read = Reader(config, os.environ)
     _refuse_hidden(config, read)
-    values, root = read.values(), root_of(config)
+    values, root, here = read.values(), root_of(config), config.invocation_params.dir
     policy: Policy | None = values.get("policy")
     if policy is None and RELEASE_MARK in named_marks(config):
-        policy = _policy_of(root)
+        policy = _policy_of(root, models=[values[name] for name in _CHECKPOINTS if values.get(name)], here=here)
     if policy is not None:
         _refuse_beside(policy, read)
         values |= {"policy": policy, "samples": policy.samples}
@@ -212,11 +212,17 @@ def settings_from(config: pytest.Config) -> Settings:
     )
     _refuse_contradictions(settings)
     if policy is not None:
-        _refuse_contradictions_in(policy, settings)
+        refuse_contradictions_in(policy, settings)
     return settings
 
 
-def _refuse_contradictions_in(policy: Policy, settings: Settings) -> None:
+def refuse_contradictions_in(policy: Policy, settings: Settings) -> None:
+    """
+    Refuse a policy of which a benchmark's options contradict each other.
+
+    Raises:
+        pytest.UsageError: If some do; the message names the benchmark.
+    """
     for name in policy.names:
         try:
             _refuse_contradictions(settings.of(name))
@@ -224,11 +230,22 @@ def _refuse_contradictions_in(policy: Policy, settings: Settings) -> None:
             raise pytest.UsageError(f"{policy.path}, {name}: {error}") from error
 
 
-def _policy_of(root: Path) -> Policy | None:
+_CHECKPOINTS = ("model", "adapter", "base_model")
+"""Options that may name a folder of a checkpoint."""
+
+
+def _policy_of(root: Path, *, models: Iterable[str], here: Path) -> Policy | None:
+    """Return the policy of the user's pyproject.toml, which no checkpoint brings along."""
     try:
-        return find_policy(root)
+        policy = find_policy(root)
     except PolicyError as error:
         raise pytest.UsageError(str(error)) from error
+    if policy is not None and any(root.resolve().is_relative_to((here / model).resolve()) for model in models):
+        raise pytest.UsageError(
+            f"-m {RELEASE_MARK}: {policy.path} is beside the model that it would judge; expected a policy that no "
+            f"checkpoint brings along. Start pytest in your own folder, or name the file: --r1-policy {policy.path}"
+        )
+    return policy
 
 
 def _refuse_beside(policy: Policy, read: Reader) -> None:

@@ -32,6 +32,7 @@ from pytest_r1eval.exams.catalog import build_catalog, names_of
 from pytest_r1eval.plugin import items, rootdir
 from pytest_r1eval.plugin.session import RunSession, marks_hint
 from pytest_r1eval.plugin.wiring import (
+    check_graders,
     check_references,
     check_thinking,
     checkpoint_of,
@@ -257,19 +258,8 @@ def _catalog(config: pytest.Config, settings: Settings) -> dict[str, Benchmark]:
     if settings.policy is None:
         return catalog
     settings.policy.check_names(catalog)
-    _check_graders(settings, catalog)
+    check_graders(settings, catalog)
     return catalog | {name: replace(catalog[name], in_release=True) for name in settings.policy.names}
-
-
-def _check_graders(settings: Settings, catalog: dict[str, Benchmark]) -> None:
-    """Refuse two rules for programs: one process grades all programs of a run."""
-    names = () if settings.policy is None else settings.policy.names
-    rules = {settings.of(name).grader: name for name in names if catalog[name].grader is Grader.CODE}
-    if len(rules) > 1:
-        raise PlanError(
-            f"the policy grades the programs of {' and '.join(rules.values())} by {' and '.join(rules)}; expected one "
-            "rule for all programs: write the same grader"
-        )
 
 
 def _check_choice(config: pytest.Config, settings: Settings, catalog: dict[str, Benchmark]) -> None:

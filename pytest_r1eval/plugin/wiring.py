@@ -10,7 +10,7 @@ import asyncio
 import datetime as dt
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from importlib import metadata
@@ -139,6 +139,22 @@ def _check_budget(settings: Settings, checkpoint: Checkpoint) -> None:
         raise PlanError(
             f"{what}: thoughts of {checkpoint.name} are messages of their own ({tags}), which no one tag ends; "
             "expected a model whose thought ends by a tag. Set --r1-chat-template-kwargs reasoning_effort=low instead"
+        )
+
+
+def check_graders(settings: Settings, catalog: Mapping[str, Benchmark]) -> None:
+    """
+    Refuse a policy with two rules for programs: one process grades all programs of a run.
+
+    Raises:
+        PlanError: If it has two.
+    """
+    names = () if settings.policy is None else settings.policy.names
+    rules = {settings.of(name).grader: name for name in names if catalog[name].grader is Grader.CODE}
+    if len(rules) > 1:
+        raise PlanError(
+            f"the policy grades the programs of {' and '.join(rules.values())} by {' and '.join(rules)}; expected one "
+            "rule for all programs: write the same grader"
         )
 
 

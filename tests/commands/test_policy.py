@@ -103,3 +103,25 @@ def test_a_benchmark_that_is_not_there_is_refused(file: Path, capsys: pytest.Cap
     file.write_text(POLICY.replace("aime24", "aime2024"), encoding="utf-8")
     assert main(["policy", "show", "policy.toml"]) == 2
     assert "no benchmark 'aime2024'; did you mean 'aime24'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ('claim = "same"', "aime24: --r1-claim same without --r1-margin"),
+        ('claim = "same"\nmargin = 3', "aime24: --r1-claim same with --r1-gate sequential"),
+        ('anchor = "published"', "aime24: --r1-anchor "),
+        (
+            '[benchmarks.lcb]\ntier = "advisory"\ngrader = "strict"\n[benchmarks.smoke_code]\ntier = "advisory"',
+            "programs",
+        ),
+    ],
+    ids=["no margin", "sequential", "anchor", "programs"],
+)
+def test_what_a_run_refuses_is_refused_here_too(
+    file: Path, capsys: pytest.CaptureFixture[str], options: str, message: str
+) -> None:
+    """Options of a policy that contradict each other are named before a run would refuse them."""
+    file.write_text(POLICY.replace('gate = "sequential"', f'gate = "sequential"\n{options}'), encoding="utf-8")
+    assert main(["policy", "check", "policy.toml"]) == 2
+    assert message in capsys.readouterr().err

@@ -327,6 +327,19 @@ class TestRefusals:
         assert (answer_of(result), result.ret) == ("HOLD", 1)
         result.stdout.fnmatch_lines([f"r1eval: release policy pyproject.toml * ({pytester.path}/pyproject.toml)"])
 
+    def test_no_checkpoint_brings_its_policy_along(
+        self, pytester: pytest.Pytester, run_of: Record, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A policy in the model's own folder is refused where pytest is started there."""
+        run_of("worse", rate_of={"aime24": 0.1})
+        text = '[tool.r1eval.policy.benchmarks.smoke]\ntier = "critical"\nsamples = 8\nmax-new-tokens = 64\n'
+        (pytester.path / "worse" / "pyproject.toml").write_text(text, encoding="utf-8")
+        monkeypatch.chdir(pytester.path / "worse")
+        result = judge(pytester, ".", mark="release")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["ERROR: -m release: *pyproject.toml is beside the model that it would judge; *"])
+        assert "SHIP" not in result.stdout.str()
+
 
 class TestStoredRuns:
     def test_a_stored_run_is_released_by_a_policy(self, pytester: pytest.Pytester, run_of: Record) -> None:
