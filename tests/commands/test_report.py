@@ -68,7 +68,7 @@ def test_a_page_without_samples(examples: Runs, capsys: pytest.CaptureFixture[st
     [
         (("nowhere",), "no run at nowhere"),
         (("running",), "running was not judged yet; judge it with pytest --r1-judge-only running"),
-        (("running", "--format", "pdf"), "'pdf' is not one of 'html', 'md', 'json', 'txt'"),
+        (("running", "--format", "pdf"), "'pdf' is not one of 'html', 'md', 'json', 'prom', 'txt'"),
     ],
 )
 def test_refusals(
