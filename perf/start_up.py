@@ -3,8 +3,8 @@ From `pytest` to the first token, beside its parts one after the other; collecti
 
 LightEval's import, the exam with its prompts and the engine are made at the same time, in processes
 of their own. Each part is also timed alone. The run is repeated with the compile cache that the first
-one filled. An idle plugin is what a user pays who judges nothing: the
-same `pytest --co` with and without it, in turn.
+one filled; what it takes beyond a bare engine's start and the answers is the plugin's. An idle plugin
+is what a user pays who judges nothing: the same `pytest --co` with and without it, in turn.
 
     python -m perf.start_up --pairs 15
 """
@@ -25,7 +25,7 @@ from pathlib import Path
 from perf.machine import PYTEST, ROOT, environment, machine_line, publish
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.runs.progress import STORED_VERDICT
-from pytest_r1eval.runs.reading import RunReader
+from pytest_r1eval.runs.reading import Progress, RunReader
 from pytest_r1eval.runs.store import FILE_NAME
 
 MODEL = ROOT / "examples" / "r1eval" / "tiny-arithmetic"
@@ -34,8 +34,10 @@ STAGES: Mapping[str, Callable[[RunReader], bool]] = {
     "exam and prompts planned": lambda run: any(run.plan(name) for name in run.selected),
     "engine ready": lambda run: bool(run.harnesses),
     "first answer graded": lambda run: any(run.progress(name).n_stored for name in run.selected),
+    "last answer graded": lambda run: all(is_whole(run.progress(name)) for name in run.selected),
     "verdict": lambda run: any(run.verdict(name, STORED_VERDICT) for name in run.selected),
 }
+BARE = "engine, import included"
 PARTS = {
     "import LightEval's graders": "import pytest_r1eval.scoring.lighteval",
     "exam and prompts, import included": """
@@ -46,7 +48,7 @@ with GradingPool(n_processes=1) as pool:
     pool.build_exam(SMOKE, data_dir=None, model={model!r}, revision=None, system_prompt=None,
         template_date=date(2025, 1, 1)).result()
 """,
-    "engine, import included": """
+    BARE: """
 import asyncio, pathlib
 from pytest_r1eval.engines.vllm import VllmEngine
 from pytest_r1eval.engines.vllm_options import VllmOptions
@@ -59,7 +61,7 @@ async def load():
 asyncio.run(load())
 """,
 }
-SUMMANDS = ("exam and prompts, import included", "engine, import included")
+SUMMANDS = ("exam and prompts, import included", BARE)
 """What a program that does one thing after the other waits for; the graders' import is part of the exam's."""
 
 
@@ -110,6 +112,16 @@ def stages_s(folder: Path, environ: Mapping[str, str]) -> dict[str, float]:
     return reached | {"pytest ended": time.perf_counter() - started}
 
 
+def is_whole(progress: Progress) -> bool:
+    """Tell whether every planned sample is stored."""
+    return 0 < progress.n_planned == progress.n_stored
+
+
+def added_s(reached: Mapping[str, float], *, bare_s: float, until: str) -> float:
+    """Return what the plugin adds until a stage: beyond a bare engine's start and the time that it generates."""
+    return reached[until] - bare_s - (reached["last answer graded"] - reached["engine ready"])
+
+
 def is_reached(path: Path, stage: str) -> bool:
     """Look into the run's store."""
     with suppress(StoreError), closing(RunReader.open(path.parent)) as run:  # its tables come after the file
@@ -155,6 +167,9 @@ def lines_of(folder: Path, *, n_pairs: int, has_engine: bool) -> Iterator[str]:
         yield f"{name + ', alone, s':44}{taken_s:>8.1f}"
     total, together = sum(parts[name] for name in SUMMANDS), second["first answer graded"]
     yield f"{'first answer again / exam + engine':44}{together:>8.1f}{total:>8.1f}  {together / total:.2f}"
+    yield "beyond a bare start and generation, again, s"
+    for stage in ("verdict", "pytest ended"):
+        yield f"{'  ' + stage:44}{added_s(second, bare_s=parts[BARE], until=stage):>8.1f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
