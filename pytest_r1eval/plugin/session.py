@@ -115,6 +115,7 @@ class RunSession:
         self._barrier: Barrier | None = None
         self._is_interrupted = False
         self._is_counted = False
+        self._must_judge = False
         self._has_run: set[str] = set()
 
     @cached_property
@@ -125,6 +126,11 @@ class RunSession:
         return Desk(settings=self._settings, checkpoint=self._checkpoint, catalog=self._catalog)
 
     # Collection
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self) -> None:
+        """Note that tests are going to run, which exit code 0 needs a verdict for; --fixtures and its kin run none."""
+        self._must_judge = self._role.judges and not self._config.option.collectonly
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
         """Collect the benchmarks below the package's anchor file."""
@@ -320,8 +326,7 @@ class RunSession:
         """Return pytest's exit code, or the release's where that is worse; a run that pytest.exit ended is none."""
         if found not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
             return found
-        is_judging = self._role.judges and bool(self._selection.names)
-        if found == pytest.ExitCode.OK and is_judging and not self._reporting.is_done:
+        if found == pytest.ExitCode.OK and self._must_judge and not self._reporting.is_done:
             return pytest.ExitCode.INTERRUPTED
         return max(found, self._reporting.exit_code or 0)
 

@@ -193,12 +193,11 @@ class TestVerdicts:
         result = release(pytester, "worse", "-p", "lenient", *mode)
         assert (answer_of(result), result.ret) == ("HOLD", 1)
 
-    def test_what_was_not_judged_is_not_green(self, pytester: pytest.Pytester, run_of: Record) -> None:
+    @pytest.mark.parametrize("hook", ["pytest_runtest_teardown", "pytest_collection_modifyitems"])
+    def test_what_was_not_judged_is_not_green(self, pytester: pytest.Pytester, run_of: Record, hook: str) -> None:
         """A plugin that ends pytest with exit code 0 before anything is judged leaves exit code 2."""
         run_of("same")
-        pytester.makepyfile(
-            ending="import pytest\n\n\ndef pytest_runtest_teardown():\n    pytest.exit('enough', returncode=0)\n"
-        )
+        pytester.makepyfile(ending=f"import pytest\n\n\ndef {hook}():\n    pytest.exit('enough', returncode=0)\n")
         assert release(pytester, "same", "-p", "ending").ret == pytest.ExitCode.INTERRUPTED
 
 
