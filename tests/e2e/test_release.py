@@ -7,29 +7,42 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.documents import ROOT
 
 
-def test_the_regressed_checkpoint_is_held(tmp_path: Path) -> None:
-    """By the example's policy the regressed checkpoint is HOLD with exit code 1, and each tier counts as it should."""
+def release(folder: Path, model: str) -> tuple[int, dict[str, Any]]:
+    """Judge a shipped checkpoint by a copy of the example; return pytest's exit code and the release as JSON."""
     for name in ("release", "r1eval"):
-        shutil.copytree(ROOT / "examples" / name, tmp_path / name)
-    command = [sys.executable, "-m", "pytest", "--r1-model=../r1eval/tiny-arithmetic-regressed", "-m", "release"]
+        shutil.copytree(ROOT / "examples" / name, folder / name)
     done = subprocess.run(
-        [*command, "-p", "no:cacheprovider"],
-        cwd=tmp_path / "release",
+        [sys.executable, "-m", "pytest", f"--r1-model=../r1eval/{model}", "-m", "release", "-p", "no:cacheprovider"],
+        cwd=folder / "release",
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
         timeout=900,
     )
-    assert done.returncode == 1, done.stdout
-    (path,) = tmp_path.glob("release/data/evals/*/*/*/verdicts.json")
-    release = json.loads(path.read_text(encoding="utf-8"))["release"]
-    assert release["verdict"] == "hold"
-    found = {one["benchmark"]: (one["verdict"], one["counts"]) for one in release["members"]}
-    assert found["smoke"] == ("fail_regressed", "hold")
-    assert found["sums"] == ("fail_regressed", "ship")
-    assert found["cold_sums"][1] == "ship"
+    paths = [*folder.glob("release/data/evals/*/*/*/verdicts.json")]
+    assert len(paths) == 1, done.stdout
+    return done.returncode, json.loads(paths[0].read_text(encoding="utf-8"))["release"]
+
+
+def test_the_good_checkpoint_ships(tmp_path: Path) -> None:
+    """By the example's policy the good checkpoint is SHIP with exit code 0, and no benchmark holds it."""
+    code, found = release(tmp_path, "tiny-arithmetic")
+    assert (code, found["verdict"]) == (0, "ship")
+    assert [one["counts"] for one in found["members"]] == ["ship"] * 3
+    assert found["members"][0]["verdict"] == "pass"
+
+
+def test_the_regressed_checkpoint_is_held(tmp_path: Path) -> None:
+    """By the example's policy the regressed checkpoint is HOLD with exit code 1, and each tier counts as it should."""
+    code, found = release(tmp_path, "tiny-arithmetic-regressed")
+    assert (code, found["verdict"]) == (1, "hold")
+    members = {one["benchmark"]: (one["verdict"], one["counts"]) for one in found["members"]}
+    assert members["smoke"] == ("fail_regressed", "hold")
+    assert members["sums"] == ("fail_regressed", "ship")
+    assert members["cold_sums"][1] == "ship"
