@@ -42,6 +42,7 @@ class Terms:
         limits: What rates of unhealthy responses may be.
         relative_margin: A margin as a fraction of the baseline's pass@1; None for none.
         policy: What a release policy decides; None without one.
+        named: The options about judging that the user wrote beside a stored run.
     """
 
     shelf: BaselineShelf
@@ -51,6 +52,7 @@ class Terms:
     limits: HealthLimits = USUAL_LIMITS
     relative_margin: float | None = None
     policy: PolicyTerms | None = None
+    named: frozenset[str] = frozenset()
 
     def rule_against(self, found: FoundBaseline | None, rule: GateRule | None = None) -> GateRule:
         """

@@ -65,6 +65,7 @@ class Settings:
     - `goes_on`: whether `resume` comes from the ledger.
     - `in_full`: benchmarks that the ledger has earlier attempts at, which looks could not count.
     - `regrades`: whether `--r1-grader` grades a stored run again.
+    - `named_terms`: the options about judging that the command line has beside a stored run.
     - `model`: empty where a stored run is judged.
     - `samples`: samples per problem, by the benchmark's name.
     - `margin`, `relative_margin`, `max_truncated`, `max_no_answer`: fractions.
@@ -137,6 +138,7 @@ class Settings:
     timeout_s: float | None = None
     judge_only: Path | None = None
     regrades: bool = False
+    named_terms: frozenset[str] = frozenset()
     upload: str | None = None
     upload_when: UploadWhen = UploadWhen.PASS
     upload_required: bool = False
@@ -204,10 +206,12 @@ def settings_from(config: pytest.Config) -> Settings:
     if policy is not None:
         _refuse_beside(policy, read)
         values |= {"policy": policy, "samples": policy.samples}
+    is_stored = "judge_only" in values
     settings = Settings(
         root=root,
         n_workers=_n_workers(config),
-        regrades="judge_only" in values and "grader" in {option.name for option in given(config, "grade")},
+        regrades=is_stored and "grader" in {option.name for option in given(config, "grade")},
+        named_terms=frozenset(option.name for option in given(config, "judge")) if is_stored else frozenset(),
         **values,
     )
     _refuse_contradictions(settings)

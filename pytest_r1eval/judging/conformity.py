@@ -1,5 +1,5 @@
 """
-Whether a run was drawn as a release policy asks.
+Whether a run was drawn as a release policy asks, or as the options ask that are named beside a stored run.
 
 A stored run may have been drawn before the policy was written, or by other options. What the policy does not write is
 meant at its default, as it is in a run under the policy.
@@ -20,17 +20,27 @@ from pytest_r1eval.core.choices import AllocationKind, GateKind, SamplingSource
 from pytest_r1eval.core.plans import Plan
 from pytest_r1eval.core.points import points
 from pytest_r1eval.core.records import Counts
+from pytest_r1eval.core.texts import counted
 from pytest_r1eval.scoring.grading import METRIC, grader_name
 from pytest_r1eval.stats.looks import SequentialGate
 from pytest_r1eval.stats.verdicts import Judgement, invalid
 
-_RULE = ("sigmas", "margin", "two_sided", "exact", "family_size")
-"""What looks were planned by, of a rule; what they cannot be planned for is refused by its own name."""
+_RULE = {
+    "sigmas": "sigmas",
+    "margin": "margin",
+    "relative-margin": "margin",
+    "two-sided": "two_sided",
+    "exact": "exact",
+    "family": "family_size",
+}
+"""By which options looks are planned, and what they are in a rule; a claim and an anchor have refusals of their own."""
 
 
 def deviation(plan: Plan, gate: SequentialGate | None, benchmark: Benchmark, terms: Terms) -> Judgement | None:
     """
-    Refuse to judge a run by a policy that asks for another one; None where it was drawn as asked, or without a policy.
+    Refuse to judge a run by terms that ask for another one; None where it was drawn as asked.
+
+    A policy asks for all of its terms. Without one, looks are asked for what the user named beside the stored run.
 
     Args:
         plan: What was planned.
@@ -42,7 +52,7 @@ def deviation(plan: Plan, gate: SequentialGate | None, benchmark: Benchmark, ter
         BaselineError: If the baseline that looks must have been planned with cannot be read.
     """
     if terms.policy is None:
-        return None
+        return None if gate is None else _named_deviation(plan, gate, terms)
     found = next(_differences(plan, gate, benchmark, terms.policy.asked), None)
     if found is None and gate is not None:
         found = next(_look_differences(plan, gate, terms, terms.policy.asked), None)
@@ -53,6 +63,16 @@ def deviation(plan: Plan, gate: SequentialGate | None, benchmark: Benchmark, ter
         f"The policy asks for {what} {wants}, and the run was drawn with {has}.",
         "Draw the benchmark under the policy (--r1-policy), or write into the policy what was drawn.",
     )
+
+
+def _named_deviation(plan: Plan, gate: SequentialGate, terms: Terms) -> Judgement | None:
+    """Refuse to judge looks by an option that they cannot be judged by any more."""
+    for name, has, wants in _planned_differences(plan, gate, terms, terms.named):
+        return invalid(
+            f"--r1-{name} {wants} is asked for, and the looks of this run were planned with {has}.",
+            f"Leave --r1-{name} out, or complete the run, nothing is drawn twice: --r1-resume RUN --r1-gate fixed.",
+        )
+    return None
 
 
 def _differences(
@@ -76,17 +96,28 @@ def _differences(
 def _look_differences(
     plan: Plan, gate: SequentialGate, terms: Terms, asked: Settings
 ) -> Iterator[tuple[str, object, object]]:
-    """Compare what looks were planned by."""
-    found = terms.shelf.find(plan.benchmark)
-    rule, wanted = gate.plan.rule, terms.rule_against(found)
-    for name in _RULE:
-        has, wants = getattr(rule, name), getattr(wanted, name)
-        if has != wants:
-            yield name.replace("_", "-"), _shown(name, has), _shown(name, wants)
+    """Compare all that looks were planned by."""
+    yield from _planned_differences(plan, gate, terms, frozenset((*_RULE, "baseline")))
     if gate.plan.last_look is not asked.max_samples:
         yield "max-samples", gate.plan.last_look, asked.max_samples
     if gate.plan.allocation is not None and asked.allocation is AllocationKind.EQUAL:
         yield "allocation", AllocationKind.AUTO, asked.allocation
+
+
+def _planned_differences(
+    plan: Plan, gate: SequentialGate, terms: Terms, names: frozenset[str]
+) -> Iterator[tuple[str, object, object]]:
+    """Compare the rule and the baseline that looks were planned with, as far as options ask for them."""
+    if names.isdisjoint((*_RULE, "baseline")):
+        return
+    found = terms.shelf.find(plan.benchmark)
+    rule, wanted = gate.plan.rule, terms.rule_against(found)
+    for name, part in _RULE.items():
+        has, wants = getattr(rule, part), getattr(wanted, part)
+        if name in names and has != wants:
+            yield name, _shown(part, has), _shown(part, wants)
+    if "baseline" not in names:
+        return
     side = None if found is None else side_of(found.baseline)
     if isinstance(side, Counts):
         side = side.in_order(plan.problem_ids)
@@ -95,7 +126,9 @@ def _look_differences(
 
 
 def _shown(name: str, value: object) -> object:
-    return f"{points(value)} points" if name == "margin" and isinstance(value, float) else value
+    if name == "margin" and isinstance(value, float):
+        return f"{points(value)} points"
+    return f"of {counted(value, 'gate')}" if name == "family_size" and isinstance(value, int) else value
 
 
 def _sampling_differences(plan: Plan, benchmark: Benchmark, asked: Settings) -> Iterator[tuple[str, object, object]]:

@@ -283,6 +283,7 @@ def terms_of(settings: Settings, checkpoint: Checkpoint, *, run: Path, names: Se
             limits=HealthLimits.of(max_truncated=one.max_truncated, max_no_answer=one.max_no_answer),
             relative_margin=one.relative_margin,
             policy=_policy_terms(one, name),
+            named=settings.named_terms,
         )
         for name, one in own.items()
     }

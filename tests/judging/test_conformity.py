@@ -81,7 +81,7 @@ def test_looks_are_no_complete_run(tmp_path: Path) -> None:
         ({"margin": 0.05}, {}, "margin 5.0 points, and the run was drawn with None"),
         ({"two_sided": True}, {}, "two-sided True, and the run was drawn with False"),
         ({"exact": True}, {}, "exact True, and the run was drawn with False"),
-        ({"family_size": 2}, {}, "family-size 2, and the run was drawn with 1"),
+        ({"family_size": 2}, {}, "family of 2 gates, and the run was drawn with of 1 gate"),
         ({}, {"max_samples": LastLook.AUTO}, "max-samples auto, and the run was drawn with k"),
         ({}, {"allocation": AllocationKind.EQUAL}, "allocation equal, and the run was drawn with auto"),
     ],

@@ -349,6 +349,30 @@ class TestSequential:
         assert result.ret == 0
         result.stdout.fnmatch_lines(["smoke * PASS (at stop)", "*samples: 120 of 1920*", "*at stop, biased*"])
 
+    @pytest.mark.parametrize(
+        ("option", "said"),
+        [
+            ("--r1-sigmas=3", None),
+            ("--r1-sigmas=4", "--r1-sigmas 4.0 is asked for, and the looks of this run were planned with 3.0."),
+            ("--r1-margin=5", "--r1-margin 5.0 points is asked for, and the looks of this run were planned with None."),
+            ("--r1-baseline=base", "--r1-baseline * is asked for, and the looks of this run were planned with *"),
+        ],
+    )
+    def test_a_stored_run_ignores_no_option(
+        self, pytester: pytest.Pytester, recorded: Record, option: str, said: str | None
+    ) -> None:
+        """Looks cannot be judged by another rule or baseline afterwards: an option that asks for one is refused."""
+        recorded("base", seed=1, n_problems=30, n_samples=64)
+        recorded("other", seed=9, n_problems=30, n_samples=64)
+        recorded("same", seed=4, n_problems=30, n_samples=64)
+        save_baseline(pytester, "other" if "baseline" in option else "base")
+        judge(pytester, "same", "--r1-gate", "sequential")
+        (run,) = runs_of(pytester)
+        again = judge_only(pytester, run, option)
+        assert (again.ret, verdict_of(run)) == ((0, "pass") if said is None else (1, "invalid"))
+        if said is not None:
+            again.stdout.fnmatch_lines([f"*{said}*"])
+
     def test_regression_stops_early_too(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """A broken model fails at an early look."""
         recorded("base", seed=1, n_problems=30, n_samples=64)
