@@ -12,7 +12,7 @@ from pytest_r1eval.config.option import Option, Phase, Subject
 from pytest_r1eval.config.options import OPTIONS
 from pytest_r1eval.config.settings import Settings
 
-NO_OPTIONS = {"in_full", "root", "n_workers", "goes_on", "regrades"}
+NO_OPTIONS = {"in_full", "root", "n_workers", "goes_on", "named_terms", "regrades"}
 """Fields of `Settings` that follow from where pytest runs and from other options."""
 FIELDS = {field.name: field for field in fields(Settings)}
 
