@@ -168,9 +168,15 @@ class TestSuccess:
     """A judged run is told once, by the process that judges."""
 
     def test_the_judging_process_tells_it(
-        self, pytester: pytest.Pytester, recorded: Callable[..., Path], mode: tuple[str, ...], notes: Path
+        self,
+        pytester: pytest.Pytester,
+        recorded: Callable[..., Path],
+        mode: tuple[str, ...],
+        notes: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """However a run is spread, one process tells its tracker, and a run judged again is told under the same id."""
+        monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # of a worker that runs this test
         recorded("base", seed=1)
         save_baseline(pytester, "base")
         recorded("good", seed=2)
