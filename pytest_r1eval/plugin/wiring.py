@@ -496,7 +496,7 @@ def code_grading_of(settings: Settings, benchmarks: Sequence[Benchmark] = ()) ->
     of_programs = [rules[one.name] for one in benchmarks if one.grader is Grader.CODE]
     return CodeGrading(
         grader=of_programs[0] if of_programs else settings.grader,
-        own=rules if settings.policy is not None else {},
+        own=() if settings.policy is None else tuple(rules.items()),
         limits=settings.sandbox_limits or Limits(),
         tests=cache_folder(os.environ),
         allow_unsafe=settings.unsafe_code,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -51,18 +50,18 @@ class CodeGrading:
         limits: Of one test; `cpu_s` is also the time that LightEval's scorer gives a test.
         tests: Folder of the tests (`code_test_cache`).
         allow_unsafe: Whether programs run even where no sandbox holds.
-        own: The rule of some benchmarks, by their names.
+        own: Benchmarks of a policy and their rules. No mapping: scoring processes keep what they made by its hash.
     """
 
     grader: CodeGrader
     limits: Limits
     tests: Path
     allow_unsafe: bool = False
-    own: Mapping[str, CodeGrader] = field(default_factory=dict)
+    own: tuple[tuple[str, CodeGrader], ...] = ()
 
     def rule_for(self, benchmark: Benchmark) -> CodeGrader:
         """Return the rule of a benchmark."""
-        return self.own.get(benchmark.name, self.grader)
+        return dict(self.own).get(benchmark.name, self.grader)
 
     def name_for(self, benchmark: Benchmark) -> str | None:
         """Return name and version of what grades a benchmark; None where its task's own metric does."""

@@ -317,7 +317,8 @@ class TestFailures:
 @LIGHTEVAL.mark
 def test_programs_alone_import_no_lighteval(tmp_path: Path) -> None:
     """A pool for programs confirms its sandbox without a fork server that imports LightEval for 9 s of CPU."""
-    code = CodeGrading(grader=CodeGrader.STRICT, limits=Limits(), tests=tmp_path, allow_unsafe=True)
+    rules = (("aime24", CodeGrader.LIGHTEVAL),)  # as under a policy
+    code = CodeGrading(grader=CodeGrader.STRICT, limits=Limits(), tests=tmp_path, allow_unsafe=True, own=rules)
     n_importing = {}
     for needs_lighteval in (False, True):
         others = children_of(os.getpid())
