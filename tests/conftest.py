@@ -114,6 +114,15 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
+@pytest.fixture
+def usual_digits() -> Iterator[None]:
+    """Read numbers of as many digits as Python does by itself: LightEval raises the limit where it is imported."""
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(sys.int_info.default_max_str_digits)
+    yield
+    sys.set_int_max_str_digits(before)
+
+
 @pytest.fixture(params=MODES)
 def mode(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """Return pytest's arguments for each way to spread a run."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -127,6 +126,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, message: str
         policy(tmp_path, POLICY.replace(old, new))
 
 
+@pytest.mark.usefixtures("usual_digits")
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -138,7 +138,6 @@ def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, message: str
 )
 def test_what_no_gate_could_use_is_refused(tmp_path: Path, text: str, message: str) -> None:
     """TOML that is nested without end, a number too long to be printed, and a level of 0 are named in one line."""
-    sys.set_int_max_str_digits(sys.int_info.default_max_str_digits)  # LightEval raises it where it is imported
     with pytest.raises(PolicyError, match=message):
         policy(tmp_path, f'{text}\n[benchmarks.smoke]\ntier = "critical"\n')
 

@@ -6,7 +6,6 @@ import copy
 import datetime as dt
 import json
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -625,10 +624,10 @@ def test_what_a_json_parser_lets_through_is_named(old: str, new: str, expected: 
     assert f"org/name.json: {expected} (format: baselines/README.md)" == str(caught.value)
 
 
+@pytest.mark.usefixtures("usual_digits")
 @pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5000], ids=["brackets", "digits"])
 def test_hostile_text_is_an_error_like_any_other(text: str) -> None:
     """Nesting and digits beyond Python's limits do not end in a traceback of its own."""
-    sys.set_int_max_str_digits(sys.int_info.default_max_str_digits)  # LightEval raises it where it is imported
     with pytest.raises(BaselineError, match=r"^org/name\.json: found JSON beyond what can be read"):
         from_json(BASELINE_FILE, text, name="org/name.json")
 
