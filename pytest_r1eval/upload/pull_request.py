@@ -160,8 +160,11 @@ def _existing(place: PullRequest) -> int | None:
         if not isinstance(found, list):
             raise ReportError(f"{place.api} did not answer with a list of comments; expected GitHub's API")
         for one in found:
-            if str(one["body"]).startswith(place.mark) and one["user"]["login"] == author:
-                return int(one["id"])
+            match one:
+                case {"id": int(ours), "body": str(body), "user": {"login": login}} if (
+                    login == author and body.startswith(place.mark)
+                ):
+                    return ours
         if len(found) < _PAGE:
             return None
     return None

@@ -118,6 +118,12 @@ class TestWhose:
         assert next(one["body"] for one in hub.comments) == theirs
         assert len(hub.comments) == 2
 
+    def test_a_comment_without_an_account_is_not_ours(self, hub: StandInGitHub, examples: Runs) -> None:
+        """A comment whose account is gone has no author, and is not written over."""
+        hub.add(MARK, by=ROBOT)["user"] = None
+        step(examples["green"], job(hub))
+        assert [one["body"] == MARK for one in hub.comments] == [True, False]
+
     def test_a_quoted_mark_is_not_ours(self, hub: StandInGitHub, examples: Runs) -> None:
         """A comment that quotes ours in its middle is not written over."""
         hub.add(f"> {MARK}", by=ROBOT)
