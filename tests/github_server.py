@@ -25,6 +25,7 @@ class StandInGitHub:
         token: The token that may write.
         reading_token: A token that may only read, as a fork's.
         login: Whose the tokens are; None for a job's own, which may not ask.
+        moved_to: Where it sends every request instead; None for an API that answers.
         comments: Of pull request 7 of acme/models.
         asked: Method and path of each request.
     """
@@ -33,6 +34,7 @@ class StandInGitHub:
     token: str = "t0ken-that-may-write"  # noqa: S105 - made up
     reading_token: str = "t0ken-of-a-fork"  # noqa: S105 - made up
     login: str | None = None
+    moved_to: str | None = None
     comments: list[dict[str, Any]] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
 
@@ -82,7 +84,9 @@ def github() -> Iterator[StandInGitHub]:
             token = self.headers.get("Authorization", "").removeprefix("Bearer ")
             status, content = held.answer(self.command, self.path, token=token, body=body)
             text = json.dumps(content).encode()
-            self.send_response(status)
+            self.send_response(301 if held.moved_to else status)
+            if held.moved_to:
+                self.send_header("Location", f"{held.moved_to}{self.path}")
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
             self.wfile.write(text)

@@ -19,6 +19,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from pytest_r1eval.core.secrets import redacted
+from pytest_r1eval.core.texts import hidden_in
 from pytest_r1eval.errors import ReportError, in_one_line
 from pytest_r1eval.reports.files import report_markdown
 from pytest_r1eval.reports.run_report import RunReport
@@ -83,14 +84,17 @@ def pull_request_of(environ: Mapping[str, str], *, number: int | None, gate: str
         gate: What tells the comment from those of other gates; None for the workflow's and the job's names.
 
     Raises:
-        ReportError: If there is no token, or the API's address is none.
+        ReportError: If there is no token or none that can be sent, or the API's address is none.
     """
     found = number or _number(environ)
     if found is None:
         return None
-    missing = [name for name in ("GITHUB_REPOSITORY", "GITHUB_TOKEN") if not environ.get(name)]
+    missing = [name for name in ("GITHUB_REPOSITORY", "GITHUB_TOKEN") if not environ.get(name, "").strip()]
     if missing:
         raise ReportError(f"{missing[0]} is not set; expected what a GitHub job has. Set it, or run this in a job")
+    token = environ["GITHUB_TOKEN"].strip()
+    if (hidden := hidden_in(token)) is not None:
+        raise ReportError(f"GITHUB_TOKEN holds the character {hidden}; expected one token. Set it again")
     api = environ.get("GITHUB_API_URL") or "https://api.github.com"
     if not re.match(r"https://|http://(?:127\.0\.0\.1|localhost)[:/]", api):
         raise ReportError(f"GITHUB_API_URL is {api!r}; expected an https address, as the token is sent there")
@@ -98,7 +102,7 @@ def pull_request_of(environ: Mapping[str, str], *, number: int | None, gate: str
         api=api.rstrip("/"),
         repository=environ["GITHUB_REPOSITORY"],
         number=found,
-        token=environ["GITHUB_TOKEN"],
+        token=token,
         gate=gate or f"{environ.get('GITHUB_WORKFLOW', 'gate')}/{environ.get('GITHUB_JOB', 'gate')}",
     )
 
@@ -225,6 +229,11 @@ def _refuse(place: PullRequest, error: HTTPError) -> NoReturn:
         raise _RefusedError(
             f"the token may not comment on {where} ({status}), as of a fork's pull request; expected one with "
             "pull-requests: write. The verdict is in the job's summary"
+        )
+    if 300 <= status < 400:
+        raise ReportError(
+            f"{place.api} answered {status}, that {where} is elsewhere; the token is sent to no other address. "
+            "Check GITHUB_API_URL and GITHUB_REPOSITORY"
         )
     if status == HTTPStatus.NOT_FOUND:
         raise ReportError(f"there is no {where}, or the token may not see it; check the number and the token")

@@ -94,6 +94,22 @@ class TestStep:
         assert done.stderr.startswith("r1eval comment: error: http://127.0.0.1:9 does not answer (URLError: ")
         assert hub.token not in done.stderr
 
+    def test_a_redirection_is_not_followed(self, hub: StandInGitHub, examples: Runs) -> None:
+        """An API that is elsewhere by now is one line, and no other address is sent the token."""
+        with github() as other:
+            hub.moved_to = other.url
+            done = step(examples["green"], job(hub))
+            assert (done.returncode, done.stdout, other.asked) == (0, "", [])
+        assert done.stderr == (
+            f"r1eval comment: error: {hub.url} answered 301, that acme/models#7 is elsewhere; the token is sent to no "
+            "other address. Check GITHUB_API_URL and GITHUB_REPOSITORY\n"
+        )
+
+    def test_a_tokens_line_end_is_no_part_of_it(self, hub: StandInGitHub, examples: Runs) -> None:
+        """A token that was stored with a line end, as from a file, is sent without it."""
+        done = step(examples["green"], job(hub, token=f"{hub.token}\n"))
+        assert (done.returncode, done.stderr, len(hub.comments)) == (0, "", 1)
+
     def test_inputs_are_data(self, hub: StandInGitHub, examples: Runs, tmp_path: Path) -> None:
         """A gate's name tells comments apart; one that is a command, or would end the mark, is text."""
         name = f"-->$(touch {tmp_path}/run) `x`"
@@ -177,6 +193,8 @@ class TestPlace:
         ("name", "value", "message"),
         [
             ("GITHUB_TOKEN", "", "GITHUB_TOKEN is not set; expected what a GitHub job has"),
+            ("GITHUB_TOKEN", "\n", "GITHUB_TOKEN is not set; expected what a GitHub job has"),
+            ("GITHUB_TOKEN", "a\nb", r"^GITHUB_TOKEN holds the character '\\n'; expected one token. Set it again$"),
             ("GITHUB_API_URL", "http://evil.test", "GITHUB_API_URL is 'http://evil.test'; expected an https address"),
         ],
     )
