@@ -27,6 +27,7 @@ from pytest_r1eval.judging.release import Release
 from pytest_r1eval.reports.run_report import read_report
 from pytest_r1eval.trackers.child import Answer, Order, shortened
 from pytest_r1eval.trackers.tracked import TrackedRun, tracked
+from pytest_r1eval.trackers.tracker import tracker_named
 
 LIMIT_S = 120.0
 """For one tracker: half a minute to import it from a cold disk, seconds for a page of some megabytes."""
@@ -161,7 +162,5 @@ def check_trackers(choices: Sequence[TrackerChoice]) -> None:
     Raises:
         TrackerError: If one is not installed, or cannot do what is asked of it.
     """
-    from pytest_r1eval.trackers.tracker import tracker_named  # noqa: PLC0415 - only where one is asked for
-
     for choice in choices:
         tracker_named(choice)
