@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pytest_r1eval.core.benchmarks import ExamCard
 from pytest_r1eval.core.built_in import BUILT_IN
 from pytest_r1eval.core.texts import escaped
 from pytest_r1eval.judging.summary import BenchmarkSummary, RunSummary
@@ -61,23 +60,31 @@ class PageScores:
 
 def page_scores(summary: RunSummary) -> PageScores:
     """Choose the scores that a model's page can show."""
-    found = [_score_or_gap(name, part, date=summary.created[:10]) for name, part in summary.benchmarks.items()]
+    found = {name: _score_or_reason(part, date=summary.created[:10]) for name, part in summary.benchmarks.items()}
     return PageScores(
-        scores=tuple(one for one in found if isinstance(one, PageScore)),
-        gaps=tuple(one for one in found if isinstance(one, PageGap)),
+        scores=tuple(one for one in found.values() if isinstance(one, PageScore)),
+        gaps=tuple(
+            PageGap(benchmark=escaped(name), reason=escaped(one)) for name, one in found.items() if isinstance(one, str)
+        ),
     )
 
 
-def _score_or_gap(name: str, part: BenchmarkSummary, *, date: str) -> PageScore | PageGap:
+def _score_or_reason(part: BenchmarkSummary, *, date: str) -> PageScore | str:
+    """Return a benchmark's score for a page, or why a page cannot show it."""
     card, question = _CARDS.get(part.task), part.fingerprint.question
+    if card is None:
+        return "it is not a built-in benchmark, so that its size is not known here"
+    if card.hub_task is None:
+        return card.hub_gap or f"{card.dataset} is not registered as a benchmark on the Hub"
     pinned = re.fullmatch(r"([^/@\s]+/[^/@\s]+)@([0-9a-f]{40})", part.dataset or "")
-    reason = _reason(part, card, dataset=None if pinned is None else pinned[1])
-    if reason is not None or card is None or card.hub_task is None or pinned is None:
-        return PageGap(benchmark=escaped(name), reason=escaped(reason or "it is not registered on the Hub"))
+    if pinned is None or pinned[1] != card.dataset:
+        return f"its problems did not come from {card.dataset} on the Hub"
+    if part.n_problems != card.n_problems:
+        return f"{part.n_problems} of {card.n_problems} problems"
     if part.score is None or question is None:
-        return PageGap(benchmark=escaped(name), reason="it has no score")
+        return "stopped early" if part.is_at_stop else "no score, see the verdict"
     return PageScore(
-        dataset=pinned[1],
+        dataset=card.dataset,
         dataset_revision=pinned[2],
         task=card.hub_task,
         points=round(100 * part.score.mean, 2),
@@ -87,18 +94,3 @@ def _score_or_gap(name: str, part: BenchmarkSummary, *, date: str) -> PageScore 
             f"{question.sampling.max_new_tokens} new tokens"
         ),
     )
-
-
-def _reason(part: BenchmarkSummary, card: ExamCard | None, *, dataset: str | None) -> str | None:
-    """Say why a page cannot show a benchmark's score; None where it can."""
-    if card is None:
-        return "it is not a built-in benchmark, so that its size is not known here"
-    if card.hub_task is None:
-        return card.hub_gap or f"{card.dataset} is not registered as a benchmark on the Hub"
-    if dataset != card.dataset:
-        return f"its problems did not come from {card.dataset} on the Hub"
-    if part.n_problems != card.n_problems:
-        return f"{part.n_problems} of {card.n_problems} problems"
-    if part.score is None:
-        return "stopped early" if part.is_at_stop else "no score, see the verdict"
-    return None
