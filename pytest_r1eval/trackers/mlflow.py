@@ -76,9 +76,10 @@ def _write_version(client: MlflowClient, run: TrackedRun, *, run_id: str, source
     name = name or re.sub(r"[/:.]", "-", run.model_name)
     number = number or _own_version(client, name, run)
     if not run.is_pass:
-        if number and client.get_model_version(name, number).tags.get(ID_TAG) == run.id:
+        found = client.get_model_version(name, number) if number else None
+        if found is not None and found.tags.get(ID_TAG) == run.id:
             client.delete_model_version_tag(name, number, VERDICT_TAG)
-            if ALIAS in client.get_model_version(name, number).aliases:
+            if ALIAS in found.aliases:
                 client.delete_registered_model_alias(name, ALIAS)
         return
     if not number:
