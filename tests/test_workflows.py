@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 import tomllib
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-import yaml
 
+from tests.ci_files import loaded, ran, steps_of
 from tests.documents import OWNER, ROOT
 from tests.recordings import record_run
 
 FOLDERS = (".github/workflows", "examples/github", "examples/release")
 WORKFLOWS = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.yml"))]
-
-
-def loaded(path: Path) -> dict[Any, Any]:
-    """Read a YAML file; its key `on` becomes True, as YAML 1.1 has it."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert isinstance(content, dict)
-    return content
-
-
-def steps_of(path: Path) -> list[dict[str, Any]]:
-    """List all steps of a workflow, or of the action."""
-    content = loaded(path)
-    if "runs" in content:
-        return list(content["runs"]["steps"])
-    return [step for job in content["jobs"].values() for step in job["steps"]]
-
-
 EVERYTHING = [*WORKFLOWS, ROOT / "action.yml"]
 
 
@@ -200,8 +181,6 @@ class TestAction:
         outputs = tmp_path / "outputs"
         outputs.touch()
         environ = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("R1_")},
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "R1_MODEL": str(model),
             "R1_BASELINE": "",
             "R1_GATE": "fixed",
@@ -211,8 +190,7 @@ class TestAction:
             "ARGUMENTS": " ".join(["--r1-engine replay", *arguments]),
             "GITHUB_OUTPUT": str(outputs),
         }
-        shell = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", gate["run"]]
-        done = subprocess.run(shell, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+        done = ran(gate["run"], environ, folder=tmp_path)
         return done.returncode, done.stdout + done.stderr, outputs.read_text()
 
     def test_the_exit_code_is_the_gates_and_the_run_is_handed_on(self, tmp_path: Path) -> None:
@@ -270,18 +248,9 @@ class TestGitLab:
 
     def run(self, folder: Path, model: Path, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run the job's script with its variables."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("R1_")}
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        given = {
-            "PATH": path,
-            "R1_MODEL": str(model),
-            "R1_ENGINE": "replay",
-            "HF_TOKEN": "hf_secret",
-            "R1_GATE": "fixed",
-        }
-        environ = inherited | {name: str(value) for name, value in self.JOB["variables"].items()} | given | variables
-        shell = ["bash", "-eo", "pipefail", "-c", "\n".join(self.JOB["script"])]
-        return subprocess.run(shell, cwd=folder, env=environ, capture_output=True, text=True, check=False)
+        own = {name: str(value) for name, value in self.JOB["variables"].items()}
+        given = {"R1_MODEL": str(model), "R1_ENGINE": "replay", "HF_TOKEN": "hf_secret", "R1_GATE": "fixed"}
+        return ran("\n".join(self.JOB["script"]), own | given | variables, folder=folder)
 
     def test_a_job_ends_as_its_gate_and_leaves_its_reports(self, tmp_path: Path) -> None:
         """The job has the gate's exit code, and JUnit and metrics where the template says that they are."""

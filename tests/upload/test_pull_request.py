@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 
 from pytest_r1eval.commands.cli import main
 from pytest_r1eval.errors import ReportError
 from pytest_r1eval.reports.run_report import read_report
 from pytest_r1eval.upload.pull_request import PullRequest, comment, pull_request_of
+from tests.ci_files import ran, steps_of
 from tests.documents import ROOT
 from tests.github_server import ROBOT, StandInGitHub, github
 
@@ -48,16 +47,8 @@ def job(hub: StandInGitHub, *, token: str | None = None) -> dict[str, str]:
 
 def step(run: Path, environ: Mapping[str, str], **more: str) -> subprocess.CompletedProcess[str]:
     """Run the script of the action's step as the runner does."""
-    (found,) = (
-        one
-        for one in yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))["runs"]["steps"]
-        if one["name"] == "Comment on the pull request"
-    )
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("R1_", "GITHUB_"))}
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    given = {"RUN": str(run), "GATE": "", "REPORT_URL": "", "PATH": path, **environ, **more}
-    shell = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", found["run"]]
-    return subprocess.run(shell, env={**inherited, **given}, capture_output=True, text=True, check=False)
+    (found,) = (one for one in steps_of(ROOT / "action.yml") if one["name"] == "Comment on the pull request")
+    return ran(found["run"], {"RUN": str(run), "GATE": "", "REPORT_URL": "", **environ, **more})
 
 
 class TestStep:
