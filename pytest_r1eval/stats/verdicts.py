@@ -625,6 +625,10 @@ def _reason(comparison: Comparison, *, rule: GateRule, doubt: str | None) -> str
     return f"{found} ({decides})." if doubt is None else f"{found} ({decides}), but {doubt}."
 
 
+SHIP_IT = "Ship it"
+"""How the next step of a PASS begins; where a release policy decides, a report adds its condition."""
+
+
 def next_step(verdict: Verdict, *, mde_80: float | None = None, can_fail: bool = True) -> str:
     """
     Say what to do after a verdict.
@@ -636,7 +640,7 @@ def next_step(verdict: Verdict, *, mde_80: float | None = None, can_fail: bool =
     """
     match verdict:
         case Verdict.PASS:
-            return f"Ship it; {described_fall(mde_80)} would have been caught with 80 % power."
+            return f"{SHIP_IT}; {described_fall(mde_80)} would have been caught with 80 % power."
         case Verdict.FAIL_REGRESSED:
             return "Do not ship; look at the problems that fell, and lower a baseline only with a written reason."
         case Verdict.SUSPICIOUS_IMPROVED:

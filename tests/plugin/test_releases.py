@@ -84,6 +84,8 @@ class TestVerdicts:
                 "FAILED r1eval::release*",
             ]
         )
+        result.stdout.fnmatch_lines(["smoke: PASS. *", "  next: Ship it if the release is SHIP; *"])
+        result.stdout.no_fnmatch_line("*Ship it;*")
 
     def test_a_critical_fall_ends_the_run_on_request(self, pytester: pytest.Pytester, run_of: Record) -> None:
         """Under --r1-fail-fast a critical FAIL ends the run and is HOLD, and a supporting one ends nothing."""

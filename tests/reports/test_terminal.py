@@ -51,6 +51,17 @@ def test_a_two_sided_plan_prints_the_rise_that_it_sees(examples: Mapping[str, Pa
     )
 
 
+def test_a_green_gate_under_a_policy_leaves_shipping_to_the_release(examples: Mapping[str, Path]) -> None:
+    """The next step of a PASS is to ship; under a release policy only where the release is SHIP too."""
+    (gate,) = read_report(examples["green"]).gates
+    alone, policed = (
+        next(line for line in gate_lines(replace(gate.result, policy=policy)) if line.startswith("  next: "))
+        for policy in (None, "0123")
+    )
+    assert alone.startswith("  next: Ship it; a fall of ")
+    assert policed == alone.replace("Ship it;", "Ship it if the release is SHIP;")
+
+
 def test_a_gate_that_catches_no_fall_says_none(examples: Mapping[str, Path]) -> None:
     """A gate that cannot catch a fall shows `none` for it."""
     (gate,) = read_report(examples["green"]).gates
