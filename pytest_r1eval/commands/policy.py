@@ -26,20 +26,19 @@ if TYPE_CHECKING:
 app = typer.Typer(name="policy", help="Show and check a release policy, and what its gates see and cost.")
 
 File: TypeAlias = Annotated[
-    Path,
+    Path | None,
     typer.Argument(metavar="[FILE]", help="the policy (pyproject.toml's [tool.r1eval.policy])", show_default=False),
 ]
 Model: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="ORG/NAME", help="whose baselines count where the policy names none (planning constants)"),
 ]
-PYPROJECT = Path("pyproject.toml")
 NAMELESS = "unnamed/model"
 """A model without baselines."""
 
 
 @app.command("show")
-def show_policy(file: File = PYPROJECT, *, model: Model = None, tasks: Tasks = None, json: Json = False) -> int:
+def show_policy(file: File = None, *, model: Model = None, tasks: Tasks = None, json: Json = False) -> int:
     """Print what each benchmark is judged by, what its gate sees, and what it costs."""
     from pytest_r1eval.reports.policy import policy_lines
 
@@ -53,7 +52,7 @@ def show_policy(file: File = PYPROJECT, *, model: Model = None, tasks: Tasks = N
 
 
 @app.command()
-def check(file: File = PYPROJECT, *, model: Model = None, tasks: Tasks = None, json: Json = False) -> int:
+def check(file: File = None, *, model: Model = None, tasks: Tasks = None, json: Json = False) -> int:
     """Exit with 1 where a critical benchmark cannot pass, whatever the model does."""
     from pytest_r1eval.core.texts import printable
     from pytest_r1eval.reports.policy import undecided_line
@@ -73,7 +72,7 @@ def check(file: File = PYPROJECT, *, model: Model = None, tasks: Tasks = None, j
 
 @app.command()
 def cost(
-    file: File = PYPROJECT,
+    file: File = None,
     *,
     model: Model = None,
     tokens_per_second: Annotated[
@@ -97,24 +96,26 @@ def cost(
     return EXIT_PASSED
 
 
-def _foreseen(file: Path, *, model: str | None, tasks: Path | None) -> tuple[Policy, dict[str, Foreseen]]:
+def _foreseen(file: Path | None, *, model: str | None, tasks: Path | None) -> tuple[Policy, dict[str, Foreseen]]:
     """Read a policy, and work out what its gates see and cost."""
     import pytest
 
     from pytest_r1eval.checkpoints.inspect import Checkpoint
-    from pytest_r1eval.config.policy import read_policy
+    from pytest_r1eval.config.policy import PYPROJECT, read_policy
     from pytest_r1eval.config.settings import Settings, refuse_contradictions_in
     from pytest_r1eval.core.fingerprints import ModelIdentity
     from pytest_r1eval.errors import PolicyError
     from pytest_r1eval.exams.catalog import build_catalog
     from pytest_r1eval.judging.outlook import foreseen
+    from pytest_r1eval.plugin.rootdir import root_of_run
     from pytest_r1eval.plugin.wiring import check_graders, terms_of
 
-    policy, here = read_policy(file), Path.cwd()
-    catalog = build_catalog(tasks=tasks, pyproject=here / PYPROJECT, contributed=())
-    policy.check_names(catalog)
-    settings = Settings(root=here, output_dir=here / "data" / "evals", policy=policy, samples=policy.samples)
     try:
+        root = root_of_run(Path.cwd())
+        policy = read_policy(file or root / PYPROJECT)
+        catalog = build_catalog(tasks=tasks, pyproject=root / PYPROJECT, contributed=())
+        policy.check_names(catalog)
+        settings = Settings(root=root, output_dir=root / "data" / "evals", policy=policy, samples=policy.samples)
         refuse_contradictions_in(policy, settings)
     except pytest.UsageError as error:
         raise PolicyError(str(error)) from error
@@ -122,7 +123,7 @@ def _foreseen(file: Path, *, model: str | None, tasks: Path | None) -> tuple[Pol
     name = model or NAMELESS
     nothing = ModelIdentity(weights="", tokenizer="", chat_template="", checkpoint="")
     checkpoint = Checkpoint(model=name, revision=None, name=name, identity=nothing, max_position=None)
-    terms = terms_of(settings, checkpoint, run=here, names=policy.names)
+    terms = terms_of(settings, checkpoint, run=root, names=policy.names)
     found = {name: foreseen(catalog[name], terms[name], settings, is_assumed=True) for name in policy.names}
     return policy, found
 

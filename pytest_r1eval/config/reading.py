@@ -86,10 +86,12 @@ def root_of(config: pytest.Config) -> Path:
 
     A test path or a -c among the arguments moves pytest's own rootdir to another folder; the user's baselines stay.
     """
-    here = config.invocation_params.dir
-    if config.inipath is not None and here.is_relative_to(config.inipath.parent):
-        return config.inipath.parent
-    return here
+    return root_at(config.invocation_params.dir, config.inipath)
+
+
+def root_at(here: Path, inipath: Path | None) -> Path:
+    """Return the same for a folder and the ini file that pytest reads there."""
+    return inipath.parent if inipath is not None and here.is_relative_to(inipath.parent) else here
 
 
 def named_marks(config: pytest.Config) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ from typing import Any
 import pytest
 from _pytest.config import findpaths
 
-from pytest_r1eval.config.reading import is_named, names_a_gate
+from pytest_r1eval.config.reading import is_named, names_a_gate, root_at
 
 _PRIVATE = ("_rootpath", "_inipath", "_inicache", "_checkversion", "_validate_plugins", "_validate_args")
 """What is used of `pytest.Config` beside its public names."""
@@ -49,13 +49,32 @@ class _Setup:
 
     @classmethod
     def of(cls, config: pytest.Config, known: argparse.Namespace) -> _Setup:
+        """Return what it concludes from a command line."""
+        return cls.at(
+            config.invocation_params.dir,
+            inifile=known.inifilename,
+            override_ini=known.override_ini,
+            args=known.file_or_dir,
+            rootdir_cmd_arg=known.rootdir or None,
+        )
+
+    @classmethod
+    def at(
+        cls,
+        here: Path,
+        *,
+        inifile: str | None = None,
+        override_ini: Sequence[str] | None = None,
+        args: Sequence[str] = (),
+        rootdir_cmd_arg: str | None = None,
+    ) -> _Setup:
         """Ask pytest's own rule."""
         arguments: dict[str, Any] = {
-            "inifile": known.inifilename,
-            "override_ini": known.override_ini,
-            "args": known.file_or_dir,
-            "rootdir_cmd_arg": known.rootdir or None,
-            "invocation_dir": config.invocation_params.dir,
+            "inifile": inifile,
+            "override_ini": override_ini,
+            "args": args,
+            "rootdir_cmd_arg": rootdir_cmd_arg,
+            "invocation_dir": here,
         }
         rule: Callable[..., Any] = findpaths.determine_setup
         taken = inspect.signature(rule).parameters
@@ -65,6 +84,16 @@ class _Setup:
     def is_that_of(self, config: pytest.Config) -> bool:
         """Whether pytest found the same."""
         return (self.rootdir, self.inipath) == (config.rootpath, config.inipath)
+
+
+def root_of_run(here: Path) -> Path:
+    """
+    Return the folder of the user's baselines and pyproject.toml, as a run has it that is started in a folder.
+
+    Raises:
+        pytest.UsageError: If pytest cannot read its ini file there.
+    """
+    return root_at(here, _Setup.at(here).inipath)
 
 
 def settle(config: pytest.Config, parser: pytest.Parser, args: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,23 @@ def test_pyproject_is_the_default(tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
     assert main(["policy", "show"]) == 0
     assert capsys.readouterr().out.startswith("release policy pyproject.toml ")
+
+
+@pytest.mark.parametrize("inner", ["", '[project]\nname = "inner"\n'], ids=["none", "without pytest"])
+def test_a_folder_below_has_the_policy_that_a_run_has_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], inner: str
+) -> None:
+    """In a folder below the ini file its policy and baselines count, whatever pyproject.toml the folder has."""
+    text = '[tool.r1eval.policy.benchmarks.smoke]\ntier = "critical"\nsamples = 8\n'
+    (tmp_path / "pyproject.toml").write_text(f"[tool.pytest.ini_options]\n{text}", encoding="utf-8")
+    (below := tmp_path / "below").mkdir()
+    if inner:
+        (below / "pyproject.toml").write_text(inner + text.replace("8", "16"), encoding="utf-8")
+    monkeypatch.chdir(below)
+    assert main(["policy", "show", "--model", "local/toy", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["policy"] == read_policy(tmp_path / "pyproject.toml").digest
+    assert found["gates"]["smoke"]["baseline"] == "baselines/local/toy.json, run base"
 
 
 def test_a_benchmark_that_is_not_there_is_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
