@@ -115,7 +115,7 @@ class Reader:
         Raises:
             pytest.UsageError: If one is not what it must be; the message names the option.
         """
-        found = {(option.field or option.keyword): (option, *self._found(option)) for option in OPTIONS}
+        found = {option.key: (option, *self._found(option)) for option in OPTIONS}
         return {field: option.value(texts, folder) for field, (option, texts, folder) in found.items() if texts}
 
     def texts(self, option: Option) -> list[str]:
