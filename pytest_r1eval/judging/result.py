@@ -181,6 +181,11 @@ class GateResult:
         return (is_decided and not self.judgement.passes) or not self.is_healthy
 
     @property
+    def is_tolerated(self) -> bool:
+        """Whether a policy lets a red gate only warn, so that the run neither fails nor ends by it."""
+        return self.tier is not None and self.tier is not Tier.CRITICAL
+
+    @property
     def is_healthy(self) -> bool:
         """Whether the responses are healthy; those that cannot be judged count as healthy."""
         return self.health is None or self.health.passes

@@ -18,7 +18,6 @@ import pytest
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.benchmarks import Benchmark
-from pytest_r1eval.core.choices import Tier
 from pytest_r1eval.core.codec import to_json
 from pytest_r1eval.core.plans import Slice
 from pytest_r1eval.core.texts import printable
@@ -345,7 +344,6 @@ class Reporting:
         """Emit the two reports of a benchmark, as pytest does for two tests."""
         from pytest_r1eval.reports.appearance import JUnit, appearance_of  # noqa: PLC0415 - imports the statistics
         from pytest_r1eval.reports.properties import properties_of  # noqa: PLC0415
-        from pytest_r1eval.reports.release import is_tolerated  # noqa: PLC0415
         from pytest_r1eval.reports.terminal import gate_lines, health_lines  # noqa: PLC0415
 
         judgement, health = result.judgement, result.health
@@ -353,7 +351,7 @@ class Reporting:
         if appearance_of(judgement.verdict).junit is JUnit.ERROR:
             pass_at_1 = items.Ending.ERROR
         healthy = items.Ending.SKIPPED if health is None else items.Ending.of(passes=health.passes)
-        if is_tolerated(result):
+        if result.is_tolerated:
             red = {items.Ending.FAILED, items.Ending.ERROR}
             pass_at_1, healthy = (items.Ending.TOLERATED if one in red else one for one in (pass_at_1, healthy))
         properties = properties_of(result, run=str(self._run))
@@ -383,4 +381,4 @@ class Reporting:
 
 def ends_run(result: GateResult) -> bool:
     """Whether a failed gate ends a run that is to end so: under a policy that of a critical benchmark alone."""
-    return result.has_failed and result.tier in {None, Tier.CRITICAL}
+    return result.has_failed and not result.is_tolerated

@@ -9,7 +9,7 @@ from pytest_r1eval.judging.release import Release
 from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.reports.appearance import UNHEALTHY, Annotation, annotation_of, appearance_of
 from pytest_r1eval.reports.markdown import markdown
-from pytest_r1eval.reports.release import is_tolerated, release_annotation, release_lines
+from pytest_r1eval.reports.release import release_annotation, release_lines
 
 
 def write_summary(
@@ -50,14 +50,14 @@ def workflow_commands(results: Sequence[GateResult], *, release: Release | None 
     for result in results:
         judgement = result.judgement
         kind = annotation_of(judgement)
-        if kind is not None and is_tolerated(result):
+        if kind is not None and result.is_tolerated:
             kind = Annotation.WARNING
         if kind is not None:
             title = f"{result.title}: {appearance_of(judgement.verdict).word}"
             yield _command(kind, title, judgement.reason, judgement.next_step)
         if result.health is not None and not result.health.passes:
             reasons = f"{result.health.truncation.reason} {result.health.no_answer.reason}"
-            sick = Annotation.WARNING if is_tolerated(result) else Annotation.ERROR
+            sick = Annotation.WARNING if result.is_tolerated else Annotation.ERROR
             yield _command(sick, f"{result.title}: {UNHEALTHY}", reasons, "")
 
 

@@ -10,6 +10,7 @@ from pytest_r1eval.core.choices import Family, Tier
 from pytest_r1eval.core.points import described_fall, points
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.judging.outlook import Foreseen
+from pytest_r1eval.reports.release import kind_of
 from pytest_r1eval.reports.terminal import columns
 from pytest_r1eval.stats.tests import alpha_of
 
@@ -98,10 +99,9 @@ def _cost_row(one: Foreseen) -> tuple[str, ...]:
 
 def _row(member: Member, one: Foreseen) -> tuple[str, ...]:
     terms, outlook = member.terms, one.outlook
-    is_added = member.required and member.tier is not Tier.CRITICAL
     return (
         member.benchmark,
-        f"{member.tier}, required" if is_added else str(member.tier),
+        kind_of(member),
         str(one.n_samples),
         terms["gate"] or "",
         terms["sigmas"] or "",

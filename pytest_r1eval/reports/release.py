@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pytest_r1eval.config.policy import Member
 from pytest_r1eval.core.choices import Tier
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.judging.release import Release, ReleaseMember, ReleaseVerdict
@@ -30,7 +31,7 @@ _LOOKS: Mapping[ReleaseVerdict, Verdict] = {
 def release_lines(release: Release) -> list[str]:
     """Print the answer, and a line for each benchmark of the policy."""
     lines = [headline(release)]
-    lines += [f"  {member.benchmark} ({_kind(member)}): {_effect(member)}" for member in release.members]
+    lines += [f"  {member.benchmark} ({kind_of(member)}): {_effect(member)}" for member in release.members]
     return [printable(line) for line in lines]
 
 
@@ -39,7 +40,8 @@ def headline(release: Release) -> str:
     return f"release: {release.verdict.name}, {MEANINGS[release.verdict]} (policy {release.source})"
 
 
-def _kind(member: ReleaseMember) -> str:
+def kind_of(member: Member | ReleaseMember) -> str:
+    """Print a benchmark's tier, and where it does not say so that it is required."""
     is_added = member.required and member.tier is not Tier.CRITICAL
     return f"{member.tier}, required" if is_added else str(member.tier)
 
@@ -70,16 +72,10 @@ def release_sign(release: Release) -> str:
     return look.sign if release.verdict is ReleaseVerdict.SHIP else look.red_sign
 
 
-def is_tolerated(result: GateResult) -> bool:
-    """Whether a policy lets a red gate only warn, so that the run does not fail by it."""
-    return result.tier is not None and result.tier is not Tier.CRITICAL
-
-
 def unshown_lines(result: GateResult) -> list[str]:
     """Print what pytest's own list of failures does not hold: a gate that passes, and one whose failure only warns."""
-    tolerated = is_tolerated(result)
-    lines = ["", *gate_lines(result)] if tolerated or result.judgement.passes else []
-    return [*lines, "", *health_lines(result)] if tolerated and not result.is_healthy else lines
+    lines = ["", *gate_lines(result)] if result.is_tolerated or result.judgement.passes else []
+    return [*lines, "", *health_lines(result)] if result.is_tolerated and not result.is_healthy else lines
 
 
 def release_annotation(release: Release) -> Annotation | None:
