@@ -174,10 +174,8 @@ def _foreseen(
     config: pytest.Config, settings: Settings, *, catalog: dict[str, Benchmark], checkpoint: Checkpoint, run: Path
 ) -> dict[str, Foreseen]:
     """Work out what gates see and cost where one of them may end the run: under a policy, with -x or a fail-fast."""
-    named = named_marks(config)
-    asked = [name for name, spec in catalog.items() if not {*spec.marks}.isdisjoint(named)]
     may_end = settings.fail_fast or config.getoption("maxfail") == 1
-    names = settings.policy.names if settings.policy is not None else asked if may_end else ()
+    names = settings.policy.names if settings.policy is not None else _marked(config, catalog) if may_end else ()
     names = [name for name in names if name in catalog]
     if not names or settings.judge_only is not None or hasattr(config, "workerinput"):
         return {}
@@ -212,6 +210,12 @@ def _no_policy(settings: Settings) -> pytest.UsageError:
     )
 
 
+def _marked(config: pytest.Config, catalog: Mapping[str, Benchmark]) -> list[str]:
+    """Return the benchmarks that a word of -m names by a mark, before what it selects is known."""
+    named = named_marks(config)
+    return [name for name, spec in catalog.items() if not {*spec.marks}.isdisjoint(named)]
+
+
 def _after_inquiry(
     config: pytest.Config, settings: Settings, *, catalog: dict[str, Benchmark], checkpoint: Checkpoint
 ) -> tuple[Settings, dict[str, Inquiry]]:
@@ -223,10 +227,9 @@ def _after_inquiry(
     """
     from pytest_r1eval.plugin.answering import Desk  # noqa: PLC0415 - imports the statistics
 
-    named = named_marks(config)
-    if settings.judge_only is not None or config.option.keyword or "not" in named:
+    if settings.judge_only is not None or config.option.keyword or "not" in named_marks(config):
         return settings, {}
-    names = [name for name, spec in catalog.items() if not {*spec.marks}.isdisjoint(named)]
+    names = _marked(config, catalog)
     desk = Desk(settings=settings, checkpoint=checkpoint, catalog=catalog)
     expected = desk.inquire(names, run=settings.output_dir / checkpoint.name / NEXT_RUN) if names else {}
     in_full = frozenset(name for name, one in expected.items() if one.in_full)
@@ -254,7 +257,7 @@ def _forgive_dead_engines(config: pytest.Config) -> None:
 
 def _catalog(config: pytest.Config, settings: Settings) -> dict[str, Benchmark]:
     contributed = [benchmark for found in config.hook.pytest_r1eval_benchmarks(config=config) for benchmark in found]
-    catalog = build_catalog(tasks=settings.tasks, pyproject=settings.root / "pyproject.toml", contributed=contributed)
+    catalog = build_catalog(tasks=settings.tasks, pyproject=settings.root / PYPROJECT, contributed=contributed)
     if settings.policy is None:
         return catalog
     settings.policy.check_names(catalog)
