@@ -1,20 +1,20 @@
 """
 The table of options.
 
-An option is one row, here, in `sampling_options` or in `later_options`, and one field of `Settings`: pytest's parser,
+An option is one row, here, in `sampling_options` or in `upload_options`, and one field of `Settings`: pytest's parser,
 what its text means, which part of a run it is about, a cluster's jobs and `evaluate`'s keywords are read off it. A test
 walks the table.
 
 Every pytest run where the plugin is installed imports this module, and no other of the package's but `plugin`,
-`hookspecs`, `reading`, `option`, `sampling_options`, `later_options`, `values`, `choices` and `errors`.
+`hookspecs`, `reading`, `option`, `sampling_options`, `upload_options`, `values`, `choices` and `errors`.
 """
 
 from __future__ import annotations
 
 from pytest_r1eval.config import values
-from pytest_r1eval.config.later_options import AFTERWARDS
 from pytest_r1eval.config.option import Option
 from pytest_r1eval.config.sampling_options import SAMPLING
+from pytest_r1eval.config.upload_options import UPLOAD
 from pytest_r1eval.core import choices
 
 MARKS = (
@@ -381,5 +381,5 @@ OPTIONS: tuple[Option, ...] = (
         metavar="RUN",
         help="judge a stored run: no model, no engine, nothing is drawn; --r1-grader grades it again",
     ),
-    *AFTERWARDS,
+    *UPLOAD,
 )

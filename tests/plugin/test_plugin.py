@@ -852,11 +852,11 @@ class TestSilence:
         assert "HEAVY []" in done.stdout
         ours = (
             "config",
-            "config.later_options",
             "config.option",
             "config.options",
             "config.reading",
             "config.sampling_options",
+            "config.upload_options",
             "config.values",
             "core",
             "core.choices",

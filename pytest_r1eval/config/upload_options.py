@@ -1,5 +1,5 @@
 """
-The rows of the table of options that say what becomes of a judged run: its upload, and its trackers.
+The rows of the table of options whose phase is the upload: a judged run's data set, and its trackers.
 
 `options` has the other rows, and what a row is read for.
 """
@@ -10,7 +10,7 @@ from pytest_r1eval.config import values
 from pytest_r1eval.config.option import Option
 from pytest_r1eval.core import choices
 
-AFTERWARDS: tuple[Option, ...] = (
+UPLOAD: tuple[Option, ...] = (
     Option(
         name="upload",
         phase="upload",
