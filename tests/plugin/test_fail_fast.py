@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_r1eval.core.records import Outcome
+from pytest_r1eval.core.records import FinishReason, Outcome
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import BenchmarkState, Store
 from pytest_r1eval.runs.work_queue import WorkQueue
@@ -110,6 +110,13 @@ class TestNoFail:
         result = judge(pytester, "mute", "--r1-fail-fast", mark=EITHER)
         result.stdout.fnmatch_lines(["FAILED r1eval::aime24::health*"])
         result.stdout.fnmatch_lines(["smoke * INVALID"])
+
+    def test_red_health_ends_it_where_the_score_holds(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A benchmark whose pass@1 is PASS and whose responses are truncated ends the run by its health alone."""
+        cut = {"finish_reason": FinishReason.LENGTH, "n_tokens": 64}
+        recorded("cut", benchmarks=BOTH, seed=2, weights="w2", **cut)
+        result = judge(pytester, "cut", "--r1-fail-fast", mark=EITHER)
+        result.stdout.fnmatch_lines(["aime24 * PASS, health FAIL", "smoke * INVALID"])
 
     def test_a_slice_has_nothing_to_end_it(self, pytester: pytest.Pytester) -> None:
         """`--r1-slice` beside it is refused, because a slice has no verdict."""
