@@ -39,7 +39,7 @@ from pytest_r1eval.stats.allocated_plan import sequential_plan
 from pytest_r1eval.stats.looks import SequentialGate
 from pytest_r1eval.stats.planning import SequentialPlan
 from pytest_r1eval.stats.tests import Design
-from pytest_r1eval.stats.verdicts import GateRule, Tau
+from pytest_r1eval.stats.verdicts import GateRule, Tau, Verdict
 
 EXAMPLES = ROOT / "examples" / "r1eval"
 BASELINE = "r1eval/tiny-arithmetic"
@@ -140,8 +140,18 @@ def outcomes_of(recording: Path) -> dict[str, list[bool]]:
     return found
 
 
-def cost_of(marks: Mapping[str, Sequence[bool]], baseline: Counts, planned: SequentialPlan) -> float:
-    """Take looks at one run's outcomes until one decides; return its samples over the fixed gate's."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a run ended, and its samples over the fixed gate's."""
+
+    verdict: Verdict
+    cost: float
+
+
+def ending_of(
+    marks: Mapping[str, Sequence[bool]], baseline: Counts, planned: SequentialPlan, *, n_fixed: int = SAMPLES
+) -> Ending:
+    """Take looks at one run's outcomes until one decides; the fixed gate draws `n_fixed` of each problem."""
     tau = Tau(value=0.0, source="the fingerprints are equal")
     gate = SequentialGate(plan=planned, reference=baseline, tau=tau, baseline=BASELINE)
     ids = [problem.problem_id for problem in baseline.problems]
@@ -149,7 +159,7 @@ def cost_of(marks: Mapping[str, Sequence[bool]], baseline: Counts, planned: Sequ
         depth = each_of(planned.depth_at(number), len(ids))
         look = gate.look(number, tuple(tally(id_, marks[id_][:k]) for id_, k in zip(ids, depth, strict=True)))
         if look is not None and look.judgement is not None:
-            return sum(depth) / (SAMPLES * len(ids))
+            return Ending(verdict=look.judgement.verdict, cost=sum(depth) / (n_fixed * len(ids)))
     raise SystemExit("the last look decides nothing")
 
 
@@ -170,7 +180,7 @@ def drawn_again(outcomes: Mapping[str, Sequence[bool]], baseline: Counts | None)
         marks = {id_: rng.sample(all_, RECORDED + BASELINE_SAMPLES) for id_, all_ in outcomes.items()}
         other = {id_: (sum(each[RECORDED:]), BASELINE_SAMPLES) for id_, each in marks.items()}
         against = Counts.from_mapping(other) if baseline is None else baseline
-        ratios.append(cost_of(marks, against, planned or allocated(against)))
+        ratios.append(ending_of(marks, against, planned or allocated(against)).cost)
     return Spread(ratios=tuple(ratios))
 
 
