@@ -24,7 +24,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from pytest_r1eval.atomic_files import making
-from pytest_r1eval.checkpoints.files import folder_digests
+from pytest_r1eval.checkpoints.files import files_of, folder_digests
 from pytest_r1eval.core.codec import from_json, to_json
 from pytest_r1eval.core.fingerprints import FileDigest
 from pytest_r1eval.errors import EvaluationError, EvaluationRefusedError, ModelError, R1EvalError
@@ -305,15 +305,22 @@ def kept_copy(checkpoint: Path, *, to: Path) -> Path:
     """
     try:
         with keeping(to) as part:
-            for path in sorted(checkpoint.iterdir()):
-                if path.is_file() and not any(path.match(pattern) for pattern in _TRAINERS_OWN):
-                    _copied(path, part / path.name)
+            for path in _files_to_keep(checkpoint):
+                copy = part / path.relative_to(checkpoint)
+                copy.parent.mkdir(exist_ok=True)
+                _copied(path, copy)
     except OSError as error:
         raise EvaluationError(
             f"the checkpoint {checkpoint} cannot be kept for its gate: {error.strerror or error}; expected a folder "
             f"that can be read, and room in {to.parent}"
         ) from error
     return to
+
+
+def _files_to_keep(checkpoint: Path) -> list[Path]:
+    """List the files that the checkpoint is known by, whatever they are called, and what else a model may need."""
+    beside = [path for path in checkpoint.iterdir() if not any(map(path.match, _TRAINERS_OWN)) and path.is_file()]
+    return sorted({*files_of(checkpoint), *beside})
 
 
 @contextmanager

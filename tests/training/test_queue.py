@@ -11,6 +11,7 @@ from typing import IO
 
 import pytest
 
+from pytest_r1eval.checkpoints.files import folder_digests
 from pytest_r1eval.errors import EvaluationError, EvaluationRefusedError, UploadError
 from pytest_r1eval.reports.run_report import RunReport, read_report
 from pytest_r1eval.training.queue import (
@@ -259,6 +260,19 @@ class TestKeptCopy:
         kept = kept_copy(checkpoint, to=tmp_path / "kept" / "checkpoint-10")
         assert sorted(path.name for path in kept.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
         assert not (kept / "config.json").samefile(checkpoint / "config.json")
+
+    def test_its_files_are_those_of_the_checkpoint(self, tmp_path: Path) -> None:
+        """A kept copy has every file by which the checkpoint is known, templates and unknown files included."""
+        checkpoint = tmp_path / "checkpoint-10"
+        (checkpoint / "additional_chat_templates").mkdir(parents=True)
+        for name in ("model.safetensors", "chat_template.jinja", "additional_chat_templates/tool_use.jinja",
+                     "scheduler_config.json", "heads.pth", "README.md", "rng_state_0.pth"):  # fmt: skip
+            (checkpoint / name).write_text(name)
+        kept = kept_copy(checkpoint, to=tmp_path / "kept" / "checkpoint-10")
+        assert folder_digests(kept).files == folder_digests(checkpoint).files
+        assert (kept / "additional_chat_templates" / "tool_use.jinja").is_file()
+        assert (kept / "README.md").is_file()
+        assert not (kept / "rng_state_0.pth").exists()
 
     def test_it_outlives_the_checkpoint(self, tmp_path: Path) -> None:
         """A kept copy keeps the weights when the trainer deletes the checkpoint."""
