@@ -165,7 +165,7 @@ def publish_checkpoint(
     Raises:
         UploadError: If it cannot be done, with what to do about it.
     """
-    files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     delivery = _Delivery(repo=repo, kind="model", files=files, title=f"Checkpoint {folder.name}", branch=branch)
     return _delivered(delivery, patience=patience or Patience(), sleep=sleep)
 

@@ -31,6 +31,7 @@ from tests.hub_server import TOKEN, StandInHub, Trouble
 from tests.judged_runs import judged, judged_run
 
 REPO = "acme/runs"
+TEMPLATE = "additional_chat_templates/tool_use.jinja"
 WISHES = UploadWishes(repo=REPO)
 R1EVAL = "from pytest_r1eval.commands.cli import main; raise SystemExit(main())"
 Record = Callable[..., Path]
@@ -220,9 +221,10 @@ class TestCommit:
 class TestCheckpoint:
     @pytest.fixture
     def checkpoint(self, tmp_path: Path) -> Path:
-        """Make a checkpoint with a large and a small file."""
+        """Make a checkpoint with a large and a small file, and a template in a folder of its own."""
         folder = tmp_path / "checkpoint-200"
-        folder.mkdir()
+        (folder / "additional_chat_templates").mkdir(parents=True)
+        (folder / TEMPLATE).write_text("{{ messages }}")
         (folder / "model.safetensors").write_bytes(bytes(range(256)) * 64)
         (folder / "config.json").write_text("{}")
         return folder
@@ -234,7 +236,7 @@ class TestCheckpoint:
         repo = hub.repo("acme/model", kind="model")
         assert (first["error"], first["receipt"]["is_new"], again["receipt"]["is_new"]) == (None, True, False)
         assert repo.is_private
-        assert {"config.json", "model.safetensors"} <= {*repo.branches["step-000000200"][-1].tree}
+        assert {"config.json", "model.safetensors", TEMPLATE} <= {*repo.branches["step-000000200"][-1].tree}
         assert "config.json" not in repo.head.tree
 
     @pytest.mark.parametrize("trouble", [Trouble.BROKEN, Trouble.DROPPED, Trouble.OVERTAKEN])
