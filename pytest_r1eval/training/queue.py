@@ -404,7 +404,7 @@ def _digests_of(copy: Path) -> Path:
 
 
 def _copied(path: Path, to: Path) -> None:
-    """Slice the file's blocks where the file system can, else copy it: a link would change with the original."""
+    """Share the file's blocks where the file system can, else copy it: a link would change with the original."""
     with path.open("rb") as source, to.open("wb") as target:
         try:
             fcntl.ioctl(target, _FICLONE, source.fileno())
