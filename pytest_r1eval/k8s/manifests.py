@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 from pytest_r1eval.core.texts import hidden_in
 from pytest_r1eval.errors import PlanError
-from pytest_r1eval.slurm.scripts import Submission
+from pytest_r1eval.slurm.scripts import Submission, draw, judge, merge, without_secrets
 
 Manifest: TypeAlias = "Mapping[str, Manifest] | Sequence[Manifest] | str | int | bool"
 
@@ -109,24 +109,16 @@ def manifests(job: Submission, cluster: Cluster) -> tuple[Manifest, ...]:
 
 def slice_command(job: Submission) -> str:
     """Write what the container of a slice runs."""
-    python = shlex.quote(job.python)
-    command = [
-        *(job.python, "-m", "pytest", "-p", "no:cacheprovider", "-n", job.workers),
-        *("--r1-model", job.model, "-m", job.marks, *job.arguments.slice),
-    ]
     return f"""\
 cd {shlex.quote(str(job.root))} || exit 2
-# What is sampled may run programs: secrets are the judge's.
-secrets=$({python} -m pytest_r1eval.slurm.slice_environment) || exit 2
-for name in $secrets; do unset "$name"; done
+{without_secrets(job)}
 slice=$((${{JOB_COMPLETION_INDEX:?an Indexed Job sets it}} + 1))
 folder={shlex.quote(str(job.folder))}/slices/$slice
 attempt=$folder/attempt-0-$(date +%s)
 mkdir -p "$folder" && rm -f "$folder/refused"
 echo "== slice $slice/{job.n_slices} in $attempt"
-resume=$({python} -m pytest_r1eval.slurm.handover "$attempt") || exit 2
-{shlex.join(command)} \\
-  --r1-slice "$slice/{job.n_slices}" --r1-output-dir "$attempt" ${{resume:+"--r1-resume=$resume"}} &
+resume=$({shlex.quote(job.python)} -m pytest_r1eval.slurm.handover "$attempt") || exit 2
+{draw(job)} &
 pytest=$!
 trap 'kill -TERM $pytest' TERM INT
 wait $pytest; code=$?
@@ -141,11 +133,6 @@ exit $code
 
 def judge_command(job: Submission) -> str:
     """Write what the judge's container runs: wait for the slices, merge them, judge the run."""
-    merge = [
-        *(job.python, "-m", "pytest_r1eval.slurm.merge_slices", str(job.folder)),
-        *("--slices", str(job.n_slices), "--output-dir", str(job.output_dir), "--start", "0"),
-    ]
-    pytest = [job.python, "-m", "pytest", "-p", "no:cacheprovider"]
     return f"""\
 trap 'exit 143' TERM  # what runs as a container's first process has to ask for it
 cd {shlex.quote(str(job.root))} || exit 2
@@ -159,9 +146,8 @@ for slice in $(seq 1 {job.n_slices}); do
     sleep 5 & wait $!
   done
 done
-run=$({shlex.join(merge)}) || exit 2
-exec {shlex.join(pytest)} --r1-judge-only "$run" --r1-output-dir {shlex.quote(str(job.output_dir))} \\
-  {shlex.join(job.arguments.judge)}
+run=$({merge(job)} --start 0) || exit 2
+exec {judge(job)}
 """
 
 

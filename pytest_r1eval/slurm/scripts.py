@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from textwrap import indent
 
 from pytest_r1eval.config.option import Option
 from pytest_r1eval.config.options import OPTIONS
@@ -173,10 +174,6 @@ def _roles(option: Option | None) -> tuple[str, ...]:
 
 def slice_script(job: Submission) -> str:
     """Write the script of one slice."""
-    pytest_command = [
-        *(job.python, "-m", "pytest", "-p", "no:cacheprovider", "-n", job.workers),
-        *("--r1-model", job.model, "-m", job.marks, *job.arguments.slice),
-    ]
     gpus = [f"--gres=gpu:{job.gpus_per_node}"] if job.gpus_per_node else []
     time = [f"--time={job.time}"] if job.time else []
     warning = f"--signal=B:USR1@{job.grace_s}"
@@ -187,9 +184,7 @@ def slice_script(job: Submission) -> str:
 # One slice of a run, of {job.n_slices}, on one node. By hand: {_by_hand(job, "")}
 # Without Slurm: SLURM_ARRAY_TASK_ID=1 bash {SLICE_SCRIPT}
 cd {shlex.quote(str(job.root))} || exit 2
-# What is sampled may run programs: secrets are the judge's.
-secrets=$({shlex.quote(job.python)} -m pytest_r1eval.slurm.slice_environment) || exit 2
-for name in $secrets; do unset "$name"; done
+{without_secrets(job)}
 restarts=${{SLURM_RESTART_COUNT:-0}}
 slice=${{SLURM_ARRAY_TASK_ID:?which slice}}
 # Each start writes into a folder of its own and begins with a copy of the one before it:
@@ -198,8 +193,7 @@ attempt={shlex.quote(str(job.folder / "slices"))}/$slice/attempt-${{SLURM_ARRAY_
 echo "== slice $slice/{job.n_slices}, start $restarts, on $(hostname), GPUs ${{CUDA_VISIBLE_DEVICES:-none}}"
 resume=$({shlex.quote(job.python)} -m pytest_r1eval.slurm.handover "$attempt") || exit 2
 
-{shlex.join(pytest_command)} \\
-  --r1-slice "$slice/{job.n_slices}" --r1-output-dir "$attempt" ${{resume:+"--r1-resume=$resume"}} &
+{draw(job)} &
 pytest=$!
 again=
 trap 'again="the time limit is near"; kill -TERM $pytest' USR1  # Slurm's warning (--signal)
@@ -221,11 +215,6 @@ exit $code
 
 def judge_script(job: Submission) -> str:
     """Write the script that merges and judges."""
-    pytest_command = [job.python, "-m", "pytest", "-p", "no:cacheprovider"]
-    merge_command = [
-        *(job.python, "-m", "pytest_r1eval.slurm.merge_slices", str(job.folder)),
-        *("--slices", str(job.n_slices), "--output-dir", str(job.output_dir)),
-    ]
     return f"""\
 #!/bin/bash
 {_directives(job, "judge", [_log_option(job, "judge")])}
@@ -235,16 +224,52 @@ cd {shlex.quote(str(job.root))} || exit 2
 start=${{SLURM_JOB_ID:-0}}-${{SLURM_RESTART_COUNT:-0}}
 result={shlex.quote(str(job.folder / "results"))}/$start.txt
 mkdir -p {shlex.quote(str(job.folder / "results"))}
-run=$({shlex.join(merge_command)} --start "$start") && code=0 || code=2
+run=$({merge(job)} --start "$start") && code=0 || code=2
 if [ $code -eq 0 ]; then
-  {shlex.join(pytest_command)} --r1-judge-only "$run" --r1-output-dir {shlex.quote(str(job.output_dir))} \\
-    {shlex.join(job.arguments.judge)}
+{indent(judge(job), "  ")}
   code=$?
 fi
 # What a signal ended has no result to leave.
 [ $code -lt 128 ] && printf '%s\\n' $code "$run" > "$result.part" && mv "$result.part" "$result"
 exit $code
 """
+
+
+def without_secrets(job: Submission) -> str:
+    """Write what a slice begins with."""
+    return f"""\
+# What is sampled may run programs: secrets are the judge's.
+secrets=$({shlex.quote(job.python)} -m pytest_r1eval.slurm.slice_environment) || exit 2
+for name in $secrets; do unset "$name"; done"""
+
+
+def draw(job: Submission) -> str:
+    """Write the command of a slice, with its number, its attempt's folder and what it resumes as variables."""
+    words = [*_pytest(job), "-n", job.workers, "--r1-model", job.model, "-m", job.marks, *job.arguments.slice]
+    return f"""\
+{shlex.join(words)} \\
+  --r1-slice "$slice/{job.n_slices}" --r1-output-dir "$attempt" ${{resume:+"--r1-resume=$resume"}}"""
+
+
+def merge(job: Submission) -> str:
+    """Write the command that merges the slices and prints the run's folder; it lacks the start."""
+    return shlex.join(
+        [
+            *(job.python, "-m", "pytest_r1eval.slurm.merge_slices", str(job.folder)),
+            *("--slices", str(job.n_slices), "--output-dir", str(job.output_dir)),
+        ]
+    )
+
+
+def judge(job: Submission) -> str:
+    """Write the command that judges the merged run, which is a variable."""
+    return f"""\
+{shlex.join(_pytest(job))} --r1-judge-only "$run" --r1-output-dir {shlex.quote(str(job.output_dir))} \\
+  {shlex.join(job.arguments.judge)}"""
+
+
+def _pytest(job: Submission) -> list[str]:
+    return [job.python, "-m", "pytest", "-p", "no:cacheprovider"]
 
 
 def _directives(job: Submission, role: str, options: Sequence[str]) -> str:
