@@ -31,9 +31,9 @@ from pytest_r1eval.reports.run_report import RunReport, read_report
 
 STOP_S = 60.0
 """How long a run that was told to stop has for storing what is drawn."""
-_VERDICTS = (0, 1, 2)
+VERDICTS = (0, 1, 2)
 """Exit codes of pytest that stand for a judged run: green, not green, and an INVALID release, which Ctrl-C shares."""
-_REFUSALS = (4, 5)
+REFUSALS = (4, 5)
 """Exit codes of pytest for what was asked wrongly: the same again ends the same way."""
 _SHARD_FAILURE = re.compile(r"^(?:FAILED|ERROR) r1eval::\S+\[shard [^\]]+\] - (.+)$", re.MULTILINE)
 
@@ -74,8 +74,8 @@ class Scratch:
         Raises:
             EvaluationError: If there is no verdict.
         """
-        if code not in _VERDICTS or not self._written.is_file():
-            kind = EvaluationRefusedError if code in _REFUSALS else EvaluationError
+        if code not in VERDICTS or not self._written.is_file():
+            kind = EvaluationRefusedError if code in REFUSALS else EvaluationError
             raise kind(f"the evaluation ended without a verdict (exit code {code}): {error_in(self._text())}")
         return read_report(Path(json.loads(self._written.read_text(encoding="utf-8"))["run"]))
 

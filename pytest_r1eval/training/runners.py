@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import pytest
+
 from pytest_r1eval.checkpoints.adapter import is_adapter
 from pytest_r1eval.config.baseline_choice import PREVIOUS
 from pytest_r1eval.errors import EvaluationError, EvaluationRefusedError, PlanError, RunError, StoreError
-from pytest_r1eval.evaluation.children import EvaluationProcess, EvaluationSeries
+from pytest_r1eval.evaluation.children import REFUSALS, VERDICTS, EvaluationProcess, EvaluationSeries
 from pytest_r1eval.evaluation.environment import without_training
 from pytest_r1eval.evaluation.process import Workers, arguments_of
 from pytest_r1eval.exams.catalog import mark_expression
@@ -32,6 +34,7 @@ from pytest_r1eval.reports.run_report import RunReport, read_report
 from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.slurm.jobs import FILE_NAME as JOBS_FILE
 from pytest_r1eval.slurm.jobs import (
+    Result,
     Submitted,
     cancel_jobs,
     is_written,
@@ -47,8 +50,6 @@ from pytest_r1eval.slurm.status import awaited
 from pytest_r1eval.stats.verdicts import Verdict
 from pytest_r1eval.training.queue import ENDED, SavedCheckpoint, demand_whole, kept_since
 
-_REFUSED = 4
-"""pytest's exit code for what was asked wrongly."""
 _LOGGER = logging.getLogger(__name__)
 _REFERENCES = frozenset({Verdict.PASS.name, Verdict.INCONCLUSIVE.name})
 """
@@ -264,14 +265,7 @@ class SlurmRunner:
         folder = self._left(saved) or self._submit(saved)
         if self._is_stopped.is_set():  # since it was asked above; `stop` may not have seen the jobs
             self.stop()
-        result = awaited(folder, interval_s=self._place.interval_s)
-        if result.exit_code > 1 or not result.run:
-            kind = EvaluationRefusedError if result.exit_code == _REFUSED else EvaluationError
-            raise kind(
-                f"the cluster's jobs ended without a verdict (exit code {result.exit_code}): see r1eval slurm logs "
-                f"{folder}, and go on with r1eval slurm resubmit {folder}"
-            )
-        return demand_whole(read_report(Path(result.run)))
+        return _report(folder, awaited(folder, interval_s=self._place.interval_s))
 
     def _left(self, saved: SavedCheckpoint) -> Path | None:
         """
@@ -284,7 +278,7 @@ class SlurmRunner:
             if path.stat().st_mtime < kept_since(saved.folder) or not is_written(job):
                 continue
             result = result_of(path.parent, submitted)
-            if result is not None and (result.exit_code > 1 or not result.run):
+            if result is not None and not _is_verdict(path.parent, result):
                 continue
             if result is None and all(one.is_ended for one in jobs_of(submitted)):
                 environment = without_training(os.environ)
@@ -328,3 +322,30 @@ class SlurmRunner:
         if self._submitted is not None:
             with suppress(RunError):  # they end by themselves then
                 cancel_jobs(self._submitted.judge_job, self._submitted.array_job)
+
+
+def _report(folder: Path, result: Result) -> RunReport:
+    """
+    Return the run that a judge's job judged.
+
+    Raises:
+        EvaluationError: If there is no verdict; an INVALID release shares its exit code with Ctrl-C.
+    """
+    if result.exit_code in VERDICTS and result.run:
+        report = read_report(Path(result.run))
+        if result.exit_code != pytest.ExitCode.INTERRUPTED or report.exit_code == result.exit_code:
+            return demand_whole(report)
+    kind = EvaluationRefusedError if result.exit_code in REFUSALS else EvaluationError
+    raise kind(
+        f"the cluster's jobs ended without a verdict (exit code {result.exit_code}): see r1eval slurm logs {folder}, "
+        f"and go on with r1eval slurm resubmit {folder}"
+    )
+
+
+def _is_verdict(folder: Path, result: Result) -> bool:
+    """Whether a judge's job gave a verdict."""
+    try:
+        _report(folder, result)
+    except (EvaluationError, RunError, StoreError):
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -12,10 +13,11 @@ import pytest
 
 from pytest_r1eval.core.lineage import Lineage
 from pytest_r1eval.errors import EvaluationError, RehearsalError, StoreError
+from pytest_r1eval.judging.release import ReleaseVerdict
 from pytest_r1eval.reports.run_report import RunReport
 from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.stats.verdicts import Verdict
-from pytest_r1eval.training.queue import SavedCheckpoint
+from pytest_r1eval.training.queue import SavedCheckpoint, kept_copy
 from pytest_r1eval.training.runners import GateOrder, LocalRunner, Runner, SlurmPlace, SlurmRunner
 from tests.processes import PIDS, wait_for_samples
 from tests.recordings import record_run
@@ -226,3 +228,38 @@ def test_stopping_ends_the_run(training: Training, *, is_adapter: bool) -> None:
     thread.join(60)
     assert not thread.is_alive()
     assert "the evaluation ended without a verdict (exit code 2)" in said[0]
+
+
+POLICY = """
+[benchmarks.smoke]
+tier = "critical"
+[benchmarks.aime24]
+tier = "supporting"
+required = true
+"""
+SBATCH = """\
+#!/bin/bash
+# A cluster that runs each script at once: the judge depends on the slices.
+case "$*" in
+  *--dependency*) SLURM_JOB_ID=8 bash "${@: -1}" >&2; echo 8 ;;
+  *) SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=1 bash "${@: -1}" >&2; echo 7 ;;
+esac
+exit 0
+"""
+
+
+def test_an_invalid_release_is_a_verdict_of_a_cluster(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release that lacks a required benchmark is INVALID and no failure of the jobs, which are found again."""
+    program = training.folder / "bin" / "sbatch"
+    program.parent.mkdir()
+    program.write_text(SBATCH)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    (training.folder / "policy.toml").write_text(POLICY)
+    run = record_run(training.folder / "out" / "checkpoint-100", n_samples=16)
+    kept = kept_copy(run, to=training.folder / "kept" / "out" / "checkpoint-100")
+    saved = SavedCheckpoint(step=100, epoch=None, folder=kept)
+    place = SlurmPlace(gpus_per_node=0, workers="1", interval_s=0.1)
+    reports = [SlurmRunner(training.order(policy="policy.toml"), place).judge(saved) for _ in range(2)]
+    assert {report.release and report.release.verdict for report in reports} == {ReleaseVerdict.INVALID}
+    assert len([*(training.folder / "r1eval" / "slurm").iterdir()]) == 1
