@@ -17,6 +17,10 @@ from tests.recordings import record_run
 
 FOLDERS = (".github/workflows", "examples/github", "examples/release")
 WORKFLOWS = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.yml"))]
+KEYS_OF_TRACKERS = (
+    "WANDB_API_KEY", "TRACKIO_WRITE_TOKEN", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD", "DATABRICKS_TOKEN",
+    "DATABRICKS_CLIENT_SECRET",
+)  # fmt: skip
 EVERYTHING = [*WORKFLOWS, ROOT / "action.yml"]
 
 
@@ -277,8 +281,11 @@ class TestGitLab:
     def test_no_secret_of_the_project_meets_a_models_programs(self, tmp_path: Path) -> None:
         """The gate's script drops secrets, which GitLab puts before a job's own variables."""
         (tmp_path / "seen.py").write_text(
-            "import os\n\ndef pytest_report_header():\n    return f'sees {os.environ.get(\"HF_TOKEN\")}'\n"
+            "import os\n\ndef pytest_report_header():\n"
+            "    seen = [name for name, value in os.environ.items() if value == 'a-secret']\n"
+            "    return f'sees {seen or None}'\n"
         )
-        given = {"HF_TOKEN": "a-secret", "PYTHONPATH": str(tmp_path), "R1EVAL_ARGUMENTS": "-p seen"}
+        secrets = dict.fromkeys(("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", *KEYS_OF_TRACKERS), "a-secret")
+        given = {**secrets, "PYTHONPATH": str(tmp_path), "R1EVAL_ARGUMENTS": "-p seen"}
         done = self.run(tmp_path, record_run(tmp_path / "base", seed=1), **given)
-        assert "sees None" in done.stdout
+        assert "sees None" in done.stdout, done.stdout
