@@ -47,6 +47,32 @@ class Work(Protocol):
         ...
 
 
+class OpenWork:
+    """
+    The work of a run that draws only benchmarks without a verdict.
+
+    Args:
+        selected: The benchmarks that the run is about.
+        start: Starts the engine, once.
+    """
+
+    def __init__(self, *, selected: tuple[str, ...], start: Callable[[], Work]) -> None:
+        self._selected = selected
+        self._start = start
+
+    def finish(self, benchmark: str) -> None:
+        """Wait until a benchmark has no unit left; one that this run does not draw has its verdict."""
+        if benchmark in self._selected:
+            self._start().finish(benchmark)
+
+
+class StoredWork:
+    """The work of a stored run: done."""
+
+    def finish(self, benchmark: str) -> None:
+        """Wait for nothing; what is missing makes the verdict INVALID."""
+
+
 class BenchmarkCollector(pytest.File):
     """Collects the shards of every benchmark."""
 

@@ -12,7 +12,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from enum import Enum, auto
 from functools import cached_property
@@ -141,7 +141,7 @@ class RunSession:
             parent,
             benchmarks=self._offered(),
             n_shards=1 if judging else self._settings.n_workers,
-            worker=StoredWork if judging else self._work,
+            worker=items.StoredWork if judging else self._work,
         )
 
     def _offered(self) -> dict[str, Benchmark]:
@@ -440,10 +440,10 @@ class RunSession:
     def _work(self) -> Work:
         """Return what works on a shard: the engine, or nothing where the question has its verdict."""
         if not (self._run / FILE_NAME).is_file():
-            return StoredWork()
+            return items.StoredWork()
         with closing(RunReader.open(self._run)) as run:
             selected = run.selected
-        return OpenWork(selected=selected, start=self._start_worker)
+        return items.OpenWork(selected=selected, start=self._start_worker)
 
     def _stop_watching(self) -> None:
         for watching in (self._barrier, self._progress):
@@ -513,32 +513,6 @@ def stop_when_orphaned(worker: Worker, parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(ORPHAN_POLL_S)
     worker.stop()
-
-
-class OpenWork:
-    """
-    The work of a run that draws only benchmarks without a verdict.
-
-    Args:
-        selected: The benchmarks that the run is about.
-        start: Starts the engine, once.
-    """
-
-    def __init__(self, *, selected: tuple[str, ...], start: Callable[[], Worker]) -> None:
-        self._selected = selected
-        self._start = start
-
-    def finish(self, benchmark: str) -> None:
-        """Wait until a benchmark has no unit left; one that this run does not draw has its verdict."""
-        if benchmark in self._selected:
-            self._start().finish(benchmark)
-
-
-class StoredWork:
-    """The work of a stored run: done."""
-
-    def finish(self, benchmark: str) -> None:
-        """Wait for nothing; what is missing makes the verdict INVALID."""
 
 
 def role_of(config: pytest.Config) -> Role:
