@@ -55,7 +55,7 @@ _OPEN = frozenset({Became.AGAIN, Became.GONE})
 _FOLDER = -1
 """In place of a step, for what is about the whole folder."""
 _ONCE_S = 0.2
-"""From one look to the next where each is waited for."""
+"""How soon it is seen that nothing is judged any more, where that is waited for."""
 _KEPT = ".kept"
 """Below the output folder: copies, journals and locks. A training's runs never have that name."""
 
@@ -212,7 +212,14 @@ class Watcher:
             is_pending = self._look(once=once)
             if once and is_idle and not is_pending and self._queue.wait(0):
                 return
-            self._stopped.wait(min(self._watch.interval_s, _ONCE_S) if once else self._watch.interval_s)
+            self._pause(once=once)
+
+    def _pause(self, *, once: bool) -> None:
+        """Wait for the next look; with `once` only while something is judged."""
+        interval_s = self._watch.interval_s
+        end, tick_s = time.monotonic() + interval_s, min(interval_s, _ONCE_S) if once else interval_s
+        while not self._stopped.wait(tick_s) and time.monotonic() < end and not (once and self._queue.wait(0)):
+            pass
 
     def _close(self) -> None:
         self._queue.close()

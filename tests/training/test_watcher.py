@@ -197,6 +197,30 @@ class TestOnce:
         assert 400 not in folder.journal
         assert "lacks model-00002-of-00002.safetensors" in next(one.line for one in folder.told if one.step == 400)
 
+    def test_a_gate_under_way_does_not_hurry_the_looks(self, folder: Folder) -> None:
+        """While a gate is under way the folder is looked at once in each interval, and at once when it is over."""
+        folder.saved(200)
+        coming = folder.watch.folder / "checkpoint-400"
+        write_model(coming, shards=50, missing=49)
+        looks: list[Happened] = []
+
+        def tell(happened: Happened) -> None:
+            if happened.step == 400:  # each look finds one more file, and tells what is missing then
+                looks.append(happened)
+                write_model(coming, shards=50, missing=49 - len(looks))
+
+        gates = folder.gates(is_open=False)
+        watcher = Watcher(replace(folder.watch, interval_s=TIMEOUT_S), runner=gates, tell=tell, stopped=folder.stopped)
+        thread = threading.Thread(target=watcher.run, kwargs={"once": True})
+        thread.start()
+        assert gates.entered.wait(TIMEOUT_S)
+        time.sleep(1.5)
+        assert len(looks) == 2  # the one that finds step 200, and the one that finds it settled
+        gates.is_open.set()
+        thread.join(TIMEOUT_S / 2)
+        assert not thread.is_alive()
+        assert folder.became == {200: "judged"}
+
     def test_no_evidence_is_no_pass(self, folder: Folder) -> None:
         """A folder in which nothing is complete ends with 1."""
         write_model(folder.watch.folder / "checkpoint-400", shards=2, missing=1)
