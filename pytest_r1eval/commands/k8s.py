@@ -69,10 +69,10 @@ def render(  # noqa: PLR0913 - a command's options
 
     Applying them again under the same --name goes on with what is stored.
     """
+    from pytest_r1eval.cluster.submission import Submission, divided
     from pytest_r1eval.exams.catalog import mark_expression
     from pytest_r1eval.k8s.manifests import Cluster, manifests
     from pytest_r1eval.k8s.yaml import documents
-    from pytest_r1eval.slurm.scripts import Submission, divided
 
     chosen = name or f"r1eval-{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}"
     try:

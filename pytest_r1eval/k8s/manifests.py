@@ -18,9 +18,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from pytest_r1eval.cluster.commands import draw, judge, merge, without_secrets
+from pytest_r1eval.cluster.submission import Submission
 from pytest_r1eval.core.texts import hidden_in
 from pytest_r1eval.errors import PlanError
-from pytest_r1eval.slurm.scripts import Submission, draw, judge, merge, without_secrets
 
 Manifest: TypeAlias = "Mapping[str, Manifest] | Sequence[Manifest] | str | int | bool"
 
@@ -117,7 +118,7 @@ folder={shlex.quote(str(job.folder))}/slices/$slice
 attempt=$folder/attempt-0-$(date +%s)
 mkdir -p "$folder" && rm -f "$folder/refused"
 echo "== slice $slice/{job.n_slices} in $attempt"
-resume=$({shlex.quote(job.python)} -m pytest_r1eval.slurm.handover "$attempt") || exit 2
+resume=$({shlex.quote(job.python)} -m pytest_r1eval.cluster.handover "$attempt") || exit 2
 {draw(job)} &
 pytest=$!
 trap 'kill -TERM $pytest' TERM INT

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from pytest_r1eval.atomic_files import write_text
+from pytest_r1eval.cluster.slice_environment import slice_environment
+from pytest_r1eval.cluster.status import Result, result_in
+from pytest_r1eval.cluster.submission import Submission
 from pytest_r1eval.core.codec import Kind, Layout, from_json, to_json
 from pytest_r1eval.errors import RunError
-from pytest_r1eval.slurm.scripts import JUDGE_SCRIPT, SLICE_SCRIPT, Submission, judge_script, slice_script
-from pytest_r1eval.slurm.slice_environment import slice_environment
+from pytest_r1eval.slurm.scripts import JUDGE_SCRIPT, SLICE_SCRIPT, judge_script, slice_script
 
 FILE_NAME = "job.json"
 COMMAND_TIMEOUT_S = 120.0
@@ -46,6 +48,11 @@ class Submitted:
     n_slices: int
     array_job: int
     judge_job: int
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Say what was started, for people."""
+        return f"slices: job {self.array_job}", f"judge: job {self.judge_job}, after them"
 
 
 _SUBMITTED = Kind(of=Submitted, layout=Layout.INDENTED)
@@ -78,14 +85,6 @@ class Job:
     def is_ended(self) -> bool:
         """Whether nothing of it will run any more."""
         return self.state in _ENDED
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What the judge's job left: pytest's exit code, and the run's folder, empty where nothing could be merged."""
-
-    exit_code: int
-    run: str
 
 
 def submit(job: Submission, *, environment: Mapping[str, str] = os.environ) -> Submitted:
@@ -188,12 +187,7 @@ def jobs_of(submitted: Submitted) -> tuple[Job, ...]:
 
 def result_of(folder: Path, submitted: Submitted) -> Result | None:
     """Return what the newest start of the judge's job wrote; None until it has."""
-    files = (folder / "results").glob(f"{submitted.judge_job}-*.txt")
-    newest = max(files, key=lambda path: int(path.stem.rpartition("-")[2]), default=None)
-    if newest is None:
-        return None
-    exit_code, run = newest.read_text().split("\n", 1)
-    return Result(exit_code=int(exit_code), run=run.removesuffix("\n"))
+    return result_in(folder, judge=submitted.judge_job)
 
 
 def _job(entry: Mapping[str, Any]) -> Job:

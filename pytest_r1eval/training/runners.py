@@ -23,6 +23,9 @@ from typing import Protocol
 import pytest
 
 from pytest_r1eval.checkpoints.adapter import is_adapter
+from pytest_r1eval.cluster.rehearsals import rehearse
+from pytest_r1eval.cluster.status import Result, awaited
+from pytest_r1eval.cluster.submission import Submission, divided
 from pytest_r1eval.config.baseline_choice import PREVIOUS
 from pytest_r1eval.errors import EvaluationError, EvaluationRefusedError, PlanError, RunError, StoreError
 from pytest_r1eval.evaluation.children import REFUSALS, VERDICTS, EvaluationProcess, EvaluationSeries
@@ -32,9 +35,9 @@ from pytest_r1eval.exams.catalog import mark_expression
 from pytest_r1eval.reports.history import Point, points_of
 from pytest_r1eval.reports.run_report import RunReport, read_report
 from pytest_r1eval.runs.store import FILE_NAME
+from pytest_r1eval.slurm import backend as slurm_backend
 from pytest_r1eval.slurm.jobs import FILE_NAME as JOBS_FILE
 from pytest_r1eval.slurm.jobs import (
-    Result,
     Submitted,
     cancel_jobs,
     is_written,
@@ -44,9 +47,6 @@ from pytest_r1eval.slurm.jobs import (
     submit,
     submitted_in,
 )
-from pytest_r1eval.slurm.rehearsals import rehearse
-from pytest_r1eval.slurm.scripts import Submission, divided
-from pytest_r1eval.slurm.status import awaited
 from pytest_r1eval.stats.verdicts import Verdict
 from pytest_r1eval.training.queue import ENDED, SavedCheckpoint, demand_whole, kept_since
 
@@ -265,7 +265,7 @@ class SlurmRunner:
         folder = self._left(saved) or self._submit(saved)
         if self._is_stopped.is_set():  # since it was asked above; `stop` may not have seen the jobs
             self.stop()
-        return _report(folder, awaited(folder, interval_s=self._place.interval_s))
+        return _report(folder, awaited(folder, slurm_backend, interval_s=self._place.interval_s))
 
     def _left(self, saved: SavedCheckpoint) -> Path | None:
         """

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
+from pytest_r1eval.cluster.slice_environment import slice_environment
 from pytest_r1eval.core.secrets import redacted, without_secrets
 from pytest_r1eval.scoring.pool import scoring_environment
-from pytest_r1eval.slurm.slice_environment import slice_environment
 
 TRACKERS = {
     "MLFLOW_TRACKING_URI": "http://mlflow.test",

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 import yaml
 
+from pytest_r1eval.cluster.submission import PytestArguments, Submission
 from pytest_r1eval.errors import PlanError
 from pytest_r1eval.k8s.manifests import GPU, QUEUE_LABEL, Cluster, judge_command, manifests, slice_command
 from pytest_r1eval.k8s.yaml import documents
-from pytest_r1eval.slurm.scripts import PytestArguments, Submission
 from tests.k8s.api_models import check
 from tests.processes import TIMEOUT_S, n_stored
 from tests.recordings import record_run

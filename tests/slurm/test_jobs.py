@@ -21,10 +21,10 @@ from typing import TypeAlias
 
 import pytest
 
+from pytest_r1eval.cluster.attempts import attempts
+from pytest_r1eval.cluster.status import stored
 from pytest_r1eval.runs.reading import RunReader
-from pytest_r1eval.slurm.attempts import attempts
 from pytest_r1eval.slurm.jobs import submitted_in
-from pytest_r1eval.slurm.status import stored
 from tests.recordings import record_run
 from tests.requirements import SLURM, need
 from tests.slurm_cluster import TIMEOUT_S, Cluster, own, started_cluster

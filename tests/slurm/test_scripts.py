@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.cluster.attempts import attempts, copy_run, gather, hand_over
+from pytest_r1eval.cluster.slice_environment import slice_environment
+from pytest_r1eval.cluster.submission import PytestArguments, Submission, divided
 from pytest_r1eval.commands import run_benchmarks
 from pytest_r1eval.commands.cli import main
 from pytest_r1eval.config.options import OPTIONS
@@ -21,10 +24,8 @@ from pytest_r1eval.exams.catalog import mark_expression
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import Store
 from pytest_r1eval.runs.work_queue import WorkQueue
-from pytest_r1eval.slurm.attempts import attempts, copy_run, gather, hand_over
 from pytest_r1eval.slurm.jobs import submitted_in
-from pytest_r1eval.slurm.scripts import PytestArguments, Submission, divided, judge_script, slice_script
-from pytest_r1eval.slurm.slice_environment import slice_environment
+from pytest_r1eval.slurm.scripts import judge_script, slice_script
 from tests.recordings import add_sample, next_unit, record_run
 
 
@@ -177,7 +178,7 @@ class TestScripts:
         }
         environ = {"HF_TOKEN": "a", "AWS_SECRET_ACCESS_KEY": "b", "MIRROR": "https://me:word@host/", **kept}
         assert slice_environment(environ) == kept
-        command = [sys.executable, "-m", "pytest_r1eval.slurm.slice_environment"]
+        command = [sys.executable, "-m", "pytest_r1eval.cluster.slice_environment"]
         found = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
         assert found.stdout.split() == ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "MIRROR"]
 

@@ -40,8 +40,8 @@ class Attempt:
     One start of one slice.
 
     Attributes:
-        job: Slurm's array job; 0 by hand.
-        restart: SLURM_RESTART_COUNT.
+        job: Slurm's array job, or Ray's submission; 0 by hand.
+        restart: How often the job was started before.
         folder: Where it alone writes.
     """
 
@@ -148,7 +148,7 @@ def _is_intact(run: Path) -> bool:
     return True
 
 
-def gather(submission: Path, *, out: Path, n_slices: int) -> Merged:
+def gather(submission: Path, *, out: Path, n_slices: int, backend: str = "slurm") -> Merged:
     """
     Merge the newest whole attempt of every slice.
 
@@ -156,6 +156,7 @@ def gather(submission: Path, *, out: Path, n_slices: int) -> Merged:
         submission: Its folder.
         out: The folder of the merged run.
         n_slices: Slices that there must be.
+        backend: Whose commands a message names.
 
     Raises:
         RunError: If a slice is not whole, with how far it is.
@@ -165,7 +166,7 @@ def gather(submission: Path, *, out: Path, n_slices: int) -> Merged:
     shutil.rmtree(gathered, ignore_errors=True)
     try:
         runs = [
-            _whole_run(submission, number, n_slices=n_slices, to=gathered / str(number))
+            _whole_run(submission, number, n_slices=n_slices, to=gathered / str(number), backend=backend)
             for number in range(1, n_slices + 1)
         ]
         return merge(runs, out=out)
@@ -173,7 +174,7 @@ def gather(submission: Path, *, out: Path, n_slices: int) -> Merged:
         shutil.rmtree(gathered, ignore_errors=True)
 
 
-def _whole_run(submission: Path, number: int, *, n_slices: int, to: Path) -> Path:
+def _whole_run(submission: Path, number: int, *, n_slices: int, to: Path, backend: str) -> Path:
     """Copy the newest whole attempt of a slice."""
     said = "nothing is stored."
     for attempt in reversed(attempts(submission / SLICES / str(number))):
@@ -187,8 +188,8 @@ def _whole_run(submission: Path, number: int, *, n_slices: int, to: Path) -> Pat
         if said == "nothing is stored.":
             said = unfit[0] if unfit else "no benchmark was begun."
     raise RunError(
-        f"slice {number}/{n_slices} is not whole: {said} See r1eval slurm logs {submission} --slice {number}; go on "
-        f"with r1eval slurm resubmit {submission}, nothing is drawn twice"
+        f"slice {number}/{n_slices} is not whole: {said} See r1eval {backend} logs {submission} --slice {number}; go "
+        f"on with r1eval {backend} resubmit {submission}, nothing is drawn twice"
     )
 
 

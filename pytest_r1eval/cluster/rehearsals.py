@@ -11,9 +11,9 @@ import os
 import subprocess
 from collections.abc import Mapping
 
+from pytest_r1eval.cluster.submission import Submission
 from pytest_r1eval.core.pytest_output import REHEARSED, error_in
 from pytest_r1eval.errors import RehearsalError
-from pytest_r1eval.slurm.scripts import Submission
 
 
 def rehearse(job: Submission, *, environment: Mapping[str, str] = os.environ) -> None:

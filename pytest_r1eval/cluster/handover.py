@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pytest_r1eval.slurm.attempts import hand_over
+from pytest_r1eval.cluster.attempts import hand_over
 
 if __name__ == "__main__":
     taken = hand_over(Path(sys.argv[1]))

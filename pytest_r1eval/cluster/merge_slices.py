@@ -7,23 +7,24 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_r1eval.cluster.attempts import SLICES, attempts, gather
 from pytest_r1eval.errors import R1EvalError
 from pytest_r1eval.runs.store import FILE_NAME
-from pytest_r1eval.slurm.attempts import SLICES, attempts, gather
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Merge into ``OUTPUT_DIR/org/model/SUBMISSION-judge-START``; a start that is repeated by hand finds it there."""
-    parser = argparse.ArgumentParser(prog="python -m pytest_r1eval.slurm.merge_slices")
+    parser = argparse.ArgumentParser(prog="python -m pytest_r1eval.cluster.merge_slices")
     parser.add_argument("submission", type=Path)
     parser.add_argument("--slices", type=int, required=True)
     parser.add_argument("--output-dir", type=Path, required=True)
     parser.add_argument("--start", required=True)
+    parser.add_argument("--backend", default="slurm")
     asked = parser.parse_args(argv)
     try:
         out = asked.output_dir / model_name(asked.submission) / f"{asked.submission.name}-judge-{asked.start}"
         if not (out / FILE_NAME).exists():
-            gather(asked.submission, out=out, n_slices=asked.slices)
+            gather(asked.submission, out=out, n_slices=asked.slices, backend=asked.backend)
     except R1EvalError as error:
         sys.stderr.write(f"r1eval: error: {error}\n")
         return 2
