@@ -27,7 +27,7 @@ QUIETLY = ("-q", "--disable-pip-version-check")
 _CPU = "requirements-cpu.lock"
 LOCKS = {"cpu": _CPU, "server": _CPU, "adapters": _CPU, "hub": _CPU, "vllm": "requirements-gpu.lock"}
 """The lock that each of the documents' install lines is compared with."""
-RESOLVED = ("adapters", "hub", "instructions", "mlflow", "server", "tensorboard", "trackio", "wandb")
+RESOLVED = ("adapters", "hub", "instructions", "mlflow", "ray", "server", "tensorboard", "trackio", "wandb")
 """What pip resolves here too. The other lines take 4 GB, and versions of torch that an index of its own has."""
 
 

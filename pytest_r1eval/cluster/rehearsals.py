@@ -12,17 +12,18 @@ import subprocess
 from collections.abc import Mapping
 
 from pytest_r1eval.cluster.submission import Submission
-from pytest_r1eval.core.pytest_output import REHEARSED, error_in
+from pytest_r1eval.core.pytest_output import REHEARSED, error_in, n_rehearsed
 from pytest_r1eval.errors import RehearsalError
 
 
-def rehearse(job: Submission, *, environment: Mapping[str, str] = os.environ) -> None:
+def rehearse(job: Submission, *, environment: Mapping[str, str] = os.environ, n_slices: int | None = None) -> None:
     """
     Check options, checkpoint, baseline and data sets of a submission, by the pytest that its jobs will run.
 
     Args:
         job: What is going to be submitted.
         environment: What the jobs will inherit.
+        n_slices: Slices that each have to get a sample; None where an empty one does no harm.
 
     Raises:
         RehearsalError: If the jobs would fail, with pytest's reason in one line.
@@ -39,4 +40,10 @@ def rehearse(job: Submission, *, environment: Mapping[str, str] = os.environ) ->
         raise RehearsalError(
             "with these options pytest would end before it looks at the run; expected a run that is judged. Drop what "
             "makes pytest show something, such as --version (nothing was submitted)"
+        )
+    n_samples = n_rehearsed(done.stdout)
+    if n_slices is not None and n_samples is not None and n_slices > n_samples:
+        raise RehearsalError(
+            f"--slices {n_slices}: the run has {n_samples} samples, and a slice needs one at least; expected "
+            f"{n_samples} slices or fewer (nothing was submitted)"
         )

@@ -13,7 +13,7 @@ from typing import cast
 
 import typer
 
-from pytest_r1eval.commands import baseline, k8s, policy, slurm
+from pytest_r1eval.commands import baseline, k8s, policy, ray, slurm
 from pytest_r1eval.commands.aggregate import aggregate
 from pytest_r1eval.commands.arguments import EXIT_INTERRUPTED, EXIT_REHEARSAL, EXIT_USAGE
 from pytest_r1eval.commands.comment import comment
@@ -50,6 +50,7 @@ def application() -> typer.Typer:
     app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(gates)
     app.add_typer(baseline.app)
     app.add_typer(policy.app)
+    app.add_typer(ray.app)
     app.add_typer(slurm.app)
     app.add_typer(k8s.app)
     return app

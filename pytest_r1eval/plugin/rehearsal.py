@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from pytest_r1eval.core.pytest_output import REHEARSED
+from pytest_r1eval.core.pytest_output import rehearsed_lines
 
 _ONLY_SHOW = {
     "collectonly": "--collect-only",
@@ -34,6 +34,5 @@ def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode:
     for dest, flag in _ONLY_SHOW.items():
         if config.getoption(dest, default=None):
             raise pytest.UsageError(f"{flag}: pytest would show something and judge nothing; drop the option")
-    rehearse(config)
-    sys.stdout.write(f"{REHEARSED}\n")
+    sys.stdout.write(rehearsed_lines(rehearse(config)))
     return pytest.ExitCode.OK

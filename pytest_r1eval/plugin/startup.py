@@ -72,9 +72,12 @@ def auto_workers(config: pytest.Config) -> int:
     return 1 if placement is None else placement.n_engines
 
 
-def rehearse(config: pytest.Config) -> None:
+def rehearse(config: pytest.Config) -> int:
     """
     Check all that a run checks before its first token: options, checkpoint, baseline, exam and prompts.
+
+    Returns:
+        The samples that the run plans, over all benchmarks.
 
     Raises:
         pytest.UsageError: If the run cannot be carried out, with the reason in one line.
@@ -95,7 +98,7 @@ def rehearse(config: pytest.Config) -> None:
         ]
         run = run_folder(config, settings, checkpoint)
         check_references(settings, checkpoint, run=run, benchmarks=[spec.name for spec in chosen])
-        rehearse_plans(chosen, settings=settings, checkpoint=checkpoint, run=run)
+        return rehearse_plans(chosen, settings=settings, checkpoint=checkpoint, run=run)
     except R1EvalError as error:
         raise pytest.UsageError(str(error)) from error
 

@@ -414,9 +414,12 @@ def engine_parts(
     )
 
 
-def rehearse_plans(benchmarks: Sequence[Benchmark], *, settings: Settings, checkpoint: Checkpoint, run: Path) -> None:
+def rehearse_plans(benchmarks: Sequence[Benchmark], *, settings: Settings, checkpoint: Checkpoint, run: Path) -> int:
     """
     Plan benchmarks as a run does and keep nothing; the machine that runs programs checks the sandbox.
+
+    Returns:
+        The samples over all of them.
 
     Raises:
         R1EvalError: If one cannot be planned: its exam, its prompts, or its baseline.
@@ -433,13 +436,12 @@ def rehearse_plans(benchmarks: Sequence[Benchmark], *, settings: Settings, check
             settings, checkpoint=checkpoint, run=run, source=source, names=[one.name for one in benchmarks],
             seed=seed_of(settings, checkpoint),
         )  # fmt: skip
-        asyncio.run(_rehearsed(planner, benchmarks))
+        return asyncio.run(_rehearsed(planner, benchmarks))
 
 
-async def _rehearsed(planner: Planner, benchmarks: Sequence[Benchmark]) -> None:
+async def _rehearsed(planner: Planner, benchmarks: Sequence[Benchmark]) -> int:
     never: asyncio.Future[Harness] = asyncio.get_running_loop().create_future()  # a fixed plan asks for no engine
-    for benchmark in benchmarks:
-        await planner.plan(benchmark, never)
+    return sum([(await planner.plan(benchmark, never)).plan.n_samples for benchmark in benchmarks])
 
 
 def _planner(  # noqa: PLR0913 - a planner's parts, named at both calls

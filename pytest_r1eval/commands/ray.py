@@ -1,0 +1,100 @@
+"""`r1eval ray`: a gate as tasks of a Ray cluster."""
+# ruff: noqa: PLC0415 - see the package
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, above_zero
+from pytest_r1eval.commands.cluster_jobs import add_commands, show_submitted, show_verdict, tasks_in
+
+if TYPE_CHECKING:
+    from pytest_r1eval.cluster.status import Backend
+
+app = typer.Typer(name="ray", help="Run a gate on a Ray cluster: a task for each slice, then a judge.")
+
+
+def _ray() -> Backend:
+    from pytest_r1eval.ray import backend
+
+    return backend
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def submit(  # noqa: PLR0913 - a command's options
+    context: typer.Context,
+    *,
+    model: Annotated[str, typer.Option(metavar="MODEL", help="the checkpoint, as of --r1-model", show_default=False)],
+    benchmarks: Annotated[str, typer.Option(metavar="A,B", help="the benchmarks, by name", show_default=False)],
+    slices: Annotated[int, typer.Option(metavar="N", min=1, help="tasks, each with an engine of its own")] = 1,
+    gpus: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="GPUs of each (--r1-tp, or 1)", show_default=False)
+    ] = None,
+    cpus: Annotated[int, typer.Option(metavar="N", min=1, help="CPUs of each")] = 1,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="the cluster (RAY_ADDRESS, or this node's)", show_default=False),
+    ] = None,
+    ship_every: Annotated[
+        float, typer.Option(parser=above_zero, metavar="S", help="seconds of drawing that a lost node may take along")
+    ] = "30",  # type: ignore[assignment]  # typer parses defaults too
+    output_dir: Annotated[Path, typer.Option(metavar="DIR", help="where runs are kept")] = Path("data/evals"),
+    wait: Annotated[
+        bool, typer.Option("--wait", help="wait for the verdict; slices end with this process, as a job of Ray needs")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option(help="look at options, checkpoint, baseline and data sets before anything is submitted")
+    ] = True,
+    json: Json = False,
+) -> int:
+    """
+    Submit a gate. Other options go to pytest: drawing to the slices, gate, report and upload to the judge.
+
+    Run it on a node of the cluster; its folder stays there, and slices ship what they store to it. Secrets of the
+    environment (HF_TOKEN and its like) reach the judge alone.
+    """
+    from pytest_r1eval.cluster.rehearsals import rehearse
+    from pytest_r1eval.cluster.submission import divided
+    from pytest_r1eval.errors import ExamError, PlanError, RehearsalError
+    from pytest_r1eval.exams.catalog import mark_expression
+    from pytest_r1eval.ray.backend import submitted
+    from pytest_r1eval.ray.cluster import ray_package
+    from pytest_r1eval.ray.order import Order, tensor_parallel_size
+
+    ray_package()
+    started = f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    folder = output_dir.resolve() / "ray" / started
+    try:
+        arguments = divided(context.args)
+        order = Order(
+            model=str(Path(model).resolve()) if Path(model).exists() else model,
+            n_slices=slices,
+            marks=mark_expression(benchmarks.split(","), tasks=tasks_in(context.args)),
+            root=str(Path.cwd()),
+            output_dir=str(output_dir.resolve()),
+            slice_arguments=arguments.slice,
+            judge_arguments=arguments.judge,
+            address=address,
+            gpus=tensor_parallel_size(arguments.slice) if gpus is None else gpus,
+            cpus=cpus,
+            ship_every_s=ship_every,
+            job=1,
+        )
+        job = order.submission(folder, python=sys.executable)
+    except (ExamError, PlanError) as error:
+        raise RehearsalError(f"{error} (nothing was submitted)") from error
+    if check:
+        rehearse(job, n_slices=slices)
+    with submitted(folder, order, is_detached=not wait):
+        if not (wait and json):
+            show_submitted(folder, order, backend="ray", json=json)
+        return show_verdict(folder, _ray(), interval_s=1.0, json=json) if wait else EXIT_PASSED
+
+
+add_commands(app, _ray)
