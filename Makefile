@@ -15,7 +15,7 @@ GOOD := examples/r1eval/tiny-arithmetic
 REGRESSED := examples/r1eval/tiny-arithmetic-regressed
 BASELINE := r1eval/tiny-arithmetic
 
-.PHONY: help demo demo-real check check-code check-tests test wheel-test bare-test plugin-test tracker-test quality docs docs-release style evaluate gate simulate slurm owner environment clean
+.PHONY: help demo demo-real check check-code check-tests test wheel-test bare-test plugin-test tracker-test ray-test quality docs docs-release style evaluate gate simulate slurm ray owner environment clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,7 +67,7 @@ test: $(STAMP) ## run the whole test suite; installs what it runs for real where
 	$(BIN)/coverage report --format=total
 	@echo "== end to end, with real vLLM and LightEval"
 	R1_NOT_RUN=$(NOT_RUN) $(BIN)/pytest tests/e2e -n 2 --dist loadscope
-	@$(MAKE) --no-print-directory plugin-test tracker-test
+	@$(MAKE) --no-print-directory plugin-test tracker-test ray-test
 	@$(BIN)/python -m tests.requirements $(NOT_RUN)
 
 wheel-test: $(CHECK)/.stamp ## build and check sdist and wheel in dist/, install the wheel into a fresh environment, run the documents' light commands
@@ -103,6 +103,7 @@ $(CHECK)/.stamp: pyproject.toml requirements-cpu.lock
 
 PLUGINS := .venv-plugins
 TRACKERS := .venv-trackers
+RAY := .venv-ray
 
 plugin-test: $(PLUGINS)/.stamp ## judge beside the most installed pytest plugins, in an environment of their own
 	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(PLUGINS)/bin/python -m pytest -p no:cacheprovider tests/plugins
@@ -110,7 +111,10 @@ plugin-test: $(PLUGINS)/.stamp ## judge beside the most installed pytest plugins
 tracker-test: $(TRACKERS)/.stamp ## log verdicts to MLflow's server, W&B offline, trackio and TensorBoard, in an environment of their own
 	$(TRACKERS)/bin/python -m pytest -p no:cacheprovider -q $(foreach one,mlflow tensorboard trackio wandb,tests/trackers/test_$(one).py)
 
-$(PLUGINS)/.stamp $(TRACKERS)/.stamp: .venv-%/.stamp: tests/%/requirements.txt $(STAMP)
+ray-test: $(RAY)/.stamp ## gate on a real Ray cluster of three nodes, one of which is lost, in an environment of its own
+	$(RAY)/bin/python -m pytest -p no:cacheprovider -q tests/ray
+
+$(PLUGINS)/.stamp $(TRACKERS)/.stamp $(RAY)/.stamp: .venv-%/.stamp: tests/%/requirements.txt $(STAMP)
 	@echo "== making .venv-$*: the $* alone, beside the packages of $(VENV)"
 	@$(BIN)/python -m venv --clear .venv-$*
 	@.venv-$*/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r $<
@@ -179,5 +183,9 @@ slurm: $(STAMP) ## gate MODEL on TASK as jobs of a Slurm cluster and wait for th
 	@said=$$($(BIN)/r1eval slurm submit --model "$(MODEL)" --benchmarks "$(TASK)" --nodes $(or $(NODES),1) --gpus-per-node $(or $(GPUS),8) $(ARGS)) || exit; \
 	echo "$$said"; $(BIN)/r1eval slurm wait "$$(echo "$$said" | sed -n 's/^folder: //p')"
 
+ray: $(STAMP) ## gate MODEL on TASK as tasks of the Ray cluster of this node and wait for the verdict (SLICES=1 ARGS=...)
+	@test -n "$(MODEL)" -a -n "$(TASK)" || { echo "usage: make ray MODEL=org/name TASK=aime24,math_500 [SLICES=8] [ARGS='--r1-tp 2']"; exit 2; }
+	$(BIN)/r1eval ray submit --wait --model "$(MODEL)" --benchmarks "$(TASK)" --slices $(or $(SLICES),1) $(ARGS)
+
 clean: ## remove the environment and caches; runs in data/ stay
-	rm -rf $(VENV) $(CHECK) $(PLUGINS) $(TRACKERS) $(DOCS) site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache
+	rm -rf $(VENV) $(CHECK) $(PLUGINS) $(TRACKERS) $(RAY) $(DOCS) site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache

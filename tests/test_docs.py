@@ -49,7 +49,7 @@ from tests.requirements import VLLM
 from tests.vllm_server import SERVE, parsed_by_vllm
 
 SERVER_MODULE = "vllm.entrypoints.openai.api_server"
-PLAIN = {"git", "cd"}
+PLAIN = {"git", "cd", "ray"}
 """Programs of everyone's machine, whose arguments are not ours."""
 CHECKED = {"pytest", "r1eval", "make", "pip", "python", "vllm"}
 """Programs whose command lines the tests below check."""

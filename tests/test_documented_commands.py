@@ -63,6 +63,7 @@ _CLONE = f"git clone {REPOSITORY}"
 _SERVER = "python -m vllm.entrypoints.openai.api_server"
 _TRAINING = "tests/e2e/test_training.py::test_each_save_is_judged_and_the_fallen_one_stops_the_training"
 _SLURM = "tests/slurm/test_jobs.py::TestArray::test_failing_gate_ends_as_the_exit_code_of_wait"
+_RAY = "tests/ray/test_cluster.py::TestJob::test_a_job_of_ray_ends_as_its_gate_does"
 _CLONED = "tests/test_documented_commands.py::test_the_repository_is_cloned"
 _EXTRAS = "tests/wheel.py::check_extras"
 _LACKING = "tests/scoring/test_instructions.py::test_what_lacks_is_named_with_its_command"
@@ -114,6 +115,16 @@ ELSEWHERE: Mapping[str, Elsewhere] = {
     "pip install pytest-r1eval[vllm]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
     "pip install pytest-r1eval[cpu]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
     "pip install pytest-r1eval[server]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
+    "pip install pytest-r1eval[ray]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
+    "r1eval ray submit --model org/model --benchmarks aime24,math_500 --slices 8": Elsewhere(
+        need=Need.CLUSTER, shown_by="tests/ray/test_cluster.py::TestCancelled::test_it_has_no_verdict_and_goes_on_later"
+    ),
+    "r1eval ray wait data/evals/ray/SUBMISSION": Elsewhere(
+        need=Need.CLUSTER, shown_by="tests/ray/test_cluster.py::TestCancelled::test_it_has_no_verdict_and_goes_on_later"
+    ),
+    "make ray MODEL=org/model TASK=aime24,math_500 SLICES=8": Elsewhere(need=Need.CLUSTER, shown_by=_RAY),
+    "ray job submit --working-dir . -- r1eval ray submit --wait --model org/model --benchmarks aime24 --slices 8"
+    " --output-dir /data/evals": Elsewhere(need=Need.CLUSTER, shown_by=_RAY),
     "pip install pytest-r1eval[hub]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
     "pip install pytest-r1eval[mlflow]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),
     "pip install pytest-r1eval[adapters]": Elsewhere(need=Need.NETWORK, shown_by=_EXTRAS),

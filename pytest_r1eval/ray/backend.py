@@ -16,7 +16,7 @@ from pytest_r1eval.cluster.status import GONE, Result, Standing, result_in, stor
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.ray.cluster import ANSWER_S, actor_name, actor_of, answers, connected
 from pytest_r1eval.ray.coordinator import Coordinator, State
-from pytest_r1eval.ray.order import FILE_NAME, Order, order_in, text_of
+from pytest_r1eval.ray.order import FILE_NAME, Order, end_file, order_in, text_of
 
 NAME = "ray"
 _AT_ONCE = 64
@@ -73,8 +73,8 @@ def _demand_room(ray: ModuleType, order: Order) -> None:
     if not any(node.get("GPU", 0) >= order.gpus and node.get("CPU", 0) >= order.cpus for node in nodes):
         most = {what: max((node.get(what, 0) for node in nodes), default=0) for what in ("GPU", "CPU")}
         raise RunError(
-            f"a slice needs {order.gpus} GPUs and {order.cpus} CPUs of one node, and the largest has {most['GPU']:g} and "
-            f"{most['CPU']:g}; ask for less with --gpus and --cpus, or add nodes"
+            f"a slice needs {order.gpus} GPUs and {order.cpus} CPUs of one node, and the largest has {most['GPU']:g} "
+            f"and {most['CPU']:g}; ask for less with --gpus and --cpus, or add nodes"
         )
 
 
@@ -97,13 +97,20 @@ def standings(folder: Path) -> tuple[Standing, ...]:
         RunError: If there is none, or the cluster cannot be asked.
     """
     order, left = order_in(folder), result(folder)
-    slices, judge = ({}, None) if left is not None else _states(folder, order)
+    end = _end(folder, order)
+    slices, judge = _states(folder, order) if end is None else ({}, State(state=end))
     found = [
         _standing(f"slice {number}/{order.n_slices}", slices.get(number), folder / SLICES / str(number))
         for number in range(1, order.n_slices + 1)
     ]
     last = _standing("judge", judge, None)
     return (*found, replace(last, exit_code=None if left is None else left.exit_code))
+
+
+def _end(folder: Path, order: Order) -> str | None:
+    """Read how the actor ended; None where it left no word."""
+    file = end_file(folder, order)
+    return file.read_text().strip() if file.exists() else None
 
 
 def _standing(name: str, state: State | None, folder: Path | None) -> Standing:
@@ -135,7 +142,10 @@ def judge_end(folder: Path) -> str | None:
     Raises:
         RunError: If the cluster cannot be asked.
     """
-    _, judge = _states(folder, order_in(folder))
+    order = order_in(folder)
+    if (end := _end(folder, order)) is not None:
+        return end
+    _, judge = _states(folder, order)
     if judge is None:
         return GONE
     return None if judge.state in {"PENDING", "RUNNING"} else judge.state

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pytest_r1eval.errors import InstallationError, RunError, in_one_line
@@ -28,13 +29,12 @@ def ray_package() -> ModuleType:
         InstallationError: If it is not installed.
     """
     try:
-        import ray  # noqa: PLC0415 - an extra
+        return import_module("ray")
     except ImportError as error:
         raise InstallationError(
             "Ray is not installed here; expected the package ray, as on the cluster: "
             "pip install 'pytest-r1eval[ray]', with the cluster's version of Ray"
         ) from error
-    return ray
 
 
 @contextmanager

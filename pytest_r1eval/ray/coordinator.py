@@ -19,7 +19,7 @@ from pytest_r1eval.cluster.submission import MAX_RESTARTS
 from pytest_r1eval.errors import in_one_line
 from pytest_r1eval.evaluation.die_with_parent import tied
 from pytest_r1eval.ray.cluster import ray_package
-from pytest_r1eval.ray.order import Cargo, Order, packed
+from pytest_r1eval.ray.order import Cargo, Order, end_file, packed
 from pytest_r1eval.ray.slices import Start, draw
 
 POLL_S = 0.5
@@ -52,12 +52,21 @@ class Coordinator:
 
     def run(self, environment: Mapping[str, str], myself: Any) -> None:  # noqa: ANN401 - Ray's handle
         """
-        Draw all slices and judge.
+        Draw all slices, judge, and end.
 
         Args:
             environment: The submitter's: the judge's in full, with its secrets, and the slices' settings.
             myself: This actor, for slices to ship to.
         """
+        try:
+            self._drawn_and_judged(environment, myself)
+        except Exception as error:  # its reason is the only trace that is left of it
+            self._leave_end(f"FAILED ({in_one_line(error)})")
+            raise
+        finally:
+            ray_package().kill(myself)
+
+    def _drawn_and_judged(self, environment: Mapping[str, str], myself: Any) -> None:  # noqa: ANN401 - Ray's handle
         self._environment = {name: value for name, value in environment.items() if name.startswith("R1_")}
         for number in self._states:
             self._begin(number, restart=0, myself=myself)
@@ -67,11 +76,16 @@ class Coordinator:
                 self._ended(one, myself)
         self._give_groups_back()
         if self._is_cancelled.is_set():
-            self._judge = State(state=CANCELLED)
+            self._leave_end(CANCELLED)
             return
         self._judge = State(state="RUNNING", where=os.uname().nodename)
         self._judged(environment)
-        self._judge = State(state="FINISHED")
+        self._leave_end("FINISHED")
+
+    def _leave_end(self, state: str) -> None:
+        """Say how it ended, to whom asks now, and in the folder to whom asks later."""
+        self._judge = State(state=state)
+        write_text(end_file(self._folder, self._order), f"{state}\n")
 
     def ship(self, start_name: str, number: int, cargo: Cargo) -> None:
         """Keep a copy of what a start has stored, whole or not at all."""

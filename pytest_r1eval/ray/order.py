@@ -94,12 +94,17 @@ def order_in(folder: Path) -> Order:
         ) from error
 
 
+def end_file(folder: Path, order: Order) -> Path:
+    """Return the file in which the actor of a submission says how it ended."""
+    return folder / "results" / f"{order.job}.end"
+
+
 def tensor_parallel_size(arguments: tuple[str, ...]) -> int:
     """
     Return the GPUs that an engine needs by the arguments of a slice; the last one counts, as in pytest.
 
     Raises:
-        PlanError: If it is no number.
+        PlanError: If it is not a number.
     """
     size = "1"
     for number, argument in enumerate(arguments):

@@ -74,6 +74,10 @@ CASES = (
     Case(line="slurm resubmit again", keys={"folder", "array_job", "n_slices"}),
 )
 ELSEWHERE = {
+    **{
+        f"ray {name}": "ray/test_cluster.py, which has a cluster for it"
+        for name in ("cancel", "logs", "resubmit", "status", "submit", "wait")
+    },
     "k8s render": "test_k8s.py, with what it renders",
     "upload": "upload/test_publish.py, which has a Hub for it",
     "same": "test_same.py, which has scores for it",
@@ -163,13 +167,13 @@ def test_the_numbers_of_a_job(capsys: pytest.CaptureFixture[str]) -> None:
     assert judge == {"name": "judge", "state": None, "restarts": 0, "where": "", "samples": [], "exit_code": 1}
 
 
-@pytest.mark.parametrize("name", [*commands(), "baseline", "slurm", "k8s", ""])
+@pytest.mark.parametrize("name", [*commands(), "baseline", "slurm", "ray", "k8s", ""])
 def test_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Every command says how it is typed and what it does, in a sentence, and has `--json`."""
     assert main([*name.split(), "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert f"Usage: {' '.join(['r1eval', *name.split()])} " in said
-    assert name in {"", "baseline", "slurm", "k8s"} or "--json" in said
+    assert name in {"", "baseline", "slurm", "ray", "k8s"} or "--json" in said
     assert said.partition("╭")[0].rstrip().endswith(".")
 
 

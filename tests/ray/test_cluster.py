@@ -1,0 +1,280 @@
+"""
+A gate on a real Ray cluster of three nodes: a lost node, a job of Ray, a cancelled gate, and what is refused.
+
+The scenarios run one after the other; each test looks at what one of them left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pytest_r1eval.cluster.attempts import attempts
+from pytest_r1eval.cluster.status import stored
+from pytest_r1eval.runs.reading import RunReader
+from tests.judged_runs import judged
+from tests.ray_cluster import R1EVAL, Cluster, pytest_of, ray, raylet_of, started_cluster
+from tests.recordings import record_run
+
+pytestmark = pytest.mark.timeout(600)
+
+SLOW = ("--r1-engine-arg", "delay_s=1.2", "--r1-engine-arg", "n_concurrent=1")
+"""About twenty seconds for 192 samples, eight of which are one request: long enough to be cancelled in."""
+SLOW_SLICE = ("--r1-engine-arg", "delay_s=0.3", "--r1-engine-arg", "n_concurrent=1")
+"""About thirty for the half of them, each of which is a request: long enough to lose a node in."""
+GATE = ("--benchmarks", "smoke", "--gpus", "0", "--r1-engine", "replay", "--r1-baseline", "local/toy")
+SPY = """
+import os
+from pytest_r1eval.engines.replay import ReplayEngine
+
+generate = ReplayEngine.generate
+
+async def noted(self, request):
+    answer = await generate(self, request)
+    with open("drawn.txt", "a") as lines:
+        lines.write(f"{request.problem_id} {request.index}\\n")
+    return answer
+
+ReplayEngine.generate = noted
+
+def pytest_report_header():
+    return ["probe: " + ", ".join(f"{name} {os.environ.get(name)}" for name in ("HF_TOKEN", "CUDA_VISIBLE_DEVICES"))]
+"""
+"""A conftest of the user's, which notes what the engine is asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """
+    What a scenario left.
+
+    Attributes:
+        code: The exit code of what waited.
+        said: What it printed.
+        folder: The submission's folder.
+    """
+
+    code: int
+    said: str
+    folder: Path
+
+    def log(self, name: str) -> str:
+        """Return one log."""
+        return (self.folder / "logs" / f"{name}.log").read_text()
+
+    @property
+    def merged(self) -> Path:
+        """The judged run."""
+        (found,) = re.findall(r"^run: (.+)$", self.said, re.MULTILINE)
+        return Path(found)
+
+
+def folder_in(said: str) -> Path:
+    """Read the submission's folder from what submit printed."""
+    found = re.findall(r"^folder: (.+)$", said, re.MULTILINE)
+    assert found, said
+    return Path(found[0])
+
+
+def submit(cluster: Cluster, model: str, *arguments: str, **variables: str) -> Path:
+    """Submit a gate of a recorded run and return its folder."""
+    done = cluster.r1eval("ray", "submit", "--model", model, *GATE, "--ship-every", "0.5", *arguments, **variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder_in(done.stdout)
+
+
+def waited(cluster: Cluster, folder: Path) -> Left:
+    """Wait for the exit code."""
+    done = cluster.r1eval("ray", "wait", str(folder), "--interval", "0.5")
+    return Left(code=done.returncode, said=done.stdout + done.stderr, folder=folder)
+
+
+def n_shipped(folder: Path, number: int) -> int:
+    """Count what the newest attempt of a slice has shipped."""
+    return sum(one.n_samples for one in stored(folder / "slices" / str(number)))
+
+
+def keys(run: Path) -> set[tuple[str, int]]:
+    """Return which samples a run holds."""
+    with closing(RunReader.open(run)) as store:
+        return {(sample.problem_id, sample.index) for sample in store.samples("smoke")}
+
+
+def stored_samples(run: Path) -> set[tuple[object, ...]]:
+    """Read every sample of a run."""
+    with closing(RunReader.open(run)) as store:
+        return {
+            (sample.problem_id, sample.index, sample.seed, sample.response.text, sample.grade.outcome)
+            for sample in store.samples("smoke")
+        }
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Start the cluster and record what it judges."""
+    with started_cluster() as cluster:
+        record_run(cluster.folder / "base", n_problems=12)
+        record_run(cluster.folder / "good", n_problems=12, n_samples=16, seed=3, weights="w3")
+        record_run(cluster.folder / "worse", seed=2, weights="w2", solve_rate=0.1)
+        (cluster.folder / "conftest.py").write_text(SPY)
+        judged(cluster.folder / "base", root=cluster.folder)
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def cancelled(cluster: Cluster, as_job: Left) -> tuple[Left, Left]:
+    """Cancel a gate in mid-run, and submit it again."""
+    assert as_job.code == 1  # in turn: two cores are few for both
+    folder = submit(cluster, "good", *SLOW)
+    cluster.waited(lambda: n_shipped(folder, 1) > 4, "samples")
+    refused = cluster.r1eval("ray", "resubmit", str(folder))
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert cluster.r1eval("ray", "cancel", str(folder)).returncode == 0
+    first = waited(cluster, folder)
+    assert cluster.r1eval("ray", "resubmit", str(folder)).returncode == 0
+    return first, waited(cluster, folder)
+
+
+@pytest.fixture(scope="module")
+def as_job(cluster: Cluster) -> Left:
+    """Submit a gate by `ray job submit`, as a RayJob of KubeRay does."""
+    submission = ("ray", "submit", "--wait", "--model", "worse", "--slices", "2", *GATE, "--gpus", "2")
+    script = cluster.folder / "job.py"
+    script.write_text(f"import os\nos.chdir({str(cluster.folder)!r})\n{R1EVAL}")
+    done = cluster.run(
+        *(ray(), "job", "submit", "--address", f"http://127.0.0.1:{cluster.dashboard}", "--"),
+        *(sys.executable, str(script), *submission),
+    )
+    said = done.stdout + done.stderr
+    return Left(code=done.returncode, said=said, folder=folder_in(said))
+
+
+@pytest.fixture(scope="module")
+def lost(cluster: Cluster, cancelled: tuple[Left, Left]) -> Left:  # noqa: ARG001 - a node is lost last
+    """Kill a node's raylet while it draws."""
+    (cluster.folder / "drawn.txt").unlink()
+    folder = submit(cluster, "good", "--slices", "2", *SLOW_SLICE, HF_TOKEN="hf_secret")  # noqa: S106 - made up
+    cluster.waited(lambda: min(n_shipped(folder, number) for number in (1, 2)) > 4, "samples of both slices")
+    process = pytest_of(2, 2)
+    assert process is not None
+    os.kill(raylet_of(process), signal.SIGKILL)
+    return waited(cluster, folder)
+
+
+class TestLostNode:
+    def test_counts_and_verdict_are_those_of_an_undisturbed_run(self, lost: Left) -> None:
+        """A gate that loses a node passes with every sample once, as it would have without."""
+        assert lost.code == 0, lost.said + lost.log("slice-2")
+        assert "smoke: PASS" in lost.said
+        assert stored_samples(lost.merged) == stored_samples(lost.folder.parents[3] / "good")
+
+    def test_nothing_that_was_shipped_is_drawn_twice(self, lost: Left) -> None:
+        """What a lost start had shipped is in the next start's store, and the engine is asked for it once."""
+        first, second = attempts(lost.folder / "slices" / "2")
+        assert (first.restart, second.restart) == (0, 1)
+        assert first.run is not None
+        assert second.run is not None
+        shipped = keys(first.run)
+        assert 4 < len(shipped) < len(keys(second.run)) == 96
+        lines = (lost.folder.parents[3] / "drawn.txt").read_text().splitlines()
+        asked = Counter((id_, int(index)) for id_, _, index in (line.partition(" ") for line in lines))
+        assert {asked[key] for key in shipped} == {1}
+        assert set(asked) == keys(lost.merged)
+
+    def test_secrets_reach_the_judge_alone(self, lost: Left) -> None:
+        """The submitter's token reaches the judge and no slice, and neither does a node's own; none is stored."""
+        assert "probe: HF_TOKEN None" in lost.log("slice-1")
+        assert "probe: HF_TOKEN hf_secret" in lost.log("judge")
+        assert "hf_secret" not in (lost.folder / "ray.json").read_text()
+
+    def test_the_log_says_so(self, lost: Left, cluster: Cluster) -> None:
+        """The slice's log names the loss, and `status` prints the new start with all its samples."""
+        assert "what was shipped is kept, the slice goes on in a new start" in lost.log("slice-2")
+        status = cluster.r1eval("ray", "status", str(lost.folder)).stdout
+        assert re.search(r"^slice 2/2 .* smoke 96/96$", status, re.MULTILINE), status
+        assert re.search(r"^judge .* exit code 0$", status, re.MULTILINE), status
+
+
+class TestJob:
+    def test_a_job_of_ray_ends_as_its_gate_does(self, as_job: Left) -> None:
+        """`ray job submit` of a gate that fails is a failed job, and prints the verdict."""
+        assert as_job.code == 1, as_job.said
+        assert "FAIL_REGRESSED" in as_job.said
+
+    def test_slices_have_gpus_of_their_own(self, as_job: Left) -> None:
+        """Two slices of two GPUs each get both GPUs of a node."""
+        for number in (1, 2):
+            assert "CUDA_VISIBLE_DEVICES 0,1" in as_job.log(f"slice-{number}")
+
+    def test_logs_of_one_slice(self, as_job: Left, cluster: Cluster) -> None:
+        """`logs --slice` prints the end of a slice's log, which came from its node."""
+        said = cluster.r1eval("ray", "logs", str(as_job.folder), "--slice", "2").stdout
+        assert said.startswith(f"== {as_job.folder}/logs/slice-2.log\n")
+        assert "48 of 48 samples" in said
+
+
+class TestCancelled:
+    def test_it_has_no_verdict_and_goes_on_later(self, cancelled: tuple[Left, Left]) -> None:
+        """`wait` ends with exit code 2 for a cancelled gate, and submitting it again draws the rest."""
+        first, second = cancelled
+        assert first.code == 2
+        assert "ended without a verdict (CANCELLED)" in first.said
+        assert second.code == 0, second.said + second.log("slice-1")
+        before, after = attempts(second.folder / "slices" / "1")
+        assert (before.job, after.job) == (1, 2)
+        assert before.run is not None
+        assert after.run is not None
+        assert keys(before.run) < keys(after.run)
+
+
+class TestRefusals:
+    def refusal(self, cluster: Cluster, *arguments: str) -> tuple[int, str]:
+        """Submit what cannot be done; return the exit code and the one line that says why."""
+        done = cluster.r1eval("ray", "submit", "--model", "good", *GATE, "--output-dir", "refused", *arguments)
+        assert not (cluster.folder / "refused").exists()
+        (line,) = done.stderr.splitlines()
+        return done.returncode, line
+
+    def test_more_slices_than_samples(self, cluster: Cluster) -> None:
+        """More slices than samples are refused with the number of samples."""
+        code, line = self.refusal(cluster, "--slices", "500", "--r1-samples", "smoke=8")
+        assert (code, "--slices 500: the run has 96 samples" in line) == (4, True), line
+
+    def test_a_wrong_engine_argument(self, cluster: Cluster) -> None:
+        """An engine argument that its engine refuses is refused before anything is submitted."""
+        code, line = self.refusal(cluster, "--r1-engine-arg", "delay_s=-1")
+        assert (code, "delay_s is -1; expected seconds" in line) == (4, True), line
+
+    def test_no_cluster(self, cluster: Cluster) -> None:
+        """An address where no cluster answers is refused in seconds, with how one is started."""
+        code, line = self.refusal(cluster, "--address", "127.0.0.1:1", "--no-check")
+        assert code == 2
+        assert "no Ray cluster at 127.0.0.1:1" in line
+        assert "ray start --head" in line
+
+    def test_an_address_of_rays_client(self, cluster: Cluster) -> None:
+        """An address of Ray's client is refused, with the way from elsewhere."""
+        code, line = self.refusal(cluster, "--address", "ray://127.0.0.1:10001", "--no-check")
+        assert (code, "ray job submit" in line) == (2, True), line
+
+    def test_more_gpus_than_a_node_has(self, cluster: Cluster) -> None:
+        """A slice that no node can hold is refused, as Ray would wait for one for ever."""
+        code, line = self.refusal(cluster, "--gpus", "16", "--no-check")
+        assert (code, "a slice needs 16 GPUs and 1 CPUs of one node, and the largest has 2" in line) == (2, True), line
+
+
+def test_json(as_job: Left, cluster: Cluster) -> None:
+    """`--json` prints the same as one document."""
+    jobs = json.loads(cluster.r1eval("ray", "status", str(as_job.folder), "--json").stdout)["jobs"]
+    assert jobs[1]["samples"] == [{"benchmark": "smoke", "n_samples": 48, "n_planned": 48}]
+    assert jobs[2]["exit_code"] == 1
