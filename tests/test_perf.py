@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from perf import allocation, growth, pump, start_up, store, tail, two_gpus
+from perf import allocation, growth, phases, pump, start_up, store, tail, two_gpus
 from perf.generation import TUNED, Conductor, Load, Row, roofline, table_lines, waited
 from perf.machine import HERE, ROOT
 from perf.made_up_runs import Writer
@@ -125,6 +125,28 @@ def test_idle_plugin_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     """The measurement of the idle plugin collects tests with the plugin and without it."""
     start_up.main(["--pairs", "1", "--no-engine", "--dry"])
     assert "idle plugin, ms" in capsys.readouterr().out
+
+
+def test_stages_are_timed_until_the_process_ends(tmp_path: Path) -> None:
+    """A stage's time is that of the first look at which it held, and what is seen only after the end counts too."""
+    bench = phases.Bench(folder=tmp_path, environ=os.environ)
+    program = "import time; print('begun', flush=True); time.sleep(0.5); print('done')"
+    marks = {"begun": b"begun", "done": b"done", "never": b"no such mark"}
+    checks = {name: lambda mark=mark: mark in bench.output.read_bytes() for name, mark in marks.items()}
+    reached = bench.timed([sys.executable, "-c", program], checks)
+    assert [*reached] == ["begun", "done", phases.ENDED]
+    assert reached["done"] - reached["begun"] > 0.3
+
+
+def test_what_a_verdict_adds_is_taken_apart() -> None:
+    """The parts of what pytest adds to a bare engine's start and its generation add up to the whole."""
+    bare = {phases.READY: 40.0, phases.ENDED: 42.0}
+    times_s = (1.0, 5.0, 48.0, 49.0, 60.0, 61.0, 63.0, 66.0)
+    stages = (phases.OPENED, phases.PLANNED, phases.READY, phases.FIRST, phases.LAST, phases.VERDICT, phases.SUMMARY)
+    reached = dict(zip((*stages, phases.ENDED), times_s, strict=True))
+    whole = phases.added_s(reached, bare_s=bare[phases.READY], until=phases.ENDED)
+    assert whole == 66 - 40 - 12
+    assert sum(dict(phases.added(bare, reached)).values()) == whole
 
 
 def test_pump_is_measured(tmp_path: Path) -> None:
