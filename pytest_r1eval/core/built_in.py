@@ -7,10 +7,10 @@ the Hub's leaderboards (`hub_task`), as of November 2026. Constants for planning
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pytest_r1eval.core.benchmarks import AnswerForm, Benchmark, ExamCard, Grader, PlanningConstants
 
-_LIVECODEBENCH_MODULE = "lighteval.tasks.tasks.lcb.main"
-_LIVECODEBENCH_REVISION = "89e5fc5c2a8e748f50e95bc7235fab2372d49bfa"
 _LIVECODEBENCH_DATASET = "lighteval/code_generation_lite"
 _COMPETITIONS = "pytest_r1eval.exams.competitions"
 _MULTIPLE_CHOICE = "pytest_r1eval.exams.multiple_choice"
@@ -25,40 +25,59 @@ _INSTRUCTIONS = (
     f"LightEval's programs check each instruction; `{_INSTRUCTION_SCORE}` counts. They read what follows the thought"
 )
 
+
+def _competition(  # noqa: PLR0913 - all that tells one from another
+    name: str,
+    *,
+    dataset: str,
+    revision: str,
+    shows: str,
+    mark: str | None = None,
+    grading: str = _MATHEMATICS,
+    hub_task: str | None = None,
+    is_measured: bool = False,
+) -> Benchmark:
+    """A competition of thirty problems; LightEval has those that the leaderboards have measured."""
+    measured = PlanningConstants(n_problems=30, mean=0.508, within_variance=0.120, source=_LEADERBOARDS)
+    return Benchmark(
+        name=name,
+        mark=mark or name,
+        task=name,
+        task_module="lighteval.tasks.tasks.aime" if is_measured else _COMPETITIONS,
+        samples_per_problem=64,
+        answers=AnswerForm.MATHEMATICS,
+        revision=revision,
+        published_tau=0.047 if is_measured else None,
+        planning=measured if is_measured else None,
+        card=ExamCard(dataset=dataset, n_problems=30, grading=grading, shows=shows, hub_task=hub_task),
+    )
+
+
+_LIVECODEBENCH = Benchmark(
+    name="lcb",
+    mark="lcb",
+    task="lcb:codegeneration",
+    task_module="lighteval.tasks.tasks.lcb.main",
+    samples_per_problem=16,
+    revision="89e5fc5c2a8e748f50e95bc7235fab2372d49bfa",
+    grader=Grader.CODE,
+)
+
 DEEPSEEKS: tuple[Benchmark, ...] = (
-    Benchmark(
-        name="aime24",
+    _competition(
+        "aime24",
         mark="aime",
-        task="aime24",
-        task_module="lighteval.tasks.tasks.aime",
-        samples_per_problem=64,
-        answers=AnswerForm.MATHEMATICS,
+        dataset="HuggingFaceH4/aime_2024",
         revision="2fe88a2f1091d5048c0f36abc874fb997b3dd99a",
-        published_tau=0.047,
-        planning=PlanningConstants(n_problems=30, mean=0.508, within_variance=0.120, source=_LEADERBOARDS),
-        card=ExamCard(
-            dataset="HuggingFaceH4/aime_2024",
-            n_problems=30,
-            grading=_MATHEMATICS,
-            shows="Reasoning models from 1.5B; too easy at the top, and in training data since 2024",
-        ),
+        shows="Reasoning models from 1.5B; too easy at the top, and in training data since 2024",
+        is_measured=True,
     ),
-    Benchmark(
-        name="aime25",
-        mark="aime25",
-        task="aime25",
-        task_module="lighteval.tasks.tasks.aime",
-        samples_per_problem=64,
-        answers=AnswerForm.MATHEMATICS,
+    _competition(
+        "aime25",
+        dataset="yentinglin/aime_2025",
         revision="6f71d77b0b89b9dabe07ab466c51df33f514df7f",
-        published_tau=0.047,
-        planning=PlanningConstants(n_problems=30, mean=0.508, within_variance=0.120, source=_LEADERBOARDS),
-        card=ExamCard(
-            dataset="yentinglin/aime_2025",
-            n_problems=30,
-            grading=_MATHEMATICS,
-            shows="As AIME 2024, a year newer",
-        ),
+        shows="As AIME 2024, a year newer",
+        is_measured=True,
     ),
     Benchmark(
         name="math500",
@@ -98,14 +117,8 @@ DEEPSEEKS: tuple[Benchmark, ...] = (
             hub_task="diamond",
         ),
     ),
-    Benchmark(
-        name="lcb",
-        mark="lcb",
-        task="lcb:codegeneration",
-        task_module=_LIVECODEBENCH_MODULE,
-        samples_per_problem=16,
-        revision=_LIVECODEBENCH_REVISION,
-        grader=Grader.CODE,
+    replace(
+        _LIVECODEBENCH,
         published_tau=0.013,
         planning=PlanningConstants(
             n_problems=268, mean=0.374, within_variance=0.082, source="assumed (0.049 to 0.115)"
@@ -118,58 +131,28 @@ DEEPSEEKS: tuple[Benchmark, ...] = (
         ),
     ),
 )
-"""DeepSeek's protocol, as open-r1 runs it: what `all` means in its command line."""
 
 _NEWER: tuple[Benchmark, ...] = (
-    Benchmark(
-        name="aime26",
-        mark="aime26",
-        task="aime26",
-        task_module=_COMPETITIONS,
-        samples_per_problem=64,
-        answers=AnswerForm.MATHEMATICS,
-        # scitix/sieval, sieval/datasets/aime_2026.py
+    _competition(
+        "aime26",
+        dataset="MathArena/aime_2026",
         revision="d2de22f3c656b4f56cf8981212186377d1e23bc3",
-        card=ExamCard(
-            dataset="MathArena/aime_2026",
-            n_problems=30,
-            grading=_MATHEMATICS,
-            shows="As AIME 2024, the newest year",
-            # its eval.yaml at commit 10b4e45
-            hub_task="MathArena/aime_2026",
-        ),
+        shows="As AIME 2024, the newest year",
+        hub_task="MathArena/aime_2026",
     ),
-    Benchmark(
-        name="hmmt_feb25",
-        mark="hmmt_feb25",
-        task="hmmt_feb25",
-        task_module=_COMPETITIONS,
-        samples_per_problem=64,
-        answers=AnswerForm.MATHEMATICS,
-        # scitix/sieval, sieval/datasets/hmmt_feb_2025.py
+    _competition(
+        "hmmt_feb25",
+        dataset="MathArena/hmmt_feb_2025",
         revision="6fdc4277120810ff75aa22d2d5489b91f7a262a1",
-        card=ExamCard(
-            dataset="MathArena/hmmt_feb_2025",
-            n_problems=30,
-            grading=_EXPRESSIONS,
-            shows="Large models, where AIME is solved",
-        ),
+        shows="Large models, where AIME is solved",
+        grading=_EXPRESSIONS,
     ),
-    Benchmark(
-        name="hmmt_nov25",
-        mark="hmmt_nov25",
-        task="hmmt_nov25",
-        task_module=_COMPETITIONS,
-        samples_per_problem=64,
-        answers=AnswerForm.MATHEMATICS,
-        # scitix/sieval, sieval/datasets/hmmt_nov_2025.py
+    _competition(
+        "hmmt_nov25",
+        dataset="MathArena/hmmt_nov_2025",
         revision="118dbfb45c4c9467c672268ed55166642897aa46",
-        card=ExamCard(
-            dataset="MathArena/hmmt_nov_2025",
-            n_problems=30,
-            grading=_EXPRESSIONS,
-            shows="Large models; between AIME and HMMT February",
-        ),
+        shows="Large models; between AIME and HMMT February",
+        grading=_EXPRESSIONS,
     ),
     Benchmark(
         name="gsm8k",
@@ -262,14 +245,11 @@ _NEWER: tuple[Benchmark, ...] = (
             shows="Knowledge, of small models; saturated from 30B on",
         ),
     ),
-    Benchmark(
+    replace(
+        _LIVECODEBENCH,
         name="lcb_v6",
         mark="lcb6",
         task="lcb:codegeneration_v6",
-        task_module=_LIVECODEBENCH_MODULE,
-        samples_per_problem=16,
-        revision=_LIVECODEBENCH_REVISION,
-        grader=Grader.CODE,
         card=ExamCard(
             dataset=_LIVECODEBENCH_DATASET,
             n_problems=175,
@@ -285,15 +265,7 @@ BUILT_IN_POOLS = {"aime_all": ("aime24", "aime25", "aime26")}
 """Pools that ship, and the benchmarks of each (`core.pools`)."""
 
 LIVECODEBENCH_WINDOWS: tuple[Benchmark, ...] = tuple(
-    Benchmark(
-        name=f"lcb_{window}",
-        mark=f"lcb_{window}",
-        task=f"lcb:codegeneration_{window}",
-        task_module=_LIVECODEBENCH_MODULE,
-        samples_per_problem=16,
-        revision=_LIVECODEBENCH_REVISION,
-        grader=Grader.CODE,
-    )
+    replace(_LIVECODEBENCH, name=f"lcb_{window}", mark=f"lcb_{window}", task=f"lcb:codegeneration_{window}")
     for window in (
         *("release_v1", "release_v2", "release_v3", "release_v4", "release_v5", "release_v6", "release_latest"),
         *("v1", "v2", "v3", "v4", "v5"),
