@@ -20,7 +20,7 @@ from pytest_r1eval.core.texts import escaped, quoted
 from pytest_r1eval.core.thinking import ThoughtCounts
 from pytest_r1eval.errors import StoreError
 from pytest_r1eval.runs.rows import SELECT_SAMPLE, response_of, sample_of
-from pytest_r1eval.runs.store import FILE_NAME, BenchmarkState, RunHeader, Store, demand_name, noted
+from pytest_r1eval.runs.store import FILE_NAME, BenchmarkState, RunHeader, Store, demand_name, noted_lines
 
 if TYPE_CHECKING:
     from pytest_r1eval.stats.looks import Look, SequentialGate
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+_TALLIED = (
+    *("problem_id", "n_correct", "n_no_answer", "n_error", "n_truncated", "n_truncated_correct", "n_tokens"),
+    "n_samples",
+)
+"""The first columns of `_TALLIES`; the last three count thoughts."""
 _TALLIES = (
     "SELECT problem.id, coalesce(sum(outcome = 'correct'), 0), coalesce(sum(outcome = 'no_answer'), 0),"
     " coalesce(sum(outcome = 'error'), 0), coalesce(sum(finish_reason = 'length'), 0),"
@@ -100,8 +105,7 @@ class RunReader:
     @property
     def selected(self) -> tuple[str, ...]:
         """The benchmarks this run judges, in order."""
-        with self._store.reading() as db:
-            names = [name for (name,) in db.execute("SELECT name FROM benchmark ORDER BY position")]
+        names = [name for (name,) in self._store.rows("SELECT name FROM benchmark ORDER BY position")]
         for name in names:
             with self._store.understanding("a benchmark's name"):
                 demand_name(name)
@@ -110,16 +114,14 @@ class RunReader:
     @property
     def changed_checkpoint(self) -> str | None:
         """What became of the checkpoint while the run went on; None if nothing was seen."""
-        with self._store.reading() as db:
-            row = db.execute("SELECT value FROM run WHERE key = 'changed_checkpoint'").fetchone()
+        text = self._store.note("changed_checkpoint")
         with self._store.understanding("what became of the checkpoint"):
-            return None if row is None else escaped(str(json.loads(row[0])))
+            return None if text is None else escaped(str(json.loads(text)))
 
     @property
     def harnesses(self) -> tuple[Harness, ...]:
         """The distinct harnesses that took part."""
-        with self._store.reading() as db:
-            rows = db.execute("SELECT DISTINCT harness FROM worker ORDER BY harness").fetchall()
+        rows = self._store.rows("SELECT DISTINCT harness FROM worker ORDER BY harness")
         return tuple(self._store.decoded(Harness, text, what="what answered and graded") for (text,) in rows)
 
     @property
@@ -138,13 +140,13 @@ class RunReader:
         return self._places("walls")
 
     def _places(self, key: str) -> tuple[str, ...]:
-        with self._store.reading() as db, self._store.understanding("what programs and graders ran in"):
-            return tuple(map(escaped, noted(db, key)))
+        text = self._store.note(key)
+        with self._store.understanding("what programs and graders ran in"):
+            return tuple(map(escaped, noted_lines(text)))
 
     def state(self, name: str) -> BenchmarkState:
         """How far a benchmark is."""
-        with self._store.reading() as db:
-            row = db.execute("SELECT state FROM benchmark WHERE name = ?", (name,)).fetchone()
+        row = self._store.row("SELECT state FROM benchmark WHERE name = ?", name)
         if row is None:
             raise StoreError(
                 f"{self._store.path} knows no benchmark {name!r}; it holds {', '.join(self.selected) or 'none'}"
@@ -154,14 +156,12 @@ class RunReader:
 
     def error(self, name: str) -> str | None:
         """Why a benchmark failed; None if it did not."""
-        with self._store.reading() as db:
-            row = db.execute("SELECT error FROM benchmark WHERE name = ?", (name,)).fetchone()
+        row = self._store.row("SELECT error FROM benchmark WHERE name = ?", name)
         return None if row is None else row[0]
 
     def plan(self, name: str) -> Plan | None:
         """The plan of a benchmark; None before it is planned."""
-        with self._store.reading() as db:
-            row = db.execute("SELECT plan FROM benchmark WHERE name = ?", (name,)).fetchone()
+        row = self._store.row("SELECT plan FROM benchmark WHERE name = ?", name)
         if row is None or row[0] is None:
             return None
         plan = self._store.decoded(Plan, row[0], what=f"the plan of {name}")
@@ -183,16 +183,13 @@ class RunReader:
         return self._store.decoded(looks.SEQUENTIAL_GATE, text, what=f"the gate of {name}")
 
     def _gate_text(self, name: str) -> str | None:
-        with self._store.reading() as db:
-            row = db.execute("SELECT gate FROM benchmark WHERE name = ?", (name,)).fetchone()
+        row = self._store.row("SELECT gate FROM benchmark WHERE name = ?", name)
         return None if row is None else row[0]
 
     def exam(self, name: str) -> Exam:
         """The exam of a planned benchmark."""
-        with self._store.reading() as db:
-            (dataset,) = db.execute("SELECT dataset FROM benchmark WHERE name = ?", (name,)).fetchone()
-            query = "SELECT id, content FROM problem WHERE benchmark = ? ORDER BY position"
-            rows = db.execute(query, (name,)).fetchall()
+        (dataset,) = self._store.row("SELECT dataset FROM benchmark WHERE name = ?", name)
+        rows = self._store.rows("SELECT id, content FROM problem WHERE benchmark = ? ORDER BY position", name)
         problems = tuple(self._problem(id_, content) for id_, content in rows)
         return Exam(benchmark=name, problems=problems, dataset=escaped(str(dataset)))
 
@@ -206,10 +203,7 @@ class RunReader:
 
     def prompts(self, name: str) -> dict[str, tuple[int, ...]]:
         """Token ids per problem id."""
-        with self._store.reading() as db:
-            rows = db.execute(
-                "SELECT id, prompt FROM problem WHERE benchmark = ? ORDER BY position", (name,)
-            ).fetchall()
+        rows = self._store.rows("SELECT id, prompt FROM problem WHERE benchmark = ? ORDER BY position", name)
         with self._store.understanding(f"a prompt of {name}"):
             return {id_: tuple(array("i", blob)) for id_, blob in rows}
 
@@ -217,21 +211,17 @@ class RunReader:
         """Return the looks that were taken, in order."""
         from pytest_r1eval.stats.looks import Look  # noqa: PLC0415 - imports scipy, as above
 
-        with self._store.reading() as db:
-            rows = db.execute("SELECT content FROM look WHERE benchmark = ? ORDER BY number", (name,)).fetchall()
+        rows = self._store.rows("SELECT content FROM look WHERE benchmark = ? ORDER BY number", name)
         return tuple(self._store.decoded(Look, content, what=f"a look at {name}") for (content,) in rows)
 
     def n_looks(self, name: str) -> int:
         """Return how many looks at pass@1 were taken."""
-        with self._store.reading() as db:
-            query = "SELECT count(*) FROM look WHERE benchmark = ? AND number > 0"
-            (n_looks,) = db.execute(query, (name,)).fetchone()
+        (n_looks,) = self._store.row("SELECT count(*) FROM look WHERE benchmark = ? AND number > 0", name)
         return int(n_looks)
 
     def n_rounds_seen(self, name: str) -> int:
         """Return how many rounds were looked at, for health alone or for pass@1 too."""
-        with self._store.reading() as db:
-            (n_rounds,) = db.execute("SELECT count(*) FROM look WHERE benchmark = ?", (name,)).fetchone()
+        (n_rounds,) = self._store.row("SELECT count(*) FROM look WHERE benchmark = ?", name)
         return int(n_rounds)
 
     def verdict(self, name: str, kind: Kind[T] | type[T]) -> T | None:
@@ -242,49 +232,41 @@ class RunReader:
             name: The benchmark.
             kind: A dataclass with the fields that are wanted of it.
         """
-        with self._store.reading() as db:
-            row = db.execute("SELECT content FROM verdict WHERE benchmark = ?", (name,)).fetchone()
+        row = self._store.row("SELECT content FROM verdict WHERE benchmark = ?", name)
         return None if row is None else self._store.decoded(kind, row[0], what=f"the verdict on {name}")
 
     def release(self, kind: Kind[T]) -> T | None:
         """Return the stored verdict of a release; None where the run was judged without a policy."""
-        with self._store.reading() as db:
-            row = db.execute("SELECT value FROM run WHERE key = 'release'").fetchone()
-        return None if row is None else self._store.decoded(kind, row[0], what="the verdict of the release")
+        text = self._store.note("release")
+        return None if text is None else self._store.decoded(kind, text, what="the verdict of the release")
 
     def progress(self, name: str) -> Progress:
         """How many samples of a benchmark are stored and planned."""
-        with self._store.reading() as db:
-            (n_stored,) = db.execute("SELECT count(*) FROM sample WHERE benchmark = ?", (name,)).fetchone()
-            n_planned, n_open = db.execute(
-                "SELECT coalesce(sum(n_samples), 0), coalesce(sum(n_open_units), 0) FROM round WHERE benchmark = ?",
-                (name,),
-            ).fetchone()
+        (n_stored,) = self._store.row("SELECT count(*) FROM sample WHERE benchmark = ?", name)
+        n_planned, n_open = self._store.row(
+            "SELECT coalesce(sum(n_samples), 0), coalesce(sum(n_open_units), 0) FROM round WHERE benchmark = ?", name
+        )
         return Progress(n_stored=n_stored, n_planned=n_planned, n_open_units=n_open)
 
     def n_open_units(self, name: str) -> int:
         """Return how many units of a benchmark are not done; asked often, and as cheap for a million samples."""
-        with self._store.reading() as db:
-            query = "SELECT coalesce(sum(n_open_units), 0) FROM round WHERE benchmark = ?"
-            (n_open,) = db.execute(query, (name,)).fetchone()
+        (n_open,) = self._store.row("SELECT coalesce(sum(n_open_units), 0) FROM round WHERE benchmark = ?", name)
         return int(n_open)
 
     def n_leased_units(self, name: str) -> int:
         """Return how many units of a benchmark workers hold and have not finished."""
-        with self._store.reading() as db:
-            (n_leased,) = db.execute(
-                "SELECT count(*) FROM unit WHERE benchmark = ? AND done = 0 AND owner IS NOT NULL AND lease_until >= ?",
-                (name, time.monotonic()),
-            ).fetchone()
+        (n_leased,) = self._store.row(
+            "SELECT count(*) FROM unit WHERE benchmark = ? AND done = 0 AND owner IS NOT NULL AND lease_until >= ?",
+            name,
+            time.monotonic(),
+        )
         return int(n_leased)
 
     def n_complete_rounds(self, name: str) -> int:
         """Return how many rounds, from the first, have every sample."""
-        with self._store.reading() as db:
-            first_open, last = db.execute(
-                "SELECT min(CASE WHEN n_open_units > 0 THEN number END), max(number) FROM round WHERE benchmark = ?",
-                (name,),
-            ).fetchone()
+        first_open, last = self._store.row(
+            "SELECT min(CASE WHEN n_open_units > 0 THEN number END), max(number) FROM round WHERE benchmark = ?", name
+        )
         if last is None:
             return 0
         return int(last) + 1 if first_open is None else int(first_open)
@@ -292,22 +274,17 @@ class RunReader:
     def tallies(self, name: str, *, k: Depth) -> tuple[ProblemTally, ...]:
         """Tally the first k samples of every problem of a planned benchmark, in the exam's order."""
         within, limit = _within(k)
-        with self._store.reading() as db:
-            rows = db.execute(
-                _TALLIES.format(within=within),
-                (limit, name),
-            ).fetchall()
-        return tuple(_tally(*row) for row in rows)
+        return tuple(map(_tally, self._store.rows(_TALLIES.format(within=within), limit, name)))
 
     def votes(self, name: str, *, k: int) -> tuple[Votes, ...]:
         """Count the answers of the first k samples of every problem that has one, wrong ones by their text."""
-        with self._store.reading() as db:
-            rows = db.execute(
-                "SELECT problem_id, iif(outcome = 'correct', 'correct', iif(answer IS NULL, 'none', 'wrong')) AS kind,"
-                " iif(outcome = 'correct', NULL, answer) AS text, count(*) FROM sample"
-                " WHERE benchmark = ? AND idx < ? AND outcome != 'error' GROUP BY problem_id, kind, text",
-                (name, k),
-            ).fetchall()
+        rows = self._store.rows(
+            "SELECT problem_id, iif(outcome = 'correct', 'correct', iif(answer IS NULL, 'none', 'wrong')) AS kind,"
+            " iif(outcome = 'correct', NULL, answer) AS text, count(*) FROM sample"
+            " WHERE benchmark = ? AND idx < ? AND outcome != 'error' GROUP BY problem_id, kind, text",
+            name,
+            k,
+        )
         found: dict[str, dict[str, list[int]]] = {}
         for problem_id, kind, _, n_responses in rows:
             found.setdefault(problem_id, {}).setdefault(kind, []).append(n_responses)
@@ -322,17 +299,17 @@ class RunReader:
 
     def grader_differences(self, name: str) -> tuple[GraderDifference, ...]:
         """Compare the grades that count with those of each other grader that has graded every stored sample."""
-        with self._store.reading() as db:
-            rows = db.execute(
-                "SELECT grade.grader, count(*),"
-                " sum(sample.outcome = 'correct' AND grade.outcome != 'correct'),"
-                " sum(sample.outcome != 'correct' AND grade.outcome = 'correct')"
-                " FROM grade JOIN sample USING (benchmark, problem_id, idx)"
-                " WHERE benchmark = ? AND grade.outcome != 'error' AND sample.outcome != 'error'"
-                " AND grade.grader != (SELECT coalesce(plan ->> '$.grader', '') FROM benchmark WHERE name = ?)"
-                " GROUP BY grade.grader ORDER BY grade.grader",
-                (name, name),
-            ).fetchall()
+        rows = self._store.rows(
+            "SELECT grade.grader, count(*),"
+            " sum(sample.outcome = 'correct' AND grade.outcome != 'correct'),"
+            " sum(sample.outcome != 'correct' AND grade.outcome = 'correct')"
+            " FROM grade JOIN sample USING (benchmark, problem_id, idx)"
+            " WHERE benchmark = ? AND grade.outcome != 'error' AND sample.outcome != 'error'"
+            " AND grade.grader != (SELECT coalesce(plan ->> '$.grader', '') FROM benchmark WHERE name = ?)"
+            " GROUP BY grade.grader ORDER BY grade.grader",
+            name,
+            name,
+        )
         return tuple(
             GraderDifference(grader=grader, n_samples=n, n_right_here_alone=here, n_right_there_alone=there)
             for grader, n, here, there in rows
@@ -375,20 +352,22 @@ class RunReader:
 
     def samples_of(self, name: str, *, problem_id: str, k: int) -> tuple[Sample, ...]:
         """Return the first k samples of one problem, as many as are stored."""
-        with self._store.reading() as db:
-            rows = db.execute(
-                SELECT_SAMPLE + " WHERE benchmark = ? AND problem_id = ? AND idx < ? ORDER BY idx",
-                (name, problem_id, k),
-            ).fetchall()
+        rows = self._store.rows(
+            SELECT_SAMPLE + " WHERE benchmark = ? AND problem_id = ? AND idx < ? ORDER BY idx",
+            name,
+            problem_id,
+            k,
+        )
         return tuple(map(self._sample, rows))
 
     def sample(self, name: str, *, problem_id: str, index: int) -> Sample | None:
         """Return one stored sample; None if it is not there."""
-        with self._store.reading() as db:
-            row = db.execute(
-                SELECT_SAMPLE + " WHERE benchmark = ? AND problem_id = ? AND idx = ?",
-                (name, problem_id, index),
-            ).fetchone()
+        row = self._store.row(
+            SELECT_SAMPLE + " WHERE benchmark = ? AND problem_id = ? AND idx = ?",
+            name,
+            problem_id,
+            index,
+        )
         return None if row is None else self._sample(row)
 
     def _sample(self, row: tuple[Any, ...]) -> Sample:
@@ -397,12 +376,13 @@ class RunReader:
 
     def ungraded(self, name: str, *, problem_id: str, index: int) -> Response | None:
         """Return a response that was drawn and waits for a grade; None if there is none."""
-        with self._store.reading() as db:
-            row = db.execute(
-                "SELECT text, n_tokens, n_thought_tokens, finish_reason FROM ungraded"
-                " WHERE benchmark = ? AND problem_id = ? AND idx = ?",
-                (name, problem_id, index),
-            ).fetchone()
+        row = self._store.row(
+            "SELECT text, n_tokens, n_thought_tokens, finish_reason FROM ungraded"
+            " WHERE benchmark = ? AND problem_id = ? AND idx = ?",
+            name,
+            problem_id,
+            index,
+        )
         if row is None:
             return None
         with self._store.understanding(f"a response of {name}"):
@@ -410,13 +390,14 @@ class RunReader:
 
     def repeated_responses(self, name: str, *, min_tokens: int) -> tuple[RepeatedResponse, ...]:
         """Return each response of `min_tokens` or more that ended by itself and that one problem has several times."""
-        with self._store.reading() as db:
-            rows = db.execute(
-                "SELECT problem_id, min(idx), count(*) FROM sample"
-                " WHERE benchmark = ? AND n_tokens >= ? AND finish_reason = ?"
-                " GROUP BY problem_id, digest HAVING count(*) > 1",
-                (name, min_tokens, FinishReason.STOP),
-            ).fetchall()
+        rows = self._store.rows(
+            "SELECT problem_id, min(idx), count(*) FROM sample"
+            " WHERE benchmark = ? AND n_tokens >= ? AND finish_reason = ?"
+            " GROUP BY problem_id, digest HAVING count(*) > 1",
+            name,
+            min_tokens,
+            FinishReason.STOP,
+        )
         return tuple(
             RepeatedResponse(problem_id=id_, first_index=index, n_samples=n_samples) for id_, index, n_samples in rows
         )
@@ -431,32 +412,12 @@ def _within(depth: Depth) -> tuple[str, int | str]:
     return f"idx < ({of_problem} WHERE {matching})", json.dumps(depth)
 
 
-def _tally(  # noqa: PLR0913, PLR0917 - the columns of `tallies`
-    problem_id: str,
-    n_correct: int,
-    n_no_answer: int,
-    n_error: int,
-    n_truncated: int,
-    n_truncated_correct: int,
-    n_tokens: int,
-    n_samples: int,
-    n_told_apart: int,
-    n_thought_tokens: int,
-    n_unfinished: int,
-) -> ProblemTally:
-    return ProblemTally(
-        problem_id=problem_id,
-        n_samples=n_samples,
-        n_correct=n_correct,
-        n_no_answer=n_no_answer,
-        n_error=n_error,
-        n_truncated=n_truncated,
-        n_truncated_correct=n_truncated_correct,
-        n_tokens=n_tokens,
-        thoughts=ThoughtCounts(n_tokens=n_thought_tokens, n_unfinished=n_unfinished)
-        if n_told_apart == n_samples
-        else None,
-    )
+def _tally(row: tuple[Any, ...]) -> ProblemTally:
+    *counted, n_told_apart, n_thought_tokens, n_unfinished = row
+    named = dict(zip(_TALLIED, counted, strict=True))
+    is_told_apart = n_told_apart == named["n_samples"]
+    thoughts = ThoughtCounts(n_tokens=n_thought_tokens, n_unfinished=n_unfinished) if is_told_apart else None
+    return ProblemTally(**named, thoughts=thoughts)
 
 
 def recorded_samples(run: Path, benchmark: str) -> int | None:

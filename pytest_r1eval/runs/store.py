@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pytest_r1eval.atomic_files import replacing
 from pytest_r1eval.core.attempts import Asked
@@ -192,9 +192,8 @@ class Store:
 
     def _check_shape(self) -> None:
         """Refuse a file whose tables or triggers are not ours: a trigger is a program, and a view is not a table."""
-        with self.reading() as db:
-            # Indexes of SQLite's own have no statement; a trigger may have one of its names.
-            found = db.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+        # Indexes of SQLite's own have no statement; a trigger may have one of its names.
+        found = self.rows("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
         odd = sorted(str(name) for _, name, _ in shape() ^ set(found))
         if odd:
             raise StoreError(
@@ -204,10 +203,9 @@ class Store:
 
     def _schema(self) -> object:
         """Return the schema that the file says it has; None if it says nothing."""
-        with self.reading() as db:
-            (schema,) = db.execute("SELECT value FROM run WHERE key = 'schema'").fetchone() or ("null",)
+        text = self.note("schema")
         with self.understanding("the store schema"):
-            return json.loads(schema)
+            return None if text is None else json.loads(text)
 
     def close(self) -> None:
         """Close the connection; the file stays."""
@@ -216,12 +214,11 @@ class Store:
     @property
     def header(self) -> RunHeader:
         """What the run is about."""
-        with self.reading() as db:
-            row = db.execute("SELECT value FROM run WHERE key = 'header'").fetchone()
+        text = self.note("header")
         with self.understanding("the header"):
-            if row is None:
+            if text is None:
                 raise ValueError("there is none")
-            return checked_header(from_json(RunHeader, row[0]))
+            return checked_header(from_json(RunHeader, text))
 
     def check(self) -> None:
         """
@@ -244,8 +241,7 @@ class Store:
 
     def _quick_check(self, table: str | None) -> None:
         """Read the file, or one table, through: what is damaged, or breaks a CHECK, is found."""
-        with self.reading() as db:
-            row = db.execute(f"PRAGMA quick_check({table or 1})").fetchone()
+        row = self.row(f"PRAGMA quick_check({table or 1})")
         found = "ok" if row is None else str(row[0])
         if found != "ok":
             raise StoreError(
@@ -295,17 +291,13 @@ class Store:
 
     def _note_place(self, key: str, line: str) -> None:
         with self.transaction() as db, self.understanding("what programs and graders ran in"):
-            lines = noted(db, key)
+            lines = noted_lines(self.note(key))
             if line not in lines:
                 db.execute("INSERT OR REPLACE INTO run VALUES (?, ?)", (key, json.dumps([*lines, line])))
 
     def note_changed_checkpoint(self, changes: str | None) -> None:
         """Note what became of the checkpoint while the run went on; None where all files are as they were named."""
-        with self.transaction() as db:
-            if changes is None:
-                db.execute("DELETE FROM run WHERE key = 'changed_checkpoint'")
-            else:
-                db.execute("INSERT OR REPLACE INTO run VALUES ('changed_checkpoint', ?)", (json.dumps(changes),))
+        self.put("changed_checkpoint", None if changes is None else json.dumps(changes))
 
     def write_verdict(self, name: str, content: str) -> None:
         """Store the judgement of a benchmark, as JSON."""
@@ -314,11 +306,29 @@ class Store:
 
     def write_release(self, content: str | None) -> None:
         """Store the verdict of a release, as JSON; None where the run was judged without a policy."""
+        self.put("release", content)
+
+    def put(self, key: str, value: str | None) -> None:
+        """Note something of the run under a key; None takes the note away."""
         with self.transaction() as db:
-            if content is None:
-                db.execute("DELETE FROM run WHERE key = 'release'")
-            else:
-                db.execute("INSERT OR REPLACE INTO run VALUES ('release', ?)", (content,))
+            db.execute("DELETE FROM run WHERE key = ?", (key,))
+            if value is not None:
+                db.execute("INSERT INTO run VALUES (?, ?)", (key, value))
+
+    def note(self, key: str) -> str | None:
+        """Return what is noted of the run under a key; None where nothing is."""
+        row = self.row("SELECT value FROM run WHERE key = ?", key)
+        return None if row is None else row[0]
+
+    def row(self, query: str, *values: object) -> Any:  # noqa: ANN401 - a tuple, of what the query names
+        """Return the first row of an answer; None if there is none."""
+        with self.reading() as db:
+            return db.execute(query, values).fetchone()
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return all rows of an answer."""
+        with self.reading() as db:
+            return db.execute(query, values).fetchall()
 
     @contextmanager
     def _closing_on_error(self) -> Iterator[None]:
@@ -364,10 +374,14 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def noted(db: Connection, key: str) -> tuple[str, ...]:
-    """Return the lines that are noted under a key of the run."""
-    row = db.execute("SELECT value FROM run WHERE key = ?", (key,)).fetchone()
-    lines = [] if row is None else json.loads(row[0])
+def noted_lines(text: str | None) -> tuple[str, ...]:
+    """
+    Return the lines that a note holds.
+
+    Raises:
+        ValueError: If it is no list.
+    """
+    lines = [] if text is None else json.loads(text)
     if not isinstance(lines, list):
         raise ValueError(f"found {type(lines).__name__}; expected a list")  # noqa: TRY004 - a wrong file, no wrong call
     return tuple(map(str, lines))

@@ -143,10 +143,7 @@ class WorkQueue:
 
     def admit(self, position: int | None) -> None:
         """Let benchmarks be drawn up to a place in the run's order, from 0; None for all of them."""
-        with self._store.transaction() as db:
-            db.execute("DELETE FROM run WHERE key = ?", (_ADMITTED,))
-            if position is not None:
-                db.execute("INSERT INTO run VALUES (?, ?)", (_ADMITTED, str(position)))
+        self._store.put(_ADMITTED, None if position is None else str(position))
 
     def leave_out(self, reason: str) -> None:
         """Draw no benchmark that has no sample yet, and note why; one that was begun goes on."""
