@@ -8,13 +8,11 @@ from typing import Annotated
 
 import typer
 
-from pytest_r1eval.commands.arguments import EXIT_PASSED, Benchmarks, Json, show, show_json
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Benchmarks, Json, answer
 
 
 def aggregate(
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="folders of two or more runs", show_default=False)
-    ],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="folders of two or more runs")],
     *,
     benchmark: Benchmarks = None,
     json: Json = False,
@@ -28,8 +26,5 @@ def aggregate(
     stored = [StoredRun(folder=folder) for folder in runs]
     names = chosen_benchmarks(stored[0], asked=benchmark or ())
     found = [aggregated(read_runs(stored, name)) for name in names]
-    if json:
-        show_json({"aggregates": found})
-    else:
-        show("\n".join(line for one in found for line in aggregate_text(one)))
+    answer({"aggregates": found}, (line for one in found for line in aggregate_text(one)), json=json)
     return EXIT_PASSED

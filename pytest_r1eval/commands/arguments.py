@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
@@ -78,7 +78,7 @@ def _number(text: str) -> float:
 
 
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="print JSON, in fractions, for other programs")]
-Run: TypeAlias = Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run", show_default=False)]
+Run: TypeAlias = Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run")]
 Sigmas: TypeAlias = Annotated[
     float, typer.Option("--sigmas", parser=deviations, metavar="S", help="standard errors that decide")
 ]
@@ -88,7 +88,7 @@ Tasks: TypeAlias = Annotated[
 ]
 Benchmarks: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--benchmark", metavar="NAME", help="only this one; repeatable (all of the run)", show_default=False),
+    typer.Option("--benchmark", metavar="NAME", help="only this one; repeatable (all of the run)"),
 ]
 
 
@@ -110,6 +110,14 @@ def show(text: str) -> None:
     """Print a command's answer."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()  # what goes to a file or a pipe is followed there
+
+
+def answer(content: Mapping[str, object], lines: Iterable[str], *, json: bool) -> None:
+    """Print an answer: what programs read, or lines for people."""
+    if json:
+        show_json(content)
+    else:
+        show("\n".join(lines))
 
 
 def show_json(content: Mapping[str, object]) -> None:

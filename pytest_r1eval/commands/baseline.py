@@ -4,28 +4,27 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from pytest_r1eval.commands.arguments import EXIT_FAILED, EXIT_PASSED, Benchmarks, Json, Run, show, show_json
+from pytest_r1eval.commands.arguments import EXIT_FAILED, EXIT_PASSED, Benchmarks, Json, Run, answer, show
 from pytest_r1eval.core.texts import counted
 from pytest_r1eval.errors import BaselineError
 
 if TYPE_CHECKING:
     from pytest_r1eval.config.baseline_choice import BaselineChoice
-    from pytest_r1eval.core.baselines import BaselineFile, MeasuredBaseline
+    from pytest_r1eval.core.baselines import BaselineFile, MeasuredBaseline, PublishedBaseline
 
 app = typer.Typer(name="baseline", help="Record, list, show, compare, check and replace baselines.")
 
 Name: TypeAlias = Annotated[
     str,
-    typer.Argument(
-        metavar="NAME", help="org/name, a file, or hf://datasets/ORG/REPO/PATH.json to look at", show_default=False
-    ),
+    typer.Argument(metavar="NAME", help="org/name, a file, or hf://datasets/ORG/REPO/PATH.json to look at"),
 ]
 Parent: TypeAlias = Annotated[
     str | None, typer.Option(metavar="NAME", help="the checkpoint that this one was trained from")
@@ -40,7 +39,6 @@ Others: TypeAlias = Annotated[
         metavar="RUN",
         help="another run of the same checkpoint by another seed: how far its runs move is stored, and the gate allows "
         "for it; repeatable",
-        show_default=False,
     ),
 ]
 Commit: TypeAlias = Annotated[str | None, typer.Option(metavar="SHA", help="the commit of the training code")]
@@ -63,18 +61,11 @@ def record(  # noqa: PLR0913 - a command's options
     json: Json = False,
 ) -> int:
     """Record a stored run as a first baseline; one that is there is replaced by bless alone."""
-    from pytest_r1eval.baselines.shelf import write_file
     from pytest_r1eval.core.blessings import recorded
 
-    path, file = _file_of(name)
     place = _Place(parent=parent, step=step, commit=commit)
-    entries = _measured(run, benchmark, file=file, place=place, reason=reason)
-    entries = [_with_correlation(entry, run, other or ()) for entry in entries]
-    for measured in entries:
-        file = recorded(file, measured)
-    write_file(path, file)
-    _show_written("recorded", path, file, names=[entry.benchmark for entry in entries], json=json)
-    return EXIT_PASSED
+    chosen = _Chosen(run=run, benchmarks=benchmark or (), others=other or (), reason=reason, place=place)
+    return _kept(name, chosen, recorded, done="recorded", json=json)
 
 
 @app.command()
@@ -96,19 +87,12 @@ def bless(  # noqa: PLR0913 - a command's options
     json: Json = False,
 ) -> int:
     """Replace a baseline by a stored run: a higher number freely, a lower one by a new run and with a reason."""
-    from pytest_r1eval.baselines.shelf import write_file
     from pytest_r1eval.core.blessings import blessed
 
-    path, file = _file_of(name)
-    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
     place = _Place(parent=parent, step=step, commit=commit)
-    entries = _measured(run, benchmark, file=file, place=place, reason=reason)
-    entries = [_with_correlation(entry, run, other or ()) for entry in entries]
-    for measured in entries:
-        file = blessed(file, measured, when=now, reason=reason)
-    write_file(path, file)
-    _show_written("blessed", path, file, names=[entry.benchmark for entry in entries], json=json)
-    return EXIT_PASSED
+    chosen = _Chosen(run=run, benchmarks=benchmark or (), others=other or (), reason=reason, place=place)
+    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    return _kept(name, chosen, partial(blessed, when=now, reason=reason), done="blessed", json=json)
 
 
 @app.command(name="list")
@@ -118,12 +102,12 @@ def list_(*, json: Json = False) -> int:
 
     paths = BaselineShelf(root=Path.cwd(), choice=None, model_name="").paths()
     rows = [row for path in paths for row in _rows(read_file(path), path)]
-    if json:
-        show_json({"baselines": rows})
-        return EXIT_PASSED
-    for row in rows:
-        number = f"{100 * float(str(row['pass_at_1'])):5.1f}"
-        show(f"{row['model']:<48} {row['benchmark']:<12} {row['kind']:<10} {number}  {row['source']}")
+    lines = (
+        f"{row['model']:<48} {row['benchmark']:<12} {row['kind']:<10} {100 * float(str(row['pass_at_1'])):5.1f}  "
+        f"{row['source']}"
+        for row in rows
+    )
+    answer({"baselines": rows}, lines, json=json)
     return EXIT_PASSED
 
 
@@ -151,10 +135,8 @@ def diff(old: Name, new: Name, *, json: Json = False) -> int:
     from pytest_r1eval.baselines.diff import change_lines, changes
 
     found = changes(_file_of(old, must_exist=True)[1], _file_of(new, must_exist=True)[1])
-    if json:
-        show_json({"changes": found})
-    else:
-        show("\n".join(line for change in found for line in change_lines(change)) or "no change")
+    lines = [line for change in found for line in change_lines(change)]
+    answer({"changes": found}, lines or ["no change"], json=json)
     return EXIT_PASSED
 
 
@@ -162,7 +144,7 @@ def diff(old: Name, new: Name, *, json: Json = False) -> int:
 def verify(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME...", help="org/name or files (all in baselines/)", show_default=False),
+        typer.Argument(metavar="NAME...", help="org/name or files (all in baselines/)"),
     ] = None,
     *,
     run: Annotated[
@@ -180,11 +162,8 @@ def verify(
             f"none of {', '.join(map(str, paths))} holds the run {run.resolve().name}; expected the run that was "
             "recorded there, in a folder of its name"
         )
-    if json:
-        show_json({"checked": [str(path) for path in paths], "wrong": wrong})
-    else:
-        mistakes = (f"{path}: {mistake}" for path, mistake in wrong.items())
-        show("\n".join([*mistakes, f"{counted(len(paths), 'file')} checked"]))
+    lines = [*(f"{path}: {mistake}" for path, mistake in wrong.items()), f"{counted(len(paths), 'file')} checked"]
+    answer({"checked": [str(path) for path in paths], "wrong": wrong}, lines, json=json)
     return EXIT_FAILED if wrong else EXIT_PASSED
 
 
@@ -246,35 +225,68 @@ class _Place:
     commit: str | None
 
 
-def _measured(
-    run: Path, benchmarks: Sequence[str] | None, *, file: BaselineFile, place: _Place, reason: str | None
-) -> list[MeasuredBaseline]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chosen:
+    """What is to be recorded: a run, and what the command line says of it."""
+
+    run: Path
+    benchmarks: Sequence[str]
+    others: Sequence[Path]
+    reason: str | None
+    place: _Place
+
+
+def _kept(
+    name: str,
+    chosen: _Chosen,
+    add: Callable[[BaselineFile, MeasuredBaseline], BaselineFile],
+    *,
+    done: str,
+    json: bool,
+) -> int:
+    """Write what was chosen of a run into a baseline's file."""
+    from pytest_r1eval.baselines.shelf import write_file
+
+    path, file = _file_of(name)
+    entries = [_with_correlation(entry, chosen) for entry in _measured(chosen, file)]
+    for entry in entries:
+        file = add(file, entry)
+    write_file(path, file)
+    names = [entry.benchmark for entry in entries]
+    written = [row for row in _rows(file, path) if row["kind"] == "measured" and row["benchmark"] in names]
+    answer({"file": str(path), "baselines": written}, [f"{done} in {path}: review it and commit it"], json=json)
+    return EXIT_PASSED
+
+
+def _measured(chosen: _Chosen, file: BaselineFile) -> list[MeasuredBaseline]:
     """Read a run as baselines; one that is not whole, stopped early or is not healthy is refused with the reason."""
     from pytest_r1eval.core.lineage import lineage_from
     from pytest_r1eval.runs.finished import StoredRun, chosen_benchmarks
 
+    reason, place = chosen.reason, chosen.place
     if reason is not None and not reason.strip():
         raise BaselineError(f"--reason is {reason!r}; expected some text: why the run is the baseline")
-    stored = StoredRun(folder=run)
+    stored = StoredRun(folder=chosen.run)
     try:
         said = lineage_from(stored.model_name, parent=place.parent, step=place.step, commit=place.commit)
     except ValueError as error:
         raise BaselineError(f"--{error}") from error
-    names = chosen_benchmarks(stored, asked=benchmarks or ())
+    names = chosen_benchmarks(stored, asked=chosen.benchmarks)
     entries = [stored.as_baseline(name, replaced=file.measured_for(name), reason=reason) for name in names]
     if place == _Place(parent=None, step=None, commit=None):  # what the run itself says, else what the name does
         return [replace(entry, lineage=entry.lineage or said) for entry in entries]
     return [replace(entry, lineage=said) for entry in entries]
 
 
-def _with_correlation(entry: MeasuredBaseline, run: Path, others: Sequence[Path]) -> MeasuredBaseline:
+def _with_correlation(entry: MeasuredBaseline, chosen: _Chosen) -> MeasuredBaseline:
     """Add how far runs of the checkpoint move beyond sampling, where there is more than one."""
     from pytest_r1eval.judging.aggregate import aggregate, read_runs
     from pytest_r1eval.runs.finished import StoredRun
 
-    if not others:
+    if not chosen.others:
         return entry
-    found = aggregate(read_runs([StoredRun(folder=folder) for folder in (run, *others)], entry.benchmark))
+    runs = [StoredRun(folder=folder) for folder in (chosen.run, *chosen.others)]
+    found = aggregate(read_runs(runs, entry.benchmark))
     if len(found.groups) > 1:
         raise BaselineError(
             f"--other: the runs differ in {', '.join(found.differing)}; expected runs of one checkpoint under one "
@@ -284,28 +296,16 @@ def _with_correlation(entry: MeasuredBaseline, run: Path, others: Sequence[Path]
     return replace(entry, correlation=0.0 if moved is None else min(1.0, moved.correlation))
 
 
-def _show_written(done: str, path: Path, file: BaselineFile, *, names: Sequence[str], json: bool) -> None:
-    """Say which baselines of a file were written, as text or as rows of `list`."""
-    if json:
-        written = [row for row in _rows(file, path) if row["kind"] == "measured" and row["benchmark"] in names]
-        show_json({"file": str(path), "baselines": written})
-    else:
-        show(f"{done} in {path}: review it and commit it")
-
-
 def _rows(file: BaselineFile, path: Path) -> list[dict[str, object]]:
-    shown = str(path)
-    published = [
-        {"model": file.model, "benchmark": entry.benchmark, "kind": "published", "pass_at_1": entry.pass_at_1,
-         "source": entry.source, "file": shown}
-        for entry in file.published
+    entries: list[tuple[str, PublishedBaseline | MeasuredBaseline, str]] = [
+        *(("published", entry, entry.source) for entry in file.published),
+        *(("measured", entry, f"run {entry.run}, {entry.counts.n_samples} samples") for entry in file.measured),
+    ]
+    return [
+        {"model": file.model, "benchmark": entry.benchmark, "kind": kind, "pass_at_1": entry.pass_at_1,
+         "source": source, "file": str(path)}
+        for kind, entry, source in entries
     ]  # fmt: skip
-    measured = [
-        {"model": file.model, "benchmark": entry.benchmark, "kind": "measured", "pass_at_1": entry.pass_at_1,
-         "source": f"run {entry.run}, {entry.counts.n_samples} samples", "file": shown}
-        for entry in file.measured
-    ]  # fmt: skip
-    return [*published, *measured]
 
 
 def _measured_lines(measured: MeasuredBaseline) -> list[str]:

@@ -9,21 +9,19 @@ from typing import Annotated
 
 import typer
 
-from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Run, show, show_json
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Run, answer
 
 
 def comment(
     run: Run,
     *,
     pull_request: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="its number (the GitHub job's own)", show_default=False)
+        int | None, typer.Option(min=1, metavar="N", help="its number (the GitHub job's own)")
     ] = None,
-    link: Annotated[
-        str | None, typer.Option(metavar="URL", help="where the report is (the job's page)", show_default=False)
-    ] = None,
+    link: Annotated[str | None, typer.Option(metavar="URL", help="where the report is (the job's page)")] = None,
     gate: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="tells it from other gates' comments (workflow and job)", show_default=False),
+        typer.Option(metavar="NAME", help="tells it from other gates' comments (workflow and job)"),
     ] = None,
     json: Json = False,
 ) -> int:
@@ -35,10 +33,8 @@ def comment(
     written = None
     if place is not None:
         written = comments.comment(read_report(run), place, link=link or comments.link_of(os.environ))
-    if json:
-        show_json({"run": str(run), "comment": None if written is None else asdict(written)})
-    elif written is None:
-        show("no comment: this is not a job of a pull request; name one with --pull-request N")
-    else:
-        show(f"comment: {written.url} ({'new' if written.is_new else 'brought up to date'})")
+    line = "no comment: this is not a job of a pull request; name one with --pull-request N"
+    if written is not None:
+        line = f"comment: {written.url} ({'new' if written.is_new else 'brought up to date'})"
+    answer({"run": str(run), "comment": None if written is None else asdict(written)}, [line], json=json)
     return EXIT_PASSED

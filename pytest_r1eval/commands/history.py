@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, show, show_json
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def history(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where runs are kept", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where runs are kept")],
     *,
     out: Annotated[Path | None, typer.Option(metavar="FILE.html", help="draw it there, as one page")] = None,
     json: Json = False,
@@ -36,18 +36,13 @@ def history(
         ]
         page = history_page(folder, sections, notes=training.notes)
         write_text(out, page, again="name another file by --out")
-        if json:
-            show_json({"folder": str(folder), "page": str(out)})
-        else:
-            show(f"written to {out}")
-    elif json:
-        left_out = {"n_stopped": training.n_stopped, "unreadable": training.unreadable}
-        show_json({"benchmarks": training.points, **left_out})
+        answer({"folder": str(folder), "page": str(out)}, [f"written to {out}"], json=json)
     else:
-        for name, points in training.points.items():
-            show("\n".join([name, *columns(_table(points)), ""]))
-        for note in training.notes:
-            show(f"note: {note}")
+        content = {
+            "benchmarks": training.points, "n_stopped": training.n_stopped, "unreadable": training.unreadable
+        }  # fmt: skip
+        lines = [line for name, points in training.points.items() for line in (name, *columns(_table(points)), "")]
+        answer(content, [*lines, *(f"note: {note}" for note in training.notes)], json=json)
     return EXIT_PASSED
 
 

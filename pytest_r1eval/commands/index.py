@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, show, show_json
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, answer
 
 
 def index(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where runs are kept", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where runs are kept")],
     *,
     json: Json = False,
 ) -> int:
@@ -20,8 +20,5 @@ def index(
     from pytest_r1eval.reports.index import write_index
 
     page = write_index(folder)
-    if json:
-        show_json({"folder": str(folder), "page": str(page)})
-    else:
-        show(f"written to {page}")
+    answer({"folder": str(folder), "page": str(page)}, [f"written to {page}"], json=json)
     return EXIT_PASSED

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Run, parsed_by, show, show_json
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Run, answer, parsed_by
 from pytest_r1eval.config.tracker_choice import TrackerChoice, tracker_choice
 from pytest_r1eval.errors import TrackerError
 
@@ -22,9 +22,7 @@ def log(
     *,
     to: Annotated[
         list[str],
-        typer.Option(
-            metavar="TRACKER", help="mlflow, wandb, trackio, tensorboard or mlflow:MODEL/VERSION", show_default=False
-        ),
+        typer.Option(metavar="TRACKER", help="mlflow, wandb, trackio, tensorboard or mlflow:MODEL/VERSION"),
     ],
     json: Json = False,
 ) -> int:
@@ -35,10 +33,9 @@ def log(
     check_trackers(choices)
     logged = log_run(run, choices)
     failed = [f"{one.choice}: {one.answer.error}" for one in logged if one.answer.error is not None]
-    if json:
-        show_json({"run": str(run), "trackers": {str(one.choice): asdict(one.answer) for one in logged}})
-    else:
-        show("\n".join(f"{one.choice.name}: {one.answer.place}" for one in logged if one.answer.error is None))
+    answers = {str(one.choice): asdict(one.answer) for one in logged}
+    lines = [f"{one.choice.name}: {one.answer.place}" for one in logged if one.answer.error is None]
+    answer({"run": str(run), "trackers": answers}, lines, json=json)
     if failed:
         raise TrackerError(f"{run} is not logged to {'; '.join(failed)}. Repair that, and log it again")
     return EXIT_PASSED

@@ -3,30 +3,30 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, show, show_json
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, answer
 from pytest_r1eval.core.texts import counted
 
 
 def merge(
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="the folders of all slices, in any order", show_default=False)
-    ],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="the folders of all slices, in any order")],
     *,
-    out: Annotated[Path, typer.Option(metavar="RUN", help="the folder of the new run", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="the folder of the new run")],
     json: Json = False,
 ) -> int:
     """Bring the slices of one run together (--r1-slice)."""
     from pytest_r1eval.runs.merge import merge as merged_from
 
     merged = merged_from(runs, out=out)
-    if json:
-        show_json({"run": str(merged.run), "n_slices": merged.n_slices, "n_samples": dict(merged.n_samples)})
-        return EXIT_PASSED
     held = ", ".join(f"{name}: {counted(n_samples, 'sample')}" for name, n_samples in merged.n_samples.items())
-    show(f"{merged.n_slices} slices merged into {merged.run} ({held})\nnext: pytest --r1-judge-only {merged.run}")
+    lines = [
+        f"{merged.n_slices} slices merged into {merged.run} ({held})",
+        f"next: pytest --r1-judge-only {merged.run}",
+    ]
+    answer({**asdict(merged), "run": str(merged.run)}, lines, json=json)
     return EXIT_PASSED

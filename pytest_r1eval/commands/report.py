@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Run, show, show_json
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Run, answer, show
 from pytest_r1eval.core.choices import REPORT_FORMATS
 
 _FORMS = "|".join(REPORT_FORMATS)
@@ -41,10 +41,7 @@ def report(
     found, embedding = read_report(run), Embedding(n_samples=samples)
     if out is not None:
         written = write_report(found, out, embedding=embedding)
-        if json:
-            show_json({"run": str(run), "report": str(written)})
-        else:
-            show(f"written to {written}")
+        answer({"run": str(run), "report": str(written)}, [f"written to {written}"], json=json)
         return EXIT_PASSED
     show(report_in("json" if json else form, found, embedding=embedding).rstrip("\n"))
     return EXIT_PASSED

@@ -24,25 +24,19 @@ _OPTIONS_OF_A_RUN = re.compile(r"--r1-(?=(?:dtype|engine|engine-arg|server-url|t
 
 
 def same(  # noqa: PLR0913 - a command's options
-    model_a: Annotated[
-        str, typer.Argument(metavar="MODEL_A", help="a folder, a Hub id, or a file of saved scores", show_default=False)
-    ],
-    model_b: Annotated[
-        str | None, typer.Argument(metavar="[MODEL_B]", help="the same; left out with --save", show_default=False)
-    ] = None,
+    model_a: Annotated[str, typer.Argument(metavar="MODEL_A", help="a folder, a Hub id, or a file of saved scores")],
+    model_b: Annotated[str | None, typer.Argument(metavar="[MODEL_B]", help="the same; left out with --save")] = None,
     *,
     save: Annotated[
         Path | None, typer.Option(metavar="FILE", help="keep the only model's scores, for another engine or GPU")
     ] = None,
     engine: Annotated[str, typer.Option(metavar="vllm|server|NAME", help="what scores")] = "vllm",
-    server_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="the server that --engine server asks", show_default=False)
-    ] = None,
+    server_url: Annotated[str | None, typer.Option(metavar="URL", help="the server that --engine server asks")] = None,
     dtype: Annotated[str, typer.Option(metavar="DTYPE", help="number format of the computation")] = "bfloat16",
     tp: Annotated[str, typer.Option(metavar="auto|N", help="GPUs one engine spans")] = "auto",
     engine_arg: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="an argument passed through to the engine", show_default=False),
+        typer.Option(metavar="KEY=VALUE", help="an argument passed through to the engine"),
     ] = None,
     json: Json = False,
 ) -> int:

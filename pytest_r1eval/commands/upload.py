@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Run, show, show_json
+from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Run, answer
 from pytest_r1eval.core.choices import UploadLayout
 from pytest_r1eval.core.uploads import UploadWishes, checked_repo
 from pytest_r1eval.errors import UploadError
@@ -51,10 +51,7 @@ def upload(  # noqa: PLR0913 - one argument an option
         model_page=page or wishes.model_page,
     )
     uploaded = uploaded_run(run, wishes)
-    if json:
-        show_json({"run": str(run), **asdict(uploaded.record)})
-    else:
-        show("\n".join(uploaded.lines))
+    answer({"run": str(run), **asdict(uploaded.record)}, uploaded.lines, json=json)
     return EXIT_PASSED
 
 
