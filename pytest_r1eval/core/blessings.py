@@ -49,11 +49,8 @@ def kept(file: BaselineFile, measured: MeasuredBaseline, *, when: dt.datetime) -
         return with_measured(file, replace(measured, history=there.history))  # judged once more
     differences = _question_differences(there, measured)
     if not differences and measured.pass_at_1 < there.pass_at_1:
-        raise LowerBaselineError(
-            f"{file.model}, {measured.benchmark}: the run {measured.run} has {100 * measured.pass_at_1:.1f}, the "
-            f"baseline {100 * there.pass_at_1:.1f}; expected a number that is not lower. Lower it on purpose, with "
-            "r1eval baseline bless RUN NAME --reason TEXT"
-        )
+        advice = ". Lower it on purpose, with r1eval baseline bless RUN NAME --reason TEXT"
+        raise _lower(file, there, measured, advice=advice)
     return _replaced(
         file, there, measured, when=when, reason=f"asked another question: {differences}" if differences else None
     )
@@ -90,10 +87,7 @@ def blessed(file: BaselineFile, measured: MeasuredBaseline, *, when: dt.datetime
         )
     is_lower = measured.pass_at_1 < there.pass_at_1
     if is_lower and reason is None:
-        raise LowerBaselineError(
-            f"{file.model}, {measured.benchmark}: the run {measured.run} has {100 * measured.pass_at_1:.1f}, the "
-            f"baseline {100 * there.pass_at_1:.1f}; expected a number that is not lower, or --reason with why it is"
-        )
+        raise _lower(file, there, measured, advice=", or --reason with why it is")
     if is_lower and measured.recorded < there.recorded:
         raise BaselineError(
             f"{file.model}, {measured.benchmark}: the run {measured.run} is lower, and older than the baseline "
@@ -115,6 +109,15 @@ def _replaced(
         reason=reason,
     )
     return with_measured(file, replace(measured, history=(*there.history, blessing)))
+
+
+def _lower(
+    file: BaselineFile, there: MeasuredBaseline, measured: MeasuredBaseline, *, advice: str
+) -> LowerBaselineError:
+    return LowerBaselineError(
+        f"{file.model}, {measured.benchmark}: the run {measured.run} has {100 * measured.pass_at_1:.1f}, the baseline "
+        f"{100 * there.pass_at_1:.1f}; expected a number that is not lower{advice}"
+    )
 
 
 def _question_differences(there: MeasuredBaseline, measured: MeasuredBaseline) -> str:

@@ -77,9 +77,8 @@ NotNegative: TypeAlias = Annotated[float, Range(low=0)]
 Count: TypeAlias = Annotated[int, Range(low=0)]
 AtLeastOne: TypeAlias = Annotated[int, Range(low=1)]
 Label: TypeAlias = Annotated[str, Text(pattern=r"(?s:.*\S.*)", name="some text")]
-ModelName: TypeAlias = Annotated[
-    str, Text(pattern=r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*", name="org/name, as on the Hub")
-]
+MODEL_NAME = Text(pattern=r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*", name="org/name, as on the Hub")
+ModelName: TypeAlias = Annotated[str, MODEL_NAME]
 
 
 class FieldError(ValueError):

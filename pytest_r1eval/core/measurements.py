@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline
 from pytest_r1eval.core.evidence import Evidence
@@ -42,16 +42,7 @@ class Measurement:
     @classmethod
     def of(cls, baseline: MeasuredBaseline) -> Measurement:
         """Return what the run of a baseline measured."""
-        return cls(
-            benchmark=baseline.benchmark,
-            recorded=baseline.recorded,
-            run=baseline.run,
-            seed=baseline.seed,
-            fingerprint=baseline.fingerprint,
-            counts=baseline.counts,
-            health=baseline.health,
-            lineage=baseline.lineage,
-        )
+        return cls(**{name: getattr(baseline, name) for name in _SHARED})
 
     @property
     def evidence(self) -> Evidence:
@@ -65,14 +56,10 @@ class Measurement:
         Args:
             reason: Why a person makes it the baseline; None where no reason was given.
         """
-        return MeasuredBaseline(
-            benchmark=self.benchmark,
-            recorded=self.recorded,
-            run=self.run,
-            seed=self.seed,
-            fingerprint=replace(self.fingerprint, model=replace(self.fingerprint.model, files=())),
-            counts=self.counts,
-            health=self.health,
-            lineage=self.lineage,
-            reason=reason,
-        )
+        named_no_file = replace(self.fingerprint, model=replace(self.fingerprint.model, files=()))
+        shared = {name: getattr(self, name) for name in _SHARED}
+        return MeasuredBaseline(**{**shared, "fingerprint": named_no_file}, reason=reason)
+
+
+_SHARED = tuple(field.name for field in fields(Measurement))
+"""What a run's measurement and the baseline that is recorded from it have in common."""

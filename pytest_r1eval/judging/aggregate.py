@@ -152,20 +152,18 @@ def aggregate(runs: Sequence[MeasuredRun]) -> Aggregate:
     for run in runs:
         by_fingerprint.setdefault(run.measured.fingerprint, []).append(run)
     groups = tuple(_added(group) for group in by_fingerprint.values())
-    n_samples = sum(run.measured.counts.n_samples for run in runs)
-    if len(groups) == 1:
-        return _from_group(runs[0].measured.benchmark, groups[0], n_samples=n_samples)
-    total = pooled([group.estimate for group in groups])
+    total = pooled([group.estimate for group in groups]) if len(groups) > 1 else None
+    score = total or groups[0].estimate
     return Aggregate(
         benchmark=runs[0].measured.benchmark,
-        method=Method.POOLED,
-        mean=total.mean,
-        standard_error=total.standard_error,
-        n_samples=n_samples,
+        method=groups[0].method if total is None else Method.POOLED,
+        mean=score.mean,
+        standard_error=score.standard_error,
+        n_samples=sum(run.measured.counts.n_samples for run in runs),
         groups=groups,
         differing=_differing(tuple(by_fingerprint)),
         pooled=total,
-        warnings=(*_warnings(runs, groups, total), *_group_warnings(groups)),
+        warnings=(*(() if total is None else _warnings(runs, groups, total)), *_group_warnings(groups)),
         disagreement=_disagreement(groups),
     )
 
@@ -210,21 +208,6 @@ def _spread(estimates: Sequence[Estimate]) -> Pooled:
     """Test runs of one fingerprint for being alike; short ones may tie by chance."""
     found = pooled(estimates)
     return replace(found, p_alike=max(found.p_alike, _tie_probability(estimates)))
-
-
-def _from_group(benchmark: str, group: AddedRuns, *, n_samples: int) -> Aggregate:
-    return Aggregate(
-        benchmark=benchmark,
-        method=group.method,
-        mean=group.estimate.mean,
-        standard_error=group.estimate.standard_error,
-        n_samples=n_samples,
-        groups=(group,),
-        differing=(),
-        pooled=None,
-        warnings=_group_warnings((group,)),
-        disagreement=_disagreement((group,)),
-    )
 
 
 def _disagreement(groups: Sequence[AddedRuns]) -> str | None:

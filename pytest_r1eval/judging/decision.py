@@ -12,9 +12,7 @@ from pytest_r1eval.core.evidence import Evidence
 from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.errors import BaselineError
-from pytest_r1eval.runs.finished import (
-    CompleteRun,
-)
+from pytest_r1eval.runs.finished import CompleteRun
 from pytest_r1eval.stats.verdicts import (
     GateRule,
     Judgement,

@@ -7,9 +7,7 @@ from dataclasses import replace
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.judging.result import GateResult, ProblemTitle
-from pytest_r1eval.runs.finished import (
-    Ungraded,
-)
+from pytest_r1eval.runs.finished import Ungraded
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.stats.health import Health, HealthReference, judge_health
 from pytest_r1eval.stats.multiplicity import fallen_problems, rearrangement

@@ -37,7 +37,6 @@ from pytest_r1eval.runs.finished import (
     CompleteRun,
     baseline_from,
     complete_run,
-    health_of,
     missing_samples,
     stopped_early,
     unfit_run,
@@ -214,7 +213,7 @@ class BenchmarkJudge:
             return result
         tallies = self.run.tallies(result.benchmark, k=depth)
         equal = tallies if result.allocated is None else self.run.tallies(result.benchmark, k=k)
-        observed, counts = health_of(equal), Counts.graded(tallies)
+        observed, counts = added_health(equal), Counts.graded(tallies)
         if self.earlier:
             observed = added_health([*(measured.health for measured in self.earlier), observed])
             counts = added_counts([*(measured.counts for measured in self.earlier), counts])

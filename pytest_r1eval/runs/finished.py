@@ -21,7 +21,6 @@ from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.core.plans import Plan, dealt, sample_seed
 from pytest_r1eval.core.records import Counts, Outcome, ProblemTally
 from pytest_r1eval.core.texts import counted, escaped, is_loop, quoted
-from pytest_r1eval.core.thinking import added_thoughts
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.runs.progress import STORED_VERDICT
 from pytest_r1eval.runs.reading import RunReader
@@ -435,17 +434,6 @@ def _first_error(store: RunReader, name: str) -> str:
     return escaped(" ".join(detail.split()))
 
 
-def health_of(tallies: Sequence[ProblemTally]) -> HealthCounts:
-    """Return the health of all samples, graded or not."""
-    return HealthCounts(
-        n_samples=sum(tally.n_samples for tally in tallies),
-        n_truncated=sum(tally.n_truncated for tally in tallies),
-        n_no_answer=sum(tally.n_no_answer for tally in tallies),
-        n_tokens=sum(tally.n_tokens for tally in tallies),
-        thoughts=added_thoughts(tally.thoughts for tally in tallies),
-    )
-
-
 def complete_run(store: RunReader, plan: Plan, tallies: tuple[ProblemTally, ...]) -> CompleteRun | Judgement:
     """Return what a complete run measured; why not, where something is missing, failed or no evidence."""
     refusal = incomplete_run(store, plan, tallies)
@@ -462,7 +450,7 @@ def complete_run(store: RunReader, plan: Plan, tallies: tuple[ProblemTally, ...]
     return CompleteRun(
         measured=_measured(store, plan, tallies),
         samples_per_problem=plan.samples_per_problem,
-        health=health_of(tallies),
+        health=added_health(tallies),
         ungraded=ungraded,
         extremes=extremes,
         n_truncated_correct=sum(tally.n_truncated_correct for tally in tallies),
@@ -526,7 +514,7 @@ def _measured(store: RunReader, plan: Plan, tallies: tuple[ProblemTally, ...]) -
         seed=header.seed,
         fingerprint=Fingerprint(model=header.identity, question=plan.question, harness=harness.graded_by(plan.grader)),
         counts=Counts.graded(tallies),
-        health=health_of(tallies),
+        health=added_health(tallies),
         lineage=header.lineage,
     )
 

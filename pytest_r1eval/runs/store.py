@@ -379,7 +379,7 @@ def noted_lines(text: str | None) -> tuple[str, ...]:
     Return the lines that a note holds.
 
     Raises:
-        ValueError: If it is no list.
+        ValueError: If it is not a list.
     """
     lines = [] if text is None else json.loads(text)
     if not isinstance(lines, list):

@@ -20,6 +20,7 @@ from scipy.special import bdtrc
 
 from pytest_r1eval.core.baselines import HealthCounts
 from pytest_r1eval.core.fields import LeftOutIfEmpty
+from pytest_r1eval.core.records import ProblemTally
 from pytest_r1eval.core.thinking import added_thoughts
 from pytest_r1eval.stats.tests import Rate, rate_test
 from pytest_r1eval.stats.verdicts import Verdict
@@ -179,7 +180,7 @@ class Health:
         return (*found, f"Responses have {ratio:.2f} times the tokens of the baseline's.")
 
 
-def added_health(parts: Collection[HealthCounts]) -> HealthCounts:
+def added_health(parts: Collection[HealthCounts | ProblemTally]) -> HealthCounts:
     """Add up the counts of runs of one checkpoint."""
     return HealthCounts(
         n_samples=sum(part.n_samples for part in parts),

@@ -17,9 +17,7 @@ from scipy.special import chdtr, chdtrc
 
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.stats.pairs import Floats, demand_same_problems
-from pytest_r1eval.stats.tests import (
-    Estimate,
-)
+from pytest_r1eval.stats.tests import Estimate
 
 DISAGREE = 0.001
 """Below this p of Cochran's Q, runs that ought to be alike are not: sampling does not explain their distance."""
