@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from pytest_r1eval.checkpoints.files import levels_of
+
 _UNSCALED = frozenset({"su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling"})
 """RoPE types whose ``max_position_embeddings`` is the length after scaling; all others multiply it by their factor."""
 
@@ -21,8 +23,7 @@ def longest_context(config: Mapping[str, object]) -> int | None:
     Args:
         config: The content of config.json; models of several parts have the text model's in ``text_config``.
     """
-    text_config = config.get("text_config")
-    for level in (config, text_config if isinstance(text_config, Mapping) else {}):
+    for level in levels_of(config):
         length = level.get("max_position_embeddings")
         if isinstance(length, int) and not isinstance(length, bool):
             return int(length * _factor(level))

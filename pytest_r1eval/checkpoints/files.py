@@ -10,7 +10,8 @@ checkpoints, logs and its own state below it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -99,6 +100,21 @@ class FolderDigests:
     files: tuple[FileDigest, ...]
     weights: str
     stamps: tuple[FileStamp, ...]
+
+
+def json_member(path: Path, key: str) -> object:
+    """Return a member of a JSON file's object; None where there is no such file, object or member."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content.get(key) if isinstance(content, dict) else None
+
+
+def levels_of(config: Mapping[str, object]) -> tuple[Mapping[str, object], ...]:
+    """Return a config.json, and the part of it that is about text where it has one."""
+    text = config.get("text_config")
+    return (config, text) if isinstance(text, Mapping) else (config,)
 
 
 def weights_of(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.errors import ModelError
@@ -43,16 +44,9 @@ def recommended_sampling(folder: Path, *, model: str) -> Sampling:
         )
     numbers = {name: _number(name, value, model=model) for name, value in named.items()}
     top_k = int(numbers.pop("top_k", 0))
-    values = _NEUTRAL | numbers
+    values: dict[str, Any] = _NEUTRAL | numbers
     try:
-        return Sampling(
-            temperature=values["temperature"],
-            top_p=values["top_p"],
-            top_k=0 if top_k == _ALL_TOKENS else top_k,
-            min_p=values["min_p"],
-            repetition_penalty=values["repetition_penalty"],
-            presence_penalty=values["presence_penalty"],
-        )
+        return Sampling(**values, top_k=0 if top_k == _ALL_TOKENS else top_k)
     except ValueError as error:
         raise _refused(model, str(error)) from error
 

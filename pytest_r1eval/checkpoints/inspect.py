@@ -279,27 +279,34 @@ def _from_folder(folder: Path, *, tokenizer: Path | None) -> Checkpoint:
             f"{folder} has a config.json but no weights; expected {', '.join(WEIGHTS)} (was the save interrupted?)"
         )
     check_weights(folder, weights, config=config)
-    tokens, chat_template = _tokenizer_digest(tokenizer or folder), _chat_template(tokenizer or folder)
-    added = added_tokens(tokenizer or folder)
+    tokenizer_digest, chat_template = _tokenizer_digest(tokenizer or folder), _chat_template(tokenizer or folder)
     digests = folder_digests(folder)
-    return Checkpoint(
-        model=str(folder),
-        revision=None,
-        name=_name(folder),
-        identity=ModelIdentity(
-            weights=digests.weights,
-            tokenizer=tokens,
-            chat_template=_digest([chat_template.encode()]),
-            checkpoint=checkpoint_digest(digests.files),
-            files=digests.files,
-        ),
+    identity = ModelIdentity(
+        weights=digests.weights,
+        tokenizer=tokenizer_digest,
+        chat_template=_digest([chat_template.encode()]),
+        checkpoint=checkpoint_digest(digests.files),
+        files=digests.files,
+    )
+    found = Checkpoint(
+        model=str(folder), revision=None, name=_name(folder), identity=identity, max_position=None, digests=digests
+    )
+    return _described(found, folder, config, tokenizer=tokenizer or folder, chat_template=chat_template)
+
+
+def _described(
+    found: Checkpoint, folder: Path, config: Mapping[str, object], *, tokenizer: Path, chat_template: str
+) -> Checkpoint:
+    """Add what the files of a checkpoint tell."""
+    added = added_tokens(tokenizer)
+    return replace(
+        found,
         max_position=longest_context(config),
         folder=folder,
         think_tags=tags_in(chat_template, added),
         special_tokens=frozenset(token for token, is_special in added.items() if is_special),
         size=stored_size(config, folder),
         prints_date=_DATE in chat_template,
-        digests=digests,
     )
 
 
@@ -439,24 +446,14 @@ def _from_hub(place: Place, *, tokenizer: Path | None) -> Checkpoint:
     folder = place.folder
     refuse_adapter_beside(folder, name=place.name)
     config, chat_template = _json(folder / "config.json", folder), _chat_template(tokenizer or folder)
-    added = added_tokens(tokenizer or folder)
-    return Checkpoint(
-        model=place.name,
-        revision=place.commit,
-        name=place.name,
-        identity=ModelIdentity(
-            weights=f"hub:{place.commit}",
-            tokenizer=_tokenizer_digest(tokenizer or folder),
-            chat_template=_digest([chat_template.encode()]),
-            checkpoint=f"hub:{place.commit}",
-        ),
-        max_position=longest_context(config),
-        folder=folder,
-        think_tags=tags_in(chat_template, added),
-        special_tokens=frozenset(token for token, is_special in added.items() if is_special),
-        size=stored_size(config, folder),
-        prints_date=_DATE in chat_template,
+    identity = ModelIdentity(
+        weights=f"hub:{place.commit}",
+        tokenizer=_tokenizer_digest(tokenizer or folder),
+        chat_template=_digest([chat_template.encode()]),
+        checkpoint=f"hub:{place.commit}",
     )
+    found = Checkpoint(model=place.name, revision=place.commit, name=place.name, identity=identity, max_position=None)
+    return _described(found, folder, config, tokenizer=tokenizer or folder, chat_template=chat_template)
 
 
 def _tokenizer_digest(folder: Path) -> str:

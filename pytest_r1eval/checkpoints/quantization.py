@@ -8,13 +8,12 @@ folder of which nothing says what would be served.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_r1eval.checkpoints.files import weights_of
+from pytest_r1eval.checkpoints.files import json_member, levels_of, weights_of
 from pytest_r1eval.errors import ModelError
 
 _CONFIG_KEYS = ("quantization_config", "compression_config")
@@ -63,13 +62,12 @@ def quantization_of(config: Mapping[str, object], folder: Path) -> Quantization 
     names = [path.name for path in weights_of(folder)]
     if names and all(name.endswith(".gguf") for name in names):
         return _of_gguf(names, folder)
-    text = config.get("text_config")
-    levels = [config, text if isinstance(text, Mapping) else {}]
-    found = [level[key] for level in levels for key in _CONFIG_KEYS if isinstance(level.get(key), Mapping)]
+    said = (level.get(key) for level in levels_of(config) for key in _CONFIG_KEYS)
+    found = [each for each in said if isinstance(each, Mapping)]
     if found:
-        return _of_config(dict(found[0]))
-    modelopt = _modelopt(folder)
-    return None if modelopt is None else _of_config({"quant_method": "modelopt", **modelopt})
+        return _of_config(found[0])
+    modelopt = json_member(folder / _MODELOPT_FILE, "quantization")
+    return _of_config({"quant_method": "modelopt", **modelopt}) if isinstance(modelopt, dict) else None
 
 
 def _of_config(said: Mapping[str, object]) -> Quantization:
@@ -105,16 +103,6 @@ def _kv_cache(said: Mapping[str, object]) -> str | None:
         return None
     bits = _whole(scheme.get("num_bits"))
     return f"{'fp' if scheme.get('type') == 'float' else 'int'}{bits}" if bits is not None else None
-
-
-def _modelopt(folder: Path) -> Mapping[str, object] | None:
-    """Read ModelOpt's own file; any other content is passed over."""
-    try:
-        content = json.loads((folder / _MODELOPT_FILE).read_bytes())
-    except (OSError, ValueError):
-        return None
-    said = content.get("quantization") if isinstance(content, dict) else None
-    return said if isinstance(said, dict) else None
 
 
 def _of_gguf(names: Iterable[str], folder: Path) -> Quantization:

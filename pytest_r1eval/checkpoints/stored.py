@@ -6,13 +6,12 @@ A packed tensor holds several parameters in a stored number, and has scales and 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from pytest_r1eval.checkpoints.files import weights_of
+from pytest_r1eval.checkpoints.files import json_member, weights_of
 from pytest_r1eval.checkpoints.quantization import quantization_of
 from pytest_r1eval.checkpoints.size import ModelSize, is_tied, model_size
 from pytest_r1eval.checkpoints.weights import StoredTensor, stored_tensors
@@ -43,7 +42,8 @@ def stored_size(config: Mapping[str, object], folder: Path) -> ModelSize:
         ModelError: If several models lie in it.
     """
     quantization = quantization_of(config, folder)
-    index = _index(folder)
+    index = json_member(folder / _INDEX, "metadata")
+    index = index if isinstance(index, dict) else {}
     n_parameters, n_bytes = (_count(index.get(key)) for key in ("total_parameters", "total_size"))
     if quantization is not None or n_bytes is None:
         tensors = _unused_left_out(_tensors(folder), config)
@@ -83,16 +83,6 @@ def _tensors(folder: Path) -> dict[str, StoredTensor]:
         with suppress(ModelError):  # the engine says what is wrong with it
             found |= stored_tensors(file)
     return found
-
-
-def _index(folder: Path) -> Mapping[str, object]:
-    """Read the totals of the index; nothing where there is none."""
-    try:
-        content = json.loads((folder / _INDEX).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    said = content.get("metadata") if isinstance(content, dict) else None
-    return said if isinstance(said, dict) else {}
 
 
 def _count(value: object) -> int | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+
+from pytest_r1eval.checkpoints.files import json_member
 
 
 def added_tokens(folder: Path) -> Mapping[str, bool]:
@@ -23,20 +24,12 @@ def added_tokens(folder: Path) -> Mapping[str, bool]:
 
 def _listed(folder: Path) -> Iterator[Mapping[str, object]]:
     """List the entries of tokenizer_config.json, tokenizer.json and tekken.json; a later file goes before."""
-    configured = _member(folder / "tokenizer_config.json", "added_tokens_decoder")
+    configured = json_member(folder / "tokenizer_config.json", "added_tokens_decoder")
     yield from _objects(configured.values() if isinstance(configured, dict) else ())
     for name, key in (("tokenizer.json", "added_tokens"), ("tekken.json", "special_tokens")):
-        listed = _member(folder / name, key)
+        listed = json_member(folder / name, key)
         yield from _objects(listed if isinstance(listed, list) else ())
 
 
 def _objects(entries: Iterable[object]) -> Iterator[Mapping[str, object]]:
     yield from (entry for entry in entries if isinstance(entry, dict))
-
-
-def _member(path: Path, key: str) -> object:
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return content.get(key) if isinstance(content, dict) else None

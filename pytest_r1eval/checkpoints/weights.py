@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_r1eval.checkpoints.files import ADAPTER, files_of, header_bytes
+from pytest_r1eval.checkpoints.files import ADAPTER, files_of, header_bytes, levels_of
 from pytest_r1eval.errors import ModelError
 
 MAX_HEADER_BYTES = 100_000_000
@@ -216,8 +216,7 @@ def _check_layers(folder: Path, tensors: Iterable[str], *, config: Mapping[str, 
     A model may have several stacks of layers, as for images; one of them must have as many as the config says. A
     config that describes each block by itself (``block_configs``) may leave blocks empty.
     """
-    text = config.get("text_config")
-    levels = [config, text if isinstance(text, Mapping) else {}]
+    levels = levels_of(config)
     counts = [count for level in levels if isinstance(count := level.get("num_hidden_layers"), int)]
     if not counts or any("block_configs" in level for level in levels):
         return

@@ -227,7 +227,7 @@ class _Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Chosen:
-    """What is to be recorded: a run, and what the command line says of it."""
+    """What is to be recorded: a run, and what the command line tells of it."""
 
     run: Path
     benchmarks: Sequence[str]

@@ -221,19 +221,17 @@ def _from_table(table: dict[str, object], *, where: str, folder: Path) -> Benchm
         if type(value) is not _TABLE_TYPES[key]:
             raise ExamError(f"{where}: {key} is {value!r}; expected a {_TABLE_TYPES[key].__name__}")
     name, module = str(table["name"]), str(table["task_module"])
-    samples, room = table.get("samples_per_problem"), table.get("max_new_tokens")
-    revision, metric = table.get("revision"), table.get("metric")
+    usual: dict[str, object] = {
+        "mark": re.sub(r"\W", "_", name),
+        "task": name,
+        "samples_per_problem": CUSTOM_SAMPLES_PER_PROBLEM,
+    }
+    given: dict[str, Any] = usual | table
+    if module.endswith(".py"):
+        given["task_module"] = str(folder / module)
     try:
-        return Benchmark(
-            name=name,
-            mark=str(table.get("mark", re.sub(r"\W", "_", name))),
-            task=str(table.get("task", name)),
-            task_module=str(folder / module) if module.endswith(".py") else module,
-            samples_per_problem=samples if isinstance(samples, int) else CUSTOM_SAMPLES_PER_PROBLEM,
-            max_new_tokens=room if isinstance(room, int) else None,
-            revision=revision if isinstance(revision, str) else None,
-            answers=None if "answers" not in table else _answer_form(str(table["answers"])),
-            metric=metric if isinstance(metric, str) else None,
-        )
+        if "answers" in given:
+            given["answers"] = _answer_form(given["answers"])
+        return Benchmark(**given)
     except ValueError as error:
         raise ExamError(f"{where}: {error}") from error

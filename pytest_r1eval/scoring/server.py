@@ -121,7 +121,7 @@ class _Dispatcher:
         match request:
             case GradeRequest(code=CodeGrading() as code, benchmark=Benchmark(grader=Grader.CODE)):
                 program = self._programs.grade(code, request)
-                program.add_done_callback(partial(self._reply, request.id, _program_grade))
+                program.add_done_callback(partial(self._reply, request.id, _grade))
             case SandboxRequest():
                 sandbox = self._programs.confirm(request.code)
                 sandbox.add_done_callback(partial(self._reply, request.id, _confirmation))
@@ -354,16 +354,6 @@ def _grade(future: Future[Grade]) -> Grade:
             return Grade(outcome=Outcome.ERROR, detail=f"grading failed: {type(error).__name__}: {error}")
 
 
-def _program_grade(future: Future[Grade]) -> Grade:
-    match error := future.exception():
-        case None:
-            return future.result()
-        case R1EvalError():
-            raise error
-        case _:
-            return Grade(outcome=Outcome.ERROR, detail=f"grading failed: {type(error).__name__}: {error}")
-
-
 def _confirmation(future: Future[Confirmation]) -> Confirmation:
     match error := future.exception():
         case None:
@@ -376,11 +366,8 @@ def _confirmation(future: Future[Confirmation]) -> Confirmation:
 
 def _walls(future: Future[Confirmation]) -> Confirmation:
     """Say what holds; a probe that fails confirms nothing, and answers are graded all the same."""
-    match error := future.exception():
-        case None:
-            return future.result()
-        case _:
-            return unconfirmed(f"was not probed ({type(error).__name__}: {error})")
+    error = future.exception()
+    return future.result() if error is None else unconfirmed(f"was not probed ({type(error).__name__}: {error})")
 
 
 def _built_exam(future: Future[BuiltExam]) -> BuiltExam:
