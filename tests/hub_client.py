@@ -100,12 +100,12 @@ def _upload(run: str, wishes: dict[str, Any], patience: dict[str, Any]) -> dict[
     wished = UploadWishes(**{**wishes, "layout": UploadLayout(wishes["layout"])})
     try:
         package = pack(Path(run), wished)
-        how = publish.Patience(**patience)
-        receipt = publish.publish(package, patience=how, sleep=slept.append)
+        how = publish.Patience(**patience, sleep=slept.append)
+        receipt = publish.publish(package, patience=how)
         page = None
         if wished.model_page is not None:
             scores, source = package.page.scores, receipt.url
-            page = publish.publish_page(wished.model_page, scores, source=source, patience=how, sleep=slept.append)
+            page = publish.publish_page(wished.model_page, scores, source=source, patience=how)
     except R1EvalError as error:
         return {"error": str(error), "receipt": None, "slept": slept}
     return {"error": None, "receipt": asdict(receipt), "page": page and asdict(page), "slept": slept}
@@ -117,8 +117,8 @@ def _push(folder: str, repo: str, branch: str, patience: dict[str, Any]) -> dict
 
     slept: list[float] = []
     try:
-        how = publish.Patience(**patience)
-        receipt = publish.publish_checkpoint(Path(folder), repo, branch=branch, patience=how, sleep=slept.append)
+        how = publish.Patience(**patience, sleep=slept.append)
+        receipt = publish.publish_checkpoint(Path(folder), repo, branch=branch, patience=how)
     except R1EvalError as error:
         return {"error": str(error), "receipt": None, "slept": slept}
     return {"error": None, "receipt": asdict(receipt), "slept": slept}

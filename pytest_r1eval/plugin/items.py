@@ -248,12 +248,7 @@ def gate_reports(
         properties: What a program reads in JUnit's XML.
     """
     marks = (benchmark.mark,)
-    yield from _reports(f"{benchmark.name}::{gate}", ending, message=message, marks=marks, properties=properties)
-
-
-def release_reports(ending: Ending, *, message: str) -> Iterator[pytest.TestReport]:
-    """Make the reports of the verdict under a release policy."""
-    yield from _reports("release", ending, message=message, marks=())
+    yield from reports(f"{benchmark.name}::{gate}", ending, message=message, marks=marks, properties=properties)
 
 
 def in_order(benchmarks: Mapping[str, Benchmark], order: Sequence[str]) -> dict[str, Benchmark]:
@@ -262,19 +257,15 @@ def in_order(benchmarks: Mapping[str, Benchmark], order: Sequence[str]) -> dict[
     return {name: benchmarks[name] for name in dict.fromkeys([*first, *benchmarks])}
 
 
-def upload_reports(ending: Ending, *, message: str) -> Iterator[pytest.TestReport]:
-    """Make the reports of an upload that decides the exit code too."""
-    yield from _reports("upload", ending, message=message, marks=())
-
-
-def _reports(
+def reports(
     name: str,
     ending: Ending,
     *,
     message: str,
-    marks: tuple[str, ...],
+    marks: tuple[str, ...] = (),
     properties: tuple[tuple[str, str], ...] = (),
 ) -> Iterator[pytest.TestReport]:
+    """Report on what is not a test: a gate, the release, the upload."""
     outcomes: dict[_Phase, _Outcome] = {"setup": "passed", "call": "passed", "teardown": "passed"}
     match ending:
         case Ending.FAILED:

@@ -192,7 +192,7 @@ class Reporting:
 
         endings = {ReleaseVerdict.SHIP: items.Ending.PASSED, ReleaseVerdict.INVALID: items.Ending.ERROR}
         ending = endings.get(self._release.verdict, items.Ending.FAILED)
-        self._log(items.release_reports(ending, message="\n".join(release_lines(self._release))))
+        self._log(items.reports("release", ending, message="\n".join(release_lines(self._release))))
 
     @property
     def is_done(self) -> bool:
@@ -285,7 +285,7 @@ class Reporting:
         if self._settings.upload_required:
             ending = {True: items.Ending.PASSED, False: items.Ending.ERROR, None: items.Ending.SKIPPED}
             message = "\n".join(finished.lines)
-            self._log(items.upload_reports(ending[finished.is_uploaded], message=message))
+            self._log(items.reports("upload", ending[finished.is_uploaded], message=message))
 
     def _logged(self) -> tuple[str, ...]:
         """Log what was judged to the trackers that are asked for; a line for each."""

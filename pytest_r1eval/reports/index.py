@@ -21,7 +21,7 @@ from pytest_r1eval.judging.result import GateResult, stored_results
 from pytest_r1eval.reports import charts
 from pytest_r1eval.reports.appearance import style_of
 from pytest_r1eval.reports.files import PAGE_NAME, write_text
-from pytest_r1eval.reports.page import begun, document, figure, html_text, scrolling
+from pytest_r1eval.reports.page import begun, document, figure, html_text, number_class, scrolling
 from pytest_r1eval.reports.terminal import TABLE_HEAD, gate_row
 from pytest_r1eval.runs.reading import RunReader, runs_below
 
@@ -145,18 +145,13 @@ def _count(runs: Sequence[IndexedRun]) -> str:
 _SHOWN = ("verdict", "benchmark", "pass@1", "baseline", "difference")
 """The verdict comes first, where a narrow screen shows it."""
 _HEAD = ("checkpoint", *_SHOWN, "attempt", "step", "run", "begun")
-_TEXTS = frozenset({"checkpoint", "benchmark", "verdict", "begun"})
 
 
 def _table(runs: Sequence[IndexedRun]) -> str:
-    head = "".join(f'<th scope="col"{_class(name)}>{name}</th>' for name in _HEAD)
+    head = "".join(f'<th scope="col"{number_class(name)}>{name}</th>' for name in _HEAD)
     rows = "".join(row for run in reversed(runs) for row in _rows(run))
     table = f"<caption>Newest first, in points</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
     return scrolling(table, label="Runs", attributes=' class="runs"')
-
-
-def _class(name: str) -> str:
-    return "" if name in _TEXTS else ' class="number"'
 
 
 def _rows(run: IndexedRun) -> Iterator[str]:
@@ -175,7 +170,8 @@ def _row(run: IndexedRun, cells: Sequence[str]) -> str:
         model = f'<a href="{quote((run.folder / PAGE_NAME).as_posix())}">{model}</a>'
     step = "-" if run.step is None else str(run.step)
     values = (model, *cells, step, str(run.number), html_text(begun(run.created)))
-    return f"<tr>{''.join(f'<td{_class(name)}>{value}</td>' for name, value in zip(_HEAD, values, strict=True))}</tr>"
+    shown = (f"<td{number_class(name)}>{value}</td>" for name, value in zip(_HEAD, values, strict=True))
+    return f"<tr>{''.join(shown)}</tr>"
 
 
 def _over_time(name: str, runs: Sequence[IndexedRun]) -> str:

@@ -177,7 +177,7 @@ def begun(created: str) -> str:
 
 def _summary(report: RunReport) -> str:
     head = "".join(
-        f'<th scope="col"{_number_class(name)}>{html_text(name)}</th>' for name in _verdict_second(TABLE_HEAD)
+        f'<th scope="col"{number_class(name)}>{html_text(name)}</th>' for name in _verdict_second(TABLE_HEAD)
     )
     rows = []
     for gate in report.gates:
@@ -215,8 +215,13 @@ def scrolling(table: str, *, label: str, attributes: str = "") -> str:
     return f"<div {box}><table{attributes}>{table}</table></div>"
 
 
-def _number_class(name: str) -> str:
-    return "" if name in {"benchmark", "verdict"} else ' class="number"'
+_TEXTS = frozenset({"checkpoint", "benchmark", "verdict", "begun"})
+"""The columns of tables that hold no numbers."""
+
+
+def number_class(name: str) -> str:
+    """Return the attribute of a table's cell by its column: numbers are set flush right."""
+    return "" if name in _TEXTS else ' class="number"'
 
 
 def _section(report: RunReport, gate: GateReport, *, embedding: Embedding) -> str:

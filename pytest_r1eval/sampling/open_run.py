@@ -77,7 +77,6 @@ def open_run(  # noqa: PLR0913 - what a run is made of, named at the only call
             importing.start()
             store.check()
             importing.join()
-        if not is_new:
             _check_drawn(RunReader(store))
         if settings.judge_only is not None:
             _check_judgeable(run, store.header.slice)
@@ -192,7 +191,6 @@ def _check_unchanged(
         tags = checkpoint.tags_for(settings.think_tags)
         wanted["tags of thoughts"] = None if tags is None else str(tags)
         found["tags of thoughts"] = plan.question.think_tags
-    if not is_replay:
         from pytest_r1eval.scoring.grading import METRIC, grader_name  # noqa: PLC0415 - imports the sandbox's limits
 
         wanted["grader"] = grader_name(settings.grader, benchmark) or METRIC

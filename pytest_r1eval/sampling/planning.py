@@ -258,50 +258,40 @@ class Planner:
             n_prompt_tokens=lengths,
             asked_length=settings.max_model_len or Sampling().max_model_length,
         )
-        question = Question(
-            exam=exam.digest,
-            sampling=sitting.sampling,
-            system_prompt=sitting.system_prompt,
-            chat_template_kwargs=sitting.chat_template_kwargs,
-            think_tags=None if sitting.think_tags is None else str(sitting.think_tags),
-            template_date=sitting.template_date,
-            prompts=prompts_digest({problem.id: ids for problem, ids in zip(exam.problems, prompts, strict=True)}),
-        )
-        found = terms.shelf.find(benchmark.name)
-        if settings.save_baseline is None:
-            anchor = None if terms.anchor is None else terms.anchor.find(benchmark.name)
-            for baseline in (found, anchor):
-                check_comparable(
-                    question,
-                    baseline,
-                    model=self.identity,
-                    grader=sitting.grader or sitting.metric,
-                    is_subset=is_subset,
-                )
         k = settings.samples.get(benchmark.name, sitting.samples_per_problem)
-        gate = None
-        if self.settings.gate_for(benchmark.name) is GateKind.SEQUENTIAL and found is not None:
-            answering = (await harness).graded_by(sitting.grader)
-            fingerprint = Fingerprint(model=self.identity, question=question, harness=answering)
-            gate = self._sequential_gate(benchmark, found, fingerprint=fingerprint, k=k, sitting=sitting, exam=exam)
         plan = Plan(
             benchmark=benchmark.name,
             exam=exam.digest,
             problem_ids=tuple(lengths),
-            rounds=gate.rounds if gate else (k,),
-            allocated=gate.allocated if gate else None,
-            first_look=gate.first_look if gate else 0,
+            rounds=(k,),
             seed=self.seed,
             sampling=sitting.sampling,
             system_prompt=sitting.system_prompt,
             chat_template_kwargs=sitting.chat_template_kwargs,
             think_tags=sitting.think_tags,
             template_date=sitting.template_date,
-            prompts=question.prompts,
+            prompts=prompts_digest({problem.id: ids for problem, ids in zip(exam.problems, prompts, strict=True)}),
             grader=sitting.grader,
             subset=settings.subset,
             n_exam=len(sitting.exam.problems) if is_subset else None,
         )
+        found = terms.shelf.find(benchmark.name)
+        if settings.save_baseline is None:
+            anchor = None if terms.anchor is None else terms.anchor.find(benchmark.name)
+            for baseline in (found, anchor):
+                check_comparable(
+                    plan.question,
+                    baseline,
+                    model=self.identity,
+                    grader=sitting.grader or sitting.metric,
+                    is_subset=is_subset,
+                )
+        gate = None
+        if self.settings.gate_for(benchmark.name) is GateKind.SEQUENTIAL and found is not None:
+            answering = (await harness).graded_by(sitting.grader)
+            fingerprint = Fingerprint(model=self.identity, question=plan.question, harness=answering)
+            gate = self._sequential_gate(benchmark, found, fingerprint=fingerprint, k=k, sitting=sitting, exam=exam)
+            plan = replace(plan, rounds=gate.rounds, allocated=gate.allocated, first_look=gate.first_look)
         return PlannedBenchmark(exam=exam, prompts=prompts, plan=plan, gate=gate, sandbox=sitting.sandbox)
 
     def _sequential_gate(  # noqa: PLR0913 - all that a gate is planned by

@@ -80,7 +80,7 @@ def finish(  # noqa: PLR0913 - the steps' wishes, named at the only call
     lines: list[str] = []
     with noted("verdicts.json", lines):
         write_verdicts(run, results, release=release)
-    written = (*_write_reports(run, reports), *_write_index(index))
+    written = (*_reports(run, (run / PAGE_NAME, *reports)), *_write_index(index))
     with noted("details", lines):
         write_run_files(run, results, tasks=tasks)
     if wishes is None:
@@ -89,13 +89,8 @@ def finish(  # noqa: PLR0913 - the steps' wishes, named at the only call
         why = "a gate is not green" if release is None else f"the release is {release.verdict.name}"
         note = f"upload: none, as {why} (--r1-upload-when always uploads every run)"
         return Finished(reports=written, lines=(*lines, note), is_uploaded=None)
-    failures: list[str] = []
-    with noted("upload", failures, failed="FAILED."):
-        uploaded = upload(run, wishes)
-    if failures:
-        again = f"  nothing is lost; try again with: r1eval upload {run}"
-        return Finished(reports=written, lines=(*lines, *failures, again), is_uploaded=False)
-    return Finished(reports=written, lines=(*lines, *uploaded.lines), is_uploaded=True)
+    uploads, is_uploaded = _uploads([run], wishes)
+    return Finished(reports=written, lines=(*lines, *uploads), is_uploaded=is_uploaded)
 
 
 @contextmanager
@@ -145,19 +140,20 @@ def finish_again(  # noqa: PLR0913 - the steps' wishes, named at the only call
     is_wanted = when is UploadWhen.ALWAYS or may_ship(results, release)
     if wishes is None or not there or not is_wanted:
         return Finished(reports=written, lines=tuple(lines), is_uploaded=None)
+    uploads, is_uploaded = _uploads(there, wishes)
+    return Finished(reports=written, lines=(*lines, *uploads), is_uploaded=is_uploaded)
+
+
+def _uploads(runs: Sequence[Path], wishes: UploadWishes) -> tuple[list[str], bool]:
+    """Upload runs until one fails; return what a person should know of it, and whether all went."""
+    lines: list[str] = []
     failures: list[str] = []
-    for run in there:
+    for run in runs:
         with noted("upload", failures, failed="FAILED."):
             lines += upload(run, wishes).lines
         if failures:
-            again = f"  nothing is lost; try again with: r1eval upload {run}"
-            return Finished(reports=written, lines=(*lines, *failures, again), is_uploaded=False)
-    return Finished(reports=written, lines=tuple(lines), is_uploaded=True)
-
-
-def _write_reports(run: Path, paths: Sequence[Path]) -> tuple[str, ...]:
-    """Write the page of the run and what else was asked for; return what a person should know of it."""
-    return _reports(run, (run / PAGE_NAME, *paths))
+            return [*lines, *failures, f"  nothing is lost; try again with: r1eval upload {run}"], False
+    return lines, True
 
 
 def _write_index(folder: Path | None) -> tuple[str, ...]:

@@ -58,6 +58,10 @@ class Patience:
     longest_wait_s: float = 60.0
     reply_timeout_s: float = 60.0
     unreachable_s: float = UNREACHABLE_S
+    sleep: Callable[[float], None] = time.sleep
+
+
+USUAL = Patience()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,16 +96,13 @@ class _Delivery:
     branch: str | None = None
 
 
-def publish(
-    package: Package, *, patience: Patience | None = None, sleep: Callable[[float], None] = time.sleep
-) -> Receipt:
+def publish(package: Package, *, patience: Patience = USUAL) -> Receipt:
     """
     Upload a run's files in one commit; once, however often it is asked for.
 
     Args:
         package: What is sent.
         patience: How long it is tried.
-        sleep: Waits some seconds.
 
     Raises:
         UploadError: If it cannot be done, with what to do about it.
@@ -113,7 +114,7 @@ def publish(
         title=f"Run {package.run} of {package.key.model_name}",
         package=package,
     )
-    return _delivered(delivery, patience=patience or Patience(), sleep=sleep)
+    return _delivered(delivery, patience=patience)
 
 
 def publish_page(
@@ -121,8 +122,7 @@ def publish_page(
     scores: Sequence[PageScore],
     *,
     source: str,
-    patience: Patience | None = None,
-    sleep: Callable[[float], None] = time.sleep,
+    patience: Patience = USUAL,
 ) -> Receipt:
     """
     Put scores into a model's repository, from where its page and the benchmark's leaderboard show them.
@@ -132,7 +132,6 @@ def publish_page(
         scores: The scores; one file each, which replaces our older one.
         source: The page of the repository that holds the samples.
         patience: How long it is tried.
-        sleep: Waits some seconds.
 
     Raises:
         UploadError: If it cannot be done, with what to do about it.
@@ -141,7 +140,7 @@ def publish_page(
         f".eval_results/r1eval-{score.dataset.rpartition('/')[2]}.yaml": _page_file(score, source) for score in scores
     }
     delivery = _Delivery(repo=model, kind="model", files=files, title="Scores measured by pytest-r1eval")
-    return _delivered(delivery, patience=patience or Patience(), sleep=sleep)
+    return _delivered(delivery, patience=patience)
 
 
 def publish_checkpoint(
@@ -149,8 +148,7 @@ def publish_checkpoint(
     repo: str,
     *,
     branch: str,
-    patience: Patience | None = None,
-    sleep: Callable[[float], None] = time.sleep,
+    patience: Patience = USUAL,
 ) -> Receipt:
     """
     Push a checkpoint to a branch of a model repository, which is made, private, where there is none.
@@ -160,14 +158,13 @@ def publish_checkpoint(
         repo: The model repository.
         branch: The branch; it begins at the main one.
         patience: How long it is tried.
-        sleep: Waits some seconds.
 
     Raises:
         UploadError: If it cannot be done, with what to do about it.
     """
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     delivery = _Delivery(repo=repo, kind="model", files=files, title=f"Checkpoint {folder.name}", branch=branch)
-    return _delivered(delivery, patience=patience or Patience(), sleep=sleep)
+    return _delivered(delivery, patience=patience)
 
 
 def _page_file(score: PageScore, source: str) -> bytes:
@@ -198,7 +195,7 @@ def _demand_client() -> None:
         ) from error
 
 
-def _delivered(delivery: _Delivery, *, patience: Patience, sleep: Callable[[float], None]) -> Receipt:
+def _delivered(delivery: _Delivery, *, patience: Patience) -> Receipt:
     _demand_client()
     from huggingface_hub import HfApi  # noqa: PLC0415 - see _demand_client
 
@@ -221,7 +218,7 @@ def _delivered(delivery: _Delivery, *, patience: Patience, sleep: Callable[[floa
                 # No cause is attached: it may quote the request, and the request holds the token.
                 raise UploadError(failure.message(n_attempts=attempt)) from None
             doubled = patience.first_wait_s * 2 ** (attempt - 1)
-            sleep(min(failure.wait_s or doubled, patience.longest_wait_s))
+            patience.sleep(min(failure.wait_s or doubled, patience.longest_wait_s))
     raise UploadError(f"{delivery.repo}: no attempt was allowed; expected one or more")
 
 

@@ -313,7 +313,7 @@ class TestTransientTroubles:
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # the Hub is not asked whether it is there
         slept: list[float] = []
         with pytest.raises(UploadError, match=r", 2 times; expected the Hub to answer"):
-            publish(pack(run.folder, WISHES), patience=Patience(n_attempts=2), sleep=slept.append)
+            publish(pack(run.folder, WISHES), patience=Patience(n_attempts=2, sleep=slept.append))
         assert slept == [2.0]
 
     def test_nobody_answers(self, run: RunFiles, tmp_path: Path) -> None:
