@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -135,3 +136,10 @@ def _chosen(choices: type[StrEnum], text: str) -> StrEnum:
     if text not in list(choices):
         raise ValueError(f"one of {', '.join(choices)}")
     return choices(text)
+
+
+drawn = partial(Option, phase="draw")
+drawn_by_policy = partial(Option, phase="draw", policy="set")
+judged_by_policy = partial(Option, phase="judge", policy="set")
+uploaded = partial(Option, phase="upload")
+"""What most rows of the table begin with: their phase, and that a release policy sets them."""

@@ -12,7 +12,7 @@ Every pytest run where the plugin is installed imports this module, and no other
 from __future__ import annotations
 
 from pytest_r1eval.config import values
-from pytest_r1eval.config.option import Option
+from pytest_r1eval.config.option import Option, drawn, drawn_by_policy, judged_by_policy
 from pytest_r1eval.config.sampling_options import SAMPLING
 from pytest_r1eval.config.upload_options import UPLOAD
 from pytest_r1eval.core import choices
@@ -40,60 +40,52 @@ NEWEST = "newest"
 
 
 OPTIONS: tuple[Option, ...] = (
-    Option(
+    drawn(
         name="model",
-        phase="draw",
         subject="checkpoint",
         metavar="MODEL",
         help="the checkpoint to judge, a folder or a Hub id; without it the plugin does nothing",
     ),
-    Option(name="revision", phase="draw", metavar="REV", help="Hub revision of the model"),
-    Option(
+    drawn(name="revision", metavar="REV", help="Hub revision of the model"),
+    drawn(
         name="base-model",
-        phase="draw",
         locate=values.folder_or_id,
         metavar="MODEL",
         help="the base model of an adapter that is --r1-model, in place of the one that its adapter_config.json names",
     ),
-    Option(
+    drawn(
         name="adapter",
-        phase="draw",
         locate=values.folder_or_id,
         metavar="ADAPTER",
         help="a LoRA adapter on --r1-model, a folder or a Hub id; or give the adapter alone as --r1-model",
     ),
-    Option(
+    drawn(
         name="adapter-merge",
-        phase="draw",
         is_flag=True,
         help="merge the adapter into a temporary copy of its base model (needs PEFT), where vLLM does not serve it",
     ),
-    Option(
+    drawn(
         name="engine",
-        phase="draw",
         parse=values.engine,
         metavar="vllm|server|replay|NAME",
         default="vllm",
         help="what answers, or another package's engine; replay takes a recorded run's folder as --r1-model",
     ),
-    Option(
+    drawn(
         name="server-url",
-        phase="draw",
         parse=values.server_url,
         metavar="URL",
         help="the OpenAI-compatible server that --r1-engine server asks; its key is read from R1_SERVER_API_KEY",
     ),
-    Option(
+    drawn(
         name="tp",
-        phase="draw",
         parse=values.positive_int_or_auto,
         metavar="auto|N",
         default="auto",
         help="tensor-parallel size: GPUs one engine spans; auto spreads a model over several from 30B parameters up",
     ),
-    Option(
+    drawn(
         name="engines-per-gpu",
-        phase="draw",
         parse=values.positive_int_or_auto,
         metavar="auto|N",
         default="auto",
@@ -118,18 +110,16 @@ OPTIONS: tuple[Option, ...] = (
         "output_mib (16)",
     ),
     Option(name="unsafe-code", phase="grade", is_flag=True, help="run programs even where no sandbox holds"),
-    Option(name="dtype", phase="draw", metavar="DTYPE", default="bfloat16", help="number format of the computation"),
-    Option(
+    drawn(name="dtype", metavar="DTYPE", default="bfloat16", help="number format of the computation"),
+    drawn(
         name="gpu-memory-utilization",
-        phase="draw",
         parse=values.fraction,
         metavar="FRACTION",
         default="0.8",
         help="fraction of a GPU's memory one engine may take",
     ),
-    Option(
+    drawn(
         name="engine-arg",
-        phase="draw",
         field="engine_args",
         parse=values.engine_argument,
         collect=dict,
@@ -137,20 +127,16 @@ OPTIONS: tuple[Option, ...] = (
         metavar="KEY=VALUE",
         help="an argument passed through to the engine",
     ),
-    Option(
+    drawn_by_policy(
         name="samples",
-        phase="draw",
-        policy="set",
         is_of_benchmark=True,
         parse=values.samples,
         collect=dict,
         metavar="BENCH=K",
         help="samples per problem of one benchmark",
     ),
-    Option(
+    drawn_by_policy(
         name="subset",
-        phase="draw",
-        policy="set",
         parse=values.positive_int,
         metavar="N",
         help="only N problems of each benchmark, drawn by hash; never gates against a full exam",
@@ -163,26 +149,21 @@ OPTIONS: tuple[Option, ...] = (
         metavar="FILE",
         help="a LightEval custom-task module with TASKS_TABLE; each task becomes a benchmark",
     ),
-    Option(
+    drawn(
         name="data",
-        phase="draw",
         locate=values.existing_folder,
         metavar="DIR",
         help="local copies of data sets, by folder name; nothing is downloaded for these",
     ),
-    Option(
+    judged_by_policy(
         name="baseline",
-        phase="judge",
-        policy="set",
         locate=values.baseline,
         metavar="WHICH",
         help="published, previous, org/name, a file, or hf://datasets/ORG/REPO/PATH.json (the model's own: measured, "
         "else published)",
     ),
-    Option(
+    judged_by_policy(
         name="anchor",
-        phase="judge",
-        policy="set",
         locate=values.baseline,
         metavar="WHICH",
         help="a second, fixed baseline, named as --r1-baseline's is: each decides with half of alpha, and the worse "
@@ -196,35 +177,28 @@ OPTIONS: tuple[Option, ...] = (
         metavar="NAME",
         help="record this run as baselines/NAME.json",
     ),
-    Option(
+    drawn(
         name="lineage",
-        phase="draw",
         parse=values.lineage_part,
         collect=values.lineage,
         metavar="KEY=VALUE",
         help="the checkpoint's place in its training: step=N, parent=ORG/NAME, commit=SHA; stored with the run",
     ),
-    Option(
+    drawn_by_policy(
         name="gate",
-        phase="draw",
-        policy="set",
         field="asked_gate",
         choices=choices.GateKind,
         default="fixed",
         help="when the verdict is reached",
     ),
-    Option(
+    drawn_by_policy(
         name="max-samples",
-        phase="draw",
-        policy="set",
         choices=choices.LastLook,
         default="k",
         help="where a sequential run ends at the latest: at k samples, or where it keeps the fixed gate's power",
     ),
-    Option(
+    drawn_by_policy(
         name="allocation",
-        phase="draw",
-        policy="set",
         choices=choices.AllocationKind,
         default="auto",
         help="whether a sequential run draws more samples of the problems that tell most, by the baseline's counts",
@@ -237,74 +211,52 @@ OPTIONS: tuple[Option, ...] = (
         help="a release policy: what each benchmark is judged by, and one verdict for the run (pyproject.toml's, where "
         "-m names release)",
     ),
-    Option(
+    judged_by_policy(
         name="family",
-        phase="judge",
-        policy="set",
         choices=choices.Family,
         default="none",
         help="whether all gates of the run share one error rate",
     ),
-    Option(
+    judged_by_policy(
         name="sigmas",
-        phase="judge",
-        policy="set",
         parse=values.sigmas,
         metavar="S",
         default="3",
         help="how many standard deviations a drop must exceed",
     ),
-    Option(
+    judged_by_policy(
         name="margin",
-        phase="judge",
-        policy="set",
         parse=values.points,
         metavar="POINTS",
         help="non-inferiority margin: a run that cannot resolve it is INCONCLUSIVE",
     ),
-    Option(
+    judged_by_policy(
         name="relative-margin",
-        phase="judge",
-        policy="set",
         parse=values.percent,
         metavar="PERCENT",
         help="the same in percent of the baseline's pass@1, for small scores; of the two the smaller margin counts",
     ),
-    Option(
+    judged_by_policy(
         name="max-truncated",
-        phase="judge",
-        policy="set",
         parse=values.percent_or_zero,
         metavar="PERCENT",
         help="more truncated responses fail, whatever the baseline has (15, where there is no measured baseline)",
     ),
-    Option(
+    judged_by_policy(
         name="max-no-answer",
-        phase="judge",
-        policy="set",
         parse=values.percent_or_zero,
         metavar="PERCENT",
         help="the same for responses without an answer",
     ),
-    Option(
+    judged_by_policy(
         name="claim",
-        phase="judge",
-        policy="set",
         choices=choices.Claim,
         default="held",
         help="what a PASS claims: that no fall is shown, or that the two models are the same within --r1-margin",
     ),
-    Option(
-        name="two-sided",
-        phase="judge",
-        policy="set",
-        is_flag=True,
-        help="a score that is too good fails as well",
-    ),
-    Option(
+    judged_by_policy(name="two-sided", is_flag=True, help="a score that is too good fails as well"),
+    judged_by_policy(
         name="exact",
-        phase="judge",
-        policy="set",
         is_flag=True,
         help="decide by the exact stratified test, not the normal approximation",
     ),
@@ -335,39 +287,34 @@ OPTIONS: tuple[Option, ...] = (
         help="where runs and their ledger are kept: relative to the current folder; in an ini file, and by default, "
         "to the ini file's",
     ),
-    Option(
+    drawn(
         name="resume",
-        phase="draw",
         subject="place",
         metavar="RUN",
         is_bare_allowed=True,
         help="go on with a stored run (the newest of this model if RUN is left out)",
     ),
-    Option(
+    drawn(
         name="fresh",
-        phase="draw",
         is_flag=True,
         help="draw a question again that has its verdict: another attempt, judged on all attempts' samples together",
     ),
-    Option(
+    drawn(
         name="fail-fast",
-        phase="draw",
         is_flag=True,
         help="a benchmark begins when the one before it has not failed; after a FAIL, of health too, the rest is not "
         "drawn and is INVALID",
     ),
-    Option(
+    drawn(
         name="slice",
         alias="shard",
-        phase="draw",
         subject="part",
         parse=values.machine_slice,
         metavar="I/N",
         help="this machine draws slice I of N of every benchmark; r1eval merge brings them together",
     ),
-    Option(
+    drawn(
         name="timeout",
-        phase="draw",
         field="timeout_s",
         parse=values.positive_float,
         metavar="S",
