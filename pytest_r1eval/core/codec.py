@@ -40,6 +40,7 @@ from pytest_r1eval.core.records import Counts
 from pytest_r1eval.core.texts import whole
 
 T = TypeVar("T")
+Moment = TypeVar("Moment", dt.date, dt.datetime)
 T_co = TypeVar("T_co", covariant=True)
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -290,23 +291,23 @@ class _Node:
         return self.value
 
     def date(self, known: FieldKind) -> dt.date:
-        text = self.text(known)
-        try:
-            date = dt.date.fromisoformat(text)
-        except ValueError:
-            date = None
-        if date is None or date.isoformat() != text:
-            raise self.error(f"a date such as 2025-01-20{', or null' if known.is_optional else ''}")
-        return date
+        return self._moment(dt.date, known, f"a date such as 2025-01-20{', or null' if known.is_optional else ''}")
 
     def date_time(self, known: FieldKind) -> dt.datetime:
+        expected = "a date-time with its offset, such as 2025-01-20T09:30:00+00:00"
+        moment = self._moment(dt.datetime, known, expected)
+        if moment.utcoffset() is None:
+            raise self.error(expected)
+        return moment
+
+    def _moment(self, kind: type[Moment], known: FieldKind, expected: str) -> Moment:
         text = self.text(known)
         try:
-            moment = dt.datetime.fromisoformat(text)
+            moment = kind.fromisoformat(text)
         except ValueError:
-            moment = None
-        if moment is None or moment.utcoffset() is None or moment.isoformat() != text:
-            raise self.error("a date-time with its offset, such as 2025-01-20T09:30:00+00:00")
+            raise self.error(expected) from None
+        if moment.isoformat() != text:
+            raise self.error(expected)
         return moment
 
     def counts(self, _known: FieldKind) -> Counts:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from pytest_r1eval.errors import SandboxError
 from pytest_r1eval.sandbox.programs import Call, Program, Script
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 _STDERR_BYTES = 4096
@@ -39,9 +36,7 @@ class JobFiles:
             raise SandboxError(f"a program's files could not be made, and it was not run: {error}") from error
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._close()
 
     @property

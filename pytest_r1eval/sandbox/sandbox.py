@@ -48,7 +48,6 @@ from pytest_r1eval.sandbox.server import Server, ServerLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from types import TracebackType
 
 T = TypeVar("T")
 
@@ -191,9 +190,7 @@ class Sandbox:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _confirmed(self, attempt: Attempt, refused: Mapping[SandboxLevel, str]) -> Confirmation:

@@ -46,7 +46,6 @@ from pytest_r1eval.errors import R1EvalError, ScoringError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
     from pytest_r1eval.core.benchmarks import Benchmark, Problem
     from pytest_r1eval.core.records import Response
@@ -268,9 +267,7 @@ class GradingPool:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _ask(self, request: Request) -> Future[Any]:

@@ -18,12 +18,10 @@ References:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr
 
 from pytest_r1eval.core.plans import in_hash_order
 from pytest_r1eval.core.records import Counts
@@ -32,8 +30,8 @@ from pytest_r1eval.stats.tests import (
     Comparison,
     ZRange,
     bernoulli_range,
-    candidates_part,
     inside,
+    paired_comparison,
     pseudo_response,
 )
 
@@ -224,21 +222,7 @@ def allocated_test(candidate: Counts, baseline: Counts, *, prior: Prior, tau: fl
         ValueError: If the two runs sat different problems.
     """
     pair = PairedCounts.of(candidate, baseline)
-    sampling = float(allocated_variances(pair, pair, prior=prior)[0])
-    error = math.sqrt(sampling + tau**2)
-    z = pair.difference / error
-    n_problems, m = candidate.n_problems, pair.k + pair.k_b
-    return Comparison(
-        baseline_mean=float((pair.y / pair.k_b).mean()),
-        difference=pair.difference,
-        standard_error=error,
-        candidate_variance=sampling * candidates_part(harmonic_mean(pair.k), harmonic_mean(pair.k_b)),
-        pooled_mean=inside(float(((pair.x + pair.y) / m).mean()), 1 / (n_problems * harmonic_mean(m))),
-        z=z,
-        p_regressed=float(ndtr(z)),
-        p_improved=float(ndtr(-z)),
-        exact=False,
-    )
+    return paired_comparison(pair, float(allocated_variances(pair, pair, prior=prior)[0]), tau=tau, exact=False)
 
 
 def allocated_z(pair: PairedCounts, *, prior: Prior, tau: float = 0.0) -> Floats:

@@ -402,7 +402,7 @@ class Spending:
             left = front.mass - front.below(information, fail_bound)
             # The last look decides, and so does one that has no more left to pass than it may.
             decides = number == len(self.information) or left <= allowed
-            bound = max(fail_bound, -_Z_LIMIT) if decides else _root(_below(front, information, front.mass - allowed))
+            bound = max(fail_bound, -_Z_LIMIT) if decides else _root(front, information, front.mass - allowed)
             bounds.append(bound)
             passed += front.mass - front.below(information, bound)
             front = front.between(information, (fail_bound, bound))
@@ -424,7 +424,7 @@ def first_crossing_bounds(information: Sequence[float], probabilities: Sequence[
     """
     front, bounds = _Front.start(0.0), list[float]()
     for at_look, probability in zip(information, probabilities, strict=True):
-        bound = _root(_below(front, at_look, probability)) if probability >= SMALLEST_INCREMENT else -math.inf
+        bound = _root(front, at_look, probability) if probability >= SMALLEST_INCREMENT else -math.inf
         bounds.append(bound)
         front = front.between(at_look, (bound, math.inf))
     return tuple(bounds)
@@ -435,18 +435,11 @@ def spent(total: float, times: Sequence[float], *, power: float) -> tuple[float,
     return tuple(total * (t**power - s**power) for s, t in zip((0.0, *times[:-1]), times, strict=True))
 
 
-def _below(front: _Front, information: float, target: float) -> Callable[[float], float]:
-    def excess(z: float) -> float:
-        return front.below(information, z) - target
-
-    return excess
-
-
-def _root(excess: Callable[[float], float]) -> float:
-    """Where an increasing function of z crosses zero."""
+def _root(front: _Front, information: float, target: float) -> float:
+    """Return the z up to which a front has this probability at the next look."""
     from scipy.optimize import brentq  # noqa: PLC0415  half of this module's import time, for planning alone
 
-    return float(brentq(excess, -_Z_LIMIT, _Z_LIMIT, xtol=1e-12))
+    return float(brentq(lambda z: front.below(information, z) - target, -_Z_LIMIT, _Z_LIMIT, xtol=1e-12))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -513,11 +506,9 @@ def detectable_drop(plan: SequentialPlan, *, power: float = 0.8) -> float | None
     Raises:
         ValueError: If power is not inside (0, 1).
     """
-
-    def p_fail(drop: float) -> float:
-        return sum(crossings(plan, drop=drop).fail)
-
-    return _change_seen(p_fail, power=power, start=plan.margin, largest=plan.design.mean)
+    return _change_seen(
+        lambda drop: sum(crossings(plan, drop=drop).fail), power=power, start=plan.margin, largest=plan.design.mean
+    )
 
 
 def detectable_rise(plan: SequentialPlan, *, power: float = 0.8) -> float | None:
@@ -529,11 +520,12 @@ def detectable_rise(plan: SequentialPlan, *, power: float = 0.8) -> float | None
     Raises:
         ValueError: If power is not inside (0, 1).
     """
-
-    def p_improve(rise: float) -> float:
-        return sum(crossings(plan, drop=-rise).improve)
-
-    return _change_seen(p_improve, power=power, start=plan.margin, largest=1 - plan.design.mean)
+    return _change_seen(
+        lambda rise: sum(crossings(plan, drop=-rise).improve),
+        power=power,
+        start=plan.margin,
+        largest=1 - plan.design.mean,
+    )
 
 
 def _change_seen(seen: Callable[[float], float], *, power: float, start: float, largest: float) -> float | None:

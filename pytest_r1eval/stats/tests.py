@@ -185,23 +185,33 @@ def paired_test(candidate: Counts, baseline: Counts, *, tau: float = 0.0, exact:
         ValueError: If the two runs sat different problems, or tau is negative.
     """
     pair = PairedCounts.of(candidate, baseline)
-    sampling = _paired_variance(pair)
-    error = math.sqrt(sampling + checked_tau(tau) ** 2)
-    z = pair.difference / error
     use_exact = exact or candidate.n_samples < MIN_RESPONSES_FOR_NORMAL or is_skewed(pair)
-    p_regressed, p_improved = exact_p(pair, tau) if use_exact else (float(ndtr(z)), float(ndtr(-z)))
+    return paired_comparison(pair, _paired_variance(pair), tau=checked_tau(tau), exact=use_exact)
+
+
+def paired_comparison(pair: PairedCounts, sampling: float, *, tau: float, exact: bool) -> Comparison:
+    """
+    Compare two sides, problem by problem.
+
+    Args:
+        pair: The two sides.
+        sampling: The variance that sampling gives their difference.
+        tau: SD of the noise between harnesses.
+        exact: Whether p-values are those of the exact test, not of the normal approximation.
+    """
+    error = math.sqrt(sampling + tau**2)
+    z = pair.difference / error
+    p_regressed, p_improved = exact_p(pair, tau) if exact else (float(ndtr(z)), float(ndtr(-z)))
     return Comparison(
         baseline_mean=float((pair.y / pair.k_b).mean()),
         difference=pair.difference,
         standard_error=error,
         candidate_variance=sampling * candidates_part(harmonic_mean(pair.k), harmonic_mean(pair.k_b)),
-        pooled_mean=inside(
-            float(_pooled_rates(pair).mean()), 1 / (candidate.n_problems * harmonic_mean(pair.k + pair.k_b))
-        ),
+        pooled_mean=inside(float(_pooled_rates(pair).mean()), 1 / (len(pair.x) * harmonic_mean(pair.k + pair.k_b))),
         z=z,
         p_regressed=p_regressed,
         p_improved=p_improved,
-        exact=use_exact,
+        exact=exact,
     )
 
 

@@ -163,24 +163,18 @@ def _mean(samples: Sequence[Sample]) -> float | None:
 
 
 def _doc(problem: Problem, *, task: str, n_samples: int, room: int | None) -> dict[str, Any]:
+    """Return what is known of a problem; the other columns of the schema are null."""
     return {
         "choices": list(problem.choices),
         "fewshot_samples": [],
-        "fewshot_sorting_class": None,
-        "generation_grammar": None,
         "generation_size": room,
         "gold_index": problem.gold_index,
         "id": problem.id,
-        "images": None,
         "instruction": problem.instruction,
         "num_samples": n_samples,
-        "original_query": None,
         "query": problem.query,
         "sampling_methods": ["GENERATIVE"],
-        "specific": None,
-        "stop_sequences": None,
         "task_name": task,
-        "unconditioned_query": None,
         "use_logits": False,
     }
 
@@ -190,17 +184,13 @@ def _model_response(samples: Sequence[Sample], prompt: tuple[int, ...], *, tags:
     texts = [sample.response.text for sample in samples]
     return {
         "argmax_logits_eq_gold": [],
-        "input": None,
         "input_tokens": list(prompt),
-        "logits": None,
         "logprobs": [],
         "output_tokens": [],
         "padded_tokens_count": 0,
         "reasonings": [],
         "text": texts if tags is None else [tags.without_special(text) for text in texts],
-        "text_post_processed": None,
         "truncated_tokens_count": 0,
-        "unconditioned_logprobs": None,
     }
 
 

@@ -39,9 +39,6 @@ TASKS_TABLE = [
         hf_subset="default",
         hf_avail_splits=("test",),
         evaluation_splits=("test",),
-        few_shots_split=None,
-        few_shots_select=None,
-        generation_size=None,
         metrics=(lcb_codegen_metric,),
         version=1,
     )

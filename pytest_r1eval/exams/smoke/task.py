@@ -28,9 +28,6 @@ TASKS_TABLE = [
         hf_subset="default",
         hf_avail_splits=("test",),
         evaluation_splits=("test",),
-        few_shots_split=None,
-        few_shots_select=None,
-        generation_size=None,
         # One sample at a time: LightEval's pass@k over several counts in a way that depends on n (lighteval#771).
         metrics=(Metrics.pass_at_k_math(sample_params={"k": 1, "n": 1}),),
         version=1,
