@@ -97,7 +97,7 @@ def findings(environ: Mapping[str, str], *, folder: Path) -> Iterator[Finding]:
         environ: The environment.
         folder: Where runs would be kept.
     """
-    yield _python()
+    yield _good("Python", sys.version.split()[0])
     yield from map(_package, KNOWN_TO_WORK)
     yield _engine()
     yield from _misfits()
@@ -114,10 +114,6 @@ def findings(environ: Mapping[str, str], *, folder: Path) -> Iterator[Finding]:
 def is_fit(found: list[Finding]) -> bool:
     """Whether nothing is missing that no run can do without."""
     return all(finding.standing is not Standing.BAD for finding in found)
-
-
-def _python() -> Finding:
-    return _good("Python", sys.version.split()[0])
 
 
 def _version(package: str) -> str | None:

@@ -247,16 +247,12 @@ class BaselineFile:
     def published_for(self, benchmark: str) -> PublishedBaseline | None:
         """Return the published number to compare with: LightEval's over the lab's own, then the later."""
         candidates = [entry for entry in reversed(self.published) if entry.benchmark == benchmark]
-        return max(candidates, key=_preference, default=None)
+        is_ours = PublishedHarness.LIGHTEVAL
+        return max(candidates, key=lambda one: (one.harness is is_ours, one.date or dt.date.min), default=None)
 
     def measured_for(self, benchmark: str) -> MeasuredBaseline | None:
         """Return the benchmark's measured baseline."""
         return next((entry for entry in self.measured if entry.benchmark == benchmark), None)
-
-
-def _preference(entry: PublishedBaseline) -> tuple[bool, dt.date]:
-    """Rank LightEval's over any other, then the later; an undated source counts as the earliest."""
-    return entry.harness is PublishedHarness.LIGHTEVAL, entry.date or dt.date.min
 
 
 def _demand_one_each(entries: str, keys: Sequence[tuple[str, ...]], *, repeats: str, of: str) -> None:

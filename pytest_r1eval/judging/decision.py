@@ -50,7 +50,7 @@ def decided(
         judged = (compared(each, found, benchmark=benchmark, n_samples=None, rule=level) for each in completions)
         if len({each.verdict for each in judged}) > 1:
             return run.ungraded.refusal(MATTERS)
-    judgement = replace(judgement, warnings=(*judgement.warnings, run.ungraded.note))
+    judgement = judgement.warned(run.ungraded.note)
     return _by_origin(judgement, run, found)
 
 
@@ -112,7 +112,7 @@ def compared(
     )
     sampling, number = measured.fingerprint.question.sampling, found.baseline
     caution = unstated_sampling(sampling, number) if isinstance(number, PublishedBaseline) else None
-    return judgement if caution is None else replace(judgement, warnings=(*judgement.warnings, caution))
+    return judgement if caution is None else judgement.warned(caution)
 
 
 def weighed(judgement: Judgement, *, ours: Evidence, theirs: Evidence) -> Judgement:
@@ -151,4 +151,4 @@ def weighed(judgement: Judgement, *, ours: Evidence, theirs: Evidence) -> Judgem
     note = "drawn with another seed: this verdict checks the harness, not a change of the model."
     if ours.model != theirs.model:
         note = "beside other files: this verdict checks those files, not a change of the weights."
-    return replace(judgement, warnings=(*judgement.warnings, f"The baseline holds the same weights, {note}"))
+    return judgement.warned(f"The baseline holds the same weights, {note}")

@@ -199,8 +199,7 @@ class BenchmarkJudge:
         else:
             sandbox = " and ".join(self.run.walls) or None
             cautions = [f"Answers were graded in {sandbox}." if NO_SANDBOX in (sandbox or "") else None]
-        warnings = (*result.judgement.warnings, *filter(None, cautions))
-        judgement = replace(result.judgement, warnings=warnings)
+        judgement = result.judgement.warned(*filter(None, cautions))
         differences = self.run.grader_differences(result.benchmark)
         return replace(result, grader=plan.grader, sandbox=sandbox, judgement=judgement, grader_differences=differences)
 
@@ -245,12 +244,10 @@ class BenchmarkJudge:
     def _result(self, benchmark: Benchmark, *, n_tests: int) -> GateResult:
         plan = self.run.plan(benchmark.name)
         if plan is None or self.run.state(benchmark.name) is BenchmarkState.LEFT_OUT:
-            return GateResult(
-                benchmark=benchmark.name, judgement=unplanned_run(self.run, benchmark.name), baseline=None
-            )
+            return _result_of(benchmark.name, unplanned_run(self.run, benchmark.name))
         gate = self.run.gate(benchmark.name)
         if (deviating := self._deviation(plan, gate, benchmark)) is not None:
-            return GateResult(benchmark=benchmark.name, judgement=deviating, baseline=None)
+            return _result_of(benchmark.name, deviating)
         if gate is not None and (self.terms.anchor is not None or self.terms.rule.claims_same):
             judgement = invalid(
                 "The looks of this run were planned to see a fall, and --r1-claim same must exclude a rise as well."
@@ -258,7 +255,7 @@ class BenchmarkJudge:
                 else "The looks of this run were planned around one baseline, and --r1-anchor names a second.",
                 f"Complete it first, nothing is drawn twice: --r1-resume {self.run.path.parent} --r1-gate fixed.",
             )
-            return GateResult(benchmark=benchmark.name, judgement=judgement, baseline=gate.baseline)
+            return _result_of(benchmark.name, judgement, baseline=gate.baseline)
         tallies = self.run.tallies(benchmark.name, k=plan.depth)
         if gate is not None and not self.earlier:
             return self._sequential(plan, gate)
@@ -267,11 +264,11 @@ class BenchmarkJudge:
                 "These weights were judged on this question before, and looks count no earlier samples.",
                 f"Complete the run, nothing is drawn twice: --r1-resume {self.run.path.parent} --r1-gate fixed.",
             )
-            return GateResult(benchmark=benchmark.name, judgement=judgement, baseline=gate.baseline)
+            return _result_of(benchmark.name, judgement, baseline=gate.baseline)
         result, found = self._judged(benchmark, plan, tallies, n_tests=n_tests)
         if left_out := self.run.progress(benchmark.name).n_stored - sum(tally.n_samples for tally in tallies):
             note = f"{left_out} samples that looks drew beyond {plan.depth} of a problem are left out, by their index."
-            judgement = replace(result.judgement, warnings=(*result.judgement.warnings, note))
+            judgement = result.judgement.warned(note)
             result = replace(result, judgement=judgement)
         health = health_reference(found, result.judgement.tau, limits=self.terms.limits)
         return self._with_health(
@@ -308,17 +305,15 @@ class BenchmarkJudge:
             if gate.evidence is not None:
                 judgement = weighed(judgement, ours=self._evidence, theirs=gate.evidence)
             if ungraded is not None:
-                judgement = replace(judgement, warnings=(*judgement.warnings, ungraded.note))
+                judgement = judgement.warned(ungraded.note)
             kept = self._kept_of_looks(plan)
             if kept.refusal is not None:
                 note = f"Not recorded as {self.save_as}. {kept.refusal.reason} {kept.refusal.next_step}"
-                judgement = replace(judgement, warnings=(*judgement.warnings, note.rstrip()))
+                judgement = judgement.warned(note.rstrip())
         elif judgement is None:
             judgement = missing_samples(self.run, plan, tallies)
         result = replace(
-            _with_samples(
-                GateResult(benchmark=plan.benchmark, judgement=judgement, baseline=gate.baseline), plan, tallies
-            ),
+            _with_samples(_result_of(plan.benchmark, judgement, baseline=gate.baseline), plan, tallies),
             samples_per_problem=k,
             allocated=None if isinstance(depth, int) else depth,
             is_at_stop=is_sick or (found is not None and found.early),
@@ -352,18 +347,17 @@ class BenchmarkJudge:
         """Judge a fixed gate, and return its baseline; the caller adds the counts of samples."""
         name, run = benchmark.name, complete_run(self.run, plan, tallies)
         if isinstance(run, Judgement):
-            return GateResult(benchmark=name, judgement=run, baseline=None), None
+            return _result_of(name, run), None
         whole = with_earlier(run, self.earlier)
         if isinstance(whole, Judgement):
-            return GateResult(benchmark=name, judgement=whole, baseline=None), None
+            return _result_of(name, whole), None
         try:
             found, anchor = references(self.terms.shelf, self.terms.anchor, name)
             is_comparable = found is not None and is_same_question(run.measured, found)
             is_comparable = is_comparable and not (self.save_as is not None and is_own(run.measured, found))
             kept = self._kept(run, found, is_judged=is_comparable)
         except R1EvalError as error:
-            judgement = invalid(str(error), "Repair the baseline and judge again with --r1-resume.")
-            return GateResult(benchmark=name, judgement=judgement, baseline=None), None
+            return _result_of(name, invalid(str(error), "Repair the baseline and judge again with --r1-resume.")), None
         if found is None or (self.save_as is not None and not is_comparable):
             found, anchor, judgement = None, None, self._without_baseline(run, kept)
         else:
@@ -371,7 +365,7 @@ class BenchmarkJudge:
             judgement = decided(whole, found, benchmark=benchmark, rule=rule, n_tests=n_tests)
             if kept.refusal is not None:
                 note = f"Not recorded. {kept.refusal.reason}"
-                judgement = replace(judgement, warnings=(*judgement.warnings, note))
+                judgement = judgement.warned(note)
         result = GateResult(
             benchmark=name,
             judgement=judgement,
@@ -454,6 +448,10 @@ class BenchmarkJudge:
             reason=reason,
             next_step=next_step,
         )
+
+
+def _result_of(name: str, judgement: Judgement, *, baseline: str | None = None) -> GateResult:
+    return GateResult(benchmark=name, judgement=judgement, baseline=baseline)
 
 
 def _sick(tallies: Sequence[ProblemTally], *, k: int) -> Judgement:

@@ -8,9 +8,9 @@ is known here, and of the others the cheapest is drawn first where one verdict c
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline
+from pytest_r1eval.baselines.shelf import FoundBaseline
 from pytest_r1eval.baselines.terms import Terms
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.baselines import MeasuredBaseline
@@ -113,23 +113,11 @@ def foreseen(benchmark: Benchmark, terms: Terms, settings: Settings, *, is_assum
         is_assumed: Whether to plan with the benchmark's constants where there is no baseline yet.
     """
     rule = terms.rule if terms.anchor is None else terms.rule.shared_by(2)
-    return _foreseen(benchmark, terms.shelf, terms=terms, settings=settings, rule=rule, is_assumed=is_assumed)
-
-
-def _foreseen(  # noqa: PLR0913 - one of two baselines, and what is judged by it
-    benchmark: Benchmark,
-    shelf: BaselineShelf,
-    *,
-    terms: Terms,
-    settings: Settings,
-    rule: GateRule,
-    is_assumed: bool = False,
-) -> Foreseen:
     recording = recording_of(settings)
     standard = None if recording is None else recorded_samples(recording, benchmark.name)
     k = settings.samples.get(benchmark.name, standard or benchmark.samples_per_problem)
     try:
-        found = shelf.find(benchmark.name)
+        found = terms.shelf.find(benchmark.name)
         if found is None and not is_assumed:
             return Foreseen(benchmark=benchmark.name, n_samples=k, problem=NO_BASELINE)
         # What will answer is not known yet: a measured baseline's tau is 0 unless the harness turns out to differ.
@@ -188,22 +176,21 @@ def outlook_lines(benchmarks: Sequence[Benchmark], *, terms: Mapping[str, Terms]
     for benchmark in benchmarks:
         own = terms[benchmark.name]
         if own.anchor is None:
-            lines = _against(benchmark, own.shelf, terms=own, settings=settings, rule=own.rule)
+            lines = _against(benchmark, own, settings)
             yield from (f"{benchmark.name}: {line}" for line in lines)
             continue
+        halved = replace(own, anchor=None, rule=own.rule.shared_by(2))
         for name, place in (("baseline", own.shelf), ("anchor", own.anchor)):
-            lines = _against(benchmark, place, terms=own, settings=settings, rule=own.rule.shared_by(2))
+            lines = _against(benchmark, replace(halved, shelf=place), settings)
             yield from (f"{benchmark.name}, against the {name} at half of alpha: {line}" for line in lines)
 
 
-def _against(
-    benchmark: Benchmark, shelf: BaselineShelf, *, terms: Terms, settings: Settings, rule: GateRule
-) -> Iterator[str]:
-    found = _foreseen(benchmark, shelf, terms=terms, settings=settings, rule=rule)
+def _against(benchmark: Benchmark, terms: Terms, settings: Settings) -> Iterator[str]:
+    found = foreseen(benchmark, terms, settings)
     if found.outlook is None or found.assumptions is None:
         yield found.problem or NO_BASELINE
         return
-    yield from _outlook_lines(found, found.outlook, found.assumptions, rule=rule)
+    yield from _outlook_lines(found, found.outlook, found.assumptions, rule=terms.rule)
     if found.planned is not None and found.planned.allocation is not None:
         yield f"allocated by the baseline's counts: {described(found.planned)}"
 

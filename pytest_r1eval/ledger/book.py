@@ -26,7 +26,7 @@ from pathlib import Path
 
 from pytest_r1eval.baselines.shelf import FoundBaseline
 from pytest_r1eval.core.attempts import Asked, Attempt
-from pytest_r1eval.core.baselines import BASELINE_FILE, BaselineFile, MeasuredBaseline, PublishedBaseline
+from pytest_r1eval.core.baselines import BASELINE_FILE, BaselineFile, PublishedBaseline
 from pytest_r1eval.core.codec import Kind, digest, from_json, to_json
 from pytest_r1eval.core.measurements import Measurement
 from pytest_r1eval.errors import StoreError
@@ -294,10 +294,6 @@ def _baseline_digest(found: FoundBaseline | None) -> str:
     return digest(replace(found.baseline, lineage=None, history=(), reason=None))
 
 
-def _text_of(measured: MeasuredBaseline) -> str:
-    return to_json(BASELINE_FILE, BaselineFile(model="r1eval/ledger", measured=(measured,)))
-
-
 def begun_entry(  # noqa: PLR0913  a line knows everything
     asked: Asked, *, key: str, benchmark: str, run: str, attempt: int, seed: int, when: str
 ) -> Entry:
@@ -317,6 +313,7 @@ def begun_entry(  # noqa: PLR0913  a line knows everything
 
 def judged_entry(begun: Entry, result: GateResult, *, measured: Measurement | None, when: str) -> Entry:
     """Return the line of a verdict."""
+    file = BaselineFile(model="r1eval/ledger", measured=() if measured is None else (measured.as_baseline(),))
     return replace(
         begun,
         event=Event.JUDGED,
@@ -324,7 +321,7 @@ def judged_entry(begun: Entry, result: GateResult, *, measured: Measurement | No
         verdict=result.judgement.verdict.name,
         passes=result.passes,
         result=to_json(GateResult, result),
-        measured=None if measured is None else _text_of(measured.as_baseline()),
+        measured=None if measured is None else to_json(BASELINE_FILE, file),
     )
 
 

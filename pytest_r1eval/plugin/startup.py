@@ -206,13 +206,6 @@ def _check_policy(config: pytest.Config, settings: Settings) -> None:
         raise PlanError("the release policy changed while the run was started; expected one policy. Start it again")
 
 
-def _no_policy(settings: Settings) -> pytest.UsageError:
-    return pytest.UsageError(
-        f"-m {RELEASE_MARK}: there is no release policy; expected [tool.r1eval.policy] in {settings.root / PYPROJECT}, "
-        "or --r1-policy FILE"
-    )
-
-
 def _marked(config: pytest.Config, catalog: Mapping[str, Benchmark]) -> list[str]:
     """Return the benchmarks that a word of -m names by a mark, before what it selects is known."""
     named = named_marks(config)
@@ -280,7 +273,10 @@ def _check_choice(config: pytest.Config, settings: Settings, catalog: dict[str, 
             "leave --reruns out, and add samples (--r1-samples) where a verdict is too close"
         )
     if RELEASE_MARK in named_marks(config) and settings.policy is None:
-        raise _no_policy(settings)
+        raise pytest.UsageError(
+            f"-m {RELEASE_MARK}: there is no release policy; expected [tool.r1eval.policy] in "
+            f"{settings.root / PYPROJECT}, or --r1-policy FILE"
+        )
     _check_slice(settings)
     if settings.judge_only is not None:
         _check_judging(config, settings, settings.judge_only, catalog)

@@ -16,9 +16,10 @@ from pytest_r1eval.stats.planning import SequentialPlan
 def power_text(report: PowerReport) -> list[str]:
     """Print what the fixed gate sees, what a finer one needs, and what the sequential gate costs."""
     assumptions, design = report.assumptions, report.assumptions.design
+    sides = ", on either side" if report.two_sided else ""
     lines = [
         f"{report.benchmark}: {counted(design.n_problems, 'problem')}, {counted(design.n_samples, 'sample')} each",
-        f"  decides: {report.sigmas:.3g} standard errors of the difference{_sides(report)}",
+        f"  decides: {report.sigmas:.3g} standard errors of the difference{sides}",
         *_assumed(assumptions),
         "",
         "fixed gate: the fall of pass@1 that turns it red",
@@ -35,10 +36,6 @@ def power_text(report: PowerReport) -> list[str]:
     if report.sequential is None:
         return [*lines, f"sequential gate: none, because {report.no_sequential}"]
     return [*lines, *_sequential(report, report.sequential)]
-
-
-def _sides(report: PowerReport) -> str:
-    return ", on either side" if report.two_sided else ""
 
 
 def _change(fall: float | None) -> str:

@@ -59,7 +59,7 @@ def gate_row(result: GateResult) -> tuple[str, ...]:
         _number(judgement.baseline_mean),
         _number(judgement.difference, sign=True),
         "-" if judgement.z is None else f"{judgement.z:+.2f}",
-        _detectable(judgement),
+        "none" if judgement.mde_80 is None and judgement.z is not None else _number(judgement.mde_80),
         word_of(result),
     )
     return tuple(map(printable, cells))
@@ -70,11 +70,6 @@ def _estimate(judgement: Judgement) -> str:
         return "-"
     mark = " (Bernoulli)" if judgement.estimate.standard_error_name is StandardErrorName.BERNOULLI else ""
     return f"{100 * judgement.estimate.mean:.1f} ± {100 * judgement.estimate.standard_error:.1f}{mark}"
-
-
-def _detectable(judgement: Judgement) -> str:
-    """Return the fall that is caught with 80 % power; "none" where even a fall to 0 is not."""
-    return "none" if judgement.mde_80 is None and judgement.z is not None else _number(judgement.mde_80)
 
 
 def _number(fraction: float | None, *, sign: bool = False) -> str:

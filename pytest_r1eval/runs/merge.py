@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
@@ -19,7 +19,6 @@ from pathlib import Path
 
 from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.plans import Plan, Slice, dealt
-from pytest_r1eval.core.records import Sample
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.runs.finished import changed_checkpoint, check_drawn
 from pytest_r1eval.runs.reading import RunReader
@@ -248,10 +247,6 @@ def _fill(store: Store, parts: Sequence[_Part]) -> dict[str, int]:
     for name in first.selected:
         plan = _plan(parts[0], name)
         queue.write_plan(first.exam(name), tuple(first.prompts(name).values()), plan)
-        queue.add_samples(name, _samples(parts, name))
+        queue.add_samples(name, chain.from_iterable(part.store.samples(name) for part in parts))
         n_samples[name] = RunReader(store).progress(name).n_stored
     return n_samples
-
-
-def _samples(parts: Sequence[_Part], name: str) -> Iterator[Sample]:
-    return chain.from_iterable(part.store.samples(name) for part in parts)

@@ -514,9 +514,7 @@ def sandwich(
     note = (
         f"Decided before the round was complete: its {completions.n_pending} pending samples were counted against it."
     )
-    return replace(
-        decided, judgement=replace(decided.judgement, warnings=(*decided.judgement.warnings, note)), early=True
-    )
+    return replace(decided, judgement=decided.judgement.warned(note), early=True)
 
 
 def _extremes(plan: SequentialPlan, completions: Completions, reference: Counts | Published) -> tuple[_Statistic, ...]:

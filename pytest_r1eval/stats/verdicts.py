@@ -228,6 +228,10 @@ class Judgement:
     next_step: str
     warnings: tuple[str, ...] = ()
 
+    def warned(self, *warnings: str) -> Judgement:
+        """Return it with more warnings."""
+        return replace(self, warnings=(*self.warnings, *warnings))
+
     @property
     def severity(self) -> tuple[bool, int]:
         """How bad it is: of several verdicts on one run, the largest counts."""
@@ -571,15 +575,10 @@ def doubt_of_pass(
         return hopeless
     if equivalence is not None:
         sides = equivalence.open_sides(rule.alpha)
-        return (
-            f"a {' and a '.join(sides)} of {points(rule.margin)} points {_are(sides)} not excluded" if sides else None
-        )
+        verb = "is" if len(sides) == 1 else "are"
+        return f"a {' and a '.join(sides)} of {points(rule.margin)} points {verb} not excluded" if sides else None
     is_excluded = comparison.difference - Z_90 * comparison.error_after(rule.margin) > -rule.margin
     return None if is_excluded else f"a fall of {points(rule.margin)} points is not excluded"
-
-
-def _are(sides: Sequence[str]) -> str:
-    return "is" if len(sides) == 1 else "are"
 
 
 def impossible_fall(baseline_mean: float, *, rule: GateRule, can_fail: bool) -> str | None:
