@@ -6,7 +6,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, Unpack
 
 from pytest_r1eval.core.benchmarks import Exam
 from pytest_r1eval.core.thinking import ThinkTags
@@ -33,16 +33,28 @@ class BuiltExam:
     think_tags: ThinkTags | None = None
 
 
-def built_exam(  # noqa: PLR0913 - the exam, and what makes its prompts
-    exam: Exam,
-    *,
-    model: str,
-    revision: str | None,
-    system_prompt: str | None,
-    template_date: dt.date,
-    chat_template_kwargs: Mapping[str, Any],
-    think_tags: ThinkTags | None,
-) -> BuiltExam:
+class Asking(TypedDict):
+    """
+    What makes the prompts of an exam.
+
+    Attributes:
+        model: A folder or a Hub id; its tokenizer renders the prompts.
+        revision: The model's revision on the Hub.
+        system_prompt: Put before each problem where given.
+        template_date: The date that the chat template sees.
+        chat_template_kwargs: What else the template is given; left out, or None, for nothing.
+        think_tags: What encloses a thought; the prompts tell whether they end within one. Left out for no tags.
+    """
+
+    model: str
+    revision: str | None
+    system_prompt: str | None
+    template_date: dt.date
+    chat_template_kwargs: NotRequired[Mapping[str, Any] | None]
+    think_tags: NotRequired[ThinkTags | None]
+
+
+def built_exam(exam: Exam, **asking: Unpack[Asking]) -> BuiltExam:
     """
     Render every problem with the model's chat template, as LightEval's prompt manager does.
 
@@ -51,20 +63,16 @@ def built_exam(  # noqa: PLR0913 - the exam, and what makes its prompts
 
     Args:
         exam: The problems.
-        model: A folder or a Hub id.
-        revision: The model's revision on the Hub.
-        system_prompt: Put before the problem where given.
-        template_date: The date that the template sees.
-        chat_template_kwargs: What else the template is given.
-        think_tags: What encloses a thought; None for no tags.
+        asking: What makes their prompts.
 
     Raises:
         ModelError: If the tokenizer cannot be loaded, or has no chat template.
     """
     from lighteval.tasks.prompt_manager import PromptManager
 
-    tokenizer = tokenizer_of(model, revision=revision)
-    given = _GivenTokenizer(tokenizer, template_date, chat_template_kwargs)
+    model, system_prompt, think_tags = asking["model"], asking["system_prompt"], asking.get("think_tags")
+    tokenizer = tokenizer_of(model, revision=asking["revision"])
+    given = _GivenTokenizer(tokenizer, asking["template_date"], asking.get("chat_template_kwargs") or {})
     manager = PromptManager(use_chat_template=True, tokenizer=given, system_prompt=system_prompt)
     try:
         texts = [manager.prepare_prompt(as_doc(problem)) for problem in exam.problems]

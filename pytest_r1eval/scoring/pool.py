@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import itertools
 import os
 import re
@@ -33,11 +32,11 @@ import sys
 import tempfile
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Pipe
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 from pytest_r1eval.core.pools import part_of
 from pytest_r1eval.core.records import Grade, Outcome
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
     from pytest_r1eval.core.benchmarks import Benchmark, Problem
     from pytest_r1eval.core.records import Response
     from pytest_r1eval.core.thinking import ThinkTags
-    from pytest_r1eval.exams.prompts import BuiltExam
+    from pytest_r1eval.exams.prompts import Asking, BuiltExam
     from pytest_r1eval.sandbox import Confirmation
     from pytest_r1eval.scoring.grading import CodeGrading
 
@@ -104,14 +103,9 @@ class ExamRequest:
     id: int
     benchmark: Benchmark
     data_dir: Path | None
-    model: str
-    revision: str | None
-    system_prompt: str | None
-    template_date: dt.date
+    asking: Asking
     hub_access: Mapping[str, str]
     tests: Path | None = None
-    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    think_tags: ThinkTags | None = None
 
 
 Request = GradeRequest | ExamRequest | SandboxRequest | WallsRequest
@@ -211,30 +205,14 @@ class GradingPool:
         """
         return cast("Future[Confirmation]", self._ask(WallsRequest(id=next(self._ids))))
 
-    def build_exam(  # noqa: PLR0913 - the exam, and what makes its prompts
-        self,
-        benchmark: Benchmark,
-        *,
-        data_dir: Path | None,
-        model: str,
-        revision: str | None,
-        system_prompt: str | None,
-        template_date: dt.date,
-        chat_template_kwargs: Mapping[str, Any] | None = None,
-        think_tags: ThinkTags | None = None,
-    ) -> Future[BuiltExam]:
+    def build_exam(self, benchmark: Benchmark, *, data_dir: Path | None, **asking: Unpack[Asking]) -> Future[BuiltExam]:
         """
         Build a benchmark's exam and one model's prompts for it, in a process that is used for nothing else.
 
         Args:
             benchmark: The benchmark.
             data_dir: Folder of local data sets.
-            model: A folder or a Hub id; its tokenizer renders the prompts.
-            revision: The model's revision on the Hub.
-            system_prompt: Put before each problem where given.
-            template_date: The date that its chat template sees.
-            chat_template_kwargs: What else it is given; None for nothing.
-            think_tags: What encloses a thought; the prompts tell whether they end within one.
+            asking: What makes the prompts.
 
         Returns:
             A future: call `result()`, or await it through `asyncio.wrap_future`. It raises `ExamError` for the task
@@ -244,14 +222,9 @@ class GradingPool:
             id=next(self._ids),
             benchmark=benchmark,
             data_dir=data_dir,
-            model=model,
-            revision=revision,
-            system_prompt=system_prompt,
-            template_date=template_date,
+            asking=asking,
             hub_access={name: value for name, value in self._environ.items() if _FOR_THE_HUB.fullmatch(name)},
             tests=None if self._code is None else self._code.tests,
-            chat_template_kwargs=chat_template_kwargs or {},
-            think_tags=think_tags,
         )
         return cast("Future[BuiltExam]", self._ask(request))
 

@@ -303,15 +303,7 @@ def build_request(request: ExamRequest) -> BuiltExam:
             lighteval.scorer(member)
     tests = None if request.tests is None else CodeTestCache(folder=request.tests)
     exam = load_exam(request.benchmark, data_dir=request.data_dir, tests=tests)
-    return built_exam(
-        exam,
-        model=request.model,
-        revision=request.revision,
-        system_prompt=request.system_prompt,
-        chat_template_kwargs=request.chat_template_kwargs,
-        template_date=request.template_date,
-        think_tags=request.think_tags,
-    )
+    return built_exam(exam, **request.asking)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
