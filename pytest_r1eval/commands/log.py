@@ -4,17 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Run, answer, parsed_by
-from pytest_r1eval.config.tracker_choice import TrackerChoice, tracker_choice
+from pytest_r1eval.config.tracker_choice import tracker_choice
 from pytest_r1eval.errors import TrackerError
-
-
-def _choice(text: str) -> TrackerChoice:
-    return parsed_by(tracker_choice, text)
 
 
 def log(
@@ -29,7 +26,7 @@ def log(
     """Log a judged run to trackers, or again; a run that is there already is brought up to date."""
     from pytest_r1eval.trackers.delivery import check_trackers, log_run
 
-    choices = tuple(dict.fromkeys(map(_choice, to)))
+    choices = tuple(dict.fromkeys(map(partial(parsed_by, tracker_choice), to)))
     check_trackers(choices)
     logged = log_run(run, choices)
     failed = [f"{one.choice}: {one.answer.error}" for one in logged if one.answer.error is not None]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
 
 from pytest_r1eval import atomic_files
 from pytest_r1eval.core.choices import REPORT_FORMATS, report_suffixes
@@ -15,7 +14,6 @@ from pytest_r1eval.reports.markdown import markdown
 from pytest_r1eval.reports.release import release_lines
 from pytest_r1eval.reports.run_report import USUAL, Embedding, RunReport
 from pytest_r1eval.reports.terminal import family_lines, gate_lines, gate_table, health_lines
-from pytest_r1eval.stats.looks import Look
 
 PAGE_NAME = "report.html"
 """The page that every judged run keeps in its folder."""
@@ -46,7 +44,7 @@ def report_json(report: RunReport, *, embedding: Embedding = USUAL) -> str:  # n
             "dataset": gate.dataset,
             "plan": gate.plan,
             "problems": gate.problems,
-            "looks": [_look_fields(look) for look in gate.looks],
+            "looks": [{**asdict(look), "z": look.z, "verdict": look.verdict} for look in gate.looks],
         }
         for gate in report.gates
     ]
@@ -63,14 +61,6 @@ def report_json(report: RunReport, *, embedding: Embedding = USUAL) -> str:  # n
     return document(content) + "\n"
 
 
-def _look_fields(look: Look) -> dict[str, object]:
-    return {**asdict(look), "z": look.z, "verdict": look.verdict}
-
-
-class _Writer(Protocol):
-    def __call__(self, report: RunReport, *, embedding: Embedding) -> str: ...
-
-
 def report_in(form: str, report: RunReport, *, embedding: Embedding = USUAL) -> str:
     """
     Write a run's report in one of `REPORT_FORMATS`.
@@ -84,8 +74,8 @@ def report_in(form: str, report: RunReport, *, embedding: Embedding = USUAL) -> 
         StoreError: If the samples cannot be read.
     """
     module, _, name = REPORT_FORMATS[form].partition(":")
-    write: _Writer = getattr(import_module(module), name)
-    return write(report, embedding=embedding)
+    text: str = getattr(import_module(module), name)(report, embedding=embedding)
+    return text
 
 
 def write_report(report: RunReport, path: Path, *, embedding: Embedding = USUAL) -> Path:

@@ -89,11 +89,13 @@ def _number(samples: int | None) -> str:
 def _sequential(report: PowerReport, outlook: SequentialOutlook) -> list[str]:
     plan = outlook.plan
     kind = "capped at the fixed gate's" if plan.last_look is LastLook.CAPPED else "planned past the fixed gate's"
+    most = f"at most {counted(plan.ks[-1], 'sample')} per problem, {kind}" if plan.ks else ""
+    margin = _change(plan.margin if plan.margin <= plan.design.mean else None)
     return [
-        f"sequential gate: {_most(plan, kind)}",
+        f"sequential gate: {most if plan.allocation is None else described(plan)}",
         *(f"  {line}" for line in columns(_looks(plan))),
         f"  with 80 % power: {_change(outlook.mde_80)}",
-        f"  with {100 * (1 - plan.beta):.0f} % power: {_margin(plan)}, the margin that it is planned for",
+        f"  with {100 * (1 - plan.beta):.0f} % power: {margin}, the margin that it is planned for",
         *_rise(report, outlook.rise_80),
         *_doubt(outlook.doubt),
         f"  plan: {outlook.digest}",
@@ -101,16 +103,6 @@ def _sequential(report: PowerReport, outlook: SequentialOutlook) -> list[str]:
         "what the sequential gate is expected to cost",
         *(f"  {line}" for line in columns(_costs(outlook))),
     ]
-
-
-def _most(plan: SequentialPlan, kind: str) -> str:
-    return (
-        f"at most {counted(plan.ks[-1], 'sample')} per problem, {kind}" if plan.allocation is None else described(plan)
-    )
-
-
-def _margin(plan: SequentialPlan) -> str:
-    return _change(plan.margin if plan.margin <= plan.design.mean else None)
 
 
 def _looks(plan: SequentialPlan) -> list[tuple[str, ...]]:

@@ -138,7 +138,8 @@ class Worker:
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
         with closing(Store.open(self._run)) as store:
             if await self._finds_work(store):
-                self._check_named(store)
+                if self._checkpoint is not None:
+                    _refuse_changed(store, self._checkpoint.identity.changes_since(store.header.identity))
                 await self._work_through(store)
 
     async def _finds_work(self, store: Store) -> bool:
@@ -212,16 +213,6 @@ class Worker:
 
     def _new_pump(self, store: Store) -> Pump:
         return Pump(store, self._owner, self._engine, self._pool, self._benchmarks, n_workers=self._n_workers)
-
-    def _check_named(self, store: Store) -> None:
-        """
-        Compare what this process found with what the run was started for.
-
-        Raises:
-            EngineError: If a file changed in between.
-        """
-        if self._checkpoint is not None:
-            _refuse_changed(store, self._checkpoint.identity.changes_since(store.header.identity))
 
     async def _check_loaded(self, store: Store) -> None:
         """

@@ -33,6 +33,7 @@ import os
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Self, TypeVar, overload
 
 from pytest_r1eval.errors import SandboxError
@@ -258,16 +259,4 @@ def _job(program: Program, limits: Limits) -> Job:
             kind, module, function = Kind.SCRIPT, "", ""
         case Call(module=module, function=function):
             kind = Kind.CALL
-    return Job(
-        id=-1,
-        kind=kind,
-        module=module,
-        function=function,
-        wall_s=limits.wall_s,
-        cpu_s=limits.cpu_s,
-        memory_bytes=limits.memory_bytes,
-        n_threads=limits.n_threads,
-        output_bytes=limits.output_bytes,
-        n_open_files=limits.n_open_files,
-        stack_bytes=limits.stack_bytes,
-    )
+    return Job(id=-1, kind=kind, module=module, function=function, **asdict(limits))

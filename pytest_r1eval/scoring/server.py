@@ -184,13 +184,12 @@ class _Programs:
         self._scorers: dict[CodeGrading, ProgramScorer] = {}
 
     def grade(self, code: CodeGrading, request: GradeRequest) -> Future[Grade]:
-        return self._threads.submit(lambda: self._graded(code, request))
+        return self._threads.submit(
+            lambda: self._scorer(code).grade(request.problem, request.response, think_tags=request.think_tags)
+        )
 
     def confirm(self, code: CodeGrading) -> Future[Confirmation]:
         return self._threads.submit(lambda: self._scorer(code).start())
-
-    def _graded(self, code: CodeGrading, request: GradeRequest) -> Grade:
-        return self._scorer(code).grade(request.problem, request.response, think_tags=request.think_tags)
 
     def _scorer(self, code: CodeGrading) -> ProgramScorer:
         from pytest_r1eval.scoring.code import ProgramScorer  # noqa: PLC0415 - only where programs are graded

@@ -23,15 +23,10 @@ PROJECT = "r1eval"
 class Tracker(Protocol):
     """Takes a judged run into one tracker; where and as whom is for that tracker's own variables to say."""
 
-    @property
-    def module(self) -> str:
-        """The module that it imports."""
-        ...
-
-    @property
-    def has_versions(self) -> bool:
-        """Whether it has a registry of model versions, so that one may be named."""
-        ...
+    module: str
+    """The module that it imports."""
+    has_versions: bool
+    """Whether it has a registry of model versions, so that one may be named."""
 
     def log(self, run: TrackedRun) -> str:
         """
