@@ -13,6 +13,8 @@ end spends 3.9 microseconds on a token instead of 0.7 and 0.4 at the end (perf/R
 from __future__ import annotations
 
 import asyncio
+import atexit
+import gc
 import itertools
 import logging
 import os
@@ -147,6 +149,7 @@ class VllmEngine:
         from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS  # noqa: PLC0415
         from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
 
+        _spare_imported()
         if self._is_closed:
             raise EngineError("vLLM was closed while it was being imported")
         refuse_gguf(options.quantization, model=options.model, known=QUANTIZATION_METHODS)
@@ -279,6 +282,18 @@ class VllmEngine:
             # Its __del__ shuts down once more, at interpreter exit, when the functions it calls are gone.
             vars(llm)["shutdown"] = lambda: None
         await asyncio.to_thread(self._reaper.stop)
+
+
+def _spare_imported() -> None:
+    """
+    Let collections of garbage pass over what importing vLLM has made, until Python ends.
+
+    That is 700,000 objects, 0.4 s of CPU for each look at all of them: while answers come, and at pytest's end. vLLM's
+    server does the same. At Python's end they are collected, or libraries print that their objects were leaked.
+    """
+    if not gc.get_freeze_count():
+        gc.freeze()
+        atexit.register(gc.unfreeze)
 
 
 def refuse_gguf(packed: Quantization | None, *, model: str, known: Collection[str]) -> None:
