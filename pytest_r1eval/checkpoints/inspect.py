@@ -36,6 +36,7 @@ from pytest_r1eval.checkpoints.files import (
     folder_digests,
     weights_of,
 )
+from pytest_r1eval.checkpoints.layout import layout_of
 from pytest_r1eval.checkpoints.places import Place, first_line, place_of, published_tensors, unreadable
 from pytest_r1eval.checkpoints.size import ModelSize
 from pytest_r1eval.checkpoints.stored import stored_size
@@ -109,6 +110,13 @@ class Checkpoint:
         if self.adapter is not None and not self.adapter.is_merged:
             files = tuple(file for file in files if not file.name.startswith(_BELOW))
         return _digest([checkpoint_digest(files).encode(), self.identity.tokenizer.encode()])
+
+    @property
+    def layout(self) -> str | None:
+        """A digest of the folder without the values of its weights; None for an adapter, and for a model on the Hub."""
+        if self.digests is None or self.adapter is not None:
+            return None
+        return layout_of(Path(self.model), self.identity.files)
 
     @property
     def asked_through(self) -> tuple[str, str | None]:

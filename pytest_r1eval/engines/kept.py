@@ -1,17 +1,19 @@
 """
-An engine that is kept from one run to the next, where both are of one base model.
+An engine that is kept from one run to the next, where it can turn to the next checkpoint.
 
-A base model takes minutes to load on a GPU, an adapter a second. So a process that judges several checkpoints keeps the
-engine that it started, and the next run asks whether that engine can answer for it too. Every run has an asyncio loop
-of its own, and an engine lives in one loop; the kept one lives in a loop beside them.
+An engine takes minutes to start on a GPU, an adapter or other weights of the same architecture seconds to load. So a
+process that judges several checkpoints keeps the engine that it started, and the next run asks whether that engine can
+answer for it too. Every run has an asyncio loop of its own, and an engine lives in one loop; the kept one lives in a
+loop beside them.
 
 An engine is kept only if it loaded what was inspected: weights that were swapped for a moment and put back would answer
-for every later run.
+for every later run. One that fails to turn ends, and the run starts another.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Coroutine
 from typing import Protocol, TypeVar, runtime_checkable
@@ -19,15 +21,16 @@ from typing import Protocol, TypeVar, runtime_checkable
 from pytest_r1eval.engines.engine import Engine, EngineFactory, EngineIdentity, EngineParts, Generation, Request
 from pytest_r1eval.errors import EngineDiedError, EngineError
 
+_LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
 @runtime_checkable
 class AdaptableEngine(Engine, Protocol):
-    """An engine that can answer for another checkpoint of its base model without loading that again."""
+    """An engine that can answer for another checkpoint without a start."""
 
     def can_serve(self, parts: EngineParts) -> bool:
-        """Whether it is started, and these parts differ from its own in the adapter alone."""
+        """Whether it is started, and can turn to what these parts ask for."""
         ...
 
     async def turn_to(self, parts: EngineParts) -> EngineIdentity:
@@ -35,7 +38,7 @@ class AdaptableEngine(Engine, Protocol):
         Answer for these parts from now on.
 
         Raises:
-            EngineError: If the adapter cannot be loaded.
+            EngineError: If what is asked for cannot be loaded; the engine may hold anything then.
         """
         ...
 
@@ -71,11 +74,14 @@ class EngineKeeper:
         Turn the kept engine to a run, or end it and start another one.
 
         Raises:
-            EngineError: If the engine cannot be started, or cannot serve the adapter.
+            EngineError: If the engine cannot be started, or cannot serve what is asked for.
         """
         kept = self._engine
         if isinstance(kept, AdaptableEngine) and kept.can_serve(parts):
-            return kept, await kept.turn_to(parts)
+            try:
+                return kept, await kept.turn_to(parts)
+            except EngineError as error:
+                _LOGGER.warning("r1eval: another engine is started: %s", error)
         await self.end_engine()
         self._engine = engine = factory.build(parts)
         return engine, await engine.start()

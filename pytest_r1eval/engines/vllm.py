@@ -26,18 +26,27 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_r1eval.checkpoints.files import weights_of
 from pytest_r1eval.checkpoints.inspect import Checkpoint
 from pytest_r1eval.checkpoints.merging import merged_folder
 from pytest_r1eval.checkpoints.quantization import Quantization
 from pytest_r1eval.config.installation import ENGINES
 from pytest_r1eval.core.records import FinishReason, Response
 from pytest_r1eval.core.thinking import ThinkTags
+from pytest_r1eval.engines import in_place
 from pytest_r1eval.engines.decoding import response_of
 from pytest_r1eval.engines.devices import visible_gpus
 from pytest_r1eval.engines.engine import EngineFactory, EngineIdentity, EngineParts, Generation, Request
 from pytest_r1eval.engines.gpu_state import check_free
 from pytest_r1eval.engines.reaper import Reaper
-from pytest_r1eval.engines.vllm_options import VllmOptions, adapter_arguments, missing_from, options_of, room_for
+from pytest_r1eval.engines.vllm_options import (
+    VllmOptions,
+    adapter_arguments,
+    missing_from,
+    options_of,
+    refusal_in_place,
+    room_for,
+)
 from pytest_r1eval.errors import EngineDiedError, EngineError, ModelError
 
 if TYPE_CHECKING:
@@ -48,6 +57,7 @@ if TYPE_CHECKING:
     from vllm.sampling_params import SamplingParams
     from vllm.v1.engine.async_llm import AsyncLLM
 
+_LOGGER = logging.getLogger(__name__)
 N_CONCURRENT = 1024
 """Requests in flight on a GPU; vLLM's library default of 128 leaves a small model's GPU half idle."""
 MAX_BATCHED_TOKENS = 8192
@@ -97,27 +107,55 @@ class VllmEngine:
         return identity
 
     def can_serve(self, parts: EngineParts) -> bool:
-        """Whether it is started, and these parts ask for the same engine with an adapter that it has room for."""
+        """Whether it is started, and serves these parts with another adapter or with weights loaded in place."""
         if self._llm is None or self._llm.errored:
             return False
         asked = options_of(parts)
-        return asked.at_start == self._options.at_start and room_for(asked.served) <= self._room
+        if asked.at_start == self._options.at_start and room_for(asked.served) <= self._room:
+            return True
+        refusal = "it has room for adapters" if self._room else refusal_in_place(self._options, asked)
+        if refusal is not None:
+            _LOGGER.info("%s gets an engine of its own: %s", asked.model, refusal)
+        return refusal is None
 
     async def turn_to(self, parts: EngineParts) -> EngineIdentity:
         """
-        Serve another adapter, whose files are read now, in place of the one before.
+        Serve another adapter, or other weights, whose files are read now.
 
         Raises:
-            EngineError: If vLLM refuses it.
+            EngineError: If vLLM refuses it, or does not hold what the files hold.
         """
         llm, lora, self._lora = self._llm, self._lora, None
         if llm is None or self._identity is None:
-            raise EngineError("vLLM is not started; start the engine before it turns to an adapter")
-        self._options = replace(options_of(parts), log=self._options.log)
+            raise EngineError("vLLM is not started; start the engine before it turns to a checkpoint")
+        started, self._options = self._options, replace(options_of(parts), log=self._options.log)
         if lora is not None:
             await llm.remove_lora(lora.lora_int_id)
+        if self._options.at_start != started.at_start:
+            await self._load_in_place(llm)
         await self._load_adapter()
         return self._identity
+
+    async def _load_in_place(self, llm: AsyncLLM) -> None:
+        """Load other weights; with the ones before go the prompts that they have read."""
+        folder = self._options.model
+        files = [str(path) for path in weights_of(Path(folder))]
+        try:
+            found = await llm.collective_rpc(in_place.METHOD, args=(files,))
+            has_forgotten = await llm.reset_prefix_cache()
+        except Exception as error:  # as above
+            raise EngineError(
+                f"vLLM cannot load {folder} in place: {_root_cause(self._options.log, error)}; expected the weights "
+                "of one architecture. Start another engine"
+            ) from error
+        for n_compared, differing in found:
+            if differing or not n_compared or not has_forgotten:
+                what = f"{differing[0]} differs" if differing else "no parameter is stored under its own name"
+                what = what if has_forgotten else "the cache of prompts is in use"
+                raise EngineError(
+                    f"vLLM does not hold what {folder} holds: {what}; expected every compared parameter to be equal. "
+                    "Start another engine"
+                )
 
     async def _load_adapter(self) -> None:
         """Load the adapter before the first request: one that vLLM refuses then would end it."""
@@ -164,6 +202,7 @@ class VllmEngine:
             **reasoning_arguments(options.think_tags, known={field.name for field in fields(AsyncEngineArgs)}),
             **_device_arguments(options),
             **adapter_arguments(options.adapter, tokenizer=options.tokenizer),
+            "worker_extension_cls": in_place.EXTENSION,
             **options.arguments,
         }
         try:

@@ -13,6 +13,13 @@ from pytest_r1eval.core.thinking import ThinkTags
 from pytest_r1eval.engines.engine import EngineParts
 
 CPU_KV_CACHE_GIB = 2
+_HARMLESS_IN_PLACE = frozenset({
+    "block_size", "compilation_config", "cudagraph_capture_sizes", "disable_log_stats", "distributed_executor_backend",
+    "enable_chunked_prefill", "enable_prefix_caching", "enforce_eager", "gpu_memory_utilization",
+    "kv_cache_memory_bytes", "max_cudagraph_capture_size", "max_model_len", "max_num_batched_tokens", "max_num_seqs",
+    "seed",
+})  # fmt: skip
+"""Engine arguments that say nothing about weights; with any other, no weights are loaded in place."""
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes for ``max_lora_rank``."""
 VARIABLES: Mapping[str, str] = {
@@ -46,6 +53,7 @@ class VllmOptions:
         adapter: The adapter on the model; None for none.
         tokenizer: The folder of the adapter's own tokenizer; None for the model's.
         source: A digest of what is loaded at the start: the model's files and the tokenizer's, a served adapter apart.
+        layout: A digest of that without the values of the weights; None where they cannot be loaded in place.
         think_tags: What encloses a thought, where requests may limit one; else None.
         quantization: How the checkpoint's weights are packed; None for not.
     """
@@ -62,6 +70,7 @@ class VllmOptions:
     adapter: Adapter | None = None
     tokenizer: str | None = None
     source: str = ""
+    layout: str | None = None
     think_tags: ThinkTags | None = None
     quantization: Quantization | None = None
 
@@ -93,11 +102,37 @@ def options_of(parts: EngineParts) -> VllmOptions:
         adapter=checkpoint.adapter,
         tokenizer=checkpoint.tokenizer,
         source=checkpoint.source,
+        layout=checkpoint.layout,
         think_tags=checkpoint.tags_for(settings.think_tags)
         if any(one.thinking_budget is not None for one in settings.each)
         else None,
         quantization=checkpoint.size.quantization,
     )
+
+
+def refusal_in_place(started: VllmOptions, asked: VllmOptions) -> str | None:
+    """
+    Return why an engine cannot load other weights in place of its own; None where it can.
+
+    Args:
+        started: What the engine was started with.
+        asked: What is to answer.
+    """
+    unsafe = sorted(started.arguments.keys() - _HARMLESS_IN_PLACE)
+    both, layouts = (started, asked), {started.layout, asked.layout}
+    same = replace(asked, model=started.model, source=started.source, layout=started.layout, log=started.log)
+    reasons = {
+        "an adapter is served or merged": any(one.adapter is not None for one in both),
+        "its weights are quantised, which vLLM repacks": any(one.quantization is not None for one in both),
+        "several GPUs hold parts of each tensor, which are not compared with the files": (
+            started.tensor_parallel_size > 1
+        ),
+        f"the engine argument {'/'.join(unsafe)} may change what is made of the weights": bool(unsafe),
+        "its weights are not safetensors files in a folder": None in layouts,
+        "configuration, tokenizer or tensors differ": len(layouts) > 1,
+        "other settings are asked for": same != started,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def adapter_arguments(adapter: Adapter | None, *, tokenizer: str | None) -> dict[str, Any]:

@@ -73,8 +73,8 @@ def evaluate(  # noqa: PLR0913 - what is judged, where, and how long
     """
     Judge a checkpoint and return the report, whatever the verdict; of several checkpoints, a report of each.
 
-    Several checkpoints are judged one after the other, each in a run of its own. Adapters of one base model share one
-    engine, which loads the base model once; with `workers` every run starts its own.
+    Several checkpoints are judged one after the other, each in a run of its own. Checkpoints of one architecture, and
+    adapters of one base model, share one engine, which is started once; with `workers` every run starts its own.
 
     Args:
         model: The checkpoint: a folder or a Hub id; or a list of them.

@@ -197,6 +197,7 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
         self._queue.close()
         self._gate.stop()
         self._queue.wait(None)
+        self._gate.close()
 
     @property
     def _kept(self) -> Path:

@@ -22,7 +22,6 @@ from typing import Protocol
 
 import pytest
 
-from pytest_r1eval.checkpoints.adapter import is_adapter
 from pytest_r1eval.cluster.rehearsals import rehearse
 from pytest_r1eval.cluster.status import Result, awaited
 from pytest_r1eval.cluster.submission import Submission, divided
@@ -182,11 +181,15 @@ class Runner(Protocol):
         ...
 
     def rest(self) -> None:
-        """Free what is kept from one checkpoint to the next, as none waits."""
+        """Free what the training may need, as no checkpoint waits."""
         ...
 
     def stop(self) -> None:
         """End what is under way, from another thread, and judge nothing more; what is drawn stays stored."""
+        ...
+
+    def close(self) -> None:
+        """Free all that is kept from one checkpoint to the next; nothing is under way any more."""
         ...
 
 
@@ -194,7 +197,8 @@ class LocalRunner:
     """
     Judges on this machine, in a process that inherits nothing of the training's environment.
 
-    While several adapters wait, one process judges them, and their base model is loaded once.
+    Without workers one process judges all, and keeps its engine: checkpoints of one architecture, or adapters of one
+    base model, need one start. GPUs that the training uses too are freed as soon as no checkpoint waits.
     """
 
     def __init__(self, order: GateOrder, *, workers: Workers, gpus: Sequence[int | str] | None) -> None:
@@ -213,17 +217,16 @@ class LocalRunner:
             raise EvaluationError(ENDED)
         arguments = ["-m", order.marks, *([] if self._workers is None else ["-n", str(self._workers)])]
         arguments += order.arguments(saved)
-        if self._workers is None and is_adapter(saved.folder):
+        if self._workers is None:
             return self._judge_in_series(model, arguments)
-        self.rest()  # its engine and the next one may need the same GPU
         with EvaluationProcess.started(model, arguments, folder=order.folder, gpus=self._gpus) as process:
             self._begin(process)
             return demand_whole(process.report(), failures=process.failures())
 
     def rest(self) -> None:
-        """End the process that judges adapters, and its engine."""
-        self._series = None
-        self._kept.close()
+        """End the engine, unless its GPUs are its own."""
+        if self._gpus is None:
+            self.close()
 
     def stop(self) -> None:
         """End pytest as Ctrl-C does."""
@@ -231,8 +234,13 @@ class LocalRunner:
         if self._under_way is not None:
             self._under_way.stop()
 
+    def close(self) -> None:
+        """End the process that judges, and its engine."""
+        self._series = None
+        self._kept.close()
+
     def _judge_in_series(self, model: str, arguments: Sequence[str]) -> RunReport:
-        """Judge an adapter; after a failure, the next try has another process."""
+        """Judge a checkpoint; after a failure, the next try has another process."""
         if self._series is None:
             series = EvaluationSeries.started(folder=self._order.folder, gpus=self._gpus)
             self._series = self._kept.enter_context(series)
@@ -240,7 +248,7 @@ class LocalRunner:
             self._begin(self._series)
             return demand_whole(self._series.report(model, arguments), failures=self._series.failures())
         except BaseException:  # whatever failed: its engine may not hold a device until the next try
-            self.rest()
+            self.close()
             raise
 
     def _begin(self, under_way: EvaluationProcess | EvaluationSeries) -> None:
@@ -315,6 +323,9 @@ class SlurmRunner:
 
     def rest(self) -> None:
         """Free nothing: each checkpoint has jobs of its own."""
+
+    def close(self) -> None:
+        """Free nothing, as above."""
 
     def stop(self) -> None:
         """Cancel the jobs."""

@@ -226,6 +226,7 @@ class Watcher:
         if not self._queue.wait(0):
             self._runner.stop()
         self._queue.wait(None)
+        self._runner.close()
         if self._broken is not None:
             raise self._broken
 

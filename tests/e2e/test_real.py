@@ -31,9 +31,10 @@ from pytest_r1eval.core.benchmarks import Sampling
 from pytest_r1eval.core.fingerprints import Harness
 from pytest_r1eval.core.records import Outcome, Response, Sample
 from pytest_r1eval.core.thinking import ThinkTags
-from pytest_r1eval.engines.engine import Request
+from pytest_r1eval.engines.devices import WorkerDevices
+from pytest_r1eval.engines.engine import EngineParts, Request
 from pytest_r1eval.engines.vllm import VllmEngine
-from pytest_r1eval.engines.vllm_options import VllmOptions
+from pytest_r1eval.engines.vllm_options import options_of
 from pytest_r1eval.exams.catalog import SMOKE
 from pytest_r1eval.judging.judge import Judge
 from pytest_r1eval.judging.result import VERDICT
@@ -215,22 +216,24 @@ def pool() -> Iterator[GradingPool]:
         yield started
 
 
+def parts_of(model: Path, folder: Path) -> EngineParts:
+    """Return what the engine of a checkpoint is made of, where thoughts may be ended."""
+    settings = Settings(model=str(model), root=folder, output_dir=folder, thinking_budget=64)
+    return EngineParts(
+        settings=settings,
+        checkpoint=inspect_checkpoint(str(model), revision=None),
+        max_model_length=4096,
+        devices=WorkerDevices(gpus=(), cpus=(0,), n_sharing=1),
+        placement=None,
+        log=folder / "engine.log",
+    )
+
+
 @asynccontextmanager
 async def loaded(model: Path, folder: Path, *, pool: GradingPool) -> AsyncIterator[Bench]:
     """Load a checkpoint once."""
-    checkpoint = inspect_checkpoint(str(model), revision=None)
-    options = VllmOptions(
-        model=checkpoint.model,
-        revision=None,
-        dtype="bfloat16",
-        max_model_length=4096,
-        gpu_memory_utilization=0.8,
-        tensor_parallel_size=1,
-        arguments={},
-        log=folder / "engine.log",
-        think_tags=checkpoint.tags_for(None),
-    )
-    engine = VllmEngine(options)
+    parts = parts_of(model, folder)
+    engine = VllmEngine(options_of(parts))
     identity = await engine.start()
     harness = Harness(
         engine=identity.engine,
@@ -241,7 +244,7 @@ async def loaded(model: Path, folder: Path, *, pool: GradingPool) -> AsyncIterat
         grader="lighteval 0.13.0",
     )
     try:
-        yield Bench(checkpoint=checkpoint, engine=engine, harness=harness, pool=pool)
+        yield Bench(checkpoint=parts.checkpoint, engine=engine, harness=harness, pool=pool)
     finally:
         await engine.close()
 
@@ -324,22 +327,57 @@ async def check_budget_ends_thoughts(bench: Bench, run: Path) -> None:
     assert all(tags.closing in one.text for one in bound)
 
 
+async def one_by_one(bench: Bench, run: Path) -> tuple[str, ...]:
+    """Return answers to eight problems of a run, greedy and drawn, without neighbours in a batch."""
+    with closing(RunReader.open(run)) as reader:
+        prompts = sorted(reader.prompts(SMOKE.name).items())[:8]
+    requests = [
+        Request(
+            benchmark=SMOKE.name, problem_id=problem_id, index=number, prompt=prompt, seed=number, sampling=sampling,
+            max_new_tokens=64,
+        )
+        for number, (problem_id, prompt) in enumerate(prompts)
+        for sampling in (Sampling(temperature=0.0), Sampling())
+    ]  # fmt: skip
+    return tuple([(await bench.engine.generate(request)).response.text for request in requests])
+
+
+async def turned_to(bench: Bench, model: Path, folder: Path) -> Bench:
+    """Load another checkpoint in place, within ten seconds."""
+    parts, started = parts_of(model, folder), time.monotonic()
+    assert bench.engine.can_serve(parts)
+    await bench.engine.turn_to(parts)
+    assert time.monotonic() - started < 10
+    return replace(bench, checkpoint=parts.checkpoint)
+
+
 @pytest.mark.filterwarnings("ignore")  # what vLLM's import warns of
-@pytest.mark.parametrize(("model", "expected"), [(GOOD, Verdict.PASS), (REGRESSED, Verdict.FAIL_REGRESSED)])
-def test_ten_seeds_of_ten_give_the_right_verdict(
-    pool: GradingPool, model: Path, expected: Verdict, tmp_path: Path
-) -> None:
-    """The good checkpoint always passes and the regressed one always fails; the same engine samples as it is asked."""
+def test_ten_seeds_of_ten_give_the_right_verdict(pool: GradingPool, tmp_path: Path) -> None:
+    """
+    The good checkpoint always passes and the regressed one always fails, also where its weights are loaded in place.
 
-    async def verdicts() -> list[Verdict]:
-        async with loaded(model, tmp_path, pool=pool) as bench:
-            found = [await judged_with(bench, tmp_path / str(seed), seed=seed) for seed in range(N_SEEDS)]
-            if model == GOOD:  # once, as it is the engine's matter; the other model has two likeliest tokens at times
-                await check_sampling_reaches_the_engine(bench, tmp_path / "0")
-                await check_budget_ends_thoughts(bench, tmp_path / "0")
-            return found
+    Then the engine answers token for token as one that was started on it. The same engine samples as it is asked.
+    """
 
-    assert [expected] * N_SEEDS == asyncio.run(verdicts())
+    async def verdicts_of(bench: Bench, name: str) -> set[Verdict]:
+        return {await judged_with(bench, tmp_path / f"{name}-{seed}", seed=seed) for seed in range(N_SEEDS)}
+
+    async def good() -> tuple[str, ...]:
+        async with loaded(GOOD, tmp_path, pool=pool) as bench:
+            assert await verdicts_of(bench, "good") == {Verdict.PASS}
+            # Of this model alone, as it is the engine's matter; the other one has two likeliest tokens at times.
+            await check_sampling_reaches_the_engine(bench, tmp_path / "good-0")
+            await check_budget_ends_thoughts(bench, tmp_path / "good-0")
+            turned = await turned_to(bench, REGRESSED, tmp_path)
+            assert await judged_with(turned, tmp_path / "turned", seed=0) is Verdict.FAIL_REGRESSED
+            return await one_by_one(turned, tmp_path / "good-0")
+
+    async def regressed() -> tuple[str, ...]:
+        async with loaded(REGRESSED, tmp_path, pool=pool) as bench:
+            assert await verdicts_of(bench, "regressed") == {Verdict.FAIL_REGRESSED}
+            return await one_by_one(bench, tmp_path / "good-0")
+
+    assert asyncio.run(good()) == asyncio.run(regressed())
 
 
 def children_of(pid: int) -> list[int]:

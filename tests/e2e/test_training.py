@@ -52,6 +52,12 @@ def test_each_save_is_judged_and_the_fallen_one_stops_the_training(said: tuple[P
     assert int(ended[1]) < 600
 
 
+def test_both_saves_are_judged_by_one_engine(said: tuple[Path, str]) -> None:
+    """Only the first save's run has an engine's log: the second's weights were loaded in place."""
+    logs = [len([*(said[0] / "r1eval" / "tuned" / f"checkpoint-{step}").glob("*/logs/engine-*")]) for step in (3, 6)]
+    assert logs == [1, 0]
+
+
 def test_runs_hold_their_lineage(said: tuple[Path, str]) -> None:
     """A training's run holds its step and its parent."""
     (run,) = (said[0] / "r1eval" / "tuned" / "checkpoint-6").glob(f"*/{FILE_NAME}")

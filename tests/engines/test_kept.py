@@ -37,6 +37,7 @@ class OneEngine:
     loop: object = None
     n_concurrent: int = 8
     dies: list[bool] = field(default_factory=list)
+    stays: list[bool] = field(default_factory=list)
 
     async def start(self) -> EngineIdentity:
         """Load the base model."""
@@ -49,8 +50,10 @@ class OneEngine:
         return self.loop is not None and not self.dies and parts.checkpoint.source == self.parts.checkpoint.source
 
     async def turn_to(self, parts: EngineParts) -> EngineIdentity:
-        """Change the adapter."""
+        """Change the adapter, unless it is told not to."""
         self.parts = parts
+        if self.stays:
+            raise EngineError("it holds what it held")
         self.events.append(f"turn to {self._name}")
         return IDENTITY
 
@@ -80,10 +83,13 @@ class Bench:
     folder: Path
     events: list[str]
     dies: list[bool]
+    stays: list[bool]
 
     def factory(self) -> EngineFactory:
         """Make engines that write into `events`."""
-        return EngineFactory(build=lambda parts: OneEngine(parts=parts, events=self.events, dies=self.dies))
+        return EngineFactory(
+            build=lambda parts: OneEngine(parts=parts, events=self.events, dies=self.dies, stays=self.stays)
+        )
 
     def parts(self, name: str, *, rank: int = 8) -> EngineParts:
         """Write an adapter of the shipped checkpoint, and inspect it."""
@@ -120,7 +126,7 @@ def parts_of(folder: Path, *, log: Path) -> EngineParts:
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """Keep engines for a test."""
     keeper = EngineKeeper()
-    yield Bench(keeper=keeper, folder=tmp_path, events=[], dies=[])
+    yield Bench(keeper=keeper, folder=tmp_path, events=[], dies=[], stays=[])
     keeper.close()
 
 
@@ -148,6 +154,13 @@ class TestEngineKeeper:
             bench.run(engine)
         assert bench.events == ["start a", "end"]
         bench.dies.clear()
+        assert bench.run(bench.keeper.lend(bench.factory(), bench.parts("b"))) == "b"
+        assert bench.events == ["start a", "end", "start b"]
+
+    def test_an_engine_that_fails_to_turn_is_not_kept(self, bench: Bench) -> None:
+        """An engine that may hold anything after a failed turn ends, and the same run starts another for its answer."""
+        bench.run(bench.keeper.lend(bench.factory(), bench.parts("a")))
+        bench.stays.append(True)
         assert bench.run(bench.keeper.lend(bench.factory(), bench.parts("b"))) == "b"
         assert bench.events == ["start a", "end", "start b"]
 

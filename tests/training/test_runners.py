@@ -6,6 +6,8 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +51,8 @@ class Training:
 
     def judged(self, saved: SavedCheckpoint, **options: object) -> RunReport:
         """Judge a checkpoint in a process of its own."""
-        return LocalRunner(self.order(**options), workers=None, gpus=()).judge(saved)
+        with closing(LocalRunner(self.order(**options), workers=None, gpus=())) as runner:
+            return runner.judge(saved)
 
 
 @pytest.fixture
@@ -140,27 +143,34 @@ def test_an_evaluation_that_cannot_run_says_why(training: Training) -> None:
         training.judged(training.checkpoint(100), sigmas=0)
 
 
-def test_adapters_are_judged_in_one_process_until_it_rests(training: Training) -> None:
-    """Adapters in a row are judged in one process, each in a run of its own; a rest ends it, and so does a failure."""
+def test_checkpoints_are_judged_in_one_process(training: Training) -> None:
+    """Checkpoints are judged in one process, each in a run of its own, until one fails or the runner closes."""
     (training.folder / "conftest.py").write_text(PIDS)
-    checkpoints = [training.checkpoint(step) for step in (100, 200, 300, 400, 500)]
-    for saved in checkpoints[:-1]:
-        (saved.folder / "adapter_config.json").write_text("{}")
-    runner = LocalRunner(training.order(), workers=None, gpus=())
-    reports = [runner.judge(saved) for saved in checkpoints[:2]]
-    runner.rest()
-    runner.judge(checkpoints[2])
-    (training.folder / "pytest.ini").write_text("[pytest]\nrequired_plugins = made-up\n")
-    with pytest.raises(EvaluationError, match="made-up"):
-        runner.judge(checkpoints[3])
-    (training.folder / "pytest.ini").unlink()
-    runner.judge(checkpoints[3])
-    runner.judge(checkpoints[4])  # a whole model
-    pids = (training.folder / "pids").read_text().split()
-    assert pids[0] == pids[1]
-    assert len({*pids[1:]}) == len(pids) - 1
-    assert len(pids) == 5
+    checkpoints = [training.checkpoint(step) for step in (100, 200, 300)]
+    with closing(LocalRunner(training.order(), workers=None, gpus=())) as runner:
+        reports = [runner.judge(saved) for saved in checkpoints[:2]]
+        (training.folder / "pytest.ini").write_text("[pytest]\nrequired_plugins = made-up\n")
+        with pytest.raises(EvaluationError, match="made-up"):
+            runner.judge(checkpoints[2])
+        (training.folder / "pytest.ini").unlink()
+        runner.judge(checkpoints[2])
+    first, second, third = (training.folder / "pids").read_text().split()
+    assert first == second != third
     assert reports[1]["smoke"].result.baseline == f"run {reports[0].run}"
+    assert not Path("/proc", third).exists()
+
+
+@pytest.mark.parametrize(("gpus", "n_processes"), [(None, 2), ((), 1)])
+def test_a_rest_frees_the_gpus_of_the_training(
+    training: Training, gpus: Sequence[int] | None, n_processes: int
+) -> None:
+    """As no checkpoint waits, the process that judges ends where the training uses its GPUs, and stays elsewhere."""
+    (training.folder / "conftest.py").write_text(PIDS)
+    with closing(LocalRunner(training.order(), workers=None, gpus=gpus)) as runner:
+        for step in (100, 200):
+            runner.judge(training.checkpoint(step))
+            runner.rest()
+    assert len(set((training.folder / "pids").read_text().split())) == n_processes
 
 
 def test_jobs_that_would_fail_are_not_submitted(training: Training) -> None:
@@ -191,10 +201,9 @@ def pytest_unconfigure():
 
 
 def test_a_run_that_cannot_be_read_ends_the_process_too(training: Training) -> None:
-    """After any failure, an unreadable run among them, the next adapter is judged in a process of its own."""
+    """After any failure, an unreadable run among them, the next checkpoint is judged in a process of its own."""
     (training.folder / "conftest.py").write_text(PIDS + TORN)
     saved = training.checkpoint(100)
-    (saved.folder / "adapter_config.json").write_text("{}")
     runner = LocalRunner(training.order(), workers=None, gpus=())
     for _ in range(2):
         with pytest.raises(StoreError):
@@ -203,13 +212,11 @@ def test_a_run_that_cannot_be_read_ends_the_process_too(training: Training) -> N
     assert len(set((training.folder / "pids").read_text().split())) == 2
 
 
-@pytest.mark.parametrize("is_adapter", [False, True])
-def test_stopping_ends_the_run(training: Training, *, is_adapter: bool) -> None:
-    """Stopping a runner from another thread ends its evaluation, of a whole model and of an adapter."""
+@pytest.mark.parametrize("workers", [None, 1])
+def test_stopping_ends_the_run(training: Training, *, workers: int | None) -> None:
+    """Stopping a runner from another thread ends its evaluation, in the process of all and in one of its own."""
     saved = training.checkpoint(100)
-    if is_adapter:
-        (saved.folder / "adapter_config.json").write_text("{}")
-    gate = LocalRunner(training.order(engine_arg={"delay_s": 1.0, "n_concurrent": 1}), workers=None, gpus=())
+    gate = LocalRunner(training.order(engine_arg={"delay_s": 1.0, "n_concurrent": 1}), workers=workers, gpus=())
     said: list[str] = []
 
     def judge() -> None:

@@ -51,6 +51,7 @@ class Gates:
     is_open: threading.Event = field(default_factory=threading.Event)
     entered: threading.Event = field(default_factory=threading.Event)
     is_stopped: bool = False
+    is_closed: bool = False
 
     def judge(self, saved: SavedCheckpoint) -> RunReport:
         """Judge a copy, which is there."""
@@ -66,6 +67,10 @@ class Gates:
 
     def rest(self) -> None:
         """Keep nothing."""
+
+    def close(self) -> None:
+        """Note that nothing is kept any more."""
+        self.is_closed = True
 
     def stop(self) -> None:
         """Let what is under way end without a verdict."""
@@ -154,12 +159,13 @@ def until(condition: Callable[[], bool]) -> None:
 
 class TestOnce:
     def test_each_is_judged_once_in_numeric_order(self, folder: Folder) -> None:
-        """Checkpoints are judged in numeric order, and a second start judges only what is new."""
+        """Checkpoints are judged in numeric order, then the runner closes; a second start judges only what is new."""
         folder.saved(1000, 200, 30)
         gates = folder.gates()
         code = folder.once(gates)
         assert gates.steps == [30, 200, 1000]
         assert code == folder.report.exit_code
+        assert gates.is_closed
         folder.saved(2000)
         again = folder.gates()
         folder.once(again)
