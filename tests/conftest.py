@@ -20,7 +20,7 @@ from tests.requirements import (
     lacking,
     pytest_unconfigure,  # noqa: F401 - a hook: closes the suite with what was not run
 )
-from tests.warm_pytest import Server, popen_from
+from tests.warm_pytest import LEAN, Server, popen_from
 
 if TYPE_CHECKING:
     from tests.hub_server import StandInHub
@@ -29,9 +29,6 @@ settings.register_profile("steady", deadline=None)  # the default 200 ms is a te
 settings.load_profile("steady")
 
 MODES = {"alone": (), "n0": ("-n0",), "n2": ("-n2",)}
-LEAN = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin,pytest_r1eval.plugin"}
-"""The plugins that a gate needs. The others of the test environment, hypothesis first, take longer than a gate."""
-
 COLD = subprocess.Popen
 """What starts a process that imports by itself."""
 

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from tests.conftest import LEAN
+from tests.warm_pytest import LEAN
 
 T = TypeVar("T")
 TIMEOUT_S = 150.0

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.conftest import LEAN
+from tests.warm_pytest import LEAN
 
 T = TypeVar("T")
 

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.evaluation.die_with_parent import tied
-from tests.conftest import LEAN
-from tests.warm_pytest import UNTOUCHED
+from tests.warm_pytest import LEAN, UNTOUCHED
 
 SHOWING = """
 import json, os, sys, tempfile, warnings

@@ -6,7 +6,8 @@ process; each fork then becomes a run of its own, with the folder, the environme
 Nothing of pytest is started before the fork, and no plugin is imported: pytest imports and rewrites plugins itself.
 
 A fork becomes a child of the process that asked for it, as after `subprocess.Popen`: it is waited for, killed and tied
-to its parent as any other process. A run that spreads has a server of its own, for its workers.
+to its parent as any other process. What starts processes in turn, as a run that spreads does, has a server of its own.
+It ends without taking down what it shares with the server.
 """
 
 from __future__ import annotations
@@ -46,7 +47,11 @@ OURS = ("baselines", "config", "core", "judging", "ledger", "reports", "runs", "
 """The packages of ours that a run imports; `plugin` is left to pytest."""
 UNTOUCHED = ("huggingface_hub", "lighteval", "pytest_r1eval.plugin", "torch", "vllm", "xdist")
 """What no fork may find imported: it reads the environment when it is imported, or a run leaves it alone."""
+LEAN = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin,pytest_r1eval.plugin"}
+"""The plugins that a gate needs. The others of the test environment, hypothesis first, take longer than a gate."""
 TIED = "pytest_r1eval.evaluation.die_with_parent"
+STARTING_RUNS = ("from pytest_r1eval.commands.cli import main;", "pytest_r1eval.evaluate(")
+"""What a program on the command line says that is the command line itself, or a user's script with a gate."""
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -89,20 +94,25 @@ class Start:
 
     @property
     def is_warm(self) -> bool:
-        """Whether a fork of the server can become it: pytest, tied to its parent or not, or a worker of xdist."""
+        """Whether a fork of the server can become it, tied to its parent or not."""
         match list(self.arguments):
             case ["-m", module, _, python, *command] if module == TIED and python == sys.executable:
-                return _run_of(command) is not None
+                return is_ours(command)
             case found:
-                return _run_of(found) is not None or found == ["-u", "-c", popen_bootstrapline]
+                return is_ours(found)
 
 
-def _run_of(arguments: Sequence[str]) -> list[str] | None:
-    """Return pytest's own arguments; None where another program is started."""
+def is_ours(arguments: Sequence[str]) -> bool:
+    """Whether this is a run of pytest, a worker of xdist, or a program of ours that starts runs."""
     match list(arguments):
-        case ["-mpytest", *own] | ["-m", "pytest", *own]:
-            return own
-    return None
+        case ["-mpytest", *_] | ["-m", "pytest", *_] | ["-m", "pytest_r1eval.evaluation.host"]:
+            return True
+        case ["-u", "-c", program]:
+            return program == popen_bootstrapline
+        case ["-c", program, *_]:
+            return any(words in program for words in STARTING_RUNS)
+        case _:
+            return False
 
 
 class Server:
@@ -181,10 +191,13 @@ def _start_of(asked: Mapping[str, object]) -> Start | None:
         return None
     if any(asked[name] for name in ("executable", "preexec_fn", "pass_fds", "shell")):
         return None
+    own = tuple(map(str, arguments[1:]))
+    from_python = own[:2] == ("-m", TIED)  # a gate, which leaves pytest's own variables out
+    lean = {name: os.environ[name] for name in LEAN if from_python and name in os.environ}
     return Start(
-        arguments=tuple(map(str, arguments[1:])),
+        arguments=own,
         folder=str(Path(str(asked["cwd"] or "")).absolute()),
-        environ=dict(os.environ if not isinstance(environ, Mapping) else environ),
+        environ={**lean, **(os.environ if not isinstance(environ, Mapping) else environ)},
         is_session=bool(asked["start_new_session"]),
     )
 
@@ -256,8 +269,8 @@ def _become(start: Start, streams: Sequence[int]) -> None:
         coverage.process_startup()
 
 
-def _serve_workers(streams: Sequence[int]) -> None:
-    """Fork a server for this run's own workers, and let it start them."""
+def _serve_children(streams: Sequence[int]) -> None:
+    """Fork a server for what this process starts in turn, and let it start that."""
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
@@ -300,23 +313,53 @@ def _become_tied(arguments: Sequence[str]) -> Sequence[str]:
 
 
 def run(start: Start, streams: Sequence[int]) -> NoReturn:
-    """Run pytest, or a worker of xdist, and end with its exit code."""
+    """Run the program, and end with its exit code."""
     arguments: Sequence[str] = start.arguments
     if start.is_session:
         os.setsid()
-    if any(each.startswith(("-n", "--tx")) for each in arguments):
-        _serve_workers(streams)
+    is_alone = {"pytest", "-mpytest", popen_bootstrapline} & {*arguments}
+    if not is_alone or any(each.startswith(("-n", "--tx")) for each in arguments):
+        _serve_children(streams)
     _become(start, streams)
     if list(arguments[:2]) == ["-m", TIED]:
         arguments = _become_tied(arguments[2:])
-    if (own := _run_of(arguments)) is None:
-        sys.path[0] = ""
-        sys.argv = ["-c"]
-        exec(arguments[-1], {"__name__": "__main__"})  # noqa: S102 - execnet's own first line
-    else:
-        sys.argv = ["pytest", *own]
-        runpy.run_module("pytest", run_name="__main__", alter_sys=True)
-    sys.exit()
+    try:
+        _run_program(arguments)
+    except SystemExit as ended:
+        _end(ended.code)
+    _end(None)
+
+
+def _run_program(arguments: Sequence[str]) -> None:
+    """Run what follows the interpreter on a command line."""
+    match list(arguments):
+        case ["-u", "-c", program] | ["-c", program, *_]:
+            sys.path[0] = ""
+            sys.argv = ["-c", *arguments[arguments.index(program) + 1 :]]
+            exec(program, {"__name__": "__main__"})  # noqa: S102 - the program that was asked for
+        case ["-mpytest", *own] | ["-m", "pytest", *own]:
+            sys.argv = ["pytest", *own]
+            runpy.run_module("pytest", run_name="__main__", alter_sys=True)
+        case ["-m", module, *own]:
+            sys.argv = [module, *own]
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _end(code: object) -> NoReturn:
+    """
+    End as the interpreter does, but leave in place what is imported.
+
+    Taking the server's modules down writes to each of their pages, which copies them: a third of a short run's CPU.
+    """
+    threading._shutdown()  # type: ignore[attr-defined] # noqa: SLF001 - waits for threads, as the interpreter does
+    atexit._run_exitfuncs()  # noqa: SLF001
+    is_number = code is None or isinstance(code, int)
+    if not is_number:
+        sys.stderr.write(f"{code}\n")
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # the run has closed it, or nothing reads it any more
+            stream.flush()
+    os._exit(int(code or 0) & 0xFF if is_number else 1)  # type: ignore[call-overload]
 
 
 def main() -> None:

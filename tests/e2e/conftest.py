@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import LEAN
 from tests.requirements import VLLM, need
 from tests.smollm2 import smollm2_in
+from tests.warm_pytest import LEAN
 
 
 @pytest.fixture(scope="session", autouse=True)
