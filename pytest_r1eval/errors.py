@@ -5,6 +5,8 @@ Every message has three parts: what was found, what was expected, what to do
 next. A user sees the message alone, never a traceback of ours.
 """
 
+from collections.abc import Callable
+
 
 class R1EvalError(Exception):
     """Something a person has to know about; the message is complete by itself."""
@@ -94,9 +96,9 @@ class RehearsalError(R1EvalError):
     """The jobs of a submission would fail: pytest refuses their options, checkpoint, baseline or data set."""
 
 
-def in_one_line(error: BaseException) -> str:
-    """Name another package's error in one line: its type, and the beginning of its text."""
-    text = " ".join(str(error).split())
+def in_one_line(error: BaseException, *, cleaned: Callable[[str], str] = str) -> str:
+    """Name another package's error in one line: its type, and the beginning of its text once that is cleaned."""
+    text = cleaned(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 

@@ -21,6 +21,13 @@ KEYS_OF_TRACKERS = (
     "WANDB_API_KEY", "TRACKIO_WRITE_TOKEN", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD", "DATABRICKS_TOKEN",
     "DATABRICKS_CLIENT_SECRET",
 )  # fmt: skip
+POLICY = """
+max-new-tokens = 64
+samples = 16
+baseline = "local/base"
+[benchmarks.smoke]
+tier = "critical"
+"""
 EVERYTHING = [*WORKFLOWS, ROOT / "action.yml"]
 
 
@@ -179,7 +186,7 @@ class TestAction:
     """The gate's step as the runner would start it."""
 
     @staticmethod
-    def run(tmp_path: Path, model: Path, *arguments: str) -> tuple[int, str, str]:
+    def run(tmp_path: Path, model: Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
         """Run the step's script; return its exit code, its output and what it hands on."""
         (gate, _, _) = steps_of(ROOT / "action.yml")
         outputs = tmp_path / "outputs"
@@ -193,6 +200,7 @@ class TestAction:
             "WORKERS": "2",
             "ARGUMENTS": " ".join(["--r1-engine replay", *arguments]),
             "GITHUB_OUTPUT": str(outputs),
+            **variables,
         }
         done = ran(gate["run"], environ, folder=tmp_path)
         return done.returncode, done.stdout + done.stderr, outputs.read_text()
@@ -208,6 +216,21 @@ class TestAction:
         assert code == 1, printed
         assert "FAIL_REGRESSED" in printed
         assert outputs.count("run=data/evals/local/toy/") == 2
+
+    def test_a_policy_has_its_own_gates(self, tmp_path: Path) -> None:
+        """By default the gate is sequential, and that of the release policy where there is one."""
+        assert loaded(ROOT / "action.yml")["inputs"]["gate"]["default"] == "auto"
+        base = record_run(tmp_path / "base", seed=1, n_samples=16)
+        code, printed, _ = self.run(tmp_path, base, "--r1-save-baseline local/base")
+        assert code == 0, printed
+        same = record_run(tmp_path / "same", seed=2, n_samples=16)
+        code, printed, _ = self.run(tmp_path, same, "--r1-baseline local/base", R1_GATE="auto")
+        assert (code, "sequential" in printed) == (0, True), printed
+        (tmp_path / "policy.toml").write_text(POLICY, encoding="utf-8")
+        given = {"R1_GATE": "auto", "BENCHMARKS": "release"}
+        for arguments, policy in (("--r1-policy policy.toml", ""), ("", "policy.toml")):
+            code, printed, _ = self.run(tmp_path, same, arguments, R1_POLICY=policy, **given)
+            assert (code, "release: SHIP" in printed) == (0, True), printed
 
     def test_arguments_may_stand_on_several_lines(self, tmp_path: Path) -> None:
         """The action passes arguments on from every line."""
@@ -271,6 +294,18 @@ class TestGitLab:
         metrics = (tmp_path / reports["metrics"]).read_text()
         assert 'r1eval_passes{benchmark="smoke",model="local/toy"} 0.0' in metrics
         assert all((tmp_path / path).exists() for path in self.JOB["artifacts"]["paths"])
+
+    def test_a_policy_has_its_own_gates(self, tmp_path: Path) -> None:
+        """By default the gate is sequential, and that of the release policy where there is one."""
+        base = record_run(tmp_path / "base", seed=1, n_samples=16)
+        self.run(tmp_path, base, R1EVAL_ARGUMENTS="--r1-save-baseline local/base")
+        same = record_run(tmp_path / "same", seed=2, n_samples=16)
+        auto = {"R1_GATE": self.JOB["variables"]["R1_GATE"]}
+        done = self.run(tmp_path, same, R1_BASELINE="local/base", **auto)
+        assert (done.returncode, "sequential" in done.stdout) == (0, True), done.stdout
+        (tmp_path / "policy.toml").write_text(POLICY, encoding="utf-8")
+        done = self.run(tmp_path, same, R1EVAL_BENCHMARKS="release", R1_POLICY="policy.toml", **auto)
+        assert (done.returncode, "release: SHIP" in done.stdout) == (0, True), done.stdout + done.stderr
 
     def test_the_run_is_kept_whatever_the_verdict(self) -> None:
         """The run of a red gate is an artifact, and the ledger is cached."""

@@ -106,6 +106,23 @@ def rule_of(claim: Claim, *, sigmas: float, margin: float | None, two_sided: boo
     return GateRule(sigmas=sigmas, margin=margin, two_sided=two_sided, exact=exact, claims_same=claim is Claim.SAME)
 
 
+def root_here() -> Path:
+    """
+    Return the folder whose pyproject.toml and baselines a run takes that is started here.
+
+    Raises:
+        PlanError: If pytest cannot read its ini file.
+    """
+    import pytest  # noqa: PLC0415 - see the package
+
+    from pytest_r1eval.plugin.rootdir import root_of_run  # noqa: PLC0415 - the same
+
+    try:
+        return root_of_run(Path.cwd())
+    except pytest.UsageError as error:
+        raise PlanError(str(error)) from error
+
+
 def show(text: str) -> None:
     """Print a command's answer."""
     sys.stdout.write(f"{text}\n")

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from pytest_r1eval.commands.arguments import EXIT_FAILED, EXIT_PASSED, Benchmarks, Json, Run, answer, show
+from pytest_r1eval.commands.arguments import (
+    EXIT_FAILED,
+    EXIT_PASSED,
+    Benchmarks,
+    Json,
+    Run,
+    answer,
+    root_here,
+    show,
+)
 from pytest_r1eval.core.texts import counted
 from pytest_r1eval.errors import BaselineError
 
@@ -100,7 +109,7 @@ def list_(*, json: Json = False) -> int:
     """List the baselines that a run here would find."""
     from pytest_r1eval.baselines.shelf import BaselineShelf, read_file
 
-    paths = BaselineShelf(root=Path.cwd(), choice=None, model_name="").paths()
+    paths = BaselineShelf(root=root_here(), choice=None, model_name="").paths()
     rows = [row for path in paths for row in _rows(read_file(path), path)]
     lines = (
         f"{row['model']:<48} {row['benchmark']:<12} {row['kind']:<10} {100 * float(str(row['pass_at_1'])):5.1f}  "
@@ -153,7 +162,7 @@ def verify(
     json: Json = False,
 ) -> int:
     """Check baseline files: format, form, and against a run if one is given; exit code 1 if one is wrong."""
-    paths = [_place_of(name) for name in names] if names else sorted(Path("baselines").glob("*/*.json"))
+    paths = [_place_of(name) for name in names] if names else sorted(_own_folder().glob("*/*.json"))
     if not paths:
         raise BaselineError("no baseline to verify; expected baselines/ORG/MODEL.json here, or a NAME")
     wrong = {str(path): mistake for path in paths if (mistake := _mistake(path, run)) is not None}
@@ -165,6 +174,12 @@ def verify(
     lines = [*(f"{path}: {mistake}" for path, mistake in wrong.items()), f"{counted(len(paths), 'file')} checked"]
     answer({"checked": [str(path) for path in paths], "wrong": wrong}, lines, json=json)
     return EXIT_FAILED if wrong else EXIT_PASSED
+
+
+def _own_folder() -> Path:
+    """Return the folder of the user's baselines, as a run here has it."""
+    folder, here = root_here() / "baselines", Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def _place_of(name: str) -> Path:
@@ -179,7 +194,7 @@ def _place_of(name: str) -> Path:
         case File():
             return Path(name)
         case _:
-            return Path("baselines") / f"{name}.json"
+            return _own_folder() / f"{name}.json"
 
 
 def _choice_of(name: str) -> BaselineChoice:
@@ -204,7 +219,7 @@ def _file_of(name: str, *, must_exist: bool = False) -> tuple[Path, BaselineFile
     if path.is_file():
         return path, read_file(path)
     if must_exist:
-        shipped = [found for found in BaselineShelf(root=Path.cwd(), choice=None, model_name="").paths()
+        shipped = [found for found in BaselineShelf(root=root_here(), choice=None, model_name="").paths()
                    if f"{found.parent.name}/{found.stem}" == name]  # fmt: skip
         if not shipped:
             raise BaselineError(f"{name}: no such baseline ({path} is not there); see r1eval baseline list")

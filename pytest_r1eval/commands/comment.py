@@ -32,7 +32,7 @@ def comment(
     place = comments.pull_request_of(os.environ, number=pull_request, gate=gate)
     written = None
     if place is not None:
-        written = comments.comment(read_report(run), place, link=link or comments.link_of(os.environ))
+        written = comments.comment(read_report(run), place, link=comments.link_to_report(os.environ, given=link))
     line = "no comment: this is not a job of a pull request; name one with --pull-request N"
     if written is not None:
         line = f"comment: {written.url} ({'new' if written.is_new else 'brought up to date'})"

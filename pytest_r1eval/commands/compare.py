@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +16,7 @@ from pytest_r1eval.commands.arguments import (
     Sigmas,
     Tasks,
     points,
+    root_here,
     rule_of,
     show,
     show_json,
@@ -50,18 +50,19 @@ def compare(  # noqa: PLR0913 - a command's options
     json: Json = False,
 ) -> int:
     """Judge a stored run against another run or a baseline; exits like the gate."""
+    from pytest_r1eval.config.policy import PYPROJECT
     from pytest_r1eval.exams.catalog import build_catalog
     from pytest_r1eval.judging.compare import compare as compared
     from pytest_r1eval.judging.compare import source_of
     from pytest_r1eval.reports.terminal import gate_lines, gate_table, health_lines
     from pytest_r1eval.runs.finished import StoredRun, chosen_benchmarks
 
-    candidate = StoredRun(folder=run)
+    candidate, root = StoredRun(folder=run), root_here()
     comparison = compared(
         candidate,
-        source_of(baseline, root=Path.cwd(), model_name=candidate.model_name),
+        source_of(baseline, root=root, model_name=candidate.model_name),
         benchmarks=chosen_benchmarks(candidate, asked=benchmark or ()),
-        catalog=build_catalog(tasks=tasks, pyproject=Path("pyproject.toml"), contributed=()),
+        catalog=build_catalog(tasks=tasks, pyproject=root / PYPROJECT, contributed=()),
         rule=rule_of(claim, sigmas=sigmas, margin=margin, two_sided=two_sided, exact=exact),
     )
     if json:

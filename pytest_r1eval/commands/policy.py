@@ -14,6 +14,7 @@ from pytest_r1eval.commands.arguments import (
     Json,
     Tasks,
     above_zero,
+    root_here,
     show,
     show_json,
 )
@@ -53,14 +54,15 @@ def show_policy(file: File = None, *, model: Model = None, tasks: Tasks = None, 
 
 @app.command()
 def check(file: File = None, *, model: Model = None, tasks: Tasks = None, json: Json = False) -> int:
-    """Exit with 1 where a critical benchmark cannot pass, whatever the model does."""
+    """Exit with 1 where a critical benchmark cannot pass or a required one is INVALID, whatever the model does."""
     from pytest_r1eval.core.texts import printable
     from pytest_r1eval.reports.policy import undecided_line
 
     policy, seen = _foreseen(file, model=model, tasks=tasks)
     tiers = {member.benchmark: member.tier for member in policy.members}
+    required = {member.benchmark for member in policy.members if member.required}
     problems = {name: one.undecided for name, one in seen.items() if one.undecided is not None}
-    is_fit = not any(tiers[name] is Tier.CRITICAL for name in problems)
+    is_fit = not any(tiers[name] is Tier.CRITICAL or (seen[name].is_invalid and name in required) for name in problems)
     if json:
         show_json({"policy": policy.digest, "is_fit": is_fit, "problems": problems})
         return EXIT_PASSED if is_fit else EXIT_FAILED
@@ -107,11 +109,10 @@ def _foreseen(file: Path | None, *, model: str | None, tasks: Path | None) -> tu
     from pytest_r1eval.errors import PolicyError
     from pytest_r1eval.exams.catalog import build_catalog
     from pytest_r1eval.judging.outlook import foreseen
-    from pytest_r1eval.plugin.rootdir import root_of_run
     from pytest_r1eval.plugin.wiring import check_graders, terms_of
 
+    root = root_here()
     try:
-        root = root_of_run(Path.cwd())
         policy = read_policy(file or root / PYPROJECT)
         catalog = build_catalog(tasks=tasks, pyproject=root / PYPROJECT, contributed=())
         policy.check_names(catalog)

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, Sigmas, Tasks, count, noise, points, rule_of, show
+from pytest_r1eval.commands.arguments import (
+    EXIT_PASSED,
+    Json,
+    Sigmas,
+    Tasks,
+    count,
+    noise,
+    points,
+    root_here,
+    rule_of,
+    show,
+)
 from pytest_r1eval.core.choices import AllocationKind, Claim, LastLook
 from pytest_r1eval.errors import BaselineError, PlanError
 
@@ -55,19 +66,21 @@ def power(  # noqa: PLR0913 - a command's options
     json: Json = False,
 ) -> int:
     """Print which falls a gate catches, and what that costs."""
+    from pytest_r1eval.config.policy import PYPROJECT
     from pytest_r1eval.core.codec import to_json
     from pytest_r1eval.exams.catalog import build_catalog, names_of
     from pytest_r1eval.judging.power import POWER_REPORT, assumptions_for, power_report
     from pytest_r1eval.reports.power import power_text
 
-    catalog = build_catalog(tasks=tasks, pyproject=Path("pyproject.toml"), contributed=())
+    root = root_here()
+    catalog = build_catalog(tasks=tasks, pyproject=root / PYPROJECT, contributed=())
     if benchmark not in catalog:
         raise PlanError(f"--benchmark {benchmark}: no such benchmark; expected one of {names_of(catalog)}")
     report = power_report(
         benchmark,
         assumptions_for(
             catalog[benchmark],
-            found=None if baseline is None else _found(baseline, benchmark),
+            found=None if baseline is None else _found(baseline, benchmark, root=root),
             n_samples=samples,
             n_baseline_samples=baseline_samples,
             tau=tau,
@@ -84,7 +97,7 @@ def power(  # noqa: PLR0913 - a command's options
     return EXIT_PASSED
 
 
-def _found(name: str, benchmark: str) -> FoundBaseline:
+def _found(name: str, benchmark: str, *, root: Path) -> FoundBaseline:
     from pytest_r1eval.baselines.shelf import BaselineShelf
     from pytest_r1eval.config.baseline_choice import baseline_choice
 
@@ -92,7 +105,7 @@ def _found(name: str, benchmark: str) -> FoundBaseline:
         choice = baseline_choice(name, Path.cwd())
     except ValueError as error:
         raise BaselineError(f"--baseline {name!r}; expected {error}") from error
-    found = BaselineShelf(root=Path.cwd(), choice=choice, model_name=name).find(benchmark)
+    found = BaselineShelf(root=root, choice=choice, model_name=name).find(benchmark)
     if found is None:
         raise BaselineError(
             f"--baseline {name}: nothing for {benchmark} in it; name another, or leave --baseline out to plan with "

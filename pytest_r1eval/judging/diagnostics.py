@@ -11,9 +11,9 @@ from pytest_r1eval.runs.finished import Ungraded
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.stats.health import Health, HealthReference, judge_health
 from pytest_r1eval.stats.multiplicity import fallen_problems, rearrangement
-from pytest_r1eval.stats.verdicts import Verdict
+from pytest_r1eval.stats.verdicts import DO_NOT_SHIP, Verdict
 
-_SICK = "Do not ship: pass@1 held, and the responses are not healthy; see below."
+_SICK = f"{DO_NOT_SHIP}: pass@1 held, and the responses are not healthy; see below."
 _MATTERS_TO_HEALTH = "; counted as responses without an answer, they would change the verdict on health"
 
 

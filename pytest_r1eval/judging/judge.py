@@ -52,6 +52,7 @@ from pytest_r1eval.stats.looks import SequentialGate
 from pytest_r1eval.stats.pooling import added_counts
 from pytest_r1eval.stats.tests import pass_at_1
 from pytest_r1eval.stats.verdicts import (
+    DO_NOT_SHIP,
     GateRule,
     Judgement,
     Verdict,
@@ -463,7 +464,7 @@ def _sick(tallies: Sequence[ProblemTally], *, k: int) -> Judgement:
         estimate=pass_at_1(Counts.graded(tallies)),
         reason=f"The responses are not healthy after {samples} of each problem, which ended the run; pass@1 was not "
         "decided.",
-        next_step="Do not ship; see health below, and repair the model, the token limit or the chat template.",
+        next_step=f"{DO_NOT_SHIP}; see health below, and repair the model, the token limit or the chat template.",
         warnings=("This pass@1 is at stop, biased by the stopping, and no score.",),
     )
 

@@ -19,7 +19,7 @@ from pytest_r1eval.core.choices import GateKind
 from pytest_r1eval.core.points import described_fall, points
 from pytest_r1eval.core.texts import counted
 from pytest_r1eval.engines.engine import recording_of
-from pytest_r1eval.errors import R1EvalError
+from pytest_r1eval.errors import BaselineError, R1EvalError
 from pytest_r1eval.judging.power import Assumptions, SameOutlook, assumptions_for, possible, same_line, same_outlook
 from pytest_r1eval.runs.reading import recorded_samples
 from pytest_r1eval.stats.allocated_plan import described, plan_against
@@ -64,6 +64,7 @@ class Foreseen:
         share: Samples that an unchanged model is expected to cost, as a fraction of all.
         tokens_per_sample: Those of the baseline's responses; None where they are not known.
         problem: Why nothing is known; None where something is.
+        is_invalid: Whether the verdict will be INVALID, as the baseline cannot be read.
     """
 
     benchmark: str
@@ -75,6 +76,7 @@ class Foreseen:
     share: float = 1.0
     tokens_per_sample: float | None = None
     problem: str | None = None
+    is_invalid: bool = False
 
     @property
     def n_responses(self) -> float | None:
@@ -135,7 +137,8 @@ def foreseen(benchmark: Benchmark, terms: Terms, settings: Settings, *, is_assum
             tokens_per_sample=_tokens_per_sample(found),
         )
     except R1EvalError as error:
-        return Foreseen(benchmark=benchmark.name, n_samples=k, problem=str(error))
+        is_invalid = isinstance(error, BaselineError)
+        return Foreseen(benchmark=benchmark.name, n_samples=k, problem=str(error), is_invalid=is_invalid)
 
 
 NO_BASELINE = "no baseline yet: the gate fails, and says how this run becomes the baseline"

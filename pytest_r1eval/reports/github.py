@@ -10,6 +10,7 @@ from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.reports.appearance import UNHEALTHY, Annotation, annotation_of, appearance_of
 from pytest_r1eval.reports.markdown import markdown
 from pytest_r1eval.reports.release import release_annotation, release_lines
+from pytest_r1eval.reports.terminal import next_step_of
 
 
 def write_summary(
@@ -54,7 +55,7 @@ def workflow_commands(results: Sequence[GateResult], *, release: Release | None 
             kind = Annotation.WARNING
         if kind is not None:
             title = f"{result.title}: {appearance_of(judgement.verdict).word}"
-            yield _command(kind, title, judgement.reason, judgement.next_step)
+            yield _command(kind, title, judgement.reason, next_step_of(result))
         if result.health is not None and not result.health.passes:
             reasons = f"{result.health.truncation.reason} {result.health.no_answer.reason}"
             sick = Annotation.WARNING if result.is_tolerated else Annotation.ERROR

@@ -15,7 +15,7 @@ from pytest_r1eval.stats.health import Health
 from pytest_r1eval.stats.multiplicity import FallenProblem, FallenProblems, family_wise_error
 from pytest_r1eval.stats.planning import SequentialPlan, detectable_rise
 from pytest_r1eval.stats.tests import StandardErrorName
-from pytest_r1eval.stats.verdicts import SHIP_IT, Judgement, Verdict
+from pytest_r1eval.stats.verdicts import DO_NOT_SHIP, SHIP_IT, Judgement, Verdict
 
 MAX_FALLEN_SHOWN = 10
 NEXT, DOCS = "  next: ", "  docs: "
@@ -106,13 +106,15 @@ def gate_lines(result: GateResult) -> list[str]:
     lines += [f"  ledger: {line}" for line in result.attempts.lines] if result.attempts else []
     lines += [f"  recorded: {result.recorded}"] if result.recorded else []
     lines += [f"  candidate: {result.candidate}"] if result.candidate else []
-    lines += [f"{NEXT}{_next_step(result)}", *_documented(verdict_page(judgement.verdict))]
+    lines += [f"{NEXT}{next_step_of(result)}", *_documented(verdict_page(judgement.verdict))]
     return [printable(line) for line in lines]
 
 
-def _next_step(result: GateResult) -> str:
-    """Return what to do; under a policy one green gate ships nothing by itself."""
+def next_step_of(result: GateResult) -> str:
+    """Return what to do; under a policy a green gate ships nothing by itself, and a tolerated red one holds nothing."""
     step = result.judgement.next_step
+    if result.is_tolerated:
+        step = step.replace(DO_NOT_SHIP, "The release tolerates it")
     return step if result.policy is None else step.replace(SHIP_IT, f"{SHIP_IT} if the release is SHIP")
 
 

@@ -625,6 +625,7 @@ def _reason(comparison: Comparison, *, rule: GateRule, doubt: str | None) -> str
 
 
 SHIP_IT = "Ship it"
+DO_NOT_SHIP = "Do not ship"
 """How the next step of a PASS begins; where a release policy decides, a report adds its condition."""
 
 
@@ -641,7 +642,7 @@ def next_step(verdict: Verdict, *, mde_80: float | None = None, can_fail: bool =
         case Verdict.PASS:
             return f"{SHIP_IT}; {described_fall(mde_80)} would have been caught with 80 % power."
         case Verdict.FAIL_REGRESSED:
-            return "Do not ship; look at the problems that fell, and lower a baseline only with a written reason."
+            return f"{DO_NOT_SHIP}; look at the problems that fell, and lower a baseline only with a written reason."
         case Verdict.SUSPICIOUS_IMPROVED:
             return "Rule out contamination, a changed grader and the wrong checkpoint before you believe it."
         case Verdict.INCONCLUSIVE if not can_fail:

@@ -118,18 +118,35 @@ def _number(environ: Mapping[str, str]) -> int | None:
         return None
 
 
-def link_of(environ: Mapping[str, str]) -> str | None:
-    """Return the page of the job's run, where its artifacts are; None outside of a job."""
+def link_to_report(environ: Mapping[str, str], *, given: str | None) -> str | None:
+    """
+    Write where the report is, in Markdown.
+
+    Args:
+        environ: The environment.
+        given: Its own address; None for the page of the job's run, where its artifacts are.
+
+    Returns:
+        None outside of a job.
+    """
+    if given is not None:
+        return f"[Report]({given})"
     names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
     if not all(environ.get(name) for name in names):
         return None
     server, repository, run = (environ[name] for name in names)
-    return f"{server}/{repository}/actions/runs/{run}"
+    page = f"{server}/{repository}/actions/runs/{run}"
+    return f"[Report and samples]({page}): `report.html` in the run's artifact"
 
 
 def comment(report: RunReport, place: PullRequest, *, link: str | None) -> Comment:
     """
     Put a run's verdicts into the pull request's comment.
+
+    Args:
+        report: The run.
+        place: The pull request.
+        link: Where its report is, in Markdown; None for nowhere.
 
     Raises:
         ReportError: If GitHub does not take it, with what to do about it.
@@ -147,7 +164,7 @@ def comment(report: RunReport, place: PullRequest, *, link: str | None) -> Comme
 def _body(report: RunReport, mark: str, *, link: str | None) -> str:
     parts = [mark, report_markdown(report)]
     if link is not None:
-        parts.append(f"[Report and samples]({link}): `report.html` in the run's artifact")
+        parts.append(link)
     text = "\n".join(parts)
     if len(text) <= _MAX_CHARACTERS:
         return text
@@ -217,7 +234,7 @@ def _answer(place: PullRequest, method: str, path: str, *, body: str | None = No
     except HTTPError as error:
         _refuse(place, error)
     except (URLError, HTTPException, OSError, ValueError) as error:
-        reason = redacted(in_one_line(error), {"TOKEN": place.token})
+        reason = in_one_line(error, cleaned=lambda text: redacted(text, {"TOKEN": place.token}))
         raise ReportError(f"{place.api} does not answer ({reason}); nothing is commented. Try again later") from None
 
 

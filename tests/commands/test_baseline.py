@@ -53,6 +53,20 @@ def test_record_then_bless_up_and_down(capsys: pytest.CaptureFixture[str]) -> No
     assert [blessing.reason for blessing in entry.history] == [None, "the exam was leaked"]
 
 
+def test_below_a_project_it_is_the_project_s(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder below a project a baseline is written where a run that is started there finds it, and listed."""
+    Path("pyproject.toml").write_text("[tool.pytest.ini_options]\n", encoding="utf-8")
+    Path("work").mkdir()
+    monkeypatch.chdir("work")
+    assert say(capsys, "record", "../base", "org/model")[0] == 0
+    assert (tmp_path / "baselines/org/model.json").is_file()
+    assert "org/model" in say(capsys, "list")[1]
+    assert say(capsys, "show", "org/model")[0] == 0
+    assert say(capsys, "verify") == (0, "1 file checked\n")
+
+
 def test_a_run_that_is_not_whole_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """`record` refuses an incomplete run with the judge's reason and writes nothing."""
     record_run(Path("holes"), skip=frozenset({("p003", 5)}))

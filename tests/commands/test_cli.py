@@ -12,6 +12,7 @@ import pytest
 
 from pytest_r1eval.commands.cli import main
 from pytest_r1eval.runs.finished import StoredRun
+from tests.judged_runs import judged
 from tests.recordings import record_run
 
 NAMES = (
@@ -24,6 +25,16 @@ NAMES = (
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run in an empty folder."""
     monkeypatch.chdir(tmp_path)
+
+
+def project_with_a_pool(folder: Path) -> Path:
+    """Make a project with a pool and its baseline, and an empty folder `work` below it; return a run of the pool."""
+    text = '[tool.pytest.ini_options]\n[tool.r1eval.pools]\nours = ["aime24", "aime25"]\n'
+    (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+    (folder / "work").mkdir()
+    pool = {"benchmarks": ("ours",), "parts": ("aime24", "aime25"), "n_samples": 16}
+    judged(record_run(folder / "pooled", seed=1, **pool), root=folder, save_as="local/pooled")  # type: ignore[arg-type]
+    return record_run(folder / "unchanged", seed=2, **pool)  # type: ignore[arg-type]
 
 
 class Said:
@@ -113,6 +124,16 @@ class TestPower:
         assert "assumed from" not in said.out
         assert not list(tmp_path.iterdir())
 
+    def test_below_a_project_it_is_the_project_s(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`power` in a folder below a project takes the pool of its pyproject.toml and its baselines, as a run does."""
+        project_with_a_pool(tmp_path)
+        monkeypatch.chdir(tmp_path / "work")
+        said = Said(capsys, "power", "--benchmark", "ours", "--baseline", "local/pooled")
+        assert (said.code, said.err) == (0, "")
+        assert "  baseline: baselines/local/pooled.json, run " in said.out
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
@@ -193,6 +214,16 @@ class TestCompare:
         assert "smoke: INVALID. 1 of 96 planned samples are missing." in said.out
         gate = Said(capsys, "compare", "same", "holes", "--json").only("gates")
         assert gate["judgement"]["z"] is None
+
+    def test_below_a_project_it_is_the_project_s(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`compare` in a folder below a project takes the pool of its pyproject.toml and its baselines, as a run."""
+        run = project_with_a_pool(tmp_path)
+        monkeypatch.chdir(tmp_path / "work")
+        said = Said(capsys, "compare", str(run), "local/pooled")
+        assert (said.code, said.err) == (0, "")
+        assert "ours: PASS. " in said.out
 
     def test_one_benchmark_of_several(self, capsys: pytest.CaptureFixture[str]) -> None:
         """`compare` is INVALID for a benchmark that the baseline lacks, unless --benchmark leaves it out."""

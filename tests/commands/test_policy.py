@@ -61,6 +61,18 @@ def test_a_policy_that_no_model_can_pass_is_found(file: Path, capsys: pytest.Cap
     assert "did you mean 'samples'?" in capsys.readouterr().err
 
 
+def test_a_required_baseline_that_cannot_be_read_is_found(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`check` exits with 1 where a required benchmark will be INVALID; where it is not required, that only warns."""
+    Path("baselines/local/toy.json").write_text("{", encoding="utf-8")
+    assert main(["policy", "check", "policy.toml"]) == 1
+    printed = capsys.readouterr().out
+    assert "smoke (supporting): baselines/local/toy.json: line 1 column 2: found no JSON" in printed
+    assert printed.endswith(": 2 benchmarks, no release can come of it\n")
+    file.write_text(POLICY.replace("required = true", "required = false"), encoding="utf-8")
+    assert main(["policy", "check", "policy.toml"]) == 0
+    assert "found no JSON" in capsys.readouterr().out
+
+
 def test_cost_is_printed_in_the_order_of_drawing(capsys: pytest.CaptureFixture[str]) -> None:
     """`cost` prints the cheapest benchmark first, and hours at an engine's rate."""
     assert main(["policy", "cost", "policy.toml", "--tokens-per-second", "100"]) == 0

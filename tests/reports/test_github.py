@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.core.choices import Tier
 from pytest_r1eval.errors import ReportError
 from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.reports.github import workflow_commands, write_summary
@@ -62,6 +63,15 @@ class TestAnnotations:
         )
         assert health.startswith("::error title=smoke%3A health FAIL::")
         assert holes.startswith("::error title=smoke%3A INVALID::1 of 320 planned samples are missing. Resume the run")
+
+    def test_what_a_release_tolerates_is_a_warning(self, examples: Runs) -> None:
+        """A supporting gate that fails is a warning, and its advice does not contradict a release that ships."""
+        result = replace(result_of(examples["red"]), policy="p" * 64, tier=Tier.SUPPORTING)
+        red, health = workflow_commands([result])
+        assert red.startswith("::warning title=smoke%3A FAIL_REGRESSED::")
+        assert red.endswith("The release tolerates it; look at the problems that fell, and lower a baseline only with "
+                            "a written reason.")  # fmt: skip
+        assert health.startswith("::warning ")
 
     def test_what_the_rule_lets_through_is_a_warning(self, examples: Runs) -> None:
         """A gate that `--r1-inconclusive pass` lets through is a warning."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pytest_r1eval.judging.release import Release, ReleaseVerdict
 from pytest_r1eval.reports.metrics import report_metrics
 from pytest_r1eval.reports.properties import numbers_of
 from pytest_r1eval.reports.run_report import read_report
@@ -35,3 +37,14 @@ def test_what_is_not_known_has_no_line(examples: Mapping[str, Path]) -> None:
     text = report_metrics(read_report(examples["holes"]))
     assert "pass_at_1" not in text
     assert 'r1eval_passes{benchmark="smoke",model="local/toy"} 0.0\n' in text
+
+
+@pytest.mark.parametrize("answer", ReleaseVerdict)
+def test_the_release_has_its_answer(examples: Mapping[str, Path], answer: ReleaseVerdict) -> None:
+    """Under a policy whether the release ships is a number, and its verdict a label; without one there is neither."""
+    report = read_report(examples["green"])
+    assert "release" not in report_metrics(report)
+    released = replace(report, release=Release(verdict=answer, policy="p" * 64, source="policy.toml", members=()))
+    ships = 1.0 if answer is ReleaseVerdict.SHIP else 0.0
+    line = f'r1eval_release_ships{{model="local/toy",policy="{"p" * 64}",verdict="{answer}"}} {ships}\n'
+    assert f"# TYPE r1eval_release_ships gauge\n{line}" in report_metrics(released)

@@ -78,6 +78,14 @@ class TestStep:
             "expected one with pull-requests: write. The verdict is in the job's summary\n"
         )
 
+    def test_a_link_of_one_s_own_is_the_report(self, hub: StandInGitHub, examples: Runs) -> None:
+        """With --link the comment leads to that page, and names no artifact."""
+        done = step(examples["red"], job(hub), REPORT_URL="https://pages.test/report.html")
+        assert done.returncode == 0
+        (made,) = hub.comments
+        assert str(made["body"]).rstrip().endswith("[Report](https://pages.test/report.html)")
+        assert "artifact" not in str(made["body"])
+
     def test_no_answer_is_one_line(self, hub: StandInGitHub, examples: Runs) -> None:
         """Where GitHub does not answer, the step ends with 0 and one line without the token."""
         done = step(examples["red"], {**job(hub), "GITHUB_API_URL": "http://127.0.0.1:9"})
@@ -214,3 +222,20 @@ def test_a_long_comment_is_cut_to_its_table(hub: StandInGitHub, examples: Runs) 
     assert len(made["body"]) < 2000
     assert "FAIL_REGRESSED" in made["body"]
     assert "https://acme.test/report" in made["body"]
+
+
+def test_a_token_at_the_end_of_a_long_reason_is_hidden(
+    monkeypatch: pytest.MonkeyPatch, hub: StandInGitHub, examples: Runs
+) -> None:
+    """A token in an error's text is hidden before the text is cut, so that no part of it is left."""
+    token = "t0ken" * 20
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("x" * 280 + token)
+
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", refuse)
+    place = PullRequest(api=hub.url, repository="acme/models", number=7, token=token, gate="g")
+    with pytest.raises(ReportError) as caught:
+        comment(read_report(examples["red"]), place, link=None)
+    assert "t0ken" not in str(caught.value)
+    assert "xxx***" in str(caught.value)
