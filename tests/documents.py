@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import textwrap
@@ -64,6 +65,20 @@ def commands(program: str | None = None) -> tuple[Command, ...]:
     """Return the command lines of all documents; None takes every program."""
     found = (command for block in blocks("bash") for command in _commands_of(block))
     return tuple(command for command in found if program is None or command.program == program)
+
+
+def has_test(node_id: str) -> bool:
+    """Whether a file of tests is there, and what a node id names in it; parameters are not looked at."""
+    file, *names = node_id.split("::")
+    if not (ROOT / file).is_file():
+        return False
+    body = ast.parse((ROOT / file).read_text(encoding="utf-8")).body if names else []
+    for name in names:
+        found = [one for one in body if isinstance(one, ast.ClassDef | ast.FunctionDef) and one.name == name]
+        if not found:
+            return False
+        body = found[0].body
+    return True
 
 
 def output(path: Path, name: str) -> str:

@@ -25,7 +25,7 @@ from pytest_r1eval.reports.run_report import read_report
 from pytest_r1eval.trackers.tracked import tracked
 from pytest_r1eval.trackers.tracker import Tracker
 from tests.documented_runs import REPO, prepare
-from tests.documents import OWNER, REPOSITORY, ROOT, Block, Command, blocks, commands
+from tests.documents import OWNER, REPOSITORY, ROOT, Block, Command, blocks, commands, has_test
 from tests.hub_client import Client, client
 from tests.hub_server import StandInHub
 from tests.recordings import record_run
@@ -372,12 +372,7 @@ class TestTable:
     @pytest.mark.parametrize("row", sorted({row.shown_by for row in ELSEWHERE.values()}))
     def test_what_shows_it_is_there(self, row: str) -> None:
         """Each test that a row of the table names by its node id is there."""
-        file, *names = row.split("::")
-        text = (ROOT / file).read_text(encoding="utf-8")
-        body = ast.parse(text).body if names else []
-        for name in names:
-            (found,) = (node for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name)
-            body = found.body
+        assert has_test(row)
 
     @pytest.mark.parametrize("name", [name for name, row in ELSEWHERE.items() if row.need is Need.LANE])
     def test_a_lane_is_one(self, name: str) -> None:
