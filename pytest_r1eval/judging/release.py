@@ -81,11 +81,6 @@ class Release:
     members: tuple[ReleaseMember, ...]
 
     @property
-    def deciding(self) -> tuple[ReleaseMember, ...]:
-        """The benchmarks that keep the checkpoint from its release."""
-        return tuple(member for member in self.members if member.counts is not ReleaseVerdict.SHIP)
-
-    @property
     def warnings(self) -> tuple[ReleaseMember, ...]:
         """The supporting benchmarks that do not pass, and keep nothing."""
         return tuple(

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum, auto
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback, TerminalRepr
@@ -34,51 +34,12 @@ _Phase = Literal["setup", "call", "teardown"]
 _Outcome = Literal["passed", "failed", "skipped"]
 
 
-class Work(Protocol):
-    """What an item waits for."""
-
-    def finish(self, benchmark: str) -> None:
-        """
-        Wait until a benchmark has no unit left, in whichever process.
-
-        Raises:
-            R1EvalError: If it cannot be finished.
-        """
-        ...
-
-
-class OpenWork:
-    """
-    The work of a run that draws only benchmarks without a verdict.
-
-    Args:
-        selected: The benchmarks that the run is about.
-        start: Starts the engine, once.
-    """
-
-    def __init__(self, *, selected: tuple[str, ...], start: Callable[[], Work]) -> None:
-        self._selected = selected
-        self._start = start
-
-    def finish(self, benchmark: str) -> None:
-        """Wait until a benchmark has no unit left; one that this run does not draw has its verdict."""
-        if benchmark in self._selected:
-            self._start().finish(benchmark)
-
-
-class StoredWork:
-    """The work of a stored run: done."""
-
-    def finish(self, benchmark: str) -> None:
-        """Wait for nothing; what is missing makes the verdict INVALID."""
-
-
 class BenchmarkCollector(pytest.File):
     """Collects the shards of every benchmark."""
 
     benchmarks: Mapping[str, Benchmark]
     n_shards: int
-    worker: Callable[[], Work]
+    finish: Callable[[str], None]
 
     @classmethod
     def build(
@@ -87,11 +48,11 @@ class BenchmarkCollector(pytest.File):
         *,
         benchmarks: Mapping[str, Benchmark],
         n_shards: int,
-        worker: Callable[[], Work],
+        finish: Callable[[str], None],
     ) -> BenchmarkCollector:
         """Make the collector under pytest's own for the folder."""
         collector: BenchmarkCollector = cls.from_parent(parent, path=ANCHOR, nodeid=ROOT_ID)
-        collector.benchmarks, collector.n_shards, collector.worker = benchmarks, n_shards, worker
+        collector.benchmarks, collector.n_shards, collector.finish = benchmarks, n_shards, finish
         return collector
 
     def collect(self) -> Iterator[ShardItem]:
@@ -137,7 +98,7 @@ class ShardItem(pytest.Item):
         if not isinstance(collector, BenchmarkCollector):
             raise TypeError(f"{self.nodeid} hangs below {collector!r}; expected a BenchmarkCollector")
         try:
-            collector.worker().finish(self.benchmark.name)
+            collector.finish(self.benchmark.name)
         except LeftOutError as error:
             pytest.skip(str(error))
 

@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from pytest_r1eval.plugin.answering import Desk
     from pytest_r1eval.plugin.display import LiveProgress
     from pytest_r1eval.plugin.fail_fast import Barrier
-    from pytest_r1eval.plugin.items import Work
     from pytest_r1eval.sampling.worker import Worker
 
 ORPHAN_POLL_S = 0.5
@@ -141,7 +140,7 @@ class RunSession:
             parent,
             benchmarks=self._offered(),
             n_shards=1 if judging else self._settings.n_workers,
-            worker=items.StoredWork if judging else self._work,
+            finish=self._finish,
         )
 
     def _offered(self) -> dict[str, Benchmark]:
@@ -437,13 +436,14 @@ class RunSession:
             if inquiries:
                 self._desk.begin(inquiries, run=self._run, seed=store.header.seed)
 
-    def _work(self) -> Work:
-        """Return what works on a shard: the engine, or nothing where the question has its verdict."""
-        if not (self._run / FILE_NAME).is_file():
-            return items.StoredWork()
+    def _finish(self, benchmark: str) -> None:
+        """Wait until a benchmark is drawn; one that is stored, or whose question was answered, is."""
+        if self._settings.judge_only is not None or not (self._run / FILE_NAME).is_file():
+            return
         with closing(RunReader.open(self._run)) as run:
             selected = run.selected
-        return items.OpenWork(selected=selected, start=self._start_worker)
+        if benchmark in selected:
+            self._start_worker().finish(benchmark)
 
     def _stop_watching(self) -> None:
         for watching in (self._barrier, self._progress):

@@ -23,6 +23,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from pytest_r1eval.core.benchmarks import PlanningConstants
+from pytest_r1eval.core.fields import AtLeastOne, NotNegative, require
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.stats.pairs import (
     Floats,
@@ -429,23 +430,20 @@ class Design:
         ValueError: If a value is out of its range.
     """
 
-    n_problems: int
-    n_samples: int
-    n_baseline_samples: int
+    n_problems: AtLeastOne
+    n_samples: AtLeastOne
+    n_baseline_samples: AtLeastOne
     mean: float
     within_variance: float
     within_variance_source: str
-    tau: float = 0.0
+    tau: NotNegative = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("n_problems", "n_samples", "n_baseline_samples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        require(self)
         if not 0 < self.mean < 1:
             raise ValueError(f"the baseline's pass@1 is {self.mean}; expected a fraction above 0 and below 1")
         if not 0 < self.within_variance <= 0.25:
             raise ValueError(f"the within-problem variance is {self.within_variance}; expected above 0, at most 0.25")
-        checked_tau(self.tau)
 
     @classmethod
     def from_planning(

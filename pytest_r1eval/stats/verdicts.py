@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from pytest_r1eval.core.benchmarks import Benchmark
-from pytest_r1eval.core.fields import LeftOutIfEmpty
+from pytest_r1eval.core.fields import AtLeastOne, LeftOutIfEmpty, Positive, PositiveFraction, require
 from pytest_r1eval.core.fingerprints import Difference
 from pytest_r1eval.core.points import described_difference, described_fall, points
 from pytest_r1eval.core.records import Counts
@@ -132,22 +132,17 @@ class GateRule:
         ValueError: If a value is out of its range.
     """
 
-    sigmas: float = 3.0
+    sigmas: Positive = 3.0
     two_sided: bool = False
-    margin: float | None = None
+    margin: PositiveFraction | None = None
     exact: bool = False
-    family_size: int = 1
+    family_size: AtLeastOne = 1
     inconclusive_passes: bool = False
     n_holm: int = 1
     claims_same: Annotated[bool, LeftOutIfEmpty()] = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.sigmas < math.inf:
-            raise ValueError(f"sigmas is {self.sigmas}; expected a finite number above 0")
-        if self.margin is not None and not 0 < self.margin <= 1:
-            raise ValueError(f"the margin is {self.margin}; expected a fraction above 0 and at most 1")
-        if self.family_size < 1:
-            raise ValueError(f"the family has {self.family_size} gates; expected 1 or more")
+        require(self)
         if self.claims_same and self.margin is None:
             raise ValueError("the claim is that two models are the same, and no margin is given; expected one")
 

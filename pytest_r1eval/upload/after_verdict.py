@@ -210,7 +210,7 @@ def _page_lines(model: str, page: PageScores, *, url: str) -> list[str]:
     """Put scores on a model's page, and say what became of them and of those that it cannot show."""
     from pytest_r1eval.upload import publish  # noqa: PLC0415 - only where something is uploaded
 
-    gaps = "; ".join(map(str, page.gaps))
+    gaps = "; ".join(page.gaps)
     if not page.scores:
         return [f"model page: nothing for {model}: {gaps}"]
     try:

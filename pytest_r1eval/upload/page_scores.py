@@ -40,22 +40,11 @@ class PageScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PageGap:
-    """A benchmark whose score a model's page cannot show, and why."""
-
-    benchmark: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.benchmark} ({self.reason})"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PageScores:
     """A run's scores for a model's page, and those that it cannot show."""
 
     scores: tuple[PageScore, ...]
-    gaps: tuple[PageGap, ...]
+    gaps: tuple[str, ...]
 
 
 def page_scores(summary: RunSummary) -> PageScores:
@@ -63,9 +52,7 @@ def page_scores(summary: RunSummary) -> PageScores:
     found = {name: _score_or_reason(part, date=summary.created[:10]) for name, part in summary.benchmarks.items()}
     return PageScores(
         scores=tuple(one for one in found.values() if isinstance(one, PageScore)),
-        gaps=tuple(
-            PageGap(benchmark=escaped(name), reason=escaped(one)) for name, one in found.items() if isinstance(one, str)
-        ),
+        gaps=tuple(f"{escaped(name)} ({escaped(one)})" for name, one in found.items() if isinstance(one, str)),
     )
 
 
