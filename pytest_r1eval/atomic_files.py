@@ -5,8 +5,6 @@ A run's folder may come from elsewhere: a CI's artifact, a colleague. A link in 
 a file of ours out of it, so nothing is written through a link: what was written takes the link's place.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import secrets

@@ -1,7 +1,5 @@
 """What changed between two baseline files, in numbers and lines that a reviewer can check."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, fields
 
 from pytest_r1eval.core.baselines import BaselineFile, MeasuredBaseline, PublishedBaseline

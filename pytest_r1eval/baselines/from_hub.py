@@ -4,8 +4,6 @@ Baselines that live on the Hub: ``hf://datasets/ORG/REPO[@REVISION]/PATH.json``.
 The file comes through the Hub's own client and cache; a report names the commit that it came from.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path

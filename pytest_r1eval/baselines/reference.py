@@ -1,7 +1,5 @@
 """What a run is compared with: a baseline as counts or as a number, and the noise between the two harnesses."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

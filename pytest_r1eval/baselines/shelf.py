@@ -5,8 +5,6 @@ The user's own `baselines/` folder, under pytest's root, comes before the shippe
 one, so that a recorded baseline replaces a published number silently.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import shlex
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """By what one benchmark of a run is planned and judged; without a policy, all of them have the same."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from pytest_r1eval.baselines.shelf import BaselineShelf, FoundBaseline

@@ -10,8 +10,6 @@ References:
     .. [2] ``LoraConfig`` of peft/tuners/lora/config.py, PEFT 0.21.2.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

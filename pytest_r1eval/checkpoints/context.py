@@ -6,8 +6,6 @@ ends in the engine's words. References:
     .. [1] ``_get_and_verify_max_len`` of vllm/config/model.py, vLLM 0.32.0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from pytest_r1eval.checkpoints.files import levels_of

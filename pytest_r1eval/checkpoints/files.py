@@ -7,8 +7,6 @@ transformers reads custom code from the folder itself, and a trainer keeps older
 checkpoints, logs and its own state below it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Mapping

@@ -5,8 +5,6 @@ What the file does not name changes nothing: no top-k of 50, which transformers 
 temperature 0, whatever temperature is beside it. Lengths in it are examples of its author and do not count.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

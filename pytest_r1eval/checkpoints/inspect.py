@@ -6,8 +6,6 @@ cache answers for the new checkpoint with the old one's responses. The digests h
 cover file names, sizes, safetensors headers and sampled content.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -6,8 +6,6 @@ Merges an adapter into a copy of its base model, with PEFT, for what an engine d
 The program loads the whole model on the CPU, so it runs in a process of its own. What it writes is a whole checkpoint.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

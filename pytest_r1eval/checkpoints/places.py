@@ -4,8 +4,6 @@ Where a model or an adapter is: a folder, or a Hub id whose small files are fetc
 Weights are fetched of an adapter alone: a model's are the engine's matter.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ because four bits answer otherwise than sixteen. The engine decides what it serv
 folder of which nothing says what would be served.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ safetensors index or headers where they give a number, else the sizes in its con
 What is unknown stays None; a plan is refused only for what is known.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

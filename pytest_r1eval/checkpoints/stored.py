@@ -4,8 +4,6 @@ What is stored of a model: parameters and bytes, by the index of its weights and
 A packed tensor holds several parameters in a stored number, and has scales and zero points beside it that are none.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from contextlib import suppress

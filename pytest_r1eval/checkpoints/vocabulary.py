@@ -1,7 +1,5 @@
 """What was added to a tokenizer's vocabulary, and what of it is special, read from its files without loading it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 

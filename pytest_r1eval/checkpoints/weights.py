@@ -7,8 +7,6 @@ The index decides which files count; without one, the names ``-00001-of-00002`` 
 A shard under the name of a whole model shows in its headers: layers that the config has are not there.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -1,8 +1,6 @@
 """`r1eval aggregate`: one number of several runs."""
 # ruff: noqa: PLC0415 - see the package
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -5,8 +5,6 @@ Exit codes: 0; 1 where a gate fails or is INVALID; 2 for what cannot be done as 
 refuses what is to be submitted; 130 after Ctrl-C. An error is one line on standard error; no traceback reaches a user.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from typing import cast

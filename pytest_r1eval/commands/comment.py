@@ -1,8 +1,6 @@
 """`r1eval comment`: a judged run's verdicts on a pull request of GitHub."""
 # ruff: noqa: PLC0415 - see the package
 
-from __future__ import annotations
-
 import os
 from dataclasses import asdict
 from typing import Annotated

@@ -1,8 +1,6 @@
 """`r1eval doctor`: what this machine has, and what to do."""
 # ruff: noqa: PLC0415 - see the package
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -5,8 +5,6 @@ Each finding says what is there, what is expected and what to do. Nothing heavy 
 imported and no secret is read out: a token is asked for its owner's name alone.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

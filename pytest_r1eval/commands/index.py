@@ -1,8 +1,6 @@
 """`r1eval index`: one page of all runs in a folder."""
 # ruff: noqa: PLC0415 - see the package
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,8 +1,6 @@
 """`r1eval log`: a judged run in a tracker."""
 # ruff: noqa: PLC0415 - see the package
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated

@@ -1,8 +1,6 @@
 """`r1eval merge`: the slices of one run, brought together."""
 # ruff: noqa: PLC0415 - see the package
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated

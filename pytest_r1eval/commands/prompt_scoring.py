@@ -1,7 +1,5 @@
 """What `r1eval same` compares: a model that is scored now, or scores that were saved elsewhere."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

@@ -1,8 +1,6 @@
 """`r1eval report`: a judged run, in one of the formats of a report."""
 # ruff: noqa: PLC0415 - see the package
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

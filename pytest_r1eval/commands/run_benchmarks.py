@@ -5,8 +5,6 @@ open-r1's `scripts/run_benchmarks.py`, by its options, for people who have it in
 what it does not know is passed on. GPUs follow the node, not the number of parameters in the model's name.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

@@ -1,8 +1,6 @@
 """`r1eval upload`: a judged run on the Hub."""
 # ruff: noqa: PLC0415 - see the package
 
-from __future__ import annotations
-
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated

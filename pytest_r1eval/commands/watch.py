@@ -1,8 +1,6 @@
 """`r1eval watch`: how far a run is, from another shell."""
 # ruff: noqa: PLC0415 - see the package
 
-from __future__ import annotations
-
 import os
 import sys
 from typing import Annotated

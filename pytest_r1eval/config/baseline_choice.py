@@ -4,8 +4,6 @@ Which baseline is meant: `--r1-baseline`, `--r1-anchor` and arguments of command
 Each prints as it was written. The lookup, not the parser, finds whether the baseline exists.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias

@@ -6,8 +6,6 @@ or as a grader that dies at its first answer. Versions and requirements show it 
 milliseconds, so nothing is imported here. `misfits` takes them as values; `installed` reads them.
 """
 
-from __future__ import annotations
-
 import mmap
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@ What an option is: its name, kind, default, help and phase, and how its text bec
 `options` holds the table. A dataclass takes half a millisecond to make, so there is one for all options.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum

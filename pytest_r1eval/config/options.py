@@ -9,8 +9,6 @@ Every pytest run where the plugin is installed imports this module, and no other
 `hookspecs`, `reading`, `option`, `sampling_options`, `upload_options`, `values`, `choices` and `errors`.
 """
 
-from __future__ import annotations
-
 from pytest_r1eval.config import values
 from pytest_r1eval.config.option import Option, drawn, drawn_by_policy, judged_by_policy
 from pytest_r1eval.config.sampling_options import SAMPLING

@@ -15,8 +15,6 @@ Decisions:
   which order it names benchmarks, changes nothing.
 """
 
-from __future__ import annotations
-
 import difflib
 import tomllib
 from collections.abc import Collection, Iterator, Mapping

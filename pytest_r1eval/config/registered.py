@@ -4,8 +4,6 @@ What other packages can add, by name: engines and trackers; listing them imports
 Each is an entry point of its group.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 

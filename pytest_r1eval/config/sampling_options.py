@@ -4,8 +4,6 @@ The rows of the table of options that say how a response is sampled: part of the
 `options` has the other rows, and what a row is read for.
 """
 
-from __future__ import annotations
-
 from pytest_r1eval.config import values
 from pytest_r1eval.config.option import Option, drawn, drawn_by_policy
 from pytest_r1eval.core import choices

@@ -1,7 +1,5 @@
 """Which tracker a verdict goes to: `--r1-log` and `r1eval log --to`, parsed here alone."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

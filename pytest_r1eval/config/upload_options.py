@@ -4,8 +4,6 @@ The rows of the table of options whose phase is the upload: a judged run's data 
 `options` has the other rows, and what a row is read for.
 """
 
-from __future__ import annotations
-
 from pytest_r1eval.config import values
 from pytest_r1eval.config.option import Option, uploaded
 from pytest_r1eval.core import choices

@@ -1,7 +1,5 @@
 """How often some weights were judged on one question, and what the verdicts were: shown beside every later verdict."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -5,8 +5,6 @@ One JSON file per model, reviewed like code. Every key is required and an unknow
 explicit null. Each range is stated once, in a field's annotation, for the constructor and for the file.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import json
 import math

@@ -6,8 +6,6 @@ number needs samples that were not there when it was recorded, and a reason; bot
 the file, where a reviewer sees them.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from dataclasses import replace
 

@@ -5,8 +5,6 @@ A revision is a commit of the Hub, read in a public source that is named beside 
 the Hub's leaderboards (`hub_task`), as of November 2026. Constants for planning are published numbers or none.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from pytest_r1eval.core.benchmarks import AnswerForm, Benchmark, ExamCard, Grader, PlanningConstants

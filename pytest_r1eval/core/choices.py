@@ -5,8 +5,6 @@ Every pytest run imports this module with the table of options, and no other of 
 a millisecond, the dataclasses beside it half of one each.
 """
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import assert_never
 

@@ -6,8 +6,6 @@ their digest alone. The digest is part of the exam's, and the grader looks the
 tests up by it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ Which values a field takes: stated once, in its annotation, and asked by the con
 a file is read, where it names the field's path.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import sys

@@ -1,7 +1,5 @@
 """A checkpoint's place in its training: given by the training, or read off its name."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

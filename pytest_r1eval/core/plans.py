@@ -7,8 +7,6 @@ find the prompt in the engine's prefix cache. Units that follow each other are o
 claims a few in a row gets easy and hard ones, not all samples of the one with the longest answers.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

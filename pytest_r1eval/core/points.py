@@ -1,7 +1,5 @@
 """Fractions in percentage points, as every report writes them."""
 
-from __future__ import annotations
-
 
 def described_difference(difference: float) -> str:
     """Say a difference of fractions in points, e.g. "2.1 points below the baseline"."""

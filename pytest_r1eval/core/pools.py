@@ -5,8 +5,6 @@ Three gates on AIME 2024, 2025 and 2026 see a third of what one gate on their 90
 A problem's id keeps the name of its benchmark. So counts, baselines and reports tell the parts apart by ids alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 

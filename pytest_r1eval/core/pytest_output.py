@@ -1,7 +1,5 @@
 """What a pytest run that ended without a verdict wrote: its error, or that it was a rehearsal."""
 
-from __future__ import annotations
-
 import re
 
 REHEARSED = "r1eval: rehearsed"

@@ -1,7 +1,5 @@
 """Which variables of an environment hold secrets: the one rule for everything that must not see them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

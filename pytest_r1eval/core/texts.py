@@ -10,8 +10,6 @@ Decisions:
 - What a model or a data set says cannot be refused. It is `escaped` where people and CI runners read it.
 """
 
-from __future__ import annotations
-
 import re
 import zlib
 from collections.abc import Sequence

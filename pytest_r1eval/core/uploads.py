@@ -7,8 +7,6 @@ config a run and task, results below `eval_results/`). `load_dataset(repo, confi
 split="latest")` works in both.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ Pools come last, because they may name a benchmark of any source.
 Reading them imports no LightEval: collection has to stay instant.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Iterable

@@ -6,8 +6,6 @@ a store that held them would be a copy per run. What is missing is written again
 the exam is built, and a damaged file is not used.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ beside it, and they can be pooled with it. A right answer gets dollar signs: wit
 would grade every response to such a problem wrong.
 """
 
-from __future__ import annotations
-
 from lighteval.metrics.metrics import Metrics
 from lighteval.tasks.lighteval_task import LightevalTaskConfig
 from lighteval.tasks.requests import Doc

@@ -4,8 +4,6 @@ The 64 prompts of `r1eval same`, written for it: arithmetic, algebra, programs, 
 The list is fixed: scores of two versions of it are not compared, and its digest tells. No text of a data set is in it.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import hashlib
 import json

@@ -8,8 +8,6 @@ stop at the first line, and hold the questions that the authors of MMLU-Redux ma
 Only the questions that they marked ``ok`` are asked here; a question with two right options has no one letter.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any

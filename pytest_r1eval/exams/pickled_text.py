@@ -6,8 +6,6 @@ whatever program the file holds. A pickle of one string needs six kinds of
 instructions; any other is refused before anything is done.
 """
 
-from __future__ import annotations
-
 import pickletools
 
 _FRAMING = frozenset({"PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "STOP"})

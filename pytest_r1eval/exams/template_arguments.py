@@ -6,8 +6,6 @@ name of one that does not. So a prompt is rendered with each argument and withou
 reads environment variables that a worker sets later; so a process of its own asks.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """What the Hub's client raised, as a line that never holds the token."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus

@@ -9,8 +9,6 @@ Known limit (accepted): after a connection that could not be made the client tak
 that call without the bound.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 import warnings

@@ -13,8 +13,6 @@ begins with it. Runs with one mean may solve different problems: beyond the same
 over-dispersion widens the error.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Sequence

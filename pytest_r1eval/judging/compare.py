@@ -5,8 +5,6 @@ Every rule is the judge's own. Two things differ: nothing is written, and withou
 a baseline the answer is INVALID, because this run will not be recorded as one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace

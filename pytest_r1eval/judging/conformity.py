@@ -8,8 +8,6 @@ Looks decide while a run is drawn, by the rule and the baseline that they were p
 in their place afterwards, so those are compared too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from pytest_r1eval.baselines.reference import side_of

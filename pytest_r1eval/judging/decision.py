@@ -1,7 +1,5 @@
 """A complete run against one baseline: the statistics' verdict, then what the origin of both samples makes of it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from pytest_r1eval.baselines.reference import reference_for, unstated_sampling

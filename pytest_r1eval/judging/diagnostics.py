@@ -1,7 +1,5 @@
 """What is judged and shown beside pass@1: health, problems that fell, and how problems moved."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from pytest_r1eval.core.baselines import HealthCounts, MeasuredBaseline, PublishedBaseline

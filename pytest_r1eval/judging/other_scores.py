@@ -1,7 +1,5 @@
 """pass@k and maj@k beside a verdict, of the same samples; they decide nothing."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from pytest_r1eval.core.records import Counts

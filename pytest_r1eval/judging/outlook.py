@@ -5,8 +5,6 @@ It is printed above a run, is the table of a release policy, and orders the benc
 is known here, and of the others the cheapest is drawn first where one verdict can end the release.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 

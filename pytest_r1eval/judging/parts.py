@@ -1,7 +1,5 @@
 """The parts of a pool beside its verdict: each one's pass@1, which decides nothing by itself."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from pytest_r1eval.core.pools import part_name

@@ -8,8 +8,6 @@ benchmark's planning constants otherwise; those are called assumed wherever they
 are shown, because a gate is only as good as its inputs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated

@@ -6,8 +6,6 @@ sample has one. The grades of before stay in the store under their grader's name
 grader again grades nothing.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -12,8 +12,6 @@ benchmark that was deselected, skipped or not collected has no verdict. INCONCLU
 gate through.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum

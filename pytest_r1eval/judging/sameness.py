@@ -1,7 +1,5 @@
 """Whether two models are the same function, as far as fixed prompts show it: the identity check of `r1eval same`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from pytest_r1eval.core.codec import Kind, Layout

@@ -4,8 +4,6 @@ A judged run in one value: what an upload reads, and what travels with the sampl
 It is stored under ``r1eval`` in the results file, so that an upload that is tried again next week sends the same.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

@@ -13,8 +13,6 @@ Decisions:
   line: a run's folder that was deleted neither hides its verdict nor gives a second chance.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

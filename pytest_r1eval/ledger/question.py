@@ -11,8 +11,6 @@ seed, and an option that changes nothing here: a default that is
 written out, a grader where there is one rule alone, the last look of a gate without looks.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -5,8 +5,6 @@ Without ``--r1-model`` or ``--r1-judge-only`` it registers its options and marks
 heavy is imported, and a test says so.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Generator
 

@@ -13,8 +13,6 @@ Known trade-off (accepted): a process that is killed leaves the rows reserved un
 the terminal is reset; the shell goes on to work above them.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import sys

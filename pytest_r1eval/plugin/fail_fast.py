@@ -8,8 +8,6 @@ The verdict is the one that the run's end would print, of this benchmark alone: 
 allows to any of its members, so that no later benchmark lifts it.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from contextlib import closing

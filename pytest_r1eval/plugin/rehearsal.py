@@ -5,8 +5,6 @@ It parses pytest's own command line, so every option means what it means in the 
 No session starts: nothing is collected, drawn or written.
 """
 
-from __future__ import annotations
-
 import sys
 
 import pytest

@@ -1,7 +1,5 @@
 """Several runs as one number, as text; all scores in percentage points."""
 
-from __future__ import annotations
-
 from pytest_r1eval.core.points import points
 from pytest_r1eval.core.texts import counted
 from pytest_r1eval.judging.aggregate import AddedRuns, Aggregate, Method

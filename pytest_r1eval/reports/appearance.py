@@ -5,8 +5,6 @@ A new verdict is a member of `Verdict`, in its place by severity, and a row here
 row and from whether it lets the checkpoint through, its health included.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum

@@ -4,8 +4,6 @@ The pictures of a report, as self-contained SVG: colours come from the page's st
 Every picture has a title and a description for screen readers, and every mark shows its numbers on hovering.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass

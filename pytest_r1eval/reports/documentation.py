@@ -4,8 +4,6 @@ Where a verdict is documented: a page below the one address that pyproject.toml 
 An installed package carries that address in its metadata, so no module repeats it. Without one no page is named.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from importlib import metadata
 

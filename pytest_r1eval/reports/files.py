@@ -1,7 +1,5 @@
 """A run's reports as files, in the format that the suffix names."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The judged runs of one training, by step: how pass@1 went over time."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The page of a training: pass@1 of its checkpoints, over its steps."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

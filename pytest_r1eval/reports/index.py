@@ -5,8 +5,6 @@ The page is read from the runs' stores and written again after every run, so a r
 cannot be read is named at the end of the page and hides none of the others.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The gate as Markdown, for pull requests, job summaries and notebooks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from pytest_r1eval.core.texts import printable

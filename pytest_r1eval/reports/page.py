@@ -9,8 +9,6 @@ Decisions:
 - A page holds a bounded number of samples: mostly those that explain a red gate, and some of all.
 """
 
-from __future__ import annotations
-
 import base64
 import datetime as dt
 import hashlib

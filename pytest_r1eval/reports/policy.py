@@ -1,7 +1,5 @@
 """A release policy as one table: what each benchmark is judged by, what its gate sees, and what it costs."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """What a gate can see, as text; all scores in percentage points."""
 
-from __future__ import annotations
-
 import math
 
 from pytest_r1eval.core.choices import LastLook

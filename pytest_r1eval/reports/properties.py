@@ -4,8 +4,6 @@ A verdict as numbers and texts by name, for other programs: JUnit's properties, 
 A value that is not known has no name here, so that no reader takes a gap for a number.
 """
 
-from __future__ import annotations
-
 from pytest_r1eval.core.choices import Claim
 from pytest_r1eval.core.texts import printable
 from pytest_r1eval.judging.result import GateResult

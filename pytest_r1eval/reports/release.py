@@ -1,7 +1,5 @@
 """The verdict of a release, as every report shows it: the answer, then what each benchmark of the policy means."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from pytest_r1eval.config.policy import Member

@@ -4,8 +4,6 @@ A judged run as reports show it, read from its folder alone, so that a report ca
 The verdicts are those that were stored; nothing is judged here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass

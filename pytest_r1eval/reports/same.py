@@ -1,7 +1,5 @@
 """What the identity check found, as text."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from pytest_r1eval.core.texts import counted

@@ -1,7 +1,5 @@
 """The gate as text: one table for all benchmarks, and the lines behind each verdict."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from pytest_r1eval.core.choices import CodeGrader, grades_programs

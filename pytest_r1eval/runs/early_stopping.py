@@ -5,8 +5,6 @@ Looks need no lock. They depend on stored samples alone, so two workers that loo
 at the same round see the same, and the store keeps the first.
 """
 
-from __future__ import annotations
-
 from pytest_r1eval.runs.finished import too_many_ungraded
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import Store

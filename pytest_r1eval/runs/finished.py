@@ -5,8 +5,6 @@ A run is read by the judge's own rules, so that what cannot be judged cannot be
 compared or added up either.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Sequence
 from contextlib import closing

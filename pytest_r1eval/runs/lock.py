@@ -6,8 +6,6 @@ heartbeat can be late, no stale lock has to be broken, and no clock is read. Wor
 their judge.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import socket

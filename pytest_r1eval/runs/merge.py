@@ -6,8 +6,6 @@ prompts and harness, each is whole, and none holds a sample of another. What is
 written is judged like any run; the slices stay as they are.
 """
 
-from __future__ import annotations
-
 import secrets
 import shutil
 from collections import Counter

@@ -1,7 +1,5 @@
 """Grades by a second grader, which wait beside those that count until every sample has one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from pytest_r1eval.core.records import Grade, Outcome

@@ -9,8 +9,6 @@ The store keeps no times. Rates are differences between two looks at it, made by
 the watching process, which also makes them right for a run that was resumed.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from collections import deque
 from collections.abc import Collection, Sequence

@@ -1,7 +1,5 @@
 """How a sample is written as rows of the store, and read back."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -15,8 +15,6 @@ Decisions:
 - A file of another schema is refused by its number. No release wrote one, so none is converted.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import zlib

@@ -5,8 +5,6 @@ A slice is some samples of every problem. A score of it would be noisier than th
 run's and would be looked at N times, so there is none until the slices are merged.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -12,8 +12,6 @@ Known trade-off (accepted): write-ahead logging needs a local file system. Runs
 spread over machines keep a store each and are merged.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import json
 import sqlite3

@@ -5,8 +5,6 @@ What cannot be gone on with is refused here, with what changed: another
 checkpoint, another slice, another plan.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import hashlib
 from collections.abc import Mapping

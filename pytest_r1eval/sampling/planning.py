@@ -5,8 +5,6 @@ Planning happens in whichever worker gets to it first, because it needs LightEva
 and the model's tokenizer, which the judging process never loads.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import closing

@@ -5,8 +5,6 @@ One worker per pytest process, in a thread with its own asyncio loop, whichever
 item pytest is at, so that nothing idles at item borders.
 """
 
-from __future__ import annotations
-
 import asyncio
 import threading
 import time

@@ -1,7 +1,5 @@
 """Why a program ended, from what the fork server saw."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

@@ -1,7 +1,5 @@
 """The memory files of one job: its source and input, read-only to the program, and what it writes."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

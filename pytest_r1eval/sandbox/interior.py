@@ -14,8 +14,6 @@ Decisions:
   stay behind or carry a message to the next program.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import shutil

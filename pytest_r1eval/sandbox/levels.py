@@ -1,7 +1,5 @@
 """How well a sandbox holds: the levels, the ways to reach them, and what its probe found."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum

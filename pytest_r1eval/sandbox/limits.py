@@ -1,7 +1,5 @@
 """What one program may use."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 _MEBIBYTE = 1 << 20

@@ -1,7 +1,5 @@
 """What a sandbox runs, and what comes back."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum

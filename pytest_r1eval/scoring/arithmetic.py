@@ -5,8 +5,6 @@ A power, factorial or binomial that would be too large stays as it is written (`
 nothing else. Sympy is not asked to simplify.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

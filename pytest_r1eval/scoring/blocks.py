@@ -17,8 +17,6 @@ Whether a block parses is found out in the sandbox (`inside/solution.py`): Pytho
 process.
 """
 
-from __future__ import annotations
-
 import re
 import textwrap
 from collections.abc import Iterator

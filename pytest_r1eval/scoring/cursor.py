@@ -1,7 +1,5 @@
 """A place in the tokens of an answer: what comes next, and what is taken without being a value."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -24,8 +24,6 @@ A test compares the matches with those of LightEval's own patterns. The processo
 (`scoring.lighteval`); that is the backstop for what is not foreseen here.
 """
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator

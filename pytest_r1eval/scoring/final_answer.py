@@ -12,8 +12,6 @@ Find the answer that a response gives, for the strict grader: in the form that t
 - Of an answer line everything counts, up to the end of its sentence; a box in it alone, where the rest is words.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from functools import cache

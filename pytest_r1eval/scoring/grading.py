@@ -1,7 +1,5 @@
 """How the programs and answers of one run are graded, as a value that crosses from pytest to the scoring processes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path

@@ -6,8 +6,6 @@ bracket, a colon, a semicolon, a dash or "because" is a remark: the option's tex
 `A or C`, `A, C`, `A/C`, are two answers, and wrong. Anything else, such as `none of them`, counts as no answer.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

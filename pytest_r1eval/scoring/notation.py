@@ -8,8 +8,6 @@ A comma makes thousands where digits say so: `10,\!080`, `10{,}080`, and outside
 well be a list of two numbers, so `comma_is_thousands` chooses.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet

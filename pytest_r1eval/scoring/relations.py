@@ -1,7 +1,5 @@
 r"""Equations and inequalities: what they name. `x > 2` is the interval `(2,\infty)`, and `x \in A` is `A`."""
 
-from __future__ import annotations
-
 from sympy import Expr, S, Symbol
 
 from pytest_r1eval.scoring.notation import UnreadableError

@@ -8,8 +8,6 @@ Tell whether two values of mathematics are the same: exactly, in bounded time, a
   that agree in all of them are equal, so that nothing has to be simplified.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import sympy

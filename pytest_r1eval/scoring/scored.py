@@ -6,8 +6,6 @@ with the reason in its detail. Only a grader that fails on a control answer (the
 broken: `Outcome.ERROR`. A response that ends the process is judged so by `scoring.server`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

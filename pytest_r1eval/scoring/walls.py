@@ -16,8 +16,6 @@ Known trade-offs (accepted):
 - An exam is built outside of the walls, in a process that grades nothing, because it needs the network and the caches.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import math

@@ -6,8 +6,6 @@ spends beta as information. A plan that needs more than .9 of that plan's expect
 rounds. Where rounds are equal, there are twelve looks, which cost less and catch a slightly larger fall.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from scipy.special import ndtri

@@ -15,8 +15,6 @@ References:
        Pharmacokin. Biopharm. 15 (1987).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -7,8 +7,6 @@ ten problems drawn once are red if all ten fall, not if seven do. And runs witho
 alike, have almost no variance; a fall brings its own, because each response that flips is one of chance.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 
 import numpy as np

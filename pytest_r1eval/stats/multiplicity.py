@@ -6,8 +6,6 @@ not the chance of any. It reports its power: with four samples per problem an em
 they control the chance of any false alarm.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

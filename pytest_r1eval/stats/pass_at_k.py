@@ -5,8 +5,6 @@ Both are means over the problems of a fixed exam, so their errors are those of a
 `stats.tests`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

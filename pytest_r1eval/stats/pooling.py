@@ -6,8 +6,6 @@ different fingerprints differ by harness noise too, so they are pooled with that
 reported: the harness matters. So is a Q far too small: the runs were not independent.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

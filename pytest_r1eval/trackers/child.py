@@ -5,8 +5,6 @@ What a tracker prints goes to standard error, so that the answer is the only lin
 itself at its time limit, should the one that started it be gone by then.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -5,8 +5,6 @@ A tracker may hang, print, log a key, end its process, or leave threads behind: 
 judged. What becomes of each is one line, without secrets.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """A judged run as trackers are told of it: one value, which crosses to the tracker's process as JSON."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass

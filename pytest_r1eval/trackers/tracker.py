@@ -5,8 +5,6 @@ A tracker is an entry point of the group `pytest_r1eval.trackers`. Its module im
 alone: to be asked what it needs, nothing heavy is imported.
 """
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 from typing import Protocol, runtime_checkable
 

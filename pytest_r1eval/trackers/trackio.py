@@ -4,8 +4,6 @@ Trackio: a run by its name, on this machine, a Space or a server, as `TRACKIO_DI
 Trackio resumes a run by its name, so the name holds our id. What is logged again is its next step; the last one counts.
 """
 
-from __future__ import annotations
-
 import os
 
 from pytest_r1eval.trackers.tracked import TrackedRun, page_of

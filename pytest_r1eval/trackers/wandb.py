@@ -5,8 +5,6 @@ Weights & Biases: a run by its id, with its numbers in the summary and the page 
 is logged makes a folder of the same id, and `wandb sync --append` brings them together.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

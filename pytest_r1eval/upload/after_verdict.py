@@ -6,8 +6,6 @@ verdict cost hours of a GPU, and no file is worth one. Files that could not be w
 ones would belong to other verdicts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace

@@ -5,8 +5,6 @@ Everything is in the results file that was written when the run was judged. An u
 sends the same bytes to the same names.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from contextlib import closing

@@ -5,8 +5,6 @@ A page shows scores on data sets that the Hub knows as benchmarks, by the task t
 file of another one is shown nowhere. So only those are written, each for a whole benchmark with the Hub's own problems.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ A failed upload is kept there with where it was to go, so that `r1eval upload RU
 needs no more than the folder.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

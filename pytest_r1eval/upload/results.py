@@ -8,8 +8,6 @@ A benchmark without a score (INVALID, or stopped early, where the stopping biase
 mean) has no entry under ``results``.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence

@@ -5,8 +5,6 @@ They are ours and lie beside this module, so the benchmark needs no network. Unl
 are plain JSON.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -6,8 +6,6 @@ is the bare problem: the small checkpoint was trained on exactly these words,
 and an instruction in front of them would measure something else.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from lighteval.metrics.metrics import Metrics
