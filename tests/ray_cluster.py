@@ -20,7 +20,7 @@ from typing import TypeVar
 from tests.warm_pytest import LEAN
 
 T = TypeVar("T")
-TIMEOUT_S = 150.0
+TIMEOUT_S = 240.0
 """Far more than anything takes on a machine that does nothing else."""
 _ONE = ("--node-ip-address", "127.0.0.1", "--disable-usage-stats", "--object-store-memory", "100000000", "--block")
 
@@ -60,6 +60,14 @@ class Cluster:
     def r1eval(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run our command on the head."""
         return self.run(sys.executable, "-c", R1EVAL, *arguments, **variables)
+
+    def started(self, *command: str, **variables: str) -> subprocess.Popen[bytes]:
+        """Start our command on the head, and go on."""
+        with (self.folder / "started.out").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-c", R1EVAL, *command], cwd=self.folder, env={**self.environment, **variables},
+                stdout=log, stderr=log,
+            )  # fmt: skip
 
     def start_node(self, *arguments: str) -> None:
         """Start a node, in a session of its own."""
@@ -140,33 +148,33 @@ def started_cluster() -> Iterator[Cluster]:
             *("--include-dashboard", "true", "--dashboard-port", str(dashboard)),
         )
         cluster.waited(lambda: _is_listening(port), "the head")
-        for n_cpus in ("2.0", "4.0"):  # one after the other: two at once may take each other's port
+        for n_nodes in (2, 3):  # one after the other: two at once may take each other's port
             cluster.start_node("--address", f"127.0.0.1:{port}", "--num-cpus", "2", "--num-gpus", "2")
-            cluster.waited(partial(_has_cpus, cluster, n_cpus), "a node")
+            cluster.waited(partial(_has_started, cluster, n_nodes), "a node")
         yield cluster
     finally:
         for node in reversed(cluster.nodes):
             with suppress(ProcessLookupError):
-                os.killpg(node.pid, signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                node.wait(timeout=15)
-            with suppress(ProcessLookupError):
                 os.killpg(node.pid, signal.SIGKILL)
             node.wait()
-        _end_orphans(folder)
+        while _end_orphans(folder):
+            time.sleep(0.1)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _end_orphans(folder: Path) -> None:
-    """Kill what still runs of a node that was lost: all that has a file of this cluster open."""
+def _end_orphans(folder: Path) -> int:
+    """Kill what still runs of the nodes, all that has a file of this cluster open; return how many there were."""
+    n_ended = 0
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if any(file.readlink().is_relative_to(folder) for file in (process / "fd").iterdir()):
                 os.kill(int(process.name), signal.SIGKILL)
+                n_ended += 1
+    return n_ended
 
 
-def _has_cpus(cluster: Cluster, n_cpus: str) -> bool:
-    return f"/{n_cpus} CPU" in cluster.run(ray(), "status").stdout
+def _has_started(cluster: Cluster, n_nodes: int) -> bool:
+    return (cluster.folder / "ray.out").read_text().count("Ray runtime started") == n_nodes
 
 
 def _is_listening(port: int) -> bool:

@@ -108,6 +108,8 @@ _OF_WATCHING = {
     f"{_WATCHED} --convert python -m verl.model_merger merge --backend fsdp --local_dir {{checkpoint}} "
     "--target_dir {out}": f"{_GATES}test_a_converter_runs_before_the_gate",
     f"{_WATCHED} --once --json": f"{_GATES}test_each_is_compared_with_the_last_that_held_and_with_the_anchor",
+    f"{_WATCHED} --runner ray --slices 4": "tests/ray/test_cluster.py::TestWatcher"
+    "::test_a_killed_watcher_finds_its_gate_again",
     f"{_WATCHED} --runner slurm --nodes 4": "tests/slurm/test_jobs.py::TestTraining::test_checkpoint_is_judged_as_jobs",
 }
 _IMAGE = "tests/test_docs.py::TestCommands::test_a_container_takes_it"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -113,6 +113,8 @@ class Backend(Protocol):
 
     NAME: str
     """Of its commands: ``r1eval NAME``."""
+    FILE_NAME: str
+    """Of what is kept of a submission, in its folder."""
 
     def standings(self, folder: Path) -> tuple[Standing, ...]:
         """Look at every job."""
@@ -130,8 +132,8 @@ class Backend(Protocol):
         """End every job, and return what they are called; what is stored is kept."""
         ...
 
-    def resubmit(self, folder: Path) -> Submitted:
-        """Start all of it again; slices go on with what is stored."""
+    def resubmit(self, folder: Path, *, environment: Mapping[str, str] = ...) -> Submitted:
+        """Start all of it again, with an environment to inherit; slices go on with what is stored."""
         ...
 
 

@@ -33,6 +33,7 @@ class RunnerName(StrEnum):
 
     LOCAL = "local"
     SLURM = "slurm"
+    RAY = "ray"
 
 
 def gates(  # noqa: PLR0913 - a command's options
@@ -83,6 +84,14 @@ def gates(  # noqa: PLR0913 - a command's options
     sbatch_arg: Annotated[
         list[str] | None, typer.Option(metavar="ARG", help="Slurm: option of sbatch; repeatable", show_default=False)
     ] = None,
+    slices: Annotated[int, typer.Option(metavar="N", min=1, help="Ray: tasks, each with an engine of its own")] = 1,
+    gpus_per_slice: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Ray: GPUs of each (--r1-tp, or 1)", show_default=False)
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Ray: the cluster (RAY_ADDRESS, or this node's)", show_default=False),
+    ] = None,
     once: Annotated[bool, typer.Option("--once", help="judge what is there, and end with the worst verdict")] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="try again what an earlier start gave up")
@@ -114,12 +123,15 @@ def gates(  # noqa: PLR0913 - a command's options
             output_dir=output_dir,
         )  # fmt: skip
         order = _order(watch, benchmarks, context.args, first_baseline=first_baseline)
-        if runner is RunnerName.SLURM:
-            judge = _slurm_runner(
-                order, nodes=nodes, gpus_per_node=gpus_per_node, workers=workers, time=time, sbatch_arg=sbatch_arg
-            )
-        else:
-            judge = _local_runner(order, workers=workers, gpus=gpus)
+        match runner:
+            case RunnerName.SLURM:
+                judge = _slurm_runner(
+                    order, nodes=nodes, gpus_per_node=gpus_per_node, workers=workers, time=time, sbatch_arg=sbatch_arg
+                )
+            case RunnerName.RAY:
+                judge = _ray_runner(order, slices=slices, gpus=gpus_per_slice, address=address)
+            case RunnerName.LOCAL:
+                judge = _local_runner(order, workers=workers, gpus=gpus)
         return _watched(watch, judge, once=once, retry_failed=retry_failed, json=json)
     except R1EvalError as error:
         raise RehearsalError(str(error)) from error
@@ -198,13 +210,21 @@ def _slurm_runner(  # noqa: PLR0913 - as above
     time: str | None,
     sbatch_arg: Sequence[str] | None,
 ) -> Runner:
-    from pytest_r1eval.training.runners import SlurmPlace, SlurmRunner
+    from pytest_r1eval.training.cluster_runner import ClusterRunner, SlurmPlace
 
     place = SlurmPlace(
         nodes=nodes, gpus_per_node=gpus_per_node, workers=workers or "auto", time=time,
         sbatch_arguments=tuple(sbatch_arg or ()),
     )  # fmt: skip
-    return SlurmRunner(order, place)
+    return ClusterRunner(order, place)
+
+
+def _ray_runner(order: GateOrder, *, slices: int, gpus: int | None, address: str | None) -> Runner:
+    from pytest_r1eval.ray.cluster import connected
+    from pytest_r1eval.training.cluster_runner import ClusterRunner, RayPlace
+
+    with connected(address):  # refused here rather than at each checkpoint
+        return ClusterRunner(order, RayPlace(slices=slices, gpus=gpus, address=address))
 
 
 def _watched(watch: Watch, runner: Runner, *, once: bool, retry_failed: bool, json: bool) -> int:

@@ -60,41 +60,38 @@ def submit(  # noqa: PLR0913 - a command's options
     environment (HF_TOKEN and its like) reach the judge alone.
     """
     from pytest_r1eval.cluster.rehearsals import rehearse
-    from pytest_r1eval.cluster.submission import divided
+    from pytest_r1eval.cluster.submission import Submission, divided
     from pytest_r1eval.errors import ExamError, PlanError, RehearsalError
     from pytest_r1eval.exams.catalog import mark_expression
     from pytest_r1eval.ray.backend import submitted
     from pytest_r1eval.ray.cluster import ray_package
-    from pytest_r1eval.ray.order import Order, tensor_parallel_size
+    from pytest_r1eval.ray.order import order_of, tensor_parallel_size
 
     ray_package()
     started = f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    folder = output_dir.resolve() / "ray" / started
     try:
         arguments = divided(context.args)
-        order = Order(
+        job = Submission(
+            folder=output_dir.resolve() / "ray" / started,
+            output_dir=output_dir.resolve(),
+            root=Path.cwd(),
+            python=sys.executable,
             model=str(Path(model).resolve()) if Path(model).exists() else model,
-            n_slices=slices,
             marks=mark_expression(benchmarks.split(","), tasks=tasks_in(context.args)),
-            root=str(Path.cwd()),
-            output_dir=str(output_dir.resolve()),
-            slice_arguments=arguments.slice,
-            judge_arguments=arguments.judge,
-            address=address,
-            gpus=tensor_parallel_size(arguments.slice) if gpus is None else gpus,
-            cpus=cpus,
-            ship_every_s=ship_every,
-            job=1,
+            n_slices=slices,
+            gpus_per_node=tensor_parallel_size(arguments.slice) if gpus is None else gpus,
+            workers="0",
+            arguments=arguments,
         )
-        job = order.submission(folder, python=sys.executable)
     except (ExamError, PlanError) as error:
         raise RehearsalError(f"{error} (nothing was submitted)") from error
     if check:
         rehearse(job, n_slices=slices)
-    with submitted(folder, order, is_detached=not wait):
+    order = order_of(job, cpus=cpus, address=address, ship_every_s=ship_every)
+    with submitted(job.folder, order, is_detached=not wait):
         if not (wait and json):
-            show_submitted(folder, order, backend="ray", json=json)
-        return show_verdict(folder, _ray(), interval_s=1.0, json=json) if wait else EXIT_PASSED
+            show_submitted(job.folder, order, backend="ray", json=json)
+        return show_verdict(job.folder, _ray(), interval_s=1.0, json=json) if wait else EXIT_PASSED
 
 
 add_commands(app, _ray)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,9 +17,13 @@ from pytest_r1eval.cluster.status import GONE, Result, Standing, result_in, stor
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.ray.cluster import ANSWER_S, actor_name, actor_of, answers, connected
 from pytest_r1eval.ray.coordinator import Coordinator, State
-from pytest_r1eval.ray.order import FILE_NAME, Order, end_file, order_in, text_of
+from pytest_r1eval.ray.order import FILE_NAME, Order, alive_file, end_file, order_in, text_of
+
+__all__ = ["FILE_NAME", "NAME", "cancel", "judge_end", "resubmit", "result", "standings", "submitted"]
 
 NAME = "ray"
+SILENT_S = 30.0
+"""An actor leaves a sign of life several times in it."""
 _AT_ONCE = 64
 """Methods of the actor that run at the same time: one draws and judges, the others keep what is shipped or answer."""
 
@@ -113,6 +118,14 @@ def _end(folder: Path, order: Order) -> str | None:
     return file.read_text().strip() if file.exists() else None
 
 
+def _is_alive(folder: Path, order: Order) -> bool:
+    """Whether the actor has left a sign of life: asking the cluster again and again would fill its list of jobs."""
+    try:
+        return time.time() - alive_file(folder, order).stat().st_mtime < SILENT_S
+    except FileNotFoundError:
+        return False
+
+
 def _standing(name: str, state: State | None, folder: Path | None) -> Standing:
     samples = () if folder is None else stored(folder)
     if state is None:
@@ -145,6 +158,8 @@ def judge_end(folder: Path) -> str | None:
     order = order_in(folder)
     if (end := _end(folder, order)) is not None:
         return end
+    if _is_alive(folder, order):
+        return None
     _, judge = _states(folder, order)
     if judge is None:
         return GONE
@@ -168,7 +183,7 @@ def cancel(folder: Path) -> tuple[int | str, ...]:
     return (name,)
 
 
-def resubmit(folder: Path) -> Order:
+def resubmit(folder: Path, *, environment: Mapping[str, str] = os.environ) -> Order:
     """
     Start all of a submission again, in another actor.
 
@@ -183,5 +198,5 @@ def resubmit(folder: Path) -> Order:
         if (actor := actor_of(ray, actor_name(folder.name, before.job))) is not None:
             ray.kill(actor)
         order = replace(before, job=before.job + 1)
-        with submitted(folder, order):
+        with submitted(folder, order, environment=environment):
             return order

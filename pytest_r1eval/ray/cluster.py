@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 NAMESPACE = "r1eval"
+_ONE_AT_A_TIME = threading.RLock()
+"""Ray has one connection a process: who comes second in another thread waits until it is closed."""
 ANSWER_S = 30.0
 """An actor answers in milliseconds; a node that is gone, never."""
 _REACH_S = 5.0
@@ -50,19 +53,23 @@ def connected(address: str | None) -> Iterator[ModuleType]:
         RunError: If there is no cluster, or it is of another version.
     """
     ray = ray_package()
-    if ray.is_initialized():  # inside a task or an actor, or a driver of its own
-        yield ray
-        return
-    named = address or os.environ.get("RAY_ADDRESS") or "auto"
-    _demand_reachable(named)
+    with _ONE_AT_A_TIME:
+        if ray.is_initialized():  # inside a task or an actor, or a driver of its own
+            yield ray
+            return
+        _connect(ray, address or os.environ.get("RAY_ADDRESS") or "auto")
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def _connect(ray: ModuleType, address: str) -> None:
+    _demand_reachable(address)
     try:
-        ray.init(address=named, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # Ray raises ConnectionError, RuntimeError and its own, by version
-        raise _no_cluster(named, in_one_line(error)) from error
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
+        raise _no_cluster(address, in_one_line(error)) from error
 
 
 def _demand_reachable(address: str) -> None:

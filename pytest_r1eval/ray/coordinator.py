@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,12 @@ from pytest_r1eval.cluster.submission import MAX_RESTARTS
 from pytest_r1eval.errors import in_one_line
 from pytest_r1eval.evaluation.die_with_parent import tied
 from pytest_r1eval.ray.cluster import ray_package
-from pytest_r1eval.ray.order import Cargo, Order, end_file, packed
+from pytest_r1eval.ray.order import Cargo, Order, alive_file, end_file, packed
 from pytest_r1eval.ray.slices import Start, draw
 
 POLL_S = 0.5
+ALIVE_S = 5.0
+"""From one sign of life to the next."""
 _KILLED = {-9, 137}
 """How pytest ends that something killed, as a node without memory does; it goes on in a new start, as on Slurm."""
 
@@ -58,6 +62,7 @@ class Coordinator:
             environment: The submitter's: the judge's in full, with its secrets, and the slices' settings.
             myself: This actor, for slices to ship to.
         """
+        threading.Thread(target=self._show_life, daemon=True).start()
         try:
             self._drawn_and_judged(environment, myself)
         except Exception as error:  # its reason is the only trace that is left of it
@@ -81,6 +86,13 @@ class Coordinator:
         self._judge = State(state="RUNNING", where=os.uname().nodename)
         self._judged(environment)
         self._leave_end("FINISHED")
+
+    def _show_life(self) -> None:
+        """Touch a file as long as this process runs."""
+        while True:
+            with suppress(OSError):
+                alive_file(self._folder, self._order).touch()
+            time.sleep(ALIVE_S)
 
     def _leave_end(self, state: str) -> None:
         """Say how it ended, to whom asks now, and in the folder to whom asks later."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_r1eval.cluster.submission import PytestArguments, Submission
@@ -70,6 +70,24 @@ class Order:
         )
 
 
+def order_of(job: Submission, *, cpus: int, address: str | None, ship_every_s: float) -> Order:
+    """Return what is kept and sent of a submission."""
+    return Order(
+        model=job.model,
+        n_slices=job.n_slices,
+        marks=job.marks,
+        root=str(job.root),
+        output_dir=str(job.output_dir),
+        slice_arguments=job.arguments.slice,
+        judge_arguments=job.arguments.judge,
+        address=address,
+        gpus=job.gpus_per_node,
+        cpus=cpus,
+        ship_every_s=ship_every_s,
+        job=1,
+    )
+
+
 _ORDER = Kind(of=Order, version=1, layout=Layout.INDENTED)
 
 
@@ -92,6 +110,19 @@ def order_in(folder: Path) -> Order:
             f"{folder} is not a submission ({error}); expected the folder that r1eval ray submit printed, with "
             f"{FILE_NAME} in it"
         ) from error
+
+
+def is_ordered(folder: Path, order: Order) -> bool:
+    """Whether a folder holds this very order, however often it was submitted."""
+    try:
+        return replace(order_in(folder), job=order.job) == order
+    except RunError:
+        return False
+
+
+def alive_file(folder: Path, order: Order) -> Path:
+    """Return the file that the actor of a submission touches while it runs."""
+    return folder / "results" / f"{order.job}.alive"
 
 
 def end_file(folder: Path, order: Order) -> Path:

@@ -56,7 +56,7 @@ class R1EvalPlugin(BasePlugin):  # type: ignore[misc]  # axolotl says nothing of
                 "{benchmarks: [aime24]}"
             )
         if _SLURM in asked:
-            from pytest_r1eval.training.runners import SlurmPlace  # noqa: PLC0415 - only where a cluster judges
+            from pytest_r1eval.training.cluster_runner import SlurmPlace  # noqa: PLC0415 - only where a cluster judges
 
             asked[_SLURM] = SlurmPlace(**asked[_SLURM])
         try:

@@ -38,6 +38,7 @@ from pytest_r1eval.errors import PlanError, R1EvalError
 from pytest_r1eval.evaluation.process import OptionValue, Workers, arguments_of
 from pytest_r1eval.reports.run_report import RunReport
 from pytest_r1eval.stats.verdicts import Verdict
+from pytest_r1eval.training.cluster_runner import ClusterRunner, SlurmPlace
 from pytest_r1eval.training.queue import (
     WAITS_S,
     CheckpointQueue,
@@ -51,8 +52,6 @@ from pytest_r1eval.training.runners import (
     GateOrder,
     LocalRunner,
     Runner,
-    SlurmPlace,
-    SlurmRunner,
     refuse_contradictions,
 )
 
@@ -133,7 +132,7 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
         self._push = None if push_to is None else partial(_push, repo=push_to)
         self._when_busy = WhenBusy(when_busy)
         self._new_runner: Callable[[], Runner] = (
-            partial(SlurmRunner, order, slurm) if slurm else partial(LocalRunner, order, workers=workers, gpus=gpus)
+            partial(ClusterRunner, order, slurm) if slurm else partial(LocalRunner, order, workers=workers, gpus=gpus)
         )
         self._begin()
 

@@ -1,5 +1,5 @@
 """
-Where a training's checkpoints are judged: in a process on this machine, or as jobs of a Slurm cluster.
+How a training's checkpoints are judged, and the runner that judges them in a process on this machine.
 
 A checkpoint is compared with the one before it: the judged run of the highest step below its own that did not regress.
 It is looked up in the stored runs, so a resumed training continues from there. A checkpoint that fell never becomes
@@ -8,46 +8,24 @@ what the next one is measured by. Runs of a cluster's slices are not looked at: 
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
-import os
-import secrets
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import pytest
-
-from pytest_r1eval.cluster.rehearsals import rehearse
-from pytest_r1eval.cluster.status import Result, awaited
-from pytest_r1eval.cluster.submission import Submission, divided
 from pytest_r1eval.config.baseline_choice import PREVIOUS
-from pytest_r1eval.errors import EvaluationError, EvaluationRefusedError, PlanError, RunError, StoreError
-from pytest_r1eval.evaluation.children import REFUSALS, VERDICTS, EvaluationProcess, EvaluationSeries
-from pytest_r1eval.evaluation.environment import without_training
+from pytest_r1eval.errors import EvaluationError, PlanError, StoreError
+from pytest_r1eval.evaluation.children import EvaluationProcess, EvaluationSeries
 from pytest_r1eval.evaluation.process import Workers, arguments_of
 from pytest_r1eval.exams.catalog import mark_expression
 from pytest_r1eval.reports.history import Point, points_of
-from pytest_r1eval.reports.run_report import RunReport, read_report
+from pytest_r1eval.reports.run_report import RunReport
 from pytest_r1eval.runs.store import FILE_NAME
-from pytest_r1eval.slurm import backend as slurm_backend
-from pytest_r1eval.slurm.jobs import FILE_NAME as JOBS_FILE
-from pytest_r1eval.slurm.jobs import (
-    Submitted,
-    cancel_jobs,
-    is_written,
-    jobs_of,
-    resubmit,
-    result_of,
-    submit,
-    submitted_in,
-)
 from pytest_r1eval.stats.verdicts import Verdict
-from pytest_r1eval.training.queue import ENDED, SavedCheckpoint, demand_whole, kept_since
+from pytest_r1eval.training.queue import ENDED, SavedCheckpoint, demand_whole
 
 _LOGGER = logging.getLogger(__name__)
 _REFERENCES = frozenset({Verdict.PASS.name, Verdict.INCONCLUSIVE.name})
@@ -57,28 +35,6 @@ Verdicts of checkpoints that may be a reference; the first of a training has not
 A suspicious rise alone is not a reference: the next checkpoint is compared with the one before it, or with what a
 person has blessed.
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlurmPlace:
-    """
-    Where a cluster judges a checkpoint; as of `r1eval slurm submit`.
-
-    Attributes:
-        nodes: Slices, each on a node of its own.
-        gpus_per_node: GPUs of each; 0 asks for none.
-        workers: Engines on each node, or auto.
-        time: Slurm's time limit of a start.
-        sbatch_arguments: Further options of sbatch.
-        interval_s: Seconds from one look at the jobs to the next.
-    """
-
-    nodes: int = 1
-    gpus_per_node: int = 8
-    workers: str = "auto"
-    time: str | None = None
-    sbatch_arguments: tuple[str, ...] = ()
-    interval_s: float = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,108 +211,3 @@ class LocalRunner:
         self._under_way = under_way
         if self._is_stopped.is_set():  # since it was asked above; `stop` may not have seen it
             under_way.stop()
-
-
-class SlurmRunner:
-    """Judges as jobs of a cluster; the checkpoint has to lie where its nodes can read it."""
-
-    def __init__(self, order: GateOrder, place: SlurmPlace) -> None:
-        self._order = order
-        self._place = place
-        self._submitted: Submitted | None = None
-        self._is_stopped = threading.Event()
-
-    def judge(self, saved: SavedCheckpoint) -> RunReport:
-        """Submit and wait for the judge's word."""
-        if self._is_stopped.is_set():
-            raise EvaluationError(ENDED)
-        folder = self._left(saved) or self._submit(saved)
-        if self._is_stopped.is_set():  # since it was asked above; `stop` may not have seen the jobs
-            self.stop()
-        return _report(folder, awaited(folder, slurm_backend, interval_s=self._place.interval_s))
-
-    def _left(self, saved: SavedCheckpoint) -> Path | None:
-        """
-        Go on with what another start submitted for this very copy, in the same words; None where there is nothing.
-
-        A process that is killed leaves its jobs on the cluster, and one that ends leaves what they have stored.
-        """
-        for path in sorted((self._order.output_dir / "slurm").glob(f"*-step-{saved.step}-*/{JOBS_FILE}"), reverse=True):
-            job, submitted = self._job(saved, path.parent), submitted_in(path.parent)
-            if path.stat().st_mtime < kept_since(saved.folder) or not is_written(job):
-                continue
-            result = result_of(path.parent, submitted)
-            if result is not None and not _is_verdict(path.parent, result):
-                continue
-            if result is None and all(one.is_ended for one in jobs_of(submitted)):
-                environment = without_training(os.environ)
-                submitted = resubmit(job.folder, model=job.model, n_slices=job.n_slices, environment=environment)
-            self._submitted = submitted
-            return path.parent
-        return None
-
-    def _submit(self, saved: SavedCheckpoint) -> Path:
-        """Submit a checkpoint, and return the submission's folder."""
-        name = f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-step-{saved.step}-{secrets.token_hex(2)}"
-        job = self._job(saved, self._order.output_dir / "slurm" / name)
-        environment = without_training(os.environ)
-        rehearse(job, environment=environment)
-        self._submitted = submit(job, environment=environment)
-        return job.folder
-
-    def _job(self, saved: SavedCheckpoint, folder: Path) -> Submission:
-        place, order = self._place, self._order
-        return Submission(
-            folder=folder,
-            output_dir=order.output_dir,
-            root=order.folder,
-            python=sys.executable,
-            model=str(saved.folder),
-            marks=order.marks,
-            n_slices=place.nodes,
-            gpus_per_node=place.gpus_per_node,
-            workers=place.workers,
-            time=place.time,
-            sbatch_arguments=place.sbatch_arguments,
-            arguments=divided([word for word in order.arguments(saved) if not word.startswith("--r1-output-dir=")]),
-        )
-
-    def rest(self) -> None:
-        """Free nothing: each checkpoint has jobs of its own."""
-
-    def close(self) -> None:
-        """Free nothing, as above."""
-
-    def stop(self) -> None:
-        """Cancel the jobs."""
-        self._is_stopped.set()
-        if self._submitted is not None:
-            with suppress(RunError):  # they end by themselves then
-                cancel_jobs(self._submitted.judge_job, self._submitted.array_job)
-
-
-def _report(folder: Path, result: Result) -> RunReport:
-    """
-    Return the run that a judge's job judged.
-
-    Raises:
-        EvaluationError: If there is no verdict; an INVALID release shares its exit code with Ctrl-C.
-    """
-    if result.exit_code in VERDICTS and result.run:
-        report = read_report(Path(result.run))
-        if result.exit_code != pytest.ExitCode.INTERRUPTED or report.exit_code == result.exit_code:
-            return demand_whole(report)
-    kind = EvaluationRefusedError if result.exit_code in REFUSALS else EvaluationError
-    raise kind(
-        f"the cluster's jobs ended without a verdict (exit code {result.exit_code}): see r1eval slurm logs {folder}, "
-        f"and go on with r1eval slurm resubmit {folder}"
-    )
-
-
-def _is_verdict(folder: Path, result: Result) -> bool:
-    """Whether a judge's job gave a verdict."""
-    try:
-        _report(folder, result)
-    except (EvaluationError, RunError, StoreError):
-        return False
-    return True

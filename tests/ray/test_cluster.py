@@ -1,5 +1,5 @@
 """
-A gate on a real Ray cluster of three nodes: a lost node, a job of Ray, a cancelled gate, and what is refused.
+A gate on a real Ray cluster of three nodes: a lost node, a job of Ray, a cancelled gate, a watcher, what is refused.
 
 The scenarios run one after the other; each test looks at what one of them left.
 """
@@ -12,19 +12,22 @@ import re
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_r1eval.cluster.attempts import attempts
 from pytest_r1eval.cluster.status import stored
+from pytest_r1eval.commands.cli import main
 from pytest_r1eval.runs.reading import RunReader
 from tests.judged_runs import judged
 from tests.ray_cluster import R1EVAL, Cluster, pytest_of, ray, raylet_of, started_cluster
 from tests.recordings import record_run
+from tests.training.watched import write_trl
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -33,6 +36,12 @@ SLOW = ("--r1-engine-arg", "delay_s=1.2", "--r1-engine-arg", "n_concurrent=1")
 SLOW_SLICE = ("--r1-engine-arg", "delay_s=0.3", "--r1-engine-arg", "n_concurrent=1")
 """About thirty for the half of them, each of which is a request: long enough to lose a node in."""
 GATE = ("--benchmarks", "smoke", "--gpus", "0", "--r1-engine", "replay", "--r1-baseline", "local/toy")
+WATCH = (
+    *("gates", "out", "--framework", "trl", "--benchmarks", "smoke", "--first-baseline", "good", "--json"),
+    *("--r1-engine", "replay", "--r1-samples", "smoke=8", "--r1-engine-arg", "delay_s=0.1", *SLOW_SLICE[2:]),
+    *("--runner", "ray", "--slices", "2", "--gpus-per-slice", "0"),
+)
+"""Each checkpoint's 96 samples take five seconds in two slices: long enough to kill the watcher in."""
 SPY = """
 import os
 from pytest_r1eval.engines.replay import ReplayEngine
@@ -104,6 +113,13 @@ def n_shipped(folder: Path, number: int) -> int:
     return sum(one.n_samples for one in stored(folder / "slices" / str(number)))
 
 
+def drawn(cluster: Cluster) -> Counter[tuple[str, int]]:
+    """Count how often the engines were asked for each sample."""
+    file = cluster.folder / "drawn.txt"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return Counter((id_, int(index)) for id_, _, index in (line.partition(" ") for line in lines))
+
+
 def keys(run: Path) -> set[tuple[str, int]]:
     """Return which samples a run holds."""
     with closing(RunReader.open(run)) as store:
@@ -159,8 +175,49 @@ def as_job(cluster: Cluster) -> Left:
     return Left(code=done.returncode, said=said, folder=folder_in(said))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """
+    What a watcher left, which was killed while the first of two checkpoints was judged, and started again.
+
+    Attributes:
+        code: The exit code of the second start.
+        told: What it printed.
+        n_asked: How often the engines were asked for each sample, by both gates together.
+        submissions: The folders of submissions.
+    """
+
+    code: int
+    told: tuple[Mapping[str, Any], ...]
+    n_asked: Counter[tuple[str, int]]
+    submissions: tuple[Path, ...]
+
+
 @pytest.fixture(scope="module")
-def lost(cluster: Cluster, cancelled: tuple[Left, Left]) -> Left:  # noqa: ARG001 - a node is lost last
+def watched(cluster: Cluster, cancelled: tuple[Left, Left]) -> Watched:  # noqa: ARG001 - in turn
+    """Kill a watcher, and start it again when a second checkpoint is there."""
+    (cluster.folder / "drawn.txt").unlink()
+    out = cluster.folder / "out"
+    write_trl(out, step=10)
+    watcher = cluster.started(*WATCH, "--interval", "0.2")
+    try:
+        cluster.waited(lambda: len(drawn(cluster)) > 4, "samples of step 10")
+    finally:
+        watcher.kill()
+        watcher.wait()
+    write_trl(out, step=20, solve_rate=0.1)
+    done = cluster.r1eval(*WATCH, "--once")
+    assert done.stderr == ""
+    return Watched(
+        code=done.returncode,
+        told=tuple(map(json.loads, done.stdout.splitlines())),
+        n_asked=drawn(cluster),
+        submissions=tuple(sorted((out / "r1eval" / "ray").iterdir())),
+    )
+
+
+@pytest.fixture(scope="module")
+def lost(cluster: Cluster, watched: Watched) -> Left:  # noqa: ARG001 - a node is lost last
     """Kill a node's raylet while it draws."""
     (cluster.folder / "drawn.txt").unlink()
     folder = submit(cluster, "good", "--slices", "2", *SLOW_SLICE, HF_TOKEN="hf_secret")  # noqa: S106 - made up
@@ -178,7 +235,7 @@ class TestLostNode:
         assert "smoke: PASS" in lost.said
         assert stored_samples(lost.merged) == stored_samples(lost.folder.parents[3] / "good")
 
-    def test_nothing_that_was_shipped_is_drawn_twice(self, lost: Left) -> None:
+    def test_nothing_that_was_shipped_is_drawn_twice(self, lost: Left, cluster: Cluster) -> None:
         """What a lost start had shipped is in the next start's store, and the engine is asked for it once."""
         first, second = attempts(lost.folder / "slices" / "2")
         assert (first.restart, second.restart) == (0, 1)
@@ -186,8 +243,7 @@ class TestLostNode:
         assert second.run is not None
         shipped = keys(first.run)
         assert 4 < len(shipped) < len(keys(second.run)) == 96
-        lines = (lost.folder.parents[3] / "drawn.txt").read_text().splitlines()
-        asked = Counter((id_, int(index)) for id_, _, index in (line.partition(" ") for line in lines))
+        asked = drawn(cluster)
         assert {asked[key] for key in shipped} == {1}
         assert set(asked) == keys(lost.merged)
 
@@ -237,6 +293,24 @@ class TestCancelled:
         assert keys(before.run) < keys(after.run)
 
 
+class TestWatcher:
+    def test_a_killed_watcher_finds_its_gate_again(self, watched: Watched) -> None:
+        """The gate outlives its watcher, whose next start waits for it: one submission, and nothing is drawn twice."""
+        assert [path.name.partition("-step-")[2].partition("-")[0] for path in watched.submissions] == ["10", "20"]
+        assert len(watched.n_asked) == 96
+        assert set(watched.n_asked.values()) == {2}
+
+    def test_a_fallen_checkpoint_is_compared_with_the_one_before(self, watched: Watched) -> None:
+        """A watcher's gates on Ray have verdicts in the order of steps, and its exit code is the worst."""
+        assert [(one["step"], one["what"], one["exit_code"]) for one in watched.told] == [
+            (10, "judged", 0),
+            (20, "judged", 1),
+        ]
+        assert "FAIL_REGRESSED" in watched.told[1]["message"]
+        assert f"against run {watched.told[0]['run']}" in watched.told[1]["message"]
+        assert watched.code == 1
+
+
 class TestRefusals:
     def refusal(self, cluster: Cluster, *arguments: str) -> tuple[int, str]:
         """Submit what cannot be done; return the exit code and the one line that says why."""
@@ -255,17 +329,30 @@ class TestRefusals:
         code, line = self.refusal(cluster, "--r1-engine-arg", "delay_s=-1")
         assert (code, "delay_s is -1; expected seconds" in line) == (4, True), line
 
-    def test_no_cluster(self, cluster: Cluster) -> None:
-        """An address where no cluster answers is refused in seconds, with how one is started."""
-        code, line = self.refusal(cluster, "--address", "127.0.0.1:1", "--no-check")
-        assert code == 2
-        assert "no Ray cluster at 127.0.0.1:1" in line
-        assert "ray start --head" in line
-
-    def test_an_address_of_rays_client(self, cluster: Cluster) -> None:
-        """An address of Ray's client is refused, with the way from elsewhere."""
-        code, line = self.refusal(cluster, "--address", "ray://127.0.0.1:10001", "--no-check")
-        assert (code, "ray job submit" in line) == (2, True), line
+    @pytest.mark.parametrize(
+        ("address", "words"),
+        [
+            ("127.0.0.1:1", ("no Ray cluster at 127.0.0.1:1", "ray start --head")),
+            ("ray://127.0.0.1:10001", ("ray job submit",)),
+        ],
+    )
+    def test_no_cluster(
+        self,
+        address: str,
+        words: Sequence[str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """An address where no cluster answers, or only Ray's client does, is refused in one line, by both commands."""
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "out").mkdir()
+        assert main(["ray", "submit", "--model", "good", *GATE, "--address", address, "--no-check"]) == 2
+        assert main([*WATCH, "--address", address]) == 4
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 2
+        assert all(word in line for word in words for line in lines)
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
     def test_more_gpus_than_a_node_has(self, cluster: Cluster) -> None:
         """A slice that no node can hold is refused, as Ray would wait for one for ever."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,11 +54,24 @@ def test_cargo_arrives_as_it_was_packed(tmp_path: Path) -> None:
     assert (unpacked / "run.sqlite").read_bytes() == b"rows"
 
 
-def test_without_ray(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """Without Ray, `ray submit` says in one line what to install, and writes nothing."""
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (("ray", "submit", "--model", "org/m"), 2),
+        (("gates", ".", "--framework", "trl", "--runner", "ray"), 4),
+    ],
+)
+def test_without_ray(
+    command: Sequence[str],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """Without Ray, a submission and a watcher say in one line what to install, and write nothing."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert main(["ray", "submit", "--model", "org/m", "--benchmarks", "aime24"]) == 2
+    assert main([*command, "--benchmarks", "aime24"]) == code
     (line,) = capsys.readouterr().err.splitlines()
     assert "Ray is not installed here" in line
     assert "pip install 'pytest-r1eval[ray]'" in line

@@ -180,15 +180,16 @@ def cancelled(cluster: Cluster) -> Left:
 
 TRAINING = """
 from pathlib import Path
-from pytest_r1eval.training.runners import GateOrder, SlurmRunner, SlurmPlace
+from pytest_r1eval.training.cluster_runner import ClusterRunner, SlurmPlace
+from pytest_r1eval.training.runners import GateOrder
 from pytest_r1eval.training.queue import SavedCheckpoint, kept_copy
 here = Path.cwd()
 order = GateOrder(benchmarks=("smoke",), output_dir=here / "training", folder=here, commit="abc",
                   options={"engine": "replay", "samples": {"smoke": 8}}, first_baseline="local/toy")
 place = SlurmPlace(gpus_per_node=0, workers="1", sbatch_arguments=("--nodelist=n1",), interval_s=0.5)
 saved = SavedCheckpoint(step=20, epoch=None, folder=kept_copy(here / "good", to=here / "kept" / "checkpoint-20"))
-report = SlurmRunner(order, place).judge(saved)
-again = SlurmRunner(order, place).judge(saved)  # as after a kill: the jobs are found by their scripts
+report = ClusterRunner(order, place).judge(saved)
+again = ClusterRunner(order, place).judge(saved)  # as after a kill: the jobs are found by their scripts
 print("again:", again.run)
 print("folder:", *(here / "training" / "slurm").iterdir())
 print("run:", report.run)

@@ -2,63 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from pytest_r1eval.core.lineage import Lineage
-from pytest_r1eval.errors import EvaluationError, RehearsalError, StoreError
-from pytest_r1eval.judging.release import ReleaseVerdict
-from pytest_r1eval.reports.run_report import RunReport
+from pytest_r1eval.errors import EvaluationError, StoreError
 from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.stats.verdicts import Verdict
-from pytest_r1eval.training.queue import SavedCheckpoint, kept_copy
-from pytest_r1eval.training.runners import GateOrder, LocalRunner, Runner, SlurmPlace, SlurmRunner
+from pytest_r1eval.training.cluster_runner import ClusterRunner, Place, RayPlace, SlurmPlace
+from pytest_r1eval.training.runners import LocalRunner, Runner
 from tests.processes import PIDS, wait_for_samples
 from tests.recordings import record_run
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Training:
-    """A training whose checkpoints are recorded runs, for the replay engine."""
-
-    folder: Path
-
-    def order(self, **options: object) -> GateOrder:
-        """Say how its checkpoints are judged."""
-        return GateOrder(
-            benchmarks=("smoke",),
-            output_dir=self.folder / "r1eval",
-            folder=self.folder,
-            options={"engine": "replay", **options},
-            first_baseline=None,
-            commit="abc",
-        )
-
-    def checkpoint(self, step: int, *, solve_rate: float = 0.6, training: str = "out") -> SavedCheckpoint:
-        """Save a checkpoint."""
-        folder = self.folder / training / f"checkpoint-{step}"
-        name = f"{training}/checkpoint-{step}"
-        record_run(folder, solve_rate=solve_rate, seed=step, weights=f"w{step}", model_name=name, n_samples=16)
-        return SavedCheckpoint(step=step, epoch=None, folder=folder)
-
-    def judged(self, saved: SavedCheckpoint, **options: object) -> RunReport:
-        """Judge a checkpoint in a process of its own."""
-        with closing(LocalRunner(self.order(**options), workers=None, gpus=())) as runner:
-            return runner.judge(saved)
-
-
-@pytest.fixture
-def training(tmp_path: Path) -> Training:
-    """Start a training."""
-    return Training(folder=tmp_path)
+from tests.training.trainings import Training
 
 
 def test_a_fallen_checkpoint_is_no_reference(training: Training) -> None:
@@ -173,19 +134,11 @@ def test_a_rest_frees_the_gpus_of_the_training(
     assert len(set((training.folder / "pids").read_text().split())) == n_processes
 
 
-def test_jobs_that_would_fail_are_not_submitted(training: Training) -> None:
-    """Jobs with a wrong option are refused before Slurm is asked for a node."""
-    order = training.order(sigmas="abc")
-    with pytest.raises(RehearsalError, match="--r1-sigmas is 'abc'; expected a number above 0"):
-        SlurmRunner(order, SlurmPlace(gpus_per_node=0, workers="1")).judge(training.checkpoint(100))
-    assert not (order.output_dir / "slurm").exists()
-
-
-@pytest.mark.parametrize("place", [None, SlurmPlace()])
-def test_a_gate_that_was_stopped_begins_nothing(training: Training, place: SlurmPlace | None) -> None:
+@pytest.mark.parametrize("place", [None, SlurmPlace(), RayPlace()])
+def test_a_gate_that_was_stopped_begins_nothing(training: Training, place: Place | None) -> None:
     """A runner that was stopped before a checkpoint judges nothing."""
     order = training.order()
-    gate: Runner = SlurmRunner(order, place) if place else LocalRunner(order, workers=None, gpus=())
+    gate: Runner = ClusterRunner(order, place) if place else LocalRunner(order, workers=None, gpus=())
     gate.stop()
     with pytest.raises(EvaluationError, match="the training ended before its turn"):
         gate.judge(training.checkpoint(100))
@@ -235,38 +188,3 @@ def test_stopping_ends_the_run(training: Training, *, workers: int | None) -> No
     thread.join(60)
     assert not thread.is_alive()
     assert "the evaluation ended without a verdict (exit code 2)" in said[0]
-
-
-POLICY = """
-[benchmarks.smoke]
-tier = "critical"
-[benchmarks.aime24]
-tier = "supporting"
-required = true
-"""
-SBATCH = """\
-#!/bin/bash
-# A cluster that runs each script at once: the judge depends on the slices.
-case "$*" in
-  *--dependency*) SLURM_JOB_ID=8 bash "${@: -1}" >&2; echo 8 ;;
-  *) SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=1 bash "${@: -1}" >&2; echo 7 ;;
-esac
-exit 0
-"""
-
-
-def test_an_invalid_release_is_a_verdict_of_a_cluster(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A release that lacks a required benchmark is INVALID and no failure of the jobs, which are found again."""
-    program = training.folder / "bin" / "sbatch"
-    program.parent.mkdir()
-    program.write_text(SBATCH)
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
-    (training.folder / "policy.toml").write_text(POLICY)
-    run = record_run(training.folder / "out" / "checkpoint-100", n_samples=16)
-    kept = kept_copy(run, to=training.folder / "kept" / "out" / "checkpoint-100")
-    saved = SavedCheckpoint(step=100, epoch=None, folder=kept)
-    place = SlurmPlace(gpus_per_node=0, workers="1", interval_s=0.1)
-    reports = [SlurmRunner(training.order(policy="policy.toml"), place).judge(saved) for _ in range(2)]
-    assert {report.release and report.release.verdict for report in reports} == {ReleaseVerdict.INVALID}
-    assert len([*(training.folder / "r1eval" / "slurm").iterdir()]) == 1
