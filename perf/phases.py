@@ -12,9 +12,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,6 +125,32 @@ class Bench:
             text = self.output.read_text(encoding="utf-8", errors="replace")
             raise SystemExit(f"ended without {', '.join(missing)}:\n{text[-4000:]}")
         return reached
+
+
+@contextmanager
+def watched(folder: Path) -> Iterator[dict[Path, dict[str, float]]]:
+    """Note of each run below a folder when it reached which stage, in seconds since the one before it ended."""
+    found: dict[Path, dict[str, float]] = {}
+    has_ended = threading.Event()
+    watching = threading.Thread(target=_watch, args=(folder, found, has_ended))
+    watching.start()
+    try:
+        yield found
+    finally:
+        has_ended.set()
+        watching.join()
+
+
+def _watch(folder: Path, found: dict[Path, dict[str, float]], has_ended: threading.Event) -> None:
+    begun = time.perf_counter()
+    while not has_ended.wait(0.02):
+        for path in folder.rglob(FILE_NAME):
+            reached = found.setdefault(path.parent, {})
+            with suppress(StoreError), closing(RunReader.open(path.parent)) as run:  # its tables come after the file
+                stages = [stage for stage, holds in STORED.items() if stage not in reached and holds(run)]
+                reached |= dict.fromkeys(stages, time.perf_counter() - begun)
+                if VERDICT in stages:
+                    begun = time.perf_counter()
 
 
 def is_whole(progress: Progress) -> bool:
