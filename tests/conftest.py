@@ -73,8 +73,8 @@ def cold_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def all_plugins(cold_processes: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - what they start as
-    """Let the pytest processes of a test start fresh and load every installed plugin, ours through its entry point."""
+def all_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the pytest processes of a test load every installed plugin, ours through its entry point."""
     for name in (*LEAN, "COVERAGE_PROCESS_CONFIG"):  # measuring, too, imports what a user's run does not
         monkeypatch.delenv(name, raising=False)
 

@@ -835,7 +835,7 @@ class TestRefusals:
         assert "Traceback" not in result.stderr.str() + result.stdout.str()
 
 
-@pytest.mark.usefixtures("all_plugins")
+@pytest.mark.usefixtures("all_plugins", "cold_processes")
 class TestSilence:
     def test_nothing_heavy_is_imported_without_a_model(self, pytester: pytest.Pytester) -> None:
         """A pytest run that judges nothing does not pay for the plugin."""

@@ -381,7 +381,7 @@ class TestJudgeOnly:
         assert empty.ret == pytest.ExitCode.USAGE_ERROR
         empty.stderr.fnmatch_lines(["*no run at *empty*"])
 
-    @pytest.mark.usefixtures("all_plugins")  # a process that imports by itself
+    @pytest.mark.usefixtures("cold_processes")  # a process that imports by itself
     def test_no_engine_is_imported(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """Judging needs neither engine nor grader."""
         recorded("run")
