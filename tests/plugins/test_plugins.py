@@ -16,6 +16,8 @@ from tests.recordings import record_run
 
 REASON = "smoke: FAIL_REGRESSED. pass@1 is "
 """How the reason of a red gate begins."""
+SLOWLY = ("--r1-engine-arg=delay_s=0.1", "--r1-engine-arg=n_concurrent=16")
+"""Two seconds for a run of 320 samples, longer than a time limit of tests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,7 @@ PLUGINS = (
     Plugin(package="pytest-split", loads=("pytest-split",), flags=("--splits=1", "--group=1")),
     Plugin(package="pytest-subtests", loads=("subtests",)),
     Plugin(package="pytest-sugar", loads=("sugar",), flags=("--force-sugar",)),
-    Plugin(package="pytest-timeout", loads=("timeout",), flags=("--timeout=1", "--timeout-method=thread")),
+    Plugin(package="pytest-timeout", loads=("timeout",), flags=("--timeout=1", "--timeout-method=thread", *SLOWLY)),
     Plugin(package="pytest-unordered", loads=("unordered",)),
     Plugin(package="pytest-xdist", loads=("xdist",), flags=("-n2",)),
     Plugin(package="requests-mock", loads=("requests_mock",)),
@@ -131,10 +133,9 @@ def _models(pytester: pytest.Pytester) -> None:
 
 
 def judge(pytester: pytest.Pytester, model: str, *arguments: str) -> pytest.RunResult:
-    """Judge a recorded run slowly enough for a time limit of tests."""
-    slowly = ("--r1-engine-arg=delay_s=0.1", "--r1-engine-arg=n_concurrent=16")
+    """Judge a recorded run."""
     return pytester.runpytest_subprocess(
-        *("-p", "r1eval", *arguments, f"--r1-model={model}", "--r1-engine=replay", *slowly),
+        *("-p", "r1eval", *arguments, f"--r1-model={model}", "--r1-engine=replay"),
         *("--r1-baseline=local/toy", "-m", "smoke", "-p", "no:cacheprovider"),
     )
 
