@@ -116,7 +116,7 @@ _IMAGE = "tests/test_docs.py::TestCommands::test_a_container_takes_it"
 _OF_CONTAINERS = {
     "docker run --rm --gpus all --shm-size 16g --volume $PWD/data:/data/data "
     f"ghcr.io/{OWNER}/pytest-r1eval:0.1.0 pytest --r1-model org/model -m aime -n auto": _IMAGE,
-    "docker build --tag registry.example/r1eval:1.0 --build-arg EXTRAS=mlflow,hub .": _IMAGE,
+    "docker build --tag registry.example/r1eval:1.0 --build-arg EXTRAS=mlflow,ray .": _IMAGE,
     "make image STACK=cpu": ".github/workflows/image.yml",
     "python examples/hf_jobs/gate.py org/model aime or math500 --bucket me/evals --flavor h200x8": (
         "tests/cloud/test_examples.py::TestHfJobs::test_it_ends_as_the_gate"
