@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ from zipfile import ZipFile
 import pytest
 
 from tests.ci_files import loaded
-from tests.documents import ROOT
+from tests.documents import OWNER, ROOT
 
 LINES = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
 INSTRUCTIONS = [line.split(maxsplit=1) for line in LINES if line and not line.startswith("#")]
@@ -122,6 +123,14 @@ class TestWorkflow:
         assert {re.sub(r"^\w+=(\$\()?", "", line).split()[0].strip('"') for line in lines} == {
             "docker", "echo", "sudo", "ghcr.io/${GITHUB_REPOSITORY,,}", "$name:${GITHUB_REF_NAME#v}$SUFFIX",
         }  # fmt: skip
+
+    def test_its_tag_is_the_version(self) -> None:
+        """Every image that a page or an example names has this version's tag, which the workflow pushes."""
+        version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+        files = [*ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.py"), *ROOT.glob("examples/**/*.y*ml")]
+        texts = "".join(path.read_text(encoding="utf-8") for path in files)
+        named = re.findall(rf"ghcr\.io/{OWNER}/pytest-r1eval:([\w.-]*\w)", texts)
+        assert set(named) == {version, f"{version}-cpu"}
 
     def test_what_is_pushed_is_attested(self) -> None:
         """The digest that was pushed is the one that is attested."""
