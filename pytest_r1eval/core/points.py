@@ -16,3 +16,8 @@ def described_fall(fall: float | None) -> str:
 def points(fraction: float) -> str:
     """Write a fraction in percentage points, one decimal; two where one would hide it."""
     return f"{100 * fraction:.2f}" if 0 < abs(fraction) < 0.001 else f"{100 * fraction:.1f}"
+
+
+def score(mean: float, standard_error: float) -> str:
+    """Return a pass@1 with its error, in points."""
+    return f"{100 * mean:.1f} ± {100 * standard_error:.1f}"

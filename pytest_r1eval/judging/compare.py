@@ -129,8 +129,7 @@ class RunComparison:
     @property
     def passes(self) -> bool:
         """Whether every gate lets the candidate through, its health included."""
-        healths = [gate.health for gate in self.gates if gate.health is not None]
-        return all(gate.judgement.passes for gate in self.gates) and all(health.passes for health in healths)
+        return all(gate.passes for gate in self.gates)
 
 
 def compare(

@@ -154,9 +154,7 @@ def _found(result: GateResult | None, policy: Policy) -> tuple[ReleaseVerdict, s
     reasons = [] if result.judgement.verdict is Verdict.PASS else [result.judgement.reason]
     if health is None and not reasons:
         reasons = ["The health of its responses was not judged."]
-    if health is not None and not health.passes:
-        judged = (health.truncation, health.no_answer)
-        reasons += [rate.reason for rate in judged if rate.verdict is not Verdict.PASS]
+    reasons += [] if health is None else [rate.reason for rate in health.failing]
     return found, " ".join(reasons)
 
 

@@ -1,6 +1,6 @@
 """Several runs as one number, as text; all scores in percentage points."""
 
-from pytest_r1eval.core.points import points
+from pytest_r1eval.core.points import points, score
 from pytest_r1eval.core.texts import counted
 from pytest_r1eval.judging.aggregate import AddedRuns, Aggregate, Method
 from pytest_r1eval.reports.terminal import columns
@@ -11,7 +11,7 @@ def aggregate_text(aggregate: Aggregate) -> list[str]:
     n_runs = sum(len(group.runs) for group in aggregate.groups)
     lines = [] if aggregate.disagreement is None else [f"{aggregate.benchmark}: {aggregate.disagreement}"]
     lines += [
-        f"{aggregate.benchmark}: pass@1 {_score(aggregate.mean, aggregate.standard_error)} points",
+        f"{aggregate.benchmark}: pass@1 {score(aggregate.mean, aggregate.standard_error)} points",
         f"  from {counted(aggregate.n_samples, 'sample')} of {counted(n_runs, 'run')}, {_method(aggregate)}",
         *(f"  {line}" for line in columns(_rows(aggregate))),
     ]
@@ -63,11 +63,7 @@ def _rows(aggregate: Aggregate) -> list[tuple[str, ...]]:
                 " ".join(group.runs),
                 " ".join(map(str, group.seeds)),
                 f"{estimate.samples_per_problem:.4g}",
-                _score(estimate.mean, estimate.standard_error),
+                score(estimate.mean, estimate.standard_error),
             )
         )
     return rows
-
-
-def _score(mean: float, standard_error: float) -> str:
-    return f"{100 * mean:.1f} ± {100 * standard_error:.1f}"

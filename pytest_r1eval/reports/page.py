@@ -148,8 +148,7 @@ def _red_reasons(gate: GateReport) -> Iterator[str]:
     if gate.verdict is not Verdict.PASS:
         yield gate.result.judgement.reason
     if gate.result.health is not None:
-        judged = (gate.result.health.truncation, gate.result.health.no_answer)
-        yield from (rate.reason for rate in judged if rate.verdict is not Verdict.PASS)
+        yield from (rate.reason for rate in gate.result.health.failing)
 
 
 def _origin(report: RunReport) -> str:

@@ -252,9 +252,8 @@ def health_lines(result: GateResult) -> list[str]:
         lines.append(f"  judged by: the {first} of each problem, equally many of all")
     lines += _thought_lines(result, health)
     lines += [f"  warning: {warning}" for warning in health.warnings]
-    failing = [judged for judged in (health.truncation, health.no_answer) if judged.verdict is not Verdict.PASS]
-    lines += dict.fromkeys(f"{NEXT}{judged.next_step}" for judged in failing)
-    lines += _documented(health_page()) if failing else []
+    lines += dict.fromkeys(f"{NEXT}{judged.next_step}" for judged in health.failing)
+    lines += [] if health.passes else _documented(health_page())
     return [printable(line) for line in lines]
 
 

@@ -237,12 +237,7 @@ def baseline_from(
         return number
     references = (None,) if replaced is None else (None, replaced.health)
     healths = [judge_health(number.health, baseline=health, alpha=GateRule().alpha) for health in references]
-    sick = dict.fromkeys(
-        judged.reason
-        for health in healths
-        for judged in (health.truncation, health.no_answer)
-        if judged.verdict is not Verdict.PASS
-    )
+    sick = dict.fromkeys(judged.reason for health in healths for judged in health.failing)
     if not sick or reason is not None:
         return number.as_baseline(reason=reason)
     return Judgement(

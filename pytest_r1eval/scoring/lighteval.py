@@ -217,8 +217,4 @@ def _one_of_group(scores: Callable[[Doc, ModelResponse], Any], name: str) -> Cal
 
 def _two_arguments(function: Callable[..., Any]) -> Callable[[Doc, ModelResponse], Any]:
     """Call a scoring function by the names LightEval gives its arguments; their order differs between metrics."""
-
-    def score(doc: Doc, model_response: ModelResponse) -> Any:  # noqa: ANN401 - a number, or a group's numbers by name
-        return function(doc=doc, model_response=model_response)
-
-    return score
+    return lambda doc, model_response: function(doc=doc, model_response=model_response)

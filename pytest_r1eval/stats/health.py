@@ -157,14 +157,24 @@ class Health:
     n_unfinished_thoughts: int | None = None
 
     @property
+    def rates(self) -> tuple[HealthJudgement, HealthJudgement]:
+        """What is judged of the responses."""
+        return self.truncation, self.no_answer
+
+    @property
+    def failing(self) -> tuple[HealthJudgement, ...]:
+        """Those of them that fail."""
+        return tuple(judged for judged in self.rates if judged.verdict is not Verdict.PASS)
+
+    @property
     def passes(self) -> bool:
         """Whether every rate lets the checkpoint through."""
-        return all(judged.verdict is Verdict.PASS for judged in (self.truncation, self.no_answer))
+        return not self.failing
 
     @property
     def n_tests(self) -> int:
         """How many tests may turn an unchanged model red; a limit without a baseline does not count as a test."""
-        return sum(judged.p_value is not None for judged in (self.truncation, self.no_answer))
+        return sum(judged.p_value is not None for judged in self.rates)
 
     @property
     def warnings(self) -> tuple[str, ...]:
