@@ -292,23 +292,6 @@ def _baseline_digest(found: FoundBaseline | None) -> str:
     return digest(replace(found.baseline, lineage=None, history=(), reason=None))
 
 
-def begun_entry(  # noqa: PLR0913  a line knows everything
-    asked: Asked, *, key: str, benchmark: str, run: str, attempt: int, seed: int, when: str
-) -> Entry:
-    """Return the line of a run that is going to be drawn."""
-    return Entry(
-        event=Event.BEGUN,
-        key=key,
-        question=asked.question,
-        subset=asked.subset,
-        benchmark=benchmark,
-        run=run,
-        attempt=attempt,
-        seed=seed,
-        when=when,
-    )
-
-
 def judged_entry(begun: Entry, result: GateResult, *, measured: Measurement | None, when: str) -> Entry:
     """Return the line of a verdict."""
     file = BaselineFile(model="r1eval/ledger", measured=() if measured is None else (measured.as_baseline(),))

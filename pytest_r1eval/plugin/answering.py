@@ -32,7 +32,7 @@ from pytest_r1eval.core.plans import Plan, Slice
 from pytest_r1eval.engines.engine import engine_named, recording_of
 from pytest_r1eval.errors import BaselineError, PlanError, StoreError
 from pytest_r1eval.judging.result import GateResult
-from pytest_r1eval.ledger.book import Entry, Known, Ledger, begun_entry, judged_entry, key_of, known, stored_result
+from pytest_r1eval.ledger.book import Entry, Event, Known, Ledger, judged_entry, key_of, known, stored_result
 from pytest_r1eval.ledger.question import asked_of
 from pytest_r1eval.plugin.wiring import family_of, terms_of
 from pytest_r1eval.runs.finished import changed_checkpoint, drawn
@@ -52,20 +52,14 @@ class Inquiry:
     What the ledger knows about one benchmark, before anything is drawn.
 
     Attributes:
-        benchmark: Its name.
-        asked: What is asked of which weights.
-        key: The same with rule and baseline.
+        keyed: What is asked of which weights, by which rule and baseline.
         known: What the ledger knows.
         is_fresh: Whether another attempt is asked for.
-        theirs: What the baseline's samples come from; None without a measured one.
     """
 
-    benchmark: str
-    asked: Asked
-    key: str
+    keyed: _Keyed
     known: Known
     is_fresh: bool
-    theirs: Evidence | None = None
 
     @property
     def answer(self) -> Entry | None:
@@ -82,7 +76,7 @@ class Inquiry:
     @property
     def in_full(self) -> bool:
         """Whether every planned sample is needed: the verdict rests on those of earlier attempts too."""
-        return any(entry.subset == self.asked.subset for entry in self.known.attempts)
+        return any(entry.subset == self.keyed.asked.subset for entry in self.known.attempts)
 
     @property
     def attempt(self) -> int:
@@ -130,15 +124,8 @@ class Desk:
             self._refuse_judged_seed(asked, part=self.settings.slice)
             return {}
         return {
-            name: Inquiry(
-                benchmark=name,
-                asked=found.asked,
-                key=found.key,
-                known=self._known(name, found),
-                is_fresh=self.settings.fresh,
-                theirs=_evidence_of(found.found),
-            )
-            for name, found in self._keys(asked, run=run, family=names).items()
+            name: Inquiry(keyed=keyed, known=self._known(name, keyed), is_fresh=self.settings.fresh)
+            for name, keyed in self._keys(asked, run=run, family=names).items()
         }
 
     def _refuse_judged_seed(self, asked: Mapping[str, Asked], *, part: Slice) -> None:
@@ -182,7 +169,7 @@ class Desk:
                 anchor=anchor,
                 limits=own.limits,
             )
-            keys[name] = _Keyed(asked=each, key=key, found=found)
+            keys[name] = _Keyed(benchmark=name, asked=each, key=key, found=found)
         return keys
 
     def seed(self, inquiries: Sequence[Inquiry]) -> int:
@@ -211,7 +198,7 @@ class Desk:
     def _seeds_beside(self, inquiries: Sequence[Inquiry]) -> set[int]:
         """Return the seeds of baselines of the same weights beside other files: equal draws would check nothing."""
         own = self.checkpoint.identity
-        every = [one.theirs for one in inquiries if one.theirs is not None]
+        every = [theirs for one in inquiries if (theirs := _evidence_of(one.keyed.found)) is not None]
         beside = [one for one in every if one.model.weights == own.weights and one.model != own]
         return {seed for one in beside for seed in one.seeds}
 
@@ -219,20 +206,7 @@ class Desk:
         """Write into the ledger what will be drawn; a continued run is there already."""
         own = self.ledger.name_of(run)
         begun = [inquiry for inquiry in inquiries if inquiry.goes_on is None or inquiry.goes_on.run != own]
-        self.ledger.append(
-            [
-                begun_entry(
-                    one.asked,
-                    key=one.key,
-                    benchmark=one.benchmark,
-                    run=own,
-                    attempt=one.attempt,
-                    seed=seed,
-                    when=_now(),
-                )
-                for one in begun
-            ]
-        )
+        self.ledger.append([one.keyed.begun(run=own, attempt=one.attempt, seed=seed) for one in begun])
 
     def standings(
         self, store: RunReader, names: Sequence[str], *, asked: Mapping[str, Asked], family: Sequence[str]
@@ -261,9 +235,7 @@ class Desk:
         if plan is not None:  # a subset is another exam
             before = {entry: one for entry, one in before.items() if one.fingerprint.question.exam == plan.exam}
         return Standing(
-            entry=begun_entry(
-                keyed.asked, key=keyed.key, benchmark=name, run=own, attempt=number, seed=seed, when=_now()
-            ),
+            entry=keyed.begun(run=own, attempt=number, seed=seed),
             attempts=Attempts(
                 number=len(before) + 1,
                 ledger=self._ledger_name,
@@ -304,12 +276,12 @@ class Desk:
         Raises:
             StoreError: If it cannot be read.
         """
-        result = replace(stored_result(answer), **self._policy_of(inquiry.benchmark))
+        result = replace(stored_result(answer), **self._policy_of(inquiry.keyed.benchmark))
         if result.judgement.verdict is Verdict.INCONCLUSIVE and not self._lets_through(result):
             result = replace(result, judgement=replace(result.judgement, passes=False))
         attempt = self.ledger.attempt_of(answer)
         said = result.attempts or Attempts(number=answer.attempt, ledger=self._ledger_name)
-        return replace(result, benchmark=inquiry.benchmark, attempts=replace(said, stored=attempt))
+        return replace(result, benchmark=inquiry.keyed.benchmark, attempts=replace(said, stored=attempt))
 
     def _policy_of(self, benchmark: str) -> dict[str, Any]:
         """Name the policy that the verdict counts for now; what it asks of the benchmark is in the key."""
@@ -341,11 +313,34 @@ class Desk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Keyed:
-    """A key, what is asked in it, and the baseline."""
+    """
+    What is asked of one benchmark, and by which rule and baseline.
 
+    Attributes:
+        benchmark: Its name.
+        asked: What is asked of which weights.
+        key: The same with rule and baseline.
+        found: The baseline.
+    """
+
+    benchmark: str
     asked: Asked
     key: str
     found: FoundBaseline | None
+
+    def begun(self, *, run: str, attempt: int, seed: int) -> Entry:
+        """Return the ledger's line of a run that is going to be drawn."""
+        return Entry(
+            event=Event.BEGUN,
+            key=self.key,
+            question=self.asked.question,
+            subset=self.asked.subset,
+            benchmark=self.benchmark,
+            run=run,
+            attempt=attempt,
+            seed=seed,
+            when=_now(),
+        )
 
 
 def _evidence_of(found: FoundBaseline | None) -> Evidence | None:

@@ -223,7 +223,7 @@ class Reporting:
         if settings.lineage is None:  # a run that is judged again
             settings = replace(settings, lineage=store.header.lineage)
         terms = terms_of(settings, self._checkpoint, run=self._run, names=selection.names)
-        asked = {name: inquiry.asked for name, inquiry in selection.inquiries.items()}
+        asked = {name: inquiry.keyed.asked for name, inquiry in selection.inquiries.items()}
         standings: dict[str, Standing] = {}
         if not self._settings.regrades:
             standings = desk.standings(RunReader(store), selection.drawn, asked=asked, family=selection.names)

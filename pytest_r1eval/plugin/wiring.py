@@ -359,14 +359,7 @@ def build_worker(  # noqa: PLR0913 - what is judged, where, and by what
         run=run,
         owner=owner,
         benchmarks=catalog,
-        planner=_planner(
-            settings,
-            checkpoint=checkpoint,
-            run=run,
-            source=_source(settings, checkpoint, pool=pool, code=code),
-            names=[one.name for one in benchmarks],
-            seed=seed,
-        ),
+        planner=_planner(settings, checkpoint, benchmarks, run=run, seed=seed, pool=pool, code=code),
         engine=factory.build(parts) if keeper is None else keeper.lend(factory, parts),
         pool=pool,
         grader="recorded" if pool is None else f"lighteval {metadata.version('lighteval')}",
@@ -431,10 +424,9 @@ def rehearse_plans(benchmarks: Sequence[Benchmark], *, settings: Settings, check
         pool = None
         if recording_of(settings) is None:
             pool = ending.enter_context(GradingPool(n_processes=1, code=code))
-        source = _source(settings, checkpoint, pool=pool, code=code, is_rehearsal=True)
         planner = _planner(
-            settings, checkpoint=checkpoint, run=run, source=source, names=[one.name for one in benchmarks],
-            seed=seed_of(settings, checkpoint),
+            settings, checkpoint, benchmarks, run=run, seed=seed_of(settings, checkpoint), pool=pool, code=code,
+            is_rehearsal=True,
         )  # fmt: skip
         return asyncio.run(_rehearsed(planner, benchmarks))
 
@@ -445,26 +437,29 @@ async def _rehearsed(planner: Planner, benchmarks: Sequence[Benchmark]) -> int:
 
 
 def _planner(  # noqa: PLR0913 - a planner's parts, named at both calls
-    settings: Settings, *, checkpoint: Checkpoint, run: Path, source: SittingSource, names: Sequence[str], seed: int
+    settings: Settings,
+    checkpoint: Checkpoint,
+    benchmarks: Sequence[Benchmark],
+    *,
+    run: Path,
+    seed: int,
+    pool: GradingPool | None,
+    code: CodeGrading,
+    is_rehearsal: bool = False,
 ) -> Planner:
     from pytest_r1eval.sampling.planning import Planner  # noqa: PLC0415 - imports the statistics
 
     return Planner(
         settings=settings,
         identity=checkpoint.identity,
-        source=source,
-        terms=terms_of(settings, checkpoint, run=run, names=names),
+        source=_source(settings, checkpoint, pool=pool, code=code, is_rehearsal=is_rehearsal),
+        terms=terms_of(settings, checkpoint, run=run, names=[one.name for one in benchmarks]),
         seed=seed,
     )
 
 
 def _source(
-    settings: Settings,
-    checkpoint: Checkpoint,
-    *,
-    pool: GradingPool | None,
-    code: CodeGrading,
-    is_rehearsal: bool = False,
+    settings: Settings, checkpoint: Checkpoint, *, pool: GradingPool | None, code: CodeGrading, is_rehearsal: bool
 ) -> SittingSource:
     """Return the source of exams and prompts: a recorded run, or tasks and the model's chat template."""
     from pytest_r1eval.sampling.planning import RecordedSource, TaskSource  # noqa: PLC0415 - imports the statistics

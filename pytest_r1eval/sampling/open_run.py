@@ -176,32 +176,31 @@ def _check_unchanged(
     if plan is None:
         return
     is_replay = recording_of(settings) is not None
-    wanted: dict[str, object] = {"system prompt": settings.system_prompt, "subset": settings.subset}
-    found: dict[str, object] = {"system prompt": plan.system_prompt, "subset": plan.subset}
+    found: dict[str, tuple[object, object]] = {
+        "system prompt": (plan.system_prompt, settings.system_prompt),
+        "subset": (plan.subset, settings.subset),
+    }
     if not is_replay:
-        wanted |= sampling_for(
-            benchmark, settings, max_position=checkpoint.max_position, recommended=checkpoint.recommended
-        ).parts
-        found |= plan.sampling.parts
-        wanted["template date"], found["template date"] = settings.template_date.isoformat(), plan.template_date
-        wanted["chat template's arguments"] = settings.template_arguments
-        found["chat template's arguments"] = plan.chat_template_kwargs
-        tags = checkpoint.tags_for(settings.think_tags)
-        wanted["tags of thoughts"] = None if tags is None else str(tags)
-        found["tags of thoughts"] = plan.question.think_tags
         from pytest_r1eval.scoring.grading import METRIC, grader_name  # noqa: PLC0415 - imports the sandbox's limits
 
-        wanted["grader"] = grader_name(settings.grader, benchmark) or METRIC
-        found["grader"] = METRIC if (plan.grader or METRIC).startswith(f"{METRIC} ") else plan.grader or METRIC
+        limit, recommended = checkpoint.max_position, checkpoint.recommended
+        wanted = sampling_for(benchmark, settings, max_position=limit, recommended=recommended).parts
+        found |= {what: (plan.sampling.parts[what], value) for what, value in wanted.items()}
+        found["template date"] = (plan.template_date, settings.template_date.isoformat())
+        found["chat template's arguments"] = (plan.chat_template_kwargs, settings.template_arguments)
+        tags = checkpoint.tags_for(settings.think_tags)
+        found["tags of thoughts"] = (plan.question.think_tags, None if tags is None else str(tags))
+        grader = METRIC if (plan.grader or METRIC).startswith(f"{METRIC} ") else plan.grader or METRIC
+        found["grader"] = (grader, grader_name(settings.grader, benchmark) or METRIC)
     gate = stored.gate(name)
     becomes_fixed = gate is not None and settings.gate_for(name) is GateKind.FIXED
     if not becomes_fixed and (not is_replay or name in settings.samples):
-        wanted["samples per problem"] = settings.samples.get(name, benchmark.samples_per_problem)
-        found["samples per problem"] = plan.samples_per_problem if gate is None else gate.plan.design.n_samples
-    for what, value in wanted.items():
-        if found[what] != value:
+        k = plan.samples_per_problem if gate is None else gate.plan.design.n_samples
+        found["samples per problem"] = (k, settings.samples.get(name, benchmark.samples_per_problem))
+    for what, (before, value) in found.items():
+        if before != value:
             raise PlanError(
-                f"--r1-resume {run}: the {what} of {name} was {found[what]}, and {value} is asked for now; "
+                f"--r1-resume {run}: the {what} of {name} was {before}, and {value} is asked for now; "
                 "resume with the options the run was started with, or start a new run"
             )
 
