@@ -144,14 +144,9 @@ class Reporting:
         for line in (*family_lines(self._results), *self._regraded):
             terminal.write_line(line)
         self._show_release(terminal)
-        for line in [line for result in self._results for line in unshown_lines(result)]:
-            terminal.write_line(line)
-        terminal.write_line("")
-        for run in dict.fromkeys(self._runs):
-            terminal.write_line(f"run: {run}")
-        for line in self._closing_lines:
-            terminal.write_line(line)
-        for line in self._workflow_commands:
+        lines = [line for result in self._results for line in unshown_lines(result)]
+        lines += ["", *(f"run: {run}" for run in dict.fromkeys(self._runs))]
+        for line in (*lines, *self._closing_lines, *self._workflow_commands):
             terminal.write_line(line)
 
     def has_failed(self, name: str, selection: Selection, desk: Desk) -> bool:

@@ -287,22 +287,20 @@ class WorkQueue:
 
     def release(self, *, owner: str) -> None:
         """Give back every lease of one worker, for others to take at once."""
-        with self._store.transaction() as db:
-            db.execute("UPDATE unit SET owner = NULL, lease_until = 0 WHERE owner = ? AND done = 0", (owner,))
-            db.execute("UPDATE benchmark SET owner = NULL, lease_until = 0 WHERE owner = ?", (owner,))
+        self._release("owner = ?", owner)
 
     def release_worker(self, name: str) -> None:
         """Give back the leases of a worker that is known to be gone, by the part of its name before the dash."""
-        pattern = f"{name}-*"
-        with self._store.transaction() as db:
-            db.execute("UPDATE unit SET owner = NULL, lease_until = 0 WHERE owner GLOB ? AND done = 0", (pattern,))
-            db.execute("UPDATE benchmark SET owner = NULL, lease_until = 0 WHERE owner GLOB ?", (pattern,))
+        self._release("owner GLOB ?", f"{name}-*")
 
     def release_all(self) -> None:
         """Give back every lease: the only holder of a run knows that their owners are gone."""
+        self._release("TRUE")
+
+    def _release(self, of: str, *values: str) -> None:
         with self._store.transaction() as db:
-            db.execute("UPDATE unit SET owner = NULL, lease_until = 0 WHERE done = 0")
-            db.execute("UPDATE benchmark SET owner = NULL, lease_until = 0")
+            db.execute(f"UPDATE unit SET owner = NULL, lease_until = 0 WHERE done = 0 AND {of}", values)  # noqa: S608 - ours
+            db.execute(f"UPDATE benchmark SET owner = NULL, lease_until = 0 WHERE {of}", values)  # noqa: S608 - the same
 
     def reopen_ungraded(self) -> None:
         """Set aside the responses on which the grader failed, for `ungraded`, and open their units again."""
