@@ -1,6 +1,6 @@
 """What changed between two baseline files, in numbers and lines that a reviewer can check."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 from pytest_r1eval.core.baselines import BaselineFile, MeasuredBaseline, PublishedBaseline
 from pytest_r1eval.core.lineage import Lineage
@@ -107,25 +107,19 @@ def _place(lineage: Lineage | None) -> str:
 
 
 def _change(name: str, old: MeasuredBaseline | None, new: MeasuredBaseline | None) -> Change:
+    change = Change(
+        benchmark=name, old=None if old is None else old.pass_at_1, new=None if new is None else new.pass_at_1
+    )
     if old is None or new is None:
-        return Change(
-            benchmark=name, old=None if old is None else old.pass_at_1, new=None if new is None else new.pass_at_1
-        )
+        return change
     differences = (*_entry_differences(old, new), *map(str, new.fingerprint.differences(old.fingerprint)))
     if set(old.counts.ids) != set(new.counts.ids):
-        return Change(benchmark=name, old=old.pass_at_1, new=new.pass_at_1, differences=differences)
+        return replace(change, differences=differences)
     fractions = {problem.problem_id: problem.n_correct / problem.n_samples for problem in old.counts.problems}
-    moved = [
-        Moved(problem_id=id_, old=fractions[id_], new=fraction)
-        for id_, fraction in (
-            (problem.problem_id, problem.n_correct / problem.n_samples) for problem in new.counts.problems
-        )
-        if fraction != fractions[id_]
-    ]
-    return Change(
-        benchmark=name,
-        old=old.pass_at_1,
-        new=new.pass_at_1,
+    now = {problem.problem_id: problem.n_correct / problem.n_samples for problem in new.counts.problems}
+    moved = [Moved(problem_id=id_, old=fractions[id_], new=now[id_]) for id_ in now if now[id_] != fractions[id_]]
+    return replace(
+        change,
         z=paired_test(new.counts, old.counts, tau=0.0).z,
         differences=differences,
         moved=tuple(sorted(moved, key=lambda one: -abs(one.new - one.old))),

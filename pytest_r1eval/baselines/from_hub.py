@@ -5,7 +5,6 @@ The file comes through the Hub's own client and cache; a report names the commit
 """
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_r1eval.errors import BaselineError
@@ -15,13 +14,6 @@ from pytest_r1eval.hub.session import failure_to_reach, quiet_client
 REPLY_TIMEOUT_S = 60.0
 """For a reply to one request."""
 _PLACE = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<path>.+\.json)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
-    repo: str
-    revision: str | None
-    path: str
 
 
 def fetch(place: str) -> Path:
@@ -46,36 +38,36 @@ def fetch(place: str) -> Path:
         ) from error
 
     unreachable = failure_to_reach()
-    asked = _Place(repo=found["repo"], revision=found["revision"], path=found["path"])
     try:
         with quiet_client(reply_timeout_s=REPLY_TIMEOUT_S):
             return Path(
                 hf_hub_download(
-                    asked.repo,
-                    asked.path,
+                    found["repo"],
+                    found["path"],
                     repo_type="dataset",
-                    revision=asked.revision,
+                    revision=found["revision"],
                     local_files_only=unreachable is not None,
                 )
             )
     except Exception as error:  # noqa: BLE001 - the client, its transport and the file system share no base class
         # No cause is attached: it may quote the request, and the request holds the token.
-        raise BaselineError(f"{place}: {_refusal(unreachable or error, asked)}") from None
+        raise BaselineError(f"{place}: {_refusal(unreachable or error, found)}") from None
 
 
-def _refusal(error: Exception, asked: _Place) -> str:
+def _refusal(error: Exception, place: re.Match[str]) -> str:
     """Say why a file cannot be had, and what to do."""
     from huggingface_hub import errors  # noqa: PLC0415 - it is imported by now
 
-    repo, revision = f"the data set {asked.repo}", asked.revision
+    name, revision, path = place["repo"], place["revision"], place["path"]
+    repo = f"the data set {name}"
     kinds: dict[type[BaseException], str] = {
         errors.GatedRepoError: f"{repo} is gated; ask for access on its page, with the account that HF_TOKEN is of",
         errors.RevisionNotFoundError: f"{repo} has no revision {revision}; name a branch, a tag or a commit of it",
         errors.RepositoryNotFoundError: (
-            f"there is no data set {asked.repo}, or the token may not see it; check the name, and set HF_TOKEN "
+            f"there is no data set {name}, or the token may not see it; check the name, and set HF_TOKEN "
             "(or hf auth login) if it is private"
         ),
-        errors.RemoteEntryNotFoundError: f"{repo} has no file {asked.path} at {revision or 'main'}; check the path",
+        errors.RemoteEntryNotFoundError: f"{repo} has no file {path} at {revision or 'main'}; check the path",
         errors.OfflineModeIsEnabled: (
             "it is not in the cache, and HF_HUB_OFFLINE is set; fetch it once with a network, or name a local file"
         ),
@@ -91,7 +83,7 @@ def _refusal(error: Exception, asked: _Place) -> str:
     if reply is not None and reply.status_code in statuses and not is_lapsed(reply):
         return statuses[reply.status_code]
     answer = "there is no answer" if reply is None else f"the Hub answers {reply.status_code}"
-    return f"{answer} ({scrubbed(error)}); expected the file {asked.path}. Try again later, or name a local file"
+    return f"{answer} ({scrubbed(error)}); expected the file {path}. Try again later, or name a local file"
 
 
 def commit_of(path: Path) -> str:

@@ -72,8 +72,9 @@ def record(  # noqa: PLR0913 - a command's options
     """Record a stored run as a first baseline; one that is there is replaced by bless alone."""
     from pytest_r1eval.core.blessings import recorded
 
-    place = _Place(parent=parent, step=step, commit=commit)
-    chosen = _Chosen(run=run, benchmarks=benchmark or (), others=other or (), reason=reason, place=place)
+    chosen = _Chosen(
+        run=run, benchmarks=benchmark or (), others=other or (), reason=reason, parent=parent, step=step, commit=commit
+    )
     return _kept(name, chosen, recorded, done="recorded", json=json)
 
 
@@ -98,8 +99,9 @@ def bless(  # noqa: PLR0913 - a command's options
     """Replace a baseline by a stored run: a higher number freely, a lower one by a new run and with a reason."""
     from pytest_r1eval.core.blessings import blessed
 
-    place = _Place(parent=parent, step=step, commit=commit)
-    chosen = _Chosen(run=run, benchmarks=benchmark or (), others=other or (), reason=reason, place=place)
+    chosen = _Chosen(
+        run=run, benchmarks=benchmark or (), others=other or (), reason=reason, parent=parent, step=step, commit=commit
+    )
     now = dt.datetime.now(dt.UTC).replace(microsecond=0)
     return _kept(name, chosen, partial(blessed, when=now, reason=reason), done="blessed", json=json)
 
@@ -232,15 +234,6 @@ def _file_of(name: str, *, must_exist: bool = False) -> tuple[Path, BaselineFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
-    """A checkpoint's place in its training, as the command line gives it."""
-
-    parent: str | None
-    step: int | None
-    commit: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Chosen:
     """What is to be recorded: a run, and what the command line tells of it."""
 
@@ -248,7 +241,9 @@ class _Chosen:
     benchmarks: Sequence[str]
     others: Sequence[Path]
     reason: str | None
-    place: _Place
+    parent: str | None
+    step: int | None
+    commit: str | None
 
 
 def _kept(
@@ -278,17 +273,17 @@ def _measured(chosen: _Chosen, file: BaselineFile) -> list[MeasuredBaseline]:
     from pytest_r1eval.core.lineage import lineage_from
     from pytest_r1eval.runs.finished import StoredRun, chosen_benchmarks
 
-    reason, place = chosen.reason, chosen.place
+    reason, parent, step, commit = chosen.reason, chosen.parent, chosen.step, chosen.commit
     if reason is not None and not reason.strip():
         raise BaselineError(f"--reason is {reason!r}; expected some text: why the run is the baseline")
     stored = StoredRun(folder=chosen.run)
     try:
-        said = lineage_from(stored.model_name, parent=place.parent, step=place.step, commit=place.commit)
+        said = lineage_from(stored.model_name, parent=parent, step=step, commit=commit)
     except ValueError as error:
         raise BaselineError(f"--{error}") from error
     names = chosen_benchmarks(stored, asked=chosen.benchmarks)
     entries = [stored.as_baseline(name, replaced=file.measured_for(name), reason=reason) for name in names]
-    if place == _Place(parent=None, step=None, commit=None):  # what the run itself says, else what the name does
+    if (parent, step, commit) == (None, None, None):  # what the run itself says, else what the name does
         return [replace(entry, lineage=entry.lineage or said) for entry in entries]
     return [replace(entry, lineage=said) for entry in entries]
 
