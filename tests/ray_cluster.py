@@ -47,8 +47,9 @@ class Cluster:
         """What nodes and commands see."""
         dropped = ("R1_", "PYTEST_", "RAY_")
         inherited = {key: value for key, value in os.environ.items() if key in LEAN or not key.startswith(dropped)}
+        path = f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
         own = {"HOME": str(self.folder), "HF_HUB_OFFLINE": "1", "RAY_ADDRESS": f"127.0.0.1:{self.port}"}
-        return {**inherited, **own}
+        return {**inherited, **own, "PATH": path}
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command on the head."""
@@ -141,6 +142,10 @@ def started_cluster() -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="r1ray-"))  # a short path: Ray's sockets lie below it
     port, dashboard, client = _free_ports(3)
     cluster = Cluster(folder=folder, port=port, dashboard=dashboard)
+    program = folder / "bin" / "r1eval"
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable}\n{R1EVAL}\n")
+    program.chmod(0o755)
     try:
         cluster.start_node(
             *("--head", "--port", str(port), "--num-cpus", "0", "--temp-dir", str(folder / "t")),

@@ -199,6 +199,8 @@ ELSEWHERE: Mapping[str, Elsewhere] = {
     " --claim evals --queue gpu-queue --name aime-1": Elsewhere(
         need=Need.CLUSTER, shown_by="tests/k8s/test_manifests.py::TestCommands::test_slices_and_judge_give_the_verdict"
     ),
+    "r1eval k8s render --ray --model org/model --benchmarks aime24 --slices 8 --image registry.example/r1eval:1.0"
+    " --claim evals --queue gpu-queue --name aime-1": Elsewhere(need=Need.CLUSTER, shown_by=_RAY),
     **{name: Elsewhere(need=Need.TRAINER, shown_by=shown_by) for name, shown_by in _OF_WATCHING.items()},
     **{name: Elsewhere(need=Need.CONTAINER, shown_by=shown_by) for name, shown_by in _OF_CONTAINERS.items()},
     **{name: Elsewhere(need=Need.VLLM, shown_by=shown_by) for name, shown_by in _OF_ADAPTERS.items()},

@@ -33,8 +33,16 @@ def render(  # noqa: PLR0913 - a command's options
         str, typer.Option(metavar="NAME", help="the volume claim that all pods can write", show_default=False)
     ],
     slices: Annotated[int, typer.Option(metavar="N", min=1, help="pods that draw, each a slice")] = 1,
-    gpus: Annotated[int, typer.Option(metavar="N", min=0, help="GPUs of each; 0 asks for none")] = 8,
-    workers: Annotated[str, typer.Option(metavar="auto|N", help="engines in each")] = "auto",
+    ray: Annotated[
+        bool, typer.Option("--ray", help="print a RayJob of KubeRay: a slice is one engine, in a pod")
+    ] = False,
+    gpus: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=0, help="GPUs of each; 0 asks for none (8, or --r1-tp with --ray)", show_default=False
+        ),
+    ] = None,
+    workers: Annotated[str, typer.Option(metavar="auto|N", help="engines in each (one with --ray)")] = "auto",
     cpu: Annotated[str, typer.Option(metavar="QUANTITY", help="CPUs of each")] = "8",
     memory: Annotated[str, typer.Option(metavar="QUANTITY", help="memory of each")] = "64Gi",
     name: Annotated[
@@ -72,7 +80,9 @@ def render(  # noqa: PLR0913 - a command's options
     from pytest_r1eval.cluster.submission import Submission, divided
     from pytest_r1eval.exams.catalog import mark_expression
     from pytest_r1eval.k8s.manifests import Cluster, manifests
+    from pytest_r1eval.k8s.ray_job import ray_manifests
     from pytest_r1eval.k8s.yaml import documents
+    from pytest_r1eval.ray.order import tensor_parallel_size
 
     chosen = name or f"r1eval-{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}"
     try:
@@ -82,21 +92,24 @@ def render(  # noqa: PLR0913 - a command's options
             deadline_s=deadline,
         )  # fmt: skip
         evals = Path(cluster.mount) / "evals"
+        arguments = divided(context.args)
         job = Submission(
-            folder=evals / "k8s" / chosen,
+            folder=evals / ("ray" if ray else "k8s") / chosen,
             output_dir=evals,
             root=Path(root or cluster.mount),
             python="python",
             model=model,
             marks=mark_expression(benchmarks.split(","), tasks=None),
             n_slices=slices,
-            gpus_per_node=gpus,
+            gpus_per_node=gpus if gpus is not None else tensor_parallel_size(arguments.slice) if ray else 8,
             workers=workers,
-            arguments=divided(context.args),
+            arguments=arguments,
+        )
+        rendered = (
+            ray_manifests(job, cluster, benchmarks=benchmarks, options=context.args) if ray else manifests(job, cluster)
         )
     except R1EvalError as error:
         raise RehearsalError(str(error)) from error
-    rendered = manifests(job, cluster)
     if json:
         show_json({"name": chosen, "manifests": rendered})
     else:

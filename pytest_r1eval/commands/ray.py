@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import secrets
 import sys
 from pathlib import Path
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
     from pytest_r1eval.cluster.status import Backend
 
 app = typer.Typer(name="ray", help="Run a gate on a Ray cluster: a task for each slice, then a judge.")
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _folder_name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise typer.BadParameter(f"{text!a}; expected letters, digits, dots, dashes and underscores")
+    return text
 
 
 def _ray() -> Backend:
@@ -45,6 +55,15 @@ def submit(  # noqa: PLR0913 - a command's options
         float, typer.Option(parser=above_zero, metavar="S", help="seconds of drawing that a lost node may take along")
     ] = "30",  # type: ignore[assignment]  # typer parses defaults too
     output_dir: Annotated[Path, typer.Option(metavar="DIR", help="where runs are kept")] = Path("data/evals"),
+    name: Annotated[
+        str | None,
+        typer.Option(
+            parser=_folder_name,
+            metavar="NAME",
+            help="of the submission; given again, it goes on (the time)",
+            show_default=False,
+        ),
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="wait for the verdict; slices end with this process, as a job of Ray needs")
     ] = False,
@@ -63,12 +82,12 @@ def submit(  # noqa: PLR0913 - a command's options
     from pytest_r1eval.cluster.submission import Submission, divided
     from pytest_r1eval.errors import ExamError, PlanError, RehearsalError
     from pytest_r1eval.exams.catalog import mark_expression
-    from pytest_r1eval.ray.backend import submitted
+    from pytest_r1eval.ray.backend import next_order, submitted
     from pytest_r1eval.ray.cluster import ray_package
     from pytest_r1eval.ray.order import order_of, tensor_parallel_size
 
     ray_package()
-    started = f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    started = f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}" if name is None else name
     try:
         arguments = divided(context.args)
         job = Submission(
@@ -87,7 +106,7 @@ def submit(  # noqa: PLR0913 - a command's options
         raise RehearsalError(f"{error} (nothing was submitted)") from error
     if check:
         rehearse(job, n_slices=slices)
-    order = order_of(job, cpus=cpus, address=address, ship_every_s=ship_every)
+    order = next_order(job.folder, order_of(job, cpus=cpus, address=address, ship_every_s=ship_every))
     with submitted(job.folder, order, is_detached=not wait):
         if not (wait and json):
             show_submitted(job.folder, order, backend="ray", json=json)

@@ -32,6 +32,7 @@ REFUSED = 4
 """pytest's exit code for what was asked wrongly: another pod would end the same way."""
 MAX_FAILURES = 20
 """Pods of one slice that may fail before it is given up; as many as Slurm's restarts."""
+RESOURCES_OF_JUDGE: Manifest = {"requests": {"cpu": "2", "memory": "8Gi"}}
 GRACE_S = 120
 """What a pod that is evicted has for storing what is drawn."""
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
@@ -104,8 +105,12 @@ def manifests(job: Submission, cluster: Cluster) -> tuple[Manifest, ...]:
         job: What runs in the containers; its paths are theirs.
         cluster: Where.
     """
-    claim = () if cluster.claim_size is None else (_claim(cluster, size=cluster.claim_size),)
-    return (*claim, _slices(job, cluster), _judge(job, cluster))
+    return (*claims(cluster), _slices(job, cluster), _judge(job, cluster))
+
+
+def claims(cluster: Cluster) -> tuple[Manifest, ...]:
+    """Return the claim where it is to be made."""
+    return () if cluster.claim_size is None else (_claim(cluster, size=cluster.claim_size),)
 
 
 def slice_command(job: Submission) -> str:
@@ -153,14 +158,11 @@ exec {judge(job)}
 
 
 def _slices(job: Submission, cluster: Cluster) -> Manifest:
-    resources: dict[str, Manifest] = {"requests": {"cpu": cluster.cpu, "memory": cluster.memory}}
-    if job.gpus_per_node:
-        resources["limits"] = {GPU: str(job.gpus_per_node)}
     container: dict[str, Manifest] = {
         "name": "slice",
         **_container(cluster, slice_command(job)),
-        "resources": resources,
-        "volumeMounts": [_mount(cluster), {"name": _SHM, "mountPath": "/dev/shm"}],  # noqa: S108 - the engines' own
+        "resources": resources_of_slice(job, cluster),
+        "volumeMounts": [mount(cluster), {"name": _SHM, "mountPath": "/dev/shm"}],  # noqa: S108 - the engines' own
     }
     shm: Manifest = {"name": _SHM, "emptyDir": {"medium": "Memory"}}
     spec: dict[str, Manifest] = {
@@ -177,19 +179,25 @@ def _slices(job: Submission, cluster: Cluster) -> Manifest:
                 },
             ]
         },
-        "template": {"spec": _pod(cluster, container, more=[shm])},
+        "template": {"spec": pod(cluster, container, more=[shm])},
     }
     return _job("slices", cluster, spec)
+
+
+def resources_of_slice(job: Submission, cluster: Cluster) -> Manifest:
+    """Return what a slice's container asks for."""
+    limits: dict[str, Manifest] = {"limits": {GPU: str(job.gpus_per_node)}} if job.gpus_per_node else {}
+    return {"requests": {"cpu": cluster.cpu, "memory": cluster.memory}, **limits}
 
 
 def _judge(job: Submission, cluster: Cluster) -> Manifest:
     container: dict[str, Manifest] = {
         "name": "judge",
-        **_container(cluster, judge_command(job), more=_token(cluster)),
-        "resources": {"requests": {"cpu": "2", "memory": "8Gi"}},
-        "volumeMounts": [_mount(cluster)],
+        **_container(cluster, judge_command(job), more=token(cluster)),
+        "resources": RESOURCES_OF_JUDGE,
+        "volumeMounts": [mount(cluster)],
     }
-    spec: dict[str, Manifest] = {"backoffLimit": 0, "template": {"spec": _pod(cluster, container)}}
+    spec: dict[str, Manifest] = {"backoffLimit": 0, "template": {"spec": pod(cluster, container)}}
     if cluster.deadline_s is not None:
         spec["activeDeadlineSeconds"] = cluster.deadline_s
     return _job("judge", cluster, spec)
@@ -207,10 +215,18 @@ def _claim(cluster: Cluster, *, size: str) -> Manifest:
 
 
 def _job(role: str, cluster: Cluster, spec: Mapping[str, Manifest]) -> Manifest:
-    queue: dict[str, Manifest] = {} if cluster.queue is None else {QUEUE_LABEL: cluster.queue}
-    suspended: dict[str, Manifest] = {} if cluster.queue is None else {"suspend": True}  # Kueue starts it
-    metadata = _metadata(f"{cluster.name}-{role}", cluster, labels=queue)
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {**suspended, **spec}}
+    metadata = queued(f"{cluster.name}-{role}", cluster)
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {**suspended(cluster), **spec}}
+
+
+def queued(name: str, cluster: Cluster) -> Manifest:
+    """Return the metadata of what Kueue admits, where it is there."""
+    return _metadata(name, cluster, labels={} if cluster.queue is None else {QUEUE_LABEL: cluster.queue})
+
+
+def suspended(cluster: Cluster) -> dict[str, Manifest]:
+    """Return the field of what Kueue starts."""
+    return {} if cluster.queue is None else {"suspend": True}
 
 
 def _metadata(name: str, cluster: Cluster, *, labels: Mapping[str, Manifest] | None = None) -> dict[str, Manifest]:
@@ -219,8 +235,16 @@ def _metadata(name: str, cluster: Cluster, *, labels: Mapping[str, Manifest] | N
 
 
 def _container(cluster: Cluster, command: str, *, more: Sequence[Manifest] = ()) -> dict[str, Manifest]:
-    environment: list[Manifest] = [{"name": "HF_HOME", "value": f"{cluster.mount}/huggingface"}, *more]
-    return {"image": cluster.image, "command": ["bash", "-c", _unexpanded(command)], "env": environment}
+    return {
+        "image": cluster.image,
+        "command": ["bash", "-c", _unexpanded(command)],
+        "env": [*environment(cluster), *more],
+    }
+
+
+def environment(cluster: Cluster) -> list[Manifest]:
+    """Return what every container has."""
+    return [{"name": "HF_HOME", "value": f"{cluster.mount}/huggingface"}]
 
 
 def _unexpanded(command: str) -> str:
@@ -228,14 +252,16 @@ def _unexpanded(command: str) -> str:
     return _EXPANDED.sub(lambda found: f"${found[0]}" if found[0] != "$$" else "$$$$", command)
 
 
-def _token(cluster: Cluster) -> list[Manifest]:
+def token(cluster: Cluster) -> list[Manifest]:
+    """Return the judge's HF_TOKEN, where a secret has it."""
     if cluster.token_secret is None:
         return []
     key: Manifest = {"secretKeyRef": {"name": cluster.token_secret, "key": "token"}}
     return [{"name": "HF_TOKEN", "valueFrom": key}]
 
 
-def _pod(cluster: Cluster, container: Manifest, *, more: Sequence[Manifest] = ()) -> Manifest:
+def pod(cluster: Cluster, container: Manifest, *, more: Sequence[Manifest] = ()) -> Manifest:
+    """Return the specification of a pod with one container and the volume."""
     claim: Manifest = {"name": _CLAIM, "persistentVolumeClaim": {"claimName": cluster.claim}}
     return {
         "restartPolicy": "Never",
@@ -246,5 +272,6 @@ def _pod(cluster: Cluster, container: Manifest, *, more: Sequence[Manifest] = ()
     }
 
 
-def _mount(cluster: Cluster) -> Manifest:
+def mount(cluster: Cluster) -> Manifest:
+    """Return where a container has the volume."""
     return {"name": _CLAIM, "mountPath": cluster.mount}

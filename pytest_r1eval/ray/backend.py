@@ -17,9 +17,9 @@ from pytest_r1eval.cluster.status import GONE, Result, Standing, result_in, stor
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.ray.cluster import ANSWER_S, actor_name, actor_of, answers, connected
 from pytest_r1eval.ray.coordinator import Coordinator, State
-from pytest_r1eval.ray.order import FILE_NAME, Order, alive_file, end_file, order_in, text_of
+from pytest_r1eval.ray.order import FILE_NAME, Order, alive_file, end_file, is_ordered, order_in, text_of
 
-__all__ = ["FILE_NAME", "NAME", "cancel", "judge_end", "resubmit", "result", "standings", "submitted"]
+__all__ = ["FILE_NAME", "NAME", "cancel", "judge_end", "next_order", "resubmit", "result", "standings", "submitted"]
 
 NAME = "ray"
 SILENT_S = 30.0
@@ -160,6 +160,11 @@ def judge_end(folder: Path) -> str | None:
         return end
     if _is_alive(folder, order):
         return None
+    return _actor_end(folder, order)
+
+
+def _actor_end(folder: Path, order: Order) -> str | None:
+    """Ask the cluster how the judge ended."""
     _, judge = _states(folder, order)
     if judge is None:
         return GONE
@@ -193,10 +198,25 @@ def resubmit(folder: Path, *, environment: Mapping[str, str] = os.environ) -> Or
     folder = folder.resolve()
     before = order_in(folder)
     with connected(before.address) as ray:
-        if result(folder) is None and judge_end(folder) is None:
-            raise RunError(f"the slices of {folder} have not ended; wait for them, or r1eval ray cancel {folder} first")
+        order = next_order(folder, before)
         if (actor := actor_of(ray, actor_name(folder.name, before.job))) is not None:
             ray.kill(actor)
-        order = replace(before, job=before.job + 1)
         with submitted(folder, order, environment=environment):
             return order
+
+
+def next_order(folder: Path, order: Order) -> Order:
+    """
+    Return an order with the number that its next submission in a folder has.
+
+    Raises:
+        RunError: If the folder holds another order, or this one and it has not ended, as the cluster knows it.
+    """
+    if not (folder / FILE_NAME).exists():
+        return order
+    if not is_ordered(folder, order):
+        raise RunError(f"{folder} holds another submission; expected the same options again, or another --name")
+    before = order_in(folder)
+    if result(folder) is None and _end(folder, before) is None and _actor_end(folder, before) is None:
+        raise RunError(f"the slices of {folder} have not ended; wait for them, or r1eval ray cancel {folder} first")
+    return replace(before, job=before.job + 1)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -25,7 +25,7 @@ from pytest_r1eval.cluster.status import stored
 from pytest_r1eval.commands.cli import main
 from pytest_r1eval.runs.reading import RunReader
 from tests.judged_runs import judged
-from tests.ray_cluster import R1EVAL, Cluster, pytest_of, ray, raylet_of, started_cluster
+from tests.ray_cluster import Cluster, pytest_of, ray, raylet_of, started_cluster
 from tests.recordings import record_run
 from tests.training.watched import write_trl
 
@@ -163,14 +163,14 @@ def cancelled(cluster: Cluster, as_job: Left) -> tuple[Left, Left]:
 
 @pytest.fixture(scope="module")
 def as_job(cluster: Cluster) -> Left:
-    """Submit a gate by `ray job submit`, as a RayJob of KubeRay does."""
-    submission = ("ray", "submit", "--wait", "--model", "worse", "--slices", "2", *GATE, "--gpus", "2")
-    script = cluster.folder / "job.py"
-    script.write_text(f"import os\nos.chdir({str(cluster.folder)!r})\n{R1EVAL}")
-    done = cluster.run(
-        *(ray(), "job", "submit", "--address", f"http://127.0.0.1:{cluster.dashboard}", "--"),
-        *(sys.executable, str(script), *submission),
-    )
+    """Submit a gate by `ray job submit`, as a RayJob of KubeRay does: by the entrypoint that is rendered for one."""
+    here = str(cluster.folder)
+    place = ("--mount", here, "--image", "registry.example/r1eval:1", "--claim", "evals", "--name", "gate")
+    asked = (*GATE, "--model", f"{here}/worse", "--slices", "2", "--gpus", "2")
+    rendered = cluster.r1eval("k8s", "render", "--ray", *place, *asked, "--json")
+    (manifest,) = json.loads(rendered.stdout)["manifests"]
+    submitter = (ray(), "job", "submit", "--address", f"http://127.0.0.1:{cluster.dashboard}", "--")
+    done = cluster.run("bash", "-c", f"{shlex.join(submitter)} {manifest['spec']['entrypoint']}")
     said = done.stdout + done.stderr
     return Left(code=done.returncode, said=said, folder=folder_in(said))
 
