@@ -85,10 +85,10 @@ class Cluster:
                 )
             )
 
-    def waited(self, look: Callable[[], T | None], what: str) -> T:
-        """Look until there is something."""
+    def waited(self, look: Callable[[], T | None], what: str, *, n_lost: int = 0) -> T:
+        """Look until there is something, while all nodes but the lost ones run."""
         deadline = time.monotonic() + TIMEOUT_S
-        while time.monotonic() < deadline and all(node.poll() is None for node in self.nodes):
+        while time.monotonic() < deadline and sum(node.poll() is not None for node in self.nodes) <= n_lost:
             if found := look():
                 return found
             time.sleep(0.3)

@@ -13,7 +13,7 @@ import shlex
 import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,24 +31,25 @@ from tests.training.watched import write_trl
 
 pytestmark = pytest.mark.timeout(600)
 
-SLOW = ("--r1-engine-arg", "delay_s=1.2", "--r1-engine-arg", "n_concurrent=1")
-"""About twenty seconds for 192 samples, eight of which are one request: long enough to be cancelled in."""
-SLOW_SLICE = ("--r1-engine-arg", "delay_s=0.3", "--r1-engine-arg", "n_concurrent=1")
-"""About thirty for the half of them, each of which is a request: long enough to lose a node in."""
 GATE = ("--benchmarks", "smoke", "--gpus", "0", "--r1-engine", "replay", "--r1-baseline", "local/toy")
 WATCH = (
     *("gates", "out", "--framework", "trl", "--benchmarks", "smoke", "--first-baseline", "good", "--json"),
-    *("--r1-engine", "replay", "--r1-samples", "smoke=8", "--r1-engine-arg", "delay_s=0.1", *SLOW_SLICE[2:]),
+    *("--r1-engine", "replay", "--r1-samples", "smoke=8"),
     *("--runner", "ray", "--slices", "2", "--gpus-per-slice", "0"),
 )
-"""Each checkpoint's 96 samples take five seconds in two slices: long enough to kill the watcher in."""
 SPY = """
+import asyncio
+import itertools
 import os
+from pathlib import Path
 from pytest_r1eval.engines.replay import ReplayEngine
 
-generate = ReplayEngine.generate
+generate, asked = ReplayEngine.generate, itertools.count(1)
 
 async def noted(self, request):
+    number = next(asked)
+    while number > 8 and Path("hold").exists():
+        await asyncio.sleep(0.05)
     answer = await generate(self, request)
     with open("drawn.txt", "a") as lines:
         lines.write(f"{request.problem_id} {request.index}\\n")
@@ -59,7 +60,12 @@ ReplayEngine.generate = noted
 def pytest_report_header():
     return ["probe: " + ", ".join(f"{name} {os.environ.get(name)}" for name in ("HF_TOKEN", "CUDA_VISIBLE_DEVICES"))]
 """
-"""A conftest of the user's, which notes what the engine is asked."""
+"""
+A conftest of the user's, which notes what the engine is asked.
+
+Each engine answers eight requests, and no more while there is a file `hold`: what a test disturbs is in mid-run,
+however slow the machine is.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +119,17 @@ def n_shipped(folder: Path, number: int) -> int:
     return sum(one.n_samples for one in stored(folder / "slices" / str(number)))
 
 
+@contextmanager
+def held(cluster: Cluster) -> Iterator[None]:
+    """Let engines answer no more than eight requests each within."""
+    hold = cluster.folder / "hold"
+    hold.touch()
+    try:
+        yield
+    finally:
+        hold.unlink()
+
+
 def drawn(cluster: Cluster) -> Counter[tuple[str, int]]:
     """Count how often the engines were asked for each sample."""
     file = cluster.folder / "drawn.txt"
@@ -151,12 +168,13 @@ def cluster() -> Iterator[Cluster]:
 def cancelled(cluster: Cluster, as_job: Left) -> tuple[Left, Left]:
     """Cancel a gate in mid-run, and submit it again."""
     assert as_job.code == 1  # in turn: two cores are few for both
-    folder = submit(cluster, "good", *SLOW)
-    cluster.waited(lambda: n_shipped(folder, 1) > 4, "samples")
-    refused = cluster.r1eval("ray", "resubmit", str(folder))
-    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert cluster.r1eval("ray", "cancel", str(folder)).returncode == 0
-    first = waited(cluster, folder)
+    with held(cluster):
+        folder = submit(cluster, "good")
+        cluster.waited(lambda: n_shipped(folder, 1) > 4, "samples")
+        refused = cluster.r1eval("ray", "resubmit", str(folder))
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+        assert cluster.r1eval("ray", "cancel", str(folder)).returncode == 0
+        first = waited(cluster, folder)
     assert cluster.r1eval("ray", "resubmit", str(folder)).returncode == 0
     return first, waited(cluster, folder)
 
@@ -199,12 +217,13 @@ def watched(cluster: Cluster, cancelled: tuple[Left, Left]) -> Watched:  # noqa:
     (cluster.folder / "drawn.txt").unlink()
     out = cluster.folder / "out"
     write_trl(out, step=10)
-    watcher = cluster.started(*WATCH, "--interval", "0.2")
-    try:
-        cluster.waited(lambda: len(drawn(cluster)) > 4, "samples of step 10")
-    finally:
-        watcher.kill()
-        watcher.wait()
+    with held(cluster):
+        watcher = cluster.started(*WATCH, "--interval", "0.2")
+        try:
+            cluster.waited(lambda: len(drawn(cluster)) > 4, "samples of step 10")
+        finally:
+            watcher.kill()
+            watcher.wait()
     write_trl(out, step=20, solve_rate=0.1)
     done = cluster.r1eval(*WATCH, "--once")
     assert done.stderr == ""
@@ -220,11 +239,13 @@ def watched(cluster: Cluster, cancelled: tuple[Left, Left]) -> Watched:  # noqa:
 def lost(cluster: Cluster, watched: Watched) -> Left:  # noqa: ARG001 - a node is lost last
     """Kill a node's raylet while it draws."""
     (cluster.folder / "drawn.txt").unlink()
-    folder = submit(cluster, "good", "--slices", "2", *SLOW_SLICE, HF_TOKEN="hf_secret")  # noqa: S106 - made up
-    cluster.waited(lambda: min(n_shipped(folder, number) for number in (1, 2)) > 4, "samples of both slices")
-    process = pytest_of(2, 2)
-    assert process is not None
-    os.kill(raylet_of(process), signal.SIGKILL)
+    with held(cluster):
+        folder = submit(cluster, "good", "--slices", "2", HF_TOKEN="hf_secret")  # noqa: S106 - made up
+        cluster.waited(lambda: min(n_shipped(folder, number) for number in (1, 2)) > 4, "samples of both slices")
+        process = pytest_of(2, 2)
+        assert process is not None
+        os.kill(raylet_of(process), signal.SIGKILL)
+        cluster.waited(lambda: pytest_of(2, 2) != process, "the end of the lost slice", n_lost=1)
     return waited(cluster, folder)
 
 
@@ -242,7 +263,7 @@ class TestLostNode:
         assert first.run is not None
         assert second.run is not None
         shipped = keys(first.run)
-        assert 4 < len(shipped) < len(keys(second.run)) == 96
+        assert 4 < len(shipped) <= 8 < len(keys(second.run)) == 96
         asked = drawn(cluster)
         assert {asked[key] for key in shipped} == {1}
         assert set(asked) == keys(lost.merged)
