@@ -77,7 +77,7 @@ test: $(STAMP) ## run the whole test suite; installs what it runs for real where
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target plugin-test tracker-test ray-test cloud-test
 	@$(BIN)/python -m tests.requirements $(NOT_RUN)
 
-wheel-test: $(CHECK)/.stamp ## build and check sdist and wheel in dist/, install the wheel into a fresh environment, run the documents' light commands
+wheel-test: $(CHECK)/.stamp ## build and check sdist and wheel in dist/, install the wheel into a fresh environment, run the documents' light commands, on each Python that is here
 	$(CHECK)/bin/python -m tests.wheel dist
 
 bare-test: $(STAMP) ## run the whole test suite as on a machine without bubblewrap, Chromium and Slurm

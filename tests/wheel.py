@@ -7,12 +7,12 @@ The light install is made, and each extra is compared with its lock. pip resolve
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import venv
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -32,10 +32,10 @@ RESOLVED = ("adapters", "hub", "instructions", "mlflow", "ray", "server", "tenso
 
 
 class Installed:
-    """The wheel in an environment of its own, and an empty folder to run it in."""
+    """The wheel in an environment of its own, made by one Python, and an empty folder to run it in."""
 
-    def __init__(self, folder: Path, wheel: Path) -> None:
-        venv.create(folder / "environment", with_pip=True)
+    def __init__(self, folder: Path, wheel: Path, *, python: str = sys.executable) -> None:
+        run([python, "-m", "venv", str(folder / "environment")])
         self.bin = folder / "environment" / "bin"
         self.empty = folder / "empty"
         self.empty.mkdir()
@@ -52,6 +52,25 @@ def run(command: Sequence[str], *, cwd: Path = ROOT, code: int = 0) -> str:
     if done.returncode != code:
         sys.exit(f"{' '.join(command)} ended with {done.returncode}, expected {code}:\n{done.stdout}")
     return done.stdout
+
+
+def other_pythons() -> tuple[dict[str, str], list[str]]:
+    """Return each other Python of the classifiers here, on the PATH or by pyenv, and the versions without one."""
+    versions = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = {}
+    own = f"3.{sys.version_info.minor}"
+    for version in versions:
+        named = [shutil.which(f"python{version}"), *map(str, sorted(pyenv.glob(f"{version}.*/bin/python")))]
+        if version != own and (working := next((each for each in named if each and works(each)), None)):
+            found[version] = working
+    return found, [version for version in versions if version not in found and version != own]
+
+
+def works(python: str) -> bool:
+    """Return whether an interpreter starts and makes environments; pyenv puts names of absent ones on the PATH."""
+    asked = [python, "-c", "import ensurepip, sqlite3, ssl, venv"]
+    return subprocess.run(asked, capture_output=True, check=False).returncode == 0
 
 
 def insist(is_so: bool, what: str) -> None:  # noqa: FBT001 - reads as an assertion
@@ -171,6 +190,12 @@ def main() -> None:
         check_content(wheel)
         installed = Installed(folder, wheel)
         check_light(installed)
+        found, absent = other_pythons()
+        for version, python in found.items():
+            sys.stdout.write(f"== Python {version}\n")
+            check_light(Installed(folder / version, wheel, python=python))
+        if absent:
+            sys.stdout.write(f"== not here, and not tested: Python {', '.join(absent)}\n")
         check_extras(wheel.resolve(), installed)
         check_uninstall(installed)
     finally:
