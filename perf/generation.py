@@ -786,10 +786,12 @@ def checkpoint_of(asked: argparse.Namespace, work: Path) -> Path:
     """Return the checkpoint's folder, written unless it is kept; several processes may look for one."""
     folder: Path = (work if asked.checkpoints is None else asked.checkpoints.absolute()) / "random" / asked.model
     if not folder.exists():
-        draft = work / "draft" / asked.model
+        draft = folder.with_name(f"{asked.model}-draft-{os.getpid()}")
         write_checkpoint(draft, SHAPES[asked.model], is_hollow=asked.hollow)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(draft, folder)
+        try:
+            draft.rename(folder)
+        except OSError:  # another process was first
+            shutil.rmtree(draft)
     return folder
 
 
