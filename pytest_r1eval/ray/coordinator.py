@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 from pytest_r1eval.atomic_files import replacing, write_text
 from pytest_r1eval.cluster.attempts import SLICES, hand_over
@@ -22,9 +24,11 @@ from pytest_r1eval.errors import in_one_line
 from pytest_r1eval.evaluation.die_with_parent import tied
 from pytest_r1eval.ray.cluster import ray_package
 from pytest_r1eval.ray.order import Cargo, Order, alive_file, end_file, packed
-from pytest_r1eval.ray.slices import Start, draw
+from pytest_r1eval.ray.slices import Start, draw, end
 
 POLL_S = 0.5
+_NOT_WHOLE = 2
+"""The exit code of a gate whose slices cannot be merged, as on Slurm."""
 ALIVE_S = 5.0
 """From one sign of life to the next."""
 _KILLED = {-9, 137}
@@ -84,8 +88,7 @@ class Coordinator:
             self._leave_end(CANCELLED)
             return
         self._judge = State(state="RUNNING", where=os.uname().nodename)
-        self._judged(environment)
-        self._leave_end("FINISHED")
+        self._leave_end(self._judged(environment))
 
     def _show_life(self) -> None:
         """Touch a file as long as this process runs."""
@@ -122,7 +125,7 @@ class Coordinator:
             return dict(self._states), self._judge
 
     def cancel(self) -> None:
-        """End every slice; each stores and ships what is drawn."""
+        """End every slice, which stores and ships what is drawn, or the judge."""
         self._is_cancelled.set()
         for one in list(self._pending):
             ray_package().cancel(one)
@@ -199,22 +202,36 @@ class Coordinator:
         with (self._folder / "logs" / f"slice-{number}.log").open("a") as log:
             log.write(f"== {text}\n")
 
-    def _judged(self, environment: Mapping[str, str]) -> None:
-        """Merge, judge and write down the exit code; what a signal ended has no result to leave."""
+    def _judged(self, environment: Mapping[str, str]) -> str:
+        """Merge, judge and write down the exit code; return how that ended. A signal leaves no result."""
         start = f"{self._order.job}-0"
         job = self._order.submission(self._folder, python=sys.executable)
-        with (self._folder / "logs" / "judge.log").open("ab") as log:
-            merged = subprocess.run(  # noqa: S603 - this interpreter
-                tied([*merge_words(job), "--start", start, "--backend", "ray"]),
-                cwd=job.root, env=environment, stdout=subprocess.PIPE, stderr=log, check=False,
-            )  # fmt: skip
-            run, code = merged.stdout.decode().strip(), 2 if merged.returncode else 0
-            if not code:
-                code = subprocess.run(  # noqa: S603 - the same
-                    tied([*judge_words(job), run]), cwd=job.root, env=environment, stdout=log, stderr=log, check=False
-                ).returncode
-        if code >= 0:
-            write_text(self._folder / "results" / f"{start}.txt", f"{code}\n{run}\n")
+        with (self._folder / "logs" / "judge.log").open("ab") as log, TemporaryFile() as merged:
+            run, merge = "", [*merge_words(job), "--start", start, "--backend", "ray"]
+            code = self._ended_command(merge, environment, output=merged, errors=log)
+            if code == 0:
+                merged.seek(0)
+                run = merged.read().decode().strip()
+                code = self._ended_command([*judge_words(job), run], environment, output=log, errors=log)
+            elif code > 0:
+                code = _NOT_WHOLE
+        if code < 0:
+            return CANCELLED if self._is_cancelled.is_set() else f"KILLED (signal {-code})"
+        write_text(self._folder / "results" / f"{start}.txt", f"{code}\n{run}\n")
+        return "FINISHED"
+
+    def _ended_command(
+        self, command: Sequence[str], environment: Mapping[str, str], *, output: IO[bytes], errors: IO[bytes]
+    ) -> int:
+        """Run a command and return its exit code; that of a signal, if the gate was cancelled meanwhile."""
+        process = subprocess.Popen(  # noqa: S603 - this interpreter
+            tied(command), cwd=self._order.root, env=environment, stdout=output, stderr=errors
+        )
+        while process.poll() is None:
+            if self._is_cancelled.wait(POLL_S):
+                end(process)
+                return -signal.SIGTERM
+        return process.returncode
 
 
 def _slice(start: Start, actor: Any) -> int:  # noqa: ANN401 - Ray's handle

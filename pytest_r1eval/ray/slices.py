@@ -78,7 +78,7 @@ def draw(start: Start, ship: Callable[[Cargo], object]) -> int:
         try:
             code = _watched(process, shipper, every_s=start.order.ship_every_s)
         finally:  # cancelled, or the actor is gone
-            _end(process)
+            end(process)
         shipper.send()
         return code
 
@@ -93,7 +93,7 @@ def _watched(process: subprocess.Popen[bytes], shipper: _Shipper, *, every_s: fl
     return code
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     """Let pytest store what is drawn; without mercy only when it does not end."""
     if process.poll() is not None:
         return

@@ -41,8 +41,14 @@ SPY = """
 import asyncio
 import itertools
 import os
+import sys
+import time
 from pathlib import Path
 from pytest_r1eval.engines.replay import ReplayEngine
+
+def pytest_sessionstart(session):
+    while "--r1-judge-only" in sys.argv and Path("hold-judge").exists():
+        time.sleep(0.05)
 
 generate, asked = ReplayEngine.generate, itertools.count(1)
 
@@ -63,8 +69,8 @@ def pytest_report_header():
 """
 A conftest of the user's, which notes what the engine is asked.
 
-Each engine answers eight requests, and no more while there is a file `hold`: what a test disturbs is in mid-run,
-however slow the machine is.
+While there is a file `hold`, each engine answers eight requests, and with `hold-judge` no judge begins: what a test
+disturbs is in mid-run, however slow the machine is.
 """
 
 
@@ -120,9 +126,9 @@ def n_shipped(folder: Path, number: int) -> int:
 
 
 @contextmanager
-def held(cluster: Cluster) -> Iterator[None]:
-    """Let engines answer no more than eight requests each within."""
-    hold = cluster.folder / "hold"
+def held(cluster: Cluster, name: str = "hold") -> Iterator[None]:
+    """Let engines answer no more than eight requests each within, or no judge begin."""
+    hold = cluster.folder / name
     hold.touch()
     try:
         yield
@@ -165,8 +171,8 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def cancelled(cluster: Cluster, as_job: Left) -> tuple[Left, Left]:
-    """Cancel a gate in mid-run, and submit it again."""
+def cancelled(cluster: Cluster, as_job: Left) -> tuple[Left, Left, Left]:
+    """Cancel a gate in mid-run, submit it again, cancel its judge, and submit it once more."""
     assert as_job.code == 1  # in turn: two cores are few for both
     with held(cluster):
         folder = submit(cluster, "good")
@@ -175,8 +181,13 @@ def cancelled(cluster: Cluster, as_job: Left) -> tuple[Left, Left]:
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
         assert cluster.r1eval("ray", "cancel", str(folder)).returncode == 0
         first = waited(cluster, folder)
+    with held(cluster, "hold-judge"):
+        assert cluster.r1eval("ray", "resubmit", str(folder)).returncode == 0
+        cluster.waited((folder / "logs" / "judge.log").exists, "the judge")
+        assert cluster.r1eval("ray", "cancel", str(folder)).returncode == 0
+        second = waited(cluster, folder)
     assert cluster.r1eval("ray", "resubmit", str(folder)).returncode == 0
-    return first, waited(cluster, folder)
+    return first, second, waited(cluster, folder)
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +223,7 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
-def watched(cluster: Cluster, cancelled: tuple[Left, Left]) -> Watched:  # noqa: ARG001 - in turn
+def watched(cluster: Cluster, cancelled: tuple[Left, Left, Left]) -> Watched:  # noqa: ARG001 - in turn
     """Kill a watcher, and start it again when a second checkpoint is there."""
     (cluster.folder / "drawn.txt").unlink()
     out = cluster.folder / "out"
@@ -301,17 +312,23 @@ class TestJob:
 
 
 class TestCancelled:
-    def test_it_has_no_verdict_and_goes_on_later(self, cancelled: tuple[Left, Left]) -> None:
-        """`wait` ends with exit code 2 for a cancelled gate, and submitting it again draws the rest."""
-        first, second = cancelled
+    def test_it_has_no_verdict_and_goes_on_later(self, cancelled: tuple[Left, Left, Left]) -> None:
+        """`wait` ends with exit code 2 for a gate that is cancelled while it draws; again, it draws the rest."""
+        first, _, last = cancelled
         assert first.code == 2
         assert "ended without a verdict (CANCELLED)" in first.said
-        assert second.code == 0, second.said + second.log("slice-1")
-        before, after = attempts(second.folder / "slices" / "1")
-        assert (before.job, after.job) == (1, 2)
-        assert before.run is not None
-        assert after.run is not None
-        assert keys(before.run) < keys(after.run)
+        assert last.code == 0, last.said + last.log("slice-1")
+        tries = attempts(last.folder / "slices" / "1")
+        assert [(one.job, one.restart) for one in tries] == [(1, 0), (2, 0), (3, 0)]
+        before, after, again = (keys(one.run) for one in tries if one.run is not None)
+        assert before < after == again
+
+    def test_a_judge_is_cancelled_too(self, cancelled: tuple[Left, Left, Left]) -> None:
+        """A gate that is cancelled while it is judged has no verdict."""
+        _, second, _ = cancelled
+        assert second.code == 2
+        assert "ended without a verdict (CANCELLED)" in second.said
+        assert not (second.folder / "results" / "2-0.txt").exists()
 
 
 class TestWatcher:
