@@ -33,6 +33,8 @@ REFUSED = 4
 MAX_FAILURES = 20
 """Pods of one slice that may fail before it is given up; as many as Slurm's restarts."""
 RESOURCES_OF_JUDGE: Manifest = {"requests": {"cpu": "2", "memory": "8Gi"}}
+GROUP = 1000
+"""Of our image's user, who is not root; a new volume is root's alone."""
 GRACE_S = 120
 """What a pod that is evicted has for storing what is drawn."""
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
@@ -267,6 +269,7 @@ def pod(cluster: Cluster, container: Manifest, *, more: Sequence[Manifest] = ())
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": GRACE_S,
         "automountServiceAccountToken": False,
+        "securityContext": {"fsGroup": GROUP, "fsGroupChangePolicy": "OnRootMismatch"},
         "containers": [container],
         "volumes": [claim, *more],
     }

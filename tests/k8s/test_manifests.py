@@ -107,6 +107,13 @@ class TestJobs:
         )
         assert GPU not in str(rendered(job))
 
+    def test_the_image_s_user_can_write(self, tmp_path: Path) -> None:
+        """Each pod gives its volume to the group that the image's user has."""
+        dockerfile = (Path(__file__).parents[2] / "Dockerfile").read_text(encoding="utf-8")
+        for manifest in rendered(job_in(tmp_path)):
+            group = manifest["spec"]["template"]["spec"]["securityContext"]["fsGroup"]
+            assert f"USER {group}:{group}" in dockerfile
+
     def test_kueue_finds_its_queue(self, tmp_path: Path) -> None:
         """With a queue both Jobs have Kueue's label and are suspended until it admits them; without, neither."""
         for manifest in rendered(job_in(tmp_path), queue="gpu-queue"):
