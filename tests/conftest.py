@@ -20,7 +20,7 @@ from tests.requirements import (
     lacking,
     pytest_unconfigure,  # noqa: F401 - a hook: closes the suite with what was not run
 )
-from tests.warm_pytest import LEAN, Server, popen_from
+from tests.warm_pytest import LEAN, Server, forking
 
 if TYPE_CHECKING:
     from tests.hub_server import StandInHub
@@ -60,8 +60,7 @@ def _lean_inner_runs() -> Iterator[None]:
 def _warm_processes() -> Iterator[None]:
     """Fork the runs of pytest that tests start from one server; `cold_processes` starts fresh ones."""
     server = Server()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subprocess, "Popen", popen_from(server))
+    with forking(server):
         yield
     server.close()
 

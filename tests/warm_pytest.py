@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import fcntl
 import gc
 import importlib
 import inspect
 import json
+import logging
+import multiprocessing.util
 import os
 import pkgutil
 import runpy
@@ -27,8 +30,8 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -36,6 +39,8 @@ from typing import NoReturn
 from execnet.gateway_io import popen_bootstrapline
 
 import pytest_r1eval
+from pytest_r1eval.engines.vllm_options import missing_from
+from pytest_r1eval.scoring.pool import _PROGRAM
 
 ROOT = Path(__file__).parents[1]
 OTHERS = (
@@ -52,7 +57,13 @@ LEAN = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin,p
 TIED = "pytest_r1eval.evaluation.die_with_parent"
 STARTING_RUNS = ("from pytest_r1eval.commands.cli import main;", "pytest_r1eval.evaluate(")
 """What a program on the command line says that is the command line itself, or a user's script with a gate."""
+ENGINES = ("vllm.engine.arg_utils", "vllm.v1.engine.async_llm")
+"""What a real engine imports in the process of its run, 10 s of CPU; the graders' LightEval is 8 more."""
+SPAWN = multiprocessing.util.spawnv_passfds
+"""How multiprocessing starts a program."""
 _PR_SET_CHILD_SUBREAPER = 36
+_N_DESCRIPTORS = 16
+"""Descriptors handed over for one process, at most."""
 
 
 def preload() -> None:
@@ -75,6 +86,18 @@ def preload() -> None:
         raise RuntimeError(f"the server of runs imported {', '.join(found)}, which every run has to import by itself")
 
 
+def preload_engines() -> None:
+    """Import what a run with a real engine imports, too: vLLM as an engine does it, and LightEval as its graders do."""
+    filters = warnings.filters[:]
+    os.environ.update(missing_from(os.environ))
+    logging.getLogger("vllm").setLevel(logging.WARNING)
+    from pytest_r1eval.scoring.server import _PRELOAD  # noqa: PLC0415 - only in this server
+
+    for name in (*ENGINES, *_PRELOAD):
+        importlib.import_module(name)
+    warnings.filters[:] = filters  # type: ignore[index]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
     """
@@ -85,12 +108,14 @@ class Start:
         folder: Where it runs.
         environ: All its variables.
         is_session: Whether it begins a session of its own.
+        descriptors: What it gets beside the standard streams, under the same numbers.
     """
 
     arguments: tuple[str, ...]
     folder: str
     environ: Mapping[str, str]
     is_session: bool
+    descriptors: tuple[int, ...]
 
     @property
     def is_warm(self) -> bool:
@@ -100,6 +125,11 @@ class Start:
                 return is_ours(command)
             case found:
                 return is_ours(found)
+
+    @property
+    def is_scoring(self) -> bool:
+        """Whether it is the program that holds scoring processes."""
+        return self.arguments[:3] == ("-P", "-c", _PROGRAM)
 
 
 def is_ours(arguments: Sequence[str]) -> bool:
@@ -116,12 +146,23 @@ def is_ours(arguments: Sequence[str]) -> bool:
 
 
 class Server:
-    """The client of a server, which starts with the first process that is asked for."""
+    """
+    The client of a server, which starts with the first process that is asked for.
 
-    def __init__(self, channel: socket.socket | None = None) -> None:
+    Args:
+        channel: What a server that runs already listens to.
+        has_engines: Whether it imports vLLM and LightEval.
+    """
+
+    def __init__(self, channel: socket.socket | None = None, *, has_engines: bool = False) -> None:
         self._channel = channel
+        self._has_engines = has_engines
         self._server: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
+
+    def has(self, start: Start) -> bool:
+        """Whether a fork can become this process."""
+        return start.is_scoring if self._has_engines and start.descriptors else start.is_warm and not start.descriptors
 
     def fork(self, start: Start, streams: Sequence[int]) -> int:
         """Start a process with these for standard input, output and error; return its process id, a child's."""
@@ -130,7 +171,7 @@ class Server:
                 self._channel = self._started()
             adopt(is_on=True)
             try:
-                socket.send_fds(self._channel, [b"\n"], streams)
+                socket.send_fds(self._channel, [b"\n"], [*streams, *start.descriptors])
                 self._channel.sendall(json.dumps(asdict(start)).encode() + b"\n")
                 return int(_line(self._channel))
             finally:
@@ -148,7 +189,7 @@ class Server:
         own = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "PYTHONPATH"))}
         with theirs:
             self._server = subprocess.Popen(
-                [sys.executable, "-m", "tests.warm_pytest", str(theirs.fileno())],
+                [sys.executable, "-m", "tests.warm_pytest", str(theirs.fileno()), *["engines"] * self._has_engines],
                 pass_fds=[theirs.fileno()],
                 cwd=ROOT,
                 env={**own, "OPENBLAS_NUM_THREADS": "1"},
@@ -171,7 +212,7 @@ def popen_from(server: Server) -> type[subprocess.Popen[bytes]]:
             cold = super()._execute_child  # type: ignore[misc]
             asked = inspect.signature(cold).bind(*given).arguments
             start = _start_of(asked)
-            if start is None or not start.is_warm:
+            if start is None or not server.has(start):
                 cold(*given)
                 return
             pipes = [asked["p2cread"], asked["c2pwrite"], asked["errwrite"]]
@@ -184,12 +225,22 @@ def popen_from(server: Server) -> type[subprocess.Popen[bytes]]:
     return WarmPopen
 
 
+@contextmanager
+def forking(server: Server) -> Iterator[None]:
+    """Fork what a server has the imports of, for as long as the block lasts."""
+    replaced, subprocess.Popen = subprocess.Popen, popen_from(server)  # type: ignore[misc,assignment]
+    try:
+        yield
+    finally:
+        subprocess.Popen = replaced  # type: ignore[misc]
+
+
 def _start_of(asked: Mapping[str, object]) -> Start | None:
     """Return what Popen was asked for; None where it is no Python of this environment or asks for more."""
     arguments, environ = asked["args"], asked["env"]
     if not isinstance(arguments, (list, tuple)) or arguments[:1] not in ([sys.executable], (sys.executable,)):
         return None
-    if any(asked[name] for name in ("executable", "preexec_fn", "pass_fds", "shell")):
+    if any(asked[name] for name in ("executable", "preexec_fn", "shell")):
         return None
     own = tuple(map(str, arguments[1:]))
     from_python = own[:2] == ("-m", TIED)  # a gate, which leaves pytest's own variables out
@@ -199,6 +250,7 @@ def _start_of(asked: Mapping[str, object]) -> Start | None:
         folder=str(Path(str(asked["cwd"] or "")).absolute()),
         environ={**lean, **(os.environ if not isinstance(environ, Mapping) else environ)},
         is_session=bool(asked["start_new_session"]),
+        descriptors=tuple(sorted(asked["pass_fds"])),  # type: ignore[call-overload]
     )
 
 
@@ -216,7 +268,7 @@ def serve(channel: socket.socket) -> NoReturn:
     """Fork for each request until the client is gone; Ctrl-C is the forks' matter."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
-        _, streams, _, _ = socket.recv_fds(channel, 1, 3)
+        _, streams, _, _ = socket.recv_fds(channel, 1, _N_DESCRIPTORS)
         if not streams:
             os._exit(0)  # nothing of what was imported has to be taken down
         start = Start(**json.loads(_line(channel)))
@@ -252,9 +304,17 @@ def _forked(channel: socket.socket) -> int | None:
     return pid
 
 
+def _high(descriptor: int) -> int:
+    """Move a descriptor to a number that no process asks for."""
+    found = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 500)
+    os.close(descriptor)
+    return found
+
+
 def _become(start: Start, streams: Sequence[int]) -> None:
     """Make this fork what a fresh Python would be after its imports."""
-    for number, stream in enumerate(streams):
+    out_of_the_way = [_high(stream) for stream in streams]
+    for number, stream in zip((0, 1, 2, *start.descriptors), out_of_the_way, strict=True):
         os.dup2(stream, number)
         os.close(stream)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -279,7 +339,7 @@ def _serve_children(streams: Sequence[int]) -> None:
             os.close(stream)
         serve(theirs)
     theirs.close()
-    server = Server(ours)
+    server = Server(socket.socket(fileno=_high(ours.detach())), has_engines="lighteval" in sys.modules)
     subprocess.Popen = popen_from(server)  # type: ignore[misc,assignment]
 
     def end() -> None:
@@ -318,7 +378,9 @@ def run(start: Start, streams: Sequence[int]) -> NoReturn:
     if start.is_session:
         os.setsid()
     is_alone = {"pytest", "-mpytest", popen_bootstrapline} & {*arguments}
-    if not is_alone or any(each.startswith(("-n", "--tx")) for each in arguments):
+    if start.is_scoring:
+        multiprocessing.util.spawnv_passfds = _fork_the_fork_server  # type: ignore[assignment]
+    elif "lighteval" in sys.modules or not is_alone or any(each.startswith(("-n", "--tx")) for each in arguments):
         _serve_children(streams)
     _become(start, streams)
     if list(arguments[:2]) == ["-m", TIED]:
@@ -330,11 +392,26 @@ def run(start: Start, streams: Sequence[int]) -> NoReturn:
     _end(None)
 
 
+def _fork_the_fork_server(path: bytes, arguments: Sequence[bytes | str], descriptors: Sequence[int]) -> int:
+    """Start a program of multiprocessing; its fork server as a fork, which has LightEval imported."""
+    program = os.fsdecode(arguments[-1])
+    if not program.startswith("from multiprocessing.forkserver import main"):
+        return SPAWN(path, arguments, descriptors)
+    if (pid := os.fork()) == 0:
+        for path_of_one in [*Path("/proc/self/fd").iterdir()]:
+            if (number := int(path_of_one.name)) > 2 and number not in descriptors:
+                with suppress(OSError):  # the one that listed them
+                    os.close(number)
+        exec(program, {"__name__": "__main__"})  # noqa: S102 - multiprocessing's own
+        os._exit(0)
+    return pid
+
+
 def _run_program(arguments: Sequence[str]) -> None:
     """Run what follows the interpreter on a command line."""
     match list(arguments):
-        case ["-u", "-c", program] | ["-c", program, *_]:
-            sys.path[0] = ""
+        case ["-u", "-c", program] | ["-c", program, *_] | ["-P", "-c", program, *_]:
+            sys.path[0:1] = [] if arguments[0] == "-P" else [""]
             sys.argv = ["-c", *arguments[arguments.index(program) + 1 :]]
             exec(program, {"__name__": "__main__"})  # noqa: S102 - the program that was asked for
         case ["-mpytest", *own] | ["-m", "pytest", *own]:
@@ -365,6 +442,8 @@ def _end(code: object) -> NoReturn:
 def main() -> None:
     """Serve the socket whose file descriptor is on the command line."""
     preload()
+    if sys.argv[2:]:
+        preload_engines()
     gc.collect()
     gc.freeze()
     serve(socket.socket(fileno=int(sys.argv[1])))

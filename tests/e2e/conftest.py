@@ -9,7 +9,7 @@ import pytest
 
 from tests.requirements import VLLM, need
 from tests.smollm2 import smollm2_in
-from tests.warm_pytest import LEAN
+from tests.warm_pytest import LEAN, Server, forking
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,6 +30,21 @@ def _lean_inner_runs() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _warm_processes() -> None:
     """Start every process fresh: an engine's imports and its own processes are part of what is tested."""
+
+
+@pytest.fixture(scope="session")
+def engines() -> Iterator[Server]:
+    """Import vLLM and LightEval once for the runs of `warm_engines`."""
+    server = Server(has_engines=True)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def warm_engines(engines: Server) -> Iterator[None]:
+    """Fork a module's runs of pytest and their graders; an engine's own processes still start fresh."""
+    with forking(engines):
+        yield
 
 
 @pytest.fixture(scope="session")

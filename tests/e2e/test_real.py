@@ -47,6 +47,7 @@ from pytest_r1eval.sampling.pump import Pump
 from pytest_r1eval.scoring.pool import GradingPool
 from pytest_r1eval.stats.verdicts import GateRule, Verdict
 from tests.processes import n_stored, run_of
+from tests.warm_pytest import Server, forking
 
 REPOSITORY = Path(__file__).parents[2]
 GOOD = REPOSITORY / "examples" / "r1eval" / "tiny-arithmetic"
@@ -572,24 +573,27 @@ def resharded(folder: Path) -> Path:
     return folder
 
 
-def asked_same(folder: Path, *arguments: str) -> tuple[int, str]:
+def asked_same(engines: Server, folder: Path, *arguments: str) -> tuple[int, str]:
     """Ask `r1eval same` in a process of its own, as a user does; return its exit code and what it printed."""
     command = [sys.executable, "-c", "from pytest_r1eval.commands.cli import main; raise SystemExit(main())", "same"]
-    done = subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=900)
+    with forking(engines):
+        done = subprocess.run(
+            [*command, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=900
+        )
     return done.returncode, done.stdout
 
 
-def test_the_same_function_is_told_from_another(tmp_path: Path) -> None:
+def test_the_same_function_is_told_from_another(tmp_path: Path, engines: Server) -> None:
     """A re-sharded export is bitwise equal by `r1eval same`; the fallen checkpoint differs at a named token."""
     again = str(resharded(tmp_path / "again"))
-    assert asked_same(tmp_path, str(GOOD), "--save", "good.json")[0] == 0
+    assert asked_same(engines, tmp_path, str(GOOD), "--save", "good.json")[0] == 0
 
-    code, printed = asked_same(tmp_path, "good.json", again, "--json")
+    code, printed = asked_same(engines, tmp_path, "good.json", again, "--json")
     same = json.loads(printed)
     assert (code, same["sameness"], same["scores"]["n_unequal"]) == (0, "bitwise equal", 0)
     assert same["a"]["weights"] != same["b"]["weights"]
 
-    code, printed = asked_same(tmp_path, "good.json", str(REGRESSED), "--json")
+    code, printed = asked_same(engines, tmp_path, "good.json", str(REGRESSED), "--json")
     fallen = json.loads(printed)
     gap = fallen["scores"]["largest"]
     assert (code, fallen["sameness"]) == (1, "different")

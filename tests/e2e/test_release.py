@@ -9,7 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.documents import ROOT
+
+pytestmark = pytest.mark.usefixtures("warm_engines")
 
 
 def release(folder: Path, model: str) -> tuple[int, dict[str, Any]]:
