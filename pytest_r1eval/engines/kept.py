@@ -16,10 +16,13 @@ import asyncio
 import logging
 import threading
 from collections.abc import Coroutine
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from pytest_r1eval.engines.engine import Engine, EngineFactory, EngineIdentity, EngineParts, Generation, Request
 from pytest_r1eval.errors import EngineDiedError, EngineError
+
+if TYPE_CHECKING:
+    from pytest_r1eval.scoring.pool import SpareServer
 
 _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -44,9 +47,15 @@ class AdaptableEngine(Engine, Protocol):
 
 
 class EngineKeeper:
-    """Lends one engine to one run after another; registered with pytest, a run's worker finds it there."""
+    """
+    Lends one engine to one run after another; registered with pytest, a run's worker finds it there.
 
-    def __init__(self) -> None:
+    Args:
+        spare: Where scoring processes wait for the next run; None for nowhere.
+    """
+
+    def __init__(self, *, spare: SpareServer | None = None) -> None:
+        self.spare = spare
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="r1eval kept engine", daemon=True)
         self._engine: Engine | None = None
@@ -56,7 +65,9 @@ class EngineKeeper:
         return _LentEngine(self, factory, parts)
 
     def close(self) -> None:
-        """End the engine, and lend none any more; safe to call twice."""
+        """End the engine and what else waits, and lend none any more; safe to call twice."""
+        if self.spare is not None:
+            self.spare.close()
         if self._thread.ident is not None and self._loop.is_running():
             asyncio.run_coroutine_threadsafe(self.end_engine(), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)

@@ -20,6 +20,7 @@ import pytest
 from pytest_r1eval.core.codec import from_json
 from pytest_r1eval.engines.kept import EngineKeeper
 from pytest_r1eval.evaluation.children import Order
+from pytest_r1eval.scoring.pool import SpareServer
 
 
 @contextmanager
@@ -43,7 +44,7 @@ def main() -> None:
         os.dup2(nothing.fileno(), 0)
     # This package is imported already, so pytest cannot rewrite its assertions, and warns of it.
     quiet = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
-    keeper, environment = EngineKeeper(), dict(os.environ)
+    keeper, environment = EngineKeeper(spare=SpareServer()), dict(os.environ)
     try:
         for line in orders:
             order = from_json(Order, line.decode())

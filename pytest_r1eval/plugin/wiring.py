@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from pytest_r1eval.sampling.planning import Planner, SittingSource
     from pytest_r1eval.sampling.worker import Worker
     from pytest_r1eval.scoring.grading import CodeGrading
-    from pytest_r1eval.scoring.pool import GradingPool
+    from pytest_r1eval.scoring.pool import GradingPool, SpareServer
     from pytest_r1eval.stats.verdicts import GateRule
 
 N_SCORING_PROCESSES_PER_WORKER = 4
@@ -354,7 +354,8 @@ def build_worker(  # noqa: PLR0913 - what is judged, where, and by what
     code = code_grading_of(settings, benchmarks)
     pool = None
     if factory.grades_here(settings):
-        pool = _pool(settings, benchmarks, code=code, n_cpus=len(parts.devices.cpus))
+        spare = None if keeper is None else keeper.spare
+        pool = _pool(settings, benchmarks, code=code, n_cpus=len(parts.devices.cpus), spare=spare)
     return Worker(
         run=run,
         owner=owner,
@@ -474,14 +475,18 @@ def _source(
     return TaskSource(settings=settings, checkpoint=checkpoint, pool=pool, code=code, is_rehearsal=is_rehearsal)
 
 
-def _pool(settings: Settings, benchmarks: Sequence[Benchmark], *, code: CodeGrading, n_cpus: int) -> GradingPool:
+def _pool(
+    settings: Settings, benchmarks: Sequence[Benchmark], *, code: CodeGrading, n_cpus: int, spare: SpareServer | None
+) -> GradingPool:
     """Make the graders; where exams and prompts are recorded too, only a task's metric needs LightEval."""
     from pytest_r1eval.scoring.pool import GradingPool  # noqa: PLC0415 - not in a process that only collects
 
     is_recorded = recording_of(settings) is not None
     by_metric = [one for one in benchmarks if one.grader is Grader.TASK and not code.is_strict_for(one)]
     n_processes = max(1, min(N_SCORING_PROCESSES_PER_WORKER, n_cpus))
-    return GradingPool(n_processes=n_processes, code=code, needs_lighteval=bool(by_metric) or not is_recorded)
+    return GradingPool(
+        n_processes=n_processes, code=code, needs_lighteval=bool(by_metric) or not is_recorded, spare=spare
+    )
 
 
 def code_grading_of(settings: Settings, benchmarks: Sequence[Benchmark] = ()) -> CodeGrading:

@@ -129,9 +129,11 @@ class GradingPool:
         code: How programs and answers are graded; None where each task's own metric grades.
         needs_lighteval: Whether it is imported beforehand; if not, each process that needs it does so for itself.
         environ: The environment the processes start from, secrets still in it; None takes this process's.
+        spare: Where a server waits that has imported LightEval, and where the next pool's is started once this one
+            grades; None for nowhere.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - how answers are graded, and by which processes
         self,
         *,
         n_processes: int,
@@ -139,12 +141,14 @@ class GradingPool:
         code: CodeGrading | None = None,
         needs_lighteval: bool = True,
         environ: Mapping[str, str] | None = None,
+        spare: SpareServer | None = None,
     ) -> None:
         self._n_processes = n_processes
         self._code = code
         self._needs_lighteval = needs_lighteval
         self._timeout_s = timeout_s
         self._environ = dict(os.environ if environ is None else environ)
+        self._spare = self._unprepared = spare
         self._ids = itertools.count()
         self._lock = threading.Lock()
         self._server: _Server | None = None
@@ -180,6 +184,9 @@ class GradingPool:
             code=self._code,
             think_tags=think_tags,
         )
+        spare, self._unprepared = self._unprepared, None
+        if spare is not None:
+            spare.prepare(self._start)
         try:
             return cast("Grade", await asyncio.wrap_future(self._ask(request)))
         except _ServerLostError as error:
@@ -253,13 +260,55 @@ class GradingPool:
         if self._server is None or self._server.is_lost:
             if self._server is not None:
                 self._server.end()
-            self._server = _Server(
-                n_processes=self._n_processes,
-                timeout_s=self._timeout_s,
-                needs_lighteval=self._needs_lighteval,
-                environ=scoring_environment(self._environ, search_path=sys.path),
-            )
+            self._server = _Server(self._start) if self._spare is None else self._spare.server(self._start)
         return self._server
+
+    @property
+    def _start(self) -> _Start:
+        """How a server is started now: what an engine imports may lengthen the search path."""
+        return _Start(
+            n_processes=self._n_processes,
+            timeout_s=self._timeout_s,
+            needs_lighteval=self._needs_lighteval,
+            environ=scoring_environment(self._environ, search_path=sys.path),
+        )
+
+
+class SpareServer:
+    """
+    A server for the next pool, in a process that judges one checkpoint after another.
+
+    It has imported LightEval and was asked nothing, so nothing of a run reaches the next one.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: tuple[_Start, _Server] | None = None
+        self._is_closed = False
+
+    def server(self, start: _Start) -> _Server:
+        """Return the server that waits if it was started in the same way, else another; one that waits in vain ends."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            kind, server = waiting
+            if kind == start and not server.is_lost:
+                return server
+            server.end()
+        return _Server(start)
+
+    def prepare(self, start: _Start) -> None:
+        """Start a server, if none waits and LightEval is what it would import."""
+        with self._lock:
+            if self._waiting is None and start.needs_lighteval and not self._is_closed:
+                self._waiting = (start, _Server(start))
+
+    def close(self) -> None:
+        """End the server that waits, and start none any more."""
+        with self._lock:
+            self._is_closed, waiting, self._waiting = True, self._waiting, None
+        if waiting is not None:
+            waiting[1].end()
 
 
 def scoring_environment(environ: Mapping[str, str], *, search_path: list[str]) -> dict[str, str]:
@@ -281,18 +330,26 @@ class _ServerLostError(ScoringError):
     """The server ended with the request unanswered."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Start:
+    """How a server is started; the names are those of `GradingPool`."""
+
+    n_processes: int
+    timeout_s: float
+    needs_lighteval: bool
+    environ: Mapping[str, str]
+
+
 class _Server:
     """One server process, the connection to it, and the requests it has not answered."""
 
-    def __init__(
-        self, *, n_processes: int, timeout_s: float, needs_lighteval: bool, environ: Mapping[str, str]
-    ) -> None:
+    def __init__(self, start: _Start) -> None:
         self._connection, theirs = Pipe()
-        arguments = map(str, (theirs.fileno(), n_processes, timeout_s, needs_lighteval))
+        arguments = map(str, (theirs.fileno(), start.n_processes, start.timeout_s, start.needs_lighteval))
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         self._process = subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, "-P", "-c", _PROGRAM, *arguments],
-            env=dict(environ),
+            env=dict(start.environ),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -23,7 +23,7 @@ from pytest_r1eval.errors import ExamError, ScoringError
 from pytest_r1eval.exams.prompts import BuiltExam
 from pytest_r1eval.sandbox import Limits, SandboxLevel
 from pytest_r1eval.scoring.grading import CodeGrading
-from pytest_r1eval.scoring.pool import GradingPool, scoring_environment
+from pytest_r1eval.scoring.pool import GradingPool, SpareServer, scoring_environment
 from tests.requirements import LIGHTEVAL
 from tests.toys import DATE, PROBE, SECRETS, said, toy
 
@@ -312,6 +312,41 @@ class TestFailures:
             assert survivors_of(family, within_s=5) == set()
             family = {second} | descendants_of(second)
         assert survivors_of(family, within_s=5) == set()
+
+
+@LIGHTEVAL.mark
+def test_the_next_pool_takes_the_server_that_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool that grades starts the next pool's server, which takes it if it is started alike, and else ends it."""
+    monkeypatch.setenv("R1EVAL_MADE_UP", "1")
+
+    def servers() -> set[int]:
+        return children_of(os.getpid()) - others
+
+    others, spare = children_of(os.getpid()), SpareServer()
+    with GradingPool(n_processes=1, spare=spare) as pool:
+        [first] = servers()
+        ask(pool, "value 1")
+        ask(pool, "value 1")
+        [waiting] = servers() - {first}
+    assert servers() == {waiting}
+    with GradingPool(n_processes=1, spare=spare) as pool:
+        assert servers() == {waiting}
+        assert [grade.outcome for grade in ask(pool, "value 1", "value 0")] == [Outcome.CORRECT, Outcome.WRONG]
+        [unlike] = servers() - {waiting}
+    monkeypatch.setenv("R1EVAL_MADE_UP", "2")
+    with GradingPool(n_processes=1, spare=spare) as pool:
+        before = servers()
+        assert unlike not in before
+        monkeypatch.syspath_prepend(tmp_path)  # as by what an engine imports, before the next pool starts
+        ask(pool, "value 1")
+        [waiting] = servers() - before
+    with GradingPool(n_processes=1, spare=spare):
+        assert servers() == {waiting}
+    spare.close()
+    with GradingPool(n_processes=1, spare=spare) as pool:
+        ask(pool, "value 1")
+        assert len(servers()) == 1
+    assert servers() == set()
 
 
 @LIGHTEVAL.mark
