@@ -27,9 +27,10 @@ RUN make environment VENV=/opt/r1eval STACK="$STACK" EDITABLE= \
 
 FROM ${PYTHON}
 # The compiler is for Triton and FlashInfer, which compile kernels on the machine that has the GPU; libnuma for vLLM on a CPU.
+# KubeRay's probes call wget.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends bubblewrap g++ libnuma1 \
+    && apt-get install --yes --no-install-recommends bubblewrap g++ libnuma1 wget \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 --user-group r1eval \
     && install --directory --owner r1eval --group r1eval /data
