@@ -33,9 +33,11 @@ COLD = subprocess.Popen
 """What starts a process that imports by itself."""
 
 LONGEST = (
-    "slurm/test_jobs.py", "plugin/test_faults.py", "plugin/test_plugin.py", "plugin/test_answering.py",
-    "evaluation/test_process.py", "training/test_runners.py", "test_documented_commands.py", "reports/test_page.py",
-    "stats/test_calibration.py", "upload/test_publish.py", "plugin/test_rootdir.py", "runs/test_merge.py",
+    "slurm/test_jobs.py", "plugin/test_plugin.py", "plugin/test_faults.py", "evaluation/test_process.py",
+    "sandbox/test_attacks.py", "plugin/test_answering.py", "stats/test_calibration.py", "trackers/test_delivery.py",
+    "upload/test_publish.py", "commands/test_gates.py", "upload/test_pull_request.py", "reports/test_page.py",
+    "training/test_runners.py", "test_documented_commands.py", "stats/test_real_samples.py", "plugin/test_rootdir.py",
+    "runs/test_merge.py",
 )  # fmt: skip
 """The files that take longest, the longest first: where they come last, a worker runs one while the others are done."""
 

@@ -129,7 +129,7 @@ class Start:
     @property
     def is_scoring(self) -> bool:
         """Whether it is the program that holds scoring processes."""
-        return self.arguments[:3] == ("-P", "-c", _PROGRAM)
+        return [*self.arguments[:3]] == ["-P", "-c", _PROGRAM]
 
 
 def is_ours(arguments: Sequence[str]) -> bool:

@@ -26,6 +26,8 @@ from pytest_r1eval.stats.verdicts import Verdict
 from tests.real_data import BESIDE, ENVIRON, TEST_DATA, real_data_in
 from tests.requirements import PEFT, REAL_DATA, lacking, need
 
+pytestmark = pytest.mark.usefixtures("warm_engines")
+
 ROOT = Path(__file__).parents[2]
 CAPITALS = ROOT / "tests" / "data" / "capitals.py"
 N_PROBLEMS, N_SAMPLES, N_REAL, N_TOKENS = 8, 8, 3, 32
