@@ -74,7 +74,7 @@ test: $(STAMP) ## run the whole test suite; installs what it runs for real where
 	$(BIN)/coverage report --format=total
 	@echo "== end to end, with real vLLM and LightEval"
 	R1_NOT_RUN=$(NOT_RUN) $(BIN)/pytest tests/e2e -n 2 --dist loadscope
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target plugin-test tracker-test ray-test cloud-test
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target plugin-test tracker-test cloud-test
 	@$(BIN)/python -m tests.requirements $(NOT_RUN)
 
 wheel-test: $(CHECK)/.stamp ## build and check sdist and wheel in dist/, install the wheel into a fresh environment, run the documents' light commands, on each Python that is here

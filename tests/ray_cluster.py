@@ -105,9 +105,10 @@ def ray() -> str:
 
 def raylet_of(pytest_id: int) -> int:
     """Return the process id of the raylet below which a slice's pytest runs."""
-    raylet = _parent(_parent(pytest_id))
-    assert b"raylet" in Path(f"/proc/{raylet}/cmdline").read_bytes().split(b"\0")[0]
-    return raylet
+    process = pytest_id
+    while b"raylet" not in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[0]:
+        process = _parent(process)  # a forked child of pytest has its words, too
+    return process
 
 
 def pytest_of(number: int, n_slices: int) -> int | None:

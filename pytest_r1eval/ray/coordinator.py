@@ -130,6 +130,10 @@ class Coordinator:
         for one in list(self._pending):
             ray_package().cancel(one)
 
+    def is_cancelled(self) -> bool:
+        """Whether slices are to end."""
+        return self._is_cancelled.is_set()
+
     def _begin(self, number: int, *, restart: int, myself: Any) -> None:  # noqa: ANN401 - Ray's handle
         folder = self._folder / SLICES / str(number) / f"attempt-{self._order.job}-{restart}"
         taken = hand_over(folder)
@@ -238,4 +242,8 @@ def _slice(start: Start, actor: Any) -> int:  # noqa: ANN401 - Ray's handle
     """Draw a slice as a task, which ends where its actor does."""
     ray = ray_package()
     ray.get(actor.began.remote(start.number, os.uname().nodename))
-    return draw(start, lambda cargo: ray.get(actor.ship.remote(start.name, start.number, cargo)))
+    return draw(
+        start,
+        lambda cargo: ray.get(actor.ship.remote(start.name, start.number, cargo)),
+        is_cancelled=lambda: bool(ray.get(actor.is_cancelled.remote())),
+    )

@@ -54,13 +54,14 @@ class Start:
         return f"attempt-{self.order.job}-{self.restart}"
 
 
-def draw(start: Start, ship: Callable[[Cargo], object]) -> int:
+def draw(start: Start, ship: Callable[[Cargo], object], *, is_cancelled: Callable[[], bool]) -> int:
     """
     Draw a slice and return pytest's exit code.
 
     Args:
         start: Which.
         ship: Takes a copy to the actor, and returns when it is kept.
+        is_cancelled: Asks the actor; Ray's own interrupt is lost where it meets code that lets no exception out.
     """
     with TemporaryDirectory(prefix="r1eval-ray-") as scratch:
         folder = Path(scratch) / start.name
@@ -76,21 +77,25 @@ def draw(start: Start, ship: Callable[[Cargo], object]) -> int:
             attempt=Attempt(job=start.order.job, restart=start.restart, folder=folder), log=log, ship=ship
         )
         try:
-            code = _watched(process, shipper, every_s=start.order.ship_every_s)
+            _watch(process, shipper, every_s=start.order.ship_every_s, is_cancelled=is_cancelled)
         finally:  # cancelled, or the actor is gone
             end(process)
         shipper.send()
-        return code
+        return process.returncode
 
 
-def _watched(process: subprocess.Popen[bytes], shipper: _Shipper, *, every_s: float) -> int:
+def _watch(
+    process: subprocess.Popen[bytes], shipper: _Shipper, *, every_s: float, is_cancelled: Callable[[], bool]
+) -> None:
+    """Ship until pytest ends, or is to end."""
     due = time.monotonic() + every_s
-    while (code := process.poll()) is None:
+    while process.poll() is None:
         time.sleep(BEAT_S)  # interruptible: Ray cancels a task by an interrupt
         if time.monotonic() >= due:
+            if is_cancelled():
+                return
             shipper.send()
             due = time.monotonic() + every_s
-    return code
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
