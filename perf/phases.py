@@ -228,7 +228,13 @@ def _bare_options(log: Path, arguments: Mapping[str, object]) -> tuple[VllmOptio
 
 def _found(folder: Path, pattern: str, mark: bytes) -> Check:
     """Look for a mark in the files of a name."""
-    return lambda: any(mark in path.read_bytes() for path in folder.rglob(pattern))
+
+    def is_there() -> bool:
+        with suppress(FileNotFoundError):  # vLLM removes folders of its cache meanwhile
+            return any(mark in path.read_bytes() for path in folder.rglob(pattern))
+        return False
+
+    return is_there
 
 
 def _found_in_run(folder: Path, holds: Callable[[RunReader], bool]) -> Check:
