@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from tests.processes import free_ports
 from tests.warm_pytest import LEAN
 
 T = TypeVar("T")
@@ -72,7 +73,7 @@ class Cluster:
 
     def start_node(self, *arguments: str) -> None:
         """Start a node, in a session of its own."""
-        (agent,) = _free_ports(1)
+        (agent,) = free_ports(1)
         with (self.folder / "ray.out").open("ab") as log:
             self.nodes.append(
                 subprocess.Popen(
@@ -126,22 +127,11 @@ def _parent(process: int) -> int:
     return int(stat.rpartition(")")[2].split()[1])
 
 
-def _free_ports(n_ports: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(n_ports)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
 @contextmanager
 def started_cluster() -> Iterator[Cluster]:
     """Start a cluster, and leave nothing of it behind."""
     folder = Path(tempfile.mkdtemp(prefix="r1ray-"))  # a short path: Ray's sockets lie below it
-    port, dashboard, client = _free_ports(3)
+    port, dashboard, client = free_ports(3)
     cluster = Cluster(folder=folder, port=port, dashboard=dashboard)
     program = folder / "bin" / "r1eval"
     program.parent.mkdir()

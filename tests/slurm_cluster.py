@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.processes import free_ports
 from tests.warm_pytest import LEAN
 
 T = TypeVar("T")
@@ -140,19 +141,8 @@ def _become() -> tuple[str, ...]:
     raise RuntimeError(f"the user {USER} cannot run {sys.executable}: {tried.stderr.decode()}")
 
 
-def _free_ports(n_ports: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(n_ports)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
 def _configuration(folder: Path, user: str) -> str:
-    control, *ports = _free_ports(1 + len(NODES))
+    control, *ports = free_ports(1 + len(NODES))
     nodes = "\n".join(
         f"NodeName={node} NodeHostname={socket.gethostname()} NodeAddr=127.0.0.1 Port={port} "
         f"CPUs=16 Gres=gpu:4 Weight={weight}"

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 from pytest_r1eval.config.option import Option
 from pytest_r1eval.config.options import OPTIONS
+from pytest_r1eval.core.codec import Kind, from_json
 from pytest_r1eval.core.texts import hidden_argument, hidden_in
-from pytest_r1eval.errors import PlanError
+from pytest_r1eval.errors import PlanError, RunError
+
+_T = TypeVar("_T")
 
 _OF_THE_SCRIPTS = re.compile(r"-[kmn]|--(numprocesses|deselect)\b")
 """Options of pytest that choose benchmarks and workers."""
@@ -162,3 +166,24 @@ def _roles(option: Option | None) -> tuple[str, ...]:
             return ("slice",)
         case _:
             return ("judge",)
+
+
+def read_record(kind: Kind[_T], file: Path, *, printed_by: str) -> _T:
+    """
+    Read what a backend wrote down of a submission.
+
+    Args:
+        kind: Its layout.
+        file: In the submission's folder.
+        printed_by: The command that named the folder.
+
+    Raises:
+        RunError: If nothing was submitted there.
+    """
+    try:
+        return from_json(kind, file.read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{file.parent} is not a submission ({error}); expected the folder that {printed_by} printed, with "
+            f"{file.name} in it"
+        ) from error

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pytest_r1eval.cluster.submission import PytestArguments, Submission
-from pytest_r1eval.core.codec import Kind, Layout, from_json, to_json
+from pytest_r1eval.cluster.submission import PytestArguments, Submission, read_record
+from pytest_r1eval.core.codec import Kind, Layout, to_json
 from pytest_r1eval.errors import PlanError, RunError
 
 FILE_NAME = "ray.json"
@@ -103,13 +103,7 @@ def order_in(folder: Path) -> Order:
     Raises:
         RunError: If nothing was.
     """
-    try:
-        return from_json(_ORDER, (folder / FILE_NAME).read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{folder} is not a submission ({error}); expected the folder that r1eval ray submit printed, with "
-            f"{FILE_NAME} in it"
-        ) from error
+    return read_record(_ORDER, folder / FILE_NAME, printed_by="r1eval ray submit")
 
 
 def is_ordered(folder: Path, order: Order) -> bool:

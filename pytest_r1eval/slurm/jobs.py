@@ -19,8 +19,8 @@ from typing import Any
 from pytest_r1eval.atomic_files import write_text
 from pytest_r1eval.cluster.slice_environment import slice_environment
 from pytest_r1eval.cluster.status import Result, result_in
-from pytest_r1eval.cluster.submission import Submission
-from pytest_r1eval.core.codec import Kind, Layout, from_json, to_json
+from pytest_r1eval.cluster.submission import Submission, read_record
+from pytest_r1eval.core.codec import Kind, Layout, to_json
 from pytest_r1eval.errors import RunError
 from pytest_r1eval.slurm.scripts import JUDGE_SCRIPT, SLICE_SCRIPT, judge_script, slice_script
 
@@ -154,13 +154,7 @@ def submitted_in(folder: Path) -> Submitted:
     Raises:
         RunError: If nothing was.
     """
-    try:
-        return from_json(_SUBMITTED, (folder / FILE_NAME).read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{folder} is not a submission ({error}); expected the folder that r1eval slurm submit printed, with "
-            f"{FILE_NAME} in it"
-        ) from error
+    return read_record(_SUBMITTED, folder / FILE_NAME, printed_by="r1eval slurm submit")
 
 
 def cancel_jobs(*jobs: int) -> None:
