@@ -7,7 +7,6 @@ are ready nothing else runs, and one after the other is let go. A group holds wh
 
     python -m perf.one_gpu                     # 1.5B: all groups, about 45 minutes on one H100
     python -m perf.one_gpu one two             # some of them
-    python -m perf.one_gpu brief brief-long    # what matters most, for a GPU of 141 GB and little time
     python -m perf.one_gpu --model 7B
     python -m perf.one_gpu --model tiny -- --max-model-len 2048    # what follows goes to perf.generation
 
@@ -76,18 +75,6 @@ def in_one_process(entry: Entry) -> Entry:
 SHORT = ("256x64", "256x64", "256x64", "256x64~")
 GROUPS: dict[str, dict[str, tuple[Entry, ...]]] = {
     "1.5B": {
-        "brief": (
-            lighteval("256x16", "256x16~", cache_gb=8.3),
-            bare("256x64", "256x64", "256x64~", cache_gb=8.3),
-            plugin("256x64", "256x64", "256x64~", "256x256~", cache_gb=8.3),
-            bare("256x64", "256x64~", engines=(2,), cache_gb=8.3),
-            plugin("256x64", "256x64~", workers=2, cache_gb=8.3),
-        ),
-        "brief-long": (
-            lighteval("2048x4", cache_gb=10),
-            bare("2048x17", cache_gb=36),
-            plugin("2048x17", cache_gb=36),
-        ),
         "one": (
             lighteval("256x16", "256x32~", "2048x4", cache_gb=8.3),
             in_one_process(bare(*SHORT, variants=tuple(VARIANTS), cache_gb=8.3)),
@@ -184,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     groups = GROUPS[asked.model]
     if unknown := set(asked.groups) - groups.keys():
         raise SystemExit(f"no such group: {', '.join(sorted(unknown))}; {asked.model} has {', '.join(groups)}")
-    for name in asked.groups or [name for name in groups if not name.startswith("brief")]:
+    for name in asked.groups or groups:
         print(f"== {name}", flush=True)
         measure(asked.model, groups[name], out=asked.out, log=asked.log, extra=extra)
     rows = [Row(**json.loads(line)) for line in asked.out.read_text(encoding="utf-8").splitlines()]

@@ -30,7 +30,7 @@ from perf.one_gpu import wait_until_ready
 CACHE_GB = {"1.5B": 8.3, "32B": 20.0}
 QUIET = {"VLLM_ALLREDUCE_USE_FLASHINFER": "0", "VLLM_ALLREDUCE_USE_SYMM_MEM": "0"}
 UNFUSED = 'compilation_config={"pass_config": {"fuse_allreduce_rms": false}}'
-ALONE = ("plugin", "--model", "1.5B", "--load", "256x64~", "256x256~", "--memory", "0.2")
+ALONE = ("plugin", "--model", "1.5B", "--load", "256x64~", "256x256~", "256x640~", "--memory", "0.2")
 SPANNED = ("--model", "32B", "--load", "256x16", "128x16~", "--tp", "2", "--hollow", "--memory", "0.45")
 DUMMY = ("--engine-arg", 'load_format="dummy"', UNFUSED)
 ENTRIES: Mapping[str, tuple[tuple[str, ...], ...]] = {
