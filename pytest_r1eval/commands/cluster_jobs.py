@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shlex
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 import typer
@@ -16,6 +20,7 @@ from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, above_zero, show
 
 if TYPE_CHECKING:
     from pytest_r1eval.cluster.status import Backend, Submitted
+    from pytest_r1eval.cluster.submission import Submission
 
 Folder: TypeAlias = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="the folder that submit printed", show_default=False)
@@ -51,6 +56,48 @@ def add_commands(app: typer.Typer, backend_of: Callable[[], Backend]) -> None:
         again = f"r1eval {backend.NAME} resubmit {shlex.quote(str(folder))}"
         show(f"cancelled jobs {' and '.join(map(str, jobs))}; go on with {again}")
         return EXIT_PASSED
+
+
+@contextmanager
+def nothing_submitted() -> Iterator[None]:
+    """Say of what cannot be planned that nothing was submitted."""
+    from pytest_r1eval.errors import ExamError, PlanError, RehearsalError
+
+    try:
+        yield
+    except (ExamError, PlanError) as error:
+        raise RehearsalError(f"{error} (nothing was submitted)") from error
+
+
+def submission_from_here(
+    words: Sequence[str], *, model: str, benchmarks: str, submissions: Path, name: str | None = None
+) -> Submission:
+    """
+    Plan one slice on eight GPUs, by this interpreter, from the current folder; a backend replaces what differs.
+
+    Args:
+        words: What the command line has for pytest.
+        model: A Hub id, or a folder.
+        benchmarks: Names, with commas between them.
+        submissions: The folder of the backend's submissions, in the one that keeps runs.
+        name: Of the submission; None for the time.
+
+    Raises:
+        ExamError: For a benchmark that there is not.
+        PlanError: For what no job can do.
+    """
+    from pytest_r1eval.cluster.submission import Submission, divided
+    from pytest_r1eval.exams.catalog import mark_expression
+
+    return Submission(
+        folder=submissions.resolve() / (name or f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{token_hex(2)}"),
+        output_dir=submissions.parent.resolve(),
+        root=Path.cwd(),
+        python=sys.executable,
+        model=str(Path(model).resolve()) if Path(model).exists() else model,
+        marks=mark_expression(benchmarks.split(","), tasks=tasks_in(words)),
+        arguments=divided(words),
+    )
 
 
 def _add_lookers(app: typer.Typer, backend_of: Callable[[], Backend]) -> None:

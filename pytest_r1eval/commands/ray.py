@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
-import secrets
-import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, above_zero
-from pytest_r1eval.commands.cluster_jobs import add_commands, show_submitted, show_verdict, tasks_in
+from pytest_r1eval.commands.cluster_jobs import (
+    add_commands,
+    nothing_submitted,
+    show_submitted,
+    show_verdict,
+    submission_from_here,
+)
 
 if TYPE_CHECKING:
     from pytest_r1eval.cluster.status import Backend
@@ -79,31 +83,17 @@ def submit(  # noqa: PLR0913 - a command's options
     environment (HF_TOKEN and its like) reach the judge alone.
     """
     from pytest_r1eval.cluster.rehearsals import rehearse
-    from pytest_r1eval.cluster.submission import Submission, divided
-    from pytest_r1eval.errors import ExamError, PlanError, RehearsalError
-    from pytest_r1eval.exams.catalog import mark_expression
     from pytest_r1eval.ray.backend import next_order, submitted
     from pytest_r1eval.ray.cluster import ray_package
     from pytest_r1eval.ray.order import order_of, tensor_parallel_size
 
     ray_package()
-    started = f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}" if name is None else name
-    try:
-        arguments = divided(context.args)
-        job = Submission(
-            folder=output_dir.resolve() / "ray" / started,
-            output_dir=output_dir.resolve(),
-            root=Path.cwd(),
-            python=sys.executable,
-            model=str(Path(model).resolve()) if Path(model).exists() else model,
-            marks=mark_expression(benchmarks.split(","), tasks=tasks_in(context.args)),
-            n_slices=slices,
-            gpus_per_node=tensor_parallel_size(arguments.slice) if gpus is None else gpus,
-            workers="0",
-            arguments=arguments,
+    with nothing_submitted():
+        plan = submission_from_here(
+            context.args, model=model, benchmarks=benchmarks, submissions=output_dir / "ray", name=name
         )
-    except (ExamError, PlanError) as error:
-        raise RehearsalError(f"{error} (nothing was submitted)") from error
+        n_gpus = tensor_parallel_size(plan.arguments.slice) if gpus is None else gpus
+        job = replace(plan, n_slices=slices, gpus_per_node=n_gpus, workers="0")
     if check:
         rehearse(job, n_slices=slices)
     order = next_order(job.folder, order_of(job, cpus=cpus, address=address, ship_every_s=ship_every))

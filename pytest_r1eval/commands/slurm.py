@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import secrets
-import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pytest_r1eval.commands.arguments import EXIT_PASSED, Json, show, show_json
-from pytest_r1eval.commands.cluster_jobs import add_commands, show_submitted, tasks_in
+from pytest_r1eval.commands.cluster_jobs import add_commands, nothing_submitted, show_submitted, submission_from_here
 
 if TYPE_CHECKING:
     from pytest_r1eval.cluster.status import Backend
@@ -54,34 +52,22 @@ def submit(  # noqa: PLR0913 - a command's options
     """
     Submit a gate. Other options go to pytest: drawing to the slices, gate, report and upload to the judge.
 
-    What the environment holds of secrets (HF_TOKEN and its like) reaches the judge alone: a share that downloads a
+    What the environment holds of secrets (HF_TOKEN and its like) reaches the judge alone: a slice that downloads a
     model or data set which is not public needs them cached before, or the login of hf auth login.
     """
     from pytest_r1eval.cluster.rehearsals import rehearse
-    from pytest_r1eval.cluster.submission import Submission, divided
-    from pytest_r1eval.errors import ExamError, PlanError, RehearsalError
-    from pytest_r1eval.exams.catalog import mark_expression
     from pytest_r1eval.slurm.jobs import submit as submitted
 
-    started = f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    try:
-        job = Submission(
-            folder=output_dir.resolve() / "slurm" / started,
-            output_dir=output_dir.resolve(),
-            root=Path.cwd(),
-            python=sys.executable,
-            model=str(Path(model).resolve()) if Path(model).exists() else model,
-            marks=mark_expression(benchmarks.split(","), tasks=tasks_in(context.args)),
+    with nothing_submitted():
+        job = replace(
+            submission_from_here(context.args, model=model, benchmarks=benchmarks, submissions=output_dir / "slurm"),
             n_slices=nodes,
             gpus_per_node=gpus_per_node,
             workers=workers,
             time=time,
             grace_s=grace,
             sbatch_arguments=tuple(sbatch_arg or ()),
-            arguments=divided(context.args),
         )
-    except (ExamError, PlanError) as error:
-        raise RehearsalError(f"{error} (nothing was submitted)") from error
     if dry_run:
         _show_scripts(job, json=json)
     else:
