@@ -16,11 +16,13 @@ from hypothesis import settings
 from tests.real_data import BESIDE, ENVIRON, TEST_DATA, real_data_in
 from tests.recordings import record_run
 from tests.requirements import (
+    LIGHTEVAL,
     REAL_DATA,
     lacking,
+    need,
     pytest_unconfigure,  # noqa: F401 - a hook: closes the suite with what was not run
 )
-from tests.warm_pytest import LEAN, Server, forking
+from tests.warm_pytest import COLD, LEAN, Server, forking
 
 if TYPE_CHECKING:
     from tests.hub_server import StandInHub
@@ -29,9 +31,6 @@ settings.register_profile("steady", deadline=None)  # the default 200 ms is a te
 settings.load_profile("steady")
 
 MODES = {"alone": (), "n0": ("-n0",), "n2": ("-n2",)}
-COLD = subprocess.Popen
-"""What starts a process that imports by itself."""
-
 LONGEST = (
     "slurm/test_jobs.py", "plugin/test_plugin.py", "plugin/test_faults.py", "evaluation/test_process.py",
     "sandbox/test_attacks.py", "plugin/test_answering.py", "stats/test_calibration.py", "trackers/test_delivery.py",
@@ -71,6 +70,25 @@ def _warm_processes() -> Iterator[None]:
 def cold_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the pytest processes of a test start fresh."""
     monkeypatch.setattr(subprocess, "Popen", COLD)
+
+
+@pytest.fixture(scope="session")
+def graders() -> Iterator[Server]:
+    """Import LightEval once, for `warm_graders`; the pool of `tests/scoring_fixtures.py` does so for itself."""
+    need(LIGHTEVAL)
+    server = Server(has_graders=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")  # the Hub's client reads it as it is imported
+        server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def warm_graders(graders: Server) -> Iterator[None]:
+    """Fork what a test starts from a process that has imported LightEval: its runs, their graders, other programs."""
+    with forking(graders):
+        yield
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_r1eval.evaluation.die_with_parent import tied
+from tests.requirements import LIGHTEVAL
 from tests.warm_pytest import LEAN, UNTOUCHED
 
 SHOWING = """
@@ -131,3 +132,25 @@ def test_a_tied_fork_ends_with_its_parent(pytester: pytest.Pytester) -> None:
     command = tied([sys.executable, "-m", "pytest", "-q"])
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as process:
         assert process.wait() == 0
+
+
+@LIGHTEVAL.mark
+@pytest.mark.usefixtures("warm_graders")
+@pytest.mark.parametrize("form", ["-c", "-P -c", "-m", "path"])
+def test_a_program_finds_lighteval_imported(tmp_path: Path, form: str) -> None:
+    """A program of any form is a fork that has LightEval, with its own arguments, search path and standard input."""
+    program = "import json, sys\nprint(json.dumps(['lighteval' in sys.modules, sys.argv, sys.path[0], input()]))"
+    (tmp_path / "shows.py").write_text(program)
+    path = str(tmp_path / "shows.py")
+    match form:
+        case "path":
+            command, name, first = [path], path, str(tmp_path)
+        case "-m":
+            command, name, first = ["-m", "shows"], path, str(tmp_path)
+        case _:
+            command, name, first = [*form.split(), program], "-c", "" if form == "-c" else str(tmp_path / "site")
+    done = subprocess.run(
+        [sys.executable, *command, "given"], input="read\n", capture_output=True, text=True, check=True,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+    )  # fmt: skip
+    assert json.loads(done.stdout) == [True, [name, "given"], first, "read"]

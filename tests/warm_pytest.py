@@ -59,6 +59,8 @@ STARTING_RUNS = ("from pytest_r1eval.commands.cli import main;", "pytest_r1eval.
 """What a program on the command line says that is the command line itself, or a user's script with a gate."""
 ENGINES = ("vllm.engine.arg_utils", "vllm.v1.engine.async_llm")
 """What a real engine imports in the process of its run, 10 s of CPU; the graders' LightEval is 8 more."""
+COLD = subprocess.Popen
+"""What starts a process that imports by itself."""
 SPAWN = multiprocessing.util.spawnv_passfds
 """How multiprocessing starts a program."""
 _PR_SET_CHILD_SUBREAPER = 36
@@ -88,14 +90,27 @@ def preload() -> None:
 
 def preload_engines() -> None:
     """Import what a run with a real engine imports, too: vLLM as an engine does it, and LightEval as its graders do."""
-    filters = warnings.filters[:]
     os.environ.update(missing_from(os.environ))
     logging.getLogger("vllm").setLevel(logging.WARNING)
-    from pytest_r1eval.scoring.server import _PRELOAD  # noqa: PLC0415 - only in this server
-
-    for name in (*ENGINES, *_PRELOAD):
+    filters = warnings.filters[:]
+    for name in ENGINES:
         importlib.import_module(name)
     warnings.filters[:] = filters  # type: ignore[index]
+    preload_graders()
+
+
+def preload_graders() -> None:
+    """Import LightEval as graders do; it brings torch, transformers, PEFT and datasets."""
+    filters = warnings.filters[:]
+    from pytest_r1eval.scoring.server import _PRELOAD  # noqa: PLC0415 - only in these servers
+
+    for name in _PRELOAD:
+        importlib.import_module(name)
+    warnings.filters[:] = filters  # type: ignore[index]
+
+
+PRELOADS = {"engines": preload_engines, "graders": preload_graders}
+"""What a server imports beside what every run does, by the word for it on its command line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +146,12 @@ class Start:
         """Whether it is the program that holds scoring processes."""
         return [*self.arguments[:3]] == ["-P", "-c", _PROGRAM]
 
+    @property
+    def is_program(self) -> bool:
+        """Whether it is a program of any kind, without an option of Python's but -P."""
+        first = self.arguments[1 if self.arguments[0] == "-P" else 0]
+        return first in {"-c", "-m"} or first.endswith(".py")
+
 
 def is_ours(arguments: Sequence[str]) -> bool:
     """Whether this is a run of pytest, a worker of xdist, or a program of ours that starts runs."""
@@ -152,23 +173,35 @@ class Server:
     Args:
         channel: What a server that runs already listens to.
         has_engines: Whether it imports vLLM and LightEval.
+        has_graders: Whether it imports LightEval, for programs of all kinds.
     """
 
-    def __init__(self, channel: socket.socket | None = None, *, has_engines: bool = False) -> None:
+    def __init__(
+        self, channel: socket.socket | None = None, *, has_engines: bool = False, has_graders: bool = False
+    ) -> None:
         self._channel = channel
         self._has_engines = has_engines
+        self._has_graders = has_graders
         self._server: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
     def has(self, start: Start) -> bool:
         """Whether a fork can become this process."""
-        return start.is_scoring if self._has_engines and start.descriptors else start.is_warm and not start.descriptors
+        if start.descriptors:
+            return start.is_scoring and (self._has_engines or self._has_graders)
+        return start.is_warm or (self._has_graders and start.is_program)
 
-    def fork(self, start: Start, streams: Sequence[int]) -> int:
-        """Start a process with these for standard input, output and error; return its process id, a child's."""
+    def start(self) -> None:
+        """Start the server now, with the environment of now, and not with the first process that is asked for."""
         with self._lock:
             if self._channel is None:
                 self._channel = self._started()
+
+    def fork(self, start: Start, streams: Sequence[int]) -> int:
+        """Start a process with these for standard input, output and error; return its process id, a child's."""
+        self.start()
+        with self._lock:
+            assert self._channel is not None
             adopt(is_on=True)
             try:
                 socket.send_fds(self._channel, [b"\n"], [*streams, *start.descriptors])
@@ -189,7 +222,11 @@ class Server:
         own = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "PYTHONPATH"))}
         with theirs:
             self._server = subprocess.Popen(
-                [sys.executable, "-m", "tests.warm_pytest", str(theirs.fileno()), *["engines"] * self._has_engines],
+                [
+                    *(sys.executable, "-m", "tests.warm_pytest", str(theirs.fileno())),
+                    *["engines"] * self._has_engines,
+                    *["graders"] * self._has_graders,
+                ],
                 pass_fds=[theirs.fileno()],
                 cwd=ROOT,
                 env={**own, "OPENBLAS_NUM_THREADS": "1"},
@@ -205,7 +242,7 @@ def adopt(*, is_on: bool) -> None:
 def popen_from(server: Server) -> type[subprocess.Popen[bytes]]:
     """Return a `Popen` whose runs of pytest are forks of a server, and whose other processes are as ever."""
 
-    class WarmPopen(subprocess.Popen):  # type: ignore[type-arg]
+    class WarmPopen(COLD):  # type: ignore[type-arg]
         """A process that may be a fork."""
 
         def _execute_child(self, *given: object) -> None:
@@ -339,7 +376,8 @@ def _serve_children(streams: Sequence[int]) -> None:
             os.close(stream)
         serve(theirs)
     theirs.close()
-    server = Server(socket.socket(fileno=_high(ours.detach())), has_engines="lighteval" in sys.modules)
+    channel, has_engines = socket.socket(fileno=_high(ours.detach())), "vllm" in sys.modules
+    server = Server(channel, has_engines=has_engines, has_graders=not has_engines and "lighteval" in sys.modules)
     subprocess.Popen = popen_from(server)  # type: ignore[misc,assignment]
 
     def end() -> None:
@@ -420,6 +458,10 @@ def _run_program(arguments: Sequence[str]) -> None:
         case ["-m", module, *own]:
             sys.argv = [module, *own]
             runpy.run_module(module, run_name="__main__", alter_sys=True)
+        case [path, *own]:
+            sys.path[0:1] = [str(Path(path).parent)]
+            sys.argv = [path, *own]
+            runpy.run_path(path, run_name="__main__")
 
 
 def _end(code: object) -> NoReturn:
@@ -442,8 +484,8 @@ def _end(code: object) -> NoReturn:
 def main() -> None:
     """Serve the socket whose file descriptor is on the command line."""
     preload()
-    if sys.argv[2:]:
-        preload_engines()
+    for word in sys.argv[2:]:
+        PRELOADS[word]()
     gc.collect()
     gc.freeze()
     serve(socket.socket(fileno=int(sys.argv[1])))

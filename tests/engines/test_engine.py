@@ -90,7 +90,7 @@ class TestRegistry:
         }
 
     @LIGHTEVAL.mark
-    @pytest.mark.usefixtures("checkpoint", "all_plugins", "cold_processes")  # which read the entry points
+    @pytest.mark.usefixtures("checkpoint", "all_plugins", "warm_graders")  # which read the entry points
     def test_a_stranger_adds_one_and_gets_a_verdict(self, pytester: pytest.Pytester, site: Path) -> None:
         """A module and an entry point make an engine, whose run gets a baseline and a verdict."""
         (site / "calculator.py").write_text(CALCULATOR)

@@ -79,6 +79,7 @@ class TestLiveCodeBench:
         rows = [{**self.ROW, "private_test_cases": private}]
         write_rows(folder / "code_generation_lite" / window / "test.jsonl", rows)
 
+    @pytest.mark.usefixtures("warm_graders")
     def test_prompt_tests_and_windows_are_lightevals(self, builder: Builder, tmp_path: Path, code_tests: Path) -> None:
         """LiveCodeBench's prompts, tests and windows equal those of LightEval's own prompt function and table."""
         private = [{"input": "2\n", "output": "4\n", "testtype": "stdin"}]

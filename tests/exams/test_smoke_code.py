@@ -32,6 +32,7 @@ from tests.scoring.answers import ANSWERS, SLOW
 from tests.toys import DATE
 
 pytest_plugins = ["tests.scoring_fixtures"]
+pytestmark = pytest.mark.usefixtures("warm_graders")
 
 N_SAMPLES = 2
 DATA = Path(str(SMOKE_CODE.task_module)).parent / "code" / "test.jsonl"

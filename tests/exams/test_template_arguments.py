@@ -15,7 +15,7 @@ from pytest_r1eval.plugin.wiring import check_thinking, checkpoint_of
 from tests.requirements import LIGHTEVAL
 from tests.toys import write_tokenizer
 
-pytestmark = LIGHTEVAL.mark  # which brings transformers
+pytestmark = [LIGHTEVAL.mark, pytest.mark.usefixtures("warm_graders")]  # LightEval brings transformers
 
 TEMPLATE = (
     "{{ messages[-1].content }}{% if not enable_thinking|default(true) %}<think></think>{% endif %}"

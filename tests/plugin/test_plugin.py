@@ -749,6 +749,7 @@ class TestPytest:
 
 class TestOwnBenchmarks:
     @LIGHTEVAL.mark
+    @pytest.mark.usefixtures("warm_graders")
     def test_task_file_gives_marks(self, pytester: pytest.Pytester, recorded: Record) -> None:
         """Every task of a LightEval custom-task module is a benchmark, selected by a mark of its name."""
         recorded("run")

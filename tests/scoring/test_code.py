@@ -85,6 +85,7 @@ def test_each_grader_is_right_by_its_own_rule(
     assert (found.outcome, found.detail is None) == (Outcome.CORRECT if expected else Outcome.WRONG, expected), found
 
 
+@pytest.mark.usefixtures("warm_graders")
 def test_in_the_sandbox_lighteval_says_what_it_says_outside() -> None:
     """The corpus records what LightEval's own scorer prints outside of the sandbox."""
     given = [(entry.program, code_tests.lighteval_json(entry.tests)) for entry in CORPUS]

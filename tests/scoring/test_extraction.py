@@ -20,6 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @LIGHTEVAL.mark
+@pytest.mark.usefixtures("warm_graders")
 def test_bounded_patterns_find_what_lightevals_own_find() -> None:
     """
     Bounded patterns find the same places and groups as LightEval's own in 4,000 texts.

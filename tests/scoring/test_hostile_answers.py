@@ -26,6 +26,7 @@ def written(problem: Problem, is_right: bool) -> str:  # noqa: FBT001 - as the r
 
 
 @LIGHTEVAL.mark
+@pytest.mark.usefixtures("warm_graders")
 @pytest.mark.parametrize(("rule", "grader"), [("lighteval", None), ("strict", "strict-mathematics 2")])
 def test_looped_answers_are_wrong_and_the_run_is_judged(
     recorded: Callable[..., Path], pytester: pytest.Pytester, rule: str, grader: str | None

@@ -315,6 +315,7 @@ class TestFailures:
 
 
 @LIGHTEVAL.mark
+@pytest.mark.usefixtures("warm_graders")
 def test_the_next_pool_takes_the_server_that_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pool that grades starts the next pool's server, which takes it if it is started alike, and else ends it."""
     monkeypatch.setenv("R1EVAL_MADE_UP", "1")
@@ -378,6 +379,7 @@ class TestPlaces:
         assert [grade.outcome for grade in grades] == [Outcome.CORRECT, Outcome.WRONG]
 
     @LIGHTEVAL.mark
+    @pytest.mark.usefixtures("warm_graders")
     def test_an_xdist_worker_can_ask(self, tmp_path: Path) -> None:
         """An xdist worker, whose __main__ has no file, gets grades."""
         (tmp_path / "test_inner.py").write_text(

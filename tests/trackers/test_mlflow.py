@@ -21,8 +21,8 @@ from pytest_r1eval.reports.run_report import read_report
 from pytest_r1eval.trackers.delivery import log_run
 from pytest_r1eval.trackers.mlflow import ALIAS, ID_TAG, VERDICT_TAG
 from pytest_r1eval.trackers.tracked import TrackedRun, tracked
-from tests.conftest import COLD
 from tests.plugin_runs import judge, save_baseline
+from tests.warm_pytest import COLD
 
 START_S = 180
 """How long MLflow's server may take: it makes its tables, on a machine that has other work."""

@@ -24,6 +24,7 @@ from pytest_r1eval.upload.results import write_run_files
 from tests.judged_runs import TASKS, judged, judged_run
 from tests.recordings import make_exam, record_run
 from tests.requirements import LIGHTEVAL
+from tests.warm_pytest import Server, forking
 
 METRIC = "pass@k:k=1"
 SAMPLING_ERROR = "pass@k:k=1_sampling_stderr"
@@ -242,17 +243,18 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def read(tmp_path_factory: pytest.TempPathFactory, graders: Server) -> dict[str, Any]:
     """Let LightEval read a run's files in a process of its own, and write some that ours are compared with."""
     folder = tmp_path_factory.mktemp("lighteval")
     files = judged_run(folder / "run", n_problems=3, n_samples=4)
-    done = subprocess.run(
-        [sys.executable, "-c", READER, str(folder / "run"), str(folder / "own"), str(files.results)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    with forking(graders):
+        done = subprocess.run(
+            [sys.executable, "-c", READER, str(folder / "run"), str(folder / "own"), str(files.results)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     (own,) = (folder / "own").rglob("details_*.parquet")
@@ -355,6 +357,7 @@ print(json.dumps(scores))
 
 
 @LIGHTEVAL.mark
+@pytest.mark.usefixtures("warm_graders")
 def test_lightevals_pipeline_finds_the_same_score(tmp_path: Path) -> None:
     """LightEval's Pipeline scores our details as we did, for all problems and for the first five."""
     (tmp_path / "data").mkdir()
