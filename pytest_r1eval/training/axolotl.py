@@ -24,9 +24,7 @@ from pydantic import BaseModel
 from transformers import Trainer, TrainerCallback
 
 from pytest_r1eval.errors import PlanError
-from pytest_r1eval.training.callback import R1EvalCallback
-
-_SLURM = "slurm"
+from pytest_r1eval.training.callback import R1EvalCallback, RayPlace, SlurmPlace
 
 
 class R1EvalArgs(BaseModel):  # type: ignore[misc]  # skipped: not every environment has it
@@ -55,11 +53,10 @@ class R1EvalPlugin(BasePlugin):  # type: ignore[misc]  # axolotl says nothing of
                 "axolotl's configuration has the plugin of pytest-r1eval and no benchmarks; expected r1eval: "
                 "{benchmarks: [aime24]}"
             )
-        if _SLURM in asked:
-            from pytest_r1eval.training.cluster_runner import SlurmPlace  # noqa: PLC0415 - only where a cluster judges
-
-            asked[_SLURM] = SlurmPlace(**asked[_SLURM])
         try:
+            for name, place in (("slurm", SlurmPlace), ("ray", RayPlace)):
+                if name in asked:
+                    asked[name] = place(**asked[name] or {})
             return [R1EvalCallback(trainer, **asked)]
         except TypeError as error:
             raise PlanError(f"r1eval in axolotl's configuration: {error}") from error

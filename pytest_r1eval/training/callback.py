@@ -38,7 +38,7 @@ from pytest_r1eval.errors import PlanError, R1EvalError
 from pytest_r1eval.evaluation.process import OptionValue, Workers, arguments_of
 from pytest_r1eval.reports.run_report import RunReport
 from pytest_r1eval.stats.verdicts import Verdict
-from pytest_r1eval.training.cluster_runner import ClusterRunner, SlurmPlace
+from pytest_r1eval.training.cluster_runner import ClusterRunner, RayPlace, SlurmPlace
 from pytest_r1eval.training.queue import (
     WAITS_S,
     CheckpointQueue,
@@ -55,7 +55,7 @@ from pytest_r1eval.training.runners import (
     refuse_contradictions,
 )
 
-__all__ = ["GatedCheckpoint", "R1EvalCallback", "SlurmPlace"]
+__all__ = ["GatedCheckpoint", "R1EvalCallback", "RayPlace", "SlurmPlace"]
 
 OnRegression: TypeAlias = Literal["log", "stop"] | Callable[[GatedCheckpoint], bool | None]
 """What a fallen checkpoint does: nothing more, stop the training, or call something that says whether to stop."""
@@ -78,7 +78,8 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
         benchmarks: Names, as in `["aime24", "math500"]`.
         workers: Engines, as of `pytest_r1eval.evaluate`.
         gpus: GPUs for it, which the training leaves alone; None for those that the training sees, () for none.
-        slurm: Where a cluster judges; None for a process on this machine.
+        slurm: Where Slurm judges; None for a process on this machine.
+        ray: Where Ray judges, in place of `slurm`.
         on_regression: What a checkpoint that regressed does: "log", "stop", or a function that is given the
             `GatedCheckpoint` and stops the training by returning True.
         when_busy: "queue" judges every checkpoint in turn, "latest" skips those that a newer one overtakes.
@@ -104,6 +105,7 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
         workers: Workers = None,
         gpus: Sequence[int | str] | None = None,
         slurm: SlurmPlace | None = None,
+        ray: RayPlace | None = None,
         on_regression: OnRegression = "log",
         when_busy: Literal["queue", "latest"] = "queue",
         first_baseline: str | None = None,
@@ -113,6 +115,9 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
         **options: OptionValue,
     ) -> None:
         arguments_of(options)
+        if slurm and ray:
+            raise PlanError("slurm and ray are both given; expected one cluster that judges")
+        place = slurm or ray
         self._trainer = trainer
         self._options = dict(options)
         self._on_regression = on_regression
@@ -132,7 +137,7 @@ class R1EvalCallback(TrainerCallback):  # type: ignore[misc]  # transformers say
         self._push = None if push_to is None else partial(_push, repo=push_to)
         self._when_busy = WhenBusy(when_busy)
         self._new_runner: Callable[[], Runner] = (
-            partial(ClusterRunner, order, slurm) if slurm else partial(LocalRunner, order, workers=workers, gpus=gpus)
+            partial(ClusterRunner, order, place) if place else partial(LocalRunner, order, workers=workers, gpus=gpus)
         )
         self._begin()
 

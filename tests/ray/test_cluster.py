@@ -1,5 +1,5 @@
 """
-A gate on a real Ray cluster of three nodes: a lost node, a job of Ray, a cancelled gate, a watcher, what is refused.
+A gate on a real Ray cluster of three nodes: a lost node, a job, a cancelled gate, a watcher, a training, refusals.
 
 The scenarios run one after the other; each test looks at what one of them left.
 """
@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -28,6 +29,7 @@ from tests.judged_runs import judged
 from tests.ray_cluster import Cluster, pytest_of, ray, raylet_of, started_cluster
 from tests.recordings import record_run
 from tests.training.watched import write_trl
+from tests.warm_pytest import ROOT
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -246,8 +248,38 @@ def watched(cluster: Cluster, cancelled: tuple[Left, Left, Left]) -> Watched:  #
     )
 
 
+TRAINING = """
+import json
+from pathlib import Path
+import ray
+from pytest_r1eval.training.callback import R1EvalCallback, RayPlace
+from tests.training.trainers import logged, trainer_in
+
+def train():
+    trainer = trainer_in(Path.cwd() / "training", max_steps=4)
+    trainer.falls_at = 4
+    options = {"benchmarks": ["smoke"], "engine": "replay", "first_baseline": "good"}
+    place = RayPlace(slices=2, gpus=0, interval_s=0.5)
+    trainer.add_callback(R1EvalCallback(trainer, **options, ray=place))
+    trainer.train()
+    return logged(trainer)
+
+ray.init(logging_level="ERROR", log_to_driver=False)
+print(json.dumps(ray.get(ray.remote(train).remote())))
+"""
+"""A training in a task of Ray, as Ray Train and most trainers of reasoning models run it."""
+
+
 @pytest.fixture(scope="module")
-def lost(cluster: Cluster, watched: Watched) -> Left:  # noqa: ARG001 - a node is lost last
+def trained(cluster: Cluster, watched: Watched) -> Left:  # noqa: ARG001 - in turn
+    """Train in a task of the cluster, with a gate on the same cluster for each checkpoint."""
+    done = cluster.run(sys.executable, "-c", TRAINING, PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Left(code=done.returncode, said=done.stdout, folder=cluster.folder / "training" / "out" / "r1eval" / "ray")
+
+
+@pytest.fixture(scope="module")
+def lost(cluster: Cluster, trained: Left) -> Left:  # noqa: ARG001 - a node is lost last
     """Kill a node's raylet while it draws."""
     (cluster.folder / "drawn.txt").unlink()
     with held(cluster):
@@ -347,6 +379,17 @@ class TestWatcher:
         assert "FAIL_REGRESSED" in watched.told[1]["message"]
         assert f"against run {watched.told[0]['run']}" in watched.told[1]["message"]
         assert watched.code == 1
+
+
+class TestTraining:
+    def test_each_checkpoint_of_a_trainer_is_judged_on_the_cluster(self, trained: Left) -> None:
+        """`R1EvalCallback(ray=...)` submits each checkpoint of a real Trainer, and logs the verdicts at their steps."""
+        logged = json.loads(trained.said.splitlines()[-1])
+        assert {step: entry["r1eval/smoke/verdict"] for step, entry in logged.items()} == {
+            "2": "PASS",
+            "4": "FAIL_REGRESSED",
+        }
+        assert len([*trained.folder.iterdir()]) == 2
 
 
 class TestRefusals:

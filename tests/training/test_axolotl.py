@@ -98,6 +98,8 @@ def test_the_documented_configuration_is_taken(plugin: Any, tmp_path: Path) -> N
         (None, r"no benchmarks; expected r1eval: \{benchmarks: \[aime24\]\}"),
         ({"benchmarks": ["smoke"], "sigma": 3}, "r1eval in axolotl's configuration: .* no option 'sigma'"),
         ({"benchmarks": ["aime2024"]}, "no such benchmark"),
+        ({"benchmarks": ["smoke"], "ray": {"nodes": 2}}, "r1eval in axolotl's configuration: .* argument 'nodes'"),
+        ({"benchmarks": ["smoke"], "ray": {"slices": 2}, "slurm": {}}, "slurm and ray are both given"),
     ],
 )
 def test_a_mistake_is_found_before_the_training(
