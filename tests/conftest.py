@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,6 @@ from tests.requirements import (
     LIGHTEVAL,
     REAL_DATA,
     lacking,
-    need,
     pytest_unconfigure,  # noqa: F401 - a hook: closes the suite with what was not run
 )
 from tests.warm_pytest import COLD, LEAN, Server, forking
@@ -75,7 +75,6 @@ def cold_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def graders() -> Iterator[Server]:
     """Import LightEval once, for `warm_graders`; the pool of `tests/scoring_fixtures.py` does so for itself."""
-    need(LIGHTEVAL)
     server = Server(has_graders=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")  # the Hub's client reads it as it is imported
@@ -85,9 +84,9 @@ def graders() -> Iterator[Server]:
 
 
 @pytest.fixture
-def warm_graders(graders: Server) -> Iterator[None]:
-    """Fork what a test starts from a process that has imported LightEval: its runs, their graders, other programs."""
-    with forking(graders):
+def warm_graders(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fork what a test starts from a process that has LightEval, where it is: its runs, graders and other programs."""
+    with nullcontext() if LIGHTEVAL.absent() else forking(request.getfixturevalue("graders")):
         yield
 
 

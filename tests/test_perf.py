@@ -149,6 +149,7 @@ def test_what_a_verdict_adds_is_taken_apart() -> None:
     assert sum(dict(phases.added(bare, reached)).values()) == whole
 
 
+@pytest.mark.usefixtures("warm_graders")
 def test_pump_is_measured(tmp_path: Path) -> None:
     """The measurement of the worker draws as many tokens through the plugin as from the engine alone."""
     setting = pump.Setting(n_problems=4, n_samples=8, n_tokens=16, n_processes=1, is_lognormal=True)

@@ -148,8 +148,8 @@ class Start:
 
     @property
     def is_program(self) -> bool:
-        """Whether it is a program of any kind, without an option of Python's but -P."""
-        first = self.arguments[1 if self.arguments[0] == "-P" else 0]
+        """Whether it is a program of any kind, without an option of Python's but -P or -u."""
+        first = self.arguments[1 if self.arguments[0] in {"-P", "-u"} else 0]
         return first in {"-c", "-m"} or first.endswith(".py")
 
 
@@ -360,6 +360,8 @@ def _become(start: Start, streams: Sequence[int]) -> None:
     os.chdir(start.folder)
     search_path = start.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[0:1] = [start.folder, *filter(None, search_path)]
+    if any(Path(folder, "sitecustomize.py").exists() for folder in filter(None, search_path)):
+        importlib.import_module("sitecustomize")  # as Python does by itself when it starts
     if "COVERAGE_PROCESS_CONFIG" in start.environ:
         import coverage  # noqa: PLC0415 - only where coverage is measured
 
@@ -455,6 +457,10 @@ def _run_program(arguments: Sequence[str]) -> None:
         case ["-mpytest", *own] | ["-m", "pytest", *own]:
             sys.argv = ["pytest", *own]
             runpy.run_module("pytest", run_name="__main__", alter_sys=True)
+        case ["-u", *unbuffered]:
+            for stream in (sys.stdout, sys.stderr):
+                stream.reconfigure(write_through=True)  # type: ignore[union-attr] # text streams, of a fork
+            _run_program(unbuffered)
         case ["-m", module, *own]:
             sys.argv = [module, *own]
             runpy.run_module(module, run_name="__main__", alter_sys=True)

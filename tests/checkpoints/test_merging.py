@@ -24,7 +24,10 @@ from pytest_r1eval.checkpoints.merging import main, merged_folder, write_merged
 from pytest_r1eval.errors import ModelError
 from tests.adapters import SHIPPED, write_adapter
 
-pytestmark = pytest.mark.filterwarnings("default")  # torch's, transformers' and PEFT's own are not ours to repair
+pytestmark = [
+    pytest.mark.filterwarnings("default"),  # torch's, transformers' and PEFT's own are not ours to repair
+    pytest.mark.usefixtures("warm_graders"),  # LightEval brings all three
+]
 TOKENS = torch.arange(3, 40).reshape(1, -1)
 
 

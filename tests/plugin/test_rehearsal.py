@@ -82,6 +82,7 @@ def test_a_checkpoint_that_is_not_there_is_refused(
 
 
 @LIGHTEVAL.mark
+@pytest.mark.usefixtures("warm_graders")
 def test_a_data_set_that_cannot_be_read_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A submission whose data set cannot be read is refused in one line."""
     (tmp_path / "data").mkdir()

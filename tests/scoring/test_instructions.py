@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -188,32 +188,43 @@ metadata.distribution = distribution
 sys.modules[{name!r}] = None
 """
 """A process's sitecustomize.py that hides an installed package from it, as if it were not installed."""
+WITHOUT_DATA = "import nltk.data\nnltk.data.path.clear()"
+"""A process's sitecustomize.py that hides NLTK's data from it, wherever a machine has them."""
 
 
-def refusal(benchmark: Benchmark, tokenizer: str, *, data_dir: Path, nltk_data: str) -> str:
-    """Return why an exam cannot be built by processes with this folder of NLTK's data."""
-    code = CodeGrading(grader=CodeGrader.LIGHTEVAL, limits=Limits(), tests=data_dir)
-    with GradingPool(n_processes=1, code=code, environ={**os.environ, "NLTK_DATA": nltk_data}) as pool:
-        with pytest.raises(ScoringError) as caught:
-            Builder(pool, tokenizer).exam(benchmark, data_dir=data_dir)
+@pytest.fixture
+def refusal(
+    warm_graders: None,  # noqa: ARG001 - where the processes come from
+    tokenizer: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., str]:
+    """Return why an exam cannot be built by processes that begin with a program."""
+
+    def refused(benchmark: Benchmark, *, beginning: str) -> str:
+        (tmp_path / "sitecustomize.py").write_text(beginning)
+        monkeypatch.syspath_prepend(tmp_path)
+        code = CodeGrading(grader=CodeGrader.LIGHTEVAL, limits=Limits(), tests=tmp_path)
+        with GradingPool(n_processes=1, code=code) as pool, pytest.raises(ScoringError) as caught:
+            Builder(pool, tokenizer).exam(benchmark, data_dir=tmp_path)
         return str(caught.value)
 
+    return refused
 
-def test_what_lacks_is_named_with_its_command(builder: Builder, tokenizer: str, tmp_path: Path) -> None:
+
+def test_what_lacks_is_named_with_its_command(builder: Builder, tmp_path: Path, refusal: Callable[..., str]) -> None:
     """Without NLTK's data an exam is refused before anything is drawn, with the command that gets it."""
     problems_of(builder, IFEVAL, tmp_path)
-    found = refusal(IFEVAL, tokenizer, data_dir=tmp_path, nltk_data=str(tmp_path))
+    found = refusal(IFEVAL, beginning=WITHOUT_DATA)
     assert re.search(r"ifeval: punkt_tab not found; .* Run python -m nltk\.downloader punkt_tab", found)
 
 
 @pytest.mark.usefixtures("pool")
 @pytest.mark.parametrize(("benchmark", "package"), [(IFEVAL, "langdetect"), (IFBENCH, "emoji")])
 def test_a_package_that_lacks_is_named_with_its_command(
-    tokenizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, benchmark: Benchmark, package: str
+    refusal: Callable[..., str], benchmark: Benchmark, package: str
 ) -> None:
     """Without a package that the programs import, an exam is refused with the command that installs it."""
-    (tmp_path / "sitecustomize.py").write_text(WITHOUT_A_PACKAGE.format(name=package))
-    monkeypatch.syspath_prepend(tmp_path)
-    found = refusal(benchmark, tokenizer, data_dir=tmp_path, nltk_data=str(tmp_path))
+    found = refusal(benchmark, beginning=WITHOUT_A_PACKAGE.format(name=package))
     assert found.startswith(f"{benchmark.name}: {package}")
     assert found.endswith("Run python -m pip install 'pytest-r1eval[instructions]'")

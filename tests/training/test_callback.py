@@ -310,6 +310,7 @@ left = [trainer.state.global_step, len(logged(trainer)), is_judged]
 """
 
 
+@pytest.mark.usefixtures("warm_graders")
 def test_all_processes_of_a_training_stop_together(tmp_path: Path) -> None:
     """
     Both ranks under torchrun leave the loop at the same step, and only the first one judges.
