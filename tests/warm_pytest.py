@@ -44,13 +44,13 @@ from pytest_r1eval.scoring.pool import _PROGRAM
 
 ROOT = Path(__file__).parents[1]
 OTHERS = (
-    "_pytest.pytester", "execnet", "execnet.multi", "pdb", "pyarrow.parquet", "pytest", "rich.console", "rich.table",
-    "scipy.optimize", "scipy.special", "sqlite3",
+    "_pytest.pytester", "execnet", "execnet.multi", "pdb", "pyarrow.json", "pyarrow.parquet", "pytest", "rich.console",
+    "rich.table", "scipy.optimize", "scipy.special", "sqlite3",
 )  # fmt: skip
 """What a run imports of others, plugins left out; each is imported by some run that judges."""
 OURS = ("baselines", "config", "core", "judging", "ledger", "reports", "runs", "sampling", "stats", "upload")
 """The packages of ours that a run imports; `plugin` is left to pytest."""
-UNTOUCHED = ("huggingface_hub", "lighteval", "pytest_r1eval.plugin", "torch", "vllm", "xdist")
+UNTOUCHED = ("huggingface_hub", "lighteval", "pandas", "pytest_r1eval.plugin", "torch", "vllm", "xdist")
 """What no fork may find imported: it reads the environment when it is imported, or a run leaves it alone."""
 LEAN = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin,pytest_r1eval.plugin"}
 """The plugins that a gate needs. The others of the test environment, hypothesis first, take longer than a gate."""
@@ -78,9 +78,6 @@ def preload() -> None:
             folder = importlib.import_module(f"pytest_r1eval.{package.name}")
             for module in pkgutil.iter_modules(folder.__path__):
                 importlib.import_module(f"{folder.__name__}.{module.name}")
-    import pyarrow as pa  # noqa: PLC0415 - only in the server
-
-    pa.array([""])  # pyarrow looks for pandas with its first array, and imports it
     warnings.filters[:] = filters  # type: ignore[index]
     # pytest warns of what a plugin's package has imported before its asserts are rewritten; these words allow it.
     pytest_r1eval.__doc__ = f"{pytest_r1eval.__doc__} PYTEST_DONT_REWRITE"

@@ -880,3 +880,12 @@ class TestSilence:
             [sys.executable, "-c", code], cwd=pytester.path, capture_output=True, text=True, check=True
         )
         assert "HEAVY []" in done.stdout
+
+    def test_a_gate_imports_no_pandas(self, pytester: pytest.Pytester, recorded: Record) -> None:
+        """A gate writes its details without pandas, which takes as long to import as all else that it needs."""
+        recorded("run")
+        pytester.makeconftest("import sys\ndef pytest_unconfigure(): print('PANDAS', 'pandas' in sys.modules)")
+        result = judge(pytester, "run")
+        result.stdout.fnmatch_lines(["PANDAS False"])
+        (run,) = runs_of(pytester)
+        assert [*run.rglob("*.parquet")]
