@@ -6,7 +6,8 @@ refuses what is to be submitted; 130 after Ctrl-C. An error is one line on stand
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import cast
 
 import typer
@@ -54,6 +55,12 @@ def application() -> typer.Typer:
     return app
 
 
+@cache
+def _built() -> Callable[..., int | None]:
+    """Build what parses a command line, once a process: reading every command's signature takes 30 ms."""
+    return typer.main.get_command(application())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """
     Run one subcommand and return its exit code.
@@ -65,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if (wrong := hidden_argument(arguments)) is not None:
         return _refused("r1eval", f"the argument {wrong}")
     try:
-        code = application()(args=arguments, prog_name="r1eval", standalone_mode=False)
+        code = _built()(args=arguments, prog_name="r1eval", standalone_mode=False)
     except _USAGE_ERROR as error:
         return _refused(error.ctx.command_path if error.ctx else "r1eval", error.format_message())
     except RehearsalError as error:
