@@ -23,6 +23,7 @@ from scipy.special import logsumexp, ndtr, ndtri
 
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.stats.pairs import Floats, PairedCounts, null_pmf, tails
+from pytest_r1eval.stats.roots import root
 from pytest_r1eval.stats.tests import Comparison, Design
 
 _LARGEST_LOG_ODDS = 40.0
@@ -78,8 +79,6 @@ def equivalence_test(  # noqa: PLR0913  two sides, what was found of them, and t
 
 def _exact(pair: PairedCounts, shift: float, *, tau: float) -> float:
     """Return the p-value against a difference of `shift` or beyond; 1 where the totals allow none such."""
-    from scipy.optimize import brentq  # noqa: PLC0415  half of this module's import time, for a rare call
-
     pmf = null_pmf(pair)
     counts = np.arange(pmf.shape[1], dtype=np.float64)
     with np.errstate(divide="ignore"):
@@ -98,7 +97,7 @@ def _exact(pair: PairedCounts, shift: float, *, tau: float) -> float:
     if excess(0.0) * excess(end) > 0 and abs(excess(end)) > 0:
         # The totals reach no such difference, or, with unequal numbers of samples, lie beyond it already.
         return 1.0
-    moved = tilted(float(brentq(excess, min(0.0, end), max(0.0, end))))
+    moved = tilted(root(excess, min(0.0, end), max(0.0, end)))
     lower, higher = tails(pair, moved, tau)
     return higher if shift < 0 else lower
 
@@ -137,7 +136,6 @@ def margin_of_equivalence(design: Design, *, sigmas: float, power: float) -> flo
         sigmas: Standard errors that decide.
         power: Inside (0, 1).
     """
-    from scipy.optimize import brentq  # noqa: PLC0415  as above
 
     def missing(margin: float) -> float:
         return power_of_equivalence(design, margin, sigmas=sigmas) - power
@@ -145,4 +143,4 @@ def margin_of_equivalence(design: Design, *, sigmas: float, power: float) -> flo
     if missing(1.0) < 0:
         return None
     closest = float(ndtri((1 + power) / 2)) * design.standard_error()
-    return float(brentq(missing, closest, 1.0))
+    return root(missing, closest, 1.0)

@@ -14,6 +14,7 @@ from scipy.special import ndtr, ndtri
 
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.stats.pairs import Floats, PairedCounts, all_wrong, log_choose
+from pytest_r1eval.stats.roots import root
 from pytest_r1eval.stats.tests import (
     MIN_RESPONSES_FOR_NORMAL,
     paired_test,
@@ -47,8 +48,6 @@ def caught_fall(  # noqa: PLR0913  two sides, what decides between them, and wha
 
 def _exact_fall(run: Counts, baseline: Counts, *, alpha: float, tau: float, power: float) -> float | None:
     """Return the fall that the exact test catches; every solve rate falls by the same part of itself."""
-    from scipy.optimize import brentq  # noqa: PLC0415  half of this module's import time, for a rare call
-
     pair = PairedCounts.of(all_wrong(run), baseline)
     rates = pair.y / pair.k_b
     mean, expected = float(rates.mean()), pair.k * rates
@@ -67,7 +66,7 @@ def _exact_fall(run: Counts, baseline: Counts, *, alpha: float, tau: float, powe
 
     if not n_red or excess(mean) < 0:
         return None
-    return float(brentq(excess, 0.0, mean))
+    return root(excess, 0.0, mean)
 
 
 def _shared_out(total: int, expected: Floats) -> Floats:

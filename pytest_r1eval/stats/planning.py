@@ -47,6 +47,7 @@ from pytest_r1eval.core.texts import counted
 from pytest_r1eval.errors import PlanError
 from pytest_r1eval.stats.allocation import BETA_POWER, LOOK_FRACTIONS, Allocation
 from pytest_r1eval.stats.pairs import Floats
+from pytest_r1eval.stats.roots import root
 from pytest_r1eval.stats.tests import Design
 from pytest_r1eval.stats.verdicts import MIN_SAMPLES_FOR_SCALAR_TEST, GateRule
 
@@ -59,6 +60,8 @@ SMALLEST_INCREMENT = 1e-13
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(160)
 _REACH = 10.0  # standard deviations of the score that the recursion keeps; 1e-23 is beyond
 _Z_LIMIT = 40.0  # no bound is beyond: the normal tail there is below the smallest double
+_N_STEPS = 20  # of Newton's method, which mostly takes four
+_NEAR = 1e-8  # SD: Newton's method squares its error at each step
 _DECIMALS = 9  # of bounds and margins, so that the hash does not hang on a machine's last bits
 
 
@@ -333,11 +336,40 @@ class _Front:
         distances = z * math.sqrt(information) - self.scores - self.drift * step
         return float(self.masses @ ndtr(distances / math.sqrt(step)))
 
+    def lowest(self, information: float, probability: float) -> float:
+        """
+        Return the z that a run is at or below with a probability: Newton's method on the probability's logarithm.
+
+        Where one interval went on, that logarithm is concave, and each step but the first stays below the zero. Looks
+        that are too close for the nodes leave gaps without density, which halving passes over.
+        """
+        step, mass = information - self.information, self.mass
+        centres = (self.scores + self.drift * step) / math.sqrt(step)
+        centre = float(self.masses @ centres) / mass
+        spread = math.sqrt(1 + float(self.masses @ (centres - centre) ** 2) / mass)
+        found = centre + spread * float(ndtri(probability / mass))
+        for _ in range(_N_STEPS):
+            deviations = found - centres
+            below = float(self.masses @ ndtr(deviations))
+            density = float(self.masses @ np.exp(-0.5 * deviations**2)) / math.sqrt(2 * math.pi)
+            if not below or not density:
+                break
+            change = below / density * math.log(below / probability)
+            found -= change
+            if abs(change) < _NEAR:
+                return found * math.sqrt(step / information)
+        return root(lambda z: self.below(information, z) - probability, -_Z_LIMIT, _Z_LIMIT)
+
+    def highest(self, information: float, probability: float) -> float:
+        """Return the z that a run is above with a probability."""
+        mirrored = _Front(drift=-self.drift, information=self.information, scores=-self.scores, masses=self.masses)
+        return -mirrored.lowest(information, probability)
+
     def between(self, information: float, *intervals: tuple[float, float]) -> _Front:
         """Move on to the runs that a look leaves in intervals of z."""
         parts = [self._part(information, low, high) for low, high in intervals]
         scores, masses = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        return replace(self, information=information, scores=scores, masses=masses)
+        return _Front(drift=self.drift, information=information, scores=scores, masses=masses)
 
     def _part(self, information: float, low: float, high: float) -> tuple[Floats, Floats]:
         """Scores and masses on the nodes of one interval of z."""
@@ -375,8 +407,6 @@ class Spending:
 
     def enlarged(self, margin: float) -> float:
         """Return the smallest margin, not below the given one, that keeps the power at these looks."""
-        from scipy.optimize import brentq  # noqa: PLC0415  half of this module's import time, for planning alone
-
         fail_bounds = self.fail_bounds()
 
         def excess(scale: float) -> float:
@@ -387,7 +417,7 @@ class Spending:
         largest = 1.1
         while excess(largest) > 0:
             largest *= 1.1
-        return margin * float(brentq(excess, 1.0, largest, xtol=1e-10))
+        return margin * root(excess, 1.0, largest, xtol=1e-10)
 
     def fail_bounds(self) -> tuple[float, ...]:
         """Bounds whose first crossing has the spent alpha on an unchanged model, PASS stops ignored."""
@@ -402,7 +432,7 @@ class Spending:
             left = front.mass - front.below(information, fail_bound)
             # The last look decides, and so does one that has no more left to pass than it may.
             decides = number == len(self.information) or left <= allowed
-            bound = max(fail_bound, -_Z_LIMIT) if decides else _root(front, information, front.mass - allowed)
+            bound = max(fail_bound, -_Z_LIMIT) if decides else front.highest(information, allowed)
             bounds.append(bound)
             passed += front.mass - front.below(information, bound)
             front = front.between(information, (fail_bound, bound))
@@ -424,7 +454,7 @@ def first_crossing_bounds(information: Sequence[float], probabilities: Sequence[
     """
     front, bounds = _Front.start(0.0), list[float]()
     for at_look, probability in zip(information, probabilities, strict=True):
-        bound = _root(front, at_look, probability) if probability >= SMALLEST_INCREMENT else -math.inf
+        bound = front.lowest(at_look, probability) if probability >= SMALLEST_INCREMENT else -math.inf
         bounds.append(bound)
         front = front.between(at_look, (bound, math.inf))
     return tuple(bounds)
@@ -433,13 +463,6 @@ def first_crossing_bounds(information: Sequence[float], probabilities: Sequence[
 def spent(total: float, times: Sequence[float], *, power: float) -> tuple[float, ...]:
     """Return the increments of the spending function total * t^power."""
     return tuple(total * (t**power - s**power) for s, t in zip((0.0, *times[:-1]), times, strict=True))
-
-
-def _root(front: _Front, information: float, target: float) -> float:
-    """Return the z up to which a front has this probability at the next look."""
-    from scipy.optimize import brentq  # noqa: PLC0415  half of this module's import time, for planning alone
-
-    return float(brentq(lambda z: front.below(information, z) - target, -_Z_LIMIT, _Z_LIMIT, xtol=1e-12))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -530,8 +553,6 @@ def detectable_rise(plan: SequentialPlan, *, power: float = 0.8) -> float | None
 
 def _change_seen(seen: Callable[[float], float], *, power: float, start: float, largest: float) -> float | None:
     """Where a probability that grows with the change reaches a power; None if not up to the largest change."""
-    from scipy.optimize import brentq  # noqa: PLC0415  half of this module's import time, for planning alone
-
     if not 0 < power < 1:
         raise ValueError(f"power is {power}; expected a probability between 0 and 1")
     if seen(0.0) >= power:
@@ -541,4 +562,4 @@ def _change_seen(seen: Callable[[float], float], *, power: float, start: float, 
         if bound >= largest:
             return None
         bound = min(2 * bound, largest)
-    return float(brentq(lambda change: seen(change) - power, 0.0, bound, xtol=1e-9))
+    return root(lambda change: seen(change) - power, 0.0, bound, xtol=1e-9)

@@ -15,6 +15,7 @@ from scipy.special import chdtr, chdtrc
 
 from pytest_r1eval.core.records import Counts
 from pytest_r1eval.stats.pairs import Floats, demand_same_problems
+from pytest_r1eval.stats.roots import root
 from pytest_r1eval.stats.tests import Estimate
 
 DISAGREE = 0.001
@@ -115,8 +116,6 @@ def paule_mandel_tau(effects: Floats, variances: Floats, *, mean: float | None =
     Raises:
         ValueError: If there are too few effects.
     """
-    from scipy.optimize import brentq  # noqa: PLC0415  half of this module's import time, for a rare call
-
     expected = len(effects) - (mean is None)
     if expected < 1:
         raise ValueError(f"{len(effects)} effects leave no spread to estimate tau from; expected one more")
@@ -127,4 +126,4 @@ def paule_mandel_tau(effects: Floats, variances: Floats, *, mean: float | None =
     if excess(0.0) <= 0:
         return 0.0
     largest = float(np.abs(effects - (effects.mean() if mean is None else mean)).max()) * math.sqrt(len(effects))
-    return float(brentq(excess, 0.0, 2 * largest, xtol=1e-12 * largest))
+    return root(excess, 0.0, 2 * largest, xtol=1e-12 * largest)

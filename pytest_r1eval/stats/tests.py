@@ -9,8 +9,8 @@ added. Where normal theory is thin (few responses, or a skewed null distribution
 the exact conditional distribution decides. Everything is a fraction; points are
 for people.
 
-``scipy.stats`` and ``scipy.optimize`` are left alone at import: they would cost
-every pytest start half a second.
+``scipy.stats`` and ``scipy.optimize`` are left alone: they would cost every gate
+half a second.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ so nothing changed between the two and every FAIL is a false alarm.
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from perf.tokens_per_verdict import Ending, ending_of
@@ -39,8 +39,8 @@ def recorded() -> dict[str, list[bool]]:
 
 def judged(recorded: dict[str, list[bool]], *, seed: int, allocates: bool = False) -> Ending:
     """Judge a random candidate against a random baseline, both of the same model."""
-    rng = random.Random(seed)  # noqa: S311 - a calibration
-    drawn = {id_: rng.sample(outcomes, N_BASELINE + 2 * N_CANDIDATE) for id_, outcomes in recorded.items()}
+    shuffled = np.random.default_rng(seed).permuted([*recorded.values()], axis=1)
+    drawn = dict(zip(recorded, shuffled[:, : N_BASELINE + 2 * N_CANDIDATE].tolist(), strict=True))
     baseline = Counts.from_mapping({id_: (sum(marks[:N_BASELINE]), N_BASELINE) for id_, marks in drawn.items()})
     design = Design.from_baseline(baseline, n_samples=N_CANDIDATE)
     planned = (
