@@ -42,7 +42,7 @@ def root(function: Callable[[float], float], low: float, high: float, *, xtol: f
         least = nearest / abs(b - a)
         x = a + min(max(part, least), 1 - least) * (b - a)
         if math.isnan(f_x := function(x)):
-            raise ValueError(f"the function is no number at {x:g}")
+            raise ValueError(f"the function is not a number at {x:g}")
         if (f_x > 0) is (f_a > 0):
             c, f_c = a, f_a
         else:

@@ -56,7 +56,7 @@ def test_ends_of_one_sign_are_refused() -> None:
         root(lambda x: x + 1, 0.0, 1.0)
 
 
-def test_what_is_no_number_is_refused() -> None:
+def test_what_is_not_a_number_is_refused() -> None:
     """A function that is not a number somewhere ends the search."""
-    with pytest.raises(ValueError, match=r"the function is no number at 0\.5"):
+    with pytest.raises(ValueError, match=r"the function is not a number at 0\.5"):
         root(lambda x: x - 0.2 if x in {0.0, 1.0} else math.nan, 0.0, 1.0)
