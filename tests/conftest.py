@@ -22,13 +22,14 @@ from tests.requirements import (
     lacking,
     pytest_unconfigure,  # noqa: F401 - a hook: closes the suite with what was not run
 )
-from tests.warm_pytest import COLD, LEAN, Server, forking
+from tests.warm_pytest import COLD, LEAN, Server, forking, remember_entry_points
 
 if TYPE_CHECKING:
     from tests.hub_server import StandInHub
 
 settings.register_profile("steady", deadline=None)  # the default 200 ms is a test of the machine, not of the code
 settings.load_profile("steady")
+remember_entry_points()
 
 MODES = {"alone": (), "n0": ("-n0",), "n2": ("-n2",)}
 LONGEST = (

@@ -17,6 +17,7 @@ import ctypes
 import fcntl
 import gc
 import importlib
+import importlib.metadata
 import inspect
 import json
 import logging
@@ -45,7 +46,7 @@ from pytest_r1eval.scoring.pool import _PROGRAM
 ROOT = Path(__file__).parents[1]
 OTHERS = (
     "_pytest.pytester", "execnet", "execnet.multi", "pdb", "pyarrow.json", "pyarrow.parquet", "pytest", "rich.console",
-    "rich.table", "scipy.optimize", "scipy.special", "sqlite3",
+    "rich.table", "scipy.special", "sqlite3",
 )  # fmt: skip
 """What a run imports of others, plugins left out; each is imported by some run that judges."""
 OURS = ("baselines", "config", "core", "judging", "ledger", "reports", "runs", "sampling", "stats", "upload")
@@ -68,6 +69,20 @@ _N_DESCRIPTORS = 16
 """Descriptors handed over for one process, at most."""
 
 
+def remember_entry_points() -> None:
+    """Read the entry points of each installed distribution once: pytest and a gate ask for all of them four times."""
+    read = importlib.metadata.PathDistribution.entry_points.fget  # type: ignore[attr-defined]
+    known: dict[str, object] = {}
+
+    def entry_points(self: importlib.metadata.PathDistribution) -> object:
+        path = str(self._path)  # two objects of one distribution share it
+        if path not in known:
+            known[path] = read(self)
+        return known[path]
+
+    importlib.metadata.PathDistribution.entry_points = property(entry_points)  # type: ignore[assignment,method-assign]
+
+
 def preload() -> None:
     """Import what a run imports, in the server, and leave the filters of warnings as they are."""
     filters = warnings.filters[:]
@@ -79,6 +94,8 @@ def preload() -> None:
             for module in pkgutil.iter_modules(folder.__path__):
                 importlib.import_module(f"{folder.__name__}.{module.name}")
     warnings.filters[:] = filters  # type: ignore[index]
+    remember_entry_points()
+    importlib.metadata.entry_points()
     # pytest warns of what a plugin's package has imported before its asserts are rewritten; these words allow it.
     pytest_r1eval.__doc__ = f"{pytest_r1eval.__doc__} PYTEST_DONT_REWRITE"
     if found := [name for name in UNTOUCHED if name in sys.modules]:
