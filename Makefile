@@ -73,7 +73,7 @@ test: $(STAMP) ## run the whole test suite; installs what it runs for real where
 	@echo "== coverage in percent, at least fail_under of pyproject.toml; $(BIN)/coverage report -m lists the lines left"
 	$(BIN)/coverage report --format=total
 	@echo "== end to end, with real vLLM and LightEval"
-	R1_NOT_RUN=$(NOT_RUN) $(BIN)/pytest tests/e2e -n 2 --dist loadscope
+	R1_NOT_RUN=$(NOT_RUN) $(BIN)/pytest tests/e2e -n 2 --dist loadscope --no-loadscope-reorder
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target plugin-test tracker-test cloud-test
 	@$(BIN)/python -m tests.requirements $(NOT_RUN)
 

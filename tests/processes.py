@@ -22,6 +22,8 @@ T = TypeVar("T")
 TIMEOUT_S = 60.0
 SLOW = ("--r1-engine-arg", "delay_s=0.1", "--r1-engine-arg", "n_concurrent=4")
 """Forty samples a second and worker: long enough to be killed in."""
+EAGER = "--r1-engine-arg=enforce_eager=true"
+"""Compiling a model takes vLLM longer than the samples of a short run."""
 PIDS = """
 import os
 def pytest_sessionstart():

@@ -68,7 +68,7 @@ _RAY = "tests/ray/test_cluster.py::TestJob::test_a_job_of_ray_ends_as_its_gate_d
 _CLONED = "tests/test_documented_commands.py::test_the_repository_is_cloned"
 _EXTRAS = "tests/wheel.py::check_extras"
 _LACKING = "tests/scoring/test_instructions.py::test_what_lacks_is_named_with_its_command"
-_SERVED = "tests/e2e/test_adapters.py::TestSeveralInOneEngine::test_each_has_its_own_verdict"
+_SERVED = "tests/e2e/test_adapters.py::test_each_has_its_own_verdict"
 _MERGED = "tests/e2e/test_adapters.py::test_a_merged_adapter_that_improves_is_far_above_its_base_model"
 _OF_ADAPTERS = {
     "pytest --r1-model output/checkpoint-200 -m aime --r1-baseline Qwen/Qwen2.5-1.5B-Instruct": _SERVED,

@@ -8,6 +8,9 @@ Nothing of pytest is started before the fork, and no plugin is imported: pytest 
 A fork becomes a child of the process that asked for it, as after `subprocess.Popen`: it is waited for, killed and tied
 to its parent as any other process. What starts processes in turn, as a run that spreads does, has a server of its own.
 It ends without taking down what it shares with the server.
+
+A server for real engines has vLLM and LightEval imported, too, 16 s of CPU, and what multiprocessing spawns for vLLM is
+its fork. It shows its environment and takes its threads from it, as a spawned process does.
 """
 
 from __future__ import annotations
@@ -24,17 +27,20 @@ import logging
 import multiprocessing.util
 import os
 import pkgutil
+import re
 import runpy
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
 from execnet.gateway_io import popen_bootstrapline
@@ -44,6 +50,7 @@ from pytest_r1eval.engines.vllm_options import missing_from
 from pytest_r1eval.scoring.pool import _PROGRAM
 
 ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
 OTHERS = (
     "_pytest.pytester", "execnet", "execnet.multi", "pdb", "pyarrow.json", "pyarrow.parquet", "pytest", "rich.console",
     "rich.table", "scipy.special", "sqlite3",
@@ -58,13 +65,31 @@ LEAN = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin,p
 TIED = "pytest_r1eval.evaluation.die_with_parent"
 STARTING_RUNS = ("from pytest_r1eval.commands.cli import main;", "pytest_r1eval.evaluate(")
 """What a program on the command line says that is the command line itself, or a user's script with a gate."""
-ENGINES = ("vllm.engine.arg_utils", "vllm.v1.engine.async_llm")
-"""What a real engine imports in the process of its run, 10 s of CPU; the graders' LightEval is 8 more."""
+ENGINES = (
+    "vllm.engine.arg_utils", "vllm.v1.engine.async_llm", "vllm.v1.engine.core", "vllm.v1.executor.multiproc_executor",
+)  # fmt: skip
+"""
+What a real engine imports in each process of a run, 8 s of CPU; the graders' LightEval is 8 more.
+
+Its worker's own module is left to the worker: importing it changes torch, which a training has in the same process.
+"""
+TO_ENGINES = {
+    "OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1", "TORCHINDUCTOR_CPP_DYNAMIC_THREADS": "1",
+}  # fmt: skip
+"""What is read with the import: one thread, since a fork has no others, and what vLLM tells its own processes."""
+PROGRAMS = ("tests.tiny_models", "tests.noisy_adapter", "vllm.entrypoints.openai.api_server")
+"""What else asks vLLM or torch, and may be a fork of a server that has them; an example of ours, too."""
 COLD = subprocess.Popen
 """What starts a process that imports by itself."""
 SPAWN = multiprocessing.util.spawnv_passfds
 """How multiprocessing starts a program."""
 _PR_SET_CHILD_SUBREAPER = 36
+_ENVIRON_FIELDS = (50, 51)
+"""Of /proc/PID/stat: where the environment begins and ends, proc(5)."""
+_ROOM, _N_ROOM = "R1_ROOM", 65_536
+"""A variable of so many bytes, which leaves room for the environment of a fork in the place of the server's."""
+_LOOK_S = 1e-4
+"""Between two looks for a message; a step of a tiny model takes milliseconds."""
 _N_DESCRIPTORS = 16
 """Descriptors handed over for one process, at most."""
 
@@ -96,21 +121,34 @@ def preload() -> None:
     warnings.filters[:] = filters  # type: ignore[index]
     remember_entry_points()
     importlib.metadata.entry_points()
-    # pytest warns of what a plugin's package has imported before its asserts are rewritten; these words allow it.
-    pytest_r1eval.__doc__ = f"{pytest_r1eval.__doc__} PYTEST_DONT_REWRITE"
+    _leave_asserts(pytest_r1eval)
     if found := [name for name in UNTOUCHED if name in sys.modules]:
         raise RuntimeError(f"the server of runs imported {', '.join(found)}, which every run has to import by itself")
 
 
+def _leave_asserts(plugin: ModuleType) -> None:
+    """Tell pytest in its own words to leave the asserts of a plugin alone, or it warns that it is too late for them."""
+    plugin.__doc__ = f"{plugin.__doc__} PYTEST_DONT_REWRITE"
+
+
 def preload_engines() -> None:
-    """Import what a run with a real engine imports, too: vLLM as an engine does it, and LightEval as its graders do."""
+    """
+    Import what a run with a real engine imports, too: vLLM as an engine does it, and LightEval as its graders do.
+
+    vLLM's core and its worker look for each other's messages without a pause, each on a processor of its own. Here
+    they share one, and pause between two looks.
+    """
     os.environ.update(missing_from(os.environ))
     logging.getLogger("vllm").setLevel(logging.WARNING)
     filters = warnings.filters[:]
     for name in ENGINES:
         importlib.import_module(name)
+    from vllm.distributed.device_communicators import shm_broadcast  # noqa: PLC0415 - only in this server
+
+    shm_broadcast.sched_yield = lambda: time.sleep(_LOOK_S)
     warnings.filters[:] = filters  # type: ignore[index]
     preload_graders()
+    _leave_asserts(sys.modules["anyio"])  # an HTTP client's, and a plugin
 
 
 def preload_graders() -> None:
@@ -156,6 +194,17 @@ class Start:
                 return is_ours(found)
 
     @property
+    def is_of_engines(self) -> bool:
+        """Whether it can become a fork of a server that has vLLM and LightEval, beside those that need neither."""
+        match list(self.arguments):
+            case ["-m", module, *_] if module in PROGRAMS:
+                return True
+            case [path, *_] if Path(path).parent == EXAMPLES:
+                return True
+            case _:
+                return self.is_scoring or self.is_spawned
+
+    @property
     def is_scoring(self) -> bool:
         """Whether it is the program that holds scoring processes."""
         return [*self.arguments[:3]] == ["-P", "-c", _PROGRAM]
@@ -165,6 +214,11 @@ class Start:
         """Whether it is a program of any kind, without an option of Python's but -P or -u."""
         first = self.arguments[1 if self.arguments[0] in {"-P", "-u"} else 0]
         return first in {"-c", "-m"} or first.endswith(".py")
+
+    @property
+    def is_spawned(self) -> bool:
+        """Whether multiprocessing spawns it, as vLLM does its core and its worker."""
+        return self.arguments[0] == "-c" and self.arguments[-1] == "--multiprocessing-fork"
 
 
 def is_ours(arguments: Sequence[str]) -> bool:
@@ -194,15 +248,17 @@ class Server:
         self, channel: socket.socket | None = None, *, has_engines: bool = False, has_graders: bool = False
     ) -> None:
         self._channel = channel
-        self._has_engines = has_engines
+        self.has_engines = has_engines
         self._has_graders = has_graders
         self._server: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
     def has(self, start: Start) -> bool:
         """Whether a fork can become this process."""
+        if self.has_engines and start.is_of_engines:
+            return True
         if start.descriptors:
-            return start.is_scoring and (self._has_engines or self._has_graders)
+            return start.is_scoring and self._has_graders
         return start.is_warm or (self._has_graders and start.is_program)
 
     def start(self) -> None:
@@ -234,16 +290,17 @@ class Server:
     def _started(self) -> socket.socket:
         ours, theirs = socket.socketpair()
         own = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "PYTHONPATH"))}
+        of_engines = {**TO_ENGINES, _ROOM: " " * _N_ROOM} if self.has_engines else {}
         with theirs:
             self._server = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "tests.warm_pytest", str(theirs.fileno())),
-                    *["engines"] * self._has_engines,
+                    *["engines"] * self.has_engines,
                     *["graders"] * self._has_graders,
                 ],
                 pass_fds=[theirs.fileno()],
                 cwd=ROOT,
-                env={**own, "OPENBLAS_NUM_THREADS": "1"},
+                env={**own, "OPENBLAS_NUM_THREADS": "1", **of_engines},
             )
         return ours
 
@@ -276,14 +333,38 @@ def popen_from(server: Server) -> type[subprocess.Popen[bytes]]:
     return WarmPopen
 
 
+def spawn_from(server: Server) -> Callable[[bytes, Sequence[bytes | str], Sequence[int]], int]:
+    """Return how multiprocessing starts a program where a server has the imports of those it spawns."""
+
+    def spawn(path: bytes, arguments: Sequence[bytes | str], descriptors: Sequence[int]) -> int:
+        start = Start(
+            arguments=tuple(word for word in map(os.fsdecode, arguments[1:]) if word != "-B"),  # writes no bytecode
+            folder=str(Path.cwd()),
+            environ=dict(os.environ),
+            is_session=False,
+            descriptors=tuple(sorted(map(int, descriptors))),
+        )
+        return server.fork(start, (0, 1, 2)) if start.is_spawned else SPAWN(path, arguments, descriptors)
+
+    return spawn
+
+
 @contextmanager
 def forking(server: Server) -> Iterator[None]:
     """Fork what a server has the imports of, for as long as the block lasts."""
-    replaced, subprocess.Popen = subprocess.Popen, popen_from(server)  # type: ignore[misc,assignment]
+    replaced = subprocess.Popen, multiprocessing.util.spawnv_passfds
+    fork_from(server)
     try:
         yield
     finally:
-        subprocess.Popen = replaced  # type: ignore[misc]
+        subprocess.Popen, multiprocessing.util.spawnv_passfds = replaced  # type: ignore[misc]
+
+
+def fork_from(server: Server) -> None:
+    """Let this process start forks of a server, where it has the imports of what is started."""
+    subprocess.Popen = popen_from(server)  # type: ignore[misc,assignment]
+    if server.has_engines:
+        multiprocessing.util.spawnv_passfds = spawn_from(server)  # type: ignore[assignment]
 
 
 def _start_of(asked: Mapping[str, object]) -> Start | None:
@@ -371,6 +452,9 @@ def _become(start: Start, streams: Sequence[int]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(start.environ)
+    if "vllm" in sys.modules:
+        _show_environment()
+        _take_threads(is_bound=start.is_spawned)
     os.chdir(start.folder)
     search_path = start.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[0:1] = [start.folder, *filter(None, search_path)]
@@ -380,6 +464,24 @@ def _become(start: Start, streams: Sequence[int]) -> None:
         import coverage  # noqa: PLC0415 - only where coverage is measured
 
         coverage.process_startup()
+
+
+def _show_environment() -> None:
+    """Write the environment where others read it, /proc/PID/environ, over the server's, which has room for it."""
+    fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    begin, end = (int(fields[number - 3]) for number in _ENVIRON_FIELDS)
+    shown = b"".join(name + b"=" + value + b"\0" for name, value in os.environb.items())
+    ctypes.memmove(begin, shown[: end - begin].ljust(end - begin, b"\0"), end - begin)
+
+
+def _take_threads(*, is_bound: bool) -> None:
+    """Take the threads, and the processors of vLLM's, that OpenMP reads from the environment when it is loaded."""
+    import torch  # noqa: PLC0415 - only in a server that has it
+
+    bound = os.environ.get("GOMP_CPU_AFFINITY") or os.environ.get("OMP_PLACES", "")
+    if is_bound and (processors := {int(number) for number in re.findall(r"\d+", bound)}):
+        os.sched_setaffinity(0, processors)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))))
 
 
 def _serve_children(streams: Sequence[int]) -> None:
@@ -394,7 +496,7 @@ def _serve_children(streams: Sequence[int]) -> None:
     theirs.close()
     channel, has_engines = socket.socket(fileno=_high(ours.detach())), "vllm" in sys.modules
     server = Server(channel, has_engines=has_engines, has_graders=not has_engines and "lighteval" in sys.modules)
-    subprocess.Popen = popen_from(server)  # type: ignore[misc,assignment]
+    fork_from(server)
 
     def end() -> None:
         server.close()

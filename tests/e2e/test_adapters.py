@@ -18,7 +18,10 @@ from pytest_r1eval.judging.result import GateResult
 from pytest_r1eval.reports.run_report import read_report
 from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.stats.verdicts import Verdict
+from tests.processes import EAGER
 from tests.requirements import PEFT, need
+
+pytestmark = pytest.mark.usefixtures("warm_engines")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -55,7 +58,7 @@ def project(trained: Path) -> Path:
 def gated(folder: Path, *arguments: str) -> Gated:
     """Judge as a user would, with half of the benchmark's samples."""
     before = {*folder.glob(f"data/evals/*/*/*/{FILE_NAME}")}
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "smoke", "--r1-samples=smoke=8"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "smoke", "--r1-samples=smoke=8", EAGER]
     done = subprocess.run(
         [*command, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         timeout=900,
@@ -75,24 +78,25 @@ def series(trained: Path, project: Path) -> tuple[RunReport, ...]:
         output_dir=project / "series",
         baseline="acme/base",
         samples={"smoke": 8},
+        engine_arg={"enforce_eager": True},
         timeout_s=900,
     )
 
 
-class TestSeveralInOneEngine:
-    def test_each_has_its_own_verdict(self, series: tuple[RunReport, ...]) -> None:
-        """Adapters of one base are each judged by their own answers, also the one that follows a ruined one."""
-        ruined, improved = (report["smoke"] for report in series)
-        assert (ruined.verdict, improved.verdict) == (Verdict.FAIL_REGRESSED, Verdict.SUSPICIOUS_IMPROVED)
-        assert improved.result.judgement.z is not None
-        assert improved.result.judgement.z > 3
-        assert ruined.result.n_samples == improved.result.n_samples == 40 * 8
-        assert len({report.header.identity.checkpoint for report in series}) == 2
+def test_each_has_its_own_verdict(series: tuple[RunReport, ...]) -> None:
+    """Adapters of one base are each judged by their own answers, also the one that follows a ruined one."""
+    ruined, improved = (report["smoke"] for report in series)
+    assert (ruined.verdict, improved.verdict) == (Verdict.FAIL_REGRESSED, Verdict.SUSPICIOUS_IMPROVED)
+    assert improved.result.judgement.z is not None
+    assert improved.result.judgement.z > 3
+    assert ruined.result.n_samples == improved.result.n_samples == 40 * 8
+    assert len({report.header.identity.checkpoint for report in series}) == 2
 
-    def test_the_engine_is_started_once(self, series: tuple[RunReport, ...]) -> None:
-        """Only the first adapter's run has an engine's log, and both runs name the same harness."""
-        assert [len([*report.run.glob("logs/engine-*.log")]) for report in series] == [1, 0]
-        assert len({report.harnesses for report in series}) == 1
+
+def test_the_engine_is_started_once(series: tuple[RunReport, ...]) -> None:
+    """Only the first adapter's run has an engine's log, and both runs name the same harness."""
+    assert [len([*report.run.glob("logs/engine-*.log")]) for report in series] == [1, 0]
+    assert len({report.harnesses for report in series}) == 1
 
 
 def test_a_merged_adapter_that_improves_is_far_above_its_base_model(trained: Path, project: Path) -> None:

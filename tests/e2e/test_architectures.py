@@ -19,6 +19,8 @@ from pytest_r1eval.checkpoints.inspect import inspect_checkpoint
 from tests.requirements import LIGHTEVAL, TORCH, TRANSFORMERS, need
 from tests.tiny_models import CONTEXT, FAMILIES, LINE, N_SAMPLES, N_TOKENS, Answered
 
+pytestmark = pytest.mark.usefixtures("warm_engines")
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -46,7 +46,7 @@ from pytest_r1eval.sampling.planning import Planner, TaskSource
 from pytest_r1eval.sampling.pump import Pump
 from pytest_r1eval.scoring.pool import GradingPool
 from pytest_r1eval.stats.verdicts import GateRule, Verdict
-from tests.processes import n_stored, run_of
+from tests.processes import EAGER, n_stored, run_of
 from tests.warm_pytest import Server, forking
 
 REPOSITORY = Path(__file__).parents[2]
@@ -111,7 +111,11 @@ tier = "critical"
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Done:
-    """The main job in one process, by a policy that draws what the options of the other run draw."""
+    """
+    The main job in one process, by a policy that draws what the options of the other run draw.
+
+    Each of its processes starts fresh and imports by itself, as a user's does.
+    """
     folder = tmp_path_factory.mktemp("alone")
     (folder / "policy.toml").write_text(POLICY, encoding="utf-8")
     policy = ("-m", "release", f"--r1-policy={folder / 'policy.toml'}")
@@ -120,9 +124,10 @@ def alone(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Done:
 
 
 @pytest.fixture(scope="module")
-def spread(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Done:
+def spread(tmp_path_factory: pytest.TempPathFactory, real_data: Path, engines: Server) -> Done:
     """The main job over two workers."""
-    return run_gate(tmp_path_factory.mktemp("spread") / "folder", *MAIN_JOB, f"--r1-data={real_data}", "-n2")
+    with forking(engines):
+        return run_gate(tmp_path_factory.mktemp("spread") / "folder", *MAIN_JOB, f"--r1-data={real_data}", "-n2")
 
 
 class TestMainJob:
@@ -353,7 +358,7 @@ async def turned_to(bench: Bench, model: Path, folder: Path) -> Bench:
 
 
 @pytest.mark.filterwarnings("ignore")  # what vLLM's import warns of
-def test_ten_seeds_of_ten_give_the_right_verdict(pool: GradingPool, tmp_path: Path) -> None:
+def test_ten_seeds_of_ten_give_the_right_verdict(pool: GradingPool, tmp_path: Path, engines: Server) -> None:
     """
     The good checkpoint always passes and the regressed one always fails, also where its weights are loaded in place.
 
@@ -378,7 +383,8 @@ def test_ten_seeds_of_ten_give_the_right_verdict(pool: GradingPool, tmp_path: Pa
             assert await verdicts_of(bench, "regressed") == {Verdict.FAIL_REGRESSED}
             return await one_by_one(bench, tmp_path / "good-0")
 
-    assert asyncio.run(good()) == asyncio.run(regressed())
+    with forking(engines):
+        assert asyncio.run(good()) == asyncio.run(regressed())
 
 
 def children_of(pid: int) -> list[int]:
@@ -441,35 +447,11 @@ def engine_cores(run: Path) -> list[int]:
     return [pid for pid in writing if Path(f"/proc/{pid}/comm").read_text().startswith("VLLM::EngineCor")]
 
 
-def test_killed_worker_and_killed_engine(tmp_path: Path) -> None:
-    """
-    A run survives a killed worker and a killed engine of real vLLM.
-
-    Every sample is stored once, the verdict is PASS, pytest counts to 100 %, and no engine stays behind.
-    """
-    with running_gate(tmp_path, "-n2") as process:
-        run = run_of(tmp_path)
-        assert awaited(lambda: n_stored(run) > 200, timeout_s=300)
-        killed, left = children_of(process.pid)[:2]
-        os.kill(killed, signal.SIGKILL)
-        assert awaited(lambda: n_stored(run) > 600, timeout_s=300)
-        (core,) = (core for core in engine_cores(run) if parent_of(core) == left)
-        os.kill(core, signal.SIGKILL)
-        output, _ = process.communicate(timeout=600)
-    done = Done(code=process.returncode, output=output, run=run)
-    assert done.code == 0, output
-    assert len(done.samples("smoke")) == 2560
-    assert done.verdict("smoke")["verdict"] == Verdict.PASS
-    assert "[100%]" in output
-    assert "[200%]" not in output
-    assert awaited(lambda: not processes_writing_to(run), timeout_s=30)
-
-
 WHILE_LOADING = """
-import os, sys, threading, time
+import os, pathlib, threading, time
 
 def swap():
-    while "vllm" not in sys.modules:
+    while not [*pathlib.Path().glob("data/evals/*/*/*/logs/engine-*")]:  # vLLM's own log: it loads
         time.sleep(0.01)
     os.replace("good.safetensors", "org/named/model.safetensors")
 
@@ -484,44 +466,79 @@ def pytest_runtest_logreport(report):
 """
 
 
-@pytest.mark.parametrize(("plugin", "n_samples"), [(WHILE_LOADING, 0), (BEFORE_THE_VERDICT, 16)])
-def test_weights_that_are_swapped_under_a_name(tmp_path: Path, plugin: str, n_samples: int) -> None:
-    """A checkpoint whose weights are swapped during the run is INVALID by the name of the file."""
-    shutil.copytree(REGRESSED, tmp_path / "org" / "named")
-    shutil.copy(GOOD / "model.safetensors", tmp_path / "good.safetensors")
-    (tmp_path / "swap.py").write_text(plugin)
-    command = [sys.executable, "-m", "pytest", "--r1-model=org/named", "-p", "no:cacheprovider", "-p", "swap"]
-    done = subprocess.run(
-        [*command, "-m", "smoke", "--r1-samples", "smoke=2", "--r1-subset", "8"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-    (store,) = tmp_path.glob(f"data/evals/*/*/*/{FILE_NAME}")
-    run = Done(code=done.returncode, output=done.stdout, run=store.parent)
+class TestLosses:
+    def test_killed_worker_and_killed_engine(self, tmp_path: Path) -> None:
+        """
+        A run survives a killed worker and a killed engine of real vLLM, each of whose processes starts fresh.
 
-    assert run.code == 1
-    assert run.verdict("smoke")["verdict"] == Verdict.INVALID
-    assert "The checkpoint changed while the run went on: model.safetensors changed." in run.output
-    assert len(run.samples("smoke")) == n_samples
+        Every sample is stored once, the verdict is PASS, pytest counts to 100 %, and no engine stays behind.
+        """
+        with running_gate(tmp_path, "-n2") as process:
+            run = run_of(tmp_path)
+            assert awaited(lambda: n_stored(run) > 200, timeout_s=300)
+            killed, left = children_of(process.pid)[:2]
+            os.kill(killed, signal.SIGKILL)
+            assert awaited(lambda: n_stored(run) > 600, timeout_s=300)
+            (core,) = (core for core in engine_cores(run) if parent_of(core) == left)
+            os.kill(core, signal.SIGKILL)
+            output, _ = process.communicate(timeout=600)
+        done = Done(code=process.returncode, output=output, run=run)
+        assert done.code == 0, output
+        assert len(done.samples("smoke")) == 2560
+        assert done.verdict("smoke")["verdict"] == Verdict.PASS
+        assert "[100%]" in output
+        assert "[200%]" not in output
+        assert awaited(lambda: not processes_writing_to(run), timeout_s=30)
+
+    @pytest.mark.parametrize(("plugin", "n_samples"), [(WHILE_LOADING, 0), (BEFORE_THE_VERDICT, 16)])
+    def test_weights_that_are_swapped_under_a_name(
+        self, tmp_path: Path, engines: Server, plugin: str, n_samples: int
+    ) -> None:
+        """A checkpoint whose weights are swapped during the run is INVALID by the name of the file."""
+        shutil.copytree(REGRESSED, tmp_path / "org" / "named")
+        shutil.copy(GOOD / "model.safetensors", tmp_path / "good.safetensors")
+        (tmp_path / "swap.py").write_text(plugin)
+        command = [sys.executable, "-m", "pytest", "--r1-model=org/named", "-p", "no:cacheprovider", "-p", "swap"]
+        with forking(engines):
+            done = subprocess.run(
+                [
+                    *command,
+                    "-m",
+                    "smoke",
+                    "--r1-samples=smoke=2",
+                    "--r1-subset=8",
+                    EAGER,
+                ],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=600,
+            )
+        (store,) = tmp_path.glob(f"data/evals/*/*/*/{FILE_NAME}")
+        run = Done(code=done.returncode, output=done.stdout, run=store.parent)
+
+        assert run.code == 1
+        assert run.verdict("smoke")["verdict"] == Verdict.INVALID
+        assert "The checkpoint changed while the run went on: model.safetensors changed." in run.output
+        assert len(run.samples("smoke")) == n_samples
 
 
 @pytest.fixture(scope="module")
-def refused(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+def refused(tmp_path_factory: pytest.TempPathFactory, engines: Server) -> subprocess.CompletedProcess[str]:
     """Ask for two benchmarks that cannot be planned, of one engine."""
     asked = ("-m", "smoke or aime", "--r1-max-new-tokens", "5000", "--r1-sampling", "model", "--r1-top-k", "20")
     command = [sys.executable, "-m", "pytest", f"--r1-model={GOOD}", "-p", "no:cacheprovider", *asked]
-    return subprocess.run(
-        command,
-        cwd=tmp_path_factory.mktemp("refused"),
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    with forking(engines):
+        return subprocess.run(
+            command,
+            cwd=tmp_path_factory.mktemp("refused"),
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
 
 
 class TestRefusals:
@@ -578,7 +595,12 @@ def asked_same(engines: Server, folder: Path, *arguments: str) -> tuple[int, str
     command = [sys.executable, "-c", "from pytest_r1eval.commands.cli import main; raise SystemExit(main())", "same"]
     with forking(engines):
         done = subprocess.run(
-            [*command, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=900
+            [*command, *arguments, "--engine-arg", "enforce_eager=true"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
         )
     return done.returncode, done.stdout
 

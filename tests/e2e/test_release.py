@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.documents import ROOT
+from tests.processes import EAGER
 
 pytestmark = pytest.mark.usefixtures("warm_engines")
 
@@ -21,7 +22,17 @@ def release(folder: Path, model: str) -> tuple[int, dict[str, Any]]:
     for name in ("release", "r1eval"):
         shutil.copytree(ROOT / "examples" / name, folder / name)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", f"--r1-model=../r1eval/{model}", "-m", "release", "-p", "no:cacheprovider"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            f"--r1-model=../r1eval/{model}",
+            "-m",
+            "release",
+            "-p",
+            "no:cacheprovider",
+            EAGER,
+        ],
         cwd=folder / "release",
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -26,6 +26,8 @@ from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME, Store
 from tests.vllm_server import SERVE
 
+pytestmark = pytest.mark.usefixtures("warm_engines")
+
 REPOSITORY = Path(__file__).parents[2]
 GOOD = REPOSITORY / "examples" / "r1eval" / "tiny-arithmetic"
 REGRESSED = REPOSITORY / "examples" / "r1eval" / "tiny-arithmetic-regressed"
@@ -84,7 +86,11 @@ def serving(port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(GOOD), "--port", str(port)]
     with log.open("wb") as file:
         server = subprocess.Popen(
-            [*command, *SERVE], env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            [*command, *SERVE, "--enforce-eager"],
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         wait_until_healthy(server, port, log)

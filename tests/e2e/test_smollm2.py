@@ -23,6 +23,7 @@ from pytest_r1eval.reports.run_report import read_report
 from pytest_r1eval.runs.reading import RunReader
 from pytest_r1eval.runs.store import FILE_NAME
 from pytest_r1eval.stats.verdicts import Verdict
+from tests.processes import EAGER
 from tests.real_data import BESIDE, ENVIRON, TEST_DATA, real_data_in
 from tests.requirements import PEFT, REAL_DATA, lacking, need
 
@@ -70,7 +71,7 @@ def recorded(smollm2: Path, data: Path | str, tmp_path_factory: pytest.TempPathF
         *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", marks, f"--r1-model={smollm2}", *real),
         *(f"--r1-tasks={CAPITALS}", f"--r1-subset={N_PROBLEMS}", f"--r1-samples=capitals={N_SAMPLES}"),
         *(f"--r1-samples=math500={N_REAL}", f"--r1-samples=aime24={N_REAL}", f"--r1-max-new-tokens={N_TOKENS}"),
-        *(f"--r1-max-model-len={CONTEXT}", "--r1-engine-arg=enforce_eager=true", "--r1-save-baseline=acme/smollm2"),
+        *(f"--r1-max-model-len={CONTEXT}", EAGER, "--r1-save-baseline=acme/smollm2"),
     ]
     done = subprocess.run(
         command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=1200
@@ -81,48 +82,50 @@ def recorded(smollm2: Path, data: Path | str, tmp_path_factory: pytest.TempPathF
     return Recorded(project=project, code=done.returncode, output=done.stdout, report=report)
 
 
-class TestTheModelItself:
-    def test_it_is_recorded_and_not_passed(self, recorded: Recorded) -> None:
-        """A run without a baseline is INCONCLUSIVE with exit code 1, and its number is recorded as asked."""
-        capitals = recorded.report["capitals"]
-        assert (recorded.code, capitals.verdict) == (1, Verdict.INCONCLUSIVE), recorded.output[-3000:]
-        assert (recorded.project / "baselines" / "acme" / "smollm2.json").is_file()
+def test_it_is_recorded_and_not_passed(recorded: Recorded) -> None:
+    """A run without a baseline is INCONCLUSIVE with exit code 1, and its number is recorded as asked."""
+    capitals = recorded.report["capitals"]
+    assert (recorded.code, capitals.verdict) == (1, Verdict.INCONCLUSIVE), recorded.output[-3000:]
+    assert (recorded.project / "baselines" / "acme" / "smollm2.json").is_file()
 
-    def test_its_answers_are_graded(self, recorded: Recorded) -> None:
-        """The model names most capitals, not all, and each of its answers has a grade."""
-        result = recorded.report["capitals"].result
-        assert result.n_samples == N_PROBLEMS * N_SAMPLES
-        assert result.judgement.estimate is not None
-        assert 0.6 < result.judgement.estimate.mean < 1
-        kinds = {sample.grade.outcome for sample in recorded.samples("capitals")}
-        assert {Outcome.CORRECT, Outcome.WRONG} <= kinds
-        assert Outcome.ERROR not in kinds
 
-    def test_its_own_template_asks(self, recorded: Recorded, smollm2: Path) -> None:
-        """A question reaches the model through its own template and tokenizer, to the last character."""
-        with closing(RunReader.open(recorded.report.run)) as run:
-            prompts = run.prompts("capitals")
-        tokenizer = Tokenizer.from_file(str(smollm2 / "tokenizer.json"))
-        rows = (CAPITALS.with_suffix("") / "test.jsonl").read_text(encoding="utf-8").splitlines()
-        possible = {ASKED.format(country=json.loads(row)["country"]) for row in rows}
-        asked = {tokenizer.decode(ids, skip_special_tokens=False) for ids in prompts.values()}
-        assert len(asked) == N_PROBLEMS
-        assert asked <= possible
+def test_its_answers_are_graded(recorded: Recorded) -> None:
+    """The model names most capitals, not all, and each of its answers has a grade."""
+    result = recorded.report["capitals"].result
+    assert result.n_samples == N_PROBLEMS * N_SAMPLES
+    assert result.judgement.estimate is not None
+    assert 0.6 < result.judgement.estimate.mean < 1
+    kinds = {sample.grade.outcome for sample in recorded.samples("capitals")}
+    assert {Outcome.CORRECT, Outcome.WRONG} <= kinds
+    assert Outcome.ERROR not in kinds
 
-    @pytest.mark.parametrize("benchmark", ["aime24", "math500"])
-    def test_real_problems_are_drawn_and_cut(self, recorded: Recorded, data: Path | str, benchmark: str) -> None:
-        """Real problems are drawn in full; answers cut at the limit are counted as truncated and fail health."""
-        if isinstance(data, str):
-            lacking(REAL_DATA, detail=data)
-        samples = recorded.samples(benchmark)
-        assert len(samples) == N_PROBLEMS * N_REAL
-        assert len({sample.problem_id for sample in samples}) == N_PROBLEMS
-        assert Outcome.ERROR not in {sample.grade.outcome for sample in samples}
-        cut = [sample for sample in samples if sample.response.finish_reason is FinishReason.LENGTH]
-        assert {sample.response.n_tokens for sample in cut} == {N_TOKENS}
-        assert len(cut) > len(samples) / 2
-        assert recorded.report[benchmark].verdict is Verdict.INCONCLUSIVE
-        assert f"FAILED r1eval::{benchmark}::health" in recorded.output
+
+def test_its_own_template_asks(recorded: Recorded, smollm2: Path) -> None:
+    """A question reaches the model through its own template and tokenizer, to the last character."""
+    with closing(RunReader.open(recorded.report.run)) as run:
+        prompts = run.prompts("capitals")
+    tokenizer = Tokenizer.from_file(str(smollm2 / "tokenizer.json"))
+    rows = (CAPITALS.with_suffix("") / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    possible = {ASKED.format(country=json.loads(row)["country"]) for row in rows}
+    asked = {tokenizer.decode(ids, skip_special_tokens=False) for ids in prompts.values()}
+    assert len(asked) == N_PROBLEMS
+    assert asked <= possible
+
+
+@pytest.mark.parametrize("benchmark", ["aime24", "math500"])
+def test_real_problems_are_drawn_and_cut(recorded: Recorded, data: Path | str, benchmark: str) -> None:
+    """Real problems are drawn in full; answers cut at the limit are counted as truncated and fail health."""
+    if isinstance(data, str):
+        lacking(REAL_DATA, detail=data)
+    samples = recorded.samples(benchmark)
+    assert len(samples) == N_PROBLEMS * N_REAL
+    assert len({sample.problem_id for sample in samples}) == N_PROBLEMS
+    assert Outcome.ERROR not in {sample.grade.outcome for sample in samples}
+    cut = [sample for sample in samples if sample.response.finish_reason is FinishReason.LENGTH]
+    assert {sample.response.n_tokens for sample in cut} == {N_TOKENS}
+    assert len(cut) > len(samples) / 2
+    assert recorded.report[benchmark].verdict is Verdict.INCONCLUSIVE
+    assert f"FAILED r1eval::{benchmark}::health" in recorded.output
 
 
 @pytest.fixture(scope="module")
@@ -146,25 +149,24 @@ def gated(recorded: Recorded, smollm2: Path) -> tuple[RunReport, ...]:
     )
 
 
-class TestItsAdapters:
-    def test_the_same_function_passes_with_other_samples(
-        self, recorded: Recorded, gated: tuple[RunReport, ...]
-    ) -> None:
-        """An adapter that changes nothing, drawn with another seed, passes against the model's own baseline."""
-        fresh, _ = gated
-        assert fresh["capitals"].verdict is Verdict.PASS
-        assert fresh.header.seed != recorded.report.header.seed
-        assert fresh["capitals"].result.n_samples == N_PROBLEMS * N_SAMPLES
+def test_the_same_function_passes_with_other_samples(recorded: Recorded, gated: tuple[RunReport, ...]) -> None:
+    """An adapter that changes nothing, drawn with another seed, passes against the model's own baseline."""
+    fresh, _ = gated
+    assert fresh["capitals"].verdict is Verdict.PASS
+    assert fresh.header.seed != recorded.report.header.seed
+    assert fresh["capitals"].result.n_samples == N_PROBLEMS * N_SAMPLES
 
-    def test_noise_on_its_weights_fails(self, gated: tuple[RunReport, ...]) -> None:
-        """Noise of low rank on the model's weights is FAIL_REGRESSED, many standard errors below it."""
-        _, noise = gated
-        assert noise["capitals"].verdict is Verdict.FAIL_REGRESSED
-        assert noise["capitals"].result.judgement.z is not None
-        assert noise["capitals"].result.judgement.z < -5
 
-    def test_both_are_served_by_one_engine(self, gated: tuple[RunReport, ...]) -> None:
-        """The engine starts once: it logs in the first adapter's run, and the second run has none of its own."""
-        logs = [len([*report.run.glob("logs/engine-*.log")]) for report in gated]
-        assert logs == [1, 0]
-        assert len({report.header.identity.checkpoint for report in gated}) == 2
+def test_noise_on_its_weights_fails(gated: tuple[RunReport, ...]) -> None:
+    """Noise of low rank on the model's weights is FAIL_REGRESSED, many standard errors below it."""
+    _, noise = gated
+    assert noise["capitals"].verdict is Verdict.FAIL_REGRESSED
+    assert noise["capitals"].result.judgement.z is not None
+    assert noise["capitals"].result.judgement.z < -5
+
+
+def test_both_are_served_by_one_engine(gated: tuple[RunReport, ...]) -> None:
+    """The engine starts once: it logs in the first adapter's run, and the second run has none of its own."""
+    logs = [len([*report.run.glob("logs/engine-*.log")]) for report in gated]
+    assert logs == [1, 0]
+    assert len({report.header.identity.checkpoint for report in gated}) == 2

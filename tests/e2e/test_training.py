@@ -21,6 +21,8 @@ from pytest_r1eval.reports.run_report import read_report
 from pytest_r1eval.runs.store import FILE_NAME
 from tests.requirements import PEFT
 
+pytestmark = pytest.mark.usefixtures("warm_engines")
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
