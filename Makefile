@@ -68,8 +68,8 @@ demo-real: $(STAMP) ## give MODEL its first verdict: draw it once, then judge it
 test: $(STAMP) ## run the whole test suite; installs what it runs for real where it may (R1_INSTALL=no leaves that out)
 	@tests/programs.sh
 	@rm -f $(NOT_RUN)
-	@echo "== everything but engines, on two workers"
-	R1_NOT_RUN=$(NOT_RUN) $(BIN)/pytest tests --ignore tests/e2e -n 2 --dist loadfile --cov --cov-report= --cov-fail-under=0
+	@echo "== everything but engines, on four workers"
+	R1_NOT_RUN=$(NOT_RUN) $(BIN)/pytest tests --ignore tests/e2e -n 4 --dist loadfile --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0
 	@echo "== coverage in percent, at least fail_under of pyproject.toml; $(BIN)/coverage report -m lists the lines left"
 	$(BIN)/coverage report --format=total
 	@echo "== end to end, with real vLLM and LightEval"
