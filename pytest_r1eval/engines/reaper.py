@@ -5,19 +5,15 @@ vLLM's engine core is a child in its own process, and outlives a parent that was
 person looks. A reaper is a small program that waits for the end of its standard input. The kernel closes it however the
 parent dies. The reaper then kills every process that was started with the engine's marker in its environment. It looks
 for them all along: a process that gives itself a title, as vLLM's do, writes over its environment.
-
-Killed processes leave their sockets. vLLM's lie in a folder of the engine's own, which the reaper removes.
 """
 
 from __future__ import annotations
 
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,12 +21,6 @@ from pathlib import Path
 
 MARKER = "R1EVAL_ENGINE"
 """The environment variable that an engine's processes inherit."""
-SOCKETS = "VLLM_RPC_BASE_PATH"
-"""vLLM's variable for the folder of its sockets; where the user has set it, the user's folder is taken."""
-_LONGEST_SOCKET = 107
-"""Bytes of a socket's path, unix(7)."""
-_SOCKET_NAME = len("/12345678-1234-1234-1234-123456789012")
-"""vLLM names each by a UUID."""
 _PROGRAM = "from pytest_r1eval.engines.reaper import main; main()"
 _TRACKER = b"multiprocessing.resource_tracker"
 """Python's own helper: it ends by itself when the others have, and unlinks the shared memory that they left."""
@@ -52,21 +42,17 @@ class Reaper:
     def __init__(self, engine: str) -> None:
         self._engine = engine
         self._process: subprocess.Popen[bytes] | None = None
-        self._folder: str | None = None
 
     def start(self) -> None:
         """Start watching; processes started from now on carry the marker."""
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        self._folder = None if SOCKETS in os.environ else _folder_for_sockets()
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and this module
-            [sys.executable, "-c", _PROGRAM, self._engine, *filter(None, [self._folder])],
+            [sys.executable, "-c", _PROGRAM, self._engine],
             stdin=subprocess.PIPE,
             env=environment,
             start_new_session=True,  # a Ctrl-C in the terminal is not for it
         )
         os.environ[MARKER] = self._engine
-        if self._folder is not None:
-            os.environ[SOCKETS] = self._folder
 
     def stop(self) -> None:
         """End what is left of the engine, and the reaper."""
@@ -74,19 +60,8 @@ class Reaper:
         if process is None or process.stdin is None:
             return
         os.environ.pop(MARKER, None)
-        if self._folder is not None:
-            os.environ.pop(SOCKETS, None)
         process.stdin.close()
         process.wait(timeout=_END_TIMEOUT_S)
-
-
-def _folder_for_sockets() -> str | None:
-    """Make a folder that only this user reads; None where a socket's path would be too long in it."""
-    folder = tempfile.mkdtemp(prefix="r1eval-")
-    if len(os.fsencode(folder)) + _SOCKET_NAME <= _LONGEST_SOCKET:
-        return folder
-    Path(folder).rmdir()
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +100,8 @@ class Process:
 
 
 def main() -> None:
-    """Wait for the parent's end, then kill the engine's processes and remove their sockets."""
-    engine, *folders = sys.argv[1:]
+    """Wait for the parent's end, then kill the engine's processes."""
+    engine = sys.argv[1]
     marked: set[Process] = set()
     looks: dict[str, float] = {}
     while not select.select([sys.stdin], [], [], POLL_S)[0]:
@@ -135,8 +110,6 @@ def main() -> None:
         if process.is_alive and not process.is_tracker:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def marked_processes(engine: str, *, looks: dict[str, float]) -> set[Process]:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -118,70 +117,15 @@ def test_killed_parent_leaves_no_shared_memory() -> None:
     assert comes_true(lambda: not segment.exists())
 
 
-LISTENING = """
-import os, socket, time, uuid
-path = os.environ["VLLM_RPC_BASE_PATH"] + "/" + str(uuid.uuid4())
-socket.socket(socket.AF_UNIX).bind(path)
-print(path, flush=True)
-time.sleep(600)
-"""
-"""An engine whose processes talk through sockets, as vLLM's do."""
-
-
-def socket_of(*, parent: subprocess.Popen[str]) -> Path:
-    """Return the path of the socket that a parent's engine has bound."""
-    assert parent.stdout is not None
-    lines = (parent.stdout.readline().strip(), parent.stdout.readline().strip())
-    path = Path(next(line for line in lines if not line.isdecimal()))
-    assert path.is_socket()
-    return path
-
-
-def test_killed_parent_leaves_no_sockets() -> None:
-    """A killed engine's sockets are removed with it, and nothing stays in the folder for temporary files."""
-    with tempfile.TemporaryDirectory(prefix="s-") as folder:  # a short path, as sockets need
-        with subprocess.Popen(
-            [sys.executable, "-c", PARENT.format(engine=f"test-{os.getpid()}-sockets", code=LISTENING)],
-            env={**os.environ, "TMPDIR": folder},
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as parent:
-            path = socket_of(parent=parent)
-            parent.kill()
-        assert path.parent.parent == Path(folder)
-        assert comes_true(lambda: not [*Path(folder).iterdir()])
-
-
-@pytest.mark.parametrize("name", ["mine", "long" * 30], ids=["the user's own", "a long path"])
-def test_other_folders_for_sockets_are_kept(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that the user gives vLLM is kept; below a path too long for sockets vLLM's own place is taken."""
-    folder = tmp_path / name
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    if name == "mine":
-        monkeypatch.setenv("VLLM_RPC_BASE_PATH", str(folder))
-    before = os.environ.get("VLLM_RPC_BASE_PATH")
-    reaper = Reaper(f"test-{os.getpid()}-folders")
-    reaper.start()
-    assert os.environ.get("VLLM_RPC_BASE_PATH") == before
-    reaper.stop()
-    assert os.environ.get("VLLM_RPC_BASE_PATH") == before
-    assert [*folder.iterdir()] == []
-
-
 def test_stopping_ends_what_is_left_and_only_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopping a reaper kills the processes with its marker and no others, and removes the folder of their sockets."""
+    """Stopping a reaper kills the processes with its marker and no others."""
     monkeypatch.delenv("R1EVAL_ENGINE", raising=False)
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     reaper = Reaper(f"test-{os.getpid()}")
     reaper.start()
-    folder = Path(os.environ["VLLM_RPC_BASE_PATH"])
-    assert folder.is_dir()
     engine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     reaper.stop()
     reaper.stop()
-    assert "VLLM_RPC_BASE_PATH" not in os.environ
-    assert not folder.exists()
     assert engine.wait(timeout=20) == -signal.SIGKILL
     assert stranger.poll() is None
     stranger.kill()
