@@ -60,7 +60,7 @@ def add_commands(app: typer.Typer, backend_of: Callable[[], Backend]) -> None:
 
 @contextmanager
 def nothing_submitted() -> Iterator[None]:
-    """Say of what cannot be planned that nothing was submitted."""
+    """Add to the error of a refused plan that nothing was submitted."""
     from pytest_r1eval.errors import ExamError, PlanError, RehearsalError
 
     try:
